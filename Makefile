@@ -1,0 +1,50 @@
+# `make help` lists what there is. CI calls the same targets.
+DATASET ?= ml-100k
+OUTPUT ?= outputs/$(DATASET)
+RECIPE ?= training/recipes/$(DATASET:.txt=).yaml
+OPTIONS ?=
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run evaluate show test check format clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  DATASET=ml-latest-small chooses another release, OPTIONS='--seed 1' overrides keys of its recipe."
+
+# torch comes first and pinned: left to a dependency, pip may choose a build with gigabytes of CUDA.
+$(INSTALLED): pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt torch
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)  ## make .venv with the pinned versions
+
+run: $(INSTALLED)  ## download MovieLens, train, evaluate, export to outputs/, and recommend from there
+	$(PYTHON) training/train.py $(RECIPE) --dataset $(DATASET) --output_dir $(OUTPUT) $(OPTIONS)
+	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)
+	$(PYTHON) training/show.py $(OUTPUT) --dataset $(DATASET)
+
+evaluate: $(INSTALLED)  ## evaluate the trained model of DATASET again
+	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)
+
+show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
+	$(PYTHON) training/show.py $(OUTPUT) --dataset $(DATASET)
+
+test: $(INSTALLED)  ## run the tests
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
+
+check: $(INSTALLED)  ## lint, formatting and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(INSTALLED)  ## format the code
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:  ## remove everything that was made, .venv too
+	rm -rf $(VENV) outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,33 @@
+"""BERT4Rec for the Hugging Face Hub: `from_pretrained`, `pipeline("movie-recommendation")`, and what trains it.
+
+Importing the package registers the Auto classes and the pipeline's task with transformers.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .configuration_bert4rec import Bert4RecConfig
+from .modeling_bert4rec import Bert4RecForMaskedLM, Bert4RecModel
+from .pipeline_bert4rec import TASK, MovieRecommendationPipeline
+from .titles_bert4rec import AmbiguousTitleError, UnknownTitleError
+from .tokenization_bert4rec import Bert4RecTokenizer
+
+__version__ = "0.1.0"
+
+AutoConfig.register("bert4rec", Bert4RecConfig, exist_ok=True)
+AutoModel.register(Bert4RecConfig, Bert4RecModel, exist_ok=True)
+AutoModelForMaskedLM.register(Bert4RecConfig, Bert4RecForMaskedLM, exist_ok=True)
+AutoTokenizer.register(Bert4RecConfig, fast_tokenizer_class=Bert4RecTokenizer, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    TASK, pipeline_class=MovieRecommendationPipeline, pt_model=AutoModelForMaskedLM, type="text"
+)
+
+__all__ = [
+    "AmbiguousTitleError",
+    "Bert4RecConfig",
+    "Bert4RecForMaskedLM",
+    "Bert4RecModel",
+    "Bert4RecTokenizer",
+    "MovieRecommendationPipeline",
+    "UnknownTitleError",
+]

@@ -1,0 +1,160 @@
+"""Histories to batches: masked ones to train on, and next-item questions to evaluate with.
+
+Masks are a pure function of (seed, epoch, row index, place), drawn by hashing rather than from a generator's state.
+Batches are therefore the same for any number of workers, on any number of processes and after a resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+IGNORED = -100
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+def hashed_uniform(*keys: int | IntArray) -> FloatArray:
+    """Uniform numbers in [0, 1) that depend on the keys alone; arrays of keys broadcast.
+
+    Every key is mixed in by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    """
+    state = np.zeros((), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for key in keys:
+            state = state + np.asarray(key).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state = state ^ (state >> np.uint64(31))
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def pad_rows(rows: Sequence[IntArray], value: int, multiple: int = 1) -> IntArray:
+    """Stack rows of different lengths into (rows, width), filled up with `value` on the right."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    width = -(-int(lengths.max(initial=0)) // multiple) * multiple
+    padded = np.full((len(rows), width), value, dtype=np.int64)
+    padded[np.arange(width) < lengths[:, None]] = np.concatenate(rows) if len(rows) else []
+    return padded
+
+
+@dataclass
+class DataCollatorForMaskedItems:
+    """Masks items of histories and labels them with what they were: the Cloze task (BERT4Rec, section 3.6).
+
+    Takes rows `{"input_ids": (length,), "index": int, "epoch": int}` and gives
+
+    ```
+    input_ids       [[5, 1, 9, 0], [1, 7, 4, 6]]        1 is [MASK], 0 is [PAD]
+    attention_mask  [[1, 1, 1, 0], [1, 1, 1, 1]]
+    labels          [[-100, 8, -100, -100], [3, -100, -100, -100]]
+    ```
+
+    Args:
+        tokenizer: a `Bert4RecTokenizer`; gives the special ids and the items to draw replacements from.
+        mlm_probability: share of a row's items that are masked; a row in which chance masks none has one masked.
+        mask_replace_prob: share of masked places that become [MASK].
+        random_replace_prob: share of masked places that become a random item; the rest keep theirs.
+        last_item_prob: share of rows in which only the last item is masked, which is what serving asks for.
+        seed: together with a row's epoch and index it decides the masks.
+        pad_to_multiple_of: widths are rounded up to a multiple of this.
+
+    Raises:
+        ValueError: a share outside [0, 1], or replacement shares that add up to more than 1.
+    """
+
+    tokenizer: Any
+    mlm_probability: float = 0.2
+    mask_replace_prob: float = 1.0
+    random_replace_prob: float = 0.0
+    last_item_prob: float = 0.0
+    seed: int = 42
+    pad_to_multiple_of: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("mlm_probability", "mask_replace_prob", "random_replace_prob", "last_item_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
+        if self.mask_replace_prob + self.random_replace_prob > 1:
+            raise ValueError(
+                f"mask_replace_prob ({self.mask_replace_prob}) and random_replace_prob "
+                f"({self.random_replace_prob}) add up to more than 1"
+            )
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        input_ids = pad_rows([row["input_ids"] for row in rows], self.tokenizer.pad_token_id, self.pad_to_multiple_of)
+        lengths = np.array([len(row["input_ids"]) for row in rows])
+        key = [np.array([row[name] for row in rows])[:, None] for name in ("epoch", "index")]
+        masked = self._masked_places(lengths, key, input_ids.shape[1])
+        labels = np.where(masked, input_ids, IGNORED)
+        attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
+        return {
+            "input_ids": torch.from_numpy(self._replaced(input_ids, masked, key)),
+            "attention_mask": torch.from_numpy(attention_mask.astype(np.int64)),
+            "labels": torch.from_numpy(labels),
+        }
+
+    def _draw(self, stream: int, key: list[IntArray], width: int) -> FloatArray:
+        """Uniform numbers for every place of every row, (rows, width), of one of several independent streams."""
+        return hashed_uniform(self.seed, stream, *key, np.arange(width))
+
+    def _masked_places(self, lengths: IntArray, key: list[IntArray], width: int) -> npt.NDArray[np.bool_]:
+        places = np.arange(width)
+        draws = np.where(places < lengths[:, None], self._draw(0, key, width), 2.0)
+        # The place with the smallest draw is masked whatever it is: without a label a row has no loss.
+        masked = (draws < self.mlm_probability) | (places == draws.argmin(-1)[:, None])
+        last_only = hashed_uniform(self.seed, 1, *key) < self.last_item_prob  # (rows, 1)
+        return np.where(last_only, places == lengths[:, None] - 1, masked)
+
+    def _replaced(self, input_ids: IntArray, masked: npt.NDArray[np.bool_], key: list[IntArray]) -> IntArray:
+        kind = self._draw(2, key, input_ids.shape[1])
+        first, items = self.tokenizer.first_item_id, self.tokenizer.num_items
+        random_items = first + (self._draw(3, key, input_ids.shape[1]) * items).astype(np.int64)
+        replaced = np.where(kind < self.mask_replace_prob + self.random_replace_prob, random_items, input_ids)
+        replaced = np.where(kind < self.mask_replace_prob, self.tokenizer.mask_token_id, replaced)
+        return np.where(masked, replaced, input_ids)
+
+
+@dataclass
+class DataCollatorForNextItem:
+    """Asks for the item that follows each history: its most recent items and a [MASK] at the end.
+
+    Takes rows `{"input_ids": (length,)}` with the whole history, and `{"targets": (n,)}` where the answer is known.
+    Gives `input_ids` and `attention_mask` (batch, seq), `seen` (batch, longest history) with every item of the
+    history, and `targets` (batch, n); the last two are filled up with -100.
+
+    Args:
+        tokenizer: a `Bert4RecTokenizer`.
+        max_length: the model's window; the [MASK] takes one place of it.
+        padding_side: "right" or "left"; never changes a score.
+    """
+
+    tokenizer: Any
+    max_length: int
+    padding_side: str = "right"
+    pad_to_multiple_of: int = 1
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        mask = np.array([self.tokenizer.mask_token_id])
+        asked = [np.concatenate([row["input_ids"][-(self.max_length - 1) :], mask]) for row in rows]
+        lengths = np.array([len(row) for row in asked])
+        input_ids = pad_rows(asked, self.tokenizer.pad_token_id, self.pad_to_multiple_of)
+        attention_mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
+        if self.padding_side == "left":
+            shift = (np.arange(input_ids.shape[1]) - (input_ids.shape[1] - lengths)[:, None]) % input_ids.shape[1]
+            input_ids = np.take_along_axis(input_ids, shift, 1)
+            attention_mask = np.take_along_axis(attention_mask, shift, 1)
+        batch = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "seen": pad_rows([row["input_ids"] for row in rows], IGNORED),
+        }
+        if "targets" in rows[0]:
+            batch["targets"] = pad_rows([row["targets"] for row in rows], IGNORED)
+        return {name: torch.from_numpy(array) for name, array in batch.items()}

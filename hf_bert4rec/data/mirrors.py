@@ -1,0 +1,108 @@
+"""Where ml-100k can be had when GroupLens cannot be reached: inside a wheel of the package index.
+
+The wheel of recbole 1.2.1 carries the whole of ml-100k as tab-separated files: the ratings are those of u.data
+in the same order; in the movies' file the year is cut off the title. The wheel is fetched with pip, checked by
+its sha256 and read; it is never installed. What is written is a folder in the layout of the official release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .archives import read_from_zip
+from .releases import GENRES_100K
+
+logger = logging.getLogger(__name__)
+
+MIRRORED = ("ml-100k",)
+REQUIREMENT = "recbole==1.2.1"
+WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+PIP_SECONDS = 300
+RATINGS_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+MOVIES_HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
+NOTE = f"""ml-100k in the layout of the official release, rebuilt from the copy inside the wheel of {REQUIREMENT}
+(sha256 {WHEEL_SHA256}).
+u.data: the same rows in the same order. u.item: id, title with year, and genres; the release dates and addresses
+are empty, since that copy lacks them. The licence of MovieLens 100K holds: research use, no redistribution,
+cite Harper and Konstan (2015), https://doi.org/10.1145/2827872.
+"""
+
+
+def write_mirrored_release(folder: Path) -> Path:
+    """Fetch the mirrored ml-100k and write it to `folder`, whole or not at all.
+
+    OSError where pip cannot fetch the wheel, ValueError where what it fetched is not the known wheel.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".ml-100k.") as scratch:
+        wheel = fetch_wheel(Path(scratch))
+        ratings = read_from_zip(wheel, "ml-100k.inter").decode("utf-8")
+        movies = read_from_zip(wheel, "ml-100k.item").decode("utf-8")
+        built = Path(scratch) / "built"
+        built.mkdir()
+        (built / "u.data").write_bytes(ratings_as_released(ratings).encode("ascii"))
+        (built / "u.item").write_bytes(movies_as_released(movies).encode("latin-1"))
+        (built / "README").write_text(NOTE, encoding="utf-8")
+        built.rename(folder)
+    logger.info("ml-100k written to %s from the wheel of %s", folder, REQUIREMENT)
+    return folder
+
+
+def fetch_wheel(folder: Path) -> Path:
+    """Download the wheel into `folder` without installing it, and check its sha256."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(folder), REQUIREMENT], capture_output=True, text=True, timeout=PIP_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"pip did not fetch {REQUIREMENT} within {PIP_SECONDS} seconds") from error
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no wheel came"]
+        raise OSError(
+            f"{' '.join(command[:4])} {REQUIREMENT} failed: {reason[0]}. Is the package index reachable, pip installed?"
+        )
+    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if found != WHEEL_SHA256:
+        raise ValueError(f"The wheel of {REQUIREMENT} has sha256 {found}, expected {WHEEL_SHA256}: it is not used")
+    return wheels[0]
+
+
+def ratings_as_released(inter: str) -> str:
+    """The text of u.data from that of the wheel's `.inter` file: the same lines without the header."""
+    header, _, rows = inter.partition("\n")
+    if header != RATINGS_HEADER:
+        raise ValueError(f"ml-100k.inter: expected the header {RATINGS_HEADER!r}, found {header!r}")
+    return rows
+
+
+def movies_as_released(item: str) -> str:
+    """The text of u.item from that of the wheel's `.item` file; dates and addresses are left empty."""
+    header, *lines = item.removesuffix("\n").split("\n")
+    if header != MOVIES_HEADER:
+        raise ValueError(f"ml-100k.item: expected the header {MOVIES_HEADER!r}, found {header!r}")
+    return "".join(f"{_movie_as_released(*line.split(chr(9)))}\n" for line in lines)
+
+
+def _movie_as_released(movie_id: str, title: str, year: str, genres: str) -> str:
+    """One line of u.item. Two of the wheel's rows differ by more than the cut-off year.
+
+    The movie without a name is "unkonwn" in the wheel, and of "Land Before Time III: … (1995) (V)" the wheel
+    took "(V)", the mark of a video release, for the year.
+    """
+    if title == "unkonwn":
+        title = "unknown"
+    elif re.fullmatch(r"\d{4}|V", year):
+        title = f"{title} ({year})"
+    listed = genres.split(" ")
+    if strange := set(listed) - set(GENRES_100K):
+        raise ValueError(f"ml-100k.item: movie {movie_id} has the unknown genres {sorted(strange)}")
+    flags = "|".join(str(int(genre in listed)) for genre in GENRES_100K)
+    return f"{movie_id}|{title}||||{flags}"

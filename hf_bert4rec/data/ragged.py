@@ -1,0 +1,71 @@
+"""Lists of different lengths as two flat arrays: how histories travel through the library without Python loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths: row i is `values[offsets[i]:offsets[i + 1]]`.
+
+    `values` has shape (total,), `offsets` (rows + 1,) with `offsets[0] == 0` and `offsets[-1] == total`.
+    """
+
+    values: npt.NDArray[Any]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_lists(cls, rows: Sequence[Sequence[Any]], dtype: npt.DTypeLike = np.int64) -> Ragged:
+        """Build from a sequence of sequences."""
+        arrays = [np.asarray(row, dtype=dtype).reshape(-1) for row in rows]
+        return cls(np.concatenate([np.empty(0, dtype), *arrays]), offsets_of([len(row) for row in arrays]))
+
+    @classmethod
+    def from_column(cls, dataset: Any, name: str) -> Ragged:
+        """Read a list column of a `datasets.Dataset` without copying row by row.
+
+        Values keep the column's own type; string lists become an object array.
+        """
+        column = dataset.with_format("arrow")[:][name].combine_chunks()
+        offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+        values = column.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]]
+        return cls(values, offsets - offsets[0])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> npt.NDArray[Any]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Length of every row, shape (rows,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def row_ids(self) -> npt.NDArray[np.int64]:
+        """The row that each value belongs to, shape (total,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def rows(self, start: int, stop: int) -> Ragged:
+        """Rows `start` to `stop` (exclusive), as a view."""
+        offsets = self.offsets[start : stop + 1]
+        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def with_values(self, values: npt.NDArray[Any]) -> Ragged:
+        """The same row lengths over other values of the same total length."""
+        return Ragged(values, self.offsets)
+
+
+def offsets_of(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Row boundaries for rows of these lengths, shape (rows + 1,)."""
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)

@@ -1,0 +1,191 @@
+"""Text into polars frames, with an error that names file, line and value where a row does not parse."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features, List, Value
+from polars.exceptions import PolarsError
+
+# A trailing "(V)" marks a direct-to-video film in the older releases: "Land Before Time III (1995) (V)".
+_TITLE_YEAR = r"^(.*\S)\s*\((\d{4})\)(?:\s*\(V\))?$"
+NO_GENRES = ("(no genres listed)", "unknown", "")
+
+# What a field of each type may look like: stricter than int() and float(), which take "nan", " 5" and "1_000".
+_PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
+    pl.Int64: ("a whole number", re.compile(r"-?\d{1,18}")),
+    pl.Float32: ("a number", re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")),
+    pl.String: ("text", re.compile(r".*", re.DOTALL)),
+}
+
+
+def decode(data: bytes, encoding: str, place: str | Path) -> str:
+    """Text of `data`. ValueError with line and byte where it is not in `encoding`.
+
+    latin-1 accepts any byte, so a file that was converted to UTF-8 would silently turn to "Ã©": it is told by
+    bytes above 127 that are valid UTF-8 throughout, which real latin-1 text practically never is.
+    """
+    mend = "Use the file as GroupLens publishes it."
+    if encoding == "latin-1":
+        if not data.isascii() and _is_utf8(data):
+            raise ValueError(f"{place}: the file is UTF-8, but this release is latin-1: it was converted. {mend}")
+        return data.decode("latin-1")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x}"
+        raise ValueError(f"{place}, line {line}: {byte} is not {encoding}. {mend}") from error
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_rows(
+    data: bytes, schema: dict[str, Any], separator: str, place: str | Path, *, header: str = "", quoted: bool = False
+) -> pl.DataFrame:
+    """Parse delimited UTF-8 text into a frame with the columns of `schema`, every field filled.
+
+    `separator` is one byte, `header` the first line that the file must have ("" for none); `place` names the
+    file in errors. Raises ValueError with file and line for a row that does not parse.
+    """
+    if header and data[:200].split(b"\n", 1)[0].strip() != header.encode():
+        first = data[:200].split(b"\n", 1)[0].strip().decode("utf-8", "replace")
+        raise ValueError(f"{place}, line 1: expected the header {header!r}, found {first!r}")
+    try:
+        frame = pl.read_csv(
+            data,
+            schema=schema,
+            has_header=False,
+            skip_rows=1 if header else 0,
+            separator=separator,
+            quote_char='"' if quoted else None,
+        )
+    except PolarsError as error:
+        detail = _first_bad_row(data, schema, separator, quoted, bool(header)) or f": {error}"
+        raise ValueError(f"{place}{detail}") from error
+    numbers = [name for name, kind in schema.items() if kind != pl.String]
+    bad = pl.any_horizontal(
+        *[pl.col(name).is_null().any() for name in schema],
+        *[~pl.col(name).is_finite().all() for name, kind in schema.items() if kind == pl.Float32],
+    )
+    if frame.select(bad).item():
+        # An empty text field and a missing one both came as null: only a second look tells them apart.
+        detail = _first_bad_row(data, schema, separator, quoted, bool(header))
+        if detail or frame.select(pl.any_horizontal(pl.col(numbers).is_null().any())).item():
+            raise ValueError(f"{place}{detail or ': a row has too few fields'}")
+    return frame.with_columns(pl.col(pl.String).fill_null(""))
+
+
+def _first_bad_row(data: bytes, schema: dict[str, Any], separator: str, quoted: bool, header: bool) -> str | None:
+    """Where and why the first bad row fails. A slow loop, walked only once parsing has failed."""
+    lines = io.StringIO(data.decode("utf-8", "replace"), newline="")
+    reader = csv.reader(
+        lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=quoted
+    )
+    try:
+        for fields in reader:
+            if header and reader.line_num == 1:
+                continue
+            if len(fields) != len(schema):
+                return f", line {reader.line_num}: expected {len(schema)} fields, found {len(fields)}: {fields}"
+            for field, (name, kind) in zip(fields, schema.items(), strict=True):
+                wanted, pattern = _PATTERNS[kind]
+                if not pattern.fullmatch(field):
+                    return f", line {reader.line_num}: {name} {field!r} is not {wanted}"
+    except csv.Error as error:
+        return f", line {reader.line_num}: {error}"
+    return None
+
+
+def split_year(title: str = "title") -> tuple[pl.Expr, pl.Expr]:
+    """Expressions for the clean title (no blanks around it, no trailing year) and for the year (null if none)."""
+    clean = pl.col(title).str.strip_chars()
+    return (
+        clean.str.extract(_TITLE_YEAR, 1).fill_null(clean).alias("title"),
+        clean.str.extract(_TITLE_YEAR, 2).cast(pl.Int64).alias("year"),
+    )
+
+
+def split_genres(genres: str = "genres") -> pl.Expr:
+    """Expression for the list of genres of a "|"-separated column; "(no genres listed)" and "unknown" → []."""
+    listed = pl.col(genres).fill_null("").str.strip_chars().str.split("|")
+    return clean_genres(listed).alias("genres")
+
+
+def clean_genres(listed: pl.Expr) -> pl.Expr:
+    """Strip blanks in a list-of-strings expression and drop the words that mean "no genre"."""
+    stripped = listed.list.eval(pl.element().str.strip_chars())
+    return stripped.list.eval(pl.element().filter(~pl.element().is_in(NO_GENRES)))
+
+
+def to_dataset(frame: pl.DataFrame, info: DatasetInfo | None = None) -> Dataset:
+    """A `datasets.Dataset` over the frame's memory, with plain `string` and `list` features."""
+    features = Features(_feature_types(frame.schema))
+    # A copy: `datasets` writes the features into the info that it is given.
+    own = dataclasses.replace(info or DatasetInfo(), features=features)
+    return Dataset.from_polars(frame, features=features, info=own)
+
+
+def _feature_types(schema: pl.Schema) -> dict[str, Any]:
+    def feature(kind: pl.DataType) -> Any:
+        if isinstance(kind, pl.List):
+            return List(feature(kind.inner))  # type: ignore[arg-type]
+        return Value({pl.Int64: "int64", pl.Float32: "float32", pl.Float64: "float64", pl.String: "string"}[kind])
+
+    return {name: feature(kind) for name, kind in schema.items()}
+
+
+def to_frame(dataset: Dataset, columns: list[str] | None = None) -> pl.DataFrame:
+    """The dataset (or some of its columns) as a polars frame, without copying where the types allow it."""
+    chosen = dataset if columns is None else dataset.select_columns(columns)
+    frame = pl.from_arrow(chosen.with_format("arrow")[:])
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def read_any(table: Any, what: str) -> tuple[pl.DataFrame, str]:
+    """A file or data frame as a polars frame, and its name for errors.
+
+    Fields of text files stay strings, so that an id "007" is not turned into 7; empty ones are null.
+    """
+    if isinstance(table, str | Path):
+        return _read_file(Path(table)), str(table)
+    place = f"the table of {what}"
+    if isinstance(table, pl.DataFrame):
+        return table, place
+    if isinstance(table, Dataset):
+        return to_frame(table), place
+    if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
+        try:
+            return pl.from_pandas(table), place
+        except (TypeError, ValueError, pa.ArrowException, PolarsError) as error:
+            raise ValueError(f"{place}: a column mixes types, or holds what no table can: {error}") from error
+    raise TypeError(
+        f"{place} is a {type(table).__name__}; give a path to a CSV, TSV or Parquet file, or a pandas or polars DataFrame"
+    )
+
+
+def _read_file(path: Path) -> pl.DataFrame:
+    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if suffix not in ("csv", "tsv", "parquet", "pq"):
+        raise ValueError(f"{path}: the name must end in .csv, .tsv (either with .gz), .parquet or .pq, not .{suffix}")
+    try:
+        if suffix in ("parquet", "pq"):
+            return pl.read_parquet(path)
+        return pl.read_csv(path, separator="\t" if suffix == "tsv" else ",", infer_schema=False)
+    except PolarsError as error:
+        hint = " It must be UTF-8." if "utf" in str(error).lower() else ""
+        raise ValueError(f"{path} cannot be read as .{suffix}: {str(error).splitlines()[0]}.{hint}") from error

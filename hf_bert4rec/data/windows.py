@@ -1,0 +1,66 @@
+"""Training rows: histories cut into windows that the model can hold, each knowing its index and the epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from .ragged import Ragged, offsets_of
+
+
+class TrainingWindows(Dataset[dict[str, Any]]):
+    """Windows over histories of input ids, for a masking collator.
+
+    A history no longer than `max_length` is one row. A longer one is cut into rows of `max_length`, counted from its
+    most recent item backwards every `stride` items (at most `max_length`), so that no interaction is lost.
+
+    Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`: all that a mask depends on travels with the
+    row, whichever worker loads it. Rows of fewer than two items hold nothing to predict from and are left out.
+
+    Raises:
+        ValueError: no row is left, or a window or stride below one.
+    """
+
+    def __init__(self, histories: Ragged, max_length: int, stride: int | None = None) -> None:
+        stride = stride or max_length
+        if max_length < 2 or not 1 <= stride <= max_length:
+            raise ValueError(f"stride ({stride}) must be from 1 to max_length ({max_length}), which is at least 2")
+        self.values = histories.values
+        self.starts, self.stops = _window_bounds(histories, max_length, stride)
+        if not len(self.starts):
+            raise ValueError(f"no history of two items or more among {len(histories)}: nothing to train on")
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the masks of this epoch; called before the epoch's first batch is loaded."""
+        self.epoch = epoch
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Items in every row, shape (rows,)."""
+        return self.stops - self.starts
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        window = self.values[self.starts[index] : self.stops[index]]
+        return {"input_ids": window, "index": index, "epoch": self.epoch}
+
+
+def _window_bounds(
+    histories: Ragged, max_length: int, stride: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First and one-past-last value of every window, oldest window of a history first."""
+    lengths = histories.lengths
+    counts = 1 + np.maximum(0, -(-(lengths - max_length) // stride))
+    counts[lengths < 2] = 0
+    row = np.repeat(np.arange(len(lengths)), counts)
+    from_last = counts[row] - 1 - (np.arange(len(row)) - offsets_of(counts)[row])
+    first = histories.offsets[row]
+    # The oldest window starts with the history and is as wide as the others, overlapping more instead.
+    stops = np.maximum(histories.offsets[row + 1] - from_last * stride, first + np.minimum(lengths[row], max_length))
+    return np.maximum(first, stops - max_length), stops

@@ -1,0 +1,142 @@
+"""What a user would otherwise pick: random, popularity, a windowed Markov chain and item-kNN.
+
+Each is built from training histories (input ids, oldest first) and then is a scorer: a batch of histories →
+scores (batch, vocab_size). They never see the held-out items; what they leave out of the ranking (seen items,
+special tokens) is the ranking's business. Any model worth its training time must beat the Markov chain.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+
+from ..data.ragged import Ragged
+
+
+class RandomScorer:
+    """Uniform scores: a pure function of (seed, history), so batches of any size agree."""
+
+    def __init__(self, vocab_size: int, seed: int = 0) -> None:
+        self.vocab_size = vocab_size
+        self.seed = seed
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32, from a generator of each history's own."""
+        scores = np.empty((len(histories), self.vocab_size), dtype=np.float32)
+        for row, history in zip(scores, histories, strict=True):
+            generator = np.random.default_rng([self.seed, zlib.crc32(history.tobytes())])
+            generator.random(out=row, dtype=np.float32)
+        return torch.from_numpy(scores)
+
+
+class PopularityScorer:
+    """How often each item occurs in the training histories, the same for everyone."""
+
+    def __init__(self, train: Ragged, vocab_size: int) -> None:
+        self.scores = torch.from_numpy(item_counts(train, vocab_size).astype(np.float32))
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32: training interactions."""
+        return self.scores.expand(len(histories), -1)
+
+
+class MarkovScorer:
+    """Item-to-item transitions within a window, nearer ones counting more.
+
+    T[a, b] = Σ 1/d over all training pairs in which b comes d ≤ `steps` places after a. With a_d the item at
+    distance d from the end of the history, score(b) = Σ_{d ≤ steps} 1/d · T[a_d, b] / count(a_d)^`power`.
+    At power 1 a row of T is close to a probability; below 1, popular earlier items keep more say.
+    """
+
+    def __init__(self, train: Ragged, vocab_size: int, steps: int = 10, power: float = 0.7) -> None:
+        self.steps = steps
+        counts = item_counts(train, vocab_size)
+        damping = sparse.diags_array(np.maximum(counts, 1) ** -power)
+        self.transitions = sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps))
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32."""
+        distances = np.repeat(histories.offsets[1:], histories.lengths) - np.arange(len(histories.values))
+        recent = distances <= self.steps
+        weights = _user_item_matrix(
+            histories.row_ids[recent],
+            histories.values[recent],
+            1 / distances[recent],
+            (len(histories), self.transitions.shape[0]),
+        )
+        return torch.from_numpy((weights @ self.transitions).toarray().astype(np.float32))
+
+
+class ItemKnnScorer:
+    """Items liked by the same users: cosine similarity over the user-item matrix, nearest neighbours kept.
+
+    s(a, b) = |users of a and b| / √(|users of a| · |users of b|); each item a keeps its `neighbours` most
+    similar items; score(b) = Σ_{a in history} s(a, b) (Sarwar et al., 2001).
+    """
+
+    def __init__(self, train: Ragged, vocab_size: int, neighbours: int = 100, block: int = 1024) -> None:
+        ones = np.ones(len(train.values), dtype=np.float32)
+        matrix = _user_item_matrix(train.row_ids, train.values, ones, (len(train), vocab_size))
+        matrix.data[:] = 1  # an item that a user has twice is one vote
+        norms = np.sqrt(np.maximum(matrix.sum(0), 1))
+        unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms))  # columns of length 1
+        blocks = [
+            _nearest(unit[:, start : start + block], unit, start, neighbours) for start in range(0, vocab_size, block)
+        ]
+        self.similarities = sparse.csr_array(sparse.vstack(blocks))
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32."""
+        ones = np.ones(len(histories.values), dtype=np.float32)
+        shape = (len(histories), self.similarities.shape[0])
+        weights = _user_item_matrix(histories.row_ids, histories.values, ones, shape)
+        return torch.from_numpy((weights @ self.similarities).toarray().astype(np.float32))
+
+
+def item_counts(train: Ragged, vocab_size: int) -> npt.NDArray[np.int64]:
+    """Training interactions of every input id, (vocab_size,).
+
+    Raises:
+        ValueError: An input id lies outside the vocabulary.
+    """
+    counts = np.bincount(train.values, minlength=vocab_size)
+    if len(counts) > vocab_size:
+        raise ValueError(f"input id {train.values.max()} lies outside the vocabulary of {vocab_size}")
+    return counts
+
+
+def windowed_transitions(train: Ragged, vocab_size: int, steps: int) -> sparse.csr_array:
+    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size)."""
+    total = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
+    users = train.row_ids
+    for distance in range(1, steps + 1):
+        same_user = users[:-distance] == users[distance:]
+        earlier, later = train.values[:-distance][same_user], train.values[distance:][same_user]
+        weights = np.full(len(earlier), 1 / distance)
+        total += _user_item_matrix(earlier, later, weights, (vocab_size, vocab_size))
+    return total
+
+
+def _user_item_matrix(
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.floating],
+    shape: tuple[int, int],
+) -> sparse.csr_array:
+    """A sparse matrix with `weights` at (rows, columns); repeated places add up."""
+    return sparse.csr_array(sparse.coo_array((weights, (rows, columns)), shape=shape))
+
+
+def _nearest(some: sparse.csc_array, unit: sparse.csc_array, first: int, neighbours: int) -> sparse.csr_array:
+    """The `neighbours` largest cosines in each row of some'·unit, an item with itself left out."""
+    cosines = (some.T @ unit).toarray()  # (block, vocab_size), dense for a block at a time only
+    rows = np.arange(cosines.shape[0])
+    cosines[rows, first + rows] = 0
+    if neighbours < cosines.shape[1]:
+        weakest = np.partition(cosines, -neighbours, axis=1)[:, -neighbours, None]
+        cosines[cosines < weakest] = 0
+    return sparse.csr_array(cosines)

@@ -1,0 +1,215 @@
+"""What a list of recommendations is like beyond hits: genres, coverage, concentration, novelty, diversity.
+
+Lists are arrays (users, k) of input ids, best first, `IGNORED` where fewer than k items were left. Genres are
+a boolean table (vocab_size, n_genres), counts the training interactions of every input id (vocab_size,).
+Functions give one value a user, (users,) float64, NaN where the metric is undefined for that user; coverage
+and Gini describe all lists together and give one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.collators import IGNORED
+from ..data.ragged import Ragged
+from .metrics import FloatArray, discounts
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class GenreRelevance(NamedTuple):
+    """How relevant each kind of movie is to each user; movies with the same genres are of one kind.
+
+    `kinds` (vocab_size,): the kind of every input id; `by_kind` (users, n_kinds): relevance in [0, 1].
+    """
+
+    kinds: IntArray
+    by_kind: FloatArray
+
+    def of(self, lists: IntArray) -> FloatArray:
+        """Relevance of every listed movie, (users, k), 0 where the list is padded."""
+        relevance = np.take_along_axis(self.by_kind, self.kinds[np.maximum(lists, 0)], axis=1)
+        return np.where(lists == IGNORED, 0.0, relevance)
+
+
+def genre_relevance(targets: Ragged, genres: BoolArray) -> GenreRelevance:
+    """Relevance by shared genres: a movie's mean Jaccard similarity with the user's held-out movies.
+
+    rel(u, i) = (1/|T_u|) Σ_{t in T_u} |G_i ∩ G_t| / |G_i ∪ G_t|, where G are sets of genres; a movie without
+    genres has relevance 0. It is 1 for movies with exactly the genres of the one held-out movie.
+    """
+    distinct, kinds = np.unique(genres, axis=0, return_inverse=True)
+    kinds = kinds.reshape(-1)
+    share = np.zeros((len(targets), len(distinct)))  # of a user's targets that are of each kind
+    weights = np.repeat(1 / np.maximum(targets.lengths, 1), targets.lengths)
+    np.add.at(share, (targets.row_ids, kinds[targets.values]), weights)
+    return GenreRelevance(kinds, share @ jaccard(distinct))
+
+
+def genre_precision(lists: IntArray, relevance: GenreRelevance, k: int) -> FloatArray:
+    """The share of the first k that have a genre in common with any of the user's held-out movies.
+
+    |{i in first k: rel(u, i) > 0}| / k. NaN for a user none of whose held-out movies has a genre. A random
+    movie often shares one, so it says little unless random and popularity stand beside it.
+
+    >>> drama, comedy, both = [True, False], [False, True], [True, True]
+    >>> relevance = genre_relevance(Ragged.from_lists([[0]]), np.array([drama, comedy, both]))
+    >>> genre_precision(np.array([[1, 2]]), relevance, k=2)
+    array([0.5])
+    """
+    shared = (relevance.of(_first(lists, k)) > 0).sum(1) / k
+    return np.where(relevance.by_kind.max(1) > 0, shared, np.nan)
+
+
+def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged, k: int) -> FloatArray:
+    """NDCG with the graded relevance of `genre_relevance` (Järvelin & Kekäläinen, 2002).
+
+    Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its best: that of the k most relevant movies the user
+    could have been shown, the catalogue without `seen`. NaN for a user none of whose held-out movies has a
+    genre, or where no relevant movie is left.
+
+    >>> drama, comedy, both = [True, False], [False, True], [True, True]
+    >>> relevance = genre_relevance(Ragged.from_lists([[0], [0]]), np.array([drama, comedy, both]))
+    >>> genre_ndcg(np.array([[0, 2], [1, 2]]), relevance, seen=Ragged.from_lists([[], []]), k=2).round(2)
+    array([1.  , 0.24])
+    """
+    gained = relevance.of(_first(lists, k)) @ discounts(k)
+    available = np.tile(np.bincount(relevance.kinds, minlength=relevance.by_kind.shape[1]), (len(lists), 1))
+    n_ids = len(relevance.kinds)
+    users, items = np.divmod(np.unique(seen.row_ids * n_ids + seen.values), n_ids)  # an item seen twice is one
+    np.subtract.at(available, (users, relevance.kinds[items]), 1)
+    order = np.argsort(-relevance.by_kind, axis=1, kind="stable")
+    filled = np.minimum(np.take_along_axis(available, order, 1).cumsum(1), k)  # places up to each kind
+    weight_until = np.concatenate([[0.0], discounts(k).cumsum()])
+    weights = np.diff(weight_until[filled], axis=1, prepend=0)
+    best = (np.take_along_axis(relevance.by_kind, order, 1) * weights).sum(1)
+    return np.divide(gained, best, out=np.full(len(lists), np.nan), where=best > 0)
+
+
+def coverage(lists: IntArray, n_items: int) -> float:
+    """The share of the catalogue's items that anyone was recommended (Herlocker et al., 2004).
+
+    >>> coverage(np.array([[3, 4], [4, IGNORED]]), n_items=8)
+    0.25
+    """
+    return len(np.unique(lists[lists != IGNORED])) / n_items
+
+
+def gini(lists: IntArray, n_items: int) -> float:
+    """How unequally recommendations fall on the catalogue: 0 all alike, towards 1 all on one item.
+
+    Σ_i (2i - n - 1) x_i / (n Σ_i x_i), x ascending over all n items, those never shown included (Gini, 1912).
+    NaN if nothing was recommended.
+
+    >>> gini(np.array([[3, 4], [5, 6]]), n_items=4), gini(np.array([[3], [3]]), n_items=4)
+    (0.0, 0.75)
+    """
+    counts = np.unique(lists[lists != IGNORED], return_counts=True)[1]
+    shown = np.concatenate([np.zeros(n_items - len(counts)), np.sort(counts)])
+    if not shown.sum():
+        return float("nan")
+    places = 2 * np.arange(1, n_items + 1) - n_items - 1
+    return float(places @ shown / (n_items * shown.sum()))
+
+
+def novelty(lists: IntArray, counts: IntArray, n_users: int) -> FloatArray:
+    """Mean self-information of the listed items in bits, -log2(count_i / n_users) (Zhou et al., 2010).
+
+    An item that no training history has counts as if one had it.
+
+    >>> novelty(np.array([[0, 1]]), counts=np.array([8, 2]), n_users=8)
+    array([1.])
+    """
+    return _mean_listed(lists, -np.log2(np.maximum(counts, 1) / n_users))
+
+
+def average_popularity(lists: IntArray, counts: IntArray) -> FloatArray:
+    """Mean training interactions of the listed items (ARP; Yin et al., 2012).
+
+    >>> average_popularity(np.array([[0, 1]]), counts=np.array([8, 2]))
+    array([5.])
+    """
+    return _mean_listed(lists, counts.astype(np.float64))
+
+
+def intra_list_diversity(lists: IntArray, genres: BoolArray) -> FloatArray:
+    """Mean genre distance, 1 - Jaccard, over all pairs of listed movies (Smyth & McClave, 2001).
+
+    NaN for lists of fewer than two movies.
+
+    >>> intra_list_diversity(np.array([[0, 1], [0, 0]]), np.array([[True, False], [False, True]]))
+    array([1., 0.])
+    """
+    distinct, kinds = np.unique(genres, axis=0, return_inverse=True)
+    similarity = jaccard(distinct)
+    listed, kind = lists != IGNORED, kinds.reshape(-1)[np.maximum(lists, 0)]
+    total, pairs = np.zeros(len(lists)), np.zeros(len(lists))
+    for first in range(lists.shape[1]):
+        for second in range(first):
+            both = listed[:, first] & listed[:, second]
+            total += np.where(both, 1 - similarity[kind[:, first], kind[:, second]], 0.0)
+            pairs += both
+    return np.divide(total, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
+
+
+def list_metrics_per_user(lists: IntArray, counts: IntArray, n_users: int, ks: Sequence[int]) -> dict[str, FloatArray]:
+    """novelty@k and average_popularity@k, (users,) each."""
+    values: dict[str, FloatArray] = {}
+    for k in ks:
+        values[f"novelty@{k}"] = novelty(_first(lists, k), counts, n_users)
+        values[f"average_popularity@{k}"] = average_popularity(_first(lists, k), counts)
+    return values
+
+
+def genre_metrics_per_user(
+    lists: IntArray, targets: Ragged, seen: Ragged, genres: BoolArray, ks: Sequence[int], chunk: int = 8192
+) -> dict[str, FloatArray]:
+    """genre_precision@k, genre_ndcg@k and intra_list_diversity@k, (users,) each.
+
+    Relevance is held for `chunk` users at a time: with many kinds of movies it would not fit for all.
+    """
+    values: dict[str, list[FloatArray]] = {}
+    for start in range(0, len(lists), chunk):
+        stop = min(start + chunk, len(lists))
+        relevance = genre_relevance(targets.rows(start, stop), genres)
+        for k in ks:
+            first = _first(lists[start:stop], k)
+            for name, value in (
+                (f"genre_precision@{k}", genre_precision(first, relevance, k)),
+                (f"genre_ndcg@{k}", genre_ndcg(first, relevance, seen.rows(start, stop), k)),
+                (f"intra_list_diversity@{k}", intra_list_diversity(first, genres)),
+            ):
+                values.setdefault(name, []).append(value)
+    return {name: np.concatenate(parts) for name, parts in values.items()}
+
+
+def jaccard(sets: BoolArray) -> FloatArray:
+    """|A ∩ B| / |A ∪ B| for all pairs of rows, (rows, rows); 0 where both are empty.
+
+    >>> jaccard(np.array([[True, False], [True, True], [False, False]]))
+    array([[1. , 0.5, 0. ],
+           [0.5, 1. , 0. ],
+           [0. , 0. , 0. ]])
+    """
+    members = sets.astype(np.float64)
+    common = members @ members.T
+    sizes = members.sum(1)
+    either = sizes[:, None] + sizes[None, :] - common
+    return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
+
+
+def _mean_listed(lists: IntArray, worth: FloatArray) -> FloatArray:
+    listed = lists != IGNORED
+    total = np.where(listed, worth[np.maximum(lists, 0)], 0.0).sum(1)
+    return np.divide(total, listed.sum(1), out=np.full(len(lists), np.nan), where=listed.any(1))
+
+
+def _first(lists: npt.NDArray[Any], k: int) -> IntArray:
+    if not 1 <= k <= lists.shape[1]:
+        raise ValueError(f"k={k}, but the lists hold {lists.shape[1]} items; rank with top_k={max(k, 1)}")
+    return lists[:, :k]

@@ -1,0 +1,164 @@
+"""How good a ranking is, as pure functions of the held-out items' ranks.
+
+Every function takes the 1-based ranks of all users' targets and gives one value a user, (users,) float64, so
+that means, intervals and paired differences come from the same numbers. Ranks come as a `Ragged` (one row a
+user), as an array (users, n_targets) with 0 for padding, or as (users,) with one target each.
+
+Notation: user u has targets T_u with ranks r_t. Each metric is defined for one target and for several; with
+one target, recall@k equals hit_rate@k, precision@k is hit_rate@k / k, and map@k is 1/r within the first k.
+The definitions are those of trec_eval, and the tests compare them with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.ragged import Ragged, offsets_of
+
+Ranks: TypeAlias = Ragged | npt.NDArray[Any]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+
+DEFAULT_KS = (5, 10, 20)
+
+
+def metrics_from_ranks(ranks: Ranks, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
+    """Mean over users of hit_rate@k, ndcg@k and mrr, and with several targets recall, precision and map too.
+
+    >>> metrics_from_ranks(np.array([1, 4]), ks=[2])
+    {'hit_rate@2': 0.5, 'ndcg@2': 0.5, 'mrr': 0.625}
+    """
+    rows = as_rows(ranks)
+    values = metrics_per_user(rows, ks)
+    if (rows.lengths == 1).all():
+        values = {name: v for name, v in values.items() if name.startswith(("hit_rate", "ndcg", "mrr"))}
+    return {name: float(value.mean()) for name, value in values.items()}
+
+
+def metrics_per_user(ranks: Ranks, ks: Sequence[int] = DEFAULT_KS) -> dict[str, FloatArray]:
+    """Every metric of this module, (users,) each, under names like "ndcg@10"."""
+    rows = as_rows(ranks)
+    values: dict[str, FloatArray] = {}
+    for k in ks:
+        values[f"hit_rate@{k}"] = hit_rate(rows, k)
+        values[f"ndcg@{k}"] = ndcg(rows, k)
+        values[f"recall@{k}"] = recall(rows, k)
+        values[f"precision@{k}"] = precision(rows, k)
+        values[f"map@{k}"] = average_precision(rows, k)
+    values["mrr"] = reciprocal_rank(rows)
+    return values
+
+
+def hit_rate(ranks: Ranks, k: int) -> FloatArray:
+    """1 if any target is among the first k, else 0 (Success@k of trec_eval; HR@k in BERT4Rec, section 4.2).
+
+    >>> hit_rate(np.array([[1, 12], [11, 0]]), k=10)
+    array([1., 0.])
+    """
+    return (_hits(ranks, k) > 0).astype(np.float64)
+
+
+def recall(ranks: Ranks, k: int) -> FloatArray:
+    """|{t: r_t ≤ k}| / |T_u|: the share of a user's targets among the first k.
+
+    With more targets than k it cannot reach 1.
+
+    >>> recall(np.array([[1, 12], [11, 0]]), k=10)
+    array([0.5, 0. ])
+    """
+    return _hits(ranks, k) / as_rows(ranks).lengths
+
+
+def precision(ranks: Ranks, k: int) -> FloatArray:
+    """|{t: r_t ≤ k}| / k: the share of the first k that are targets.
+
+    With fewer targets than k it cannot reach 1: with one target its best is 1/k.
+
+    >>> precision(np.array([[1, 12], [11, 0]]), k=10)
+    array([0.1, 0. ])
+    """
+    return _hits(ranks, k) / k
+
+
+def ndcg(ranks: Ranks, k: int) -> FloatArray:
+    """Normalised discounted cumulative gain with binary gains (Järvelin & Kekäläinen, 2002).
+
+    Σ_{t: r_t ≤ k} 1/log2(1 + r_t), divided by its best, Σ_{i=1..min(k, |T_u|)} 1/log2(1 + i).
+
+    >>> ndcg(np.array([[1, 2], [3, 0], [11, 0]]), k=10)
+    array([1. , 0.5, 0. ])
+    """
+    _check_k(k)
+    rows = as_rows(ranks)
+    gains = np.where(rows.values <= k, 1 / np.log2(1 + rows.values), 0.0)
+    best = discounts(int(rows.lengths.max())).cumsum()
+    return _sum_by_user(rows, gains) / best[np.minimum(k, rows.lengths) - 1]
+
+
+def reciprocal_rank(ranks: Ranks) -> FloatArray:
+    """1 / min_t r_t: its mean over users is the mean reciprocal rank, without a cut (Voorhees, 1999).
+
+    >>> reciprocal_rank(np.array([[4, 2], [1, 0]]))
+    array([0.5, 1. ])
+    """
+    rows = as_rows(ranks)
+    return 1 / np.minimum.reduceat(rows.values, rows.offsets[:-1]).astype(np.float64)
+
+
+def average_precision(ranks: Ranks, k: int) -> FloatArray:
+    """(1/|T_u|) Σ_{t: r_t ≤ k} (number of targets ranked no worse than t) / r_t; the mean is MAP@k.
+
+    The sum is divided by all targets, as in trec_eval's map_cut, not by min(k, |T_u|): with more targets
+    than k it cannot reach 1.
+
+    >>> average_precision(np.array([[2, 1], [4, 0]]), k=10)
+    array([1.  , 0.25])
+    """
+    _check_k(k)
+    rows = as_rows(ranks)
+    ordered = rows.values[np.lexsort((rows.values, rows.row_ids))]
+    # tied targets share the worse rank, so they are counted one by one, not all at once
+    place = 1 + np.arange(len(ordered)) - np.repeat(rows.offsets[:-1], rows.lengths)
+    return _sum_by_user(rows, np.where(ordered <= k, place / ordered, 0.0)) / rows.lengths
+
+
+def as_rows(ranks: Ranks) -> Ragged:
+    """Check ranks and bring them into rows, one a user, padding dropped.
+
+    Raises:
+        ValueError: There is no user, a user has no target, or a rank is below 1.
+    """
+    if not isinstance(ranks, Ragged):
+        table = np.asarray(ranks)
+        table = table[:, None] if table.ndim == 1 else table
+        ranks = Ragged(table[table != 0], offsets_of((table != 0).sum(1)))
+    if not len(ranks):
+        raise ValueError("no ranks: nothing was evaluated")
+    if len(empty := np.flatnonzero(ranks.lengths == 0)):
+        raise ValueError(f"{len(empty)} users have no target (first: row {empty[0]}); leave them out")
+    if (lowest := ranks.values.min()) < 1:
+        raise ValueError(f"a rank is {lowest}; ranks count from 1")
+    return ranks
+
+
+def discounts(k: int) -> FloatArray:
+    """The weight of each place, 1/log2(1 + i) for i = 1..k, shape (k,)."""
+    return 1 / np.log2(np.arange(2, k + 2))
+
+
+def _hits(ranks: Ranks, k: int) -> FloatArray:
+    _check_k(k)
+    rows = as_rows(ranks)
+    return _sum_by_user(rows, (rows.values <= k).astype(np.float64))
+
+
+def _sum_by_user(rows: Ragged, values: FloatArray) -> FloatArray:
+    return np.bincount(rows.row_ids, weights=values, minlength=len(rows)).astype(np.float64, copy=False)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k={k}: a list has at least one place")

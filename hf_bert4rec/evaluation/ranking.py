@@ -1,0 +1,228 @@
+"""The rank of every held-out item over the whole catalogue: the one pass that all figures come from.
+
+A *scorer* is any callable that maps a batch of histories (input ids, oldest first) to a score for every
+input id, (batch, vocab_size). The model is one, every baseline is one. Seen items and special tokens are
+no candidates, a user's other targets are, and ties count against the model: a scorer that scores all items
+alike ranks every target last. Memory is O(batch × vocab_size), whatever the number of users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from ..data.collators import IGNORED, pad_rows
+from ..data.ragged import Ragged
+
+Scorer: TypeAlias = Callable[[Ragged], torch.Tensor]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+SORT_FROM_TARGETS = 16  # with more targets a user, one sort of the scores is cheaper than a pass a target
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What one pass of a scorer over the users gives.
+
+    `ranks`: 1-based rank of every target, laid out as the targets were.
+    `top_items`: the `top_k` best candidates a user, (users, top_k), `IGNORED` where fewer are left.
+    `sampled`: for each named set of negatives, the targets' ranks among those only.
+    """
+
+    ranks: Ragged
+    top_items: IntArray
+    sampled: dict[str, Ragged] = field(default_factory=dict)
+
+
+def ranks_from_scores(
+    scores: torch.Tensor,
+    targets: torch.Tensor,
+    seen: torch.Tensor,
+    special_ids: Sequence[int],
+    first_row: int = 0,
+) -> torch.Tensor:
+    """Rank targets among all items that are neither seen nor special.
+
+    rank = 1 + the number of other candidates that score at least as much as the target.
+
+    Args:
+        scores: (batch, vocab_size), floating.
+        targets: (batch, n_targets) input ids, rows filled with `IGNORED`.
+        seen: (batch, max_seen) input ids, rows filled with `IGNORED`.
+        special_ids: Input ids that are no items.
+        first_row: Number of the batch's first row, so that an error names the user's row.
+
+    Returns:
+        (batch, n_targets) int64, 0 where `targets` is padded.
+
+    Raises:
+        ValueError: A score is NaN, or a target is seen, special or outside the vocabulary.
+
+    >>> scores = torch.tensor([[9.0, 9.0, 0.5, 0.9, 0.7, 0.7]])
+    >>> ranks_from_scores(scores, torch.tensor([[4, 2]]), torch.tensor([[3]]), special_ids=[0, 1])
+    tensor([[2, 3]])
+    """
+    targets, seen = targets.to(scores.device), seen.to(scores.device)
+    candidates = candidate_scores(scores, seen, special_ids, first_row)
+    return candidate_ranks(candidates, targets, first_row)
+
+
+def candidate_scores(
+    scores: torch.Tensor, seen: torch.Tensor, special_ids: Sequence[int], first_row: int = 0
+) -> torch.Tensor:
+    """A copy of `scores` (batch, vocab_size) in which -inf marks what is no candidate, and nothing else.
+
+    Raises:
+        ValueError: A score is NaN; the rows are named.
+    """
+    if not scores.is_floating_point() or scores.ndim != 2:
+        raise TypeError(f"scores must be floating, (batch, vocab_size); got {scores.dtype} {tuple(scores.shape)}")
+    if bad := _row_names(scores.isnan().any(dim=1), first_row):
+        raise ValueError(f"scores are NaN for user rows {bad}: no rank can be given; mend the scorer")
+    candidates = scores.clamp(min=torch.finfo(scores.dtype).min)  # a candidate may score -inf itself
+    candidates[:, list(special_ids)] = -torch.inf
+    rows, columns = (seen != IGNORED).nonzero(as_tuple=True)
+    candidates[rows, seen[rows, columns]] = -torch.inf
+    return candidates
+
+
+def candidate_ranks(candidates: torch.Tensor, targets: torch.Tensor, first_row: int = 0) -> torch.Tensor:
+    """Ranks (batch, n_targets) of `targets` among the entries that are not -inf; 0 where padded."""
+    present = targets != IGNORED
+    if bad := _row_names((present & ((targets < 0) | (targets >= candidates.shape[1]))).any(1), first_row):
+        raise ValueError(f"targets of user rows {bad} lie outside the vocabulary of {candidates.shape[1]}")
+    target_scores = candidates.gather(1, targets.clamp(min=0))  # (batch, n_targets)
+    if bad := _row_names((present & (target_scores == -torch.inf)).any(1), first_row):
+        raise ValueError(
+            f"targets of user rows {bad} are among the seen items or special tokens: the split leaks, or a "
+            "user has an item twice; keep one interaction per user and item before splitting"
+        )
+    if targets.shape[1] < SORT_FROM_TARGETS:
+        columns = [(candidates >= score[:, None]).sum(1) for score in target_scores.unbind(1)]
+        ranks = torch.stack(columns, dim=1) if columns else torch.zeros_like(targets)
+    else:
+        ascending = candidates.sort(dim=1).values
+        ranks = candidates.shape[1] - torch.searchsorted(ascending, target_scores.contiguous(), right=False)
+    return ranks * present
+
+
+def rank_targets(
+    scorer: Scorer,
+    histories: Ragged,
+    targets: Ragged,
+    *,
+    vocab_size: int,
+    special_ids: Sequence[int],
+    seen: Ragged | None = None,
+    top_k: int = 0,
+    negatives: Mapping[str, IntArray] | None = None,
+    batch_size: int = 256,
+    description: str = "ranking",
+) -> Ranking:
+    """Rank every user's targets in one pass, batch by batch, on whatever device the scorer answers from.
+
+    Args:
+        scorer: Scores of the next item, (batch, vocab_size), for a batch of histories.
+        histories: Input ids a user, oldest first; what the scorer is shown.
+        targets: Input ids held out a user; a row may hold several.
+        vocab_size: Number of input ids, special ones included.
+        special_ids: Input ids that are no items.
+        seen: Input ids that may not be recommended; the histories by default.
+        top_k: Length of the recommendation lists to keep; 0 keeps none.
+        negatives: Named sets of sampled candidates, (users, n) each, see `sampled.py`.
+        batch_size: Users scored at once.
+        description: What the progress bar says (shown on a terminal only).
+
+    Raises:
+        ValueError: Sizes disagree, nothing is held out, `top_k` exceeds the catalogue, a score is NaN,
+            or a target is seen.
+    """
+    seen = histories if seen is None else seen
+    _check_sizes(histories, targets, seen, top_k, vocab_size - len(set(special_ids)))
+    ranks, lists, sampled = [], [], {name: list[IntArray]() for name in negatives or {}}
+    with torch.inference_mode(), tqdm(total=len(targets), desc=description, unit="user", disable=None) as bar:
+        for start in range(0, len(targets), batch_size):
+            stop = min(start + batch_size, len(targets))
+            scores = scorer(histories.rows(start, stop))
+            _check_shape(scores, (stop - start, vocab_size))
+            wanted = to_padded(targets.rows(start, stop)).to(scores.device)
+            present = wanted != IGNORED
+            seen_ids = to_padded(seen.rows(start, stop)).to(scores.device)
+            candidates = candidate_scores(scores, seen_ids, special_ids, start)
+            ranks.append(candidate_ranks(candidates, wanted, start)[present].cpu().numpy())
+            lists.append(_top_items(candidates, top_k).cpu().numpy())
+            for name, items in (negatives or {}).items():
+                among = torch.from_numpy(items[start:stop]).to(scores.device)
+                sampled[name].append(sampled_ranks(scores, wanted, among)[present].cpu().numpy())
+            bar.update(stop - start)
+    return Ranking(
+        targets.with_values(np.concatenate(ranks)),
+        np.concatenate(lists),
+        {name: targets.with_values(np.concatenate(parts)) for name, parts in sampled.items()},
+    )
+
+
+def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """Rank each target among its user's sampled negatives only; ties count against the model.
+
+    Args:
+        scores: (batch, vocab_size).
+        targets: (batch, n_targets), rows filled with `IGNORED`.
+        negatives: (batch, n), rows filled with `IGNORED`.
+
+    Returns:
+        (batch, n_targets) int64, 1-based, 0 where `targets` is padded.
+    """
+    negative_scores = scores.gather(1, negatives.clamp(min=0)).masked_fill(negatives == IGNORED, -torch.inf)
+    target_scores = scores.gather(1, targets.clamp(min=0))
+    at_least = negative_scores[:, None, :] >= target_scores[:, :, None]  # (batch, n_targets, n)
+    return (1 + at_least.sum(-1)) * (targets != IGNORED)
+
+
+def to_padded(rows: Ragged) -> torch.Tensor:
+    """Rows as one int64 tensor (rows, longest), filled with `IGNORED` at the end.
+
+    >>> to_padded(Ragged.from_lists([[7], [8, 9]]))
+    tensor([[   7, -100],
+            [   8,    9]])
+    """
+    return torch.from_numpy(pad_rows(list(rows), IGNORED))
+
+
+def _top_items(candidates: torch.Tensor, top_k: int) -> torch.Tensor:
+    """Input ids of the best candidates (batch, top_k), best first, `IGNORED` where none is left."""
+    best = candidates.topk(top_k, dim=1)
+    return best.indices.masked_fill(best.values == -torch.inf, IGNORED)
+
+
+def _check_sizes(histories: Ragged, targets: Ragged, seen: Ragged, top_k: int, catalogue_size: int) -> None:
+    if not len(histories) == len(targets) == len(seen):
+        raise ValueError(
+            f"{len(histories)} histories, {len(targets)} rows of targets and {len(seen)} of seen items: "
+            "give one row a user in each"
+        )
+    if not len(targets.values):
+        raise ValueError("no targets to rank: the split leaves none; hold out less, or keep more users")
+    if not 0 <= top_k <= catalogue_size:
+        raise ValueError(f"top_k={top_k} is not between 0 and the catalogue's {catalogue_size} items")
+
+
+def _check_shape(scores: torch.Tensor, expected: tuple[int, int]) -> None:
+    if scores.shape != expected:
+        raise ValueError(
+            f"the scorer gave scores of shape {tuple(scores.shape)}, expected (batch, vocab_size) = "
+            f"{expected}: model and catalogue disagree in size"
+        )
+
+
+def _row_names(flags: torch.Tensor, first_row: int, shown: int = 5) -> str:
+    """The numbers of the flagged rows, the first few spelled out; empty if there are none."""
+    rows = (flags.nonzero().flatten() + first_row).tolist()
+    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
+    return ", ".join(map(str, rows[:shown])) + more

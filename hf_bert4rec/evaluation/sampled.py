@@ -1,0 +1,76 @@
+"""Sampled candidates: the protocol of the BERT4Rec paper, kept only for comparison with it.
+
+The paper (section 4.2) ranks each held-out item among 100 items that the user has not seen, drawn by
+popularity. Figures from sampled candidates are far higher than those over the catalogue and can order models
+differently (Krichene & Rendle, KDD 2020), so they are labelled as sampled and never the headline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.collators import IGNORED
+from ..data.ragged import Ragged
+from .ranking import IntArray
+
+PAPER_NEGATIVES = 100
+
+
+def sample_negatives(
+    weights: npt.NDArray[np.floating] | IntArray,
+    seen: Ragged,
+    targets: Ragged,
+    special_ids: Sequence[int],
+    n: int = PAPER_NEGATIVES,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> IntArray:
+    """Draw `n` unseen items a user without replacement, each next one with probability ∝ its weight.
+
+    Drawn as the largest of log(weight) + Gumbel noise, which is the same distribution (Efraimidis &
+    Spirakis, 2006). The draw depends on `seed` alone, not on `batch_size`; memory is O(batch × vocab_size).
+
+    Args:
+        weights: (vocab_size,), such as training counts for popularity, or ones for uniform; an item of
+            weight 0 is never drawn.
+        seen: Input ids a user that may not be drawn.
+        targets: The held-out input ids a user, which may not be drawn either.
+        special_ids: Input ids that are no items.
+        n: Negatives a user.
+        seed: Of the draw.
+        batch_size: Users drawn for at once.
+
+    Returns:
+        (users, n) input ids, `IGNORED` where fewer than `n` items are left.
+
+    Raises:
+        ValueError: `n` is not between 1 and the number of items with a weight.
+    """
+    weights = np.asarray(weights, dtype=np.float64).copy()
+    weights[list(special_ids)] = 0
+    if not 1 <= n <= (drawable := int((weights > 0).sum())):
+        raise ValueError(f"{n} negatives a user from {drawable} items that can be drawn: ask for 1 to {drawable}")
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(weights)
+    generator = np.random.default_rng(seed)
+    batches = [
+        _draw(log_weights, [seen.rows(start, stop), targets.rows(start, stop)], n, generator)
+        for start in range(0, len(targets), batch_size)
+        for stop in [min(start + batch_size, len(targets))]
+    ]
+    return np.concatenate(batches)
+
+
+def _draw(
+    log_weights: npt.NDArray[np.float64], barred: list[Ragged], n: int, generator: np.random.Generator
+) -> IntArray:
+    """One batch of negatives, (batch, n)."""
+    keys = log_weights - np.log(generator.standard_exponential((len(barred[0]), len(log_weights))))
+    for rows in barred:
+        keys[rows.row_ids, rows.values] = -np.inf
+    drawn = np.argpartition(-keys, n - 1, axis=1)[:, :n]
+    drawn.sort(axis=1)
+    return np.where(np.take_along_axis(keys, drawn, 1) == -np.inf, IGNORED, drawn).astype(np.int64)

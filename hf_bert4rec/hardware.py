@@ -1,0 +1,36 @@
+"""What the machine at hand is good at, found out rather than hoped for."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+
+def bf16_pays() -> bool:
+    """Whether bfloat16 training is faster here: a GPU that has it, or a CPU with matrix tiles (AMX).
+
+    A CPU that only has bfloat16 vector instructions gains too little in matrix products to make up for the casts.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported()
+
+
+def describe_hardware() -> str:
+    """The processor that training runs on, in words."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores of {_processor_name()}"
+
+
+def _processor_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,342 @@
+"""BERT4Rec: a bidirectional transformer that fills masked places in a history of items.
+
+Read from the bottom up: `Bert4RecForMaskedLM` scores items, `Bert4RecModel` encodes a history, layers below. With the
+default configuration it is `transformers.BertForMaskedLM` without token types (a test holds the two equal). Notable:
+positions count from the oldest attended item, so padding on either side changes nothing; logits are computed only at
+the places that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_bert4rec import Bert4RecConfig
+
+ROTARY_BASE = 10_000.0
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention written out, for `output_attentions`. Query, key and value: (batch, heads, seq, head)."""
+    weights = query @ key.transpose(2, 3) * scaling  # (batch, heads, seq, seq)
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def rotary_angles(position_ids: torch.Tensor, head_dim: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of every position's angles, each (batch, 1, seq, head)."""
+    steps = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
+    angles = position_ids[:, None, :, None].float() * ROTARY_BASE**-steps  # (batch, 1, seq, head / 2)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(states: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Turn (batch, heads, seq, head) states by their position's angles (RoFormer, arXiv:2104.09864)."""
+    cos, sin = angles
+    first, second = states.chunk(2, dim=-1)
+    return states * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class Bert4RecEmbeddings(nn.Module):
+    """Item embedding, plus the position's unless positions are rotary; layer norm; dropout."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.item_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position_embeddings = (
+            None if config.rotary_positions else nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        if self.position_embeddings is not None:
+            inputs_embeds = inputs_embeds + self.position_embeddings(position_ids)
+        return self.dropout(self.norm(inputs_embeds))  # (batch, seq, hidden)
+
+
+class Bert4RecAttention(nn.Module):
+    """Multi-head attention in which every place sees every other."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.is_causal = False
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        angles: tuple[torch.Tensor, torch.Tensor] | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        heads_shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        query, key, value = (
+            project(hidden_states).view(heads_shape).transpose(1, 2)  # (batch, heads, seq, head)
+            for project in (self.query, self.key, self.value)
+        )
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        attend: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        context, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.output(context.flatten(-2)), weights  # (batch, seq, hidden)
+
+
+class Bert4RecFeedForward(nn.Module):
+    """Two linear maps with an activation between them, at every place alone."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.down(self.activation(self.up(hidden_states)))
+
+
+class Bert4RecLayer(GradientCheckpointingLayer):
+    """Attention and feed-forward, each with dropout, a residual sum and a layer norm."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.pre_layer_norm = config.pre_layer_norm
+        self.attention = Bert4RecAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = Bert4RecFeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        angles: tuple[torch.Tensor, torch.Tensor] | None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        if self.pre_layer_norm:
+            attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, angles, **kwargs)
+            hidden_states = hidden_states + self.dropout(attended)
+            fed = self.feed_forward(self.feed_forward_norm(hidden_states))
+            return hidden_states + self.dropout(fed)
+        attended, _ = self.attention(hidden_states, attention_mask, angles, **kwargs)
+        hidden_states = self.attention_norm(hidden_states + self.dropout(attended))
+        return self.feed_forward_norm(hidden_states + self.dropout(self.feed_forward(hidden_states)))
+
+
+class Bert4RecHead(nn.Module):
+    """What stands between encoder and item embeddings: dense, activation, layer norm."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.activation(self.dense(hidden_states)))
+
+
+class Bert4RecPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation shared by the encoder and the model with a head."""
+
+    config_class = Bert4RecConfig
+    base_model_prefix = "bert4rec"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Bert4RecEmbeddings", "Bert4RecLayer"]  # noqa: RUF012 (transformers' own form)
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": Bert4RecLayer, "attentions": Bert4RecAttention}  # noqa: RUF012
+
+
+def positions_of(attention_mask: torch.Tensor) -> torch.Tensor:
+    """Position of every attended place, counted from the oldest one; 0 where padded. (batch, seq) → (batch, seq)."""
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+class Bert4RecModel(Bert4RecPreTrainedModel):
+    """The encoder: `input_ids` (batch, seq) in, `last_hidden_state` (batch, seq, hidden) out."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__(config)
+        self.embeddings = Bert4RecEmbeddings(config)
+        self.layers = nn.ModuleList([Bert4RecLayer(config) for _ in range(config.num_hidden_layers)])
+        self.final_norm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.pre_layer_norm else nn.Identity()
+        )
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.item_embeddings
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embeddings.item_embeddings = value
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Encode histories.
+
+        Args:
+            input_ids: (batch, seq) vocabulary indices, or give `inputs_embeds` (batch, seq, hidden).
+            attention_mask: (batch, seq), 1 at places that count; all count where it is not given.
+            position_ids: (batch, seq); derived from `attention_mask` where not given.
+
+        Raises:
+            ValueError: both or neither of `input_ids` and `inputs_embeds`, or more places than the window has.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.embeddings.item_embeddings(input_ids)
+        if position_ids is None:
+            position_ids = self._default_positions(inputs_embeds, attention_mask)
+        hidden_states = self.embeddings(inputs_embeds, position_ids)
+        mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
+        angles = None
+        if self.config.rotary_positions:
+            head_dim = self.config.hidden_size // self.config.num_attention_heads
+            angles = rotary_angles(position_ids, head_dim, hidden_states.dtype)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask, angles, **kwargs)
+        return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+
+    def _default_positions(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        if attention_mask is None or attention_mask.dim() != 2:
+            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)[None]
+        else:
+            position_ids = positions_of(attention_mask)
+        # A padded batch may be wider than the window, a history may not be longer.
+        if inputs_embeds.shape[1] > self.config.max_position_embeddings:
+            longest = int(position_ids.max()) + 1
+            if longest > self.config.max_position_embeddings:
+                raise ValueError(
+                    f"a history of {longest} places does not fit the model's window of "
+                    f"{self.config.max_position_embeddings}: keep its most recent items"
+                )
+        return position_ids
+
+
+class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
+    """The encoder with a head that scores every item at every place, through the item embeddings and a bias each."""
+
+    _tied_weights_keys = {"decoder.weight": "bert4rec.embeddings.item_embeddings.weight"}  # noqa: RUF012
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__(config)
+        self.bert4rec = Bert4RecModel(config)
+        self.head = Bert4RecHead(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        self.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> MaskedLMOutput:
+        """Score items at every place.
+
+        Args:
+            labels: (batch, seq) true `input_ids` at masked places, -100 elsewhere. With them the output has a
+                `loss` (cross-entropy), and its `logits` are (labelled places, vocab) if
+                `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab).
+
+        The other arguments are those of `Bert4RecModel.forward`.
+        """
+        outputs = self.bert4rec(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        hidden_states = outputs.last_hidden_state
+        if labels is not None and self.config.sparse_prediction:
+            labelled = labels != -100
+            hidden_states, labels = (
+                hidden_states[labelled],
+                labels[labelled],
+            )  # (labelled, hidden), (labelled,)
+        logits = self.decoder(self.head(hidden_states))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+    def next_item_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """Logits at each row's last attended place, where serving puts the [MASK]: (batch, vocab), float32."""
+        hidden_states = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
+        places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        last = (places * attention_mask).argmax(-1)  # (batch,)
+        rows = torch.arange(len(last), device=last.device)
+        return self.decoder(self.head(hidden_states[rows, last])).float()
+
+
+Bert4RecModel.register_for_auto_class("AutoModel")
+Bert4RecForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
+
+__all__ = ["Bert4RecForMaskedLM", "Bert4RecModel", "Bert4RecPreTrainedModel"]

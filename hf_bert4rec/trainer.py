@@ -1,0 +1,151 @@
+"""transformers' `Trainer` for BERT4Rec: it shuffles and masks by epoch, and evaluates by rank.
+
+Everything that decides a batch (order, masks) is a function of the seed and the epoch, so that a run that was broken
+off and resumed ends with the weights of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
+
+from .data.collators import DataCollatorForNextItem
+from .data.windows import TrainingWindows
+from .evaluation.metrics import metrics_from_ranks
+from .evaluation.ranking import ranks_from_scores
+from .hardware import bf16_pays
+
+
+@dataclass
+class Bert4RecTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults that a recommender wants; every field can still be set.
+
+    The best checkpoint by validation NDCG@10 is kept, and callbacks remember their state over a resume.
+    """
+
+    # Evaluated once, on import: HfArgumentParser does not read default factories of booleans.
+    bf16: bool = field(default=bf16_pays(), metadata={"help": "bfloat16 autocast; on where it pays"})
+    disable_tqdm: bool | None = not sys.stderr.isatty()
+    dataloader_pin_memory: bool = torch.cuda.is_available()
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    load_best_model_at_end: bool = True
+    metric_for_best_model: str | None = "ndcg@10"
+    greater_is_better: bool | None = True
+    save_total_limit: int | None = 2
+    remove_unused_columns: bool | None = False
+    restore_callback_states_from_checkpoint: bool = True
+    train_sampling_strategy: str = "group_by_length"
+    per_device_eval_batch_size: int = 128
+    ddp_find_unused_parameters: bool | None = False
+
+
+class WindowSampler(Sampler[int]):
+    """A new order of the training windows every epoch, a function of (seed, epoch) alone.
+
+    With `mega_batch` above 1, that many shuffled windows at a time are sorted by length, so that the batches cut from
+    them are padded little. `set_epoch` reaches the windows as well: their masks change with the order.
+    """
+
+    def __init__(self, windows: TrainingWindows, seed: int, mega_batch: int = 1) -> None:
+        self.windows, self.seed, self.mega_batch = windows, seed, mega_batch
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order and the masks of this epoch."""
+        self.epoch = epoch
+        self.windows.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.windows))
+        if self.mega_batch > 1:
+            block = np.arange(len(order)) // self.mega_batch
+            order = order[np.lexsort((-self.windows.lengths[order], block))]
+        return iter(order.tolist())
+
+
+class Bert4RecTrainer(Trainer):
+    """Trains on `TrainingWindows` and evaluates on `NextItemQuestions` by the rank of every target.
+
+    `evaluate` gives `eval_ndcg@10` and the like over the whole catalogue, seen items left out, ties against the
+    model; `predict` gives the ranks themselves, (users, targets).
+    """
+
+    BATCHES_SORTED_TOGETHER = 50
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, compute_metrics=_metrics, **kwargs)
+        self.next_item_collator = DataCollatorForNextItem(
+            self.processing_class, self.model.config.max_position_embeddings
+        )
+        self.add_callback(_EpochToSampler(self))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> WindowSampler:
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        batch = self.args.train_batch_size * self.args.world_size
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        self.window_sampler = WindowSampler(
+            self.train_dataset, seed, batch * self.BATCHES_SORTED_TOGETHER if grouped else 1
+        )
+        return self.window_sampler
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
+        # Trainer would group these by length too, and so give ranks back in another order than the users'.
+        return SequentialSampler(eval_dataset)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        return self._with_next_item_collator(super().get_eval_dataloader, eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        return self._with_next_item_collator(super().get_test_dataloader, test_dataset)
+
+    def _with_next_item_collator(self, build: Any, dataset: Any) -> DataLoader[Any]:
+        # Trainer has one collator for all its loaders; masking is for training alone.
+        masking: Any = self.data_collator
+        self.data_collator: Any = self.next_item_collator
+        try:
+            return build(dataset)
+        finally:
+            self.data_collator = masking
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[None, torch.Tensor, torch.Tensor]:
+        """Ranks (batch, targets) in place of logits (batch, vocab): all that evaluation needs to keep."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            unwrapped = self.accelerator.unwrap_model(model)
+            scores = unwrapped.next_item_logits(inputs["input_ids"], inputs["attention_mask"])
+        special = self.processing_class.all_special_ids
+        ranks = ranks_from_scores(scores, inputs["targets"], inputs["seen"], special)
+        return None, ranks, inputs["targets"]
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # The output embedding is the input embedding, saved once: it is not missing from a checkpoint.
+        tied = set(self.model.all_tied_weights_keys)
+        load_result.missing_keys[:] = [key for key in load_result.missing_keys if key not in tied]
+        super()._issue_warnings_after_load(load_result)
+
+
+class _EpochToSampler(TrainerCallback):
+    """Tells the sampler the epoch before its first batch, on a resume within an epoch as well."""
+
+    def __init__(self, trainer: Bert4RecTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.window_sampler.set_epoch(int(state.epoch))
+
+
+def _metrics(prediction: EvalPrediction) -> dict[str, float]:
+    return metrics_from_ranks(np.maximum(prediction.predictions, 0))  # Trainer pads ragged batches with -100

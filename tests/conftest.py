@@ -1,0 +1,63 @@
+"""Small models, tokenizers and histories that every test shares. No test reaches beyond loopback."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are many times slower on two threads
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.data.ragged import Ragged
+
+torch.set_num_threads(1)
+
+NUM_MOVIES = 40
+MOVIES = {
+    "movie_id": [10 + 3 * number for number in range(NUM_MOVIES)],
+    "title": ["Toy Story", "Godfather, The", "Sabrina", "Sabrina", "Seven (a.k.a. Se7en)", "Amélie"]
+    + [f"Movie {number}" for number in range(6, NUM_MOVIES)],
+    "year": [1995, 1972, 1954, 1995, 1995, 2001] + [1960 + number for number in range(6, NUM_MOVIES)],
+    "genres": [["Animation", "Comedy"], ["Crime"], ["Romance"], ["Romance"], ["Thriller"], []]
+    + [["Drama"]] * (NUM_MOVIES - 6),
+}
+
+
+@pytest.fixture
+def tokenizer() -> Bert4RecTokenizer:
+    counts = {movie: 1 + position for position, movie in enumerate(MOVIES["movie_id"])}
+    return Bert4RecTokenizer.from_movies(MOVIES, counts)
+
+
+@pytest.fixture
+def config(tokenizer) -> Bert4RecConfig:
+    return Bert4RecConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        max_position_embeddings=12,
+        initializer_range=0.5,  # scores far enough apart for rankings to be compared
+    )
+
+
+@pytest.fixture
+def model(config) -> Bert4RecForMaskedLM:
+    torch.manual_seed(0)
+    return Bert4RecForMaskedLM(config).eval()
+
+
+@pytest.fixture
+def pipe(model, tokenizer) -> MovieRecommendationPipeline:
+    return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
+
+
+@pytest.fixture
+def histories(tokenizer) -> Ragged:
+    """Fifty histories of 1 to 20 different items, longer than the window among them."""
+    generator = np.random.default_rng(0)
+    items = np.arange(tokenizer.first_item_id, len(tokenizer))
+    return Ragged.from_lists([generator.permutation(items)[: generator.integers(1, 21)] for _ in range(50)])

@@ -1,0 +1,107 @@
+"""Baselines against their formulas on small data, and against known figures where real data are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec.data.ragged import Ragged, offsets_of
+from hf_bert4rec.evaluation import baselines
+from hf_bert4rec.evaluation.metrics import metrics_from_ranks
+from hf_bert4rec.evaluation.ranking import rank_targets
+
+SPECIAL = [0, 1, 2]
+VOCAB = 14
+
+
+@pytest.fixture
+def train() -> Ragged:
+    rng = np.random.default_rng(0)
+    return Ragged.from_lists([rng.permutation(np.arange(3, VOCAB))[: rng.integers(1, 11)] for _ in range(30)])
+
+
+HISTORIES = Ragged.from_lists([[3, 4, 5, 6, 7], [], [9]])
+
+
+def test_popularity_counts_training_interactions(train: Ragged) -> None:
+    scores = baselines.PopularityScorer(train, VOCAB)(HISTORIES)
+    assert scores.shape == (3, VOCAB)
+    assert scores[1].tolist() == [float((train.values == item).sum()) for item in range(VOCAB)]
+
+
+@pytest.mark.parametrize(("steps", "power"), [(3, 0.7), (10, 1.0), (1, 0.0)])
+def test_markov_equals_its_formula(train: Ragged, steps: int, power: float) -> None:
+    transitions, counts = np.zeros((VOCAB, VOCAB)), np.zeros(VOCAB)
+    for row in train:
+        for place, earlier in enumerate(row):
+            counts[earlier] += 1
+            for distance in range(1, min(steps, len(row) - 1 - place) + 1):
+                transitions[earlier, row[place + distance]] += 1 / distance
+    expected = np.zeros((3, VOCAB))
+    for user, history in enumerate(HISTORIES):
+        for distance, earlier in enumerate(history[::-1][:steps], start=1):
+            expected[user] += transitions[earlier] / distance / max(counts[earlier], 1) ** power
+    scores = baselines.MarkovScorer(train, VOCAB, steps, power)(HISTORIES)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("neighbours", [3, 100])
+def test_item_knn_equals_its_formula(train: Ragged, neighbours: int) -> None:
+    matrix = np.zeros((len(train), VOCAB))
+    for user, row in enumerate(train):
+        matrix[user, row] = 1
+    norms = np.sqrt(np.maximum(matrix.sum(0), 1))
+    cosines = (matrix.T @ matrix) / norms / norms[:, None]
+    np.fill_diagonal(cosines, 0)
+    for row in cosines:
+        row[row < np.sort(row)[-min(neighbours, VOCAB)]] = 0
+    expected = np.stack([cosines[history].sum(0) for history in HISTORIES])
+    scores = baselines.ItemKnnScorer(train, VOCAB, neighbours, block=5)(HISTORIES)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_random_depends_on_seed_and_history_and_not_on_the_batch() -> None:
+    scorer = baselines.RandomScorer(VOCAB, seed=1)
+    together = scorer(HISTORIES)
+    assert torch.equal(together[2:], scorer(HISTORIES.rows(2, 3)))
+    assert not torch.equal(together[0], together[2])
+    assert not torch.equal(together, baselines.RandomScorer(VOCAB, seed=2)(HISTORIES))
+
+
+def test_an_input_id_outside_the_vocabulary_is_named(train: Ragged) -> None:
+    with pytest.raises(ValueError, match="input id 13 lies outside the vocabulary of 13"):
+        baselines.PopularityScorer(train, 13)
+
+
+def test_markov_follows_a_cycle() -> None:
+    cycle = Ragged.from_lists([np.arange(start, start + 6) % 11 + 3 for start in range(22)])
+    scores = baselines.MarkovScorer(cycle, VOCAB)(Ragged.from_lists([[3, 4, 5], [12, 13]]))
+    unseen = scores.clone()
+    unseen[0, [3, 4, 5]] = 0
+    unseen[1, [12, 13]] = 0
+    assert unseen.argmax(1).tolist() == [6, 3]
+
+
+@pytest.mark.slow
+def test_real_figures_on_the_published_sequence_file() -> None:
+    """NDCG@10 0.1602 (Markov) and 0.0178 (popularity) on ml-1m.txt, fitted on all but the test item."""
+    path = Path(os.environ.get("HF_BERT4REC_DATA", "")) / "ml-1m" / "ml-1m.txt"
+    if not path.is_file():
+        pytest.skip("set HF_BERT4REC_DATA to a folder that holds ml-1m/ml-1m.txt")
+    users, items = np.loadtxt(path, dtype=np.int64).T
+    offsets = offsets_of(np.unique(users, return_counts=True)[1])
+    is_last = np.isin(np.arange(len(items)), offsets[1:] - 1)
+    input_ids = items + len(SPECIAL) - 1  # the file counts items from 1
+    history = Ragged(input_ids[~is_last], offsets - np.arange(len(offsets)))
+    targets = Ragged(input_ids[is_last], np.arange(len(offsets)))
+    vocab_size = int(input_ids.max()) + 1
+    for scorer, expected in (
+        (baselines.MarkovScorer(history, vocab_size), 0.1602),
+        (baselines.PopularityScorer(history, vocab_size), 0.0178),
+    ):
+        ranking = rank_targets(scorer, history, targets, vocab_size=vocab_size, special_ids=SPECIAL)
+        assert metrics_from_ranks(ranking.ranks)["ndcg@10"] == pytest.approx(expected, abs=1e-4)

@@ -1,0 +1,45 @@
+"""Intervals: as wide as theory says, the same for a seed, paired where they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hf_bert4rec.evaluation.bootstrap import difference_intervals, intervals
+
+
+def test_the_interval_is_as_wide_as_the_normal_one() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, 2000)
+    mean, low, high = intervals({"x": values}, resamples=2000)["x"]
+    half = 1.96 * values.std() / np.sqrt(2000)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1 * half)
+
+
+def test_a_seed_gives_the_same_interval_alone_and_beside_others() -> None:
+    values = np.random.default_rng(0).random((2, 300))
+    alone = intervals({"a": values[0]}, seed=5)["a"]
+    assert intervals({"b": values[1], "a": values[0]}, seed=5)["a"] == pytest.approx(alone, abs=1e-12)
+    assert intervals({"a": values[0]}, seed=6)["a"] != alone
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    hits = rng.random((200, 100)) < 0.3  # 200 experiments of 100 users
+    bounds = intervals({str(i): row.astype(float) for i, row in enumerate(hits)}).values()
+    assert 0.88 < np.mean([low <= 0.3 <= high for _, low, high in bounds]) < 0.99
+
+
+def test_users_without_a_value_are_left_out() -> None:
+    values = np.array([1.0, np.nan, 1.0, np.nan, 1.0] * 8)
+    assert intervals({"x": values, "y": np.zeros(40)})["x"] == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="x has no value for any of 2 users"):
+        intervals({"x": np.full(2, np.nan)})
+
+
+def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
+    theirs = np.random.default_rng(2).random(400)
+    ours = theirs + 0.02
+    low, high = difference_intervals({"m": ours, "only ours": ours}, {"m": theirs})["m"][1:]
+    assert 0.0199 < low <= high < 0.0201
+    assert intervals({"m": ours})["m"].low < intervals({"m": theirs})["m"].high

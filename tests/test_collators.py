@@ -1,0 +1,162 @@
+"""Masks: what is masked, how often, and that only (seed, epoch, row) decides it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from hf_bert4rec.data.collators import (
+    IGNORED,
+    DataCollatorForMaskedItems,
+    DataCollatorForNextItem,
+    hashed_uniform,
+    pad_rows,
+)
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.windows import TrainingWindows
+
+
+@pytest.fixture
+def windows(histories) -> TrainingWindows:
+    return TrainingWindows(histories, max_length=8, stride=4)
+
+
+def rows_of(windows, epoch=0):
+    windows.set_epoch(epoch)
+    return [windows[row] for row in range(len(windows))]
+
+
+def restored(batch, first_item_id):
+    """The input ids before masking."""
+    return torch.where(batch["labels"] == IGNORED, batch["input_ids"], batch["labels"])
+
+
+def test_windows_cover_every_interaction_and_end_with_the_last(windows, histories):
+    values = histories.values
+    covered = np.zeros(len(values), dtype=bool)
+    for start, stop in zip(windows.starts, windows.stops, strict=True):
+        assert 2 <= stop - start <= 8
+        covered[start:stop] = True
+    assert (covered == (histories.lengths >= 2)[histories.row_ids]).all()
+    ends = set(windows.stops.tolist())
+    assert all(end in ends for end, length in zip(histories.offsets[1:], histories.lengths, strict=True) if length > 1)
+
+
+def test_a_short_history_is_one_window():
+    windows = TrainingWindows(Ragged.from_lists([[5, 6, 7], [4], list(range(3, 13))]), max_length=4, stride=4)
+    assert [windows[row]["input_ids"].tolist() for row in range(len(windows))] == [
+        [5, 6, 7],
+        [3, 4, 5, 6],
+        [5, 6, 7, 8],
+        [9, 10, 11, 12],
+    ]
+    with pytest.raises(ValueError, match="nothing to train on"):
+        TrainingWindows(Ragged.from_lists([[5]]), max_length=4)
+
+
+def test_labels_are_what_was_masked(windows, tokenizer):
+    batch = DataCollatorForMaskedItems(tokenizer, pad_to_multiple_of=1)(rows_of(windows))
+    expected = pad_rows([row["input_ids"] for row in rows_of(windows)], tokenizer.pad_token_id)
+    assert (restored(batch, tokenizer.first_item_id).numpy() == expected).all()
+    masked = batch["labels"] != IGNORED
+    assert (batch["input_ids"][masked] == tokenizer.mask_token_id).all()
+    assert masked.any(dim=1).all()
+    assert (batch["attention_mask"].numpy() == (expected != tokenizer.pad_token_id)).all()
+
+
+def test_the_share_of_masked_places(tokenizer):
+    windows = TrainingWindows(Ragged.from_lists([list(range(3, 43))] * 500), max_length=40)
+    collator = DataCollatorForMaskedItems(tokenizer, mlm_probability=0.3)
+    share = (collator(rows_of(windows))["labels"] != IGNORED).float().mean().item()
+    assert share == pytest.approx(0.3, abs=0.01)
+
+
+def test_replacement_shares_and_that_only_items_are_drawn(tokenizer):
+    windows = TrainingWindows(Ragged.from_lists([list(range(3, 43))] * 500), max_length=40)
+    collator = DataCollatorForMaskedItems(
+        tokenizer, mlm_probability=0.5, mask_replace_prob=0.8, random_replace_prob=0.1
+    )
+    batch = collator(rows_of(windows))
+    masked = batch["labels"] != IGNORED
+    shown, true = batch["input_ids"][masked], batch["labels"][masked]
+    is_mask = shown == tokenizer.mask_token_id
+    assert is_mask.float().mean().item() == pytest.approx(0.8, abs=0.01)
+    kept = shown == true
+    assert kept.float().mean().item() == pytest.approx(0.1 + 0.1 / 40, abs=0.01)
+    drawn = shown[~is_mask & ~kept]
+    assert set(drawn.tolist()) == set(range(tokenizer.first_item_id, len(tokenizer)))
+
+
+def test_rows_masked_only_at_the_end(windows, tokenizer):
+    rows = rows_of(windows)
+    batch = DataCollatorForMaskedItems(tokenizer, last_item_prob=1.0)(rows)
+    places = (batch["labels"] != IGNORED).nonzero()
+    assert places[:, 0].tolist() == list(range(len(rows)))
+    assert places[:, 1].tolist() == [len(row["input_ids"]) - 1 for row in rows]
+
+
+def test_masks_depend_on_seed_epoch_and_row_alone(windows, tokenizer):
+    collator = DataCollatorForMaskedItems(tokenizer)
+    batch = collator(rows_of(windows))
+    alone = [collator([row])["labels"][0] for row in rows_of(windows)]
+    for row, labels in enumerate(alone):
+        assert torch.equal(batch["labels"][row, : len(labels)], labels)
+    assert not torch.equal(collator(rows_of(windows, epoch=1))["labels"], batch["labels"])
+    other = DataCollatorForMaskedItems(tokenizer, seed=1)(rows_of(windows))
+    assert not torch.equal(other["labels"], batch["labels"])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers_gives_the_same_batches(windows, tokenizer, workers):
+    windows.set_epoch(2)
+    collator = DataCollatorForMaskedItems(tokenizer)
+    loaders = [DataLoader(windows, batch_size=16, collate_fn=collator, num_workers=number) for number in (0, workers)]
+    compared = 0
+    for here, there in zip(*loaders, strict=True):
+        assert all(torch.equal(here[name], there[name]) for name in here)
+        compared += 1
+    assert compared > 3
+
+
+def test_draws_are_uniform_and_independent():
+    draws = hashed_uniform(7, np.arange(300)[:, None], np.arange(300))
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    assert draws.mean() == pytest.approx(0.5, abs=0.005)
+    assert draws.var() == pytest.approx(1 / 12, abs=0.002)
+    assert abs(np.corrcoef(draws[:-1].ravel(), draws[1:].ravel())[0, 1]) < 0.01
+    assert abs(np.corrcoef(draws[:, :-1].ravel(), draws[:, 1:].ravel())[0, 1]) < 0.01
+    assert len(np.unique(draws)) == draws.size
+
+
+@pytest.mark.parametrize("options", [{"mlm_probability": 1.2}, {"mask_replace_prob": 0.8, "random_replace_prob": 0.3}])
+def test_shares_that_cannot_be_are_refused(tokenizer, options):
+    with pytest.raises(ValueError, match="mlm_probability|add up to more than 1"):
+        DataCollatorForMaskedItems(tokenizer, **options)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_next_item_is_asked_for_at_the_end(tokenizer, side):
+    rows = [
+        {"input_ids": np.arange(3, 10), "targets": np.array([12])},
+        {"input_ids": np.array([5]), "targets": np.array([6])},
+        {"input_ids": np.array([], dtype=np.int64), "targets": np.array([7])},
+    ]
+    batch = DataCollatorForNextItem(tokenizer, max_length=5, padding_side=side)(rows)
+    asked = [batch["input_ids"][row][batch["attention_mask"][row].bool()].tolist() for row in range(3)]
+    assert asked == [[6, 7, 8, 9, 1], [5, 1], [1]]
+    assert batch["seen"][0].tolist() == list(range(3, 10))
+    assert batch["seen"][1].tolist() == [5] + [IGNORED] * 6
+    assert batch["targets"].tolist() == [[12], [6], [7]]
+    assert batch["attention_mask"][1].tolist() == ([1, 1, 0, 0, 0] if side == "right" else [0, 0, 0, 1, 1])
+
+
+def test_padding_side_changes_no_score(tokenizer, model, histories):
+    rows = [{"input_ids": history} for history in histories]
+    scores = []
+    for side in ("right", "left"):
+        batch = DataCollatorForNextItem(tokenizer, 12, padding_side=side)(rows)
+        scores.append(model.next_item_logits(batch["input_ids"], batch["attention_mask"]))
+    torch.testing.assert_close(*scores, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,109 @@
+"""Ids to input ids and back, titles typed loosely, and files that lie."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from hf_bert4rec import AmbiguousTitleError, Bert4RecTokenizer, UnknownTitleError
+from tests.conftest import MOVIES, NUM_MOVIES
+
+
+def test_special_tokens_come_first_and_items_in_their_order(tokenizer):
+    assert (tokenizer.pad_token_id, tokenizer.mask_token_id, tokenizer.unk_token_id) == (0, 1, 2)
+    assert len(tokenizer) == NUM_MOVIES + 3
+    assert (tokenizer.first_item_id, tokenizer.num_items) == (3, NUM_MOVIES)
+    assert tokenizer.encode_items(MOVIES["movie_id"]) == list(range(3, NUM_MOVIES + 3))
+    assert tokenizer.item_ids == MOVIES["movie_id"]
+
+
+def test_items_and_back_in_the_data_sets_own_type(tokenizer):
+    assert tokenizer.decode_items(tokenizer.encode_items([13, "10", 999])) == [13, 10, None]
+    assert tokenizer("13 10 999").input_ids == tokenizer.encode_items([13, 10, 999])
+    strings = Bert4RecTokenizer.from_movies({"movie_id": ["b 1", "ä", "7"]})
+    assert strings.decode_items(strings.encode_items(["ä", "b 1", 7])) == ["ä", "b 1", "7"]
+    with pytest.raises(IndexError, match="input id 99"):
+        tokenizer.decode_items([99])
+
+
+@pytest.mark.parametrize(
+    ("typed", "movie"),
+    [
+        ("Toy Story (1995)", 10),
+        ("toy story", 10),
+        ("TOY-STORY!", 10),
+        ("The Godfather", 13),
+        ("Godfather, The (1972)", 13),
+        ("godfather", 13),
+        ("Sabrina (1954)", 16),
+        ("sabrina (1995)", 19),
+        ("Se7en", 22),
+        ("seven", 22),
+        ("amelie", 25),
+    ],
+)
+def test_titles_are_found_as_people_type_them(tokenizer, typed, movie):
+    assert tokenizer.find(typed) == movie
+
+
+def test_a_shared_title_lists_its_movies(tokenizer):
+    with pytest.raises(AmbiguousTitleError, match=r"Sabrina \(1954\) \(id 16\); Sabrina \(1995\) \(id 19\)"):
+        tokenizer.find("sabrina")
+
+
+def test_an_unknown_title_suggests_near_ones(tokenizer):
+    with pytest.raises(UnknownTitleError, match=r"did you mean 'Toy Story \(1995\)'"):
+        tokenizer.find("Toy Storie")
+    with pytest.raises(UnknownTitleError, match="1999"):
+        tokenizer.find("Toy Story (1999)")
+
+
+def test_saved_and_loaded_without_loss(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    for again in (Bert4RecTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+        assert again.get_vocab() == tokenizer.get_vocab()
+        assert again.items == tokenizer.items
+        assert again.movie(4) == tokenizer.movie(4)
+        assert again.item_id_type == "int"
+    Bert4RecTokenizer.from_movies({"movie_id": ["7"]}).save_pretrained(tmp_path)
+    assert Bert4RecTokenizer.from_pretrained(tmp_path).item_ids == ["7"]
+
+
+def test_built_from_a_dataset(tokenizer):
+    built = Bert4RecTokenizer.from_movies(Dataset.from_dict(MOVIES))
+    assert built.get_vocab() == tokenizer.get_vocab()
+    assert built.titles == tokenizer.titles
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([], "no movies"),
+        ([1, "2"], "mixes types"),
+        ([1, 2, 1], "'1' stands twice"),
+        (["a", "[MASK]"], "special token"),
+    ],
+)
+def test_bad_ids_are_named(ids, message):
+    with pytest.raises(ValueError, match=message):
+        Bert4RecTokenizer.from_movies({"movie_id": ids})
+
+
+def test_a_vocabulary_that_lies_is_refused(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"]["13"] = 7
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="ids are not 0, 1, 2"):
+        Bert4RecTokenizer.from_pretrained(tmp_path)
+
+
+def test_item_columns_of_another_length_are_refused(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "items.json").write_text(json.dumps({"title": ["one"]}))
+    with pytest.raises(ValueError, match="'title' must be"):
+        Bert4RecTokenizer.from_pretrained(tmp_path)

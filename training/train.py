@@ -1,0 +1,160 @@
+"""Train BERT4Rec from a recipe and export a folder for the Hub.
+
+    python training/train.py training/recipes/ml-100k.yaml
+    python training/train.py training/recipes/ml-100k.yaml --learning_rate 5e-4 --output_dir outputs/faster
+    accelerate launch training/train.py training/recipes/ml-1m.yaml
+
+A broken run goes on with `--resume_from_checkpoint last`. Training state lies in `checkpoints/` beside the exported
+folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.cooccurrence import cooccurrence_embeddings
+from hf_bert4rec.data.collators import DataCollatorForMaskedItems
+from hf_bert4rec.data.prepare import Prepared, prepare
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.windows import TrainingWindows
+from hf_bert4rec.hardware import describe_hardware
+from hf_bert4rec.hub import check_replaceable, export, remove_checkpoints
+from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from model_card.render import render_card
+from training.arguments import MaskingArguments, ModelArguments, parse
+from training.console import set_up_console
+
+logger = logging.getLogger("training")
+
+TRAINING_FILE = "training.json"
+
+
+def main() -> None:
+    set_up_console()
+    data_arguments, model_arguments, masking, arguments = parse()
+    folder = Path(arguments.output_dir)
+    check_replaceable(folder)
+    arguments.output_dir = str(folder.parent / "checkpoints" / folder.name)
+    set_seed(arguments.seed)
+    data = prepare(data_arguments)
+    trainer = build_trainer(data, model_arguments, masking, arguments)
+    run(trainer)
+    if trainer.is_world_process_zero():
+        model = trainer.accelerator.unwrap_model(trainer.model).float()
+        record = training_record(trainer, data, (data_arguments, model_arguments, masking))
+        export(model, data.tokenizer, folder, render_card(record), {TRAINING_FILE: record})
+        logger.info("exported to %s", folder)
+    trainer.accelerator.end_training()
+
+
+def build_trainer(
+    data: Prepared,
+    model_arguments: ModelArguments,
+    masking: MaskingArguments,
+    arguments: Bert4RecTrainingArguments,
+) -> Bert4RecTrainer:
+    """Model, windows, masks and callbacks, put together."""
+    model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)
+    windows = TrainingWindows(data.train, model.config.max_position_embeddings, masking.window_stride)
+    collator = DataCollatorForMaskedItems(
+        data.tokenizer,
+        mlm_probability=masking.mlm_probability,
+        mask_replace_prob=masking.mask_replace_prob,
+        random_replace_prob=masking.random_replace_prob,
+        last_item_prob=masking.last_item_prob,
+        seed=arguments.data_seed if arguments.data_seed is not None else arguments.seed,
+    )
+    callbacks = []
+    if masking.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(masking.early_stopping_patience))
+    return Bert4RecTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=windows,
+        eval_dataset=data.questions("validation"),
+        data_collator=collator,
+        processing_class=data.tokenizer,
+        callbacks=callbacks,
+    )
+
+
+def build_model(
+    data: Prepared, model_arguments: ModelArguments, cooccurrence_init: float | None, seed: int
+) -> Bert4RecForMaskedLM:
+    """A fresh model for this data set's vocabulary."""
+    tokenizer = data.tokenizer
+    model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **vars(model_arguments)))
+    if cooccurrence_init is not None:
+        embeddings = cooccurrence_embeddings(
+            data.train, len(tokenizer), model.config.hidden_size, cooccurrence_init, seed
+        )
+        with torch.no_grad():
+            present = embeddings.abs().sum(1) > 0
+            model.get_input_embeddings().weight[present] = embeddings[present]
+    return model
+
+
+def run(trainer: Bert4RecTrainer) -> None:
+    """Train from the start, or from the last checkpoint when asked to."""
+    checkpoints = Path(trainer.args.output_dir)
+    resume = trainer.args.resume_from_checkpoint
+    if resume in ("last", "true", "True"):
+        resume = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        if resume is None:
+            raise FileNotFoundError(f"no checkpoint in {checkpoints} to resume from: start without the option")
+    if resume is None and trainer.is_world_process_zero():
+        remove_checkpoints(checkpoints)
+    trainer.accelerator.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=resume)
+
+
+def training_record(trainer: Bert4RecTrainer, data: Prepared, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """What a card and a result file need to know of a finished run."""
+    state = trainer.state
+    curve = [
+        {key: entry[key] for key in ("step", "epoch", "loss", "eval_ndcg@10", "eval_hit_rate@10") if key in entry}
+        for entry in state.log_history
+        if "loss" in entry or "eval_ndcg@10" in entry
+    ]
+    summary: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "train_runtime" in entry), {})
+    options: dict[str, Any] = {}
+    for part in arguments:
+        options |= vars(part)
+    own = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "seed", "bf16")
+    options |= {name: getattr(trainer.args, name) for name in own}
+    return {
+        "dataset": data.name,
+        "num_users": len(data.histories),
+        "num_items": data.tokenizer.num_items,
+        "num_interactions": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
+        "parameters": trainer.model.num_parameters(),
+        "example_history": example_history(data),
+        "hardware": describe_hardware(),
+        "options": options,
+        "processes": trainer.args.world_size,
+        "seconds": round(summary.get("train_runtime", 0.0), 1),
+        "best_step": state.best_global_step,
+        "best_validation_ndcg@10": state.best_metric,
+        "curve": curve,
+    }
+
+
+def example_history(data: Prepared) -> list[Any]:
+    """The last three movies of one test history, by title where there are titles: for the card's quick start."""
+    items = data.splits["test"][0]["item_ids"][-3:]
+    movies = [data.tokenizer.movie(place) for place in data.tokenizer.encode_items(items)]
+    return [movie["title"] or movie["movie_id"] for movie in movies]
+
+
+if __name__ == "__main__":
+    main()
