@@ -33,7 +33,8 @@ def cooccurrence_embeddings(
     order = np.argsort(-values)
     embeddings = np.zeros((vocab_size, hidden_size))
     embeddings[:, :rank] = left[:, order] * np.sqrt(values[order])
-    present = np.abs(embeddings).sum(1) > 0
+    present = association.sum(1) > 0
+    embeddings[~present] = 0  # the solver leaves rounding there
     embeddings[present] *= std / embeddings[present].std()
     return torch.from_numpy(embeddings).float()
 

@@ -17,6 +17,8 @@ BERT4REC = """\
 Fei Sun et al. 2019. BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer.
 CIKM '19. https://arxiv.org/abs/1904.06690"""
 
+SHOWN_METRICS = ("ndcg@10", "hit_rate@10", "mrr")
+
 
 def render_card(training: dict[str, Any], evaluation: dict[str, Any] | None = None) -> str:
     """The card of a model.
@@ -66,11 +68,27 @@ def _training_section(training: dict[str, Any]) -> str:
     rows = "\n".join(f"| `{name}` | {value} |" for name, value in sorted(options.items()) if value is not None)
     epochs = max((entry.get("epoch", 0) for entry in training["curve"]), default=0)
     return (
-        f"{epochs:.0f} epochs in {training['seconds']:,.0f} seconds on {training['hardware']}; the weights are those of "
-        f"step {training['best_step']}, the best by validation NDCG@10 "
+        f"{epochs:.0f} epochs in {training['seconds']:,.0f} seconds on {training['hardware']}. The weights are those "
+        f"of step {training['best_step']}, the best by validation NDCG@10 "
         f"({training['best_validation_ndcg@10']:.4f}).\n\n| option | value |\n|---|---|\n{rows}"
     )
 
 
 def _results_section(evaluation: dict[str, Any] | None) -> str:
-    return "Not evaluated yet." if evaluation is None else json.dumps(evaluation)
+    if evaluation is None:
+        return "Not evaluated yet."
+    protocol, interval = evaluation["protocol"], f"{evaluation['bootstrap']['level']:.0%} interval"
+    baselines = evaluation["baselines"]
+    names = [name.replace("_", "-") for name in baselines]
+    lines = [f"| | this model | {interval} | {' | '.join(names)} |", "|---" * (len(names) + 3) + "|"]
+    for metric in SHOWN_METRICS:
+        ours = evaluation["metrics"][metric]
+        theirs = " | ".join(f"{found['metrics'][metric]['mean']:.4f}" for found in baselines.values())
+        lines.append(f"| {metric} | **{ours['mean']:.4f}** | {ours['low']:.4f} to {ours['high']:.4f} | {theirs} |")
+    table = "\n".join(lines)
+    return (
+        f"Split {protocol['split']}, {protocol['counts']['targets']:,} held-out movies of the {protocol['part']} part, "
+        f"each ranked among {protocol['candidates']} ({protocol['catalogue_size']:,} items); ties "
+        f"{protocol['ties']}. Order of histories: {protocol['order']}. sha256 of the targets: "
+        f"`{protocol['targets_sha256']}`.\n\n{table}\n\nThe baselines know {protocol['known'].split(';')[0]}."
+    )

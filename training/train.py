@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -149,11 +150,16 @@ def training_record(trainer: Bert4RecTrainer, data: Prepared, arguments: tuple[A
     }
 
 
-def example_history(data: Prepared) -> list[Any]:
-    """The last three movies of one test history, by title where there are titles: for the card's quick start."""
-    items = data.splits["test"][0]["item_ids"][-3:]
-    movies = [data.tokenizer.movie(place) for place in data.tokenizer.encode_items(items)]
-    return [movie["title"] or movie["movie_id"] for movie in movies]
+def example_history(data: Prepared, number: int = 3) -> list[Any]:
+    """The most watched movies, by title where a title names one movie alone: for the card's quick start."""
+    tokenizer = data.tokenizer
+    places = np.argsort(-np.array(tokenizer.items["count"]), kind="stable")[:number]
+    movies = [tokenizer.movie(tokenizer.first_item_id + int(place)) for place in places]
+    titles = tokenizer.titles
+    return [
+        movie["title"] if movie["title"] and titles.count(movie["title"]) == 1 else movie["movie_id"]
+        for movie in movies
+    ]
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from datasets import Dataset, Features, List
 
-from .tables import to_frame
+from .tables import dataset_of, to_frame
 
 logger = logging.getLogger(__name__)
+
+_LARGEST = np.iinfo(np.int64).max
 
 
 def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: float | None = None) -> Dataset:
@@ -34,16 +37,10 @@ def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: flo
         raise ValueError(f"min_interactions must be 1 (keep all) or more, not {min_interactions}")
     timed = "timestamp" in ratings.column_names
     frame = _checked(ratings, ["user_id", "movie_id", *(["timestamp"] if timed else [])], min_rating)
-    before = (frame.height, frame["user_id"].n_unique(), frame["movie_id"].n_unique())
-    frame = _without_repeats(_in_order(frame))
-    frame = _core(frame, min_interactions)
+    if not frame.is_empty():
+        frame = _core(_without_repeats(_in_order(frame)), min_interactions)
     if frame.is_empty():
-        counts = "{:,} interactions of {:,} users with {:,} items".format(*before)
-        wish = "" if min_rating is None else f" rated {min_rating:g} or higher"
-        raise ValueError(
-            f"No user is left of {counts}{wish} when users and items need {min_interactions} interactions each. "
-            "Lower min_interactions (1 keeps all) or min_rating, or give more data."
-        )
+        raise ValueError(_nobody_left(ratings, min_interactions, min_rating))
     return _grouped(frame, ratings.features)
 
 
@@ -62,6 +59,17 @@ def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> 
     return frame if min_rating is None else frame.filter(pl.col("rating") >= min_rating).select(columns)
 
 
+def _nobody_left(ratings: Dataset, min_interactions: int, min_rating: float | None) -> str:
+    frame = to_frame(ratings, ["user_id", "movie_id"])
+    users, items = frame["user_id"].n_unique(), frame["movie_id"].n_unique()
+    wish = "" if min_rating is None else f", counting ratings of {min_rating:g} or higher"
+    return (
+        f"No user is left of {frame.height:,} interactions of {users:,} users with {items:,} items when users and "
+        f"items need {min_interactions} interactions each{wish}. Lower min_interactions (1 keeps all) or min_rating, "
+        "or give more data."
+    )
+
+
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
     """Sort by (user, timestamp, row); most releases are in order of users already."""
     keys = [name for name in ("user_id", "timestamp") if name in frame.columns]
@@ -69,10 +77,36 @@ def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _without_repeats(frame: pl.DataFrame) -> pl.DataFrame:
-    once = frame.unique(["user_id", "movie_id"], keep="first", maintain_order=True)
-    if repeats := frame.height - once.height:
-        logger.warning("%d of %d interactions repeat a user's earlier one: left out", repeats, frame.height)
-    return once
+    """Keep the first of the rows with the same user and item."""
+    users, items = _codes(frame["user_id"]), _codes(frame["movie_id"])
+    if int(users.max() + 1) * int(items.max() + 1) > _LARGEST:  # ids with huge gaps: number them without
+        users, items = _ranks(frame["user_id"]), _ranks(frame["movie_id"])
+    pairs = users * (items.max() + 1) + items
+    # Sorting whole numbers is several times faster than hashing pairs; stable, so that the first row comes first.
+    order = np.argsort(pairs, kind="stable")
+    ordered = pairs[order]
+    repeats = order[1:][ordered[1:] == ordered[:-1]]
+    if not len(repeats):
+        return frame
+    logger.warning("%d of %d interactions repeat a user's earlier one: left out", len(repeats), frame.height)
+    first = np.ones(frame.height, dtype=bool)
+    first[repeats] = False
+    return frame.filter(first)
+
+
+def _codes(ids: pl.Series) -> npt.NDArray[np.int64]:
+    """Small whole numbers, one for each id, shape (rows,)."""
+    if not ids.dtype.is_integer():
+        return _ranks(ids)
+    low, high = ids.min(), ids.max()
+    assert isinstance(low, int)
+    assert isinstance(high, int)
+    return (ids - low).to_numpy() if high - low < _LARGEST else _ranks(ids)
+
+
+def _ranks(ids: pl.Series) -> npt.NDArray[np.int64]:
+    """Numbers without gaps, from 0, in the order of the ids."""
+    return ids.rank("dense").to_numpy().astype(np.int64) - 1
 
 
 def _core(frame: pl.DataFrame, least: int) -> pl.DataFrame:
@@ -98,5 +132,4 @@ def _grouped(frame: pl.DataFrame, features: Features) -> Dataset:
     kinds = {
         name: features[source] if name == "user_id" else List(features[source]) for name, (source, _) in columns.items()
     }
-    schema = Features(kinds).arrow_schema
-    return Dataset(pa.table({name: array for name, (_, array) in columns.items()}).cast(schema))
+    return dataset_of(pa.table({name: array for name, (_, array) in columns.items()}), Features(kinds))

@@ -184,7 +184,8 @@ def _joined(ratings: pl.DataFrame, movies: pl.DataFrame | None, place: str) -> D
     if bare.height == met.height:
         raise ValueError(
             f"{place}: none of its {met.height:,} items stands in the items' table; ids are like "
-            f"{met['movie_id'][0]!r} here and like {movies['movie_id'].head(1).to_list()} there. Map the right id column."
+            f"{met['movie_id'][0]!r} here and like {movies['movie_id'].head(1).to_list()} there. "
+            "Map the right id column."
         )
     if bare.height:
         first = bare["movie_id"][0]

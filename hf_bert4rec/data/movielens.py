@@ -98,7 +98,8 @@ def _find_given(release: Release, data_dir: str | Path | None) -> Path | None:
         return root
     found = _find_in(release, root)
     if found is None:
-        logger.warning("%s is not in %s (%s): looking further", release.name, root, _missing(release, root))
+        level = logging.INFO if data_dir is None else logging.WARNING
+        logger.log(level, "%s is not in %s (%s): looking further", release.name, root, _missing(release, root))
     return found
 
 

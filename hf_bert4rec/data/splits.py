@@ -17,7 +17,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
 from .ragged import Ragged, offsets_of
-from .tables import to_frame
+from .tables import dataset_of, to_frame
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -129,36 +129,36 @@ def _rows(
     `keep`, `lengths` and `targets` have one entry a history. `targets` is the place of the first target:
     `number` of them go into lists, or one into a plain column where `number` is 0. All vectorised.
     """
-    features = histories.features
-    chosen = np.flatnonzero(keep)
+    features, chosen = histories.features, np.flatnonzero(keep)
+    offsets = Ragged.from_column(histories, "item_ids").offsets
+    heads = _places(offsets[chosen], lengths[chosen])
     columns = {"user_id": (features["user_id"], histories.with_format("arrow")[:]["user_id"].take(pa.array(chosen)))}
     for name, single in (("item_ids", "target"), ("timestamps", "target_timestamp")):
         if name not in features:
             continue
-        values = Ragged.from_column(histories, name)
-        kind = features[name]
-        columns[name] = (kind, _as_list(_slices(values, chosen, np.zeros_like(chosen), lengths[chosen])))
+        values = Ragged.from_column(histories, name).values
+        columns[name] = (features[name], _as_list(values, heads))
         if targets is not None and number:
-            cuts = _slices(values, chosen, targets[chosen], np.full(len(chosen), number))
-            columns[f"{single}s"] = (kind, _as_list(cuts))
+            places = _places(offsets[chosen] + targets[chosen], np.full(len(chosen), number))
+            columns[f"{single}s"] = (features[name], _as_list(values, places))
         elif targets is not None:
-            columns[single] = (kind.feature, pa.array(values.values[values.offsets[chosen] + targets[chosen]]))
+            columns[single] = (features[name].feature, pa.array(values[offsets[chosen] + targets[chosen]]))
     if cut is not None:
         columns["cut"] = (features["timestamps"].feature, pa.array(np.full(len(chosen), cut)))
-    schema = Features({name: kind for name, (kind, _) in columns.items()}).arrow_schema
-    return Dataset(pa.table({name: array for name, (_, array) in columns.items()}).cast(schema))
+    table = pa.table({name: array for name, (_, array) in columns.items()})
+    return dataset_of(table, Features({name: kind for name, (kind, _) in columns.items()}))
 
 
-def _slices(ragged: Ragged, rows: Ints, starts: Ints, lengths: Ints) -> Ragged:
-    """`ragged[row][start : start + length]` for each of the rows."""
+def _places(starts: Ints, lengths: Ints) -> Ragged:
+    """The places `start, start + 1, … start + length - 1` for each row."""
     offsets = offsets_of(lengths)
-    firsts = ragged.offsets[rows] + starts
-    places = np.repeat(firsts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Ragged(ragged.values[places], offsets)
+    places = np.arange(offsets[-1])
+    places += np.repeat(starts - offsets[:-1], lengths)
+    return Ragged(places, offsets)
 
 
-def _as_list(ragged: Ragged) -> pa.LargeListArray:
-    return pa.LargeListArray.from_arrays(ragged.offsets, pa.array(ragged.values))
+def _as_list(values: npt.NDArray[Any], places: Ragged) -> pa.LargeListArray:
+    return pa.LargeListArray.from_arrays(places.offsets, pa.array(values[places.values]))
 
 
 def check_leakage(split: DatasetDict) -> None:
@@ -195,12 +195,14 @@ def _pairs(rows: Dataset, column: str) -> pl.DataFrame:
 
 
 def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, what: str, where: str) -> None:
-    leaked = targets.join(seen, on=["user_id", "item"], how="semi")
+    # The few targets are the side that is hashed, the many seen items the side that streams past.
+    leaked = seen.join(targets, on=["user_id", "item"], how="semi")
     if leaked.height:
         user, item = leaked.row(0)
         raise LeakageError(
-            f"{leaked.height:,} of {targets.height:,}: a {what} stands in {where}; the first is item {item!r} "
-            f"of user {user!r}. Build the histories with build_histories, which keeps each item once, and split anew."
+            f"{leaked.height:,} times a {what} stands in {where}; the first is item {item!r} of user {user!r} "
+            f"({targets.height:,} targets in all). "
+            "Build the histories with build_histories, which keeps each item once, and split anew."
         )
 
 

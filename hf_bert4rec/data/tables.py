@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, List, Value
+from datasets.fingerprint import generate_random_fingerprint
 from polars.exceptions import PolarsError
 
 # A trailing "(V)" marks a direct-to-video film in the older releases: "Land Before Time III (1995) (V)".
@@ -83,9 +84,9 @@ def read_rows(
     )
     if frame.select(bad).item():
         # An empty text field and a missing one both came as null: only a second look tells them apart.
-        detail = _first_bad_row(data, schema, separator, quoted, bool(header))
-        if detail or frame.select(pl.any_horizontal(pl.col(numbers).is_null().any())).item():
-            raise ValueError(f"{place}{detail or ': a row has too few fields'}")
+        found = _first_bad_row(data, schema, separator, quoted, bool(header))
+        if found or frame.select(pl.any_horizontal(pl.col(numbers).is_null().any())).item():
+            raise ValueError(f"{place}{found or ': a row has too few fields'}")
     return frame.with_columns(pl.col(pl.String).fill_null(""))
 
 
@@ -133,19 +134,25 @@ def clean_genres(listed: pl.Expr) -> pl.Expr:
 
 def to_dataset(frame: pl.DataFrame, info: DatasetInfo | None = None) -> Dataset:
     """A `datasets.Dataset` over the frame's memory, with plain `string` and `list` features."""
-    features = Features(_feature_types(frame.schema))
+    kinds = {name: _feature(kind) for name, kind in frame.schema.items()}
+    return dataset_of(frame.to_arrow(), Features(kinds), info)
+
+
+def dataset_of(table: pa.Table, features: Features, info: DatasetInfo | None = None) -> Dataset:
+    """A `datasets.Dataset` over the table's memory, cast to `features`.
+
+    The fingerprint is random: the default one pickles the whole table, seconds and gigabytes for a large release.
+    """
     # A copy: `datasets` writes the features into the info that it is given.
     own = dataclasses.replace(info or DatasetInfo(), features=features)
-    return Dataset.from_polars(frame, features=features, info=own)
+    return Dataset(table.cast(features.arrow_schema), info=own, fingerprint=generate_random_fingerprint())
 
 
-def _feature_types(schema: pl.Schema) -> dict[str, Any]:
-    def feature(kind: pl.DataType) -> Any:
-        if isinstance(kind, pl.List):
-            return List(feature(kind.inner))  # type: ignore[arg-type]
-        return Value({pl.Int64: "int64", pl.Float32: "float32", pl.Float64: "float64", pl.String: "string"}[kind])
-
-    return {name: feature(kind) for name, kind in schema.items()}
+def _feature(kind: pl.DataType) -> Any:
+    if isinstance(kind, pl.List):
+        return List(_feature(kind.inner))  # type: ignore[arg-type]
+    names = {pl.Int64(): "int64", pl.Float32(): "float32", pl.Float64(): "float64", pl.String(): "string"}
+    return Value(names[kind])
 
 
 def to_frame(dataset: Dataset, columns: list[str] | None = None) -> pl.DataFrame:
@@ -174,7 +181,8 @@ def read_any(table: Any, what: str) -> tuple[pl.DataFrame, str]:
         except (TypeError, ValueError, pa.ArrowException, PolarsError) as error:
             raise ValueError(f"{place}: a column mixes types, or holds what no table can: {error}") from error
     raise TypeError(
-        f"{place} is a {type(table).__name__}; give a path to a CSV, TSV or Parquet file, or a pandas or polars DataFrame"
+        f"{place} is a {type(table).__name__}; give a path to a CSV, TSV or Parquet file, "
+        "or a pandas or polars DataFrame"
     )
 
 

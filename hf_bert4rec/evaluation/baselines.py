@@ -1,8 +1,8 @@
 """What a user would otherwise pick: random, popularity, a windowed Markov chain and item-kNN.
 
 Each is built from training histories (input ids, oldest first) and then is a scorer: a batch of histories →
-scores (batch, vocab_size). They never see the held-out items; what they leave out of the ranking (seen items,
-special tokens) is the ranking's business. Any model worth its training time must beat the Markov chain.
+scores (batch, vocab_size). They never see the held-out items; leaving seen items and special tokens out is the
+ranking's business. Any model worth its training time must beat the Markov chain.
 """
 
 from __future__ import annotations
@@ -15,6 +15,21 @@ import torch
 from scipy import sparse
 
 from ..data.ragged import Ragged
+from .ranking import Scorer
+
+
+def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
+    """Every baseline, fitted on `known`: all interactions that precede the targets (input ids, oldest first).
+
+    With leave-one-out that is training and validation item for the test targets: what a shop knows on the day,
+    and what published figures of these baselines were fitted on.
+    """
+    return {
+        "random": RandomScorer(vocab_size, seed),
+        "popularity": PopularityScorer(known, vocab_size),
+        "markov": MarkovScorer(known, vocab_size),
+        "item_knn": ItemKnnScorer(known, vocab_size),
+    }
 
 
 class RandomScorer:

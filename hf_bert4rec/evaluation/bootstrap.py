@@ -49,10 +49,11 @@ def intervals(
     if len(undefined := np.flatnonzero(~defined.any(0))):
         raise ValueError(f"{list(values)[undefined[0]]} has no value for any of {len(table)} users")
     table = np.where(defined, table, 0.0)
-    weights = _resampled_weights(len(table), seed, resamples)
-    means = np.stack([(drawn @ table) / np.maximum(drawn @ defined, 1) for drawn in weights])
+    sizes = defined.astype(np.float64)
+    drawn = _resampled_weights(len(table), seed, resamples)
+    means = np.concatenate([(weights @ table) / np.maximum(weights @ sizes, 1) for weights in drawn])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    centre = table.sum(0) / defined.sum(0)
+    centre = table.sum(0) / sizes.sum(0)
     rows = zip(values, centre.tolist(), low.tolist(), high.tolist(), strict=True)
     return {name: Interval(mean, *bounds) for name, mean, *bounds in rows}
 
@@ -74,8 +75,9 @@ def difference_intervals(
     return intervals({name: ours[name] - theirs[name] for name in ours if name in theirs}, seed, resamples, level)
 
 
-def _resampled_weights(n_users: int, seed: int, resamples: int) -> Iterator[FloatArray]:
-    """How often each user is drawn, (users,) a resample: one at a time, so memory stays O(users)."""
+def _resampled_weights(n_users: int, seed: int, resamples: int, chunk: int = 16) -> Iterator[FloatArray]:
+    """How often each user is drawn, (up to `chunk` resamples, users) at a time, so memory stays O(users)."""
     generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(generator.integers(n_users, size=n_users), minlength=n_users).astype(np.float64)
+    for start in range(0, resamples, chunk):
+        drawn = [generator.integers(n_users, size=n_users) for _ in range(min(chunk, resamples - start))]
+        yield np.stack([np.bincount(users, minlength=n_users) for users in drawn]).astype(np.float64)

@@ -145,27 +145,28 @@ def rank_targets(
     """
     seen = histories if seen is None else seen
     _check_sizes(histories, targets, seen, top_k, vocab_size - len(set(special_ids)))
-    ranks, lists, sampled = [], [], {name: list[IntArray]() for name in negatives or {}}
+    negatives = negatives or {}
+    # whole from the start: pieces kept between large temporaries would scatter the heap and make it grow
+    ranks = np.empty(len(targets.values), dtype=np.int64)
+    lists = np.empty((len(targets), top_k), dtype=np.int64)
+    sampled = {name: np.empty_like(ranks) for name in negatives}
     with torch.inference_mode(), tqdm(total=len(targets), desc=description, unit="user", disable=None) as bar:
         for start in range(0, len(targets), batch_size):
             stop = min(start + batch_size, len(targets))
+            place = slice(targets.offsets[start], targets.offsets[stop])
             scores = scorer(histories.rows(start, stop))
             _check_shape(scores, (stop - start, vocab_size))
             wanted = to_padded(targets.rows(start, stop)).to(scores.device)
-            present = wanted != IGNORED
             seen_ids = to_padded(seen.rows(start, stop)).to(scores.device)
             candidates = candidate_scores(scores, seen_ids, special_ids, start)
-            ranks.append(candidate_ranks(candidates, wanted, start)[present].cpu().numpy())
-            lists.append(_top_items(candidates, top_k).cpu().numpy())
-            for name, items in (negatives or {}).items():
+            ranks[place] = candidate_ranks(candidates, wanted, start)[wanted != IGNORED].cpu().numpy()
+            lists[start:stop] = top_items(candidates, top_k).cpu().numpy()
+            for name, items in negatives.items():
                 among = torch.from_numpy(items[start:stop]).to(scores.device)
-                sampled[name].append(sampled_ranks(scores, wanted, among)[present].cpu().numpy())
+                sampled[name][place] = sampled_ranks(scores, wanted, among)[wanted != IGNORED].cpu().numpy()
             bar.update(stop - start)
-    return Ranking(
-        targets.with_values(np.concatenate(ranks)),
-        np.concatenate(lists),
-        {name: targets.with_values(np.concatenate(parts)) for name, parts in sampled.items()},
-    )
+    among_sampled = {name: targets.with_values(values) for name, values in sampled.items()}
+    return Ranking(targets.with_values(ranks), lists, among_sampled)
 
 
 def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
@@ -195,7 +196,7 @@ def to_padded(rows: Ragged) -> torch.Tensor:
     return torch.from_numpy(pad_rows(list(rows), IGNORED))
 
 
-def _top_items(candidates: torch.Tensor, top_k: int) -> torch.Tensor:
+def top_items(candidates: torch.Tensor, top_k: int) -> torch.Tensor:
     """Input ids of the best candidates (batch, top_k), best first, `IGNORED` where none is left."""
     best = candidates.topk(top_k, dim=1)
     return best.indices.masked_fill(best.values == -torch.inf, IGNORED)

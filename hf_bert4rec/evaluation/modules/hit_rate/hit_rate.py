@@ -23,7 +23,7 @@ class HitRate(evaluate.Metric):
         return evaluate.MetricInfo(
             description=__doc__,
             citation="Sun et al., BERT4Rec, CIKM 2019, section 4.2",
-            inputs_description="ranks: 1-based rank of each user's target, or a list of them. k: length of the list.",
+            inputs_description="ranks: 1-based, one a user or a list a user. k: the list's length.",
             features=[several, one],
         )
 

@@ -23,7 +23,7 @@ class Mrr(evaluate.Metric):
         return evaluate.MetricInfo(
             description=__doc__,
             citation="Voorhees, The TREC-8 question answering track report, 1999",
-            inputs_description="ranks: 1-based rank of each user's target, or a list of them.",
+            inputs_description="ranks: 1-based, one a user or a list a user.",
             features=[several, one],
         )
 

@@ -23,7 +23,7 @@ class Ndcg(evaluate.Metric):
         return evaluate.MetricInfo(
             description=__doc__,
             citation="Jarvelin and Kekalainen, Cumulated gain-based evaluation of IR techniques, TOIS 2002",
-            inputs_description="ranks: 1-based rank of each user's target, or a list of them. k: length of the list.",
+            inputs_description="ranks: 1-based, one a user or a list a user. k: the list's length.",
             features=[several, one],
         )
 

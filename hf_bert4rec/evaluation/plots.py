@@ -1,0 +1,143 @@
+"""Four pictures of one evaluation, drawn from `evaluation.json` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from ..files import write_whole
+
+matplotlib.use("Agg")  # files only; no display is needed
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from .table import NAMES
+
+MODEL_COLOUR, OTHER_COLOUR = "#1f5fa8", "#b8bec6"
+COLOURS = {"known": "#4d4d4d", "targets": "#e08214", "model": MODEL_COLOUR, "markov": "#7fb37f"}
+LABELS = {"known": "all known interactions", "targets": "held-out movies", "model": "recommended by the model"}
+STYLE = {
+    "figure.figsize": (7.0, 4.2),
+    "figure.dpi": 150,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "font.size": 10,
+}
+
+
+def write_plots(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
+    """Draw every picture into `folder` and give their paths."""
+    drawings = {
+        "metrics.png": _draw_metrics,
+        "history_length.png": _draw_history_length,
+        "target_popularity.png": _draw_target_popularity,
+        "popularity.png": _draw_popularity,
+    }
+    paths = []
+    with plt.rc_context(STYLE):
+        for name, draw in drawings.items():
+            figure, axes = plt.subplots(layout="constrained")
+            draw(axes, report)
+            path = Path(folder) / name
+            with write_whole(path) as temporary:
+                figure.savefig(temporary, format="png")
+            plt.close(figure)
+            paths.append(path)
+    return paths
+
+
+def _draw_metrics(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Model and baselines side by side on NDCG, hit rate and MRR, with intervals."""
+    k = report["protocol"]["headline"].split("@")[1]
+    names = [f"ndcg@{k}", "mrr", f"hit_rate@{k}"]
+    scorers = {name: found["metrics"] for name, found in report["baselines"].items()}
+    scorers = {**scorers, "model": report["metrics"]}
+    width = 0.84 / len(scorers)
+    greys = np.linspace(0.86, 0.55, max(len(scorers) - 1, 1))
+    for place, (scorer, metrics) in enumerate(scorers.items()):
+        at = np.arange(len(names)) + (place - (len(scorers) - 1) / 2) * width
+        means = np.array([metrics[name]["mean"] for name in names])
+        colour = MODEL_COLOUR if scorer == "model" else str(greys[place])
+        axes.bar(at, means, width * 0.92, color=colour, label=NAMES.get(scorer, scorer))
+        axes.errorbar(at, means, _whiskers([metrics[name] for name in names]), fmt="none", ecolor="black", lw=1)
+    axes.set_xticks(range(len(names)), [_spoken(name) for name in names])
+    axes.set_ylabel("mean over users")
+    axes.legend(frameon=False, loc="upper left")
+    _finish(axes, report, "Model and baselines, whole catalogue")
+
+
+def _draw_history_length(axes: Axes, report: Mapping[str, Any]) -> None:
+    _draw_slices(axes, report, "history_length", "movies in the history", "By length of the history")
+
+
+def _draw_target_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
+    label = "known interactions of the held-out movie (rare to popular)"
+    _draw_slices(axes, report, "target_popularity", label, "By popularity of what was held out")
+
+
+def _draw_slices(axes: Axes, report: Mapping[str, Any], kind: str, label: str, title: str) -> None:
+    """The headline metric in every slice, the mean over all users as a line."""
+    name, parts = report["protocol"]["headline"], report["slices"][kind]
+    at, found = np.arange(len(parts)), [part["metrics"][name] for part in parts]
+    means = np.array([estimate["mean"] for estimate in found])
+    axes.bar(at, means, 0.7, color=MODEL_COLOUR)
+    axes.errorbar(at, means, _whiskers(found), fmt="none", ecolor="black", lw=1, capsize=3)
+    overall = float(np.average(means, weights=[part["n"] for part in parts]))
+    axes.axhline(overall, color="black", lw=0.8, ls=":")
+    axes.annotate(
+        f"all: {overall:.3f}",
+        (1, overall),
+        (-2, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+    )
+    axes.set_xticks(at, [f"{_range(part)}\n(n = {part['n']:,})" for part in parts])
+    axes.set_xlabel(label)
+    axes.set_ylabel(_spoken(name))
+    _finish(axes, report, title)
+
+
+def _draw_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Which tenths of the catalogue are watched, held out and recommended."""
+    profiles = {name: report["popularity"][name] for name in COLOURS if name in report["popularity"]}
+    width = 0.84 / len(profiles)
+    for place, (name, shares) in enumerate(profiles.items()):
+        at = np.arange(len(shares)) + (place - (len(profiles) - 1) / 2) * width
+        label = LABELS.get(name, f"recommended by {NAMES.get(name, name)}")
+        axes.bar(at, shares, width * 0.95, color=COLOURS[name], label=label)
+    tenths = len(next(iter(profiles.values())))
+    axes.set_xticks(range(tenths), [f"{10 * t}–{10 * (t + 1)}" for t in range(tenths)], fontsize=9)
+    axes.set_xlabel("tenth of the catalogue in %, most popular first")
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+    axes.set_ylabel("share")
+    axes.legend(frameon=False)
+    _finish(axes, report, "Recommended against actual popularity")
+
+
+def _whiskers(found: Sequence[Mapping[str, float]]) -> Any:
+    """Distances from the means to the bounds, (2, n)."""
+    return np.array([[e["mean"] - e["low"], e["high"] - e["mean"]] for e in found]).T.clip(min=0)
+
+
+def _range(part: Mapping[str, int]) -> str:
+    return f"{part['from']:,}" if part["from"] == part["to"] else f"{part['from']:,}–{part['to']:,}"
+
+
+def _spoken(name: str) -> str:
+    base, _, k = name.partition("@")
+    spoken = {"ndcg": "NDCG", "hit_rate": "HitRate", "mrr": "MRR"}.get(base, base)
+    return f"{spoken}@{k}" if k else spoken
+
+
+def _finish(axes: Axes, report: Mapping[str, Any], title: str) -> None:
+    protocol = report["protocol"]
+    axes.set_title(f"{title}: {protocol['dataset']}, {protocol['split']}, {protocol['part']}", loc="left")
+    axes.grid(axis="y", color="#e3e6ea", lw=0.8)
+    axes.set_ylim(bottom=0)

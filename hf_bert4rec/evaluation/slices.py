@@ -1,0 +1,85 @@
+"""Where a model is good and where not: by length of the history, by popularity of what was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.collators import IGNORED
+from ..data.ragged import Ragged
+from .bootstrap import intervals
+from .metrics import FloatArray, metrics_per_user
+from .ranking import IntArray
+
+PARTS = 5  # slices of about as many users (or targets) each
+POPULARITY_TENTHS = 10
+
+
+def by_history_length(
+    histories: Ragged, ranks: Ragged, k: int, seed: int = 0, parts: int = PARTS
+) -> list[dict[str, Any]]:
+    """hit_rate@k, ndcg@k and mrr of users with short to long histories, with intervals."""
+    return sliced(histories.lengths, _headline(ranks, k), seed, parts)
+
+
+def by_target_popularity(
+    targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int = 0, parts: int = PARTS
+) -> list[dict[str, Any]]:
+    """The same by known interactions of the target, rare to popular; every target counts on its own."""
+    alone = Ragged(ranks.values, np.arange(len(ranks.values) + 1))
+    return sliced(counts[targets.values], _headline(alone, k), seed, parts)
+
+
+def sliced(
+    sizes: npt.NDArray[np.integer], values: Mapping[str, FloatArray], seed: int, parts: int
+) -> list[dict[str, Any]]:
+    """Cut at the quantiles of `sizes` (n,) and average `values` (n,) within; slices hold about as many rows each.
+
+    Returns:
+        `{"from", "to", "n", "metrics": {name: {"mean", "low", "high"}}}` for each slice, both bounds included.
+        Where many sizes are equal there are fewer slices.
+
+    >>> [(part["from"], part["to"], part["n"]) for part in sliced(np.arange(10), {}, seed=0, parts=3)]
+    [(0, 3, 4), (4, 6, 3), (7, 9, 3)]
+    """
+    cuts = np.quantile(sizes, np.arange(1, parts) / parts, method="inverted_cdf")
+    group = np.searchsorted(np.unique(cuts), sizes)
+    rows = []
+    for part in np.unique(group):
+        inside = group == part
+        found = intervals({name: value[inside] for name, value in values.items()}, seed)
+        rows.append(
+            {
+                "from": int(sizes[inside].min()),
+                "to": int(sizes[inside].max()),
+                "n": int(inside.sum()),
+                "metrics": {name: interval._asdict() for name, interval in found.items()},
+            }
+        )
+    return rows
+
+
+def popularity_profile(items: npt.NDArray[np.integer], counts: IntArray, is_item: npt.NDArray[np.bool_]) -> list[float]:
+    """The share of `items` that falls into each tenth of the catalogue, most popular tenth first.
+
+    Args:
+        items: Input ids of any shape; `IGNORED` is left out.
+        counts: Known interactions of every input id, (vocab_size,).
+        is_item: Which input ids are items, (vocab_size,).
+
+    >>> popularity_profile(np.array([1, 1, 2, IGNORED]), np.arange(11), np.arange(11) > 0)[-2:]
+    [0.3333333333333333, 0.6666666666666666]
+    """
+    order = np.flatnonzero(is_item)[np.argsort(-counts[is_item], kind="stable")]
+    tenth = np.zeros(len(counts), dtype=np.int64)
+    tenth[order] = np.arange(len(order)) * POPULARITY_TENTHS // len(order)
+    found = np.bincount(tenth[items[items != IGNORED]], minlength=POPULARITY_TENTHS)
+    return (found / max(found.sum(), 1)).tolist()
+
+
+def _headline(ranks: Ragged, k: int) -> dict[str, FloatArray]:
+    values = metrics_per_user(ranks, [k])
+    return {name: values[name] for name in (f"hit_rate@{k}", f"ndcg@{k}", "mrr")}

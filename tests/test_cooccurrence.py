@@ -1,0 +1,44 @@
+"""Embeddings from co-occurrence: neighbours in histories are neighbours in space."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec.cooccurrence import CONTEXT_POWER, cooccurrence_embeddings, positive_mutual_information
+from hf_bert4rec.data.ragged import Ragged
+
+
+def test_mutual_information_by_hand():
+    # 3 and 4 are neighbours twice, 4 and 5 once; 3 and 5 stand two steps apart once.
+    counts = np.zeros((6, 6))
+    counts[3, 4], counts[4, 5], counts[3, 5] = 2, 1, 0.5
+    counts += counts.T
+    totals = counts.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.log(counts * (totals**CONTEXT_POWER).sum() / np.outer(totals, totals**CONTEXT_POWER))
+    expected[~(expected > 0)] = 0
+    found = positive_mutual_information(Ragged.from_lists([[3, 4, 5], [4, 3]]), 6)
+    np.testing.assert_allclose(found.toarray(), expected)
+
+
+def test_groups_that_are_watched_together_end_up_together():
+    generator = np.random.default_rng(0)
+    groups = [np.arange(3, 13), np.arange(13, 23)]
+    walks = [generator.permutation(groups[user % 2])[:8] for user in range(200)]
+    embeddings = cooccurrence_embeddings(Ragged.from_lists(walks), 24, 8, std=0.05, seed=0)
+    assert embeddings.shape == (24, 8)
+    assert not embeddings[:3].any()
+    assert not embeddings[23].any()  # never seen
+    present = embeddings[3:23]
+    assert present.std(correction=0).item() == pytest.approx(0.05, rel=1e-4)
+    similar = torch.nn.functional.normalize(present) @ torch.nn.functional.normalize(present).T
+    within, across = similar[:10, :10].mean(), similar[:10, 10:].mean()
+    assert within > 0.5 > 0.2 > across
+
+
+def test_the_same_seed_gives_the_same_embeddings():
+    walks = Ragged.from_lists([np.random.default_rng(user).permutation(np.arange(3, 30)) for user in range(30)])
+    once, again = (cooccurrence_embeddings(walks, 30, 8, 0.02, seed=1) for _ in range(2))
+    assert torch.equal(once, again)

@@ -1,0 +1,229 @@
+"""Evaluate a trained recommender beside baselines, on the same held-out movies.
+
+    python training/evaluate.py outputs/ml-100k
+    python training/evaluate.py someone/bert4rec-ml-1m --dataset ml-1m.txt --examples 5
+    python training/evaluate.py outputs/seed-1 outputs/seed-2 outputs/seed-3 --output outputs/three-seeds
+
+Data options default to what the model was trained with. Writes `evaluation.json` and `plots/` into the model's folder
+(of a model on the Hub: into `outputs/evaluations/`), or into `--output`. Several models are taken to differ in their
+seed: each is evaluated into its own folder, and `spread.json` with mean and spread goes to `--output`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import DatasetDict
+from huggingface_hub import snapshot_download
+from transformers import HfArgumentParser
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
+
+from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
+from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.splits import check_leakage, global_temporal_split, last_n, leave_one_out, target_hash
+from hf_bert4rec.evaluation.assessment import ModelScorer, assess
+from hf_bert4rec.evaluation.baselines import fit_baselines
+from hf_bert4rec.evaluation.examples import make_examples
+from hf_bert4rec.evaluation.plots import write_plots
+from hf_bert4rec.evaluation.report import REPORT_FILE, build_report, spread, weights_sha256
+from hf_bert4rec.evaluation.table import format_example, format_report, format_spread
+from hf_bert4rec.evaluation.task import build_task
+from hf_bert4rec.files import write_json
+from hf_bert4rec.hardware import describe_hardware
+from training.console import set_up_console
+
+logger = logging.getLogger("training")
+
+SPLITS = ("leave-one-out", "last-n", "temporal")
+TRAINING_FILE = "training.json"
+SPLIT_OPTIONS = ("split", "targets", "quantile")
+IDENTIFYING = ("dataset", "ratings", "min_interactions", "min_rating")  # options that decide the histories
+
+
+@dataclass
+class EvaluationArguments:
+    """What is held out, and what is done with it."""
+
+    split: str = field(default="leave-one-out", metadata={"help": "what is held out", "choices": SPLITS})
+    targets: int = field(default=5, metadata={"help": "held-out movies a user, for --split last-n"})
+    quantile: float = field(default=0.9, metadata={"help": "place of the cut in time, for --split temporal"})
+    part: str = field(default="test", metadata={"help": "part of the split", "choices": ("validation", "test")})
+    ks: list[int] = field(default_factory=lambda: [5, 10, 20], metadata={"help": "lengths of lists"})
+    examples: int = field(default=5, metadata={"help": "histories to print with their recommendations"})
+    output: str | None = field(default=None, metadata={"help": "folder for evaluation.json and plots/"})
+    seed: int = field(default=0, metadata={"help": "of intervals, sampled negatives, random baseline, examples"})
+    batch_size: int = field(default=256, metadata={"help": "users scored at once"})
+    device: str | None = field(default=None, metadata={"help": "cuda where there is one, else cpu"})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    set_up_console()
+    models, folders, options, arguments = parse(list(sys.argv[1:] if argv is None else argv))
+    reports = []
+    for name, folder in zip(models, folders, strict=True):
+        output = output_folder(name, folder, arguments, alone=len(models) == 1)
+        report = evaluate(name, folder, options, arguments)
+        write_json(output / REPORT_FILE, report)
+        write_plots(report, output / "plots")
+        print(format_report(report))
+        for example in report["examples"]:
+            print(f"\n{format_example(example)}")
+        logger.info("written to %s and %s", output / REPORT_FILE, output / "plots")
+        reports.append(report)
+    if len(reports) > 1:
+        found = spread(reports)
+        output = Path(arguments.output or "outputs")
+        write_json(output / "spread.json", {"models": models, "metrics": found})
+        print(f"\n{len(models)} models\n{format_spread(found)}")
+
+
+def evaluate(name: str, folder: Path, options: DataArguments, arguments: EvaluationArguments) -> dict[str, Any]:
+    """Everything that `evaluation.json` holds about one model.
+
+    Raises:
+        ValueError: catalogues that do not match, no targets, NaN scores; `LeakageError` where the model's training
+            data hold a target.
+    """
+    start = time.perf_counter()
+    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    data = prepare_for(folder, options, arguments)
+    task = build_task(data, arguments.part, arguments.seed)
+    ours = ModelScorer(model, data.tokenizer)
+    scorers = fit_baselines(task.known, task.vocab_size, arguments.seed)
+    report = build_report(
+        task,
+        assess(ours, task, arguments.ks, arguments.batch_size, name),
+        {label: assess(scorer, task, arguments.ks, name=label) for label, scorer in scorers.items()},
+        identity={
+            "name": name,
+            "weights_sha256": weights_sha256(folder),
+            "parameters": model.num_parameters(),
+            "window": model.config.max_position_embeddings,
+        },
+        protocol=protocol_of(data, options, arguments),
+        ks=arguments.ks,
+        seed=arguments.seed,
+        examples=make_examples(ours, task, data.tokenizer, arguments.examples, seed=arguments.seed),
+    )
+    report["environment"]["hardware"] = describe_hardware()
+    report["environment"]["seconds"]["all"] = round(time.perf_counter() - start, 2)
+    return report
+
+
+def prepare_for(folder: Path, options: DataArguments, arguments: EvaluationArguments) -> Prepared:
+    """The data set, split as asked, in the model's own vocabulary, checked against leaks into its training.
+
+    Raises:
+        ValueError: the model's catalogue and the data set's differ.
+        LeakageError: the split leaks, or the model was trained on what it is asked.
+    """
+    data = prepare(options)
+    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
+    check_catalogues(tokenizer, data)
+    splits = split_histories(data, arguments.split, arguments.targets, arguments.quantile)
+    check_leakage(splits)
+    trained = recorded_options(folder)
+    if trained is None or any(trained.get(key) != getattr(options, key) for key in IDENTIFYING):
+        logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)
+    else:
+        rule = [trained.get(name, getattr(EvaluationArguments(), name)) for name in SPLIT_OPTIONS]
+        check_leakage(DatasetDict(splits | {"train": split_histories(data, *rule)["train"]}))
+    return replace(data, splits=splits, tokenizer=tokenizer)
+
+
+def split_histories(data: Prepared, split: str, targets: int, quantile: float) -> DatasetDict:
+    """Training, validation and test by the named rule."""
+    if split == "last-n":
+        return last_n(data.histories, targets)
+    if split == "temporal":
+        return global_temporal_split(data.histories, quantile)
+    return leave_one_out(data.histories)
+
+
+def check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
+    """Raise ValueError unless model and data set have the same items."""
+    ours, theirs = set(tokenizer.item_ids), set(data.tokenizer.item_ids)
+    missing, extra = theirs - ours, ours - theirs
+    if missing or extra:
+        shown = ", ".join(map(repr, sorted(missing or extra, key=str)[:3]))
+        raise ValueError(
+            f"the model's catalogue and that of {data.name} differ: {len(missing):,} items of the data set are missing "
+            f"from the model and {len(extra):,} of the model's are not in the data set ({shown}, …): evaluate on the "
+            "data set, and with the --min_interactions and --min_rating, that the model was trained with"
+        )
+
+
+def protocol_of(data: Prepared, options: DataArguments, arguments: EvaluationArguments) -> dict[str, Any]:
+    """What the report says of the data and the split."""
+    named = {"last-n": f"last {arguments.targets}", "temporal": f"temporal at {arguments.quantile}"}
+    timed = "timestamps" in data.histories.column_names
+    return {
+        "dataset": data.name,
+        "split": named.get(arguments.split, arguments.split),
+        "part": arguments.part,
+        "order": "by user, time, row of the release; stable" if timed else "as the file lists them",
+        "min_interactions": options.min_interactions,
+        "min_rating": options.min_rating,
+        "targets_sha256": target_hash(data.splits[arguments.part]),
+        "users_in_all": len(data.histories),
+        "interactions_in_all": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
+        "seeds": dict.fromkeys(("bootstrap", "negatives", "random"), arguments.seed),
+    }
+
+
+def parse(argv: list[str]) -> tuple[list[str], list[Path], DataArguments, EvaluationArguments]:
+    """Names and folders of the models, and options; data options default to the first model's own."""
+    parser = HfArgumentParser(
+        (DataArguments, EvaluationArguments),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("models", nargs="+", help="folders, or names on the Hub; they come first")
+    models = parser.parse_known_args(argv)[0].models
+    folders = [find_model(name) for name in models]
+    known = {entry.name for entry in fields(DataArguments)} - {"data_dir"}  # that of another machine, perhaps
+    recorded = recorded_options(folders[0]) or {}
+    parser.set_defaults(**{name: value for name, value in recorded.items() if name in known})
+    options, arguments, _ = parser.parse_args_into_dataclasses(argv)
+    if min(arguments.ks) < 1 or arguments.targets < 1:
+        raise ValueError(f"--ks {arguments.ks} and --targets {arguments.targets} count from 1")
+    return models, folders, options, arguments
+
+
+def find_model(name: str) -> Path:
+    """The model's folder; a name that is no folder is downloaded from the Hub, without pickles."""
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except (ValueError, OSError) as error:
+        raise FileNotFoundError(f"{name} is neither a folder nor a model on the Hub: {error}") from error
+
+
+def recorded_options(folder: Path) -> dict[str, Any] | None:
+    """What the model was trained with, of the record beside it; None without one."""
+    path = folder / TRAINING_FILE
+    return json.loads(path.read_text(encoding="utf-8"))["options"] if path.is_file() else None
+
+
+def output_folder(name: str, folder: Path, arguments: EvaluationArguments, alone: bool) -> Path:
+    """Where a model's evaluation goes."""
+    if alone and arguments.output is not None:
+        return Path(arguments.output)
+    return folder if Path(name).is_dir() else Path("outputs/evaluations") / name.replace("/", "--")
+
+
+if __name__ == "__main__":
+    main()
