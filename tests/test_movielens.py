@@ -76,7 +76,7 @@ def test_ml_10m_unpacks_to_another_name(tmp_path: Path) -> None:
 
 def test_folder_without_ratings_is_passed_over_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (write_release(tmp_path, "ml-1m") / "ratings.dat").unlink()
-    with pytest.raises(FileNotFoundError, match=r"download=False forbids"):
+    with pytest.raises(FileNotFoundError, match=r"ml-1m lacks ratings.dat\) nor in .*download=False forbids"):
         load_movielens("ml-1m", tmp_path, download=False)
     assert "ml-1m lacks ratings.dat" in caplog.text
     write_release(tmp_path / "cache", "ml-1m")
@@ -153,7 +153,7 @@ def test_md5_that_is_none_and_missing_archive(server: Server) -> None:
 
 
 def test_unreachable_server_says_where_it_looked(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"ml-1m is neither .*refused.*HF_BERT4REC_DATA"):
+    with pytest.raises(FileNotFoundError, match=r"ml-1m is not in .*refused.*HF_BERT4REC_DATA"):
         load_movielens("ml-1m")
 
 
@@ -223,10 +223,10 @@ def test_wrong_counts_name_expected_and_found(tmp_path: Path) -> None:
 
 
 def test_empty_ratings_file(tmp_path: Path) -> None:
-    for name in ("ml-25m", "ml-1m"):
+    for name, message in (("ml-25m", r"ratings.csv, line 1: expected the header"), ("ml-1m", r"it has 0 ratings")):
         path = write_release(tmp_path, name) / releases.RELEASES[name].layout.ratings_file
         path.write_bytes(b"")
-        with pytest.raises(ValueError, match=path.name):
+        with pytest.raises(ValueError, match=message):
             load_movielens(name, tmp_path)
 
 

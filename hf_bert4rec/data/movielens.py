@@ -43,7 +43,13 @@ def load_movielens(
     FileNotFoundError that lists every place tried where the release is nowhere to be had.
     """
     release = get_release(name)
-    source = _find_given(release, data_dir) or _find_cached_or_fetch(release, cache_folder(cache_dir), download)
+    root = _given_root(data_dir)
+    source = _find_in(release, root) if root else None
+    if source is None:
+        tried = f"{root} ({_missing(release, root)})" if root else ""
+        if data_dir is not None:
+            logger.warning("%s is not in %s: looking further", name, tried)
+        source = _find_cached_or_fetch(release, cache_folder(cache_dir), download, tried)
     logger.info("%s: reading %s", name, source)
     read = read_from_folder if source.is_dir() else read_from_zip
     # One file at a time: the text of a large release's ratings is freed before its movies are read.
@@ -92,19 +98,10 @@ def _given_root(data_dir: str | Path | None) -> Path | None:
     return root
 
 
-def _find_given(release: Release, data_dir: str | Path | None) -> Path | None:
-    root = _given_root(data_dir)
-    if root is None or root.is_file():
-        return root
-    found = _find_in(release, root)
-    if found is None:
-        level = logging.INFO if data_dir is None else logging.WARNING
-        logger.log(level, "%s is not in %s (%s): looking further", release.name, root, _missing(release, root))
-    return found
-
-
 def _find_in(release: Release, root: Path) -> Path | None:
-    """The unpacked release or its archive under `root`, or `root` where it is the unpacked release."""
+    """The unpacked release or its archive under `root`, or `root` where it is one of these itself."""
+    if root.is_file():
+        return root
     folders = [root / name for name in (release.name, *release.folders)]
     for folder in [*folders, root]:
         if all((folder / name).is_file() for name in release.files):
@@ -121,28 +118,27 @@ def _missing(release: Release, root: Path) -> str:
     return f"{folder} lacks {' and '.join(missing)}"
 
 
-def _find_cached_or_fetch(release: Release, cache: Path, download: bool) -> Path:
+def _find_cached_or_fetch(release: Release, cache: Path, download: bool, tried: str) -> Path:
+    """`tried` names the place that was looked in before, for the error."""
     if found := _find_in(release, cache):
         return found
     url = f"{os.environ.get('HF_BERT4REC_GROUPLENS', GROUPLENS).rstrip('/')}/{release.archive}"
+    absent = f"{release.name} is {f'neither in {tried} nor' if tried else 'not'} in {cache}"
     mend = f"Fetch {url} by hand and name its folder by data_dir or {DATA_VARIABLE}."
     if not download:
-        raise FileNotFoundError(f"{release.name} is not in {cache}, and download=False forbids fetching it. {mend}")
+        raise FileNotFoundError(f"{absent}, and download=False forbids fetching it. {mend}")
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{release.name}.lock"):
         # Another process may have fetched it while this one waited.
-        return _find_in(release, cache) or _fetch(release, url, cache, mend)
-
-
-def _fetch(release: Release, url: str, cache: Path, mend: str) -> Path:
-    try:
-        return download_checked(url, cache / release.archive)
-    except OSError as error:
-        if release.name not in MIRRORED:
-            place = f"neither in the given folders nor in {cache}"
-            raise FileNotFoundError(f"{release.name} is {place}, and {url} failed: {error}. {mend}") from error
-        logger.warning("%s cannot be had from %s (%s): taking the package index's copy", release.name, url, error)
-        return write_mirrored_release(cache / release.name)
+        if found := _find_in(release, cache):
+            return found
+        try:
+            return download_checked(url, cache / release.archive)
+        except OSError as error:
+            if release.name not in MIRRORED:
+                raise FileNotFoundError(f"{absent}, and {url} failed: {error}. {mend}") from error
+            logger.warning("%s cannot be had from %s (%s): taking the package index's copy", release.name, url, error)
+            return write_mirrored_release(cache / release.name)
 
 
 def _parse_ratings(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:

@@ -36,7 +36,7 @@ class DataArguments:
     items: str | None = _help("a CSV or Parquet table with the titles and genres of its items")
     user_column: str = _help("its column of users", "user_id")
     item_column: str = _help("its column of items", "movie_id")
-    time_column: str = _help("its column of times", "timestamp")
+    time_column: str = _help("its column of times; empty where rows are in order", "timestamp")
     rating_column: str = _help("its column of ratings", "rating")
     min_interactions: int = _help("users and items with fewer interactions are left out, repeatedly", 5)
     min_rating: float | None = _help("interactions rated lower are left out")
@@ -71,7 +71,7 @@ def load(arguments: DataArguments) -> DatasetDict:
             arguments.ratings,
             user_column=arguments.user_column,
             item_column=arguments.item_column,
-            time_column=arguments.time_column,
+            time_column=arguments.time_column or None,
             rating_column=arguments.rating_column,
             items=arguments.items,
         )

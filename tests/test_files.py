@@ -1,0 +1,46 @@
+"""Files are whole or absent."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from hf_bert4rec.files import write_json, write_whole
+
+
+def test_file_is_there_only_when_the_block_has_ended_well(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.txt"
+    with write_whole(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with write_whole(path) as temporary:
+            temporary.write_text("half")
+            raise KeyError("broken")
+
+    with pytest.raises(KeyError, match="broken"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_utf8_and_refuses_nan(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    write_json(path, {"title": "Amélie", "score": 0.5})
+    assert "Amélie" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_text(encoding="utf-8")) == {"title": "Amélie", "score": 0.5}
+    with pytest.raises(ValueError, match=r"JSON compliant|nan"):
+        write_json(path, {"score": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8"))["score"] == 0.5

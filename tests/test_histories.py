@@ -1,0 +1,135 @@
+"""build_histories against a naive double, its order, its k-core and its errors."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_bert4rec.data import build_histories
+
+
+def naive(rows: list[dict[str, Any]], least: int) -> list[dict[str, Any]]:
+    """The same in plain Python, slowly."""
+    ordered = sorted(rows, key=lambda row: (row["user_id"], row.get("timestamp", 0)))
+    kept, met = [], set()
+    for row in ordered:
+        if (row["user_id"], row["movie_id"]) not in met:
+            met.add((row["user_id"], row["movie_id"]))
+            kept.append(row)
+    while True:
+        users, items = Counter(row["user_id"] for row in kept), Counter(row["movie_id"] for row in kept)
+        core = [row for row in kept if users[row["user_id"]] >= least and items[row["movie_id"]] >= least]
+        if len(core) == len(kept):
+            break
+        kept = core
+    histories: dict[Any, dict[str, Any]] = {}
+    for row in kept:
+        one = histories.setdefault(row["user_id"], {"user_id": row["user_id"], "item_ids": []})
+        one["item_ids"].append(row["movie_id"])
+        if "timestamp" in row:
+            one.setdefault("timestamps", []).append(row["timestamp"])
+    return list(histories.values())
+
+
+def table(rows: list[tuple[Any, ...]], *names: str) -> Dataset:
+    return Dataset.from_list([dict(zip(names, row, strict=True)) for row in rows])
+
+
+IDS = st.one_of(st.integers(0, 5), st.sampled_from([-(10**18), 10**18, 7 * 10**17]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(IDS, IDS, st.integers(0, 3)), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.booleans(),
+    st.booleans(),
+)
+def test_equals_the_naive_double(rows: list[tuple[int, int, int]], least: int, timed: bool, text: bool) -> None:
+    kind = str if text else int
+    records = [{"user_id": kind(user), "movie_id": kind(item), "timestamp": time} for user, item, time in rows]
+    if not timed:
+        records = [{name: row[name] for name in ("user_id", "movie_id")} for row in records]
+    wanted = naive(records, least)
+    if wanted:
+        assert build_histories(Dataset.from_list(records), least).to_list() == wanted
+    else:
+        with pytest.raises(ValueError, match=f"No user is left of {len(records)} interactions"):
+            build_histories(Dataset.from_list(records), least)
+
+
+def test_ties_keep_the_order_of_rows() -> None:
+    rows = [(1, item, 5) for item in (9, 3, 7, 1, 8)] + [(1, 2, 4)]
+    histories = build_histories(table(rows, "user_id", "movie_id", "timestamp"), 1)
+    assert histories["item_ids"][0] == [2, 9, 3, 7, 1, 8]
+    assert histories["timestamps"][0] == [4, 5, 5, 5, 5, 5]
+
+
+def test_first_of_repeated_items_is_kept_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    rows = [(1, 5, 30), (1, 6, 20), (1, 5, 10), (2, 5, 1)]
+    histories = build_histories(table(rows, "user_id", "movie_id", "timestamp"), 1)
+    assert histories["item_ids"][:] == [[5, 6], [5]]
+    assert "1 of 4 interactions repeat" in caplog.text
+
+
+def test_min_rating_comes_before_all_else() -> None:
+    rows = [(1, 5, 2.0, 1), (1, 5, 4.0, 3), (1, 6, 3.5, 2), (2, 6, 3.0, 1)]
+    histories = build_histories(table(rows, "user_id", "movie_id", "rating", "timestamp"), 1, min_rating=3.5)
+    assert histories.to_list() == [{"user_id": 1, "item_ids": [6, 5], "timestamps": [2, 3]}]
+
+
+def test_core_is_iterated() -> None:
+    # User 3 falls first, then item 9 with it, then user 2: one pass would keep user 2.
+    rows = [(1, 7), (1, 8), (2, 8), (2, 9), (3, 9), (4, 7), (4, 8)]
+    histories = build_histories(table(rows, "user_id", "movie_id"), 2)
+    assert histories.to_list() == [{"user_id": 1, "item_ids": [7, 8]}, {"user_id": 4, "item_ids": [7, 8]}]
+
+
+def test_types_follow_the_ratings() -> None:
+    histories = build_histories(table([("b", "x", 0.5), ("a", "y", 1.5)], "user_id", "movie_id", "timestamp"), 1)
+    assert histories.features["user_id"].dtype == "string"
+    assert histories.features["item_ids"].feature.dtype == "string"
+    assert histories.features["timestamps"].feature.dtype == "float64"
+    assert histories["user_id"][:] == ["a", "b"]
+
+
+@pytest.mark.parametrize("ids", [("10", "9", "2"), (10, 9, 2)])
+def test_users_are_sorted(ids: tuple[Any, ...]) -> None:
+    histories = build_histories(table([(user, 1) for user in ids], "user_id", "movie_id"), 1)
+    assert histories["user_id"][:] == sorted(ids)
+
+
+def test_reads_a_selection_of_rows() -> None:
+    ratings = table([(1, 5), (1, 6), (2, 7)], "user_id", "movie_id").select([1, 2])
+    assert build_histories(ratings, 1)["item_ids"][:] == [[6], [7]]
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ValueError, match=r"lack the columns \['movie_id'\]; they have \['user_id', 'item'\]"):
+        build_histories(table([(1, 2)], "user_id", "item"))
+    with pytest.raises(ValueError, match=r"lack the columns \['rating'\]"):
+        build_histories(table([(1, 2)], "user_id", "movie_id"), min_rating=3)
+    with pytest.raises(ValueError, match=r"user_id None in row 1"):
+        build_histories(table([(1, 2), (None, 2)], "user_id", "movie_id"), 1)
+    with pytest.raises(ValueError, match=r"timestamp inf in row 0"):
+        build_histories(table([(1, 2, float("inf"))], "user_id", "movie_id", "timestamp"), 1)
+    rows = [(1, 2, 1.0), (1, 3, float("nan"))]
+    with pytest.raises(ValueError, match=r"timestamp nan in row 1"):
+        build_histories(table(rows, "user_id", "movie_id", "timestamp"), 1)
+    with pytest.raises(ValueError, match="min_interactions must be 1"):
+        build_histories(table([(1, 2)], "user_id", "movie_id"), 0)
+
+
+def test_nobody_left_says_how_many_there_were() -> None:
+    message = r"of 2 interactions of 1 users with 2 items when users and items need 5 .*Lower min_interactions"
+    with pytest.raises(ValueError, match=message):
+        build_histories(table([(1, 2), (1, 3)], "user_id", "movie_id"))
+    with pytest.raises(ValueError, match=r"counting ratings of 4.5 or higher"):
+        build_histories(table([(1, 2, 4.0)], "user_id", "movie_id", "rating"), 1, min_rating=4.5)
