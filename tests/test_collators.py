@@ -133,7 +133,7 @@ def test_draws_are_uniform_and_independent():
 
 @pytest.mark.parametrize("options", [{"mlm_probability": 1.2}, {"mask_replace_prob": 0.8, "random_replace_prob": 0.3}])
 def test_shares_that_cannot_be_are_refused(tokenizer, options):
-    with pytest.raises(ValueError, match="mlm_probability|add up to more than 1"):
+    with pytest.raises(ValueError, match=r"mlm_probability|add up to more than 1"):
         DataCollatorForMaskedItems(tokenizer, **options)
 
 

@@ -29,9 +29,9 @@ from transformers import HfArgumentParser
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
-from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
+from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare, split_histories
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.splits import check_leakage, global_temporal_split, last_n, leave_one_out, target_hash
+from hf_bert4rec.data.splits import check_leakage, target_hash
 from hf_bert4rec.evaluation.assessment import ModelScorer, assess
 from hf_bert4rec.evaluation.baselines import fit_baselines
 from hf_bert4rec.evaluation.examples import make_examples
@@ -45,7 +45,6 @@ from training.console import set_up_console
 
 logger = logging.getLogger("training")
 
-SPLITS = ("leave-one-out", "last-n", "temporal")
 TRAINING_FILE = "training.json"
 SPLIT_OPTIONS = ("split", "targets", "quantile")
 IDENTIFYING = ("dataset", "ratings", "min_interactions", "min_rating")  # options that decide the histories
@@ -55,9 +54,6 @@ IDENTIFYING = ("dataset", "ratings", "min_interactions", "min_rating")  # option
 class EvaluationArguments:
     """What is held out, and what is done with it."""
 
-    split: str = field(default="leave-one-out", metadata={"help": "what is held out", "choices": SPLITS})
-    targets: int = field(default=5, metadata={"help": "held-out movies a user, for --split last-n"})
-    quantile: float = field(default=0.9, metadata={"help": "place of the cut in time, for --split temporal"})
     part: str = field(default="test", metadata={"help": "part of the split", "choices": ("validation", "test")})
     ks: list[int] = field(default_factory=lambda: [5, 10, 20], metadata={"help": "lengths of lists"})
     examples: int = field(default=5, metadata={"help": "histories to print with their recommendations"})
@@ -98,7 +94,7 @@ def evaluate(name: str, folder: Path, options: DataArguments, arguments: Evaluat
     start = time.perf_counter()
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
     model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    data = prepare_for(folder, options, arguments)
+    data = prepare_for(folder, options)
     task = build_task(data, arguments.part, arguments.seed)
     ours = ModelScorer(model, data.tokenizer)
     scorers = fit_baselines(task.known, task.vocab_size, arguments.seed)
@@ -122,8 +118,8 @@ def evaluate(name: str, folder: Path, options: DataArguments, arguments: Evaluat
     return report
 
 
-def prepare_for(folder: Path, options: DataArguments, arguments: EvaluationArguments) -> Prepared:
-    """The data set, split as asked, in the model's own vocabulary, checked against leaks into its training.
+def prepare_for(folder: Path, options: DataArguments) -> Prepared:
+    """The data set in the model's own vocabulary, checked against leaks into its training.
 
     Raises:
         ValueError: the model's catalogue and the data set's differ.
@@ -132,24 +128,13 @@ def prepare_for(folder: Path, options: DataArguments, arguments: EvaluationArgum
     data = prepare(options)
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
     check_catalogues(tokenizer, data)
-    splits = split_histories(data, arguments.split, arguments.targets, arguments.quantile)
-    check_leakage(splits)
     trained = recorded_options(folder)
     if trained is None or any(trained.get(key) != getattr(options, key) for key in IDENTIFYING):
         logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)
     else:
-        rule = [trained.get(name, getattr(EvaluationArguments(), name)) for name in SPLIT_OPTIONS]
-        check_leakage(DatasetDict(splits | {"train": split_histories(data, *rule)["train"]}))
-    return replace(data, splits=splits, tokenizer=tokenizer)
-
-
-def split_histories(data: Prepared, split: str, targets: int, quantile: float) -> DatasetDict:
-    """Training, validation and test by the named rule."""
-    if split == "last-n":
-        return last_n(data.histories, targets)
-    if split == "temporal":
-        return global_temporal_split(data.histories, quantile)
-    return leave_one_out(data.histories)
+        rule = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
+        check_leakage(DatasetDict(data.splits | {"train": split_histories(data.histories, rule)["train"]}))
+    return replace(data, tokenizer=tokenizer)
 
 
 def check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
@@ -167,11 +152,11 @@ def check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
 
 def protocol_of(data: Prepared, options: DataArguments, arguments: EvaluationArguments) -> dict[str, Any]:
     """What the report says of the data and the split."""
-    named = {"last-n": f"last {arguments.targets}", "temporal": f"temporal at {arguments.quantile}"}
+    named = {"last-n": f"last {options.targets}", "temporal": f"temporal at {options.quantile}"}
     timed = "timestamps" in data.histories.column_names
     return {
         "dataset": data.name,
-        "split": named.get(arguments.split, arguments.split),
+        "split": named.get(options.split, options.split),
         "part": arguments.part,
         "order": "by user, time, row of the release; stable" if timed else "as the file lists them",
         "min_interactions": options.min_interactions,
@@ -197,8 +182,8 @@ def parse(argv: list[str]) -> tuple[list[str], list[Path], DataArguments, Evalua
     recorded = recorded_options(folders[0]) or {}
     parser.set_defaults(**{name: value for name, value in recorded.items() if name in known})
     options, arguments, _ = parser.parse_args_into_dataclasses(argv)
-    if min(arguments.ks) < 1 or arguments.targets < 1:
-        raise ValueError(f"--ks {arguments.ks} and --targets {arguments.targets} count from 1")
+    if min(arguments.ks) < 1 or options.targets < 1:
+        raise ValueError(f"--ks {arguments.ks} and --targets {options.targets} count from 1")
     return models, folders, options, arguments
 
 

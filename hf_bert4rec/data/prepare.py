@@ -17,9 +17,10 @@ from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
 from .movielens import find_release_folder, load_movielens
 from .ragged import Ragged
-from .splits import check_leakage, leave_one_out
+from .splits import check_leakage, global_temporal_split, last_n, leave_one_out
 
 SEQUENCES = "ml-1m.txt"
+SPLITS = ("leave-one-out", "last-n", "temporal")
 
 
 def _help(text: str, default: Any = None) -> Any:
@@ -40,6 +41,9 @@ class DataArguments:
     rating_column: str = _help("its column of ratings", "rating")
     min_interactions: int = _help("users and items with fewer interactions are left out, repeatedly", 5)
     min_rating: float | None = _help("interactions rated lower are left out")
+    split: str = field(default="leave-one-out", metadata={"help": "what is held out", "choices": SPLITS})
+    targets: int = _help("held-out items a user, for --split last-n", 5)
+    quantile: float = _help("place of the cut in time, for --split temporal", 0.9)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def load(arguments: DataArguments) -> DatasetDict:
 
 
 def prepare(arguments: DataArguments) -> Prepared:
-    """Load, build histories, split leave-one-out, check for leaks, and build the tokenizer.
+    """Load, build histories, split, check for leaks, and build the tokenizer.
 
     The catalogue is every item of the histories, in the order of the movies table; interaction counts, which
     popularity is measured by, come from the training histories alone.
@@ -90,13 +94,22 @@ def prepare(arguments: DataArguments) -> Prepared:
     histories = build_histories(
         tables["ratings"], min_interactions=arguments.min_interactions, min_rating=arguments.min_rating
     )
-    splits = leave_one_out(histories)
+    splits = split_histories(histories, arguments)
     check_leakage(splits)
     movies = _catalogue(tables["movies"], histories)
     items, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.tolist(), counts.tolist(), strict=True)))
     name = Path(arguments.ratings).stem if arguments.ratings else arguments.dataset
     return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer)
+
+
+def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:
+    """Training, validation and test by the rule that the arguments name."""
+    if arguments.split == "last-n":
+        return last_n(histories, arguments.targets)
+    if arguments.split == "temporal":
+        return global_temporal_split(histories, arguments.quantile)
+    return leave_one_out(histories)
 
 
 def _catalogue(movies: Dataset, histories: Dataset) -> Dataset:

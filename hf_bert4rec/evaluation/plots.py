@@ -17,8 +17,17 @@ from matplotlib.axes import Axes
 
 from .table import NAMES
 
-MODEL_COLOUR, OTHER_COLOUR = "#1f5fa8", "#b8bec6"
-COLOURS = {"known": "#4d4d4d", "targets": "#e08214", "model": MODEL_COLOUR, "markov": "#7fb37f"}
+COLOURS = {
+    "random": "#dde1e6",
+    "popularity": "#b6bdc5",
+    "item_knn": "#8a919a",
+    "markov": "#7fb37f",
+    "model": "#1f5fa8",
+    "known": "#4d4d4d",
+    "targets": "#e08214",
+}
+PROFILES = ("known", "targets", "model", "markov")
+SLICED = ("model", "markov")  # the strongest baseline stands beside the model
 LABELS = {"known": "all known interactions", "targets": "held-out movies", "model": "recommended by the model"}
 STYLE = {
     "figure.figsize": (7.0, 4.2),
@@ -57,18 +66,10 @@ def _draw_metrics(axes: Axes, report: Mapping[str, Any]) -> None:
     k = report["protocol"]["headline"].split("@")[1]
     names = [f"ndcg@{k}", "mrr", f"hit_rate@{k}"]
     scorers = {name: found["metrics"] for name, found in report["baselines"].items()}
-    scorers = {**scorers, "model": report["metrics"]}
-    width = 0.84 / len(scorers)
-    greys = np.linspace(0.86, 0.55, max(len(scorers) - 1, 1))
-    for place, (scorer, metrics) in enumerate(scorers.items()):
-        at = np.arange(len(names)) + (place - (len(scorers) - 1) / 2) * width
-        means = np.array([metrics[name]["mean"] for name in names])
-        colour = MODEL_COLOUR if scorer == "model" else str(greys[place])
-        axes.bar(at, means, width * 0.92, color=colour, label=NAMES.get(scorer, scorer))
-        axes.errorbar(at, means, _whiskers([metrics[name] for name in names]), fmt="none", ecolor="black", lw=1)
+    found = {scorer: [metrics[name] for name in names] for scorer, metrics in scorers.items()}
+    _draw_estimates(axes, {**found, "model": [report["metrics"][name] for name in names]})
     axes.set_xticks(range(len(names)), [_spoken(name) for name in names])
     axes.set_ylabel("mean over users")
-    axes.legend(frameon=False, loc="upper left")
     _finish(axes, report, "Model and baselines, whole catalogue")
 
 
@@ -82,23 +83,14 @@ def _draw_target_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
 
 
 def _draw_slices(axes: Axes, report: Mapping[str, Any], kind: str, label: str, title: str) -> None:
-    """The headline metric in every slice, the mean over all users as a line."""
-    name, parts = report["protocol"]["headline"], report["slices"][kind]
-    at, found = np.arange(len(parts)), [part["metrics"][name] for part in parts]
-    means = np.array([estimate["mean"] for estimate in found])
-    axes.bar(at, means, 0.7, color=MODEL_COLOUR)
-    axes.errorbar(at, means, _whiskers(found), fmt="none", ecolor="black", lw=1, capsize=3)
-    overall = float(np.average(means, weights=[part["n"] for part in parts]))
-    axes.axhline(overall, color="black", lw=0.8, ls=":")
-    axes.annotate(
-        f"all: {overall:.3f}",
-        (1, overall),
-        (-2, 3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-    )
-    axes.set_xticks(at, [f"{_range(part)}\n(n = {part['n']:,})" for part in parts])
+    """The headline metric in every slice, the model's mean over all as a line."""
+    name, slices = report["protocol"]["headline"], report["slices"][kind]
+    parts = slices["model"]
+    _draw_estimates(axes, {who: [part["metrics"][name] for part in slices[who]] for who in SLICED if who in slices})
+    overall = np.average([part["metrics"][name]["mean"] for part in parts], weights=[part["n"] for part in parts])
+    axes.axhline(float(overall), color=COLOURS["model"], lw=1, ls=":", zorder=0)
+    axes.text(1.01, float(overall), f"model,\nall: {overall:.3f}", transform=axes.get_yaxis_transform(), va="center")
+    axes.set_xticks(range(len(parts)), [f"{_range(part)}\n(n = {part['n']:,})" for part in parts])
     axes.set_xlabel(label)
     axes.set_ylabel(_spoken(name))
     _finish(axes, report, title)
@@ -106,7 +98,7 @@ def _draw_slices(axes: Axes, report: Mapping[str, Any], kind: str, label: str, t
 
 def _draw_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
     """Which tenths of the catalogue are watched, held out and recommended."""
-    profiles = {name: report["popularity"][name] for name in COLOURS if name in report["popularity"]}
+    profiles = {name: report["popularity"][name] for name in PROFILES if name in report["popularity"]}
     width = 0.84 / len(profiles)
     for place, (name, shares) in enumerate(profiles.items()):
         at = np.arange(len(shares)) + (place - (len(profiles) - 1) / 2) * width
@@ -121,9 +113,16 @@ def _draw_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
     _finish(axes, report, "Recommended against actual popularity")
 
 
-def _whiskers(found: Sequence[Mapping[str, float]]) -> Any:
-    """Distances from the means to the bounds, (2, n)."""
-    return np.array([[e["mean"] - e["low"], e["high"] - e["mean"]] for e in found]).T.clip(min=0)
+def _draw_estimates(axes: Axes, found: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Groups of bars, one bar a scorer in each, with intervals and a legend."""
+    width = 0.84 / len(found)
+    for place, (scorer, estimates) in enumerate(found.items()):
+        at = np.arange(len(estimates)) + (place - (len(found) - 1) / 2) * width
+        means = [estimate["mean"] for estimate in estimates]
+        axes.bar(at, means, width * 0.92, color=COLOURS.get(scorer, "#b6bdc5"), label=NAMES.get(scorer, scorer))
+        whiskers = np.array([[e["mean"] - e["low"], e["high"] - e["mean"]] for e in estimates]).T
+        axes.errorbar(at, means, whiskers.clip(min=0), fmt="none", ecolor="black", lw=1, capsize=2)
+    axes.legend(frameon=False)
 
 
 def _range(part: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ bootstrap          resamples, level
 metrics            {"ndcg@10": estimate, …} over the whole catalogue
 together           {"coverage@10": number, "gini@10": number, …}: all users' lists together
 baselines          {"popularity": {metrics, together, difference {name: estimate of model - baseline, paired}}, …}
-slices             {"history_length" | "target_popularity": [{from, to, n, metrics}, …]}
+slices             {"history_length" | "target_popularity": {"model" | baseline: [{from, to, n, metrics}, …]}}
 popularity         {"known" | "targets" | "model" | baseline: shares of the catalogue's tenths, popular first}
 sampled            {"popularity_100": {"model" | baseline: {name: estimate}}, …}: never the headline
 examples           [{history, held_out, recommended}, …], each movie {movie_id, title, genres}
@@ -87,10 +87,7 @@ def build_report(
             }
             for name, baseline in baselines.items()
         },
-        "slices": {
-            "history_length": by_history_length(task.histories, model.ranking.ranks, headline, seed),
-            "target_popularity": by_target_popularity(task.targets, model.ranking.ranks, task.counts, headline, seed),
-        },
+        "slices": _slices(task, assessments, headline, seed),
         "popularity": _popularity(task, assessments, headline),
         "sampled": {
             draw: {name: estimates(found.sampled[draw], seed) for name, found in assessments.items()}
@@ -194,6 +191,18 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
         "candidates": "all items of the catalogue except those of the user's history",
         "ties": "count against the model",
         "known": "all interactions that precede the targets; baselines are fitted on them",
+    }
+
+
+def _slices(
+    task: EvaluationTask, assessments: Mapping[str, Assessment], k: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    ranks = {name: found.ranking.ranks for name, found in assessments.items()}
+    return {
+        "history_length": {name: by_history_length(task.histories, r, k, seed) for name, r in ranks.items()},
+        "target_popularity": {
+            name: by_target_popularity(task.targets, r, task.counts, k, seed) for name, r in ranks.items()
+        },
     }
 
 

@@ -14,18 +14,24 @@ def format_report(report: Mapping[str, Any]) -> str:
     """Model beside baselines at the headline's k, the difference to each, sampled figures apart."""
     protocol, baselines = report["protocol"], report["baselines"]
     k = protocol["headline"].split("@")[1]
-    header = ["", "model", "95 % interval", *(NAMES.get(name, name) for name in baselines)]
+    header = [
+        "",
+        "model",
+        f"{report['bootstrap']['level']:.0%} interval",
+        *(NAMES.get(name, name) for name in baselines),
+    ]
     rows = [_metric_row(report, name) for name in _shown(report, k)]
     rows += [
         [name, _figure(report["together"][name]), "", *(_figure(b["together"][name]) for b in baselines.values())]
         for name in (f"{together}@{k}" for together in TOGETHER)
     ]
-    title = (
-        f"{report['model']['name']} on {protocol['dataset']}, {protocol['split']}, {protocol['part']}: "
-        f"{protocol['counts']['users']:,} users, {protocol['counts']['targets']:,} targets ranked among all "
-        f"{protocol['catalogue_size']:,} movies but the user's own"
-    )
-    lines = [title, "", *_aligned([header, *rows]), "", *_differences(report)]
+    counts = protocol["counts"]
+    title = [
+        f"{report['model']['name']} on {protocol['dataset']}, {protocol['split']}, {protocol['part']}",
+        f"{counts['users']:,} users, {counts['targets']:,} targets, each ranked among all "
+        f"{protocol['catalogue_size']:,} movies but the user's own",
+    ]
+    lines = [*title, "", *_aligned([header, *rows]), "", *_differences(report)]
     return "\n".join([*lines, "", *_sampled(report, k)]).rstrip()
 
 
@@ -41,7 +47,8 @@ def format_spread(found: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
 
 def format_example(example: Mapping[str, Any]) -> str:
     """History → held-out movie → recommendations, with genres."""
-    lines = ["history"]
+    shown, length = len(example["history"]), example["history_length"]
+    lines = ["history" if shown == length else f"history, the last {shown} of {length}"]
     lines += [f"    {_movie(movie)}" for movie in example["history"]]
     if example["held_out"]:
         lines += ["held out", *(f"    {_movie(movie)}" for movie in example["held_out"])]
@@ -63,8 +70,10 @@ def _shown(report: Mapping[str, Any], k: str) -> list[str]:
 def _metric_row(report: Mapping[str, Any], name: str) -> list[str]:
     ours = report["metrics"][name]
     theirs = [baseline["metrics"].get(name) for baseline in report["baselines"].values()]
-    interval = f"{_figure(ours['low'])} – {_figure(ours['high'])}"
-    return [name, _figure(ours["mean"]), interval, *("" if t is None else _figure(t["mean"]) for t in theirs)]
+    decimals = 2 if name.startswith("novelty") else 4
+    interval = f"{_figure(ours['low'], decimals)} – {_figure(ours['high'], decimals)}"
+    others = ["" if found is None else _figure(found["mean"], decimals) for found in theirs]
+    return [name, _figure(ours["mean"], decimals), interval, *others]
 
 
 def _differences(report: Mapping[str, Any]) -> list[str]:
@@ -84,11 +93,14 @@ def _sampled(report: Mapping[str, Any], k: str) -> list[str]:
     rows = [["", f"ndcg@{k}", f"hit_rate@{k}", f"Markov ndcg@{k}"]]
     for draw, found in report["sampled"].items():
         drawn, number = draw.rsplit("_", 1)
-        label = f"{number} by popularity (the paper's)" if drawn == "popularity" else f"{number} {drawn}"
+        label = f"{number} by popularity" if drawn == "popularity" else f"{number} {drawn}"
         cells = [found["model"][f"{name}@{k}"]["mean"] for name in ("ndcg", "hit_rate")]
         cells += [found[name][f"ndcg@{k}"]["mean"] for name in ("markov",) if name in found]
         rows.append([label, *(_figure(cell) for cell in cells)])
-    return ["Sampled negatives; far easier, for comparison with papers only:", *_aligned(rows)]
+    return [
+        "Sampled negatives: far easier, only for comparison with papers (BERT4Rec's has 100 by popularity)",
+        *_aligned(rows),
+    ]
 
 
 def _movie(movie: Mapping[str, Any]) -> str:
@@ -96,8 +108,8 @@ def _movie(movie: Mapping[str, Any]) -> str:
     return f"{movie['title'] or movie['movie_id']}{genres}"
 
 
-def _figure(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 2 else f"{value:.2f}"
+def _figure(value: float, decimals: int = 4) -> str:
+    return f"{value:.{decimals}f}"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
