@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokeni
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_bert4rec import Bert4RecConfig
+from .default_model import DefaultModel
 from .modeling_bert4rec import Bert4RecForMaskedLM, Bert4RecModel
 from .pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from .titles_bert4rec import AmbiguousTitleError, UnknownTitleError
@@ -18,9 +19,16 @@ AutoConfig.register("bert4rec", Bert4RecConfig, exist_ok=True)
 AutoModel.register(Bert4RecConfig, Bert4RecModel, exist_ok=True)
 AutoModelForMaskedLM.register(Bert4RecConfig, Bert4RecForMaskedLM, exist_ok=True)
 AutoTokenizer.register(Bert4RecConfig, fast_tokenizer_class=Bert4RecTokenizer, exist_ok=True)
+_registered = MovieRecommendationPipeline._registered_impl
 PIPELINE_REGISTRY.register_pipeline(
-    TASK, pipeline_class=MovieRecommendationPipeline, pt_model=AutoModelForMaskedLM, type="text"
+    TASK,
+    pipeline_class=MovieRecommendationPipeline,
+    pt_model=AutoModelForMaskedLM,
+    default=DefaultModel(),
+    type="text",
 )
+# Registration put the default model on the class, from where saving would write it into every config.
+MovieRecommendationPipeline._registered_impl = _registered
 
 __all__ = [
     "AmbiguousTitleError",

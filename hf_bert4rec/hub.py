@@ -9,35 +9,52 @@ from pathlib import Path
 from typing import Any
 
 from .files import write_json
+from .hub_check import CARD_FILE, check_folder
 from .pipeline_bert4rec import TASK, MovieRecommendationPipeline
 
-CARD_FILE = "README.md"
 
-
-def export(model: Any, tokenizer: Any, folder: str | Path, card: str, records: dict[str, Any] | None = None) -> Path:
+def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dict[str, Any] | None = None) -> Path:
     """Write a folder that `pipeline("movie-recommendation", model=folder)` loads with this package absent.
 
-    The folder is made beside its final place and renamed into it when it is complete. An earlier export there is
-    replaced. `records` are JSON files to put beside the model.
+    The folder is made beside its final place, loaded in a process in which this package is blocked, compared with
+    `model`, and only then renamed into its place. An earlier export there is replaced.
+
+    Args:
+        model: moved to the CPU.
+        files: what to put beside the model, by name: bytes as they are, anything else as JSON.
 
     Raises:
         FileExistsError: the folder holds something other than an exported recommender.
+        BrokenExportError: what was written does not load, or ranks otherwise than `model`.
     """
     folder = Path(folder)
     check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        made = Path(temporary) / "made"
-        pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device="cpu")
-        pipe.save_pretrained(made)
-        for name, record in (records or {}).items():
-            write_json(made / name, record)
-        (made / CARD_FILE).write_text(card, encoding="utf-8")
-        (made / "model.safetensors").chmod(0o644)  # safetensors leaves it readable by its owner alone
+    with tempfile.TemporaryDirectory(dir=_made(folder.parent), prefix=f".{folder.name}.") as temporary:
+        made = Path(temporary) / folder.name
+        pipe = write_folder(model, tokenizer, made, card, files)
+        check_folder(made, pipe)
         if folder.exists():
             folder.replace(Path(temporary) / "earlier")
         made.replace(folder)
     return folder
+
+
+def write_folder(
+    model: Any, tokenizer: Any, folder: Path, card: str, files: dict[str, Any] | None = None
+) -> MovieRecommendationPipeline:
+    """Write what `export` checks, unchecked, into a new folder; gives the pipeline that was written."""
+    pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device="cpu")
+    pipe.save_pretrained(folder)
+    for name, content in (files or {}).items():
+        _made((folder / name).parent)
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            write_json(folder / name, content)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    for weights in folder.glob("model*.safetensors"):
+        weights.chmod(0o644)  # safetensors leaves it readable by its owner alone
+    return pipe
 
 
 def check_replaceable(folder: str | Path) -> None:
@@ -59,3 +76,8 @@ def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of an earlier run, and nothing else."""
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

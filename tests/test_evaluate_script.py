@@ -23,6 +23,7 @@ from hf_bert4rec.evaluation.report import load_report
 from hf_bert4rec.evaluation.task import build_task, known_interactions
 from hf_bert4rec.hub import export
 from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from tests.published import make_record
 from training.evaluate import main
 
 MOVIES, USERS = 30, 60
@@ -68,8 +69,9 @@ def export_model(data: Prepared, options: DataArguments, folder: Path, seed: int
         max_position_embeddings=10,
         initializer_range=0.5,
     )
-    record = {"options": vars(options)}
-    return export(Bert4RecForMaskedLM(config), data.tokenizer, folder, "card", {"training.json": record})
+    model = Bert4RecForMaskedLM(config).eval()
+    record = make_record(data, model, options, data.name)
+    return export(model, data.tokenizer, folder, "card", {"training.json": record})
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,12 @@ def test_the_file_and_the_pictures_are_beside_the_model(evaluated, folder, data)
     assert evaluated["model"]["window"] == 10
     assert set(evaluated["baselines"]) == {"random", "popularity", "markov", "item_knn"}
     assert set(evaluated["environment"]["seconds"]) == {"model", "all", *evaluated["baselines"]}
+
+
+def test_the_card_shows_what_was_found(evaluated, folder) -> None:
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"**{evaluated['metrics']['ndcg@10']['mean']:.4f}**" in card
+    assert "Not evaluated yet" not in card
 
 
 def test_examples_begin_with_the_two_films_that_the_catalogue_has(evaluated) -> None:
@@ -166,11 +174,10 @@ def test_a_model_that_was_trained_on_what_it_is_asked_is_caught(folder, split: s
 
 
 @pytest.mark.parametrize(("split", "targets"), [("last-n", 2 * USERS), ("temporal", None)])
-def test_a_model_trained_on_the_same_split_is_evaluated(
-    folder, options, split: str, targets: int | None, tmp_path
-) -> None:
+def test_a_model_trained_on_the_same_split_is_evaluated(folder, split: str, targets: int | None, tmp_path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
-    record = {"options": {**vars(options), "split": split, "targets": 2, "quantile": 0.8}}
+    record = json.loads((copy / "training.json").read_text())
+    record["options"] |= {"split": split, "targets": 2, "quantile": 0.8}
     (copy / "training.json").write_text(json.dumps(record))
     main([str(copy), "--split", split, "--targets", "2", "--quantile", "0.8", "--examples", "1"])
     report = load_report(copy / "evaluation.json")
@@ -184,6 +191,8 @@ def test_bad_input_is_named(folder, options, tmp_path) -> None:
     few.write_text("\n".join(line for line in lines if ",105," not in line and ",107," not in line))
     with pytest.raises(ValueError, match=r"0 items of the data set are missing .* 2 of the model's are not"):
         main([str(folder), "--ratings", str(few)])
+    with pytest.raises(FileNotFoundError, match=r"no table shop.csv: say where it is with --ratings"):
+        main([str(folder), "--ratings", "shop.csv"])
     with pytest.raises(ValueError, match="top_k=31 is not between 0 and the catalogue's 30"):
         main([str(folder), "--ks", "5", "31"])
     with pytest.raises(ValueError, match="count from 1"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hf_bert4rec import hub
+from hf_bert4rec.hub_check import BrokenExportError, check_folder, compare
 from tests.conftest import MOVIES
 
 STRANGER = """
@@ -41,7 +42,8 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_a_stranger_loads_the_folder_and_gets_the_same_answer(pipe, tmp_path):
-    folder = hub.export(pipe.model, pipe.tokenizer, tmp_path / "exported", "# A card")
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card")
     history = ["Toy Story", 13, "16"]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -60,7 +62,8 @@ def test_a_stranger_loads_the_folder_and_gets_the_same_answer(pipe, tmp_path):
 
 
 def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):
-    folder = hub.export(pipe.model, pipe.tokenizer, tmp_path / "exported", "# A card", {"training.json": {"a": 1}})
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card", {"training.json": {"a": 1}})
     names = {path.name for path in folder.iterdir()}
     code = {path.name for path in Path(hub.__file__).parent.glob("*_bert4rec.py")}
     assert names == code | {
@@ -77,9 +80,10 @@ def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):
     assert set(config["custom_pipelines"]) == {"movie-recommendation"}
 
 
+@pytest.mark.slow
 def test_an_earlier_export_is_replaced_and_nothing_else_is(pipe, tmp_path):
     folder = tmp_path / "exported"
-    hub.export(pipe.model, pipe.tokenizer, folder, "# First", {"old.json": {}})
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# First", {"old.json": {}})
     hub.export(pipe.model, pipe.tokenizer, folder, "# Second")
     assert (folder / "README.md").read_text() == "# Second"
     assert not (folder / "old.json").exists()
@@ -93,7 +97,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else_is(pipe, tmp_path):
 
 def test_a_failed_export_leaves_what_was_there(pipe, tmp_path, monkeypatch):
     folder = tmp_path / "exported"
-    hub.export(pipe.model, pipe.tokenizer, folder, "# First")
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# First")
     with pytest.raises(ValueError, match="nan"):
         hub.export(pipe.model, pipe.tokenizer, folder, "# Second", {"training.json": {"loss": float("nan")}})
     assert (folder / "README.md").read_text() == "# First"
@@ -102,3 +106,24 @@ def test_a_failed_export_leaves_what_was_there(pipe, tmp_path, monkeypatch):
 
 def test_the_answers_name_the_catalogue(pipe):
     assert {movie["movie_id"] for movie in pipe([], top_k=40)} == set(MOVIES["movie_id"])
+
+
+@pytest.mark.slow
+def test_weights_of_another_shape_are_found_out(pipe, tmp_path):
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": config["num_hidden_layers"] + 1}))
+    with pytest.raises(
+        BrokenExportError, match=r"weights do not match config.json \(missing keys: .*: export the model"
+    ):
+        check_folder(folder, pipe)
+
+
+def test_another_ranking_is_found_out(pipe, tmp_path):
+    told = pipe([10], top_k=5)
+    compare(tmp_path, [10], told, told)
+    swapped, nudged = [told[1], told[0], *told[2:]], [{**told[0], "score": told[0]["score"] + 1e-4}, *told[1:]]
+    for answer in (swapped, nudged, told[:4], []):
+        with pytest.raises(BrokenExportError, match=r"answers \[10\] with .*the original with .* nothing was sent"):
+            compare(tmp_path, [10], answer, told)

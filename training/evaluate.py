@@ -4,9 +4,10 @@
     python training/evaluate.py someone/bert4rec-ml-1m --dataset ml-1m.txt --examples 5
     python training/evaluate.py outputs/seed-1 outputs/seed-2 outputs/seed-3 --output outputs/three-seeds
 
-Data options default to what the model was trained with. Writes `evaluation.json` and `plots/` into the model's folder
-(of a model on the Hub: into `outputs/evaluations/`), or into `--output`. Several models are taken to differ in their
-seed: each is evaluated into its own folder, and `spread.json` with mean and spread goes to `--output`.
+Data options default to what the model was trained with. Writes `evaluation.json` and `plots/` into the model's folder,
+whose card then shows them (of a model on the Hub: into `outputs/evaluations/`), or into `--output`. Several models are
+taken to differ in their seed: each is evaluated into its own folder, and `spread.json` with mean and spread goes to
+`--output`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ from hf_bert4rec.evaluation.table import format_example, format_report, format_s
 from hf_bert4rec.evaluation.task import build_task
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hardware import describe_hardware
+from model_card.render import update_card
 from training.console import set_up_console
+from training.record import without_places
 
 logger = logging.getLogger("training")
 
@@ -75,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(format_report(report))
         for example in report["examples"]:
             print(f"\n{format_example(example)}")
+        if output == folder and (folder / TRAINING_FILE).is_file():
+            update_card(folder)
         logger.info("written to %s and %s", output / REPORT_FILE, output / "plots")
         reports.append(report)
     if len(reports) > 1:
@@ -129,7 +134,8 @@ def prepare_for(folder: Path, options: DataArguments) -> Prepared:
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
     check_catalogues(tokenizer, data)
     trained = recorded_options(folder)
-    if trained is None or any(trained.get(key) != getattr(options, key) for key in IDENTIFYING):
+    told = without_places(vars(options))
+    if trained is None or any(without_places(trained).get(key) != told[key] for key in IDENTIFYING):
         logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)
     else:
         rule = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
@@ -182,6 +188,9 @@ def parse(argv: list[str]) -> tuple[list[str], list[Path], DataArguments, Evalua
     recorded = recorded_options(folders[0]) or {}
     parser.set_defaults(**{name: value for name, value in recorded.items() if name in known})
     options, arguments, _ = parser.parse_args_into_dataclasses(argv)
+    for name in ("ratings", "items"):  # a record names them without their folders
+        if (table := getattr(options, name)) is not None and not Path(table).is_file():
+            raise FileNotFoundError(f"no table {table}: say where it is with --{name}")
     if min(arguments.ks) < 1 or options.targets < 1:
         raise ValueError(f"--ks {arguments.ks} and --targets {options.targets} count from 1")
     return models, folders, options, arguments

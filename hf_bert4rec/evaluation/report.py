@@ -28,12 +28,13 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from .assessment import Assessment
 from .bootstrap import LEVEL, RESAMPLES, Interval, difference_intervals, intervals
 from .metrics import FloatArray
@@ -43,7 +44,7 @@ from .task import EvaluationTask
 SCHEMA_VERSION = 1
 REPORT_FILE = "evaluation.json"
 SECTIONS = ("model", "protocol", "metrics", "together", "baselines", "slices", "popularity", "sampled")
-PACKAGES = ("hf-bert4rec", "torch", "transformers", "datasets", "numpy", "polars", "scipy")
+PACKAGES = ("torch", "transformers", "datasets", "numpy", "polars", "scipy")
 HEADLINE = ("ndcg", "hit_rate")
 
 
@@ -171,12 +172,8 @@ def weights_sha256(folder: str | Path) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions that figures may depend on, and the date."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # a checkout that is not installed
-            versions[package] = "not installed"
+    versions = {"python": platform.python_version(), "hf-bert4rec": __version__}
+    versions |= {package: version(package) for package in PACKAGES}
     return {"versions": versions, "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
 

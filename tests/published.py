@@ -1,0 +1,117 @@
+"""A small model with everything that is published of one: records, evaluation, pictures. Its data are made up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation.plots import write_plots
+from hf_bert4rec.evaluation.report import environment
+from hf_bert4rec.files import write_json
+from hf_bert4rec.hub import write_folder
+from model_card.curve import CURVE_FILE, draw_curve
+from model_card.render import update_card
+from training.evaluate import EvaluationArguments, evaluate
+from training.record import example
+
+GENRES = ("Drama", "Comedy|War", "Western", "Drama|Romance")
+TITLES = ("Toy Story (1995)", '"Godfather, The (1972)"', "Amélie (2001)", "Heat (1995)", "Casablanca (1942)")
+MOVIES, USERS = 40, 60
+RECIPE = {
+    "learning_rate": 1e-3,
+    "num_train_epochs": 3.0,
+    "per_device_train_batch_size": 32,
+    "mlm_probability": 0.2,
+    "seed": 42,
+    "bf16": False,
+}
+
+
+def write_tables(folder: Path) -> DataArguments:
+    """Ratings in which everyone wanders through forty movies, and the movies' titles and genres."""
+    generator = np.random.default_rng(0)
+    lines = ["user_id,movie_id,rating,timestamp"]
+    for user in range(USERS):
+        walk = generator.permutation(MOVIES)[: 12 + user % 9]
+        lines += [f"{user},{100 + movie},4,{1000 + 10 * step + user % 3}" for step, movie in enumerate(walk)]
+    named = [*TITLES, *(f"Movie {movie} ({1950 + movie})" for movie in range(len(TITLES), MOVIES))]
+    rows = [f"{100 + movie},{title},{GENRES[movie % 4]}" for movie, title in enumerate(named)]
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "movies.csv").write_text("\n".join(["movie_id,title,genres", *rows]) + "\n", encoding="utf-8")
+    return DataArguments(ratings=str(folder / "ratings.csv"), items=str(folder / "movies.csv"), min_interactions=3)
+
+
+def make_model(data: Prepared, seed: int = 0) -> Bert4RecForMaskedLM:
+    """A model with random weights, far enough apart for rankings to be compared."""
+    torch.manual_seed(seed)
+    config = Bert4RecConfig(
+        vocab_size=len(data.tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        max_position_embeddings=12,
+        initializer_range=0.5,
+    )
+    return Bert4RecForMaskedLM(config).eval()
+
+
+def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -> Path:
+    """An evaluated model, said to have learned from `dataset`: a release, or else a table of someone's own."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    options = write_tables(folder.parent)
+    data = prepare(options)
+    model = make_model(data, seed)
+    record = make_record(data, model, options, dataset)
+    write_folder(model, data.tokenizer, folder, "# A card", {"training.json": record, CURVE_FILE: draw_curve(record)})
+    report = evaluate(str(folder), folder, options, EvaluationArguments())
+    report["protocol"]["dataset"] = dataset
+    if dataset.startswith("ml-"):  # as if a release, and not a table, had been read
+        record["options"] |= {"ratings": None, "items": None}
+        write_json(folder / "training.json", record)
+    write_json(folder / "evaluation.json", report)
+    write_plots(report, folder / "plots")
+    update_card(folder)
+    return folder
+
+
+def make_record(data: Prepared, model: Bert4RecForMaskedLM, options: DataArguments, dataset: str) -> dict:
+    """What training writes of a run, made up where nothing was trained."""
+    return {
+        "dataset": dataset,
+        "num_users": len(data.histories),
+        "num_items": data.tokenizer.num_items,
+        "num_interactions": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
+        "parameters": model.num_parameters(),
+        "example": example(model, data.tokenizer),
+        "command": "python training/train.py training/recipes/ml-latest-small.yaml",
+        "hardware": "2 cores",
+        "environment": environment(),
+        "options": {**asdict(options), **_sizes(model), **RECIPE},
+        "processes": 1,
+        "seconds": 61.2,
+        "best_step": 20,
+        "best_validation_ndcg@10": 0.2345,
+        "curve": [
+            {"step": 10, "epoch": 1.0, "loss": 3.1},
+            {"step": 10, "epoch": 1.0, "eval_ndcg@10": 0.1234},
+            {"step": 20, "epoch": 2.0, "loss": 2.9},
+            {"step": 20, "epoch": 2.0, "eval_ndcg@10": 0.2345},
+        ],
+    }
+
+
+def _sizes(model: Bert4RecForMaskedLM) -> dict[str, object]:
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act")
+    names += ("max_position_embeddings", "pre_layer_norm", "rotary_positions")
+    return {name: getattr(model.config, name) for name in names}
+
+
+def read(path: Path) -> dict:
+    """A JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
