@@ -6,12 +6,13 @@ OPTIONS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.json 2>/dev/null)))
 
 # Threads that wait without spinning: as fast on an idle machine, and many times faster on one that does other work too.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show test check format clean
+.PHONY: help install run evaluate show demo test check format clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,9 @@ evaluate: $(INSTALLED)  ## evaluate the trained model of DATASET again
 
 show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
 	$(PYTHON) training/show.py $(OUTPUT) --dataset $(DATASET)
+
+demo: $(INSTALLED)  ## try the model that was trained last on a page in the browser (MODEL=folder for another)
+	$(PYTHON) model_card/space/app.py $(MODEL)
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest

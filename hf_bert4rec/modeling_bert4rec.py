@@ -1,181 +1,26 @@
 """BERT4Rec: a bidirectional transformer that fills masked places in a history of items.
 
-Read from the bottom up: `Bert4RecForMaskedLM` scores items, `Bert4RecModel` encodes a history, layers below. With the
-default configuration it is `transformers.BertForMaskedLM` without token types (a test holds the two equal). Notable:
-positions count from the oldest attended item, so padding on either side changes nothing; logits are computed only at
-the places that are asked for.
+Read from the bottom up: `Bert4RecForMaskedLM` scores items, `Bert4RecModel` encodes a history, its layers are in
+`layers_bert4rec.py`. With the default configuration it is `transformers.BertForMaskedLM` without token types (a test
+holds the two equal). Notable: positions count from the oldest attended item, so padding on either side changes nothing;
+logits are computed only at the places that are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_bert4rec import Bert4RecConfig
-
-ROTARY_BASE = 10_000.0
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention written out, for `output_attentions`. Query, key and value: (batch, heads, seq, head)."""
-    weights = query @ key.transpose(2, 3) * scaling  # (batch, heads, seq, seq)
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
-
-
-def rotary_angles(position_ids: torch.Tensor, head_dim: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of every position's angles, each (batch, 1, seq, head)."""
-    steps = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
-    angles = position_ids[:, None, :, None].float() * ROTARY_BASE**-steps  # (batch, 1, seq, head / 2)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def rotate(states: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Turn (batch, heads, seq, head) states by their position's angles (RoFormer, arXiv:2104.09864)."""
-    cos, sin = angles
-    first, second = states.chunk(2, dim=-1)
-    return states * cos + torch.cat((-second, first), dim=-1) * sin
-
-
-class Bert4RecEmbeddings(nn.Module):
-    """Item embedding, plus the position's unless positions are rotary; layer norm; dropout."""
-
-    def __init__(self, config: Bert4RecConfig) -> None:
-        super().__init__()
-        self.item_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position_embeddings = (
-            None if config.rotary_positions else nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        )
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        if self.position_embeddings is not None:
-            inputs_embeds = inputs_embeds + self.position_embeddings(position_ids)
-        return self.dropout(self.norm(inputs_embeds))  # (batch, seq, hidden)
-
-
-class Bert4RecAttention(nn.Module):
-    """Multi-head attention in which every place sees every other."""
-
-    def __init__(self, config: Bert4RecConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.scaling = self.head_dim**-0.5
-        self.attention_dropout = config.attention_probs_dropout_prob
-        self.is_causal = False
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        angles: tuple[torch.Tensor, torch.Tensor] | None,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        heads_shape = (*hidden_states.shape[:-1], -1, self.head_dim)
-        query, key, value = (
-            project(hidden_states).view(heads_shape).transpose(1, 2)  # (batch, heads, seq, head)
-            for project in (self.query, self.key, self.value)
-        )
-        if angles is not None:
-            query, key = rotate(query, angles), rotate(key, angles)
-        attend: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        context, weights = attend(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.output(context.flatten(-2)), weights  # (batch, seq, hidden)
-
-
-class Bert4RecFeedForward(nn.Module):
-    """Two linear maps with an activation between them, at every place alone."""
-
-    def __init__(self, config: Bert4RecConfig) -> None:
-        super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = ACT2FN[config.hidden_act]
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.down(self.activation(self.up(hidden_states)))
-
-
-class Bert4RecLayer(GradientCheckpointingLayer):
-    """Attention and feed-forward, each with dropout, a residual sum and a layer norm."""
-
-    def __init__(self, config: Bert4RecConfig) -> None:
-        super().__init__()
-        self.pre_layer_norm = config.pre_layer_norm
-        self.attention = Bert4RecAttention(config)
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.feed_forward = Bert4RecFeedForward(config)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        angles: tuple[torch.Tensor, torch.Tensor] | None,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        if self.pre_layer_norm:
-            attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, angles, **kwargs)
-            hidden_states = hidden_states + self.dropout(attended)
-            fed = self.feed_forward(self.feed_forward_norm(hidden_states))
-            return hidden_states + self.dropout(fed)
-        attended, _ = self.attention(hidden_states, attention_mask, angles, **kwargs)
-        hidden_states = self.attention_norm(hidden_states + self.dropout(attended))
-        return self.feed_forward_norm(hidden_states + self.dropout(self.feed_forward(hidden_states)))
-
-
-class Bert4RecHead(nn.Module):
-    """What stands between encoder and item embeddings: dense, activation, layer norm."""
-
-    def __init__(self, config: Bert4RecConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACT2FN[config.hidden_act]
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.activation(self.dense(hidden_states)))
+from .growth_bert4rec import grow
+from .layers_bert4rec import Bert4RecAttention, Bert4RecEmbeddings, Bert4RecHead, Bert4RecLayer, rotary_angles
 
 
 class Bert4RecPreTrainedModel(PreTrainedModel):
@@ -315,10 +160,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         hidden_states = outputs.last_hidden_state
         if labels is not None and self.config.sparse_prediction:
             labelled = labels != -100
-            hidden_states, labels = (
-                hidden_states[labelled],
-                labels[labelled],
-            )  # (labelled, hidden), (labelled,)
+            hidden_states, labels = hidden_states[labelled], labels[labelled]  # (labelled, hidden), (labelled,)
         logits = self.decoder(self.head(hidden_states))
         loss = None
         if labels is not None:
@@ -329,11 +171,32 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
     def next_item_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """Logits at each row's last attended place, where serving puts the [MASK]: (batch, vocab), float32."""
+        return self.decoder(self.next_item_states(input_ids, attention_mask, **kwargs)).float()
+
+    def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """What the item embeddings are multiplied with for those logits: (batch, hidden), a user's embedding."""
         hidden_states = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
         places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         last = (places * attention_mask).argmax(-1)  # (batch,)
-        rows = torch.arange(len(last), device=last.device)
-        return self.decoder(self.head(hidden_states[rows, last])).float()
+        rows = torch.arange(last.shape[0], device=last.device)  # len() would fix the batch of an export
+        return self.head(hidden_states[rows, last])
+
+    def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
+        """Grow the model by the movies that `tokenizer.add_items` added, without training.
+
+        A new movie starts from the movies most like it by genres, year and title; what other movies score before the
+        softmax does not change. The model can be saved and fine-tuned as it is.
+
+        Args:
+            vectors: (new movies, hidden) to start from instead, such as `pipe.embed_items` gives.
+
+        Returns:
+            For every new movie `{"movie_id", "title", "input_id", "start", "similar"}`: what it started from.
+
+        Raises:
+            ValueError: no new movies, or vectors of another shape; the model is as it was.
+        """
+        return grow(self, tokenizer, vectors)
 
 
 Bert4RecModel.register_for_auto_class("AutoModel")

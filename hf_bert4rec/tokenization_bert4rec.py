@@ -7,7 +7,7 @@ the items (titles, years, genres, interaction counts), in the vocabulary's order
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
+from .items_bert4rec import appended, described, read_table
 from .titles_bert4rec import TitleIndex, full_title
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
@@ -63,21 +64,59 @@ class Bert4RecTokenizer(TokenizersBackend):
 
         Args:
             movies: a `datasets.Dataset` or mapping of columns with `movie_id` and, if known, `title`, `year` and
-                `genres`. Rows become items in this order.
+                `genres`. Rows become items in this order. Without a year column the year is split off the title.
             counts: interactions an item has in the training data; what popularity is measured by.
 
         Raises:
             ValueError: no movies, ids of mixed types or twice the same one, an id that is a special token.
         """
-        ids = list(movies["movie_id"])
-        known = getattr(movies, "column_names", None) or list(movies)
-        items = {name: list(movies[name]) for name in ITEM_COLUMNS if name in known}
+        ids, items = read_table(movies, SPECIAL_TOKENS.values())
         if counts is not None:
             items["count"] = [int(counts.get(item, 0)) for item in ids]
-        vocabulary = [*SPECIAL_TOKENS.values(), *_tokens_of(ids)]
-        backend = _backend({token: index for index, token in enumerate(vocabulary)})
+        backend = _backend([*SPECIAL_TOKENS.values(), *map(str, ids)])
         kind = "int" if isinstance(ids[0], int) else "str"
         return cls(tokenizer_object=backend, items=items, item_id_type=kind, **kwargs)
+
+    def with_movies(self, movies: Any) -> Bert4RecTokenizer:
+        """A tokenizer of the same vocabulary that has titles, years and genres from a table; see `from_movies`.
+
+        Rows of movies that are not in the catalogue are passed over, movies without a row have no title.
+
+        Raises:
+            ValueError: the table has none of the catalogue's movies.
+        """
+        ids, columns = read_table(movies, SPECIAL_TOKENS.values())
+        items = {**self.items, **described(self.item_tokens, ids, columns)}
+        backend = _backend([*SPECIAL_TOKENS.values(), *self.item_tokens])
+        return type(self)(tokenizer_object=backend, items=items, item_id_type=self.item_id_type)
+
+    def add_items(self, movies: Any) -> list[int]:
+        """Append movies to the catalogue, in place; old input ids stay. Follow with `model.add_items(tokenizer)`.
+
+        Args:
+            movies: a table as in `from_movies`, of new movies alone.
+
+        Returns:
+            The new input ids, contiguous, in the order of the table.
+
+        Raises:
+            ValueError: a movie that exists already, an id of another type than the catalogue's, or a bad table; the
+                tokenizer is as it was.
+        """
+        ids, columns = read_table(movies, SPECIAL_TOKENS.values())
+        if existing := [item for item in ids if item in self]:
+            raise ValueError(
+                f"{len(existing)} of the movies are in the catalogue already: {existing[:5]}; leave them out"
+            )
+        if not isinstance(ids[0], int if self.item_id_type == "int" else str):
+            raise ValueError(f"movie_id {ids[0]!r} is not {self.item_id_type}, as the catalogue's ids are")
+        items = appended(self.items, self.num_items, columns, len(ids))
+        self._tokenizer.model = _word_level([*SPECIAL_TOKENS.values(), *self.item_tokens, *map(str, ids)])
+        start = len(self.item_tokens) + len(SPECIAL_TOKENS)
+        self.item_tokens, self.items = [*self.item_tokens, *map(str, ids)], items
+        for name in ("titles", "_index", "_title_index"):
+            self.__dict__.pop(name, None)
+        return list(range(start, start + len(ids)))
 
     @property
     def num_items(self) -> int:
@@ -208,27 +247,12 @@ class Bert4RecTokenizer(TokenizersBackend):
         return items
 
 
-def _tokens_of(ids: Sequence[int | str]) -> list[str]:
-    """Item ids as tokens, after checking that they can be told apart."""
-    if not ids:
-        raise ValueError("no movies: the table of items is empty")
-    if not (all(isinstance(item, int) for item in ids) or all(isinstance(item, str) for item in ids)):
-        odd = next(item for item in ids if type(item) is not type(ids[0]))
-        raise ValueError(f"movie_id mixes types: {ids[0]!r} and {odd!r}; make all int or all str")
-    tokens = [str(item) for item in ids]
-    for special in SPECIAL_TOKENS.values():
-        if special in tokens:
-            raise ValueError(f"movie_id {special!r} is a special token's name; rename it")
-    seen: set[str] = set()
-    for token in tokens:
-        if token in seen:
-            raise ValueError(f"movie_id {token!r} stands twice in the table; an item has one row")
-        seen.add(token)
-    return tokens
+def _word_level(tokens: list[str]) -> WordLevel:
+    return WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=SPECIAL_TOKENS["unk_token"])
 
 
-def _backend(vocabulary: dict[str, int]) -> Tokenizer:
-    backend = Tokenizer(WordLevel(vocabulary, unk_token=SPECIAL_TOKENS["unk_token"]))
+def _backend(tokens: list[str]) -> Tokenizer:
+    backend = Tokenizer(_word_level(tokens))
     backend.pre_tokenizer = WhitespaceSplit()
     return backend
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are many times slower on two threads
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -61,3 +62,11 @@ def histories(tokenizer) -> Ragged:
     generator = np.random.default_rng(0)
     items = np.arange(tokenizer.first_item_id, len(tokenizer))
     return Ragged.from_lists([generator.permutation(items)[: generator.integers(1, 21)] for _ in range(50)])
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory) -> Path:
+    """A small evaluated model, as `make run` leaves one: read only; copy it to change it."""
+    from tests.published import make_folder  # not at the top: it imports the training scripts, which few tests need
+
+    return make_folder(tmp_path_factory.mktemp("published") / "small")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
+from hf_bert4rec.layers_bert4rec import Bert4RecDropout
 
 ATTENTION_NAMES = {"query": "self.query", "key": "self.key", "value": "self.value", "output": "output.dense"}
 
@@ -180,3 +182,25 @@ def test_training_changes_every_parameter(model, batch):
     # Softmax ignores what is added to all scores of a row, so the keys' bias has no gradient but rounding.
     unchanged = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
     assert [name for name in unchanged if not name.endswith("key.bias")] == []
+
+
+def test_dropout_keeps_the_mean_and_drops_the_share_it_was_told_to():
+    torch.manual_seed(0)
+    states = torch.ones(501, 799, requires_grad=True)
+    dropout = Bert4RecDropout(0.3)
+    out = dropout(states)
+    assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
+    assert out.mean().item() == pytest.approx(1, abs=0.005)
+    assert abs(np.corrcoef(out[:-1].detach().ravel(), out[1:].detach().ravel())[0, 1]) < 0.01
+    out.sum().backward()
+    assert torch.equal(states.grad, out.detach())  # what was dropped gets no gradient
+    assert torch.equal(dropout.eval()(states), states)
+
+
+def test_dropout_repeats_with_torchs_own_random_state():
+    dropout = Bert4RecDropout(0.5)
+    states = torch.ones(3, 5)
+    state = torch.get_rng_state()
+    first = dropout(states)
+    torch.set_rng_state(state)
+    assert torch.equal(dropout(states), first)

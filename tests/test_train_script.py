@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from hf_bert4rec import Bert4RecTokenizer
 
@@ -66,7 +67,7 @@ def train(shop: Path, output: str, *options: str, launcher: tuple[str, ...] = ()
 
 @pytest.fixture(scope="module")
 def alone(shop) -> dict:
-    return train(shop, "alone", "--per_device_train_batch_size", "16")
+    return train(shop, "alone", "--per_device_train_batch_size", "16", "--report_to", "tensorboard")
 
 
 @pytest.mark.slow
@@ -77,6 +78,14 @@ def test_a_table_of_ones_own_becomes_a_folder(shop, alone):
     tokenizer = Bert4RecTokenizer.from_pretrained(shop / "alone")
     assert tokenizer.item_ids[0].startswith("Nº ")
     assert (shop / "alone" / "README.md").read_text().startswith("---\nlibrary_name: transformers")
+
+
+@pytest.mark.slow
+def test_curves_go_to_tensorboard_when_asked_to(shop, alone):
+    (run,) = (shop / "checkpoints" / "alone" / "runs").iterdir()
+    events = event_accumulator.EventAccumulator(str(run)).Reload()
+    shown = [event.value for event in events.Scalars("eval/ndcg@10")]
+    assert shown == pytest.approx([entry["eval_ndcg@10"] for entry in alone["curve"] if "eval_ndcg@10" in entry])
 
 
 @pytest.mark.slow

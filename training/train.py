@@ -13,9 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -26,14 +24,15 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.cooccurrence import cooccurrence_embeddings
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.prepare import Prepared, prepare
-from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.hardware import describe_hardware
+from hf_bert4rec.hardware import keep_freed_memory
 from hf_bert4rec.hub import check_replaceable, export, remove_checkpoints
 from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from model_card.curve import CURVE_FILE, draw_curve
 from model_card.render import render_card
 from training.arguments import MaskingArguments, ModelArguments, parse
 from training.console import set_up_console
+from training.record import training_record
 
 logger = logging.getLogger("training")
 
@@ -42,6 +41,8 @@ TRAINING_FILE = "training.json"
 
 def main() -> None:
     set_up_console()
+    if keep_freed_memory():
+        logger.info("told the allocator to keep what a step frees for the next one")
     data_arguments, model_arguments, masking, arguments = parse()
     folder = Path(arguments.output_dir)
     check_replaceable(folder)
@@ -52,8 +53,9 @@ def main() -> None:
     run(trainer)
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model).float()
-        record = training_record(trainer, data, (data_arguments, model_arguments, masking))
-        export(model, data.tokenizer, folder, render_card(record), {TRAINING_FILE: record})
+        record = training_record(trainer, model, data, (data_arguments, model_arguments, masking), sys.argv[1:])
+        files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
+        export(model, data.tokenizer, folder, render_card(record), files)
         logger.info("exported to %s", folder)
     trainer.accelerator.end_training()
 
@@ -117,49 +119,6 @@ def run(trainer: Bert4RecTrainer) -> None:
         remove_checkpoints(checkpoints)
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=resume)
-
-
-def training_record(trainer: Bert4RecTrainer, data: Prepared, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """What a card and a result file need to know of a finished run."""
-    state = trainer.state
-    curve = [
-        {key: entry[key] for key in ("step", "epoch", "loss", "eval_ndcg@10", "eval_hit_rate@10") if key in entry}
-        for entry in state.log_history
-        if "loss" in entry or "eval_ndcg@10" in entry
-    ]
-    summary: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "train_runtime" in entry), {})
-    options: dict[str, Any] = {}
-    for part in arguments:
-        options |= vars(part)
-    own = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "seed", "bf16")
-    options |= {name: getattr(trainer.args, name) for name in own}
-    return {
-        "dataset": data.name,
-        "num_users": len(data.histories),
-        "num_items": data.tokenizer.num_items,
-        "num_interactions": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
-        "parameters": trainer.model.num_parameters(),
-        "example_history": example_history(data),
-        "hardware": describe_hardware(),
-        "options": options,
-        "processes": trainer.args.world_size,
-        "seconds": round(summary.get("train_runtime", 0.0), 1),
-        "best_step": state.best_global_step,
-        "best_validation_ndcg@10": state.best_metric,
-        "curve": curve,
-    }
-
-
-def example_history(data: Prepared, number: int = 3) -> list[Any]:
-    """The most watched movies, by title where a title names one movie alone: for the card's quick start."""
-    tokenizer = data.tokenizer
-    places = np.argsort(-np.array(tokenizer.items["count"]), kind="stable")[:number]
-    movies = [tokenizer.movie(tokenizer.first_item_id + int(place)) for place in places]
-    titles = tokenizer.titles
-    return [
-        movie["title"] if movie["title"] and titles.count(movie["title"]) == 1 else movie["movie_id"]
-        for movie in movies
-    ]
 
 
 if __name__ == "__main__":

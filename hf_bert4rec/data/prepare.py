@@ -34,7 +34,7 @@ class DataArguments:
     dataset: str = _help("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
     data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA unless given")
     ratings: str | None = _help("a CSV or Parquet table of your own, in place of a MovieLens release")
-    items: str | None = _help("a CSV or Parquet table with the titles and genres of its items")
+    items: str | None = _help("a CSV or Parquet table of its items: the item column, title, year, genres")
     user_column: str = _help("its column of users", "user_id")
     item_column: str = _help("its column of items", "movie_id")
     time_column: str = _help("its column of times; empty where rows are in order", "timestamp")
@@ -78,6 +78,7 @@ def load(arguments: DataArguments) -> DatasetDict:
             time_column=arguments.time_column or None,
             rating_column=arguments.rating_column,
             items=arguments.items,
+            item_columns={"movie_id": arguments.item_column} if arguments.items else None,
         )
     if arguments.dataset == SEQUENCES:
         return load_ml1m_sequences(find_release_folder("ml-1m", arguments.data_dir))

@@ -1,0 +1,186 @@
+"""The parts of BERT4Rec: embeddings, attention, feed-forward, a layer of both, and the prediction head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_bert4rec import Bert4RecConfig
+
+ROTARY_BASE = 10_000.0
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention written out, for `output_attentions`. Query, key and value: (batch, heads, seq, head)."""
+    weights = query @ key.transpose(2, 3) * scaling  # (batch, heads, seq, seq)
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def rotary_angles(position_ids: torch.Tensor, head_dim: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of every position's angles, each (batch, 1, seq, head)."""
+    steps = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
+    angles = position_ids[:, None, :, None].float() * ROTARY_BASE**-steps  # (batch, 1, seq, head / 2)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(states: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Turn (batch, heads, seq, head) states by their position's angles (RoFormer, arXiv:2104.09864)."""
+    cos, sin = angles
+    first, second = states.chunk(2, dim=-1)
+    return states * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class Bert4RecDropout(nn.Dropout):
+    """Dropout that draws its mask eight places to a random number where torch would draw one a place on one thread.
+
+    On a CPU that is a fifth of a training step. A byte decides each place, so `p` is rounded to a 256th.
+    """
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0 or states.device.type != "cpu":
+            return super().forward(states)
+        dropped = min(max(round(self.p * 256), 1), 255)
+        draws = torch.empty(-(-states.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[: states.numel()].view(states.shape) >= dropped
+        return states * kept.to(states.dtype).mul_(256 / (256 - dropped))
+
+
+class Bert4RecEmbeddings(nn.Module):
+    """Item embedding, plus the position's unless positions are rotary; layer norm; dropout."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.item_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position_embeddings = (
+            None if config.rotary_positions else nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Bert4RecDropout(config.hidden_dropout_prob)
+
+    def forward(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        if self.position_embeddings is not None:
+            inputs_embeds = inputs_embeds + self.position_embeddings(position_ids)
+        return self.dropout(self.norm(inputs_embeds))  # (batch, seq, hidden)
+
+
+class Bert4RecAttention(nn.Module):
+    """Multi-head attention in which every place sees every other."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.is_causal = False
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        angles: tuple[torch.Tensor, torch.Tensor] | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        heads_shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        query, key, value = (
+            project(hidden_states).view(heads_shape).transpose(1, 2)  # (batch, heads, seq, head)
+            for project in (self.query, self.key, self.value)
+        )
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        attend: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        context, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.output(context.flatten(-2)), weights  # (batch, seq, hidden)
+
+
+class Bert4RecFeedForward(nn.Module):
+    """Two linear maps with an activation between them, at every place alone."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.down(self.activation(self.up(hidden_states)))
+
+
+class Bert4RecLayer(GradientCheckpointingLayer):
+    """Attention and feed-forward, each with dropout, a residual sum and a layer norm."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.pre_layer_norm = config.pre_layer_norm
+        self.attention = Bert4RecAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = Bert4RecFeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Bert4RecDropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        angles: tuple[torch.Tensor, torch.Tensor] | None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        if self.pre_layer_norm:
+            attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, angles, **kwargs)
+            hidden_states = hidden_states + self.dropout(attended)
+            fed = self.feed_forward(self.feed_forward_norm(hidden_states))
+            return hidden_states + self.dropout(fed)
+        attended, _ = self.attention(hidden_states, attention_mask, angles, **kwargs)
+        hidden_states = self.attention_norm(hidden_states + self.dropout(attended))
+        return self.feed_forward_norm(hidden_states + self.dropout(self.feed_forward(hidden_states)))
+
+
+class Bert4RecHead(nn.Module):
+    """What stands between encoder and item embeddings: dense, activation, layer norm."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.activation(self.dense(hidden_states)))
+
+
+__all__ = ["Bert4RecAttention", "Bert4RecEmbeddings", "Bert4RecHead", "Bert4RecLayer", "rotary_angles"]

@@ -1,0 +1,261 @@
+"""What a caller asks of the recommender, read and checked: a history of ids and titles, and the options beside it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+import types
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+OPTIONS = (
+    "top_k",
+    "exclude_seen",
+    "ratings",
+    "min_rating",
+    "exclude",
+    "candidates",
+    "genres",
+    "years",
+    "diversity",
+    "popularity_penalty",
+    "explain",
+)
+DEFAULT_TOP_K = 10
+DEFAULT_MIN_RATING = 3.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One history and what is asked of it. Items are input ids; a filter that was not asked for is None.
+
+    `liked` is what the model is shown, oldest first; `seen` adds the entries rated too low to be shown.
+    """
+
+    liked: list[int]
+    seen: list[int]
+    top_k: int = DEFAULT_TOP_K
+    exclude_seen: bool = True
+    exclude: list[int] | None = None
+    candidates: list[int] | None = None
+    genres: list[str] | None = None
+    years: tuple[float, float] | None = None
+    diversity: float = 0.0
+    popularity_penalty: float = 0.0
+    explain: bool = False
+
+
+@dataclass
+class Unknown:
+    """Entries that name nothing in the catalogue, kept for one warning a call."""
+
+    history: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+
+    def warn(self) -> None:
+        """Name them all, once each."""
+        if self.history:
+            names = ", ".join(dict.fromkeys(self.history))
+            warn_caller(f"not in the catalogue, left out of the history: {names}")
+        if self.exclude:
+            names = ", ".join(dict.fromkeys(self.exclude))
+            warn_caller(f"not in the catalogue, nothing to exclude: {names}")
+
+
+def check_option_names(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option that a request does not take."""
+    for name in options:
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(str(name), OPTIONS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown option {name!r}{hint} A request takes {', '.join(OPTIONS)}.")
+
+
+def read_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unknown: Unknown) -> Request:
+    """Resolve one history, a list or a dict `{"history": [...]}` with options of its own; the dict's options win.
+
+    Raises:
+        TypeError: a value of the wrong type. ValueError: one out of range; both name the option and the value.
+    """
+    if isinstance(history, Mapping):
+        own = dict(history)
+        if "history" not in own:
+            raise ValueError(f"a request needs the key 'history'; this one has {sorted(own)}")
+        history = own.pop("history")
+        check_option_names(own)
+        options = {**options, **own}
+    entries = _list_of(history, "a history is a list of ids and titles")
+    seen = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
+    shown = _rated_high_enough(options.get("ratings"), options.get("min_rating", DEFAULT_MIN_RATING), entries)
+    return Request(
+        liked=[item for item, show in zip(seen, shown, strict=True) if item is not None and show],
+        seen=[item for item in seen if item is not None],
+        top_k=read_top_k(options.get("top_k", DEFAULT_TOP_K), tokenizer.num_items),
+        exclude_seen=_flag("exclude_seen", options.get("exclude_seen", True)),
+        exclude=_excluded(options.get("exclude"), tokenizer, unknown.exclude),
+        candidates=_candidates(options.get("candidates"), tokenizer),
+        genres=_genres(options.get("genres")),
+        years=_years(options.get("years")),
+        diversity=_number("diversity", options.get("diversity", 0.0), upper=1.0),
+        popularity_penalty=_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
+        explain=_flag("explain", options.get("explain", False)),
+    )
+
+
+def read_top_k(top_k: Any, catalogue_size: int) -> int:
+    """A whole number from 1 to the size of the catalogue."""
+    if not isinstance(top_k, Integral) or isinstance(top_k, bool):
+        raise TypeError(f"top_k is a whole number, not {top_k!r}")
+    if not 1 <= int(top_k) <= catalogue_size:
+        raise ValueError(f"top_k is {top_k}; it must be from 1 to the catalogue's {catalogue_size} movies")
+    return int(top_k)
+
+
+def read_movies(entries: Iterable[Any], tokenizer: Any, place: str) -> list[int]:
+    """The input ids of movies that must be in the catalogue, given by id or title.
+
+    Raises:
+        UnknownTitleError: one is not (a LookupError, with near titles). AmbiguousTitleError: a title of several.
+    """
+    missing: list[str] = []
+    found = []
+    for entry in entries:
+        item = _resolve(entry, tokenizer, missing)
+        if item is None:
+            if isinstance(entry, str):
+                tokenizer.find(entry)  # raises, and suggests titles
+            raise LookupError(f"{place}: {entry!r} is not in the catalogue")
+        found.append(item)
+    return found
+
+
+def listed(value: Any) -> Any:
+    """Arrays, columns and other iterables as lists; mappings, strings, scalars and generators as they are."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (list, Mapping, str, bytes, types.GeneratorType)) or not isinstance(value, Iterable):
+        return value
+    return list(value)
+
+
+def is_batch(inputs: Any) -> bool:
+    """Whether a list holds histories rather than entries; a mixture is an error."""
+    if not isinstance(inputs, list):
+        raise TypeError(f"a history is a list of ids and titles, not {type(inputs).__name__}: {inputs!r:.80}")
+    nested = [not isinstance(entry, (str, Integral)) and isinstance(entry, Iterable) for entry in inputs]
+    if any(nested) and not all(nested):
+        place = nested.index(not nested[0])
+        raise TypeError(
+            f"entry {place} is {inputs[place]!r:.80}: a list holds either the entries of one history or several "
+            "histories, not both"
+        )
+    return bool(nested) and nested[0]
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line of the caller's own code, however deep in the pipeline the cause was found."""
+    inside = (str(Path(__file__).parent), str(Path(transformers.__file__).parent))
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+def _list_of(value: Any, wish: str) -> list[Any]:
+    value = listed(value)
+    if not isinstance(value, list):
+        raise TypeError(f"{wish}, not {type(value).__name__}: {value!r:.80}")
+    return value
+
+
+def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
+    if isinstance(entry, bool) or not isinstance(entry, (str, Integral)):
+        raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {entry!r:.80}")
+    found = tokenizer.resolve(entry if isinstance(entry, str) else int(entry))
+    if found is None:
+        unknown.append(repr(entry))
+    return found
+
+
+def _rated_high_enough(ratings: Any, least: Any, entries: list[Any]) -> list[bool]:
+    """Whether each entry is to be shown to the model: rated `least` or more, or not rated (None)."""
+    least = _number("min_rating", least, lower=-math.inf)
+    if ratings is None:
+        return [True] * len(entries)
+    ratings = _list_of(ratings, "ratings is a list with one number, or None, for each entry of the history")
+    if len(ratings) != len(entries):
+        raise ValueError(
+            f"ratings has {len(ratings)} values and the history {len(entries)} entries: give one each, None where "
+            "there is no rating"
+        )
+    return [rating is None or _number("a rating", rating, lower=-math.inf) >= least for rating in ratings]
+
+
+def _excluded(entries: Any, tokenizer: Any, unknown: list[str]) -> list[int] | None:
+    if entries is None:
+        return None
+    found = [_resolve(entry, tokenizer, unknown) for entry in _list_of(entries, "exclude is a list of ids and titles")]
+    return [item for item in found if item is not None]
+
+
+def _candidates(entries: Any, tokenizer: Any) -> list[int] | None:
+    if entries is None:
+        return None
+    return read_movies(_list_of(entries, "candidates is a list of ids and titles"), tokenizer, "candidates")
+
+
+def _genres(genres: Any) -> list[str] | None:
+    if genres is None:
+        return None
+    genres = _list_of(genres, "genres is a list of names")
+    if not genres or not all(isinstance(name, str) for name in genres):
+        raise ValueError(f"genres is a list of at least one name, not {genres!r:.80}")
+    return genres
+
+
+def _years(years: Any) -> tuple[float, float] | None:
+    if years is None:
+        return None
+    years = _list_of(years, "years is a pair such as (1990, 1999)")
+    if len(years) != 2:
+        raise ValueError(f"years is a pair such as (1990, 1999), either of them None for no bound; not {years!r:.80}")
+    first = -math.inf if years[0] is None else _number("the first of years", years[0])
+    last = math.inf if years[1] is None else _number("the last of years", years[1])
+    if first > last:
+        raise ValueError(f"years is ({years[0]}, {years[1]}): the first year comes after the last; swap them")
+    return first, last
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r:.80}")
+    return value
+
+
+def _number(name: str, value: Any, lower: float = 0.0, upper: float = math.inf) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number, not {value!r:.80}")
+    number = float(value)
+    if math.isnan(number) or not lower <= number <= upper:
+        bound = f"from {lower:g} to {upper:g}" if upper < math.inf else f"{lower:g} or more"
+        raise ValueError(f"{name} is {value!r}; it must be {bound}")
+    return number
+
+
+__all__ = [
+    "Request",
+    "Unknown",
+    "check_option_names",
+    "is_batch",
+    "listed",
+    "read_movies",
+    "read_request",
+    "read_top_k",
+]

@@ -1,0 +1,69 @@
+"""Runs into results, results into tables: every figure of a table comes from a file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from training.collect import MARKS, main
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = "ml-latest-small:\n  - {model: Theirs, ndcg@10: 0.9, hit_rate@10: 0.95, source: a paper}\n"
+
+
+@pytest.fixture
+def places(tmp_path) -> list[str]:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "published.yaml").write_text(PUBLISHED)
+    for path in (tmp_path / "results" / "README.md", tmp_path / "README.md"):
+        path.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
+    return ["--results", str(tmp_path / "results"), "--readme", str(tmp_path / "README.md")]
+
+
+def test_a_run_is_kept_and_shown_beside_baselines_and_others(model_folder, places, tmp_path):
+    main([str(model_folder), *places])
+    (kept,) = (tmp_path / "results").glob("*.json")
+    result = json.loads(kept.read_text())
+    assert kept.name == "ml-latest-small-ml-latest-small-seed42.json"
+    report = json.loads((model_folder / "evaluation.json").read_text())
+    assert result["test"]["ndcg@10"] == report["metrics"]["ndcg@10"]
+    assert result["targets_sha256"] == report["protocol"]["targets_sha256"]
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert rows[0].startswith("| Theirs | 0.9000 | 0.9500 |")
+    figures = [float(row.split("|")[2].split()[0]) for row in rows]
+    assert figures == sorted(figures, reverse=True)
+    ours = next(row for row in rows if "**ours**" in row)
+    assert f"{report['metrics']['ndcg@10']['mean']:.4f}" in ours
+    assert (tmp_path / "results" / "README.md").read_text() == text
+
+
+def test_tables_can_be_written_again_without_a_run(model_folder, places, tmp_path):
+    main([str(model_folder), *places])
+    before = (tmp_path / "README.md").read_text()
+    main(places)
+    assert (tmp_path / "README.md").read_text() == before
+
+
+def test_what_was_not_evaluated_is_refused(model_folder, places, tmp_path):
+    copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
+    (copy / "evaluation.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"run training/evaluate.py"):
+        main([str(copy), *places])
+    (copy / "training.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"not made by training/train.py"):
+        main([str(copy), *places])
+
+
+def test_the_tables_of_this_repository_are_those_of_its_results(tmp_path):
+    results = Path(shutil.copytree(ROOT / "training" / "results", tmp_path / "results"))
+    readme = Path(shutil.copy(ROOT / "README.md", tmp_path / "README.md"))
+    main(["--results", str(results), "--readme", str(readme)])
+    assert readme.read_text() == (ROOT / "README.md").read_text(), "run training/collect.py"
+    assert (results / "README.md").read_text() == (ROOT / "training" / "results" / "README.md").read_text()
