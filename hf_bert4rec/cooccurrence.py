@@ -17,6 +17,7 @@ from .data.ragged import Ragged
 
 STEPS = 5
 CONTEXT_POWER = 0.75
+SMALL = 4  # times the width: catalogues up to here are factorised whole
 
 
 def cooccurrence_embeddings(
@@ -28,8 +29,13 @@ def cooccurrence_embeddings(
     """
     association = positive_mutual_information(histories, vocab_size)
     rank = min(hidden_size, vocab_size - 1)
-    start = np.random.default_rng(seed).standard_normal(vocab_size)  # of the solver; fixed for repeatability
-    left, values, _ = svds(association, k=rank, v0=start)
+    if vocab_size <= SMALL * hidden_size:
+        # Of a small matrix the solver wants more vectors than there are, and draws the rest without a seed.
+        left, values, _ = np.linalg.svd(association.toarray())
+        left, values = left[:, :rank], values[:rank]
+    else:
+        start = np.random.default_rng(seed).standard_normal(vocab_size)  # of the solver; fixed for repeatability
+        left, values, _ = svds(association, k=rank, v0=start)
     order = np.argsort(-values)
     embeddings = np.zeros((vocab_size, hidden_size))
     embeddings[:, :rank] = left[:, order] * np.sqrt(values[order])
