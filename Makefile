@@ -12,7 +12,7 @@ MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.j
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show demo test check format clean
+.PHONY: help install run evaluate show demo bench test check format clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
 
 demo: $(INSTALLED)  ## try the model that was trained last on a page in the browser (MODEL=folder for another)
 	$(PYTHON) model_card/space/app.py $(MODEL)
+
+bench: $(INSTALLED)  ## measure serving (MODEL=folder), the training step and the data path; print the table
+	$(PYTHON) training/benchmarks/serving.py $(MODEL)
+	$(PYTHON) training/benchmarks/training_step.py
+	$(PYTHON) training/benchmarks/data_room.py
+	$(PYTHON) training/benchmarks/table.py
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 AUTO_MAP = {
     "AutoConfig": "configuration_bert4rec.Bert4RecConfig",
     "AutoModel": "modeling_bert4rec.Bert4RecModel",
     "AutoModelForMaskedLM": "modeling_bert4rec.Bert4RecForMaskedLM",
 }
+# A configuration may come from a stranger: what asks for more than this is refused before it fills the memory.
+LARGEST = {
+    "vocab_size": 2**27,
+    "hidden_size": 2**16,
+    "num_hidden_layers": 512,
+    "num_attention_heads": 2**12,
+    "intermediate_size": 2**20,
+    "max_position_embeddings": 2**20,
+}
+MOST_PARAMETERS = 2**31
 
 
 @strict
@@ -52,14 +64,58 @@ class Bert4RecConfig(PreTrainedConfig):
     rotary_positions: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
+        self._check_sizes()
+        self._check_numbers()
+        _check_others(kwargs)
+        # Plain names, whatever repository they were read from: a saved folder carries its own code.
+        kwargs["auto_map"] = dict(AUTO_MAP)
+        super().__post_init__(**kwargs)
+
+    def _check_sizes(self) -> None:
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+                raise ValueError(f"{name} is {value!r:.40}; it is a whole number from 1 to {largest:,}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
                 f"({self.num_attention_heads})"
             )
-        # Plain names, whatever repository they were read from: a saved folder carries its own code.
-        kwargs["auto_map"] = dict(AUTO_MAP)
-        super().__post_init__(**kwargs)
+        if self.rotary_positions and self.hidden_size // self.num_attention_heads % 2:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) over num_attention_heads ({self.num_attention_heads}) must be even "
+                "for rotary_positions, which turn pairs"
+            )
+        layer = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
+        places = self.vocab_size + self.max_position_embeddings
+        if (parameters := places * self.hidden_size + self.num_hidden_layers * layer) > MOST_PARAMETERS:
+            raise ValueError(f"these sizes make {parameters:,} parameters; {MOST_PARAMETERS:,} is the most")
+
+    def _check_numbers(self) -> None:
+        for name in ("pad_token_id", "mask_token_id", "unk_token_id"):
+            value = getattr(self, name)
+            if isinstance(value, int) and not 0 <= value < self.vocab_size:
+                raise ValueError(f"{name} is {value}; the vocabulary has {self.vocab_size} entries, from 0")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to less than 1")
+        for name in ("layer_norm_eps", "initializer_range"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a finite number and not negative")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act is {self.hidden_act!r:.40}; transformers knows {', '.join(sorted(ACT2FN))}")
+
+
+def _check_others(others: dict[str, Any]) -> None:
+    """Refuse what transformers itself would take from a stranger's file: code to fetch, and a list of any length."""
+    for name in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(others.get(name)):
+            raise ValueError(
+                f"{name} is {others[name]!r:.80}: kernels, which are code, are not fetched for a config file"
+            )
+    labels = others.get("num_labels")
+    if labels is not None and not (isinstance(labels, int) and 0 <= labels <= LARGEST["max_position_embeddings"]):
+        raise ValueError(f"num_labels is {labels!r:.40}; this model has no labels")
 
 
 Bert4RecConfig.register_for_auto_class()

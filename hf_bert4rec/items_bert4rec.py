@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .titles_bert4rec import split_year
@@ -57,6 +59,41 @@ def check_ids(ids: Sequence[int | str], reserved: Iterable[str]) -> None:
         seen.add(token)
 
 
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "title": ("a text or null", lambda value: value is None or isinstance(value, str)),
+    "year": ("a whole number or null", lambda value: value is None or (type(value) is int and abs(value) < 10**6)),
+    "genres": (
+        "a list of texts or null",
+        lambda value: value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value)),
+    ),
+    "count": ("a whole number, 0 or more", lambda value: type(value) is int and 0 <= value < 2**53),
+}
+
+
+def read_items(path: str) -> Any:
+    """The contents of `items.json`. ValueError, with the file's name, where it is no JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON that can be read ({error}): fetch or export the model again") from error
+
+
+def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
+    """`items` where it maps known columns to `number` values of their type each; else ValueError."""
+    if not isinstance(items, dict):
+        raise ValueError(f"{source}: it is a {type(items).__name__}, not an object of columns")
+    for name, column in items.items():
+        if name not in KINDS or not isinstance(column, list) or len(column) != number:
+            raise ValueError(
+                f"{source}: {name!r} must be one of {tuple(KINDS)} with one value for each of {number} items"
+            )
+        wanted, fits = KINDS[name]
+        for place, value in enumerate(column):
+            if not fits(value):
+                raise ValueError(f"{source}: {name} {place} is {value!r:.40}; it is {wanted}")
+    return items
+
+
 def described(
     tokens: Sequence[str], ids: Sequence[int | str], columns: Mapping[str, list[Any]]
 ) -> dict[str, list[Any]]:
@@ -84,4 +121,4 @@ def appended(
     return {name: [*items.get(name, [None] * number), *columns.get(name, unknown[name])] for name in names}
 
 
-__all__ = ["appended", "check_ids", "described", "read_table"]
+__all__ = ["appended", "check_columns", "check_ids", "described", "read_items", "read_table"]

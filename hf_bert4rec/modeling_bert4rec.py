@@ -35,6 +35,25 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": Bert4RecLayer, "attentions": Bert4RecAttention}  # noqa: RUF012
+    missing_weights: tuple[str, ...] = ()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load as `PreTrainedModel.from_pretrained` does, from safetensors alone: a pickled file can run code.
+
+        `missing_weights` of the model names those that the file lacked, which are random.
+
+        Raises:
+            ValueError: `use_safetensors=False`. OSError: no safetensors file.
+        """
+        if kwargs.pop("use_safetensors", True) is False:
+            raise ValueError("use_safetensors=False: weights are read from safetensors files alone, never pickled ones")
+        told = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
+        )
+        model.missing_weights = tuple(sorted(info["missing_keys"]))
+        return (model, info) if told else model
 
 
 def positions_of(attention_mask: torch.Tensor) -> torch.Tensor:

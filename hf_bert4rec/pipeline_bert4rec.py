@@ -88,11 +88,18 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
             raise ValueError(f"backend is {backend!r}; it is 'torch' or 'onnx'")
         super().__init__(*args, **kwargs)
         self.model.eval()
+        for part, needed in ((self.model, "next_item_states"), (self.tokenizer, "item_tokens")):
+            if not hasattr(part, needed):
+                raise TypeError(
+                    f"a {type(part).__name__} recommends no movies: load model and tokenizer of a BERT4Rec folder, "
+                    'whose config.json has the model_type "bert4rec"'
+                )
         if len(self.tokenizer) != self.model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {len(self.tokenizer)} entries and the model {self.model.config.vocab_size}: "
                 "they were not made for each other; load both from one folder"
             )
+        check_weights(self.model)
         if movies is not None:
             self.tokenizer = self.tokenizer.with_movies(movies)
         self.catalogue = Catalogue(self.tokenizer)
@@ -211,6 +218,16 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
         report = self.model.add_items(tokenizer, vectors)
         self.tokenizer, self.catalogue = tokenizer, Catalogue(tokenizer)
         return report
+
+
+def check_weights(model: Any) -> None:
+    """Raise ValueError where weights were missing from the model's file, and are random, or are not finite."""
+    mend = "the file is damaged: fetch or export the model again"
+    if missing := getattr(model, "missing_weights", ()):
+        raise ValueError(f"the weights lack {', '.join(missing[:3])} and {max(0, len(missing) - 3)} others; {mend}")
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(f"the weight {name} holds NaN or infinite values; {mend}")
 
 
 # A pipeline saved again after it was loaded from a Hub folder must know its own registration.

@@ -15,6 +15,8 @@ from typing import Any
 
 import transformers
 
+from .titles_bert4rec import shown
+
 OPTIONS = (
     "top_k",
     "exclude_seen",
@@ -29,6 +31,8 @@ OPTIONS = (
     "explain",
 )
 DEFAULT_TOP_K = 10
+MAX_ID_BITS = 300  # Python refuses to print whole numbers of thousands of digits
+NAMED = 20  # unknown entries that a warning names
 DEFAULT_MIN_RATING = 3.0
 
 
@@ -60,13 +64,17 @@ class Unknown:
     exclude: list[str] = field(default_factory=list)
 
     def warn(self) -> None:
-        """Name them all, once each."""
+        """Name each once, and of very many the first."""
         if self.history:
-            names = ", ".join(dict.fromkeys(self.history))
-            warn_caller(f"not in the catalogue, left out of the history: {names}")
+            warn_caller(f"not in the catalogue, left out of the history: {_first_of(self.history)}")
         if self.exclude:
-            names = ", ".join(dict.fromkeys(self.exclude))
-            warn_caller(f"not in the catalogue, nothing to exclude: {names}")
+            warn_caller(f"not in the catalogue, nothing to exclude: {_first_of(self.exclude)}")
+
+
+def _first_of(names: list[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
+    return ", ".join(distinct[:NAMED]) + more
 
 
 def check_option_names(options: Mapping[str, Any]) -> None:
@@ -75,7 +83,7 @@ def check_option_names(options: Mapping[str, Any]) -> None:
         if name not in OPTIONS:
             near = difflib.get_close_matches(str(name), OPTIONS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown option {name!r}{hint} A request takes {', '.join(OPTIONS)}.")
+            raise ValueError(f"unknown option {shown(name)}{hint} A request takes {', '.join(OPTIONS)}.")
 
 
 def read_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unknown: Unknown) -> Request:
@@ -87,15 +95,15 @@ def read_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkno
     if isinstance(history, Mapping):
         own = dict(history)
         if "history" not in own:
-            raise ValueError(f"a request needs the key 'history'; this one has {sorted(own)}")
+            raise ValueError(f"a request needs the key 'history'; this one has {shown(list(own))}")
         history = own.pop("history")
         check_option_names(own)
         options = {**options, **own}
     entries = _list_of(history, "a history is a list of ids and titles")
     seen = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
-    shown = _rated_high_enough(options.get("ratings"), options.get("min_rating", DEFAULT_MIN_RATING), entries)
+    liked = _rated_high_enough(options.get("ratings"), options.get("min_rating", DEFAULT_MIN_RATING), entries)
     return Request(
-        liked=[item for item, show in zip(seen, shown, strict=True) if item is not None and show],
+        liked=[item for item, show in zip(seen, liked, strict=True) if item is not None and show],
         seen=[item for item in seen if item is not None],
         top_k=read_top_k(options.get("top_k", DEFAULT_TOP_K), tokenizer.num_items),
         exclude_seen=_flag("exclude_seen", options.get("exclude_seen", True)),
@@ -112,9 +120,9 @@ def read_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkno
 def read_top_k(top_k: Any, catalogue_size: int) -> int:
     """A whole number from 1 to the size of the catalogue."""
     if not isinstance(top_k, Integral) or isinstance(top_k, bool):
-        raise TypeError(f"top_k is a whole number, not {top_k!r}")
+        raise TypeError(f"top_k is a whole number, not {shown(top_k)}")
     if not 1 <= int(top_k) <= catalogue_size:
-        raise ValueError(f"top_k is {top_k}; it must be from 1 to the catalogue's {catalogue_size} movies")
+        raise ValueError(f"top_k is {shown(top_k)}; it must be from 1 to the catalogue's {catalogue_size} movies")
     return int(top_k)
 
 
@@ -131,7 +139,7 @@ def read_movies(entries: Iterable[Any], tokenizer: Any, place: str) -> list[int]
         if item is None:
             if isinstance(entry, str):
                 tokenizer.find(entry)  # raises, and suggests titles
-            raise LookupError(f"{place}: {entry!r} is not in the catalogue")
+            raise LookupError(f"{place}: {shown(entry)} is not in the catalogue")
         found.append(item)
     return found
 
@@ -148,12 +156,12 @@ def listed(value: Any) -> Any:
 def is_batch(inputs: Any) -> bool:
     """Whether a list holds histories rather than entries; a mixture is an error."""
     if not isinstance(inputs, list):
-        raise TypeError(f"a history is a list of ids and titles, not {type(inputs).__name__}: {inputs!r:.80}")
+        raise TypeError(f"a history is a list of ids and titles, not {type(inputs).__name__}: {shown(inputs)}")
     nested = [not isinstance(entry, (str, Integral)) and isinstance(entry, Iterable) for entry in inputs]
     if any(nested) and not all(nested):
         place = nested.index(not nested[0])
         raise TypeError(
-            f"entry {place} is {inputs[place]!r:.80}: a list holds either the entries of one history or several "
+            f"entry {place} is {shown(inputs[place])}: a list holds either the entries of one history or several "
             "histories, not both"
         )
     return bool(nested) and nested[0]
@@ -171,16 +179,18 @@ def warn_caller(message: str) -> None:
 def _list_of(value: Any, wish: str) -> list[Any]:
     value = listed(value)
     if not isinstance(value, list):
-        raise TypeError(f"{wish}, not {type(value).__name__}: {value!r:.80}")
+        raise TypeError(f"{wish}, not {type(value).__name__}: {shown(value)}")
     return value
 
 
 def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
     if isinstance(entry, bool) or not isinstance(entry, (str, Integral)):
-        raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {entry!r:.80}")
+        raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {shown(entry)}")
+    if not isinstance(entry, str) and int(entry).bit_length() > MAX_ID_BITS:
+        raise ValueError(f"an id has at most {MAX_ID_BITS} bits, not {int(entry).bit_length()}: give a movie's id")
     found = tokenizer.resolve(entry if isinstance(entry, str) else int(entry))
     if found is None:
-        unknown.append(repr(entry))
+        unknown.append(shown(entry))
     return found
 
 
@@ -216,7 +226,7 @@ def _genres(genres: Any) -> list[str] | None:
         return None
     genres = _list_of(genres, "genres is a list of names")
     if not genres or not all(isinstance(name, str) for name in genres):
-        raise ValueError(f"genres is a list of at least one name, not {genres!r:.80}")
+        raise ValueError(f"genres is a list of at least one name, not {shown(genres)}")
     return genres
 
 
@@ -225,7 +235,7 @@ def _years(years: Any) -> tuple[float, float] | None:
         return None
     years = _list_of(years, "years is a pair such as (1990, 1999)")
     if len(years) != 2:
-        raise ValueError(f"years is a pair such as (1990, 1999), either of them None for no bound; not {years!r:.80}")
+        raise ValueError(f"years is a pair such as (1990, 1999), either of them None for no bound; not {shown(years)}")
     first = -math.inf if years[0] is None else _number("the first of years", years[0])
     last = math.inf if years[1] is None else _number("the last of years", years[1])
     if first > last:
@@ -235,17 +245,20 @@ def _years(years: Any) -> tuple[float, float] | None:
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {value!r:.80}")
+        raise TypeError(f"{name} is True or False, not {shown(value)}")
     return value
 
 
 def _number(name: str, value: Any, lower: float = 0.0, upper: float = math.inf) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number, not {value!r:.80}")
-    number = float(value)
+        raise TypeError(f"{name} is a number, not {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        number = math.nan
     if math.isnan(number) or not lower <= number <= upper:
         bound = f"from {lower:g} to {upper:g}" if upper < math.inf else f"{lower:g} or more"
-        raise ValueError(f"{name} is {value!r}; it must be {bound}")
+        raise ValueError(f"{name} is {shown(value)}; it must be {bound}")
     return number
 
 

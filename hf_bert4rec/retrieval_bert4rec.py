@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .requests_bert4rec import Request, is_batch, listed, read_movies, read_top_k
+from .titles_bert4rec import shown
 
 
 class Retrieval:
@@ -44,7 +45,7 @@ class Retrieval:
             return self.similar([movies], top_k)[0]
         movies = listed(movies)
         if not isinstance(movies, list):
-            raise TypeError(f"similar takes an id, a title, or a list of them, not {movies!r:.80}")
+            raise TypeError(f"similar takes an id, a title, or a list of them, not {shown(movies)}")
         top_k = min(read_top_k(top_k, self.tokenizer.num_items), self.tokenizer.num_items - 1)
         first = self.tokenizer.first_item_id
         asked = torch.tensor(read_movies(movies, self.tokenizer, "similar"), dtype=torch.long) - first

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
-TRAILING_YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
+TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without blanks at its end: \s* there would take n² steps
 PARENTHESES = re.compile(r"\(([^()]*)\)")
 TRAILING_ARTICLE = re.compile(r"^(.*), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)$")
 ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+")
@@ -24,6 +25,14 @@ class AmbiguousTitleError(ValueError):
 
 class UnknownTitleError(LookupError):
     """A title that no movie of the catalogue has; the message suggests near ones."""
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: at most 80 characters, however long or deeply nested it is."""
+    try:
+        return reprlib.repr(value)[:80] if isinstance(value, (list, tuple, dict, set)) else f"{value!r:.80}"
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
 
 
 def normalise(title: str) -> str:
@@ -40,8 +49,9 @@ def normalise(title: str) -> str:
 
 def split_year(title: str) -> tuple[str, int | None]:
     """Cut a trailing "(1995)" off: ("Toy Story", 1995). No year there gives None."""
-    found = TRAILING_YEAR.search(title)
-    return (title[: found.start()], int(found[1])) if found else (title, None)
+    text = title.rstrip()
+    found = TRAILING_YEAR.search(text[-6:])
+    return (text[:-6].rstrip(), int(found[1])) if found else (title, None)
 
 
 def spellings(title: str) -> list[str]:
@@ -87,7 +97,7 @@ class TitleIndex:
         """
         found = self.find_or_none(query, ids)
         if found is None:
-            raise UnknownTitleError(f"no movie is called {query!r}{self._suggestion(query)}")
+            raise UnknownTitleError(f"no movie is called {shown(query)}{self._suggestion(query)}")
         return found
 
     def find_or_none(self, query: str, ids: Sequence[int | str]) -> int | None:
@@ -97,7 +107,9 @@ class TitleIndex:
             listed = "; ".join(
                 f"{full_title(self.titles[position], self.years[position])} (id {ids[position]})" for position in found
             )
-            raise AmbiguousTitleError(f"{query!r} may mean {len(found)} movies: {listed}. Give the year or the id.")
+            raise AmbiguousTitleError(
+                f"{shown(query)} may mean {len(found)} movies: {listed}. Give the year or the id."
+            )
         return found[0] if found else None
 
     def suggest(self, query: str, limit: int = 3) -> list[str]:
@@ -118,5 +130,6 @@ __all__ = [
     "UnknownTitleError",
     "full_title",
     "normalise",
+    "shown",
     "split_year",
 ]

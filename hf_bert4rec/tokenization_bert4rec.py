@@ -7,6 +7,7 @@ the items (titles, years, genres, interaction counts), in the vocabulary's order
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
-from .items_bert4rec import appended, described, read_table
+from .items_bert4rec import appended, check_columns, described, read_items, read_table
 from .titles_bert4rec import TitleIndex, full_title
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
 ITEM_COLUMNS = ("title", "year", "genres", "count")
 ITEMS_FILE = "items.json"
+WHOLE = re.compile(r"0|-?[1-9]\d{0,99}").fullmatch
 
 
 class Bert4RecTokenizer(TokenizersBackend):
@@ -50,7 +52,7 @@ class Bert4RecTokenizer(TokenizersBackend):
             raise ValueError(f"item_id_type is {item_id_type!r}; it is 'int' or 'str'")
         self.item_tokens = self._checked_item_tokens()
         if items is None and items_file is not None:
-            items = json.loads(Path(items_file).read_text(encoding="utf-8"))
+            items = check_columns(read_items(items_file), self.num_items, str(items_file))
         self.items = self._checked_items(items or {}, items_file or "items")
 
     @classmethod
@@ -235,6 +237,13 @@ class Bert4RecTokenizer(TokenizersBackend):
         specials = list(SPECIAL_TOKENS.values())
         if tokens[: len(specials)] != specials:
             raise ValueError(f"tokenizer.json: its first tokens are {tokens[:3]}, not {specials}")
+        for name, token in SPECIAL_TOKENS.items():
+            if str(getattr(self, name)) != token:
+                raise ValueError(f"tokenizer_config.json: {name} is {getattr(self, name)!r:.40}, not {token!r}")
+        if not isinstance(self._tokenizer.model, WordLevel):
+            raise ValueError(f"tokenizer.json: its model is {self._tokenizer.model!r:.20}…, not a WordLevel one")
+        if self.item_id_type == "int" and (odd := next((t for t in tokens[len(specials) :] if not WHOLE(t)), None)):
+            raise ValueError(f"tokenizer.json: item {odd!r:.40} is no whole number, which item_id_type 'int' promises")
         return tokens[len(specials) :]
 
     def _checked_items(self, items: dict[str, list[Any]], source: str) -> dict[str, list[Any]]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
+from .checkpoints import break_seal, check_whole, remove_torn, seal
 from .data.collators import DataCollatorForNextItem
 from .data.windows import TrainingWindows
 from .evaluation.metrics import metrics_from_ranks
@@ -129,6 +132,27 @@ class Bert4RecTrainer(Trainer):
         special = self.processing_class.all_special_ids
         ranks = ranks_from_scores(scores, inputs["targets"], inputs["seen"], special)
         return None, ranks, inputs["targets"]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Sealed once all of it is there, and only then may an older one go: killed at any moment, a whole one is left.
+        folder = self._get_output_dir(trial=trial)
+        checkpoint = Path(folder) / f"checkpoint-{self.state.global_step}"
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            if self.args.should_save:
+                break_seal(checkpoint)
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(checkpoint)
+            remove_torn(folder)
+            rotate_checkpoints(folder, limit, self.state.best_model_checkpoint)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        check_whole(resume_from_checkpoint)
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # The output embedding is the input embedding, saved once: it is not missing from a checkpoint.

@@ -14,6 +14,7 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
+from tests.tiny import HEADS, HIDDEN, KINDS, LAYERS, VOCAB, WINDOW
 
 torch.set_num_threads(1)
 
@@ -70,3 +71,32 @@ def model_folder(tmp_path_factory) -> Path:
     from tests.published import make_folder  # not at the top: it imports the training scripts, which few tests need
 
     return make_folder(tmp_path_factory.mktemp("published") / "small")
+
+
+@pytest.fixture(params=KINDS)
+def kind(request) -> Bert4RecConfig:
+    return Bert4RecConfig(
+        vocab_size=VOCAB,
+        hidden_size=HIDDEN,
+        intermediate_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        max_position_embeddings=WINDOW,
+        initializer_range=0.3,  # outputs far enough apart to be told from one another
+        **KINDS[request.param],
+    )
+
+
+@pytest.fixture
+def rows() -> dict[str, torch.Tensor]:
+    """Four rows of 12, 9, 5 and 1 places, padded on the right."""
+    generator = torch.Generator().manual_seed(0)
+    attention_mask = (torch.arange(WINDOW) < torch.tensor([[12], [9], [5], [1]])).long()
+    input_ids = torch.randint(3, VOCAB, (4, WINDOW), generator=generator) * attention_mask
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+@pytest.fixture
+def labelled_rows(rows) -> dict[str, torch.Tensor]:
+    labels = torch.where(rows["attention_mask"].bool(), rows["input_ids"], -100)
+    return {**rows, "labels": labels}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from hf_bert4rec.data import releases
 
@@ -44,7 +45,7 @@ RATINGS = [
     (1, 5, 4, 999),
     (3, 12, 5, 901),
 ]
-COUNTS = {"users": 3, "rated_movies": 7, "movies": len(MOVIES), "ratings": len(RATINGS)}
+COUNTS: dict[str, Any] = {"users": 3, "rated_movies": 7, "movies": len(MOVIES), "ratings": len(RATINGS)}
 
 
 def small_release(name: str) -> releases.Release:

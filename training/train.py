@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 from transformers import EarlyStoppingCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.checkpoints import last_whole
 from hf_bert4rec.cooccurrence import cooccurrence_embeddings
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.prepare import Prepared, prepare
@@ -112,9 +112,10 @@ def run(trainer: Bert4RecTrainer) -> None:
     checkpoints = Path(trainer.args.output_dir)
     resume = trainer.args.resume_from_checkpoint
     if resume in ("last", "true", "True"):
-        resume = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-        if resume is None:
-            raise FileNotFoundError(f"no checkpoint in {checkpoints} to resume from: start without the option")
+        found = last_whole(checkpoints)
+        if found is None:
+            raise FileNotFoundError(f"no whole checkpoint in {checkpoints} to resume from: start without the option")
+        resume = str(found)
     if resume is None and trainer.is_world_process_zero():
         remove_checkpoints(checkpoints)
     trainer.accelerator.wait_for_everyone()

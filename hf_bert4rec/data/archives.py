@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+MOST_UNFOLDED = 100  # times the archive's size
+DAMAGED = "is cut short, damaged or no zip archive that can be read"
+MEND = "Delete it and fetch the release again."
 
 
 def read_from_folder(folder: Path, name: str) -> bytes:
@@ -15,20 +24,36 @@ def read_from_folder(folder: Path, name: str) -> bytes:
 def read_from_zip(archive: Path, name: str) -> bytes:
     """Contents of the member whose file name is `name`, wherever it lies in the archive.
 
-    ValueError for a file that is no zip, is cut short or damaged, lacks the member, or has a member whose path
-    leads out of the archive: such an archive is not trusted at all, although nothing is ever unpacked.
+    ValueError for a file that is no zip, is cut short, damaged or encrypted, lacks the member, has a member whose path
+    leads out of the archive (such an archive is not trusted at all, although nothing is ever unpacked), or whose
+    member unfolds to a hundred times the archive's size, which no table of ratings does.
     """
-    mend = "Delete it and fetch the release again."
+    with _damage_named(archive):
+        opened = zipfile.ZipFile(archive)
+    with opened:
+        members = opened.namelist()
+        _refuse_paths_outside(archive, members)
+        found = [member for member in members if PurePosixPath(member).name == name and "__MACOSX" not in member]
+        if not found:
+            raise ValueError(f"{archive} holds no {name}, only {', '.join(members[:12])}")
+        member = opened.getinfo(min(found, key=len))
+        if member.file_size > MOST_UNFOLDED * archive.stat().st_size:
+            raise ValueError(f"{archive} unfolds {name} to {member.file_size:,} bytes: it is no MovieLens archive")
+        with _damage_named(archive):
+            return opened.read(member)
+
+
+@contextmanager
+def _damage_named(archive: Path) -> Iterator[None]:
+    """Turn whatever `zipfile` stumbles over in a damaged archive into a ValueError with its name."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = opened.namelist()
-            _refuse_paths_outside(archive, members)
-            found = [member for member in members if PurePosixPath(member).name == name and "__MACOSX" not in member]
-            if not found:
-                raise ValueError(f"{archive} holds no {name}, only {', '.join(members[:12])}")
-            return opened.read(min(found, key=len))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ValueError(f"{archive} is cut short, damaged or no zip archive ({error}). {mend}") from error
+        yield
+    except (ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError) as error:
+        raise ValueError(f"{archive} {DAMAGED} ({error}). {MEND}") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # those two come of places and streams that make no sense
+            raise
+        raise ValueError(f"{archive} {DAMAGED} ({error}). {MEND}") from error
 
 
 def _refuse_paths_outside(archive: Path, members: list[str]) -> None:

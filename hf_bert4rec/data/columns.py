@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+_EXACT = 2**53  # from here on a float no longer tells two neighbouring whole numbers apart
 _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 # Tried in turn, per value; what names no zone is taken as UTC.
 _ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
@@ -16,12 +17,13 @@ def as_ids(values: pl.Series, column: str, place: str) -> pl.Series:
     if kind.is_float():
         _refuse(values, values.is_null() | ~values.is_finite(), column, place, "an id is needed")
         _refuse(values, values != values.floor(), column, place, "an id is a whole number or a string")
+        _refuse(values, values.abs() > _EXACT, column, place, "a float tells ids apart up to 2^53: use int64 or text")
         return values.cast(pl.Int64)
     if not (kind.is_integer() or kind in (pl.String, pl.Categorical) or isinstance(kind, pl.Enum)):
         raise ValueError(f"{place}: column {column!r} is of type {kind}; ids are whole numbers or strings")
     if kind.is_integer():
         _refuse(values, values.is_null(), column, place, "an id is needed")
-        return values.cast(pl.Int64)
+        return _as_int64(values, column, place)
     text = values.cast(pl.String)
     _refuse(text, text.is_null() | (text.str.strip_chars() == ""), column, place, "an id is needed")
     return text.cast(pl.Int64) if text.str.contains(_WHOLE).all() else text
@@ -39,7 +41,7 @@ def as_seconds(values: pl.Series, column: str, place: str) -> pl.Series:
     kind = values.dtype
     if kind.is_integer():
         _refuse(values, values.is_null(), column, place, "a time is needed")
-        return values.cast(pl.Int64)
+        return _as_int64(values, column, place)
     if kind.is_float():
         _refuse(values, values.is_null() | ~values.is_finite(), column, place, "a time is a finite number")
         return values.cast(pl.Float64)
@@ -49,6 +51,12 @@ def as_seconds(values: pl.Series, column: str, place: str) -> pl.Series:
     if kind != pl.String:
         raise ValueError(f"{place}: column {column!r} is of type {kind}; times are numbers, dates or ISO strings")
     return _from_text(values.str.strip_chars(), column, place)
+
+
+def _as_int64(values: pl.Series, column: str, place: str) -> pl.Series:
+    found = values.cast(pl.Int64, strict=False)
+    _refuse(values, found.is_null(), column, place, "a whole number here has at most 63 bits")
+    return found
 
 
 def _from_text(text: pl.Series, column: str, place: str) -> pl.Series:

@@ -1,0 +1,22 @@
+"""Tiny models of the two kinds that the common tests run on, and what they compare."""
+
+from __future__ import annotations
+
+import torch
+
+from hf_bert4rec import Bert4RecForMaskedLM
+
+VOCAB, WINDOW, HIDDEN, LAYERS, HEADS = 43, 12, 16, 2, 2
+KINDS = {"paper": {}, "modern": {"pre_layer_norm": True, "rotary_positions": True}}
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def build(config, cls=Bert4RecForMaskedLM):
+    torch.manual_seed(0)
+    return cls(config).eval()
+
+
+def answers(model, inputs) -> torch.Tensor:
+    """Hidden states or logits at the places that count, (places, width)."""
+    with torch.no_grad():
+        return model(**inputs)[0][inputs["attention_mask"].bool()]

@@ -1,0 +1,147 @@
+"""Ratings to histories to leave-one-out, beside the same in pandas: seconds and peak memory.
+
+    python training/benchmarks/data_room.py --rows 25000000
+
+The rows are made up in the shape of MovieLens 25M. Every measurement is a process of its own that reads them, and then
+starts its clock; its peak memory is that of the whole process, the rows included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # a checkout works uninstalled
+
+from hf_bert4rec.data import build_histories, leave_one_out
+from training.benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
+from training.console import set_up_console
+
+CORE = 5
+USERS, ITEMS, ROWS = 162_541, 59_047, 25_000_095  # of MovieLens 25M
+NAMES = {"ours": "hf_bert4rec", "pandas": "pandas"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    set_up_console()
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--rows", type=int, default=25_000_000, help="interactions to make up")
+    options.add_argument("--measure", nargs=2, metavar=("WHO", "FILE"), help="one measurement, in this process")
+    arguments = options.parse_args(argv)
+    if arguments.measure:
+        print(json.dumps(measure(*arguments.measure)))
+        return
+    load = load_of_machine()
+    lacking = importlib.util.find_spec("pandas") is None
+    who = ["ours"] if lacking else list(NAMES)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "ratings.parquet"
+        synthetic(arguments.rows).write_parquet(path)
+        found = measurements(who, path, arguments.repeats)
+    del arguments.measure
+    missing = {"pandas": "not installed"} if lacking else {}
+    write_result(arguments, "data_room", rows_of(found, arguments.rows), load, missing)
+
+
+def synthetic(rows: int) -> pl.DataFrame:
+    """About so many interactions of users and items as uneven as MovieLens's, in order of users, times shuffled."""
+    generator = np.random.default_rng(0)
+    users, items = max(10, rows * USERS // ROWS), max(50, round(ITEMS * min(1.0, rows / ROWS) ** 0.5))
+    activity = np.exp(generator.normal(0, 1.2, users))
+    popularity = 1 / np.arange(10, items + 10)
+    user = generator.choice(users, rows, p=activity / activity.sum())
+    item = generator.choice(items, rows, p=popularity / popularity.sum())
+    pairs = np.unique(user * items + item)  # a release has no movie twice for a user
+    times = generator.integers(800_000_000, 1_600_000_000, len(pairs))
+    return pl.DataFrame({"user_id": pairs // items, "movie_id": pairs % items, "timestamp": times})
+
+
+def measurements(who: Sequence[str], path: Path, repeats: int) -> dict[str, list[dict[str, Any]]]:
+    """Every measurement, taken in turns.
+
+    Raises:
+        ValueError: the two hold different movies out.
+    """
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in who}
+    for repeat in range(repeats):
+        for name in who if repeat % 2 == 0 else who[::-1]:
+            found[name].append(in_process(__file__, ["--measure", name, path]))
+    if len({taken["targets"] for each in found.values() for taken in each}) != 1:
+        raise ValueError("hf_bert4rec and pandas hold different movies out: there is nothing to compare")
+    return found
+
+
+def rows_of(found: dict[str, list[dict[str, Any]]], rows: int) -> list[dict[str, Any]]:
+    """Seconds, memory, and the ratio of the seconds."""
+    lines = []
+    for name, taken in found.items():
+        lines.append(row(f"{rows:,} rows to splits, {NAMES[name]}", "s", [each["seconds"] for each in taken]))
+        lines.append(row(f"{rows:,} rows to splits, {NAMES[name]}, memory", "MB", [each["peak"] for each in taken]))
+    if "pandas" in found:
+        pandas, ours = ([each["seconds"] for each in found[name]] for name in ("pandas", "ours"))
+        lines.append(ratio_row("pandas : hf_bert4rec, seconds", pandas, ours))
+    return lines
+
+
+def measure(who: str, path: str) -> dict[str, Any]:
+    """Seconds from rows in memory to splits, the process's peak memory, and a hash of the movies held out."""
+    prepare: Callable[[str], Callable[[], Any]] = {"ours": with_us, "pandas": with_pandas}[who]
+    run = prepare(path)
+    start = time.perf_counter()
+    targets = run()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    digest = hashlib.sha256(np.asarray(targets(), dtype=np.int64).tobytes()).hexdigest()
+    return {"seconds": seconds, "peak": peak, "targets": digest}
+
+
+def with_us(path: str) -> Callable[[], Callable[[], Any]]:
+    """Read the rows; what is given back makes histories and splits of them."""
+    ratings = Dataset(pq.read_table(path))
+
+    def run() -> Callable[[], Any]:
+        splits = leave_one_out(build_histories(ratings, min_interactions=CORE))
+        return lambda: splits["test"].with_format("numpy")["target"][:]
+
+    return run
+
+
+def with_pandas(path: str) -> Callable[[], Callable[[], Any]]:
+    """The same, as a notebook would do it."""
+    import pandas as pd  # only this process has it
+
+    ratings = pd.read_parquet(path)
+
+    def run() -> Callable[[], Any]:
+        frame = ratings.sort_values(["user_id", "timestamp"], kind="stable")
+        frame = frame.drop_duplicates(["user_id", "movie_id"])
+        height = -1
+        while height != len(frame):
+            height = len(frame)
+            for name in ("movie_id", "user_id"):
+                frame = frame[frame.groupby(name)[name].transform("size") >= CORE]
+        histories = frame.groupby("user_id")[["movie_id", "timestamp"]].agg(list)
+        parts = {"train": slice(None, -2), "validation": slice(None, -2), "test": slice(None, -1)}
+        splits = {part: histories.map(lambda row, cut=cut: row[cut]) for part, cut in parts.items()}
+        splits["validation"]["target"] = histories["movie_id"].str[-2]
+        splits["test"]["target"] = histories["movie_id"].str[-1]
+        return lambda: splits["test"]["target"].to_numpy()
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

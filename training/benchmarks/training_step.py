@@ -1,0 +1,200 @@
+"""Tokens a second of a training step, what two of its parts bring, and its share of the machine's matrix products.
+
+    python training/benchmarks/training_step.py
+
+Rows are made up in the shape of MovieLens 1M, cut to length 200 and batched by length as in training. Each measurement
+is a process of its own, as the allocator is told once whether to keep freed memory; both kinds of dropout take turns
+within it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # a checkout works uninstalled
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
+from hf_bert4rec.data.collators import DataCollatorForMaskedItems
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.windows import TrainingWindows
+from hf_bert4rec.hardware import bf16_pays, keep_freed_memory
+from hf_bert4rec.layers_bert4rec import Bert4RecDropout
+from hf_bert4rec.trainer import Bert4RecTrainer, WindowSampler
+from training.benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
+from training.console import set_up_console
+
+USERS, ITEMS, MEDIAN, SPREAD, LONGEST = 6040, 3416, 96, 1.0, 2000  # of MovieLens 1M's histories
+LAYERS, DROPOUT = 2, 0.2
+SIZES = ("widths", "length", "batch", "steps", "users", "products")
+Batch = dict[str, torch.Tensor]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    set_up_console()
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--widths", type=int, nargs="+", default=[64, 128])
+    options.add_argument("--length", type=int, default=200, help="the model's window")
+    options.add_argument("--batch", type=int, default=128, help="rows in a step")
+    options.add_argument("--steps", type=int, default=8, help="steps in a measurement")
+    options.add_argument("--users", type=int, default=USERS, help="histories to make up")
+    options.add_argument("--products", type=int, default=2048, help="width of the matrices of the machine's peak")
+    options.add_argument("--measure", choices=["kept", "given back"], help="one measurement, in this process")
+    arguments = options.parse_args(argv)
+    if arguments.measure:
+        keep = arguments.measure == "kept" and keep_freed_memory()
+        print(json.dumps({**measure(arguments), "kept": keep}))
+        return
+    load = load_of_machine()
+    rows: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
+    for width in arguments.widths:
+        found = measurements(arguments, width)
+        rows += rows_of(width, found)
+        if not all(taken["kept"] for taken in found["kept"]):
+            missing[f"width {width}, freed memory kept"] = "the allocator cannot be told; the rows above are without"
+    del arguments.measure
+    write_result(arguments, "training_step", rows, load, missing)
+
+
+def measurements(arguments: Namespace, width: int) -> dict[str, list[dict[str, Any]]]:
+    """Every measurement at one width, taken in turns."""
+    sizes = [part for name in SIZES[1:] for part in (f"--{name}", getattr(arguments, name))]
+    found: dict[str, list[dict[str, Any]]] = {"kept": [], "given back": []}
+    for repeat in range(arguments.repeats):
+        for memory in list(found)[:: 1 if repeat % 2 == 0 else -1]:
+            found[memory].append(in_process(__file__, ["--widths", width, *sizes, "--measure", memory]))
+    return found
+
+
+def rows_of(width: int, found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Speeds, what memory and dropout bring, and the share of the peak, of one width."""
+    ours = [taken["Bert4RecDropout"] for taken in found["kept"]]
+    theirs = [taken["nn.Dropout"] for taken in found["kept"]]
+    returned = [taken["Bert4RecDropout"] for taken in found["given back"]]
+    neither = [taken["nn.Dropout"] for taken in found["given back"]]
+    name = f"width {width}"
+    return [
+        row(f"{name}, training step", "tokens/s", ours),
+        row(f"{name}, with nn.Dropout", "tokens/s", theirs),
+        row(f"{name}, freed memory given back", "tokens/s", returned),
+        row(f"{name}, both", "tokens/s", neither),
+        ratio_row(f"{name}, Bert4RecDropout : nn.Dropout", ours, theirs),
+        ratio_row(f"{name}, freed memory kept : given back", ours, returned),
+        row(f"{name}, matrix products' peak", "GFLOP/s", [taken["peak"] for taken in found["kept"]]),
+        row(f"{name}, share of that peak", "%", [taken["share"] for taken in found["kept"]]),
+        row(f"{name}, padding", "%", [taken["padding"] for taken in found["kept"]]),
+    ]
+
+
+@dataclass
+class Trained:
+    """A model with what a step of training needs."""
+
+    model: Bert4RecForMaskedLM
+    optimizer: torch.optim.Optimizer
+
+    def step(self, batch: Batch) -> None:
+        """Forward, backward, clip, update, as the recipes do."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays()):
+            loss = self.model(**batch).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def measure(arguments: Namespace) -> dict[str, Any]:
+    """Tokens a second with either dropout, the peak, and the share of it, in this process."""
+    width = arguments.widths[0]
+    batches = made_up_batches(arguments)
+    kinds = {"Bert4RecDropout": trained(width, arguments.length), "nn.Dropout": trained(width, arguments.length, True)}
+    seconds = dict.fromkeys(kinds, 0.0)
+    peaks = [peak(arguments.products)]
+    for number, batch in enumerate([batches[0], *batches]):
+        for name in list(kinds)[:: 1 if number % 2 else -1]:
+            taken = clocked(partial(kinds[name].step, batch))
+            seconds[name] += taken if number else 0.0  # the first step warms up
+    peaks.append(peak(arguments.products))
+    tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+    places = sum(batch["input_ids"].numel() for batch in batches)
+    done = sum(products(batch, width) for batch in batches) / seconds["Bert4RecDropout"] / 1e9
+    return {
+        **{name: tokens / taken for name, taken in seconds.items()},
+        "peak": max(peaks),
+        "share": 100 * done / max(peaks),
+        "padding": 100 * (1 - tokens / places),
+    }
+
+
+def trained(width: int, length: int, plain_dropout: bool = False) -> Trained:
+    """A fresh model in the recipes' form, with torch's own dropout where that is asked for."""
+    torch.manual_seed(0)
+    config = Bert4RecConfig(
+        vocab_size=ITEMS + 4,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=max(1, width // 32),
+        max_position_embeddings=length,
+        hidden_dropout_prob=DROPOUT,
+        attention_probs_dropout_prob=0.0,
+        pre_layer_norm=True,
+        rotary_positions=True,
+    )
+    model = Bert4RecForMaskedLM(config).train()
+    for module in list(model.modules()) if plain_dropout else []:
+        for name, child in module.named_children():
+            if isinstance(child, Bert4RecDropout):
+                setattr(module, name, nn.Dropout(child.p))
+    return Trained(model, torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True))
+
+
+def made_up_batches(arguments: Namespace) -> list[Batch]:
+    """Masked batches of histories as long and as uneven as MovieLens 1M's, short and long ones alike."""
+    generator = np.random.default_rng(0)
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(ITEMS))})
+    lengths = np.exp(generator.normal(np.log(MEDIAN), SPREAD, arguments.users)).clip(18, LONGEST).astype(int)
+    histories = [generator.integers(tokenizer.first_item_id, len(tokenizer), length) for length in lengths]
+    windows = TrainingWindows(Ragged.from_lists(histories), arguments.length)
+    order = list(WindowSampler(windows, 0, arguments.batch * Bert4RecTrainer.BATCHES_SORTED_TOGETHER))
+    starts = range(0, max(1, len(order) - arguments.batch + 1), arguments.batch)
+    chosen = generator.choice(starts, arguments.steps, replace=arguments.steps > len(starts))
+    collate = DataCollatorForMaskedItems(tokenizer)
+    return [collate([windows[index] for index in order[start : start + arguments.batch]]) for start in chosen]
+
+
+def products(batch: Batch, width: int) -> float:
+    """Operations of the matrix products of a step, padded places included; backward costs two forwards."""
+    rows, length = batch["input_ids"].shape
+    layer = 2 * (4 * width**2 + 2 * 4 * width**2) + 4 * length * width  # projections, feed-forward; attention
+    labelled = int((batch["labels"] != -100).sum())
+    return 3.0 * (rows * length * LAYERS * layer + labelled * 2 * (width**2 + width * (ITEMS + 4)))
+
+
+def peak(size: int, repeats: int = 5) -> float:
+    """The best GFLOP/s of a square matrix product, in the precision that training takes."""
+    left = torch.randn(size, size, dtype=torch.bfloat16 if bf16_pays() else torch.float32)
+    return 2 * size**3 / min(clocked(lambda: left @ left) for _ in range(repeats + 1)) / 1e9
+
+
+def clocked(call: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Campaign: SIGKILL training, download, preparation and export, go on, and compare with what was never killed."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.movielens_archives import serving, write_release, zip_release
+
+from . import killing, victims
+
+MIB = 1 << 20
+RUN_KILLS, RUNS = 40, 3
+STATES = ("earlier", "new", "absent")
+
+
+def campaign() -> dict[str, Any]:
+    """All of it, counted. AssertionError or RuntimeError where something was lost."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        weights = unbroken_weights(root / "unbroken")
+        runs = [train_killed_by_chance(root / f"run{seed}", weights, RUN_KILLS, seed) for seed in range(RUNS)]
+        told: dict[str, Any] = {
+            "training": {
+                "kills_survived_in_one_run": runs,
+                "killed_at_each_change_to_a_file": _at_each(
+                    lambda change: train_killed_at(change, root / f"t{change}", weights)
+                ),
+            }
+        }
+        with serving() as server:
+            server.publish(zip_release(write_release(root / "release", victims.RELEASE)))
+            told["download"] = {
+                "killed_at_each_change_to_a_file": _at_each(
+                    lambda change: download_killed_at(change, root / f"d{change}", server)
+                ),
+                "killed_at_moments_of_chance": download_killed_by_chance(root / "chance", server, kills=40),
+            }
+            told["preparation"] = {
+                "killed_at_each_change_to_a_file": _at_each(
+                    lambda change: prepare_killed_at(change, root / f"p{change}", server)
+                )
+            }
+        told["export"] = export_campaign(root)
+    return told
+
+
+def _at_each(attempt: Any) -> int:
+    """How many changes there are, each survived: one after the other until the process makes no such change."""
+    change = 1
+    while attempt(change):
+        change += 1
+    return change - 1
+
+
+def unbroken_weights(folder: Path) -> bytes:
+    """The final weights of a run that nobody kills."""
+    killing.finish(victims.train, str(folder))
+    return (folder / victims.WEIGHTS_FILE).read_bytes()
+
+
+def train_killed_at(change: int, folder: Path, expected: bytes) -> bool:
+    """Kill training before that change, go on to the end, compare the weights; False where it ended before."""
+    was_killed = killing.kill_at_change(change, folder, victims.train, str(folder))
+    if was_killed:
+        killing.finish(victims.train, str(folder))
+    found = (folder / victims.WEIGHTS_FILE).read_bytes()
+    assert found == expected, f"killed before change {change}, the weights are others than those of an unbroken run"
+    return was_killed
+
+
+def train_killed_by_chance(folder: Path, expected: bytes, kills: int, seed: int) -> int:
+    """Kill one run at moments of chance, at most `kills` times, let it end, compare; how many kills it survived."""
+    chance = random.Random(seed)
+    whole = killing.finish(victims.train, str(folder.with_name(f"{folder.name}-measured")))
+    survived = 0
+    for _ in range(kills):
+        if (folder / victims.WEIGHTS_FILE).exists():
+            break
+        survived += killing.kill_after(chance.uniform(0, 0.8 * whole), victims.train, str(folder))
+    killing.finish(victims.train, str(folder))
+    found = (folder / victims.WEIGHTS_FILE).read_bytes()
+    assert found == expected, f"after {survived} kills the weights are others than those of an unbroken run"
+    return survived
+
+
+def download_killed_at(change: int, folder: Path, server: Any) -> bool:
+    """Kill a download before that change, go on, compare the bytes."""
+    data, url = _offer(server)
+    was_killed = killing.kill_at_change(change, folder, victims.download, str(folder), url)
+    _check_file(folder, data)
+    killing.finish(victims.download, str(folder), url)
+    assert killing.contents(folder) == {"file.zip": data}, f"killed before change {change}: {sorted(folder.iterdir())}"
+    return was_killed
+
+
+def download_killed_by_chance(folder: Path, server: Any, kills: int) -> int:
+    """Kill downloads at moments of chance; a file under its own name is whole whenever it is there."""
+    data, url = _offer(server)
+    chance, survived = random.Random(0), 0
+    whole = killing.finish(victims.download, str(folder / "measured"), url)
+    for number in range(kills):
+        place = folder / str(number // 4)
+        survived += killing.kill_after(chance.uniform(0.2, 1) * whole, victims.download, str(place), url)
+        _check_file(place, data)
+        if number % 4 == 3:
+            killing.finish(victims.download, str(place), url)
+            assert killing.contents(place) == {"file.zip": data}
+    return survived
+
+
+def _offer(server: Any) -> tuple[bytes, str]:
+    data = random.Random(1).randbytes(12 * MIB)
+    archive = Path(tempfile.mkdtemp()) / "file.zip"
+    archive.write_bytes(data)
+    server.publish(archive)
+    return data, f"{server.url}/file.zip"
+
+
+def _check_file(folder: Path, data: bytes) -> None:
+    path = folder / "file.zip"
+    assert not path.exists() or path.read_bytes() == data, f"{path} is torn"
+
+
+def prepare_killed_at(change: int, folder: Path, server: Any) -> bool:
+    """Kill the loading of a release before that change, load it again; the cache holds the archive and its lock."""
+    was_killed = killing.kill_at_change(change, folder, victims.prepare, str(folder), server.url)
+    killing.finish(victims.prepare, str(folder), server.url)
+    left = {name for name in killing.contents(folder) if not name.endswith(".lock")}
+    assert left == {f"{victims.RELEASE}.zip"}, f"killed before change {change}, the cache holds {left}"
+    return was_killed
+
+
+def old_export(folder: Path) -> dict[str, bytes]:
+    """Export model 0 into `folder`; the contents of what was exported."""
+    killing.finish(victims.export_model, str(folder), 0)
+    return killing.contents(folder / "model")
+
+
+def export_killed_at(change: int, folder: Path, check_end: bool = True) -> bool:
+    """Kill the export of model 1 over model 0 before that change; what stands there is one of the two, or nothing."""
+    earlier = killing.contents(folder / "model")
+    was_killed = killing.kill_at_change(change, folder, victims.export_model, str(folder), 1)
+    state = export_state(folder, earlier)
+    assert state == "earlier" or (check_end and state in STATES), f"killed before change {change}: {state}"
+    return was_killed
+
+
+def export_state(folder: Path, earlier: dict[str, bytes]) -> str:
+    """Which export stands in `folder`; AssertionError where it is neither whole nor absent."""
+    found = killing.contents(folder / "model") if (folder / "model").exists() else {}
+    if not found:
+        return "absent"
+    if found == earlier:
+        return "earlier"
+    assert found.keys() == earlier.keys(), f"a torn export: {sorted(found)}"
+    assert found["seed.json"] == b"1\n", "a mixture of two exports"
+    return "new"
+
+
+def export_campaign(root: Path) -> dict[str, Any]:
+    """Kill an export before each of its changes; how often the earlier one, the new one and none stood there."""
+    folder = root / "export"
+    earlier = old_export(folder)
+    counts = dict.fromkeys(STATES, 0)
+    change = 1
+    while killing.kill_at_change(change, folder, victims.export_model, str(folder), 1):
+        state = export_state(folder, earlier)
+        counts[state] += 1
+        if state != "earlier":
+            old_export(folder)
+        change += 1
+    return {"killed_at_each_change_to_a_file": change - 1, "what_stood_there": counts}
