@@ -6,13 +6,14 @@ OPTIONS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+OLDEST := .venv-min
 MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.json 2>/dev/null)))
 
 # Threads that wait without spinning: as fast on an idle machine, and many times faster on one that does other work too.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show demo bench test check format clean
+.PHONY: help install run evaluate show demo bench test test-min lock torture check format clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,24 @@ bench: $(INSTALLED)  ## measure serving (MODEL=folder), the training step and th
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
 
+$(OLDEST)/installed: pyproject.toml .ci/oldest.py
+	python3 -m venv $(OLDEST)
+	python3 .ci/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt torch
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dev]'
+	@touch $@
+
+test-min: $(OLDEST)/installed  ## run the tests with the oldest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest
+
+lock: $(INSTALLED)  ## write requirements.lock: every file that an installation takes, by hash
+	$(PYTHON) -m pip install --dry-run --ignore-installed --quiet --report .venv/report.json \
+		--constraint constraints.txt '.[dev]'
+	python3 .ci/lock.py < .venv/report.json > requirements.lock
+
+torture: $(INSTALLED)  ## try to break everything, for a quarter of an hour; counts go to training/results/torture.json
+	OMP_NUM_THREADS=1 $(PYTHON) -m training.torture
+
 check: $(INSTALLED)  ## lint, formatting and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -60,4 +79,4 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove everything that was made, .venv too
-	rm -rf $(VENV) outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(OLDEST) outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

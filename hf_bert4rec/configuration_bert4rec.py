@@ -23,6 +23,7 @@ LARGEST = {
     "intermediate_size": 2**20,
     "max_position_embeddings": 2**20,
 }
+DTYPES = ("float32", "float16", "bfloat16", "float64")
 MOST_PARAMETERS = 2**31
 
 
@@ -102,6 +103,10 @@ class Bert4RecConfig(PreTrainedConfig):
         for name in ("layer_norm_eps", "initializer_range"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a finite number and not negative")
+        # PreTrainedConfig looks the name up in torch, and stumbles over anything else.
+        dtype = self.dtype if isinstance(self.dtype, str) else str(self.dtype).removeprefix("torch.")
+        if self.dtype is not None and dtype not in DTYPES:
+            raise ValueError(f"dtype is {self.dtype!r:.40}; weights are one of {', '.join(DTYPES)}")
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act is {self.hidden_act!r:.40}; transformers knows {', '.join(sorted(ACT2FN))}")
 

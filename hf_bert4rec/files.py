@@ -23,6 +23,9 @@ def write_whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which one it is
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

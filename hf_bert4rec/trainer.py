@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from .checkpoints import break_seal, check_whole, remove_torn, seal
+from .checkpoints import break_seal, check_whole, place_named, remove_torn, seal
 from .data.collators import DataCollatorForNextItem
 from .data.windows import TrainingWindows
 from .evaluation.metrics import metrics_from_ranks
@@ -139,9 +139,10 @@ class Bert4RecTrainer(Trainer):
         checkpoint = Path(folder) / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            if self.args.should_save:
-                break_seal(checkpoint)
-            super()._save_checkpoint(model, trial)
+            with place_named(checkpoint):
+                if self.args.should_save:
+                    break_seal(checkpoint)
+                super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_bert4rec.evaluation.table import NAMES
+from model_card.markup import plain
 from model_card.metadata import spoken
 
 RANKED = ("ndcg", "hit_rate")
@@ -122,8 +123,8 @@ def _example(example: Mapping[str, Any]) -> str:
 
 
 def _movie(movie: Mapping[str, Any]) -> str:
-    genres = f" [{', '.join(movie['genres'])}]" if movie["genres"] else ""
-    return f"{movie['title'] or movie['movie_id']}{genres}"
+    genres = f" [{plain(', '.join(movie['genres']))}]" if movie["genres"] else ""
+    return f"{plain(movie['title'] or movie['movie_id'])}{genres}"
 
 
 def _sampled(evaluation: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from hf_bert4rec.files import write_whole
 from hf_bert4rec.hub_stage import read_training
 from model_card.evaluation_section import evaluation_section, label
 from model_card.limits_section import limits_section
+from model_card.markup import plain
 from model_card.metadata import metadata, spoken
 from model_card.training_sections import (
     architecture_section,
@@ -60,7 +61,7 @@ def render_card(
     title = f"BERT4Rec on {training['dataset']}"
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         metadata=metadata(training, evaluation, release, title),
-        title=title,
+        title=plain(title),
         summary=_summary(training, evaluation),
         quick_start=_quick_start(training, name, titles, release),
         data=data_section(training, release, titles),

@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_bert4rec.data.releases import HOMEPAGE, Release
 from model_card.curve import CURVE_FILE
+from model_card.markup import plain
 
 SIZES = {
     "hidden_size": "hidden size",
@@ -30,7 +31,9 @@ HELD_OUT = {
 def data_section(training: Mapping[str, Any], release: Release | None, titles: bool) -> str:
     """Counts, preprocessing, split, licence, and whether titles ship."""
     options = training["options"]
-    source = f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else training["dataset"]
+    source = (
+        f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(training["dataset"])
+    )
     rated = f" Interactions rated below {options['min_rating']:g} are left out." if options["min_rating"] else ""
     held_out = HELD_OUT[options.get("split", "leave-one-out")].format(**options)
     parts = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import threading
@@ -137,7 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
         if name.endswith(".zip") and self.server.breaks:
             self.server.breaks -= 1
             data = data[: len(data) // 2]
-        self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # whoever asked was killed
+            self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

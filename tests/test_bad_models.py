@@ -87,6 +87,8 @@ def test_the_folder_that_is_damaged_here_is_good(folder):
         ("hidden_dropout_prob", 1.5, "hidden_dropout_prob is 1.5"),
         ("layer_norm_eps", -1.0, "layer_norm_eps is -1.0"),
         ("initializer_range", float("nan"), "initializer_range is nan"),
+        ("dtype", [], r"dtype is \[\]; weights are one of float32"),
+        ("dtype", "torch.float32", "dtype is 'torch.float32'"),
         ("num_labels", 10**8, "num_labels is 100000000"),
         ("_attn_implementation", "stranger/kernel", "kernels, which are code, are not fetched"),
         ("attn_implementation", "stranger/kernel", "kernels, which are code, are not fetched"),

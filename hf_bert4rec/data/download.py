@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import logging
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 10.0  # seconds for a connection, and between two pieces of an answer
 ATTEMPTS = 3
+OWN_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # asking again will not help
 
 
 def download_checked(url: str, target: Path) -> Path:
@@ -72,6 +74,9 @@ def _fetch(url: str, part: Path) -> None:
             # The part is whole already (the md5 will tell) or longer than the file (the md5 will tell that too).
             return
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in OWN_FAULTS:
+                error.filename = error.filename or str(part)  # a full disk does not say which one it is
+                raise
             reason = error
         logger.info("%s broke off (%s), going on at byte %d", url, reason, _size(part))
     raise OSError(f"{url} broke off {ATTEMPTS} times, last with: {reason}; the next try goes on where it stopped")

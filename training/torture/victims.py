@@ -91,7 +91,7 @@ def train(folder: str, epochs: float = 3) -> None:
 
 def download(folder: str, url: str) -> None:
     """Fetch a file beside what an earlier try has left of it."""
-    Path(folder).mkdir(exist_ok=True)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     download_checked(url, Path(folder) / "file.zip")
 
 

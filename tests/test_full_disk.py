@@ -1,0 +1,18 @@
+"""A full disk and a read-only one: an error that says so, and what was there stays. It takes root to mount one."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.torture import disks
+
+CASES = [(attempt, room) for attempt, rooms in disks.ATTEMPTS.items() for room in rooms[:1] + rooms[-1:]]
+
+
+@pytest.mark.parametrize(("attempt", "room"), CASES, ids=[f"{attempt.__name__}-{room}" for attempt, room in CASES])
+def test_what_cannot_be_written_is_refused_and_nothing_is_lost(attempt, room):
+    try:
+        words = attempt(room)
+    except disks.NoDiskError as error:
+        pytest.skip(str(error))
+    assert "/" in words  # which place it is
