@@ -95,8 +95,8 @@ class Bert4RecConfig(PreTrainedConfig):
     def _check_numbers(self) -> None:
         for name in ("pad_token_id", "mask_token_id", "unk_token_id"):
             value = getattr(self, name)
-            if isinstance(value, int) and not 0 <= value < self.vocab_size:
-                raise ValueError(f"{name} is {value}; the vocabulary has {self.vocab_size} entries, from 0")
+            if value is not None and (type(value) is not int or not 0 <= value < self.vocab_size):
+                raise ValueError(f"{name} is {value!r:.40}; the vocabulary has {self.vocab_size} entries, from 0")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to less than 1")

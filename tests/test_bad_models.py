@@ -83,6 +83,8 @@ def test_the_folder_that_is_damaged_here_is_good(folder):
         ("max_position_embeddings", 10**9, "max_position_embeddings is 1000000000"),
         ("pad_token_id", 99, "pad_token_id is 99; the vocabulary has 15 entries"),
         ("mask_token_id", -1, "mask_token_id is -1"),
+        ("pad_token_id", 0.5, "pad_token_id is 0.5"),
+        ("mask_token_id", True, "mask_token_id is True"),
         ("hidden_act", "import os", "hidden_act is 'import os'; transformers knows"),
         ("hidden_dropout_prob", 1.5, "hidden_dropout_prob is 1.5"),
         ("layer_norm_eps", -1.0, "layer_norm_eps is -1.0"),
