@@ -223,7 +223,8 @@ def test_wrong_counts_name_expected_and_found(tmp_path: Path) -> None:
 
 
 def test_empty_ratings_file(tmp_path: Path) -> None:
-    for name, message in (("ml-25m", r"ratings.csv, line 1: expected the header"), ("ml-1m", r"it has 0 ratings")):
+    words = {"ml-25m": r"ratings.csv, line 1: expected the header", "ml-1m": r"it has 0 ratings|empty data"}
+    for name, message in words.items():
         path = write_release(tmp_path, name) / releases.RELEASES[name].layout.ratings_file
         path.write_bytes(b"")
         with pytest.raises(ValueError, match=message):
