@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,12 @@ class Page:
 
         self.driver.find_element(By.CSS_SELECTOR, selector).send_keys(Keys.CONTROL + "a", Keys.NULL, *keys)
 
+    def type_slowly(self, selector: str, *keys: str) -> None:
+        """Type with time for an answer to what is typed on the way."""
+        for typed in (keys[0][0], "".join(keys)):
+            self.type(selector, typed)
+            time.sleep(0.5)
+
     def problems(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
@@ -162,7 +169,7 @@ def test_three_movies_give_ten_and_a_filter_narrows_them(page):
     page.type("#genres input", "West", ENTER)
     page.wait(lambda: all("Western" in text for text in page.texts("#answer .genres")))
     assert len(page.texts("#answer .card")) == 10
-    page.type("#first input[type=number]", "1980", TAB)
+    page.type_slowly("#first input[type=number]", "1980", TAB)
     page.wait(lambda: page.texts("#answer .empty") == ["4 movies left: widen the filters for more."])
     assert sorted(page.texts("#answer .year")) == ["1980", "1984", "1988", "2001"]
     page.type("#last input[type=number]", "1970", TAB)
@@ -220,6 +227,19 @@ def test_examples_are_histories_of_the_catalogue(catalogue):
     items = [item for _, items in examples for item in items]
     assert len(set(items)) == len(items) == 12
     assert set(items) <= set(range(100, 100 + MOVIES))
+
+
+def test_a_year_still_being_typed_filters_nothing(catalogue):
+    def years(first: int | None, last: int | None) -> list[int]:
+        titles = [movie["title"] for movie in catalogue.recommend([100], [], first, last)]
+        return [int(app.YEAR.search(title)[1]) for title in titles]
+
+    every = years(min(catalogue.years), max(catalogue.years))
+    assert len(every) == app.SHOWN
+    assert min(every) < 1970 < max(every)
+    assert years(1, None) == years(198, 19) == every
+    assert min(years(1980, 2)) >= 1980
+    assert max(years(None, 1970)) <= 1970
 
 
 def test_titles_are_text_and_never_markup():

@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 SHOWN = 10  # movies recommended
 MATCHES = 8  # movies that a search shows
 EXAMPLES = 4
+WHOLE_YEAR = 1000  # a smaller number is a year that is still being typed, and filters nothing
 ARTICLE = re.compile(r"^(.*), (The|An?)(?= \(\d{4}\)$|$)")
 YEAR = re.compile(r"\s*\((\d{4})\)$")
 NOTHING_PICKED = "Nothing picked yet. Search for a movie that you have watched, or begin with an example."
@@ -84,13 +85,19 @@ class Catalogue:
             found.append((name, [item for item in rest if item not in taken][:3]))
         return found
 
-    def recommend(self, picks: list[Any], genres: list[str], first: int, last: int) -> list[dict[str, Any]]:
+    def recommend(
+        self, picks: list[Any], genres: list[str], first: int | None, last: int | None
+    ) -> list[dict[str, Any]]:
         """The next movies; ValueError says in words what is wrong with a filter."""
         options: dict[str, Any] = {"top_k": min(SHOWN, len(self.ids))}
         if genres:
             options["genres"] = genres
-        if self.years and (first, last) != (min(self.years), max(self.years)):  # else movies without a year count too
-            options["years"] = (first, last)
+        if self.years:
+            every = min(self.years), max(self.years)
+            asked = zip((first, last), every, strict=True)
+            years = tuple(end if year is None or year < WHOLE_YEAR else year for year, end in asked)
+            if years != every:  # else movies without a year count too
+                options["years"] = years
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of too few movies the page tells itself
             return self.pipe(picks, **options)
@@ -171,13 +178,14 @@ def add_filters(catalogue: Catalogue) -> list[Any]:
     """Genres, first year, last year; those hidden that the catalogue knows nothing of."""
     names = sorted({name for genres in catalogue.genres for name in genres})
     low, high = min(catalogue.years, default=0), max(catalogue.years, default=1)
-    year = partial(gr.Slider, low, high, step=1, visible=bool(catalogue.years), min_width=260)
+    # Not sliders: theirs answer the 1, 19 and 198 that a page sends while 1980 is typed with an error, and lose 1980.
+    year = partial(gr.Number, precision=0, visible=bool(catalogue.years), min_width=120)
     genres = partial(gr.Dropdown, names, multiselect=True, visible=bool(names), min_width=260)
     with gr.Row(elem_id="filters"):
         return [
             genres(label="Any of these genres", elem_id="genres"),
-            year(low, label="From year", elem_id="first"),
-            year(high, label="To year", elem_id="last"),
+            year(low, label=f"From year ({low} or later)", elem_id="first"),
+            year(high, label=f"To year ({high} or earlier)", elem_id="last"),
         ]
 
 
