@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
+from .averaging import WeightAverage
 from .checkpoints import break_seal, check_whole, place_named, remove_torn, seal
 from .data.collators import DataCollatorForNextItem
 from .data.windows import TrainingWindows
@@ -48,6 +49,17 @@ class Bert4RecTrainingArguments(TrainingArguments):
     train_sampling_strategy: str = "group_by_length"
     per_device_eval_batch_size: int = 128
     ddp_find_unused_parameters: bool | None = False
+    ema_decay: float | None = field(
+        default=None,
+        metadata={"help": "evaluate and keep an exponential moving average of the weights, of this decay a step"},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay is a share between 0 and 1, such as 0.999, and not {self.ema_decay}")
+        if self.ema_decay is not None and self.fsdp:
+            raise ValueError("ema_decay needs whole weights on every process, which FSDP shards: leave out one of them")
 
 
 class WindowSampler(Sampler[int]):
@@ -82,6 +94,8 @@ class Bert4RecTrainer(Trainer):
 
     `evaluate` gives `eval_ndcg@10` and the like over the whole catalogue, seen items left out, ties against the
     model; `predict` gives the ranks themselves, (users, targets).
+
+    With `ema_decay` all of it is of the averaged weights, which are also the model's own once training has ended.
     """
 
     BATCHES_SORTED_TOGETHER = 50
@@ -91,7 +105,11 @@ class Bert4RecTrainer(Trainer):
         self.next_item_collator = DataCollatorForNextItem(
             self.processing_class, self.model.config.max_position_embeddings
         )
+        self.average: WeightAverage | None = None  # only while a run with `ema_decay` goes on
+        self._average_to_resume: Path | None = None
         self.add_callback(_EpochToSampler(self))
+        if self.args.ema_decay is not None:
+            self.add_callback(_KeepAverage(self))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WindowSampler:
         grouped = self.args.train_sampling_strategy == "group_by_length"
@@ -127,8 +145,8 @@ class Bert4RecTrainer(Trainer):
         """Ranks (batch, targets) in place of logits (batch, vocab): all that evaluation needs to keep."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            unwrapped = self.accelerator.unwrap_model(model)
-            scores = unwrapped.next_item_logits(inputs["input_ids"], inputs["attention_mask"])
+            scoring: Any = self.average.module if self.average else self.accelerator.unwrap_model(model)
+            scores = scoring.next_item_logits(inputs["input_ids"], inputs["attention_mask"])
         special = self.processing_class.all_special_ids
         ranks = ranks_from_scores(scores, inputs["targets"], inputs["seen"], special)
         return None, ranks, inputs["targets"]
@@ -143,6 +161,8 @@ class Bert4RecTrainer(Trainer):
                 if self.args.should_save:
                     break_seal(checkpoint)
                 super()._save_checkpoint(model, trial)
+                if self.average and self.args.should_save:
+                    self.average.save(checkpoint)
         finally:
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
@@ -154,6 +174,12 @@ class Bert4RecTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         check_whole(resume_from_checkpoint)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._average_to_resume = Path(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.average:
+            self.average.load(Path(self.state.best_model_checkpoint))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # The output embedding is the input embedding, saved once: it is not missing from a checkpoint.
@@ -170,6 +196,28 @@ class _EpochToSampler(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.window_sampler.set_epoch(int(state.epoch))
+
+
+class _KeepAverage(TrainerCallback):
+    """Follows the weights with their average, from the first step or a checkpoint's, and hands it over at the end."""
+
+    def __init__(self, trainer: Bert4RecTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer = self.trainer
+        trainer.average = WeightAverage(trainer.accelerator.unwrap_model(trainer.model), args.ema_decay)
+        if trainer._average_to_resume is not None:
+            trainer.average.load(trainer._average_to_resume)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        assert self.trainer.average is not None
+        self.trainer.average.update_parameters(self.trainer.accelerator.unwrap_model(self.trainer.model))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        assert self.trainer.average is not None
+        self.trainer.average.copy_to(self.trainer.accelerator.unwrap_model(self.trainer.model))
+        self.trainer.average = None
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:

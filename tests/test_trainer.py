@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
+from hf_bert4rec.checkpoints import seal
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.encoding import NextItemQuestions
 from hf_bert4rec.data.ragged import Ragged
@@ -104,9 +106,11 @@ class Break(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("average", [{}, {"ema_decay": 0.9}])
 @pytest.mark.parametrize("step", [6, 8])  # the end of an epoch, and the middle of one
-def test_a_resumed_run_ends_as_an_unbroken_one(cycle_tokenizer, tmp_path, step):
+def test_a_resumed_run_ends_as_an_unbroken_one(cycle_tokenizer, tmp_path, step, average):
     options = {
+        **average,
         "eval_strategy": "steps",
         "save_strategy": "steps",
         "eval_steps": 2,
@@ -146,6 +150,53 @@ def test_the_best_checkpoint_is_kept(cycle_tokenizer, tmp_path):
     assert len(curve) == 4
     assert trainer.state.best_metric == max(curve)
     assert trainer.evaluate()["eval_ndcg@10"] == pytest.approx(max(curve))
+
+
+class Weights(TrainerCallback):
+    """Keeps the weights of every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[torch.Tensor]] = []
+
+    def on_step_end(self, args, state, control, model, **kwargs):
+        self.steps.append([weight.detach().clone() for weight in model.parameters()])
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_the_average_is_that_of_the_steps_and_is_what_is_evaluated_and_kept(cycle_tokenizer, tmp_path, best):
+    weights = Weights()
+    options = {"ema_decay": 0.9, "load_best_model_at_end": best, "save_total_limit": None}
+    trainer = make_trainer(cycle_tokenizer, tmp_path, [weights], **options)
+    trainer.train()
+    curve = [entry["eval_ndcg@10"] for entry in trainer.state.log_history if "eval_ndcg@10" in entry]
+    kept = 1 + int(np.argmax(curve)) if best else len(curve)
+    expected = weights.steps[0]
+    for count, step in enumerate(weights.steps[1 : kept * len(weights.steps) // len(curve)], 1):
+        decay = min(0.9, (1 + count) / (10 + count))
+        expected = [decay * average + (1 - decay) * weight for average, weight in zip(expected, step, strict=True)]
+    assert len(weights.steps) == trainer.state.global_step == 24
+    for (name, found), average in zip(trainer.model.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(found, average, atol=1e-6, rtol=1e-5, msg=name)
+    assert found.requires_grad
+    assert trainer.evaluate()["eval_ndcg@10"] == pytest.approx(curve[kept - 1])
+    last = Bert4RecForMaskedLM.from_pretrained(tmp_path / "checkpoint-24")  # goes on from the step's own weights
+    assert torch.equal(last.get_input_embeddings().weight, weights.steps[-1][0])
+
+
+def test_an_average_needs_a_decay_and_a_run_that_kept_one(cycle_tokenizer, tmp_path):
+    for decay in (0.0, 1.0, 2):
+        with pytest.raises(ValueError, match=f"between 0 and 1, such as 0.999, and not {decay}"):
+            make_trainer(cycle_tokenizer, tmp_path, ema_decay=decay)
+    make_trainer(cycle_tokenizer, tmp_path, num_train_epochs=1).train()
+    with pytest.raises(FileNotFoundError, match=r"average\.safetensors is not there: the run kept no average"):
+        make_trainer(cycle_tokenizer, tmp_path, ema_decay=0.9).train(str(tmp_path / "checkpoint-6"))
+    make_trainer(cycle_tokenizer, tmp_path / "kept", ema_decay=0.9, num_train_epochs=1).train()
+    path = tmp_path / "kept" / "checkpoint-6" / "average.safetensors"
+    held = load_file(path)
+    save_file({name: held[name] for name in sorted(held)[1:]}, path)
+    seal(path.parent)
+    with pytest.raises(ValueError, match=r"average\.safetensors holds other weights than the model's"):
+        make_trainer(cycle_tokenizer, tmp_path / "kept", ema_decay=0.9).train(str(path.parent))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

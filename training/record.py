@@ -28,6 +28,7 @@ TRAINER_OPTIONS = (
     "max_grad_norm",
     "warmup_steps",
     "lr_scheduler_type",
+    "ema_decay",
     "seed",
     "data_seed",
     "bf16",
