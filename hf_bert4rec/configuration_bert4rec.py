@@ -38,6 +38,7 @@ class Bert4RecConfig(PreTrainedConfig):
     pre_layer_norm (`bool`): normalise before attention and feed-forward rather than after; trains faster.
     rotary_positions (`bool`): rotate queries and keys by position (arXiv:2104.09864) instead of adding a learned
         embedding.
+    embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; that of the layers where not given.
 
     The other fields mean what they mean in `transformers.BertConfig`. Sizes default to the authors'
     `bert_config_ml-1m_64.json` (FeiSun/BERT4Rec).
@@ -53,6 +54,7 @@ class Bert4RecConfig(PreTrainedConfig):
     hidden_act: str = "gelu"
     hidden_dropout_prob: float | int = 0.2
     attention_probs_dropout_prob: float | int = 0.2
+    embedding_dropout_prob: float | int | None = None
     max_position_embeddings: int = 200
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
@@ -97,9 +99,10 @@ class Bert4RecConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 0 <= value < self.vocab_size):
                 raise ValueError(f"{name} is {value!r:.40}; the vocabulary has {self.vocab_size} entries, from 0")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to less than 1")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout_prob"):
+            value = getattr(self, name)
+            if not (name == "embedding_dropout_prob" and value is None) and not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}; it is a share from 0 to less than 1")
         for name in ("layer_norm_eps", "initializer_range"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a finite number and not negative")

@@ -75,7 +75,8 @@ class Bert4RecEmbeddings(nn.Module):
             None if config.rotary_positions else nn.Embedding(config.max_position_embeddings, config.hidden_size)
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Bert4RecDropout(config.hidden_dropout_prob)
+        dropout = config.embedding_dropout_prob
+        self.dropout = Bert4RecDropout(config.hidden_dropout_prob if dropout is None else dropout)
 
     def forward(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
         if self.position_embeddings is not None:

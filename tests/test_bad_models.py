@@ -87,6 +87,7 @@ def test_the_folder_that_is_damaged_here_is_good(folder):
         ("mask_token_id", True, "mask_token_id is True"),
         ("hidden_act", "import os", "hidden_act is 'import os'; transformers knows"),
         ("hidden_dropout_prob", 1.5, "hidden_dropout_prob is 1.5"),
+        ("embedding_dropout_prob", -0.5, "embedding_dropout_prob is -0.5"),
         ("layer_norm_eps", -1.0, "layer_norm_eps is -1.0"),
         ("initializer_range", float("nan"), "initializer_range is nan"),
         ("dtype", [], r"dtype is \[\]; weights are one of float32"),

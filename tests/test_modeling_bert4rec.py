@@ -197,6 +197,14 @@ def test_dropout_keeps_the_mean_and_drops_the_share_it_was_told_to():
     assert torch.equal(dropout.eval()(states), states)
 
 
+@pytest.mark.parametrize(("own", "expected"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])
+def test_the_embeddings_may_have_a_dropout_of_their_own(config, own, expected):
+    config.hidden_dropout_prob, config.embedding_dropout_prob = 0.5, own
+    embeddings = Bert4RecModel(config).train().embeddings
+    states = embeddings(torch.randn(64, 8, config.hidden_size), torch.arange(8)[None])
+    assert (states == 0).float().mean().item() == pytest.approx(expected, abs=0.02)
+
+
 def test_dropout_repeats_with_torchs_own_random_state():
     dropout = Bert4RecDropout(0.5)
     states = torch.ones(3, 5)

@@ -32,6 +32,7 @@ class ModelArguments:
     hidden_act: str = Bert4RecConfig.hidden_act
     hidden_dropout_prob: float = float(Bert4RecConfig.hidden_dropout_prob)
     attention_probs_dropout_prob: float = float(Bert4RecConfig.attention_probs_dropout_prob)
+    embedding_dropout_prob: float | None = None
     max_position_embeddings: int = Bert4RecConfig.max_position_embeddings
     pre_layer_norm: bool = Bert4RecConfig.pre_layer_norm
     rotary_positions: bool = Bert4RecConfig.rotary_positions
