@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
@@ -44,14 +45,20 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
         `missing_weights` of the model names those that the file lacked, which are random.
 
         Raises:
-            ValueError: `use_safetensors=False`. OSError: no safetensors file.
+            ValueError: `use_safetensors=False`. OSError: no safetensors file, or a damaged one.
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("use_safetensors=False: weights are read from safetensors files alone, never pickled ones")
         told = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
-        )
+        try:
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
+            )
+        except SafetensorError as error:
+            raise OSError(
+                f"the safetensors weights of {pretrained_model_name_or_path} are damaged ({error}): download them with "
+                "force_download=True, or export the model again"
+            ) from error
         model.missing_weights = tuple(sorted(info["missing_keys"]))
         return (model, info) if told else model
 

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_FILES = sorted((ROOT / "hf_bert4rec").glob("*_bert4rec.py"))
-ALLOWED_ON_THE_HUB = {"torch", "transformers", "huggingface_hub", "tokenizers"} | set(sys.stdlib_module_names)
+ALLOWED_ON_THE_HUB = {"safetensors", "torch", "transformers", "huggingface_hub", "tokenizers"} | set(
+    sys.stdlib_module_names
+)
 OPTIONAL_ON_THE_HUB = {("onnx_bert4rec.py", "onnxruntime")}  # imported only for backend="onnx"
 FORBIDDEN_ON_THE_HUB = {"subprocess", "socket", "urllib", "http", "requests", "httpx", "ctypes", "pickle", "shutil"}
 BUILTINS_FORBIDDEN = {"eval", "exec", "compile", "__import__"}
