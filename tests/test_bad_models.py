@@ -53,18 +53,18 @@ def change(folder: Path, name: str, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def refused(folder: Path, error, message: str) -> None:
+def assert_refused(folder: Path, error, message: str) -> None:
     with pytest.raises(error, match=message):
         load_pipeline(folder)
 
 
-def damaged_weights_are_named(folder: Path) -> None:
+def assert_damage_is_named(folder: Path) -> None:
     message = (
         rf"the safetensors weights of {re.escape(str(folder))} are damaged \(.*header.*force_download=True, or export"
     )
     with pytest.raises(OSError, match=message):
         AutoModelForMaskedLM.from_pretrained(folder)
-    refused(folder, ValueError, message)
+    assert_refused(folder, ValueError, message)
 
 
 def test_the_folder_that_is_damaged_here_is_good(folder):
@@ -109,12 +109,12 @@ def test_the_folder_that_is_damaged_here_is_good(folder):
 )
 def test_a_config_that_lies(folder, name, value, message):
     change(folder, "config.json", **{name: value})
-    refused(folder, (ValueError, TypeError), message)
+    assert_refused(folder, (ValueError, TypeError), message)
 
 
 def test_rotary_positions_need_pairs(folder):
     change(folder, "config.json", rotary_positions=True, num_attention_heads=16)
-    refused(folder, ValueError, "must be even for rotary_positions")
+    assert_refused(folder, ValueError, "must be even for rotary_positions")
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "items.json"])
@@ -142,7 +142,7 @@ def test_json_bombs(folder, name, text):
 )
 def test_items_that_lie(folder, name, value, message):
     change(folder, "items.json", **{name: value})
-    refused(folder, ValueError, f"items.json: .*{message}|items.json: {message}")
+    assert_refused(folder, ValueError, f"items.json: .*{message}|items.json: {message}")
 
 
 @pytest.mark.parametrize(
@@ -178,21 +178,21 @@ def test_a_vocabulary_that_lies_about_ids(folder, vocabulary, message):
 )
 def test_a_tokenizer_config_that_lies(folder, name, value, message):
     change(folder, "tokenizer_config.json", **{name: value})
-    refused(folder, (ValueError, TypeError), message)
+    assert_refused(folder, (ValueError, TypeError), message)
 
 
 @pytest.mark.parametrize("kept", [0, 4, 8, 50, 0.5, 0.999])
 def test_truncated_weights(folder, kept):
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[: int(kept * len(data)) if kept < 1 else kept])
-    damaged_weights_are_named(folder)
+    assert_damage_is_named(folder)
 
 
 @pytest.mark.parametrize("size", [2**62, 2**32, 2**24])
 def test_a_header_that_claims_to_be_huge(folder, size):
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(size.to_bytes(8, "little") + data[8:])
-    damaged_weights_are_named(folder)
+    assert_damage_is_named(folder)
 
 
 def test_flipped_bits_are_noticed_or_change_one_number(good, tmp_path):
@@ -210,7 +210,7 @@ def test_weights_that_are_no_numbers(folder, value):
     weights = load_file(folder / WEIGHTS)
     weights["head.dense.weight"] = torch.full_like(weights["head.dense.weight"], value)
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
-    refused(folder, ValueError, "the weight head.dense.weight holds NaN or infinite values; the file is damaged")
+    assert_refused(folder, ValueError, "the weight head.dense.weight holds NaN or infinite values; the file is damaged")
 
 
 def test_weights_that_are_missing_are_no_recommender(folder):
@@ -218,14 +218,14 @@ def test_weights_that_are_missing_are_no_recommender(folder):
     del weights["head.dense.weight"]
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
     assert Bert4RecForMaskedLM.from_pretrained(folder).missing_weights == ("head.dense.weight",)
-    refused(folder, ValueError, "the weights lack head.dense.weight")
+    assert_refused(folder, ValueError, "the weights lack head.dense.weight")
 
 
 def test_a_folder_with_pickled_weights_alone_is_refused_unread(folder, tmp_path):
     mark = tmp_path / "broken in"
     (folder / WEIGHTS).unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Burglar(mark)))
-    refused(folder, ValueError, "Could not load model")
+    assert_refused(folder, ValueError, "Could not load model")
     for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):
         with pytest.raises(OSError, match=r"model\.safetensors"):
             loader.from_pretrained(folder)
