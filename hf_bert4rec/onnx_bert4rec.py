@@ -40,6 +40,7 @@ class OnnxScorer:
             import onnxruntime
         except ImportError as error:
             raise ImportError('backend="onnx" needs onnxruntime: pip install onnxruntime') from error
+        self.path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         self.session: Any = onnxruntime.InferenceSession(
@@ -56,6 +57,21 @@ class OnnxScorer:
         """Logits (rows, vocab), float32 on the CPU, at each row's last attended place."""
         inputs = {"input_ids": input_ids.cpu().numpy(), "attention_mask": attention_mask.cpu().numpy()}
         return torch.from_numpy(self.session.run(["logits"], inputs)[0])
+
+    def check_is_of(self, model: Any) -> None:
+        """Raise ValueError unless a short history gets the scores of `model`: the file may be an earlier one's."""
+        config = model.config
+        input_ids = torch.tensor([[config.vocab_size - 1, config.mask_token_id]], device=model.device)
+        attention_mask = torch.ones_like(input_ids)
+        with torch.inference_mode():
+            expected = model.eval().next_item_logits(input_ids, attention_mask).float().cpu()
+        tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
+        found = self(input_ids, attention_mask)
+        if not torch.allclose(found, expected, atol=tolerance, rtol=tolerance):
+            raise ValueError(
+                f"{self.path} gives other scores than the model, by up to {(found - expected).abs().max():.2g}: the "
+                "weights were changed after it was written; export the model again with training/export_onnx.py"
+            )
 
 
 __all__ = ["ONNX_FILE", "ONNX_FOLDER", "OnnxScorer", "find_onnx"]

@@ -108,6 +108,7 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
             revision = getattr(self.model.config, "_commit_hash", None)  # of a model that came from the Hub
             path = find_onnx(self.model.name_or_path, revision)
             self.onnx_scorer = OnnxScorer(path, self.model.config.vocab_size)
+            self.onnx_scorer.check_is_of(self.model)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         check_option_names(options)

@@ -104,6 +104,21 @@ def test_bad_requests_for_onnx_are_named(exported, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_file_of_earlier_weights_is_refused(exported, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    model = Bert4RecForMaskedLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.head.dense.weight.mul_(1.05)
+    model.save_pretrained(folder)
+    with pytest.raises(
+        ValueError, match=r"model\.onnx gives other scores than the model, by up to .*: the weights were"
+    ):
+        load(folder, backend="onnx")
+    assert load(exported, backend="onnx", dtype=torch.bfloat16).onnx_scorer is not None
+
+
+@pytest.mark.slow
 def test_a_user_without_onnxruntime_is_not_asked_for_it(exported, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", STRANGER, str(exported)],
