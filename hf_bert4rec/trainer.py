@@ -65,12 +65,15 @@ class Bert4RecTrainingArguments(TrainingArguments):
 class WindowSampler(Sampler[int]):
     """A new order of the training windows every epoch, a function of (seed, epoch) alone.
 
-    With `mega_batch` above 1, that many shuffled windows at a time are sorted by length, so that the batches cut from
-    them are padded little. `set_epoch` reaches the windows as well: their masks change with the order.
+    With a `batch_size` above 1, shuffled windows are sorted by length 50 batches at a time, so that a batch is padded
+    little, and the batches are shuffled once more: a run of ever shorter ones would pull the weights to and fro.
+    `set_epoch` reaches the windows as well: their masks change with the order.
     """
 
-    def __init__(self, windows: TrainingWindows, seed: int, mega_batch: int = 1) -> None:
-        self.windows, self.seed, self.mega_batch = windows, seed, mega_batch
+    BATCHES_SORTED_TOGETHER = 50
+
+    def __init__(self, windows: TrainingWindows, seed: int, batch_size: int = 1) -> None:
+        self.windows, self.seed, self.batch_size = windows, seed, batch_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,10 +85,14 @@ class WindowSampler(Sampler[int]):
         return len(self.windows)
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.windows))
-        if self.mega_batch > 1:
-            block = np.arange(len(order)) // self.mega_batch
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.windows))
+        if self.batch_size > 1:
+            block = np.arange(len(order)) // (self.batch_size * self.BATCHES_SORTED_TOGETHER)
             order = order[np.lexsort((-self.windows.lengths[order], block))]
+            whole = len(order) // self.batch_size * self.batch_size  # what is left over stays last, a short batch
+            batches = generator.permutation(order[:whole].reshape(-1, self.batch_size))
+            order = np.concatenate([batches.ravel(), order[whole:]])
         return iter(order.tolist())
 
 
@@ -97,8 +104,6 @@ class Bert4RecTrainer(Trainer):
 
     With `ema_decay` all of it is of the averaged weights, which are also the model's own once training has ended.
     """
-
-    BATCHES_SORTED_TOGETHER = 50
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, compute_metrics=_metrics, **kwargs)
@@ -115,9 +120,7 @@ class Bert4RecTrainer(Trainer):
         grouped = self.args.train_sampling_strategy == "group_by_length"
         batch = self.args.train_batch_size * self.args.world_size
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        self.window_sampler = WindowSampler(
-            self.train_dataset, seed, batch * self.BATCHES_SORTED_TOGETHER if grouped else 1
-        )
+        self.window_sampler = WindowSampler(self.train_dataset, seed, batch if grouped else 1)
         return self.window_sampler
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:

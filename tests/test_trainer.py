@@ -213,7 +213,7 @@ def test_the_epoch_reaches_the_masks(cycle_tokenizer, tmp_path, workers):
 
 def test_the_sampler_takes_every_window_once_and_groups_lengths(histories):
     windows = TrainingWindows(histories, 12)
-    plain, grouped = WindowSampler(windows, seed=1), WindowSampler(windows, seed=1, mega_batch=16)
+    plain, grouped = WindowSampler(windows, seed=1), WindowSampler(windows, seed=1, batch_size=4)
     assert sorted(plain) == sorted(grouped) == list(range(len(windows)))
     padding = [
         sum(windows.lengths[order[start : start + 4]].max() * 4 for start in range(0, len(order) // 4 * 4, 4))
@@ -224,3 +224,13 @@ def test_the_sampler_takes_every_window_once_and_groups_lengths(histories):
     plain.set_epoch(1)
     assert list(plain) != first
     assert windows.epoch == 1
+
+
+def test_short_batches_do_not_follow_one_another():
+    generator = np.random.default_rng(0)
+    windows = TrainingWindows(Ragged.from_lists([[5] * n for n in generator.integers(2, 50, 403).tolist()]), 50)
+    order = list(WindowSampler(windows, seed=1, batch_size=4))
+    longest = windows.lengths[order[:400]].reshape(-1, 4).max(axis=1)
+    falls = np.mean(longest[1:] < longest[:-1])
+    assert 0.35 < falls < 0.65  # sorted, it would fall at nearly every batch
+    assert windows.lengths[order[400:]].max() <= longest.max()

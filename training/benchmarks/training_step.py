@@ -31,7 +31,7 @@ from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hardware import bf16_pays, keep_freed_memory
 from hf_bert4rec.layers_bert4rec import Bert4RecDropout
-from hf_bert4rec.trainer import Bert4RecTrainer, WindowSampler
+from hf_bert4rec.trainer import WindowSampler
 from training.benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
 from training.console import set_up_console
 
@@ -168,7 +168,7 @@ def made_up_batches(arguments: Namespace) -> list[Batch]:
     lengths = np.exp(generator.normal(np.log(MEDIAN), SPREAD, arguments.users)).clip(18, LONGEST).astype(int)
     histories = [generator.integers(tokenizer.first_item_id, len(tokenizer), length) for length in lengths]
     windows = TrainingWindows(Ragged.from_lists(histories), arguments.length)
-    order = list(WindowSampler(windows, 0, arguments.batch * Bert4RecTrainer.BATCHES_SORTED_TOGETHER))
+    order = list(WindowSampler(windows, 0, arguments.batch))
     starts = range(0, max(1, len(order) - arguments.batch + 1), arguments.batch)
     chosen = generator.choice(starts, arguments.steps, replace=arguments.steps > len(starts))
     collate = DataCollatorForMaskedItems(tokenizer)
