@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from transformers.modeling_utils import PreTrainedModel
@@ -22,6 +23,8 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
 from .layers_bert4rec import Bert4RecAttention, Bert4RecEmbeddings, Bert4RecHead, Bert4RecLayer, rotary_angles
+
+MOST_LOGITS = 1 << 26  # places × items that training holds at once; with more, a place's logits are made twice
 
 
 class Bert4RecPreTrainedModel(PreTrainedModel):
@@ -172,7 +175,8 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         Args:
             labels: (batch, seq) true `input_ids` at masked places, -100 elsewhere. With them the output has a
                 `loss` (cross-entropy), and its `logits` are (labelled places, vocab) if
-                `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab).
+                `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab). In training, where the
+                labelled places have more than `MOST_LOGITS` logits, only the loss is given and `logits` is None.
 
         The other arguments are those of `Bert4RecModel.forward`.
         """
@@ -187,13 +191,34 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         if labels is not None and self.config.sparse_prediction:
             labelled = labels != -100
             hidden_states, labels = hidden_states[labelled], labels[labelled]  # (labelled, hidden), (labelled,)
-        logits = self.decoder(self.head(hidden_states))
-        loss = None
-        if labels is not None:
+        hidden_states = self.head(hidden_states)
+        logits, loss = None, None
+        if labels is not None and self.training and labels.numel() * self.config.vocab_size > MOST_LOGITS:
+            loss = self._loss_in_chunks(hidden_states, labels, **kwargs)
+        else:
+            logits = self.decoder(hidden_states)
+        if labels is not None and logits is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
+
+    def _loss_in_chunks(
+        self, hidden_states: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """The loss of states (…, hidden) and labels (…), of which only a chunk's logits exist at a time."""
+        counted = num_items_in_batch if num_items_in_batch is not None else (labels != -100).sum()
+
+        def loss_of(states: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+            return self.loss_function(
+                self.decoder(states), wanted, vocab_size=self.config.vocab_size, num_items_in_batch=counted, **kwargs
+            )
+
+        places = max(1, MOST_LOGITS // self.config.vocab_size)
+        chunks = zip(hidden_states.flatten(0, -2).split(places), labels.flatten().split(places), strict=True)
+        # The decoder draws no random numbers, so there is no state to put back for the second time.
+        losses = [checkpoint(loss_of, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+        return torch.stack(losses).sum()
 
     def next_item_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """Logits at each row's last attended place, where serving puts the [MASK]: (batch, vocab), float32."""
