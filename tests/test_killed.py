@@ -49,3 +49,10 @@ def test_a_killed_preparation_is_done_again(tmp_path):
 def test_a_killed_export_leaves_the_earlier_one(tmp_path: Path, change):
     kills.old_export(tmp_path)
     assert kills.export_killed_at(change, tmp_path, check_end=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [2, 7, 17])
+def test_killed_scoring_goes_on_and_writes_the_same_table(tmp_path, change):
+    source = kills.scoring_source(tmp_path / "source")
+    assert kills.score_killed_at(change, tmp_path / "killed", source)

@@ -12,20 +12,16 @@ taken to differ in their seed: each is evaluated into its own folder, and `sprea
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import DatasetDict
-from huggingface_hub import snapshot_download
-from transformers import HfArgumentParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
 
@@ -45,10 +41,10 @@ from hf_bert4rec.hardware import describe_hardware
 from model_card.render import update_card
 from training.console import set_up_console
 from training.record import without_places
+from training.trained import TRAINING_FILE, parse_beside_models, recorded_options
 
 logger = logging.getLogger("training")
 
-TRAINING_FILE = "training.json"
 SPLIT_OPTIONS = ("split", "targets", "quantile")
 IDENTIFYING = ("dataset", "ratings", "min_interactions", "min_rating")  # options that decide the histories
 
@@ -68,7 +64,11 @@ class EvaluationArguments:
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    models, folders, options, arguments = parse(list(sys.argv[1:] if argv is None else argv))
+    models, folders, options, arguments = parse_beside_models(
+        list(sys.argv[1:] if argv is None else argv), EvaluationArguments, __doc__
+    )
+    if min(arguments.ks) < 1 or options.targets < 1:
+        raise ValueError(f"--ks {arguments.ks} and --targets {options.targets} count from 1")
     reports = []
     for name, folder in zip(models, folders, strict=True):
         output = output_folder(name, folder, arguments, alone=len(models) == 1)
@@ -172,44 +172,6 @@ def protocol_of(data: Prepared, options: DataArguments, arguments: EvaluationArg
         "interactions_in_all": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
         "seeds": dict.fromkeys(("bootstrap", "negatives", "random"), arguments.seed),
     }
-
-
-def parse(argv: list[str]) -> tuple[list[str], list[Path], DataArguments, EvaluationArguments]:
-    """Names and folders of the models, and options; data options default to the first model's own."""
-    parser = HfArgumentParser(
-        (DataArguments, EvaluationArguments),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("models", nargs="+", help="folders, or names on the Hub; they come first")
-    models = parser.parse_known_args(argv)[0].models
-    folders = [find_model(name) for name in models]
-    known = {entry.name for entry in fields(DataArguments)} - {"data_dir"}  # that of another machine, perhaps
-    recorded = recorded_options(folders[0]) or {}
-    parser.set_defaults(**{name: value for name, value in recorded.items() if name in known})
-    options, arguments, _ = parser.parse_args_into_dataclasses(argv)
-    for name in ("ratings", "items"):  # a record names them without their folders
-        if (table := getattr(options, name)) is not None and not Path(table).is_file():
-            raise FileNotFoundError(f"no table {table}: say where it is with --{name}")
-    if min(arguments.ks) < 1 or options.targets < 1:
-        raise ValueError(f"--ks {arguments.ks} and --targets {options.targets} count from 1")
-    return models, folders, options, arguments
-
-
-def find_model(name: str) -> Path:
-    """The model's folder; a name that is no folder is downloaded from the Hub, without pickles."""
-    if Path(name).is_dir():
-        return Path(name)
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except (ValueError, OSError) as error:
-        raise FileNotFoundError(f"{name} is neither a folder nor a model on the Hub: {error}") from error
-
-
-def recorded_options(folder: Path) -> dict[str, Any] | None:
-    """What the model was trained with, of the record beside it; None without one."""
-    path = folder / TRAINING_FILE
-    return json.loads(path.read_text(encoding="utf-8"))["options"] if path.is_file() else None
 
 
 def output_folder(name: str, folder: Path, arguments: EvaluationArguments, alone: bool) -> Path:

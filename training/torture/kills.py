@@ -1,4 +1,4 @@
-"""Campaign: SIGKILL training, download, preparation and export, go on, and compare with what was never killed."""
+"""Campaign: SIGKILL training, download, preparation, export, scoring; go on; compare with what was never killed."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def campaign() -> dict[str, Any]:
                 )
             }
         told["export"] = export_campaign(root)
+        source = scoring_source(root / "scoring")
+        told["batch_scoring"] = {
+            "killed_at_each_change_to_a_file": _at_each(
+                lambda change: score_killed_at(change, root / f"s{change}", source)
+            )
+        }
     return told
 
 
@@ -173,3 +179,28 @@ def export_campaign(root: Path) -> dict[str, Any]:
             old_export(folder)
         change += 1
     return {"killed_at_each_change_to_a_file": change - 1, "what_stood_there": counts}
+
+
+def scoring_source(folder: Path) -> tuple[Path, Path, bytes]:
+    """A model, a table of ratings, and the recommendations of a run that nobody kills."""
+    killing.finish(victims.export_model, str(folder), 0)
+    ratings = folder / "ratings.csv"
+    lines = [
+        f"{user},{100 + (user + step) % victims.ITEMS},{step}" for user in range(victims.USERS) for step in range(4)
+    ]
+    ratings.write_text("\n".join(["user_id,movie_id,timestamp", *lines]) + "\n", encoding="utf-8")
+    killing.finish(victims.score, str(folder / "out"), str(folder / "model"), str(ratings))
+    return folder / "model", ratings, (folder / "out" / "recommendations.parquet").read_bytes()
+
+
+def score_killed_at(change: int, folder: Path, source: tuple[Path, Path, bytes]) -> bool:
+    """Kill batch scoring before that change, go on, compare the table; False where it ended before."""
+    model, ratings, expected = source
+    was_killed = killing.kill_at_change(change, folder, victims.score, str(folder), str(model), str(ratings))
+    table = folder / "recommendations.parquet"
+    assert not table.exists() or table.read_bytes() == expected, f"killed before change {change}, {table} is torn"
+    killing.finish(victims.score, str(folder), str(model), str(ratings))
+    left = {name for name in killing.contents(folder) if not name.endswith(".part")}
+    assert left == {table.name}, f"killed before change {change}: {left}"
+    assert table.read_bytes() == expected, f"killed before change {change}, the table is another"
+    return was_killed

@@ -26,6 +26,7 @@ from hf_bert4rec.files import write_whole
 from hf_bert4rec.hub import export
 from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 from tests.movielens_archives import small_release
+from training import recommend
 
 tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process would leave behind
 
@@ -108,3 +109,10 @@ def export_model(folder: str, seed: int) -> None:
     export(
         tiny_model(tokenizer, seed).eval(), tokenizer, Path(folder) / "model", f"# Model {seed}\n", {"seed.json": seed}
     )
+
+
+def score(folder: str, model: str, ratings: str) -> None:
+    """Recommend to all users of a table, from what an earlier try has left in `folder`."""
+    torch.set_num_threads(1)
+    told = ["--ratings", ratings, "--min_interactions", "1", "--top_k", "3", "--users_per_shard", "8"]
+    recommend.main([model, *told, "--output", str(Path(folder) / "recommendations.parquet")])
