@@ -42,10 +42,11 @@ show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
 demo: $(INSTALLED)  ## try the model that was trained last on a page in the browser (MODEL=folder for another)
 	$(PYTHON) model_card/space/app.py $(MODEL)
 
-bench: $(INSTALLED)  ## measure serving (MODEL=folder), the training step and the data path; print the table
+bench: $(INSTALLED)  ## measure serving (MODEL=folder), training steps and the data path; print the table
 	$(PYTHON) training/benchmarks/serving.py $(MODEL)
 	$(PYTHON) training/benchmarks/training_step.py
 	$(PYTHON) training/benchmarks/data_room.py
+	$(PYTHON) training/benchmarks/large_catalogue.py
 	$(PYTHON) training/benchmarks/table.py
 
 test: $(INSTALLED)  ## run the tests

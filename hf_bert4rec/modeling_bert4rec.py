@@ -23,6 +23,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
 from .layers_bert4rec import Bert4RecAttention, Bert4RecEmbeddings, Bert4RecHead, Bert4RecLayer, rotary_angles
+from .sampling_bert4rec import sampled_softmax_loss
 
 MOST_LOGITS = 1 << 26  # places × items that training holds at once; with more, a place's logits are made twice
 
@@ -168,6 +169,8 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        negatives: torch.Tensor | None = None,
+        negatives_log_count: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """Score items at every place.
@@ -177,6 +180,8 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
                 `loss` (cross-entropy), and its `logits` are (labelled places, vocab) if
                 `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab). In training, where the
                 labelled places have more than `MOST_LOGITS` logits, only the loss is given and `logits` is None.
+            negatives: (n,) `input_ids` drawn from the catalogue, for a loss by `sampled_softmax_loss` and no `logits`.
+            negatives_log_count: (n,) logarithm of how often each was to be expected among the n.
 
         The other arguments are those of `Bert4RecModel.forward`.
         """
@@ -188,12 +193,15 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
-        if labels is not None and self.config.sparse_prediction:
+        if labels is not None and (self.config.sparse_prediction or negatives is not None):
             labelled = labels != -100
             hidden_states, labels = hidden_states[labelled], labels[labelled]  # (labelled, hidden), (labelled,)
         hidden_states = self.head(hidden_states)
         logits, loss = None, None
-        if labels is not None and self.training and labels.numel() * self.config.vocab_size > MOST_LOGITS:
+        if labels is not None and negatives is not None:
+            count = kwargs.get("num_items_in_batch")
+            loss = sampled_softmax_loss(hidden_states, self.decoder, labels, negatives, negatives_log_count, count)
+        elif labels is not None and self.training and labels.numel() * self.config.vocab_size > MOST_LOGITS:
             loss = self._loss_in_chunks(hidden_states, labels, **kwargs)
         else:
             logits = self.decoder(hidden_states)

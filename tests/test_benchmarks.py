@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from training.benchmarks import data_room, serving, table, training_step
+from training.benchmarks import data_room, large_catalogue, serving, table, training_step
 from training.benchmarks.measure import interleaved, peak_megabytes, ratio_row, row, spread
 
 
@@ -32,6 +32,17 @@ def test_the_training_step_is_measured_in_processes_of_its_own(tmp_path):
     assert found["width 32, training step"] > 0
     assert found["width 32, share of that peak"] > 0
     assert 0 <= found["width 32, padding"] < 100
+
+
+@pytest.mark.slow
+def test_a_large_catalogue_is_trained_on_with_every_loss(tmp_path):
+    sizes = ["--items", "300", "2000", "--width", "16", "--batch", "4", "--length", "10", "--negatives", "200"]
+    large_catalogue.main([*sizes, "--steps", "120", "--walked", "40", "--repeats", "1", "--results", str(tmp_path)])
+    found = {row["name"]: row["median"] for row in read(tmp_path / "large_catalogue.json")["rows"]}
+    for name in ("all at once", "in chunks", "sampled"):
+        assert found[f"300 items, {name}, a step"] > 0
+    assert found["2,000 items, in chunks, NDCG@10"] > 0.5
+    assert found["2,000 items, sampled, NDCG@10"] > 0.5
 
 
 @pytest.mark.slow

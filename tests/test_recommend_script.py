@@ -16,6 +16,7 @@ from transformers import pipeline
 
 from hf_bert4rec import Bert4RecTokenizer
 from tests.published import make_folder
+from tests.two_processes import LAUNCHER
 from training.recommend import Shards, main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,9 +133,8 @@ def test_killed_half_way_it_ends_as_if_it_had_not_been(folder, ratings, unbroken
 
 @pytest.mark.slow
 def test_two_processes_write_the_table_of_one(folder, ratings, unbroken, tmp_path):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
     output = tmp_path / "recs.parquet"
-    with launch(folder, options(ratings, output), *launcher) as process:
+    with launch(folder, options(ratings, output), *LAUNCHER) as process:
         told = process.stderr.read()
     assert process.returncode == 0, told
     assert output.read_bytes() == unbroken.read_bytes()

@@ -13,6 +13,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from hf_bert4rec import Bert4RecTokenizer
+from tests.two_processes import LAUNCHER
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """
@@ -25,7 +26,7 @@ hidden_dropout_prob: 0.0
 attention_probs_dropout_prob: 0.0
 mlm_probability: 0.3
 last_item_prob: 0.3
-num_train_epochs: 14
+num_train_epochs: 20
 learning_rate: 1e-2
 logging_steps: 5
 min_interactions: 3
@@ -90,12 +91,11 @@ def test_curves_go_to_tensorboard_when_asked_to(shop, alone):
 
 @pytest.mark.slow
 def test_two_processes_with_the_same_batch_end_as_one(shop, alone):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
-    two = train(shop, "two", "--per_device_train_batch_size", "8", launcher=launcher)
+    two = train(shop, "two", "--per_device_train_batch_size", "8", launcher=LAUNCHER)
     assert two["processes"] == 2
     assert two["best_step"] == pytest.approx(alone["best_step"], abs=16)
     curves = [[entry["eval_ndcg@10"] for entry in run["curve"] if "eval_ndcg@10" in entry] for run in (alone, two)]
-    assert len(curves[0]) == len(curves[1]) == 14
+    assert len(curves[0]) == len(curves[1]) == 20
     assert curves[1] == pytest.approx(curves[0], abs=0.01)
 
 

@@ -211,6 +211,29 @@ def test_the_epoch_reaches_the_masks(cycle_tokenizer, tmp_path, workers):
     assert not torch.equal(batches[0], batches[2])
 
 
+def final_weights(tokenizer, folder, **options) -> dict[str, torch.Tensor]:
+    trainer = make_trainer(tokenizer, folder, train_sampling_strategy="random", **options)
+    trainer.train()
+    return {name: value.detach() for name, value in trainer.model.named_parameters()}
+
+
+def test_a_batch_in_parts_teaches_what_it_teaches_whole(cycle_tokenizer, tmp_path):
+    whole = final_weights(cycle_tokenizer, tmp_path / "whole", dropout=0.0)
+    parts = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
+    torch.testing.assert_close(
+        final_weights(cycle_tokenizer, tmp_path / "parts", dropout=0.0, **parts), whole, rtol=1e-3, atol=1e-4
+    )
+    alone = final_weights(cycle_tokenizer, tmp_path / "alone", dropout=0.0, per_device_train_batch_size=4)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(alone, whole, rtol=1e-3, atol=1e-4)
+
+
+def test_checkpointed_activations_teach_the_same_with_dropout_too(cycle_tokenizer, tmp_path):
+    kept = final_weights(cycle_tokenizer, tmp_path / "kept", dropout=0.2)
+    found = final_weights(cycle_tokenizer, tmp_path / "made again", dropout=0.2, gradient_checkpointing=True)
+    torch.testing.assert_close(found, kept, rtol=0, atol=0)
+
+
 def test_the_sampler_takes_every_window_once_and_groups_lengths(histories):
     windows = TrainingWindows(histories, 12)
     plain, grouped = WindowSampler(windows, seed=1), WindowSampler(windows, seed=1, batch_size=4)

@@ -53,6 +53,10 @@ class MaskingArguments:
         default=None,
         metadata={"help": "start item embeddings from co-occurrence, scaled to this standard deviation"},
     )
+    sampled_negatives: int | None = field(
+        default=None,
+        metadata={"help": "items that stand for the catalogue in a batch's loss, for catalogues past 100,000 items"},
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "stop after so many evaluations without a better NDCG@10"}
     )

@@ -14,6 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, set_seed
 
@@ -23,6 +24,7 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.checkpoints import last_whole
 from hf_bert4rec.cooccurrence import cooccurrence_embeddings
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
+from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hardware import keep_freed_memory
@@ -69,14 +71,7 @@ def build_trainer(
     """Model, windows, masks and callbacks, put together."""
     model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)
     windows = TrainingWindows(data.train, model.config.max_position_embeddings, masking.window_stride)
-    collator = DataCollatorForMaskedItems(
-        data.tokenizer,
-        mlm_probability=masking.mlm_probability,
-        mask_replace_prob=masking.mask_replace_prob,
-        random_replace_prob=masking.random_replace_prob,
-        last_item_prob=masking.last_item_prob,
-        seed=arguments.data_seed if arguments.data_seed is not None else arguments.seed,
-    )
+    collator = build_collator(data, masking, arguments.data_seed if arguments.data_seed is not None else arguments.seed)
     callbacks = []
     if masking.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(masking.early_stopping_patience))
@@ -88,6 +83,23 @@ def build_trainer(
         data_collator=collator,
         processing_class=data.tokenizer,
         callbacks=callbacks,
+    )
+
+
+def build_collator(data: Prepared, masking: MaskingArguments, seed: int) -> DataCollatorForMaskedItems:
+    """Masks, and the negatives of a sampled loss where there is one."""
+    tokenizer, negatives = data.tokenizer, None
+    if masking.sampled_negatives is not None:
+        counts = np.bincount(data.train.values, minlength=len(tokenizer))
+        negatives = NegativeSampler(counts, masking.sampled_negatives, tokenizer.first_item_id, seed)
+    return DataCollatorForMaskedItems(
+        tokenizer,
+        mlm_probability=masking.mlm_probability,
+        mask_replace_prob=masking.mask_replace_prob,
+        random_replace_prob=masking.random_replace_prob,
+        last_item_prob=masking.last_item_prob,
+        seed=seed,
+        negatives=negatives,
     )
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+if TYPE_CHECKING:
+    from .negatives import NegativeSampler
 
 IGNORED = -100
 
@@ -64,6 +67,8 @@ class DataCollatorForMaskedItems:
         last_item_prob: share of rows in which only the last item is masked, which is what serving asks for.
         seed: together with a row's epoch and index it decides the masks.
         pad_to_multiple_of: widths are rounded up to a multiple of this.
+        negatives: draws what stands for the catalogue in the loss; batches then have `negatives` (n,) and
+            `negatives_log_count` (n,) too.
 
     Raises:
         ValueError: a share outside [0, 1], or replacement shares that add up to more than 1.
@@ -76,6 +81,7 @@ class DataCollatorForMaskedItems:
     last_item_prob: float = 0.0
     seed: int = 42
     pad_to_multiple_of: int = 8
+    negatives: NegativeSampler | None = None
 
     def __post_init__(self) -> None:
         for name in ("mlm_probability", "mask_replace_prob", "random_replace_prob", "last_item_prob"):
@@ -94,11 +100,15 @@ class DataCollatorForMaskedItems:
         masked = self._masked_places(lengths, key, input_ids.shape[1])
         labels = np.where(masked, input_ids, IGNORED)
         attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
-        return {
-            "input_ids": torch.from_numpy(self._replaced(input_ids, masked, key)),
-            "attention_mask": torch.from_numpy(attention_mask.astype(np.int64)),
-            "labels": torch.from_numpy(labels),
+        batch = {
+            "input_ids": self._replaced(input_ids, masked, key),
+            "attention_mask": attention_mask.astype(np.int64),
+            "labels": labels,
         }
+        if self.negatives is not None:
+            drawn = self.negatives.draw(rows[0]["epoch"], rows[0]["index"])
+            batch["negatives"], batch["negatives_log_count"] = drawn
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
 
     def _draw(self, stream: int, key: list[IntArray], width: int) -> FloatArray:
         """Uniform numbers for every place of every row, (rows, width), of one of several independent streams."""
