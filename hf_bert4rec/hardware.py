@@ -42,7 +42,7 @@ def describe_hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {_processor_name()}"
+    return f"{cores} core{'s' if cores != 1 else ''} of {_processor_name()}"
 
 
 def _processor_name() -> str:

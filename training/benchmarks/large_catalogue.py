@@ -3,8 +3,8 @@
     python training/benchmarks/large_catalogue.py
 
 Three losses take the same batches: all logits at once, all of them in chunks, and a sample of the catalogue. Memory is
-measured in a process of its own for each. For quality, users walk along a chain of a few items that lie scattered in the
-catalogue, and after the same number of steps each loss is asked for the next item of further walks.
+measured in a process of its own for each. For quality, users walk along a chain of a few items that lie scattered in
+the catalogue, and after the same number of steps each loss is asked for the next item of further walks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from training.console import set_up_console
 
 MASK, FIRST = 1, 3  # input ids: padding, [MASK], unknown, then items
 MASKED, LAYERS = 0.2, 2
-TAUGHT, ASKED = (16, 20), 500  # rows and items of a batch where quality is measured, and walks that are asked about
+TAUGHT, ASKED = (16, 20), 200  # rows and items of a batch where quality is measured, and walks that are asked about
 LOSSES = {"all at once": "dense", "in chunks": "chunks", "sampled": "sampled"}
 SIZES = ("width", "batch", "length", "negatives", "walked")
 Batch = dict[str, torch.Tensor]
