@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout wo
 
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
 from hf_bert4rec.files import write_json, write_text
+from hf_bert4rec.hub_stage import TRAINING_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "training" / "results"
 METRICS = ("ndcg@10", "hit_rate@10", "mrr")
 SAMPLED = ("ndcg@10", "hit_rate@10")
 COMPARED = ("markov", "popularity")
-TRAINING_FILE = "training.json"
 MARKS = ("<!-- results: written by training/collect.py -->", "<!-- end of results -->")
 
 

@@ -38,10 +38,11 @@ from hf_bert4rec.evaluation.table import format_example, format_report, format_s
 from hf_bert4rec.evaluation.task import build_task
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hardware import describe_hardware
+from hf_bert4rec.hub_stage import TRAINING_FILE
 from model_card.render import update_card
 from training.console import set_up_console
 from training.record import without_places
-from training.trained import TRAINING_FILE, parse_beside_models, recorded_options
+from training.trained import parse_beside_models, recorded_options
 
 logger = logging.getLogger("training")
 

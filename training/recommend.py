@@ -135,7 +135,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     state.wait_for_everyone()  # all have counted the same before anyone adds to them
     if state.is_main_process and len(missing) < len(shards.bounds):
         logger.info("goes on: %d of %d parts are there", len(shards.bounds) - len(missing), len(shards.bounds))
-    scorer = ModelScorer(model, tokenizer)
+    score_shards(ModelScorer(model, tokenizer), tokenizer, audience, shards, missing, state, arguments)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        shards.merge()
+        logger.info("%d users' recommendations are in %s", len(audience.user_ids), shards.output)
+    state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+def score_shards(
+    scorer: ModelScorer,
+    tokenizer: Bert4RecTokenizer,
+    audience: Audience,
+    shards: Shards,
+    missing: list[int],
+    state: PartialState,
+    arguments: RecommendArguments,
+) -> None:
+    """Write this process's part of the missing shards."""
     mine = missing[state.process_index :: state.num_processes]
     users = sum(shards.bounds[number][1] - shards.bounds[number][0] for number in mine)
     quiet = None if state.is_local_main_process else True
@@ -144,12 +162,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows = audience.histories.rows(*shards.bounds[number])
             tables = recommend(scorer, tokenizer, rows, arguments.top_k, arguments.batch_size, bar)
             shards.write(number, with_users(pa.concat_tables(tables), audience.user_ids, shards.bounds[number][0]))
-    state.wait_for_everyone()
-    if state.is_main_process:
-        shards.merge()
-        logger.info("%d users' recommendations are in %s", len(audience.user_ids), shards.output)
-    state.wait_for_everyone()
-    state.destroy_process_group()
 
 
 def check_numbers(arguments: RecommendArguments) -> None:

@@ -29,6 +29,7 @@ from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hardware import keep_freed_memory
 from hf_bert4rec.hub import check_replaceable, export, remove_checkpoints
+from hf_bert4rec.hub_stage import TRAINING_FILE
 from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 from model_card.curve import CURVE_FILE, draw_curve
 from model_card.render import render_card
@@ -37,8 +38,6 @@ from training.console import set_up_console
 from training.record import training_record
 
 logger = logging.getLogger("training")
-
-TRAINING_FILE = "training.json"
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ from huggingface_hub import snapshot_download
 from transformers import HfArgumentParser
 
 from hf_bert4rec.data.prepare import DataArguments
-
-TRAINING_FILE = "training.json"
+from hf_bert4rec.hub_stage import TRAINING_FILE
 
 Options = TypeVar("Options")
 
