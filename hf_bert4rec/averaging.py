@@ -1,7 +1,8 @@
 """An exponential moving average of a model's weights, kept beside the model while it trains.
 
 The average over the last steps stands nearer to the middle of a flat valley than any of them (Polyak and Juditsky,
-1992; the decay's rise from zero is that of Adam's bias correction). It costs one addition a weight a step.
+1992). While there are few of them the decay is smaller, so that the first, random ones are soon forgotten. It costs
+one addition a weight a step.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ import hashlib
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +135,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     state.wait_for_everyone()  # all have counted the same before anyone adds to them
     if state.is_main_process and len(missing) < len(shards.bounds):
         logger.info("goes on: %d of %d parts are there", len(shards.bounds) - len(missing), len(shards.bounds))
-    score_shards(ModelScorer(model, tokenizer), tokenizer, audience, shards, missing, state, arguments)
+    answer = partial(recommend, ModelScorer(model, tokenizer), tokenizer, arguments)
+    mine = missing[state.process_index :: state.num_processes]
+    write_shards(shards, mine, audience, answer, disable=None if state.is_local_main_process else True)
     state.wait_for_everyone()
     if state.is_main_process:
         shards.merge()
@@ -144,24 +146,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     state.destroy_process_group()
 
 
-def score_shards(
-    scorer: ModelScorer,
-    tokenizer: Bert4RecTokenizer,
-    audience: Audience,
+def write_shards(
     shards: Shards,
-    missing: list[int],
-    state: PartialState,
-    arguments: RecommendArguments,
+    numbers: Sequence[int],
+    audience: Audience,
+    answer: Callable[[Ragged, tqdm], Iterator[pa.Table]],
+    disable: bool | None,
 ) -> None:
-    """Write this process's part of the missing shards."""
-    mine = missing[state.process_index :: state.num_processes]
-    users = sum(shards.bounds[number][1] - shards.bounds[number][0] for number in mine)
-    quiet = None if state.is_local_main_process else True
-    with tqdm(total=users, desc="recommending", unit="user", disable=quiet) as bar:
-        for number in mine:
-            rows = audience.histories.rows(*shards.bounds[number])
-            tables = recommend(scorer, tokenizer, rows, arguments.top_k, arguments.batch_size, bar)
-            shards.write(number, with_users(pa.concat_tables(tables), audience.user_ids, shards.bounds[number][0]))
+    """Write the shards of these numbers, a progress bar ahead of them unless `disable` (None: on terminals alone)."""
+    bounds = [shards.bounds[number] for number in numbers]
+    users = sum(stop - start for start, stop in bounds)
+    with tqdm(total=users, desc="recommending", unit="user", disable=disable) as bar:
+        for number, (start, stop) in zip(numbers, bounds, strict=True):
+            table = pa.concat_tables(answer(audience.histories.rows(start, stop), bar))
+            shards.write(number, with_users(table, audience.user_ids, start))
 
 
 def check_numbers(arguments: RecommendArguments) -> None:
@@ -206,15 +204,15 @@ def fingerprint_of(folder: Path, audience: Audience, arguments: RecommendArgumen
 
 
 def recommend(
-    scorer: ModelScorer, tokenizer: Bert4RecTokenizer, histories: Ragged, top_k: int, batch_size: int, bar: tqdm
+    scorer: ModelScorer, tokenizer: Bert4RecTokenizer, arguments: RecommendArguments, histories: Ragged, bar: tqdm
 ) -> Iterator[pa.Table]:
     """The best unseen items of every history, a table a batch: `row` counts from 0, best first within one."""
     item_ids, first = pa.array(tokenizer.item_ids), tokenizer.first_item_id
-    for start in range(0, len(histories), batch_size):
-        batch = histories.rows(start, min(start + batch_size, len(histories)))
+    for start in range(0, len(histories), arguments.batch_size):
+        batch = histories.rows(start, min(start + arguments.batch_size, len(histories)))
         logits = scorer(batch)  # (batch, vocab_size)
         candidates = candidate_scores(logits, to_padded(batch).to(logits.device), tokenizer.all_special_ids, start)
-        best = top_items(candidates, top_k)  # (batch, top_k)
+        best = top_items(candidates, arguments.top_k)  # (batch, top_k)
         there = best != IGNORED
         row, place = there.nonzero(as_tuple=True)
         scores = logits[:, first:].softmax(dim=1)[row, best[there] - first]
