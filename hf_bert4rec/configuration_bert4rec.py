@@ -38,6 +38,8 @@ class Bert4RecConfig(PreTrainedConfig):
     pre_layer_norm (`bool`): normalise before attention and feed-forward rather than after; trains faster.
     rotary_positions (`bool`): rotate queries and keys by position (arXiv:2104.09864) instead of adding a learned
         embedding.
+    causal (`bool`): a place is shown the items before it and not its own, so that every item of a history can be asked
+        for at once (`mlm_probability: 1.0`, `mask_replace_prob: 0.0`); the view of SASRec (arXiv:1808.09781).
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; that of the layers where not given.
 
     The other fields mean what they mean in `transformers.BertConfig`. Sizes default to the authors'
@@ -65,6 +67,7 @@ class Bert4RecConfig(PreTrainedConfig):
     sparse_prediction: bool = True
     pre_layer_norm: bool = False
     rotary_positions: bool = False
+    causal: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_sizes()

@@ -11,13 +11,27 @@ import torch
 
 
 def bf16_pays() -> bool:
-    """Whether bfloat16 training is faster here: a GPU that has it, or a CPU with matrix tiles (AMX).
+    """Whether bfloat16 training is faster here: a GPU that has it, or a CPU with instructions for its products.
 
-    A CPU that only has bfloat16 vector instructions gains too little in matrix products to make up for the casts.
+    Those are matrix tiles (AMX) or AVX-512's bfloat16 dot products; with the latter alone an AMD EPYC of family 26
+    multiplied matrices 4.7 times as fast as in float32, and took 2 steps for one.
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+LONGEST_WRITTEN_OUT = 512  # places of a window whose attention weights training may hold whole
+
+
+def training_attention(window: int, bf16: bool) -> str:
+    """The attention to train a model of so many places with: "sdpa", or "eager" where that is faster.
+
+    On a CPU the fused kernel's backward makes no use of bfloat16 products: of a step at width 192 and 100 places it
+    took 38 %, and all of attention written out takes 14 % of a step that is a quarter shorter.
+    """
+    on_cpu = not torch.cuda.is_available()
+    return "eager" if on_cpu and bf16 and window <= LONGEST_WRITTEN_OUT else "sdpa"
 
 
 # Parameters of glibc's mallopt(3), from <malloc.h>.

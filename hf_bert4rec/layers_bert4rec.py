@@ -85,7 +85,7 @@ class Bert4RecEmbeddings(nn.Module):
 
 
 class Bert4RecAttention(nn.Module):
-    """Multi-head attention in which every place sees every other."""
+    """Multi-head attention in which every place sees every other, or those before it and itself if `config.causal`."""
 
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Bert4RecAttention(nn.Module):
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.scaling = self.head_dim**-0.5
         self.attention_dropout = config.attention_probs_dropout_prob
-        self.is_causal = False
+        self.is_causal = config.causal
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)

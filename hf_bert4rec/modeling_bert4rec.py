@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers.masking_utils import create_bidirectional_mask
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
@@ -117,8 +117,10 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             inputs_embeds = self.embeddings.item_embeddings(input_ids)
         if position_ids is None:
             position_ids = self._default_positions(inputs_embeds, attention_mask)
+        if self.config.causal:
+            inputs_embeds = self._item_before(inputs_embeds, position_ids)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
-        mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
+        mask = self._mask(hidden_states, attention_mask)
         angles = None
         if self.config.rotary_positions:
             head_dim = self.config.hidden_size // self.config.num_attention_heads
@@ -126,6 +128,17 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask, angles, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+
+    def _item_before(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        """Each place with the embedding of the item before its own, the oldest with that of [MASK]."""
+        oldest = self.embeddings.item_embeddings.weight[self.config.mask_token_id]  # (hidden,)
+        before = inputs_embeds.roll(1, dims=1)  # (batch, seq, hidden)
+        return torch.where((position_ids == 0)[..., None], oldest.to(before.dtype), before)
+
+    def _mask(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> Any:
+        if self.config.causal:
+            return create_causal_mask(self.config, hidden_states, attention_mask, past_key_values=None)
+        return create_bidirectional_mask(self.config, hidden_states, attention_mask)
 
     def _default_positions(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         if attention_mask is None or attention_mask.dim() != 2:

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from hf_bert4rec.hardware import describe_hardware
+from hf_bert4rec.hardware import describe_hardware, training_attention
 
 COUNT_PAGE_FAULTS = """
 import resource, sys
@@ -39,3 +40,10 @@ def test_kept_memory_is_not_mapped_again():
 
 def test_the_hardware_is_named():
     assert describe_hardware().strip()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the fused kernel is always taken")
+def test_attention_is_written_out_where_weights_are_few_and_products_fast():
+    assert training_attention(window=200, bf16=True) == "eager"
+    assert training_attention(window=200, bf16=False) == "sdpa"
+    assert training_attention(window=4096, bf16=True) == "sdpa"

@@ -35,7 +35,11 @@ def cyclic(tokenizer, users: int) -> tuple[Ragged, NextItemQuestions]:
     )
 
 
-def make_trainer(tokenizer, folder, callbacks=(), dropout=0.1, **options) -> Bert4RecTrainer:
+MASKED = {"mlm_probability": 0.3, "last_item_prob": 0.3}
+EVERY_ITEM = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}  # asked for at once, of a causal model
+
+
+def make_trainer(tokenizer, folder, callbacks=(), dropout=0.1, causal=False, **options) -> Bert4RecTrainer:
     histories, questions = cyclic(tokenizer, 96)
     torch.manual_seed(0)
     model = Bert4RecForMaskedLM(
@@ -47,6 +51,7 @@ def make_trainer(tokenizer, folder, callbacks=(), dropout=0.1, **options) -> Ber
             max_position_embeddings=8,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=0.0,
+            causal=causal,
         )
     )
     options = {
@@ -64,14 +69,16 @@ def make_trainer(tokenizer, folder, callbacks=(), dropout=0.1, **options) -> Ber
         args=Bert4RecTrainingArguments(output_dir=str(folder), **options),
         train_dataset=TrainingWindows(histories, 8),
         eval_dataset=questions,
-        data_collator=DataCollatorForMaskedItems(tokenizer, mlm_probability=0.3, last_item_prob=0.3),
+        data_collator=DataCollatorForMaskedItems(tokenizer, **(EVERY_ITEM if causal else MASKED)),
         processing_class=tokenizer,
         callbacks=list(callbacks),
     )
 
 
-def test_a_cyclic_catalogue_is_learned_perfectly(cycle_tokenizer, tmp_path):
-    trainer = make_trainer(cycle_tokenizer, tmp_path, dropout=0.0, num_train_epochs=40, learning_rate=5e-3)
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_cyclic_catalogue_is_learned_perfectly(cycle_tokenizer, tmp_path, causal):
+    options = {"dropout": 0.0, "num_train_epochs": 40, "learning_rate": 5e-3}
+    trainer = make_trainer(cycle_tokenizer, tmp_path, causal=causal, **options)
     trainer.train()
     assert trainer.evaluate()["eval_mrr"] == 1.0  # hit@1
     ranks = trainer.predict(trainer.eval_dataset).predictions

@@ -7,7 +7,11 @@ import torch
 from hf_bert4rec import Bert4RecForMaskedLM
 
 VOCAB, WINDOW, HIDDEN, LAYERS, HEADS = 43, 12, 16, 2, 2
-KINDS = {"paper": {}, "modern": {"pre_layer_norm": True, "rotary_positions": True}}
+KINDS = {
+    "paper": {},
+    "modern": {"pre_layer_norm": True, "rotary_positions": True},
+    "causal": {"pre_layer_norm": True, "rotary_positions": True, "causal": True},
+}
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 

@@ -36,6 +36,7 @@ class ModelArguments:
     max_position_embeddings: int = Bert4RecConfig.max_position_embeddings
     pre_layer_norm: bool = Bert4RecConfig.pre_layer_norm
     rotary_positions: bool = Bert4RecConfig.rotary_positions
+    causal: bool = Bert4RecConfig.causal
 
 
 @dataclass

@@ -27,7 +27,7 @@ from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.hardware import keep_freed_memory
+from hf_bert4rec.hardware import keep_freed_memory, training_attention
 from hf_bert4rec.hub import check_replaceable, export, remove_checkpoints
 from hf_bert4rec.hub_stage import TRAINING_FILE
 from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
@@ -69,6 +69,7 @@ def build_trainer(
 ) -> Bert4RecTrainer:
     """Model, windows, masks and callbacks, put together."""
     model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)
+    model.set_attn_implementation(training_attention(model.config.max_position_embeddings, arguments.bf16))
     windows = TrainingWindows(data.train, model.config.max_position_embeddings, masking.window_stride)
     collator = build_collator(data, masking, arguments.data_seed if arguments.data_seed is not None else arguments.seed)
     callbacks = []
