@@ -40,6 +40,8 @@ class Bert4RecConfig(PreTrainedConfig):
         embedding.
     causal (`bool`): a place is shown the items before it and not its own, so that every item of a history can be asked
         for at once (`mlm_probability: 1.0`, `mask_replace_prob: 0.0`); the view of SASRec (arXiv:1808.09781).
+    memory_size (`int`): followers of every item that are remembered beside the network (`Bert4RecMemory`); 0 for none.
+    memory_weight (`float`): what the logarithm of a remembered share is multiplied by before the logits get it.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; that of the layers where not given.
 
     The other fields mean what they mean in `transformers.BertConfig`. Sizes default to the authors'
@@ -68,6 +70,8 @@ class Bert4RecConfig(PreTrainedConfig):
     pre_layer_norm: bool = False
     rotary_positions: bool = False
     causal: bool = False
+    memory_size: int = 0
+    memory_weight: float | int = 0.6
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_sizes()
@@ -82,6 +86,11 @@ class Bert4RecConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
                 raise ValueError(f"{name} is {value!r:.40}; it is a whole number from 1 to {largest:,}")
+        memory = self.memory_size
+        if type(memory) is not int or not 0 <= memory <= self.vocab_size:
+            raise ValueError(
+                f"memory_size is {memory!r:.40}; of a vocabulary of {self.vocab_size} no more are remembered"
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
@@ -93,8 +102,8 @@ class Bert4RecConfig(PreTrainedConfig):
                 "for rotary_positions, which turn pairs"
             )
         layer = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
-        places = self.vocab_size + self.max_position_embeddings
-        if (parameters := places * self.hidden_size + self.num_hidden_layers * layer) > MOST_PARAMETERS:
+        rows = (self.vocab_size + self.max_position_embeddings) * self.hidden_size + 2 * self.vocab_size * memory
+        if (parameters := rows + self.num_hidden_layers * layer) > MOST_PARAMETERS:
             raise ValueError(f"these sizes make {parameters:,} parameters; {MOST_PARAMETERS:,} is the most")
 
     def _check_numbers(self) -> None:
@@ -106,7 +115,7 @@ class Bert4RecConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not (name == "embedding_dropout_prob" and value is None) and not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}; it is a share from 0 to less than 1")
-        for name in ("layer_norm_eps", "initializer_range"):
+        for name in ("layer_norm_eps", "initializer_range", "memory_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a finite number and not negative")
         # PreTrainedConfig looks the name up in torch, and stumbles over anything else.

@@ -26,6 +26,8 @@ from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 logger = logging.getLogger(__name__)
 
+MASKED = {"mlm_probability": 0.3, "last_item_prob": 0.3}
+EVERY_ITEM = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}  # what a causal model can be asked for at once
 LEAST_KNOWN = 0.5  # share of the interactions that must be with movies of the catalogue
 
 
@@ -155,7 +157,8 @@ def _train(
 ) -> float:
     """Masked training as in the recipes, in place; the mean loss."""
     windows = TrainingWindows(histories, model.config.max_position_embeddings)
-    collator = DataCollatorForMaskedItems(tokenizer, mlm_probability=0.3, last_item_prob=0.3, seed=seed)
+    masking = EVERY_ITEM if model.config.causal else MASKED
+    collator = DataCollatorForMaskedItems(tokenizer, seed=seed, **masking)
     with tempfile.TemporaryDirectory() as folder:
         arguments = Bert4RecTrainingArguments(
             output_dir=folder,

@@ -135,6 +135,8 @@ def _replace(model: Any, weight: torch.Tensor, bias: torch.Tensor) -> None:
     model.set_input_embeddings(embeddings)
     model.set_output_embeddings(decoder)
     model.config.vocab_size = len(weight)
+    if model.memory is not None:
+        model.memory.resize(len(weight))
 
 
 def _told(tokenizer: Any, input_id: int, source: list[int] | None) -> dict[str, Any]:

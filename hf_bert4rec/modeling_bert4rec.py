@@ -23,6 +23,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
 from .layers_bert4rec import Bert4RecAttention, Bert4RecEmbeddings, Bert4RecHead, Bert4RecLayer, rotary_angles
+from .memory_bert4rec import Bert4RecMemory
 from .sampling_bert4rec import sampled_softmax_loss
 
 MOST_LOGITS = 1 << 26  # places × items that training holds at once; with more, a place's logits are made twice
@@ -166,6 +167,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         self.bert4rec = Bert4RecModel(config)
         self.head = Bert4RecHead(config)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.memory = Bert4RecMemory(config) if config.memory_size else None
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -173,6 +175,12 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         self.decoder = new_embeddings
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        if self.memory is not None:
+            self.memory.resize(len(embeddings.weight))
+        return embeddings
 
     @can_return_tuple
     def forward(
@@ -242,11 +250,17 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         return torch.stack(losses).sum()
 
     def next_item_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        """Logits at each row's last attended place, where serving puts the [MASK]: (batch, vocab), float32."""
-        return self.decoder(self.next_item_states(input_ids, attention_mask, **kwargs)).float()
+        """Logits at each row's last attended place, where serving puts the [MASK]: (batch, vocab), float32.
+
+        What is remembered of the history's last items is added to them; `forward` gives the network's logits alone.
+        """
+        logits = self.decoder(self.next_item_states(input_ids, attention_mask, **kwargs)).float()
+        if self.memory is not None:
+            logits = logits + self.config.memory_weight * self.memory(input_ids, attention_mask)
+        return logits
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        """What the item embeddings are multiplied with for those logits: (batch, hidden), a user's embedding."""
+        """What the item embeddings are multiplied with for the network's logits: (batch, hidden), a user embedded."""
         hidden_states = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
         places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         last = (places * attention_mask).argmax(-1)  # (batch,)

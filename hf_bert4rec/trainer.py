@@ -55,6 +55,8 @@ class Bert4RecTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.bf16 and not torch.accelerator.is_available():
+            self.use_cpu = True  # transformers asks to be told so before it takes bfloat16 there
         super().__post_init__()
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is a share between 0 and 1, such as 0.999, and not {self.ema_decay}")

@@ -61,11 +61,20 @@ def architecture_section(training: Mapping[str, Any]) -> str:
     positions = "rotary positions" if options["rotary_positions"] else "learned positions"
     norm = "before" if options["pre_layer_norm"] else "after"
     rows = [f"| {label} | {options[name]} |" for name, label in SIZES.items()]
+    causal = options.get("causal", False)
+    sees = "in which a place sees the movies before it (`causal`)" if causal else "in which a place sees all others"
+    memory = (
+        f" Beside it stands a memory: of every movie the {options['memory_size']} that followed it most in training "
+        "histories, whose shares of what follows the last ten movies are multiplied into the scores "
+        f"(to the power {options['memory_weight']:g})."
+        if options.get("memory_size")
+        else ""
+    )
     return (
-        f"A bidirectional transformer over item embeddings with {positions}, layer norm {norm} attention and "
+        f"A transformer over item embeddings, {sees}, with {positions}, layer norm {norm} attention and "
         "feed-forward, and a head (dense layer, activation, layer norm) whose output embedding is tied to the input "
         "embedding, with a bias for every item. A [MASK] appended to the history takes one place of the window; of "
-        "longer histories the most recent movies are read.\n\n"
+        f"longer histories the most recent movies are read.{memory}\n\n"
         f"| size | |\n|---|---|\n" + "\n".join([*rows, f"| parameters | {training['parameters']:,} |"])
     )
 
@@ -80,11 +89,21 @@ def training_section(training: Mapping[str, Any]) -> str:
     ]
     epochs = max((entry["epoch"] for entry in training["curve"]), default=0)
     processes = "" if training["processes"] == 1 else f", {training['processes']} processes"
+    task = (
+        "Every movie of a history is predicted from those before it."
+        if options.get("causal")
+        else "Movies of a history are masked at random and predicted from both sides (Cloze)."
+    )
+    best = training["best_validation_ndcg@10"]
+    kept = (
+        "the last step"
+        if best is None
+        else f"step {training['best_step']:,}, the best by NDCG@10 on the validation part ({best:.4f})"
+    )
     return (
-        f"Movies of a history are masked at random and predicted from both sides (Cloze). {epochs:g} epochs in "
-        f"{training['seconds']:,.0f} seconds on {training['hardware']}{processes}. The weights are those of step "
-        f"{training['best_step']:,}, the best by NDCG@10 on the validation part "
-        f"({training['best_validation_ndcg@10']:.4f}). Seed {options['seed']}.\n\n"
+        f"{task} {epochs:g} epochs in "
+        f"{training['seconds']:,.0f} seconds on {training['hardware']}{processes}. The weights are those of "
+        f"{kept}. Seed {options['seed']}.\n\n"
         f"![Training loss and validation NDCG@10 by epoch]({CURVE_FILE})\n\n"
         "<details><summary>All options of the run</summary>\n\n| option | value |\n|---|---|\n"
         + "\n".join(rows)

@@ -102,6 +102,11 @@ def test_the_metrics_are_those_of_ranks_by_hand(cycle_tokenizer, tmp_path):
     assert metrics["eval_ndcg@10"] == pytest.approx(np.where(found <= 10, 1 / np.log2(found + 1), 0).mean())
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="what is picked where there is no accelerator")
+def test_bfloat16_is_taken_on_a_cpu_without_being_told_of_it(tmp_path):
+    assert Bert4RecTrainingArguments(str(tmp_path), bf16=True).use_cpu
+
+
 class Break(TrainerCallback):
     """Stops a run after a step, as a power cut would, once its checkpoint is written."""
 

@@ -10,7 +10,7 @@ VOCAB, WINDOW, HIDDEN, LAYERS, HEADS = 43, 12, 16, 2, 2
 KINDS = {
     "paper": {},
     "modern": {"pre_layer_norm": True, "rotary_positions": True},
-    "causal": {"pre_layer_norm": True, "rotary_positions": True, "causal": True},
+    "causal": {"pre_layer_norm": True, "rotary_positions": True, "causal": True, "memory_size": 5},
 }
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

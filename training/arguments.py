@@ -37,6 +37,8 @@ class ModelArguments:
     pre_layer_norm: bool = Bert4RecConfig.pre_layer_norm
     rotary_positions: bool = Bert4RecConfig.rotary_positions
     causal: bool = Bert4RecConfig.causal
+    memory_size: int = Bert4RecConfig.memory_size
+    memory_weight: float = float(Bert4RecConfig.memory_weight)
 
 
 @dataclass

@@ -31,6 +31,7 @@ from hf_bert4rec.hardware import keep_freed_memory, training_attention
 from hf_bert4rec.hub import check_replaceable, export, remove_checkpoints
 from hf_bert4rec.hub_stage import TRAINING_FILE
 from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from hf_bert4rec.transitions import fill_memory
 from model_card.curve import CURVE_FILE, draw_curve
 from model_card.render import render_card
 from training.arguments import MaskingArguments, ModelArguments, parse
@@ -116,6 +117,8 @@ def build_model(
         with torch.no_grad():
             present = embeddings.abs().sum(1) > 0
             model.get_input_embeddings().weight[present] = embeddings[present]
+    if model.memory is not None:
+        fill_memory(model, data.train)
     return model
 
 

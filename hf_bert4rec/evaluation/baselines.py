@@ -15,6 +15,7 @@ import torch
 from scipy import sparse
 
 from ..data.ragged import Ragged
+from ..transitions import POWER, STEPS, damped_transitions, item_counts
 from .ranking import Scorer
 
 
@@ -67,11 +68,9 @@ class MarkovScorer:
     At power 1 a row of T is close to a probability; below 1, popular earlier items keep more say.
     """
 
-    def __init__(self, train: Ragged, vocab_size: int, steps: int = 10, power: float = 0.7) -> None:
+    def __init__(self, train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER) -> None:
         self.steps = steps
-        counts = item_counts(train, vocab_size)
-        damping = sparse.diags_array(np.maximum(counts, 1) ** -power)
-        self.transitions = sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps))
+        self.transitions = damped_transitions(train, vocab_size, steps, power)
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
         """Scores (batch, vocab_size), float32."""
@@ -110,30 +109,6 @@ class ItemKnnScorer:
         shape = (len(histories), self.similarities.shape[0])
         weights = _user_item_matrix(histories.row_ids, histories.values, ones, shape)
         return torch.from_numpy((weights @ self.similarities).toarray().astype(np.float32))
-
-
-def item_counts(train: Ragged, vocab_size: int) -> npt.NDArray[np.int64]:
-    """Training interactions of every input id, (vocab_size,).
-
-    Raises:
-        ValueError: An input id lies outside the vocabulary.
-    """
-    counts = np.bincount(train.values, minlength=vocab_size)
-    if len(counts) > vocab_size:
-        raise ValueError(f"input id {train.values.max()} lies outside the vocabulary of {vocab_size}")
-    return counts
-
-
-def windowed_transitions(train: Ragged, vocab_size: int, steps: int) -> sparse.csr_array:
-    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size)."""
-    total = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
-    users = train.row_ids
-    for distance in range(1, steps + 1):
-        same_user = users[:-distance] == users[distance:]
-        earlier, later = train.values[:-distance][same_user], train.values[distance:][same_user]
-        weights = np.full(len(earlier), 1 / distance)
-        total += _user_item_matrix(earlier, later, weights, (vocab_size, vocab_size))
-    return total
 
 
 def _user_item_matrix(

@@ -12,7 +12,7 @@ from datasets import concatenate_datasets
 from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
 from ..data.ragged import Ragged, offsets_of
-from .baselines import item_counts
+from ..transitions import item_counts
 from .list_metrics import BoolArray
 from .ranking import IntArray
 from .sampled import PAPER_NEGATIVES, sample_negatives

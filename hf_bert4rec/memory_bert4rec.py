@@ -1,0 +1,66 @@
+"""What followed what: a memory of item-to-item transitions beside the network, for the prediction of the next item.
+
+A network of few dimensions blurs rare transitions, which a table holds as they were. The two are multiplied, a
+transition's share raised to a weight; language models gain from what they have stored in much the same way (Khandelwal
+et al., ICLR 2020, arXiv:1911.00172). The table is a windowed Markov chain; every item keeps its likeliest followers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .configuration_bert4rec import Bert4RecConfig
+
+STEPS = 10  # items back that are looked up, each counting 1/distance
+UNSEEN = 3e-4  # share of what never followed: a new item loses little by it
+
+
+class Bert4RecMemory(nn.Module):
+    """`followers` (vocab, n) of every item and their `strengths` (vocab, n), 0 where there are fewer than n.
+
+    Empty, and without a say, until `fill_memory` of the package has filled it; training does not change it.
+    """
+
+    followers: torch.Tensor
+    strengths: torch.Tensor
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        shape = (config.vocab_size, config.memory_size)
+        self.register_buffer("followers", torch.zeros(shape, dtype=torch.int32))
+        self.register_buffer("strengths", torch.zeros(shape))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Logarithm of the share that each item has among what follows a row's last items, (batch, vocab).
+
+        Args:
+            input_ids: (batch, seq), the last attended place asking for the next item.
+            attention_mask: (batch, seq).
+        """
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        last = (places * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
+        distances = torch.arange(1, STEPS + 1, device=input_ids.device)
+        back = last - distances  # (batch, steps)
+        there = (back >= 0) & attention_mask.bool().gather(1, back.clamp(min=0))
+        items = input_ids.gather(1, back.clamp(min=0))
+        weights = there / distances  # (batch, steps)
+        strengths = self.strengths[items].float() * weights[..., None]  # (batch, steps, n)
+        followers = self.followers[items].long()
+        empty = strengths.new_zeros(strengths.shape[0], self.followers.shape[0])
+        shares = empty.scatter_add(1, followers.flatten(1), strengths.flatten(1))  # (batch, vocab)
+        whole = shares.sum(-1, keepdim=True)
+        return (shares / whole.clamp(min=torch.finfo(whole.dtype).tiny) + UNSEEN).log()
+
+    def resize(self, vocab_size: int) -> None:
+        """Hold so many items: what is remembered of others is forgotten, new ones have followed nothing."""
+        kept = min(vocab_size, len(self.followers))
+        known = self.followers[:kept] < vocab_size
+        for name in ("followers", "strengths"):
+            old = getattr(self, name)
+            new = old.new_zeros(vocab_size, old.shape[1])
+            new[:kept] = old[:kept] * known
+            setattr(self, name, new)
+
+
+__all__ = ["Bert4RecMemory"]

@@ -1,0 +1,109 @@
+"""The memory of what followed what: the Markov chain it is filled from, and its way into scores, folders and ONNX."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.data.collators import DataCollatorForNextItem
+from hf_bert4rec.evaluation.baselines import MarkovScorer
+from hf_bert4rec.memory_bert4rec import UNSEEN
+from hf_bert4rec.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
+from hf_bert4rec.pipeline_bert4rec import TASK
+from hf_bert4rec.transitions import damped_transitions, fill_memory
+from tests.conftest import NUM_MOVIES
+from training.export_onnx import export_onnx
+
+
+@pytest.fixture
+def remembering(config, histories) -> Bert4RecForMaskedLM:
+    config.memory_size = config.vocab_size
+    torch.manual_seed(0)
+    model = Bert4RecForMaskedLM(config).eval()
+    fill_memory(model, histories)
+    return model
+
+
+def asked(tokenizer, histories, side="right"):
+    collate = DataCollatorForNextItem(tokenizer, 12, padding_side=side)
+    batch = collate([{"input_ids": history} for history in histories])
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_memory_of_everything_is_the_markov_chain(remembering, tokenizer, histories, side):
+    scores = MarkovScorer(histories, len(tokenizer))(histories)
+    expected = scores / scores.sum(-1, keepdim=True)
+    found = remembering.memory(**asked(tokenizer, histories, side)).exp() - UNSEEN
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_the_strongest_followers_are_kept(config, tokenizer, histories):
+    config.memory_size = 3
+    model = Bert4RecForMaskedLM(config)
+    fill_memory(model, histories)
+    table = damped_transitions(histories, len(tokenizer)).toarray()
+    for row in range(tokenizer.first_item_id, len(tokenizer)):
+        kept = np.zeros(len(tokenizer))
+        np.add.at(kept, model.memory.followers[row].numpy(), model.memory.strengths[row].numpy())
+        assert np.sort(kept)[::-1][:3] == pytest.approx(np.sort(table[row])[::-1][:3], rel=1e-6)
+        assert kept[kept > 0] == pytest.approx(table[row][kept > 0], rel=1e-6)
+    assert not model.memory.strengths[: tokenizer.first_item_id].any()
+
+
+def test_its_weight_reaches_the_scores(remembering, tokenizer, histories):
+    batch = asked(tokenizer, histories)
+    with torch.no_grad():
+        network = remembering.decoder(remembering.next_item_states(**batch))
+        for weight in (0.0, 0.5):
+            remembering.config.memory_weight = weight
+            expected = network + weight * remembering.memory(**batch)
+            torch.testing.assert_close(remembering.next_item_logits(**batch), expected)
+
+
+def test_it_travels_with_the_model(remembering, tokenizer, histories, tmp_path):
+    pipe = MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK)
+    pipe.save_pretrained(tmp_path)
+    again = MovieRecommendationPipeline(
+        model=Bert4RecForMaskedLM.from_pretrained(tmp_path), tokenizer=tokenizer, task=TASK
+    )
+    ids = [tokenizer.decode_items(history) for history in list(histories)[:5]]
+    assert again(ids) == pipe(ids)
+    half = Bert4RecForMaskedLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    batch = asked(tokenizer, histories)
+    torch.testing.assert_close(half.memory(**batch), remembering.memory(**batch), atol=0.05, rtol=0.05)
+
+
+def test_new_movies_have_followed_nothing_and_old_ones_score_as_before(remembering, tokenizer, histories):
+    pipe = MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK)
+    batch = asked(tokenizer, histories)
+    before = remembering.next_item_logits(**batch)
+    pipe.add_items({"movie_id": [1], "title": ["Toy Story 2"], "genres": [["Animation"]]})
+    after = pipe.model.next_item_logits(**batch)
+    torch.testing.assert_close(after[:, :-1], before, atol=1e-5, rtol=1e-5)
+    share = pipe.model.memory(**batch)[:, -1]
+    torch.testing.assert_close(share, torch.full_like(share, UNSEEN).log())
+    assert len(pipe([1, 10], top_k=NUM_MOVIES - 1)) == NUM_MOVIES - 1
+
+
+def test_a_smaller_vocabulary_forgets_what_it_lost(remembering, tokenizer, histories):
+    remembering.resize_token_embeddings(20)
+    ids = torch.tensor([[5, 6, tokenizer.mask_token_id]])
+    assert remembering.next_item_logits(ids, torch.ones_like(ids)).shape == (1, 20)
+    assert int(remembering.memory.followers.max()) < 20
+
+
+def test_onnx_remembers_too(remembering, tokenizer, histories, tmp_path):
+    MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK).save_pretrained(tmp_path)
+    export_onnx(tmp_path)
+    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, len(tokenizer))
+    batch = asked(tokenizer, histories)
+    with torch.no_grad():
+        torch.testing.assert_close(scorer(**batch), remembering.next_item_logits(**batch), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_without_one_cannot_be_filled(model, histories):
+    with pytest.raises(ValueError, match="memory_size is 0"):
+        fill_memory(model, histories)
