@@ -22,8 +22,10 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
+from .json_bert4rec import damage_named
 from .layers_bert4rec import Bert4RecAttention, Bert4RecEmbeddings, Bert4RecHead, Bert4RecLayer, rotary_angles
 from .sampling_bert4rec import sampled_softmax_loss
+from .weights_bert4rec import INDEX_FILE, check_weight_files
 
 MOST_LOGITS = 1 << 26  # places × items that training holds at once; with more, a place's logits are made twice
 
@@ -49,15 +51,18 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
         `missing_weights` of the model names those that the file lacked, which are random.
 
         Raises:
-            ValueError: `use_safetensors=False`. OSError: no safetensors file, or a damaged one.
+            ValueError: `use_safetensors=False`, an index that names other files, or damaged JSON. OSError: no
+                safetensors file, or a damaged one.
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("use_safetensors=False: weights are read from safetensors files alone, never pickled ones")
+        check_weight_files(pretrained_model_name_or_path, **kwargs)
         told = kwargs.pop("output_loading_info", False)
         try:
-            model, info = super().from_pretrained(
-                pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
-            )
+            with damage_named(pretrained_model_name_or_path, "config.json", INDEX_FILE):
+                model, info = super().from_pretrained(
+                    pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
+                )
         except SafetensorError as error:
             raise OSError(
                 f"the safetensors weights of {pretrained_model_name_or_path} are damaged ({error}): download them with "

@@ -244,8 +244,9 @@ def main() -> None:
     model = sys.argv[1] if len(sys.argv) == 2 else named.read_text(encoding="utf-8").strip()
     try:
         catalogue = Catalogue(model)
-    except (OSError, ValueError) as error:
-        sys.exit(f"{model} cannot be loaded: give a folder with a trained model or a name on the Hub\n{error}")
+    except Exception as error:  # transformers has one of its own for each way in which a file can be odd
+        told = f"{type(error).__name__}: {error}"
+        sys.exit(f"{model} cannot be loaded: give a folder with a trained model or a name on the Hub\n{told}")
     theme = gr.themes.Default(font=FONTS, font_mono=["monospace"])
     build(catalogue).launch(theme=theme, css_paths=HERE / "style.css", footer_links=[], ssr_mode=False)
 
