@@ -195,6 +195,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,  # whatever the config says
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
@@ -239,11 +240,11 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """What the item embeddings are multiplied with for those logits: (batch, hidden), a user's embedding."""
-        hidden_states = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
+        outputs = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
         places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         last = (places * attention_mask).argmax(-1)  # (batch,)
         rows = torch.arange(last.shape[0], device=last.device)  # len() would fix the batch of an export
-        return self.head(hidden_states[rows, last])
+        return self.head(outputs.last_hidden_state[rows, last])
 
     def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """Grow the model by the movies that `tokenizer.add_items` added, without training.

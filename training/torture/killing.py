@@ -48,6 +48,17 @@ def kill_after(seconds: float, victim: Victim, *arguments: Any) -> bool:
     return killed(process)
 
 
+def kill_when(ready: Callable[[], bool], seconds: float, victim: Victim, *arguments: Any) -> bool:
+    """Kill the process so many seconds after something has come of it; whether it was still at work then."""
+    process = start(victim, *arguments)
+    while process.is_alive() and not ready():
+        time.sleep(0.005)
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return killed(process)
+
+
 def kill_at_change(number: int, within: Path, victim: Victim, *arguments: Any) -> bool:
     """Let the process die before its change `number` (from 1) to files in `within`; False where it makes fewer."""
     process = start(victim, *arguments, die_at=number, within=str(within))

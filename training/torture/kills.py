@@ -14,7 +14,10 @@ from . import killing, victims
 
 MIB = 1 << 20
 KILLS, RUNS = 30, 2  # kills at moments of chance: over each run of training, and of everything else
-RUN_EPOCHS, SHORT = 16, 2  # of a run that is killed so often, with 32 checkpoints, and of one killed once
+RUN_EPOCHS, SHORT = 24, 2  # of a run that is killed so often, with 48 checkpoints, and of one killed once
+MOMENT = (
+    0.25  # seconds, two or three steps: what passes before a kill once there is a new checkpoint, or from the start
+)
 STATES = ("earlier", "new", "absent")
 
 
@@ -98,20 +101,23 @@ def train_killed_by_chance(folder: Path, expected: bytes, kills: int, seed: int,
     Raises:
         AssertionError: other weights, or the run ended before it was killed so often.
     """
-    measured = str(folder.with_name(f"{folder.name}-measured"))
-    whole = killing.finish(victims.train, measured, epochs)
-    start = killing.finish(victims.train, measured, epochs)  # nothing is left to do: this is what a start takes
+    chance = random.Random(seed)
 
     def attempt(number: int, seconds: float) -> bool:
         assert not (folder / victims.WEIGHTS_FILE).exists(), f"the run has ended after {number} starts: make it longer"
-        return killing.kill_after(seconds, victims.train, str(folder), epochs)
+        wanted = _newest_step(folder) + chance.randint(0, 1)  # a checkpoint that there is already, or the next
+        return killing.kill_when(lambda: _newest_step(folder) >= wanted, seconds, victims.train, str(folder), epochs)
 
-    # A start, and at most an eighth of the steps: so that the kills are spread over all of the run.
-    survived = _by_chance(attempt, kills, 0.2 * start, start + 0.125 * (whole - start), seed)
+    survived = _by_chance(attempt, kills, 0, MOMENT, seed)
     killing.finish(victims.train, str(folder), epochs)
     found = (folder / victims.WEIGHTS_FILE).read_bytes()
     assert found == expected, f"after {survived} kills the weights are others than those of an unbroken run"
     return survived
+
+
+def _newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint, whole or not; 0 where there is none."""
+    return max((int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("checkpoint-*")), default=0)
 
 
 def download_killed_at(change: int, folder: Path, server: Any) -> bool:
