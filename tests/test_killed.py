@@ -10,24 +10,24 @@ from pathlib import Path
 import pytest
 
 from tests.movielens_archives import serving, write_release, zip_release
-from training.torture import kills
+from training.torture import kills, training_kills
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory) -> bytes:
-    return kills.unbroken_weights(tmp_path_factory.mktemp("unbroken"))
+    return training_kills.unbroken_weights(tmp_path_factory.mktemp("unbroken"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [3, 14, 29, 46, 71])
 def test_training_killed_before_a_change_to_a_file_ends_as_an_unbroken_run(tmp_path, unbroken, change):
-    assert kills.train_killed_at(change, tmp_path, unbroken)
+    assert training_kills.train_killed_at(change, tmp_path, unbroken)
 
 
 @pytest.mark.slow
 def test_training_killed_again_and_again_ends_as_an_unbroken_run(tmp_path):
-    unbroken = kills.unbroken_weights(tmp_path / "unbroken", epochs=6)
-    assert kills.train_killed_by_chance(tmp_path / "killed", unbroken, kills=3, seed=0, epochs=6) == 3
+    unbroken = training_kills.unbroken_weights(tmp_path / "unbroken", epochs=6)
+    assert training_kills.train_killed_by_chance(tmp_path / "killed", unbroken, kills=3, seed=0, epochs=6) == 3
 
 
 @pytest.mark.slow

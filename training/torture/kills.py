@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.movielens_archives import serving, write_release, zip_release
 
-from . import killing, victims
+from . import killing, training_kills, victims
 
 MIB = 1 << 20
-KILLS, RUNS = 30, 2  # kills at moments of chance: over each run of training, and of everything else
-RUN_EPOCHS, SHORT = 24, 2  # of a run that is killed so often, with 48 checkpoints, and of one killed once
-MOMENT = (
-    0.25  # seconds, two or three steps: what passes before a kill once there is a new checkpoint, or from the start
-)
+KILLS = 30  # at moments of chance, of each
 STATES = ("earlier", "new", "absent")
 
 
@@ -25,17 +20,17 @@ def campaign() -> dict[str, Any]:
     """All of it, counted. AssertionError or RuntimeError where something was lost."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        told: dict[str, Any] = {"training": training_campaign(root)}
+        told: dict[str, Any] = {"training": training_kills.campaign(root)}
         with serving() as server:
             server.publish(zip_release(write_release(root / "release", victims.RELEASE)))
             told["download"] = {
-                "killed_at_each_change_to_a_file": _at_each(
+                "killed_at_each_change_to_a_file": killing.at_each(
                     lambda change: download_killed_at(change, root / f"d{change}", server)
                 ),
                 "killed_at_moments_of_chance": download_killed_by_chance(root / "chance", server, KILLS),
             }
             told["preparation"] = {
-                "killed_at_each_change_to_a_file": _at_each(
+                "killed_at_each_change_to_a_file": killing.at_each(
                     lambda change: prepare_killed_at(change, root / f"p{change}", server)
                 ),
                 "killed_at_moments_of_chance": prepare_killed_by_chance(root / "prepared", server, KILLS),
@@ -43,81 +38,12 @@ def campaign() -> dict[str, Any]:
         told["export"] = export_campaign(root)
         source = scoring_source(root / "scoring")
         told["batch_scoring"] = {
-            "killed_at_each_change_to_a_file": _at_each(
+            "killed_at_each_change_to_a_file": killing.at_each(
                 lambda change: score_killed_at(change, root / f"s{change}", source)
             ),
             "killed_at_moments_of_chance": score_killed_by_chance(root / "scored", source, KILLS),
         }
     return told
-
-
-def training_campaign(root: Path) -> dict[str, Any]:
-    """Runs that are killed again and again, and one killed before each change to a file."""
-    weights = unbroken_weights(root / "long", RUN_EPOCHS)
-    runs = [train_killed_by_chance(root / f"run{seed}", weights, KILLS, seed) for seed in range(RUNS)]
-    short = unbroken_weights(root / "unbroken", SHORT)
-    changes = _at_each(lambda change: train_killed_at(change, root / f"t{change}", short, SHORT))
-    return {"kills_survived_in_one_run": runs, "killed_at_each_change_to_a_file": changes}
-
-
-def _at_each(attempt: Any) -> int:
-    """How many changes there are, each survived: one after the other until the process makes no such change."""
-    change = 1
-    while attempt(change):
-        change += 1
-    return change - 1
-
-
-def _by_chance(attempt: Callable[[int, float], bool], kills: int, least: float, most: float, seed: int = 0) -> int:
-    """Let `attempt(number, seconds)` kill at moments of chance until so many kills were survived; how many."""
-    chance, survived, number = random.Random(seed), 0, 0
-    while survived < kills:
-        if number > 20 * kills:
-            raise RuntimeError(f"only {survived} of {number} processes were still at work when they were to be killed")
-        survived += attempt(number, chance.uniform(least, most))
-        number += 1
-    return survived
-
-
-def unbroken_weights(folder: Path, epochs: float = 3) -> bytes:
-    """The final weights of a run that nobody kills."""
-    killing.finish(victims.train, str(folder), epochs)
-    return (folder / victims.WEIGHTS_FILE).read_bytes()
-
-
-def train_killed_at(change: int, folder: Path, expected: bytes, epochs: float = 3) -> bool:
-    """Kill training before that change, go on to the end, compare the weights; False where it ended before."""
-    was_killed = killing.kill_at_change(change, folder, victims.train, str(folder), epochs)
-    if was_killed:
-        killing.finish(victims.train, str(folder), epochs)
-    found = (folder / victims.WEIGHTS_FILE).read_bytes()
-    assert found == expected, f"killed before change {change}, the weights are others than those of an unbroken run"
-    return was_killed
-
-
-def train_killed_by_chance(folder: Path, expected: bytes, kills: int, seed: int, epochs: float = RUN_EPOCHS) -> int:
-    """Kill one run at moments of chance, so many times, let it end, compare; how many kills it survived.
-
-    Raises:
-        AssertionError: other weights, or the run ended before it was killed so often.
-    """
-    chance = random.Random(seed)
-
-    def attempt(number: int, seconds: float) -> bool:
-        assert not (folder / victims.WEIGHTS_FILE).exists(), f"the run has ended after {number} starts: make it longer"
-        wanted = _newest_step(folder) + chance.randint(0, 1)  # a checkpoint that there is already, or the next
-        return killing.kill_when(lambda: _newest_step(folder) >= wanted, seconds, victims.train, str(folder), epochs)
-
-    survived = _by_chance(attempt, kills, 0, MOMENT, seed)
-    killing.finish(victims.train, str(folder), epochs)
-    found = (folder / victims.WEIGHTS_FILE).read_bytes()
-    assert found == expected, f"after {survived} kills the weights are others than those of an unbroken run"
-    return survived
-
-
-def _newest_step(folder: Path) -> int:
-    """The step of the newest checkpoint, whole or not; 0 where there is none."""
-    return max((int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("checkpoint-*")), default=0)
 
 
 def download_killed_at(change: int, folder: Path, server: Any) -> bool:
@@ -144,7 +70,7 @@ def download_killed_by_chance(folder: Path, server: Any, kills: int) -> int:
             assert killing.contents(place) == {"file.zip": data}
         return was_killed
 
-    return _by_chance(attempt, kills, 0.2 * whole, whole)
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
 
 
 def _offer(server: Any) -> tuple[bytes, str]:
@@ -177,7 +103,7 @@ def prepare_killed_by_chance(folder: Path, server: Any, kills: int) -> int:
         _check_prepared(place, server)
         return was_killed
 
-    return _by_chance(attempt, kills, 0.2 * whole, whole)
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
 
 
 def _check_prepared(folder: Path, server: Any) -> None:
@@ -245,7 +171,7 @@ def export_killed_by_chance(folder: Path, kills: int) -> int:
         export_state(folder, earlier)
         return was_killed
 
-    return _by_chance(attempt, kills, 0.2 * whole, whole)
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
 
 
 def scoring_source(folder: Path) -> tuple[Path, Path, bytes]:
@@ -288,4 +214,4 @@ def score_killed_by_chance(folder: Path, source: tuple[Path, Path, bytes], kills
             assert table.read_bytes() == expected, f"{table} is another"
         return was_killed
 
-    return _by_chance(attempt, kills, 0.2 * whole, whole)
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
