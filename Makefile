@@ -67,7 +67,7 @@ lock: $(INSTALLED)  ## write requirements.lock: every file that an installation 
 		--constraint constraints.txt '.[dev]'
 	python3 .ci/lock.py < .venv/report.json > requirements.lock
 
-torture: $(INSTALLED)  ## try to break everything, for a quarter of an hour; counts go to training/results/torture.json
+torture: $(INSTALLED)  ## try to break everything, at length; counts go to training/results/torture.json
 	OMP_NUM_THREADS=1 $(PYTHON) -m training.torture
 
 check: $(INSTALLED)  ## lint, formatting and types

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import pipeline, utils
+from transformers import utils
 
-from .pipeline_bert4rec import TASK, MovieRecommendationPipeline
+from .hub_check import load_pipeline
 from .requests_bert4rec import DEFAULT_TOP_K, read_movies
 
 BAD_INPUT = 2
@@ -90,7 +90,7 @@ def ask(arguments: argparse.Namespace) -> Answer:
     """The pipeline's answer to a command."""
     check_model(arguments.model)
     backend = getattr(arguments, "backend", "torch")
-    pipe = pipeline(TASK, model=arguments.model, pipeline_class=MovieRecommendationPipeline, backend=backend)
+    pipe = load_pipeline(arguments.model, backend=backend)
     if arguments.command == "similar":
         wanted = DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k
         return pipe.similar(arguments.movie, top_k=wanted)

@@ -23,6 +23,7 @@ LARGEST = {
     "intermediate_size": 2**20,
     "max_position_embeddings": 2**20,
 }
+SWITCHES = ("tie_word_embeddings", "sparse_prediction", "pre_layer_norm", "rotary_positions", "causal")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 MOST_PARAMETERS = 2**31
 
@@ -43,6 +44,8 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_size (`int`): followers of every item that are remembered beside the network (`Bert4RecMemory`); 0 for none.
     memory_weight (`float`): what the logarithm of a remembered share is multiplied by before the logits get it.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; that of the layers where not given.
+
+    A value of another type is a ValueError here: `strict` checks no annotation that is a string, as they are below.
 
     The other fields mean what they mean in `transformers.BertConfig`. Sizes default to the authors'
     `bert_config_ml-1m_64.json` (FeiSun/BERT4Rec).
@@ -73,9 +76,30 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_size: int = 0
     memory_weight: float | int = 0.6
 
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The contents of `config.json`, and the arguments that are left over, as in `PreTrainedConfig`.
+
+        Raises:
+            OSError: there is no such file, or it is no JSON object that can be read.
+        """
+        try:
+            found, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+            if not isinstance(found, dict):
+                raise TypeError(f"it holds a {type(found).__name__}")
+        except (RecursionError, TypeError, ValueError) as error:  # nested without end, null, a number of 5,000 digits
+            raise OSError(
+                f"config.json of {pretrained_model_name_or_path} is no JSON object that can be read ({error}): fetch "
+                "or export the model again"
+            ) from error
+        return found, rest
+
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_sizes()
         self._check_numbers()
+        self._check_names()
         _check_others(kwargs)
         # Plain names, whatever repository they were read from: a saved folder carries its own code.
         kwargs["auto_map"] = dict(AUTO_MAP)
@@ -109,29 +133,44 @@ class Bert4RecConfig(PreTrainedConfig):
     def _check_numbers(self) -> None:
         for name in ("pad_token_id", "mask_token_id", "unk_token_id"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or not 0 <= value < self.vocab_size):
+            if (type(value) is not int or not 0 <= value < self.vocab_size) and (value, name) != (None, "pad_token_id"):
                 raise ValueError(f"{name} is {value!r:.40}; the vocabulary has {self.vocab_size} entries, from 0")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout_prob"):
             value = getattr(self, name)
-            if not (name == "embedding_dropout_prob" and value is None) and not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}; it is a share from 0 to less than 1")
+            if not (_is_number(value) and 0 <= value < 1) and (value, name) != (None, "embedding_dropout_prob"):
+                raise ValueError(f"{name} is {value!r:.40}; it is a share from 0 to less than 1")
         for name in ("layer_norm_eps", "initializer_range", "memory_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is a finite number and not negative")
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value!r:.40}; it is a finite number and not negative")
+
+    def _check_names(self) -> None:
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r:.40}; it is true or false")
         # PreTrainedConfig looks the name up in torch, and stumbles over anything else.
         dtype = self.dtype if isinstance(self.dtype, str) else str(self.dtype).removeprefix("torch.")
         if self.dtype is not None and dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r:.40}; weights are one of {', '.join(DTYPES)}")
-        if self.hidden_act not in ACT2FN:
+        if not isinstance(self.hidden_act, str) or self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act is {self.hidden_act!r:.40}; transformers knows {', '.join(sorted(ACT2FN))}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _check_others(others: dict[str, Any]) -> None:
-    """Refuse what transformers itself would take from a stranger's file: code to fetch, and a list of any length."""
+    """Refuse what transformers would take from a stranger's file: code to fetch, pickled weights, endless lists."""
     for name in ("attn_implementation", "_attn_implementation"):
         if "/" in str(others.get(name)):
             raise ValueError(
                 f"{name} is {others[name]!r:.80}: kernels, which are code, are not fetched for a config file"
+            )
+    for name in ("transformers_weights", "fusion_config"):
+        if others.get(name) is not None:
+            raise ValueError(
+                f"{name} is {others[name]!r:.80}: a model's weights and layers are not chosen by its config"
             )
     labels = others.get("num_labels")
     if labels is not None and not (isinstance(labels, int) and 0 <= labels <= LARGEST["max_position_embeddings"]):

@@ -13,11 +13,13 @@ from typing import Any
 
 from transformers import pipeline
 
+from .json_bert4rec import damage_named
 from .pipeline_bert4rec import TASK, MovieRecommendationPipeline
 
 CARD_FILE = "README.md"
 CODE_FILES = tuple(sorted(path.name for path in Path(__file__).parent.glob("*_bert4rec.py")))
-REQUIRED = ("config.json", "tokenizer.json", "tokenizer_config.json", "items.json", "pipeline_bert4rec.py", CARD_FILE)
+JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "items.json")
+REQUIRED = (*JSON_FILES, "pipeline_bert4rec.py", CARD_FILE)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 TOLERANCE = 1e-5
 TOLD = 1500  # characters of another process's last words that a message repeats
@@ -96,9 +98,15 @@ def probes(tokenizer: Any) -> list[list[Any]]:
     return [*found, []] if "count" in tokenizer.items else found
 
 
-def load_pipeline(folder: str | Path) -> MovieRecommendationPipeline:
-    """The recommender of a folder, by this package's own code, on the CPU."""
-    return pipeline(TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, device="cpu")
+def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipeline:
+    """The recommender of a folder or a Hub name, by this package's code and never its own; `options` as of `pipeline`.
+
+    Raises:
+        OSError, ValueError, TypeError: it cannot be loaded; the error names the file that is damaged.
+    """
+    own = {"pipeline_class": MovieRecommendationPipeline, "trust_remote_code": False}
+    with damage_named(folder, *JSON_FILES):
+        return pipeline(TASK, model=str(folder), **own, **options)
 
 
 def _ask_a_stranger(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:

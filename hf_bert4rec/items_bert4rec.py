@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .titles_bert4rec import split_year
@@ -70,14 +68,6 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def read_items(path: str) -> Any:
-    """The contents of `items.json`. ValueError, with the file's name, where it is no JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON that can be read ({error}): fetch or export the model again") from error
-
-
 def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
     """`items` where it maps known columns to `number` values of their type each; else ValueError."""
     if not isinstance(items, dict):
@@ -121,4 +111,4 @@ def appended(
     return {name: [*items.get(name, [None] * number), *columns.get(name, unknown[name])] for name in names}
 
 
-__all__ = ["appended", "check_columns", "check_ids", "described", "read_items", "read_table"]
+__all__ = ["appended", "check_columns", "check_ids", "described", "read_table"]

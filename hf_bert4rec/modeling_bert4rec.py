@@ -22,9 +22,11 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
+from .json_bert4rec import damage_named
 from .layers_bert4rec import Bert4RecAttention, Bert4RecEmbeddings, Bert4RecHead, Bert4RecLayer, rotary_angles
 from .memory_bert4rec import Bert4RecMemory
 from .sampling_bert4rec import sampled_softmax_loss
+from .weights_bert4rec import INDEX_FILE, check_weight_files
 
 MOST_LOGITS = 1 << 26  # places × items that training holds at once; with more, a place's logits are made twice
 
@@ -50,15 +52,18 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
         `missing_weights` of the model names those that the file lacked, which are random.
 
         Raises:
-            ValueError: `use_safetensors=False`. OSError: no safetensors file, or a damaged one.
+            ValueError: `use_safetensors=False`, an index that names other files, or damaged JSON. OSError: no
+                safetensors file, or a damaged one.
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("use_safetensors=False: weights are read from safetensors files alone, never pickled ones")
+        check_weight_files(pretrained_model_name_or_path, **kwargs)
         told = kwargs.pop("output_loading_info", False)
         try:
-            model, info = super().from_pretrained(
-                pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
-            )
+            with damage_named(pretrained_model_name_or_path, "config.json", INDEX_FILE):
+                model, info = super().from_pretrained(
+                    pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
+                )
         except SafetensorError as error:
             raise OSError(
                 f"the safetensors weights of {pretrained_model_name_or_path} are damaged ({error}): download them with "
@@ -211,6 +216,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,  # whatever the config says
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
@@ -261,11 +267,11 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """What the item embeddings are multiplied with for the network's logits: (batch, hidden), a user embedded."""
-        hidden_states = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
+        outputs = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
         places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         last = (places * attention_mask).argmax(-1)  # (batch,)
         rows = torch.arange(last.shape[0], device=last.device)  # len() would fix the batch of an export
-        return self.head(hidden_states[rows, last])
+        return self.head(outputs.last_hidden_state[rows, last])
 
     def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """Grow the model by the movies that `tokenizer.add_items` added, without training.

@@ -226,9 +226,13 @@ def check_weights(model: Any) -> None:
     mend = "the file is damaged: fetch or export the model again"
     if missing := getattr(model, "missing_weights", ()):
         raise ValueError(f"the weights lack {', '.join(missing[:3])} and {max(0, len(missing) - 3)} others; {mend}")
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
+    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+        if not bool(weight.isfinite().all()):
             raise ValueError(f"the weight {name} holds NaN or infinite values; {mend}")
+    if model.memory is not None:
+        followers = model.memory.followers
+        if int(followers.min()) < 0 or int(followers.max()) >= model.config.vocab_size:
+            raise ValueError(f"memory.followers names items beyond the {model.config.vocab_size} there are; {mend}")
 
 
 # A pipeline saved again after it was loaded from a Hub folder must know its own registration.

@@ -239,7 +239,7 @@ def _years(years: Any) -> tuple[float, float] | None:
     first = -math.inf if years[0] is None else _number("the first of years", years[0])
     last = math.inf if years[1] is None else _number("the last of years", years[1])
     if first > last:
-        raise ValueError(f"years is ({years[0]}, {years[1]}): the first year comes after the last; swap them")
+        raise ValueError(f"years is {shown(tuple(years))}: the first year comes after the last; swap them")
     return first, last
 
 

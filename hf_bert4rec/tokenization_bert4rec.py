@@ -18,12 +18,14 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
-from .items_bert4rec import appended, check_columns, described, read_items, read_table
+from .items_bert4rec import appended, check_columns, described, read_table
+from .json_bert4rec import damage_named, read_object
 from .titles_bert4rec import TitleIndex, full_title
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
 ITEM_COLUMNS = ("title", "year", "genres", "count")
 ITEMS_FILE = "items.json"
+JSON_FILES = ("tokenizer_config.json", "tokenizer.json")
 WHOLE = re.compile(r"0|-?[1-9]\d{0,99}").fullmatch
 
 
@@ -46,14 +48,27 @@ class Bert4RecTokenizer(TokenizersBackend):
         **kwargs: Any,
     ) -> None:
         kwargs = {**SPECIAL_TOKENS, "bos_token": None, "eos_token": None, **kwargs}
+        is_from_files = "tokenizer_object" not in kwargs
         super().__init__(item_id_type=item_id_type, **kwargs)
         self.item_id_type = item_id_type
         if item_id_type not in ("int", "str"):
             raise ValueError(f"item_id_type is {item_id_type!r}; it is 'int' or 'str'")
         self.item_tokens = self._checked_item_tokens()
         if items is None and items_file is not None:
-            items = check_columns(read_items(items_file), self.num_items, str(items_file))
+            items = read_object(items_file)
+        if items is not None and is_from_files:  # tokenizer_config.json can hold them as well
+            check_columns(items, self.num_items, str(items_file or "items"))
         self.items = self._checked_items(items or {}, items_file or "items")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load as `TokenizersBackend.from_pretrained` does.
+
+        Raises:
+            OSError: a file is missing. ValueError: one is not what this class writes.
+        """
+        with damage_named(pretrained_model_name_or_path, *JSON_FILES):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are many times slower on two threads
@@ -71,6 +73,15 @@ def model_folder(tmp_path_factory) -> Path:
     from tests.published import make_folder  # not at the top: it imports the training scripts, which few tests need
 
     return make_folder(tmp_path_factory.mktemp("published") / "small")
+
+
+@pytest.fixture
+def bounds():
+    """Whatever a stranger's folder holds: five seconds and 300 MiB must do."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert time.monotonic() - began < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
 
 
 @pytest.fixture(params=KINDS)

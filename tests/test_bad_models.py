@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
-import resource
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,7 @@ from training.torture.models import Damage, flip_bit
 from training.torture.victims import ITEMS, tiny_model, tiny_tokenizer
 
 WEIGHTS = "model.safetensors"
-SECONDS, MEGABYTES = 5, 300
+pytestmark = pytest.mark.usefixtures("bounds")
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +37,6 @@ def folder(good, tmp_path) -> Path:
     return Path(shutil.copytree(good, tmp_path / "model"))
 
 
-@pytest.fixture(autouse=True)
-def bounds():
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert time.monotonic() - began < SECONDS
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEGABYTES * 1024
-
-
 def change(folder: Path, name: str, **values) -> None:
     """Set keys of a JSON file."""
     path = folder / name
@@ -55,7 +45,7 @@ def change(folder: Path, name: str, **values) -> None:
 
 def assert_refused(folder: Path, error, message: str) -> None:
     with pytest.raises(error, match=message):
-        load_pipeline(folder)
+        load_pipeline(folder, device="cpu")
 
 
 def assert_damage_is_named(folder: Path) -> None:
@@ -68,7 +58,7 @@ def assert_damage_is_named(folder: Path) -> None:
 
 
 def test_the_folder_that_is_damaged_here_is_good(folder):
-    assert len(load_pipeline(folder)([100, 101])) == 10
+    assert len(load_pipeline(folder, device="cpu")([100, 101])) == 10
 
 
 @pytest.mark.parametrize(
@@ -94,6 +84,13 @@ def test_the_folder_that_is_damaged_here_is_good(folder):
         ("mask_token_id", -1, "mask_token_id is -1"),
         ("pad_token_id", 0.5, "pad_token_id is 0.5"),
         ("mask_token_id", True, "mask_token_id is True"),
+        ("rotary_positions", "yes", "rotary_positions is 'yes'; it is true or false"),
+        ("hidden_dropout_prob", "0.1", "hidden_dropout_prob is '0.1'; it is a share"),
+        ("mask_token_id", None, "mask_token_id is None"),
+        ("hidden_act", ["gelu"], r"hidden_act is \['gelu'\]"),
+        ("custom_pipelines", 5, "config.json or .* is damaged, it seems .*TypeError.*fetch or export the model again"),
+        ("layer_types", ["x"], "config.json or .* is damaged, it seems .*fetch or export the model again"),
+        ("transformers_weights", "adapter_model.bin", "transformers_weights is 'adapter_model.bin': a model's weights"),
         ("hidden_act", "import os", "hidden_act is 'import os'; transformers knows"),
         ("hidden_dropout_prob", 1.5, "hidden_dropout_prob is 1.5"),
         ("embedding_dropout_prob", -0.5, "embedding_dropout_prob is -0.5"),
@@ -105,6 +102,7 @@ def test_the_folder_that_is_damaged_here_is_good(folder):
         ("_attn_implementation", "stranger/kernel", "kernels, which are code, are not fetched"),
         ("attn_implementation", "stranger/kernel", "kernels, which are code, are not fetched"),
         ("model_type", "bert", r"a BertForMaskedLM recommends no movies|Could not load model"),
+        ("model_type", "other", "contains custom code which must be executed"),  # never run, nor asked about
     ],
 )
 def test_a_config_that_lies(folder, name, value, message):
@@ -115,14 +113,6 @@ def test_a_config_that_lies(folder, name, value, message):
 def test_rotary_positions_need_pairs(folder):
     change(folder, "config.json", rotary_positions=True, num_attention_heads=16)
     assert_refused(folder, ValueError, "must be even for rotary_positions")
-
-
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "items.json"])
-@pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**6, "", "null", "[]", '{"vocab_size": ' + "9" * 5000 + "}"])
-def test_json_bombs(folder, name, text):
-    (folder / name).write_text(text)
-    with pytest.raises((ValueError, RecursionError, OSError, TypeError, KeyError, AttributeError)):
-        load_pipeline(folder)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +152,7 @@ def test_a_vocabulary_that_lies_about_ids(folder, vocabulary, message):
     written = json.loads((folder / "tokenizer.json").read_text())
     written["model"]["vocab"] |= vocabulary
     (folder / "tokenizer.json").write_text(json.dumps(written))
-    with pytest.raises(Exception, match=message):  # tokenizers raises plain Exceptions for what it refuses itself
-        load_pipeline(folder)
+    assert_refused(folder, ValueError, message)
 
 
 @pytest.mark.parametrize(
@@ -174,11 +163,19 @@ def test_a_vocabulary_that_lies_about_ids(folder, vocabulary, message):
         ("item_id_type", "float", "item_id_type is 'float'"),
         ("extra_special_tokens", ["a"], "item 'a' is no whole number"),
         ("tokenizer_class", "PreTrainedTokenizerFast", "a TokenizersBackend recommends no movies"),
+        ("tokenizer_class", 5, "tokenizer_config.json or .* is damaged, it seems .*AttributeError"),
+        ("added_tokens_decoder", {"3": 5}, "tokenizer_config.json or .* is damaged, it seems .*TypeError"),
     ],
 )
 def test_a_tokenizer_config_that_lies(folder, name, value, message):
     change(folder, "tokenizer_config.json", **{name: value})
     assert_refused(folder, (ValueError, TypeError), message)
+
+
+def test_titles_in_the_tokenizer_config_are_checked_as_well(folder):
+    (folder / "items.json").unlink()
+    change(folder, "tokenizer_config.json", items={"title": [1] * ITEMS})
+    assert_refused(folder, ValueError, "items: title 0 is 1; it is a text or null")
 
 
 @pytest.mark.parametrize("kept", [0, 4, 8, 50, 0.5, 0.999])
@@ -232,3 +229,35 @@ def test_a_folder_with_pickled_weights_alone_is_refused_unread(folder, tmp_path)
         with pytest.raises(ValueError, match="never pickled ones"):
             loader.from_pretrained(folder, use_safetensors=False)
     assert not mark.exists()
+
+
+def shard(folder: Path, name: str) -> None:
+    """Make the weights those of a model in several files, of which there is one, called `name`."""
+    weight_map = dict.fromkeys(load_file(folder / WEIGHTS), name)
+    (folder / WEIGHTS).rename(folder / "shard.safetensors")
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def test_weights_in_several_files_are_read(folder):
+    shard(folder, "shard.safetensors")
+    assert len(load_pipeline(folder, device="cpu")([100, 101])) == 10
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "../good/model.safetensors", "/etc/passwd", "a/shard.safetensors", 5])
+def test_an_index_may_name_only_safetensors_of_the_same_folder(folder, tmp_path, name):
+    mark = tmp_path / "broken in"
+    (folder / "weights.bin").write_bytes(pickle.dumps(Burglar(mark)))
+    shard(folder, name)
+    message = rf"model.safetensors.index.json of {re.escape(str(folder))} names '{name}' for weights, which are read"
+    for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):
+        with pytest.raises(ValueError, match=message):
+            loader.from_pretrained(folder)
+    assert_refused(folder, ValueError, message)
+    assert not mark.exists()
+
+
+def test_a_single_pickled_file_is_refused_by_its_name(folder):
+    config = Bert4RecForMaskedLM.from_pretrained(folder).config
+    (folder / "weights.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"names 'weights\.bin' for weights"):
+        Bert4RecForMaskedLM.from_pretrained(folder / "weights.bin", config=config)

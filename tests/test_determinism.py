@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.torture import callers, endurance, kills, models
+from training.torture import callers, endurance, models, training_kills
 from training.torture.victims import tiny_trainer
 
 
@@ -35,7 +35,7 @@ def test_the_number_of_workers_changes_no_bit(tmp_path, workers):
 
 @pytest.mark.slow
 def test_two_processes_one_after_the_other_end_with_the_same_bits(tmp_path):
-    assert kills.unbroken_weights(tmp_path / "one") == kills.unbroken_weights(tmp_path / "other")
+    assert training_kills.unbroken_weights(tmp_path / "one") == training_kills.unbroken_weights(tmp_path / "other")
 
 
 def test_random_requests_are_answered_or_refused_in_words():

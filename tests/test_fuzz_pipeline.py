@@ -111,6 +111,12 @@ def test_numbers_beyond_every_float_are_named(pipe, option):
     assert "too large" in str(error)
 
 
+def test_years_in_the_wrong_order_are_named_in_few_words(pipe):
+    error = outcome(pipe, {"history": [10], "years": [10**300, 1999]})
+    assert "the first year comes after the last; swap them" in str(error)
+    assert len(str(error)) < 200
+
+
 def test_an_id_of_thousands_of_digits_is_named(pipe):
     with pytest.raises(ValueError, match="an id has at most 300 bits, not 16610"):
         pipe([HUGE])

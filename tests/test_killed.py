@@ -10,23 +10,24 @@ from pathlib import Path
 import pytest
 
 from tests.movielens_archives import serving, write_release, zip_release
-from training.torture import kills
+from training.torture import kills, training_kills
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory) -> bytes:
-    return kills.unbroken_weights(tmp_path_factory.mktemp("unbroken"))
+    return training_kills.unbroken_weights(tmp_path_factory.mktemp("unbroken"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [3, 14, 29, 46, 71])
 def test_training_killed_before_a_change_to_a_file_ends_as_an_unbroken_run(tmp_path, unbroken, change):
-    assert kills.train_killed_at(change, tmp_path, unbroken)
+    assert training_kills.train_killed_at(change, tmp_path, unbroken)
 
 
 @pytest.mark.slow
-def test_training_killed_again_and_again_ends_as_an_unbroken_run(tmp_path, unbroken):
-    assert kills.train_killed_by_chance(tmp_path, unbroken, kills=3, seed=0) >= 1
+def test_training_killed_again_and_again_ends_as_an_unbroken_run(tmp_path):
+    unbroken = training_kills.unbroken_weights(tmp_path / "unbroken", epochs=6)
+    assert training_kills.train_killed_by_chance(tmp_path / "killed", unbroken, kills=3, seed=0, epochs=6) == 3
 
 
 @pytest.mark.slow
@@ -56,3 +57,10 @@ def test_a_killed_export_leaves_the_earlier_one(tmp_path: Path, change):
 def test_killed_scoring_goes_on_and_writes_the_same_table(tmp_path, change):
     source = kills.scoring_source(tmp_path / "source")
     assert kills.score_killed_at(change, tmp_path / "killed", source)
+
+
+@pytest.mark.slow
+def test_export_and_scoring_killed_at_moments_of_chance(tmp_path):
+    assert kills.export_killed_by_chance(tmp_path / "exported", kills=1) == 1
+    source = kills.scoring_source(tmp_path / "source")
+    assert kills.score_killed_by_chance(tmp_path / "scored", source, kills=1) == 1

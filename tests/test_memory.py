@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.memory_bert4rec import UNSEEN
@@ -93,6 +93,26 @@ def test_a_smaller_vocabulary_forgets_what_it_lost(remembering, tokenizer, histo
     ids = torch.tensor([[5, 6, tokenizer.mask_token_id]])
     assert remembering.next_item_logits(ids, torch.ones_like(ids)).shape == (1, 20)
     assert int(remembering.memory.followers.max()) < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("followers", 10**6, "memory.followers names items beyond the 43 there are"),
+        ("followers", -1, "memory.followers names items beyond"),
+        ("strengths", float("nan"), "memory.strengths holds NaN"),
+    ],
+)
+def test_a_memory_that_lies_is_refused(remembering, tokenizer, name, value, message):
+    getattr(remembering.memory, name)[7, 0] = value
+    with pytest.raises(ValueError, match=message):
+        MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK)
+
+
+@pytest.mark.parametrize("size", [-1, 44, True, "3"])
+def test_a_size_that_cannot_be_is_refused(config, size):
+    with pytest.raises(ValueError, match="memory_size is"):
+        Bert4RecConfig(vocab_size=config.vocab_size, memory_size=size)
 
 
 def test_onnx_remembers_too(remembering, tokenizer, histories, tmp_path):

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         titles = stage_model(arguments, model)
         if arguments.space:
             stage_space(space, arguments.repo_id, titles, arguments.revision)
-        check_folder(model, load_pipeline(arguments.folder))
+        check_folder(model, load_pipeline(arguments.folder, device="cpu"))
         logger.info("checked: the copy loads without this package and ranks as %s does", arguments.folder)
         if arguments.dry_run:
             show(arguments, {"model": model, **({"space": space} if arguments.space else {})})

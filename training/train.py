@@ -109,7 +109,8 @@ def build_model(
 ) -> Bert4RecForMaskedLM:
     """A fresh model for this data set's vocabulary."""
     tokenizer = data.tokenizer
-    model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **vars(model_arguments)))
+    options = {**vars(model_arguments), "memory_size": min(model_arguments.memory_size, len(tokenizer))}
+    model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **options))
     if cooccurrence_init is not None:
         embeddings = cooccurrence_embeddings(
             data.train, len(tokenizer), model.config.hidden_size, cooccurrence_init, seed

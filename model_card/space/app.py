@@ -26,6 +26,8 @@ HERE = Path(__file__).resolve().parent
 SHOWN = 10  # movies recommended
 MATCHES = 8  # movies that a search shows
 EXAMPLES = 4
+THREADS = 8  # that answer at once; more take memory and win no time
+LONGEST = 200  # letters of a search; no title is longer
 WHOLE_YEAR = 1000  # a smaller number is a year that is still being typed, and filters nothing
 ARTICLE = re.compile(r"^(.*), (The|An?)(?= \(\d{4}\)$|$)")
 YEAR = re.compile(r"\s*\((\d{4})\)$")
@@ -143,12 +145,12 @@ def build(catalogue: Catalogue) -> gr.Blocks:
         answer = gr.HTML(words(NOTHING_PICKED), elem_id="answer")
         like = gr.Dropdown([], label="More like", visible=False, elem_id="like")
         alike = gr.HTML(elem_id="alike")
-        watched.input(lambda kept: kept, watched, picks)
-        clear.click(list, None, picks)
-        picks.change(partial(show_picks, catalogue), picks, [watched, clear])
+        watched.input(each_once, watched, picks, api_name="watched")
+        clear.click(list, None, picks, api_name="clear")
+        picks.change(partial(show_picks, catalogue), picks, [watched, clear], api_name="picks")
         changes = [picks.change, *(each.change for each in filters)]
-        gr.on(changes, partial(show_answer, catalogue), [picks, *filters], [answer, like])
-        like.change(partial(show_alike, catalogue), like, alike)
+        gr.on(changes, partial(show_answer, catalogue), [picks, *filters], [answer, like], api_name="recommend")
+        like.change(partial(show_alike, catalogue), like, alike, api_name="similar")
     return page
 
 
@@ -159,10 +161,11 @@ def add_search(catalogue: Catalogue, picks: gr.State) -> None:
         buttons = [gr.Button(visible=False, size="sm", elem_classes="match") for _ in range(MATCHES)]
     hint = gr.HTML(visible=False, elem_id="hint")
     type_ahead: Any = {"trigger_mode": "always_last", "show_progress": "hidden"}
-    search.input(partial(find, catalogue), [search, picks], [hint, *buttons], **type_ahead)
-    search.submit(partial(pick_first, catalogue), [search, picks], [picks, search, hint, *buttons])
+    search.input(partial(find, catalogue), [search, picks], [hint, *buttons], api_name="search", **type_ahead)
+    picked: Any = [picks, search, hint, *buttons]
+    search.submit(partial(pick_first, catalogue), [search, picks], picked, api_name="pick_first")
     for button in buttons:
-        button.click(partial(pick, catalogue), [button, picks], [picks, search, hint, *buttons])
+        button.click(partial(pick, catalogue), [button, picks], picked, api_name="pick")
 
 
 def add_examples(catalogue: Catalogue, picks: gr.State) -> None:
@@ -171,7 +174,9 @@ def add_examples(catalogue: Catalogue, picks: gr.State) -> None:
     with gr.Row(elem_id="examples"):
         for name, items in catalogue.examples():
             told = "; ".join(YEAR.sub("", catalogue.labels[item]) for item in items)
-            gr.Button(f"{name}: {told}", size="sm", min_width=240).click(partial(list, items), None, picks)
+            gr.Button(f"{name}: {told}", size="sm", min_width=240).click(
+                partial(list, items), None, picks, api_name="example"
+            )
 
 
 def add_filters(catalogue: Catalogue) -> list[Any]:
@@ -189,22 +194,30 @@ def add_filters(catalogue: Catalogue) -> list[Any]:
         ]
 
 
-def find(catalogue: Catalogue, query: str, picks: list[Any]) -> list[Any]:
+def each_once(kept: list[Any]) -> list[Any]:
+    """The picks that are still ticked; a stranger's page may send one of them a hundred thousand times."""
+    return list(dict.fromkeys(kept))
+
+
+def find(catalogue: Catalogue, query: str | None, picks: list[Any]) -> list[Any]:
     """What typing shows: a sentence where there is no match, and a button for each that there is."""
+    query = (query or "")[:LONGEST]
     found = catalogue.search(query, picks)
     told = words(f"No other movie here has “{query.strip()}” in its title.") if query.strip() and not found else ""
     return [gr.HTML(told, visible=bool(told)), *_buttons([catalogue.labels[item] for item in found])]
 
 
-def pick(catalogue: Catalogue, label: str, picks: list[Any]) -> list[Any]:
+def pick(catalogue: Catalogue, label: Any, picks: list[Any]) -> list[Any]:
     """Add the movie of this label to the picks, once, and empty the search."""
+    if not isinstance(label, str) or label not in catalogue.by_label:
+        raise gr.Error(f"no movie here is called {label!r:.80}: search for one, and pick it from what is found")
     item = catalogue.by_label[label]
     return [picks if item in picks else [*picks, item], "", gr.HTML(visible=False), *_buttons([])]
 
 
-def pick_first(catalogue: Catalogue, query: str, picks: list[Any]) -> list[Any]:
+def pick_first(catalogue: Catalogue, query: str | None, picks: list[Any]) -> list[Any]:
     """Add the best match to the picks; where there is none all stays."""
-    found = catalogue.search(query, picks)
+    found = catalogue.search((query or "")[:LONGEST], picks)
     return pick(catalogue, catalogue.labels[found[0]], picks) if found else [gr.skip()] * (3 + MATCHES)
 
 
@@ -233,7 +246,12 @@ def show_answer(catalogue: Catalogue, picks: list[Any], genres: list[str], first
 
 def show_alike(catalogue: Catalogue, item: Any) -> str:
     """Movies that the model takes for alike."""
-    return "" if item is None else cards(catalogue.pipe.similar(item, top_k=6), "likeness")
+    if item is None:
+        return ""
+    try:
+        return cards(catalogue.pipe.similar(item, top_k=6), "likeness")
+    except (ValueError, TypeError, LookupError) as error:
+        return words(str(error), "error")
 
 
 def main() -> None:
@@ -244,10 +262,14 @@ def main() -> None:
     model = sys.argv[1] if len(sys.argv) == 2 else named.read_text(encoding="utf-8").strip()
     try:
         catalogue = Catalogue(model)
-    except (OSError, ValueError) as error:
-        sys.exit(f"{model} cannot be loaded: give a folder with a trained model or a name on the Hub\n{error}")
+    except Exception as error:  # transformers has one of its own for each way in which a file can be odd
+        told = f"{type(error).__name__}: {error}"
+        sys.exit(f"{model} cannot be loaded: give a folder with a trained model or a name on the Hub\n{told}")
     theme = gr.themes.Default(font=FONTS, font_mono=["monospace"])
-    build(catalogue).launch(theme=theme, css_paths=HERE / "style.css", footer_links=[], ssr_mode=False)
+    # Gradio lets one person at a time do a thing: many who picked movies waited for each other, others for nobody.
+    page = build(catalogue).queue(default_concurrency_limit=None)
+    look: Any = {"theme": theme, "css_paths": HERE / "style.css", "footer_links": []}
+    page.launch(**look, ssr_mode=False, show_error=True, max_threads=THREADS)
 
 
 if __name__ == "__main__":

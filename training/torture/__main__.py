@@ -21,7 +21,7 @@ from hf_bert4rec.evaluation.report import environment
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hardware import describe_hardware
 
-from . import archives, callers, disks, endurance, kills, models, tables
+from . import archives, callers, demo, disks, endurance, kills, models, tables
 
 REPORT = Path(__file__).resolve().parent.parent / "results" / "torture.json"
 CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -29,6 +29,7 @@ CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
     "archives": archives.campaign,
     "models": models.campaign,
     "callers": callers.campaign,
+    "demo": demo.campaign,
     "kills": kills.campaign,
     "disks": disks.campaign,
     "endurance": endurance.campaign,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import time
@@ -48,6 +49,17 @@ def kill_after(seconds: float, victim: Victim, *arguments: Any) -> bool:
     return killed(process)
 
 
+def kill_when(ready: Callable[[], bool], seconds: float, victim: Victim, *arguments: Any) -> bool:
+    """Kill the process so many seconds after something has come of it; whether it was still at work then."""
+    process = start(victim, *arguments)
+    while process.is_alive() and not ready():
+        time.sleep(0.005)
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return killed(process)
+
+
 def kill_at_change(number: int, within: Path, victim: Victim, *arguments: Any) -> bool:
     """Let the process die before its change `number` (from 1) to files in `within`; False where it makes fewer."""
     process = start(victim, *arguments, die_at=number, within=str(within))
@@ -56,6 +68,25 @@ def kill_at_change(number: int, within: Path, victim: Victim, *arguments: Any) -
         process.kill()
         raise RuntimeError(f"{victim.__name__}{arguments} ended with {process.exitcode} before change {number}")
     return killed(process)
+
+
+def at_each(attempt: Callable[[int], bool]) -> int:
+    """How many changes there are, each survived: one after the other until the process makes no such change."""
+    change = 1
+    while attempt(change):
+        change += 1
+    return change - 1
+
+
+def by_chance(attempt: Callable[[int, float], bool], kills: int, least: float, most: float, seed: int = 0) -> int:
+    """Let `attempt(number, seconds)` kill at moments of chance until so many kills were survived; how many."""
+    chance, survived, number = random.Random(seed), 0, 0
+    while survived < kills:
+        if number > 20 * kills:
+            raise RuntimeError(f"only {survived} of {number} processes were still at work when they were to be killed")
+        survived += attempt(number, chance.uniform(least, most))
+        number += 1
+    return survived
 
 
 def killed(process: Any) -> bool:

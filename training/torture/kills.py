@@ -9,10 +9,10 @@ from typing import Any
 
 from tests.movielens_archives import serving, write_release, zip_release
 
-from . import killing, victims
+from . import killing, training_kills, victims
 
 MIB = 1 << 20
-RUN_KILLS, RUNS = 40, 3
+KILLS = 30  # at moments of chance, of each
 STATES = ("earlier", "new", "absent")
 
 
@@ -20,76 +20,30 @@ def campaign() -> dict[str, Any]:
     """All of it, counted. AssertionError or RuntimeError where something was lost."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        weights = unbroken_weights(root / "unbroken")
-        runs = [train_killed_by_chance(root / f"run{seed}", weights, RUN_KILLS, seed) for seed in range(RUNS)]
-        told: dict[str, Any] = {
-            "training": {
-                "kills_survived_in_one_run": runs,
-                "killed_at_each_change_to_a_file": _at_each(
-                    lambda change: train_killed_at(change, root / f"t{change}", weights)
-                ),
-            }
-        }
+        told: dict[str, Any] = {"training": training_kills.campaign(root)}
         with serving() as server:
             server.publish(zip_release(write_release(root / "release", victims.RELEASE)))
             told["download"] = {
-                "killed_at_each_change_to_a_file": _at_each(
+                "killed_at_each_change_to_a_file": killing.at_each(
                     lambda change: download_killed_at(change, root / f"d{change}", server)
                 ),
-                "killed_at_moments_of_chance": download_killed_by_chance(root / "chance", server, kills=40),
+                "killed_at_moments_of_chance": download_killed_by_chance(root / "chance", server, KILLS),
             }
             told["preparation"] = {
-                "killed_at_each_change_to_a_file": _at_each(
+                "killed_at_each_change_to_a_file": killing.at_each(
                     lambda change: prepare_killed_at(change, root / f"p{change}", server)
-                )
+                ),
+                "killed_at_moments_of_chance": prepare_killed_by_chance(root / "prepared", server, KILLS),
             }
         told["export"] = export_campaign(root)
         source = scoring_source(root / "scoring")
         told["batch_scoring"] = {
-            "killed_at_each_change_to_a_file": _at_each(
+            "killed_at_each_change_to_a_file": killing.at_each(
                 lambda change: score_killed_at(change, root / f"s{change}", source)
-            )
+            ),
+            "killed_at_moments_of_chance": score_killed_by_chance(root / "scored", source, KILLS),
         }
     return told
-
-
-def _at_each(attempt: Any) -> int:
-    """How many changes there are, each survived: one after the other until the process makes no such change."""
-    change = 1
-    while attempt(change):
-        change += 1
-    return change - 1
-
-
-def unbroken_weights(folder: Path) -> bytes:
-    """The final weights of a run that nobody kills."""
-    killing.finish(victims.train, str(folder))
-    return (folder / victims.WEIGHTS_FILE).read_bytes()
-
-
-def train_killed_at(change: int, folder: Path, expected: bytes) -> bool:
-    """Kill training before that change, go on to the end, compare the weights; False where it ended before."""
-    was_killed = killing.kill_at_change(change, folder, victims.train, str(folder))
-    if was_killed:
-        killing.finish(victims.train, str(folder))
-    found = (folder / victims.WEIGHTS_FILE).read_bytes()
-    assert found == expected, f"killed before change {change}, the weights are others than those of an unbroken run"
-    return was_killed
-
-
-def train_killed_by_chance(folder: Path, expected: bytes, kills: int, seed: int) -> int:
-    """Kill one run at moments of chance, at most `kills` times, let it end, compare; how many kills it survived."""
-    chance = random.Random(seed)
-    whole = killing.finish(victims.train, str(folder.with_name(f"{folder.name}-measured")))
-    survived = 0
-    for _ in range(kills):
-        if (folder / victims.WEIGHTS_FILE).exists():
-            break
-        survived += killing.kill_after(chance.uniform(0, 0.8 * whole), victims.train, str(folder))
-    killing.finish(victims.train, str(folder))
-    found = (folder / victims.WEIGHTS_FILE).read_bytes()
-    assert found == expected, f"after {survived} kills the weights are others than those of an unbroken run"
-    return survived
 
 
 def download_killed_at(change: int, folder: Path, server: Any) -> bool:
@@ -105,16 +59,18 @@ def download_killed_at(change: int, folder: Path, server: Any) -> bool:
 def download_killed_by_chance(folder: Path, server: Any, kills: int) -> int:
     """Kill downloads at moments of chance; a file under its own name is whole whenever it is there."""
     data, url = _offer(server)
-    chance, survived = random.Random(0), 0
     whole = killing.finish(victims.download, str(folder / "measured"), url)
-    for number in range(kills):
+
+    def attempt(number: int, seconds: float) -> bool:
         place = folder / str(number // 4)
-        survived += killing.kill_after(chance.uniform(0.2, 1) * whole, victims.download, str(place), url)
+        was_killed = killing.kill_after(seconds, victims.download, str(place), url)
         _check_file(place, data)
         if number % 4 == 3:
             killing.finish(victims.download, str(place), url)
             assert killing.contents(place) == {"file.zip": data}
-    return survived
+        return was_killed
+
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
 
 
 def _offer(server: Any) -> tuple[bytes, str]:
@@ -133,10 +89,27 @@ def _check_file(folder: Path, data: bytes) -> None:
 def prepare_killed_at(change: int, folder: Path, server: Any) -> bool:
     """Kill the loading of a release before that change, load it again; the cache holds the archive and its lock."""
     was_killed = killing.kill_at_change(change, folder, victims.prepare, str(folder), server.url)
+    _check_prepared(folder, server)
+    return was_killed
+
+
+def prepare_killed_by_chance(folder: Path, server: Any, kills: int) -> int:
+    """Kill the loading of a release at moments of chance, and load it again each time."""
+    whole = killing.finish(victims.prepare, str(folder / "measured"), server.url)
+
+    def attempt(number: int, seconds: float) -> bool:
+        place = folder / str(number)
+        was_killed = killing.kill_after(seconds, victims.prepare, str(place), server.url)
+        _check_prepared(place, server)
+        return was_killed
+
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
+
+
+def _check_prepared(folder: Path, server: Any) -> None:
     killing.finish(victims.prepare, str(folder), server.url)
     left = {name for name in killing.contents(folder) if not name.endswith(".lock")}
-    assert left == {f"{victims.RELEASE}.zip"}, f"killed before change {change}, the cache holds {left}"
-    return was_killed
+    assert left == {f"{victims.RELEASE}.zip"}, f"killed, and the cache holds {left}"
 
 
 def old_export(folder: Path) -> dict[str, bytes]:
@@ -178,7 +151,27 @@ def export_campaign(root: Path) -> dict[str, Any]:
         if state != "earlier":
             old_export(folder)
         change += 1
-    return {"killed_at_each_change_to_a_file": change - 1, "what_stood_there": counts}
+    survived = export_killed_by_chance(root / "exported", KILLS)
+    return {
+        "killed_at_each_change_to_a_file": change - 1,
+        "what_stood_there": counts,
+        "killed_at_moments_of_chance": survived,
+    }
+
+
+def export_killed_by_chance(folder: Path, kills: int) -> int:
+    """Kill exports over an earlier one at moments of chance; what stands there is one of the two, or nothing."""
+    earlier = old_export(folder)
+    whole = killing.finish(victims.export_model, str(folder), 1)
+
+    def attempt(number: int, seconds: float) -> bool:
+        if export_state(folder, earlier) != "earlier":
+            old_export(folder)
+        was_killed = killing.kill_after(seconds, victims.export_model, str(folder), 1)
+        export_state(folder, earlier)
+        return was_killed
+
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
 
 
 def scoring_source(folder: Path) -> tuple[Path, Path, bytes]:
@@ -204,3 +197,21 @@ def score_killed_at(change: int, folder: Path, source: tuple[Path, Path, bytes])
     assert left == {table.name}, f"killed before change {change}: {left}"
     assert table.read_bytes() == expected, f"killed before change {change}, the table is another"
     return was_killed
+
+
+def score_killed_by_chance(folder: Path, source: tuple[Path, Path, bytes], kills: int) -> int:
+    """Kill batch scoring at moments of chance, three times before it may end; the table is whole or absent."""
+    model, ratings, expected = source
+    whole = killing.finish(victims.score, str(folder / "measured"), str(model), str(ratings))
+
+    def attempt(number: int, seconds: float) -> bool:
+        place = folder / str(number // 3)
+        was_killed = killing.kill_after(seconds, victims.score, str(place), str(model), str(ratings))
+        table = place / "recommendations.parquet"
+        assert not table.exists() or table.read_bytes() == expected, f"{table} is torn"
+        if number % 3 == 2:
+            killing.finish(victims.score, str(place), str(model), str(ratings))
+            assert table.read_bytes() == expected, f"{table} is another"
+        return was_killed
+
+    return killing.by_chance(attempt, kills, 0.2 * whole, whole)

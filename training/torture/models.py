@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from hf_bert4rec.hub import write_folder
 from hf_bert4rec.hub_check import load_pipeline
 
+from .archives import in_words
 from .victims import tiny_model, tiny_tokenizer
 
 WEIGHTS = "model.safetensors"
 JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "items.json")
-NAMED = (ValueError, TypeError, KeyError, OSError, AttributeError, RecursionError)
 STRANGE: list[Any] = [
     None,
     True,
@@ -129,12 +129,9 @@ def asked(folder: Path) -> Any:
     """The folder's answer to a history; None where it refuses to load by an error that tells why."""
     began = time.monotonic()
     try:
-        return load_pipeline(folder)([100, 101])
-    except NAMED:
+        return load_pipeline(folder, device="cpu")([100, 101])
+    except (OSError, TypeError, ValueError) as error:
+        in_words(error)
         return None
-    except Exception as error:
-        if type(error) is Exception:  # tokenizers has no errors of its own
-            return None
-        raise
     finally:
         assert time.monotonic() - began < SLOWEST, "a damaged folder takes too long"

@@ -1,0 +1,158 @@
+"""What the files that travel to the Hub may do, read off their syntax trees: an import that is not listed is refused.
+
+Lists say what is allowed, not what is not, wherever they can be short: a module has more ways in than one thinks of.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+
+# Of a module that is imported whole, the names that may be used; the module itself may not be handed on.
+MODULES = {
+    "copy": "deepcopy",
+    "difflib": "get_close_matches",
+    "json": "JSONDecodeError dumps loads",
+    "math": "inf isfinite isnan log nan sqrt",
+    "onnxruntime": "InferenceSession SessionOptions get_available_providers",
+    "re": "compile findall",
+    "reprlib": "repr",
+    "sys": "_getframe",
+    "torch": "Tensor allclose arange as_tensor bool cat dtype empty exp finfo float32 float64 from_numpy full "
+    "get_num_threads inf inference_mode int64 long maximum nn ones ones_like stack tensor uint8 zeros zeros_like",
+    "transformers": "__file__",
+    "types": "GeneratorType",
+    "unicodedata": "combining normalize",
+    "warnings": "warn",
+    "nn": "Dropout Embedding Identity LayerNorm Linear Module ModuleList Parameter functional",
+    "functional": "linear",
+}
+FROM = {
+    "__future__": "annotations",
+    "collections": "Counter defaultdict",
+    "collections.abc": "Callable Iterable Iterator Mapping Sequence",
+    "contextlib": "contextmanager",
+    "dataclasses": "dataclass field",
+    "functools": "cached_property",
+    "huggingface_hub.dataclasses": "strict",
+    "huggingface_hub.errors": "StrictDataclassError",
+    "itertools": "islice",
+    "numbers": "Integral Real",
+    "pathlib": "Path",
+    "safetensors": "SafetensorError",
+    "tokenizers": "Tokenizer",
+    "tokenizers.models": "WordLevel",
+    "tokenizers.pre_tokenizers": "WhitespaceSplit",
+    "torch": "nn",
+    "torch.nn": "functional",
+    "torch.utils.checkpoint": "checkpoint",
+    "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend",
+    "transformers.activations": "ACT2FN",
+    "transformers.masking_utils": "create_bidirectional_mask",
+    "transformers.modeling_layers": "GradientCheckpointingLayer",
+    "transformers.modeling_outputs": "BaseModelOutput MaskedLMOutput",
+    "transformers.modeling_utils": "ALL_ATTENTION_FUNCTIONS PreTrainedModel",
+    "transformers.utils": "cached_file",
+    "transformers.utils.generic": "can_return_tuple merge_with_config_defaults",
+    "transformers.utils.output_capturing": "capture_outputs",
+    "typing": "Any",
+}
+# What reads, writes or fetches files, and the files that need it to load or save.
+FILE_ACCESS = {
+    "json_bert4rec.py": {"read_text", "is_file"},  # a JSON file that transformers found, or that it stumbled over
+    "tokenization_bert4rec.py": {"write_text", "from_pretrained"},  # items.json, where transformers saves
+    "modeling_bert4rec.py": {"from_pretrained"},
+    "onnx_bert4rec.py": {"cached_file", "InferenceSession", "onnxruntime"},  # onnx/model.onnx of the model's own folder
+    "weights_bert4rec.py": {"cached_file", "is_file"},  # model.safetensors.index.json of the model's own folder
+}
+READS_AND_WRITES = (
+    "open read write read_bytes write_bytes unlink rename rmdir mkdir rmtree touch chmod lchmod symlink_to hardlink_to "
+    "readlink iterdir glob rglob walk exists is_dir is_symlink stat lstat owner home cwd expanduser absolute "
+    "load save load_file save_file fromfile tofile memmap dump savez loadtxt savetxt hf_hub_download snapshot_download "
+    "save_pretrained push_to_hub urlopen urlretrieve download load_library system popen environ getenv remove listdir "
+    "register_custom_ops_library load_adapter from_file train_from_files"
+)
+TOUCHES_FILES = set().union(*FILE_ACCESS.values(), READS_AND_WRITES.split())
+# Names of Python itself that run text, reach modules, or hide a name from this reading.
+RUNS_AND_HIDES = (
+    "eval exec compile __import__ __builtins__ __loader__ __spec__ globals locals vars dir open input breakpoint "
+    "setattr delattr import_module attrgetter methodcaller f_globals f_locals f_builtins gi_frame modules"
+)
+FORBIDDEN = set(RUNS_AND_HIDES.split())
+DUNDERS = {"__init__", "__post_init__", "__name__", "__file__", "__traceback__", "__all__"}
+
+
+def offences(source: str, name: str = "") -> list[str]:
+    """Everything in the source of a Hub file that it may not hold, with its line; `name` is the file's."""
+    tree = ast.parse(source)
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = [(node, told) for node in ast.walk(tree) for told in _offences_of(node, parents.get(node), name)]
+    return [f"{name}:{getattr(node, 'lineno', 0)}: {told}" for node, told in found]
+
+
+def _offences_of(node: ast.AST, parent: ast.AST | None, name: str) -> Iterator[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield from _imports(node, name)
+    elif isinstance(node, ast.Name):
+        yield from _names(node, parent, name)
+    elif isinstance(node, ast.Attribute):
+        yield from _attributes(node, parent, name)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+        yield from _getattr(node)
+
+
+def _imports(node: ast.Import | ast.ImportFrom, name: str) -> Iterator[str]:
+    allowed = FILE_ACCESS.get(name, set())
+    for alias in node.names:
+        if alias.asname:
+            yield f"{alias.name} under another name"
+        if isinstance(node, ast.Import):
+            if alias.name not in MODULES or alias.name in {"nn", "functional"} | (TOUCHES_FILES - allowed):
+                yield f"import {alias.name}"
+        elif not node.level and alias.name not in FROM.get(node.module or "", "").split():
+            yield f"from {node.module} import {alias.name}"
+        elif alias.name in TOUCHES_FILES - allowed:
+            yield f"{alias.name}, which touches files"
+
+
+def _names(node: ast.Name, parent: ast.AST | None, name: str) -> Iterator[str]:
+    if node.id in FORBIDDEN or (node.id.startswith("__") and node.id not in DUNDERS):
+        yield node.id
+    if node.id in TOUCHES_FILES - FILE_ACCESS.get(name, set()):
+        yield f"{node.id}, which touches files"
+    if node.id == "getattr" and not (isinstance(parent, ast.Call) and parent.func is node):
+        yield "getattr handed on"
+    if node.id in MODULES and not isinstance(parent, ast.Attribute):
+        yield f"the module {node.id} handed on"
+
+
+def _attributes(node: ast.Attribute, parent: ast.AST | None, name: str) -> Iterator[str]:
+    module = node.value.id if isinstance(node.value, ast.Name) and node.value.id in MODULES else None
+    if module is not None:
+        if node.attr not in MODULES[module].split():
+            yield f"{module}.{node.attr}"
+        if node.attr not in TOUCHES_FILES:
+            return
+    bare_call = isinstance(parent, ast.Call) and parent.func is node and not parent.args and not parent.keywords
+    of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+    if node.attr in FORBIDDEN and not (node.attr == "eval" and bare_call):  # model.eval()
+        yield f".{node.attr}"
+    if node.attr.startswith("__") and node.attr not in DUNDERS and not (node.attr == "__dict__" and of_self):
+        yield f".{node.attr}"
+    if node.attr in sys.stdlib_module_names - {"chunk"}:  # a tensor's method
+        yield f"the module .{node.attr}"
+    if node.attr in TOUCHES_FILES - FILE_ACCESS.get(name, set()):
+        yield f".{node.attr}, which touches files"
+    if node.attr == "replace" and not (isinstance(parent, ast.Call) and len(parent.args) == 2):
+        yield ".replace, of a file"  # a text's has two arguments, a path's one
+
+
+def _getattr(node: ast.Call) -> Iterator[str]:
+    """`getattr(self, name)` reads a field; of anything else the name must stand there, and be harmless."""
+    target, wanted = node.args[0], node.args[1]
+    if isinstance(target, ast.Name) and target.id == "self":
+        return
+    text = wanted.value if isinstance(wanted, ast.Constant) else None
+    if not isinstance(text, str) or text.startswith("__") or text in FORBIDDEN | TOUCHES_FILES:
+        yield f"getattr of {ast.unparse(wanted)}"
