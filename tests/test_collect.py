@@ -67,3 +67,21 @@ def test_the_tables_of_this_repository_are_those_of_its_results(tmp_path):
     main(["--results", str(results), "--readme", str(readme)])
     assert readme.read_text() == (ROOT / "README.md").read_text(), "run training/collect.py"
     assert (results / "README.md").read_text() == (ROOT / "training" / "results" / "README.md").read_text()
+
+
+def test_changes_of_a_recipe_are_compared_with_the_recipe_as_it_is(places, tmp_path):
+    for name, change, reached in (("as it is", {}, 0.2), ("no memory", {"memory_size": None}, 0.15)):
+        run = {
+            "name": name,
+            "recipe": "some.yaml",
+            "change": change,
+            "options": ["--num_train_epochs", "3"],
+            "seed": 42,
+        }
+        path = tmp_path / "results" / "ablations" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**run, "best_validation_ndcg@10": reached}))
+    main(places)
+    text = (tmp_path / "README.md").read_text()
+    assert "`python training/ablate.py training/recipes/some.yaml --num_train_epochs 3`" in text
+    assert text.index("| as it is | 0.2000 | |") < text.index("| no memory | 0.1500 | -0.0500 |")

@@ -40,8 +40,8 @@ def quality(model, tokenizer, ratings) -> float:
     return float(ndcg(rank_targets(ModelScorer(model, tokenizer), histories, targets, **sizes).ranks, 10).mean())
 
 
-@pytest.fixture(scope="module")
-def old():
+@pytest.fixture(scope="module", params=[False, True], ids=["masked", "causal"])
+def old(request):
     """A model that knows the circle of old movies, and its tokenizer."""
     table = {name: column[: len(OLD)] for name, column in MOVIES.items()}
     tokenizer = Bert4RecTokenizer.from_movies(table, dict.fromkeys(OLD, 40))
@@ -56,6 +56,7 @@ def old():
         attention_probs_dropout_prob=0.0,
         pre_layer_norm=True,
         rotary_positions=True,
+        causal=request.param,
     )
     learned = fine_tune(
         Bert4RecForMaskedLM(config), tokenizer, walks(OLD, 96, 8, 1), epochs=30, learning_rate=1e-2, keep=0

@@ -106,3 +106,16 @@ def test_an_output_folder_that_holds_something_else_is_refused_at_once(shop):
     with pytest.raises(AssertionError, match="holds something that is not an exported recommender"):
         train(shop, "thesis")
     assert (shop / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
+@pytest.mark.slow
+def test_a_causal_model_with_a_memory_is_a_recipe_too(shop):
+    every_item = ("--causal", "true", "--mlm_probability", "1.0", "--mask_replace_prob", "0.0", "--last_item_prob", "0")
+    told = train(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")
+    assert told["best_validation_ndcg@10"] > 0.7
+    config = json.loads((shop / "causal" / "config.json").read_text())
+    assert config["causal"]
+    assert config["memory_size"] == config["vocab_size"] == 18  # no more than there are
+    card = (shop / "causal" / "README.md").read_text()
+    assert "Every movie of a history is predicted from those before it" in card
+    assert "Beside it stands a memory" in card

@@ -5,7 +5,8 @@
 
 Each run becomes one JSON in `training/results/`: recipe, seed, curve, test figures with intervals, seconds, hardware
 and the hash of the test targets. The tables in the README and in `training/results/README.md` are written from those
-files and from `published.yaml`, which holds the figures of others and where they stand.
+files, from what training/ablate.py kept, and from `published.yaml`, which holds the figures of others and where they
+stand.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = sorted(arguments.results.glob("*-seed*.json"))
     results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     published = yaml.safe_load((arguments.results / "published.yaml").read_text(encoding="utf-8"))
-    tables = format_tables(results, published)
+    ablations = [
+        json.loads(path.read_text(encoding="utf-8")) for path in (arguments.results / "ablations").glob("*.json")
+    ]
+    tables = "\n\n".join(part for part in (format_tables(results, published), *ablation_tables(ablations)) if part)
     for path in (arguments.results / "README.md", arguments.readme):
         write_text(path, between_marks(path, tables))
         print(f"written: {path}")
@@ -115,6 +119,30 @@ def format_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> s
         parts.append(f"{head}`{ours[0]['targets_sha256'][:8]}`\n\n| | NDCG@10 | HR@10 | training | source |")
         parts[-1] += "\n|---|---|---|---|---|\n" + "\n".join(row for _, row in unique)
     return "\n\n".join(parts)
+
+
+def ablation_tables(ablations: list[dict[str, Any]]) -> list[str]:
+    """One table a recipe that was run with one change at a time: what is kept of validation, best first."""
+    tables = []
+    for recipe in sorted({run["recipe"] for run in ablations}):
+        runs = sorted((run for run in ablations if run["recipe"] == recipe), key=_validation, reverse=True)
+        whole = next(_validation(run) for run in runs if not run["change"])
+        command = f"python training/ablate.py training/recipes/{recipe} {' '.join(runs[0]['options'])}".rstrip()
+        lines = [
+            f"**One change at a time**, on validation, seed {runs[0]['seed']}: `{command}`",
+            "",
+            "| change | NDCG@10 | difference |",
+            "|---|---|---|",
+        ]
+        for run in runs:
+            difference = f" {_validation(run) - whole:+.4f}" if run["change"] else ""
+            lines.append(f"| {run['name']} | {_validation(run):.4f} |{difference} |")
+        tables.append("\n".join(lines))
+    return tables
+
+
+def _validation(run: dict[str, Any]) -> float:
+    return run["best_validation_ndcg@10"]
 
 
 def run_rows(result: dict[str, Any]) -> list[tuple[float, str]]:
