@@ -1,0 +1,141 @@
+"""Minutes of training to a validation NDCG@10 on MovieLens 1M, beside RecTools and RePlay at their own best settings.
+
+    HF_BERT4REC_DATA=folder python training/benchmarks/peers_quality.py
+
+Ours trains with `training/recipes/ml-1m-quick.yaml`. At every look, the scores of all users are ranked by
+`hf_bert4rec.evaluation` over the whole catalogue, seen items left out; that time does not count. A peer is stopped at
+`--times` our own time to the last threshold; what it has not reached by then is a lower bound.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # a checkout works uninstalled
+
+from hf_bert4rec.data.prepare import SEQUENCES
+from hf_bert4rec.data.ragged import Ragged, offsets_of
+from hf_bert4rec.evaluation.metrics import metrics_from_ranks
+from hf_bert4rec.evaluation.ranking import rank_targets
+from training.benchmarks.histories import movielens_1m, of_shape
+from training.benchmarks.measure import load_of_machine, parser, row, write_result
+from training.benchmarks.peers.running import NAMES, Field, converse, run
+from training.console import set_up_console
+
+PEERS = ("rectools", "replay")
+AT_LEAST = 10  # times our time
+BATCH = 256
+SLACK = 600  # seconds for what does not count: starting, and looks
+Curve = list[dict[str, float]]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    set_up_console()
+    options = parser(__doc__, repeats=1)
+    options.add_argument("--thresholds", type=float, nargs="+", default=[0.13, 0.15], help="of validation NDCG@10")
+    options.add_argument("--times", type=float, default=12, help="our time to the last threshold that a peer is given")
+    options.add_argument("--looks", type=int, default=4, help="evaluations of ours in an epoch; peers have one")
+    options.add_argument("--longest", type=float, default=7200, help="seconds that nobody trains longer than")
+    options.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="keys of ours' recipe")
+    options.add_argument("--users", type=int, help="make up so many histories, in place of MovieLens 1M")
+    arguments = options.parse_args(argv)
+    load, field = load_of_machine(), Field()
+    rows: list[dict[str, Any]] = []
+    trained: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = of_shape(folder, users=arguments.users) if arguments.users else movielens_1m(folder)
+        if data["name"] != SEQUENCES and not arguments.users:
+            field.missing["minutes to a quality"] = f"no {SEQUENCES} where HF_BERT4REC_DATA says"
+        else:
+            trained = {"ours": our_curve(arguments, field, data)}
+            for peer in PEERS:
+                trained |= peer_curve(arguments, field, data, peer, trained["ours"]["curve"])
+            rows = [line for threshold in arguments.thresholds for line in rows_of(threshold, trained, field)]
+    write_result(arguments, "peers_quality", rows, load, field.missing, field.versions, trained=trained)
+
+
+def our_curve(arguments: Namespace, field: Field, data: dict[str, Any]) -> dict[str, Any]:
+    """`curve`, NDCG@10 by seconds of training, until the highest threshold or the recipe's end."""
+    settings = {
+        **data,
+        "precision": None,
+        "times_an_epoch": arguments.looks,
+        "enough": max(arguments.thresholds),
+        "options": dict(option.split("=", 1) for option in arguments.options),
+    }
+    found = field.measure("ours", "ours", partial(run, "ours", "quality", settings, arguments.longest + SLACK))
+    assert found is not None  # a failure of ours ends the benchmark
+    return {"curve": found["curve"], "precision": found["precision"]}
+
+
+def peer_curve(arguments: Namespace, field: Field, data: dict[str, Any], peer: str, ours: Curve) -> dict[str, Any]:
+    """`curve` of a peer, and the `seconds` that it trained for; nothing where it could not be had."""
+    highest = max(arguments.thresholds)
+    seconds = min(arguments.longest, arguments.times * (reached(ours, highest) or ours[-1]["seconds"]))
+    curve: Curve = []
+    settings = {**data, "seconds": seconds, "precision": "float32"}
+    with tqdm(desc=f"{NAMES[peer]}, looks", disable=None) as bar:
+
+        def reply(message: dict[str, Any]) -> bool:
+            bar.update()
+            curve.append({"seconds": message["seconds"], "ndcg@10": ndcg(data, message["scores"])})
+            return curve[-1]["ndcg@10"] < highest
+
+        ask = partial(converse, peer, "quality", settings, 2 * seconds + SLACK, reply)
+        ended = field.measure(NAMES[peer], peer, ask)
+    return {peer: {"curve": curve, "seconds": ended["seconds"]}} if ended is not None else {}
+
+
+def ndcg(data: dict[str, Any], path: str) -> float:
+    """NDCG@10 of what a peer scored: `scores` (users, items) and the `items` of its columns, as input ids."""
+    rows, told = np.load(data["data"]), np.load(path)
+    scores = np.full((len(rows["targets"]), data["vocab_size"]), np.finfo(np.float32).min, dtype=np.float32)
+    scores[:, told["items"]] = told["scores"]
+    users = iter(torch.from_numpy(scores).split(BATCH))
+    ranking = rank_targets(
+        lambda histories: next(users),
+        Ragged(rows["values"], rows["offsets"]),
+        Ragged(rows["targets"], offsets_of(np.ones(len(rows["targets"]), dtype=np.int64))),
+        vocab_size=data["vocab_size"],
+        special_ids=range(data["first_item"]),
+        batch_size=BATCH,
+    )
+    return metrics_from_ranks(ranking.ranks.values)["ndcg@10"]
+
+
+def reached(curve: Curve, threshold: float) -> float | None:
+    """Seconds of training at the first look that found so much; None where none did."""
+    return next((look["seconds"] for look in curve if look["ndcg@10"] >= threshold), None)
+
+
+def rows_of(threshold: float, trained: dict[str, Any], field: Field) -> list[dict[str, Any]]:
+    """Minutes of everyone to a threshold, and how many times ours each peer's are."""
+    label = f"validation NDCG@10 {threshold}"
+    ours = reached(trained["ours"]["curve"], threshold)
+    if ours is None:
+        best = max(look["ndcg@10"] for look in trained["ours"]["curve"])
+        field.missing[label] = f"hf_bert4rec reached {best:.4f}"
+        return []
+    rows = [row(f"{label}, hf_bert4rec", "min", [ours / 60])]
+    for peer in [peer for peer in PEERS if peer in trained]:
+        found = reached(trained[peer]["curve"], threshold)
+        seconds, bound = found or trained[peer]["seconds"], {"lower_bound": True} if found is None else {}
+        rows.append(row(f"{label}, {NAMES[peer]}", "min", [seconds / 60], **bound))
+        name = f"{label}, {NAMES[peer]} : hf_bert4rec"
+        rows.append(row(name, "×", [seconds / ours], at_least=AT_LEAST, **bound))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
