@@ -49,7 +49,8 @@ BENCHMARKS := serving training_step time_of_a_step data_room large_catalogue two
 	peers_evaluation peers_training peers_quality
 
 bench: $(INSTALLED)  ## measure everything beside the peers that there are; print the table, write it and the plots
-	@for name in $(BENCHMARKS); do $(PYTHON) training/benchmarks/$$name.py || failed="$$failed $$name"; done; \
+	@for name in $(BENCHMARKS); do echo "$$name" >&2; \
+	$(PYTHON) training/benchmarks/$$name.py || failed="$$failed $$name"; done; \
 	$(PYTHON) training/benchmarks/table.py; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
