@@ -45,7 +45,7 @@ demo: $(INSTALLED)  ## try the model that was trained last on a page in the brow
 	$(PYTHON) model_card/space/app.py $(MODEL)
 
 # Every row of the table, peers beside ours where `make bench-peers` has been run; a failure does not keep the others back.
-BENCHMARKS := serving training_step time_of_a_step data_room large_catalogue two_processes growth \
+BENCHMARKS := serving training_step time_of_a_step data_room large_catalogue scaling growth \
 	peers_evaluation peers_training peers_quality
 
 bench: $(INSTALLED)  ## measure everything beside the peers that there are; print the table, write it and the plots

@@ -1,10 +1,11 @@
-"""Ratings to histories to leave-one-out, beside the same in pandas and RecTools's data set: seconds and peak memory.
+"""Ratings to histories to leave-one-out, beside the same in pandas and RecTools: seconds and peak memory.
 
     python training/benchmarks/data_room.py --rows 25000000
 
 The rows are made up in the shape of MovieLens 25M. Every measurement is a process of its own that reads them, and then
 starts its clock; its peak memory is that of the whole process, the rows included. RecTools's `Dataset.construct` gives
-ids their places and no more: neither histories nor splits.
+ids their places and no more: neither histories nor splits; beside it stands its `LastNSplitter` and the histories that
+its transformers train on, which leaves out only the k-core.
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ from training.console import set_up_console
 
 CORE = 5
 USERS, ITEMS, ROWS = 162_541, 59_047, 25_000_095  # of MovieLens 25M
-NAMES = {"ours": "hf_bert4rec", "pandas": "pandas", "rectools": "RecTools Dataset.construct"}
+NAMES = {
+    "ours": "hf_bert4rec",
+    "pandas": "pandas",
+    "splits": "RecTools to splits",
+    "construct": "RecTools Dataset.construct alone",
+}
+RECTOOLS = ("splits", "construct")
 MOST_SECONDS, MOST_MEGABYTES, AT_LEAST = 20, 4000, 3  # of MovieLens 25M's rows; times as fast as each of the others
 BOUND = 1200  # seconds after which RecTools is ended
 
@@ -81,12 +88,12 @@ def measurements(field: Field, path: Path, repeats: int) -> dict[str, list[dict[
     """
     found: dict[str, list[dict[str, Any]]] = {"ours": []}
     for repeat in range(repeats):
-        for name in in_turns([name for name in NAMES if name not in field.missing], repeat):
-            if name != "rectools":
+        for name in in_turns([name for name in NAMES if NAMES[name] not in field.missing], repeat):
+            if name not in RECTOOLS:
                 found.setdefault(name, []).append(in_process(__file__, ["--measure", name, path]))
                 continue
-            ask = partial(run, name, "construct", {"table": str(path)}, BOUND)
-            if (taken := field.measure(NAMES[name], name, ask)) is not None:
+            ask = partial(run, "rectools", name, {"table": str(path)}, BOUND)
+            if (taken := field.measure(NAMES[name], "rectools", ask)) is not None:
                 found.setdefault(name, []).append(taken)
     if len({taken["targets"] for each in found.values() for taken in each if "targets" in taken}) != 1:
         raise ValueError("hf_bert4rec and pandas hold different movies out: there is nothing to compare")

@@ -67,7 +67,7 @@ def table_rows(arguments: Namespace, field: Field, data: dict[str, Any], table: 
 
 def sizes(arguments: Namespace, width: int) -> dict[str, Any]:
     """What all contenders train at."""
-    same = {"length": arguments.length, "batch": arguments.batch, "seconds": arguments.seconds}
+    same = {"length": arguments.length, "batch": arguments.batch, "seconds": arguments.seconds, "options": {}}
     return {"width": width, "layers": 2, "heads": max(1, width // 32), "dropout": 0.2, "mask": 0.2, **same}
 
 

@@ -3,8 +3,9 @@
     python training/benchmarks/serving.py
     python training/benchmarks/serving.py outputs/ml-100k
 
-Without a folder it asks an untrained model of MovieLens 1M's size: 3,416 items, width 128, 2 layers, length 200. One request on one thread against the bare forward; a batch on all threads against model and topk by hand; time and
-memory of every feature. Histories are random, of movies given by id.
+Without a folder it asks an untrained model of MovieLens 1M's size: 3,416 items, width 128, 2 layers, length 200. One
+request on one thread against the bare forward; a batch on all threads against model and topk by hand; time and memory
+of every feature. Histories are random, of movies given by id.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
     options = parser(__doc__, repeats=9)
     options.add_argument(
-        "folder", type=Path, nargs="?", help="an exported recommender; an untrained one of MovieLens 1M's size unless given"
+        "folder",
+        type=Path,
+        nargs="?",
+        help="an exported recommender; an untrained one of MovieLens 1M's size unless given",
     )
     options.add_argument("--calls", type=int, default=100, help="requests in a repeat, of which p50 and p99 are taken")
     options.add_argument("--length", type=int, default=50, help="entries of the history in a single request")
@@ -71,13 +75,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def untrained(folder: Path) -> Path:
     """A recommender of MovieLens 1M's size with weights of chance, and made-up titles, years and genres."""
     names = ["Action", "Comedy", "Drama", "Horror", "Romance", "Thriller"]
+    ids = list(range(1, ITEMS + 1))
     movies = {
-        "movie_id": list(range(1, ITEMS + 1)),
+        "movie_id": ids,
         "title": [f"Movie {number}" for number in range(ITEMS)],
         "year": [1920 + number % 80 for number in range(ITEMS)],
         "genres": [[names[number % 6], names[number % 5]] for number in range(ITEMS)],
     }
-    tokenizer = Bert4RecTokenizer.from_movies(movies, dict.fromkeys(movies["movie_id"], 10))
+    tokenizer = Bert4RecTokenizer.from_movies(movies, dict.fromkeys(ids, 10))
     torch.manual_seed(0)
     sizes = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 4, "max_position_embeddings": 200}
     model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **sizes)).eval()

@@ -47,6 +47,7 @@ def train(settings: Namespace) -> dict[str, Any]:
         "eval_strategy": "no",
         "save_strategy": "no",
         "load_best_model_at_end": "false",
+        **settings.options,
     }
     trainer = trainer_of(settings, options)
     clock = Clock(settings.seconds)

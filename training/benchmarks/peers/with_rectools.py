@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ import pandas as pd
 import torch
 from pytorch_lightning import Callback, Trainer
 from rectools import Columns
-from rectools.dataset import Dataset
+from rectools.dataset import Dataset, Interactions
+from rectools.model_selection import LastNSplitter
 from rectools.models import BERT4RecModel
+from rectools.models.nn.transformers.data_preparator import SequenceDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent.parent))
 
 from training.benchmarks.peers.common import Clock, Examined, answer, histories_of
 
 PAD = 0
+FILTERS = ("filter_cold_users", "filter_cold_items", "filter_already_seen")
 
 
 def train(settings: Namespace) -> dict[str, Any]:
@@ -54,11 +58,28 @@ def evaluation(settings: Namespace) -> dict[str, Any]:
 
 def construct(settings: Namespace) -> dict[str, Any]:
     """Seconds and the process's peak memory of `Dataset.construct` on a table of ratings."""
+    return clocked(settings, Dataset.construct)
+
+
+def splits(settings: Namespace) -> dict[str, Any]:
+    """The same from ratings to leave-one-out and the histories that its transformers train on."""
+
+    def split(frame: pd.DataFrame) -> Any:
+        splitter = LastNSplitter(1, n_splits=2, **dict.fromkeys(FILTERS, False))
+        folds = list(splitter.split(Interactions(frame)))
+        return SequenceDataset.from_interactions(Dataset.construct(frame.iloc[folds[0][0]]).interactions.df)
+
+    return clocked(settings, split)
+
+
+def clocked(settings: Namespace, call: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
+    """Seconds of a call on a table of ratings in RecTools's words, and the process's peak memory."""
     frame = pd.read_parquet(settings.table)
-    start = time.perf_counter()
     names = {"user_id": Columns.User, "movie_id": Columns.Item, "timestamp": Columns.Datetime}
     frame = frame.rename(columns=names).assign(**{Columns.Weight: 1.0})
-    Dataset.construct(frame)
+    frame[Columns.Datetime] = pd.to_datetime(frame[Columns.Datetime], unit="s")
+    start = time.perf_counter()
+    call(frame)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     return {"seconds": seconds, "peak": peak}
@@ -144,5 +165,5 @@ class _Examine(_Callback):
 
 
 if __name__ == "__main__":
-    actions = {"train": train, "quality": quality, "evaluation": evaluation, "construct": construct}
+    actions = {"train": train, "quality": quality, "evaluation": evaluation, "construct": construct, "splits": splits}
     answer(actions, ("rectools", "torch", "pytorch-lightning"))
