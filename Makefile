@@ -45,12 +45,13 @@ demo: $(INSTALLED)  ## try the model that was trained last on a page in the brow
 	$(PYTHON) model_card/space/app.py $(MODEL)
 
 # Every row of the table, peers beside ours where `make bench-peers` has been run; a failure does not keep the others back.
+ASKED := $(if $(filter file,$(origin MODEL)),,$(MODEL))
 BENCHMARKS := serving training_step time_of_a_step data_room large_catalogue scaling growth \
 	peers_evaluation peers_training peers_quality
 
 bench: $(INSTALLED)  ## measure everything beside the peers that there are; print the table, write it and the plots
-	@for name in $(BENCHMARKS); do echo "$$name" >&2; \
-	$(PYTHON) training/benchmarks/$$name.py || failed="$$failed $$name"; done; \
+	@for name in $(BENCHMARKS); do echo "$$name" >&2; options=; [ $$name = serving ] && options="$(ASKED)"; \
+	$(PYTHON) training/benchmarks/$$name.py $$options || failed="$$failed $$name"; done; \
 	$(PYTHON) training/benchmarks/table.py; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 

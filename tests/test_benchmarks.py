@@ -11,12 +11,15 @@ import pytest
 
 from training.benchmarks import (
     data_room,
+    growth,
     large_catalogue,
     peers_evaluation,
     peers_quality,
     peers_training,
+    scaling,
     serving,
     table,
+    time_of_a_step,
     training_step,
 )
 from training.benchmarks.histories import made_up
@@ -53,10 +56,48 @@ def test_a_large_catalogue_is_trained_on_with_every_loss(tmp_path):
     sizes = ["--items", "300", "2000", "--width", "16", "--batch", "4", "--length", "10", "--negatives", "200"]
     large_catalogue.main([*sizes, "--steps", "120", "--walked", "40", "--repeats", "1", "--results", str(tmp_path)])
     found = {row["name"]: row["median"] for row in read(tmp_path / "large_catalogue.json")["rows"]}
-    for name in ("all at once", "in chunks", "sampled"):
+    for name in ("at every place", "all at once", "in chunks", "sampled"):
         assert found[f"300 items, {name}, a step"] > 0
     assert found["2,000 items, in chunks, NDCG@10"] > 0.5
     assert found["2,000 items, sampled, NDCG@10"] > 0.5
+
+
+@pytest.mark.slow
+def test_the_time_of_a_step_is_shared_out(tmp_path):
+    sizes = ["--widths", "32", "--length", "16", "--batch", "4", "--steps", "2", "--users", "40"]
+    time_of_a_step.main([*sizes, "--repeats", "2", "--results", str(tmp_path)])
+    shares = {row["name"]: row["median"] for row in read(tmp_path / "time_of_a_step.json")["rows"]}
+    assert shares["width 32, matrix products"] > 0
+    assert shares["width 32, data"] > 0
+    assert 90 < sum(shares.values()) < 110  # medians need not add up to all
+
+
+@pytest.mark.slow
+def test_growth_is_measured_along_every_size_and_drawn(tmp_path):
+    growth.main(["--repeats", "2", "--doublings", "1", "--scale", "0.05", "--results", str(tmp_path)])
+    result = read(tmp_path / "growth.json")
+    assert {(curve["work"], curve["axis"]) for curve in result["curves"]} == {
+        (work, axis) for work in growth.STARTS for axis in growth.AXES
+    }
+    assert [len(curve["points"]) for curve in result["curves"]] == [2] * 9
+    table.main(["--results", str(tmp_path)])
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert "(growth.png)" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_power_is_the_slope_between_logarithms():
+    points = [{"size": size, "seconds": [size**2.0, 5.0], "megabytes": [0.0, 0.5]} for size in (1, 2, 4)]
+    assert growth.powers(points, "seconds") == pytest.approx([2, 0])
+    assert growth.powers(points, "megabytes") == pytest.approx([0, 0])
+
+
+@pytest.mark.slow
+def test_two_processes_are_measured_beside_one(tmp_path):
+    sizes = ["--width", "32", "--length", "16", "--batch", "8", "--steps", "4", "--users", "60"]
+    scaling.main([*sizes, "--repeats", "1", "--results", str(tmp_path)])
+    found = {row["name"]: row["median"] for row in read(tmp_path / "scaling.json")["rows"]}
+    assert found["two processes, one thread each"] > 0
+    assert found["two processes, one thread each : one process, one thread"] > 0
 
 
 @pytest.mark.slow
@@ -74,7 +115,7 @@ def test_the_data_room_and_pandas_hold_the_same_movies_out(tmp_path, capsys, mon
     printed = capsys.readouterr().out
     assert "**The machine was busy** (load 2.0 a core before the run)" in printed
     assert "| pandas : hf_bert4rec, seconds |" in printed
-    assert "| a peer | missing: not installed | | |" in printed
+    assert "| a peer | missing: not installed | | | | |" in printed
 
 
 @pytest.mark.slow
@@ -117,7 +158,7 @@ def test_minutes_to_a_quality_are_read_off_a_curve(tmp_path, monkeypatch):
 
 def test_a_peer_that_is_stopped_early_gives_a_lower_bound():
     curve = [{"seconds": 10.0, "ndcg@10": 0.1}, {"seconds": 30.0, "ndcg@10": 0.14}]
-    trained = {"ours": {"curve": curve}, "rectools": {"curve": [{"seconds": 99.0, "ndcg@10": 0.12}], "seconds": 360.0}}
+    trained = {"ours": {"curve": curve}, "rectools": {"curve": [{"seconds": 99.0, "ndcg@10": 0.12}], "seconds": 300.0}}
     rows = {row["name"]: row for row in peers_quality.rows_of(0.13, trained, Field())}
     ratio = rows["validation NDCG@10 0.13, RecTools : hf_bert4rec"]
     assert ratio["median"] == 12
@@ -169,6 +210,31 @@ def test_made_up_histories_have_every_item_and_none_twice():
     assert table.select("user_id", "movie_id").is_unique().all()
     assert table["movie_id"].value_counts()["count"].min() >= 5
     assert table["movie_id"].n_unique() == 200
+
+
+def test_the_readme_gets_what_has_a_target_and_what_is_missing(tmp_path):
+    rows = [
+        row("a", "s", [1.0, 3.0], at_most=1),
+        row("b", "×", [7.0], at_least=10, lower_bound=True),
+        row("c", "s", [1]),
+    ]
+    result = {"benchmark": "peers_quality", "rows": rows, "missing": {"d": "said no"}, "load_before": 0.1, "peers": {}}
+    result |= {"machine": "2 cores", "environment": {"versions": {"torch": "2"}, "date": "2026-01-02T03"}}
+    (tmp_path / "peers_quality.json").write_text(json.dumps(result), encoding="utf-8")
+    readme = tmp_path / "front.md"
+    readme.write_text("before\n" + "\nold\n".join(table.MARKS) + "\nafter\n", encoding="utf-8")
+    for _ in range(2):
+        table.main(["--results", str(tmp_path), "--readme", str(readme)])
+    lines = readme.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "before"
+    assert lines[-1] == "after"
+    assert "| Peers quality: a | 2 | 1.5 … 2.5 | s | ≤ 1 s | not met |" in lines
+    assert "| Peers quality: b | > 7 |  | × | ≥ 10 × | not known |" in lines
+    assert "| Peers quality: d | missing: said no | | | | |" in lines
+    assert not any("Peers quality: c" in line or line == "old" for line in lines)
+    readme.write_text("no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no place for the table"):
+        table.main(["--results", str(tmp_path), "--readme", str(readme)])
 
 
 def test_a_table_without_results_says_what_to_run(tmp_path):

@@ -3,12 +3,14 @@
     HF_BERT4REC_DATA=folder python training/benchmarks/peers_quality.py
 
 Ours trains with `training/recipes/ml-1m-quick.yaml`. At every look, the scores of all users are ranked by
-`hf_bert4rec.evaluation` over the whole catalogue, seen items left out; that time does not count. A peer is stopped at
+`hf_bert4rec.evaluation` over the whole catalogue, seen items left out; that time does not count. Ours is
+looked at several times an epoch, a peer once; between looks the curve is taken to be straight. A peer is stopped at
 `--times` our own time to the last threshold; what it has not reached by then is a lower bound.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tempfile
 from argparse import Namespace
@@ -115,8 +117,18 @@ def ndcg(data: dict[str, Any], path: str) -> float:
 
 
 def reached(curve: Curve, threshold: float) -> float | None:
-    """Seconds of training at the first look that found so much; None where none did."""
-    return next((look["seconds"] for look in curve if look["ndcg@10"] >= threshold), None)
+    """Seconds of training to so much, on straight lines between looks; None where no look found it.
+
+    >>> reached([{"seconds": 10, "ndcg@10": 0.1}, {"seconds": 30, "ndcg@10": 0.14}], 0.13)
+    25.0
+    """
+    for before, look in itertools.pairwise([None, *curve]):
+        if look is not None and look["ndcg@10"] >= threshold:
+            if before is None:
+                return look["seconds"]
+            share = (threshold - before["ndcg@10"]) / (look["ndcg@10"] - before["ndcg@10"])
+            return round(before["seconds"] + share * (look["seconds"] - before["seconds"]), 3)
+    return None
 
 
 def rows_of(threshold: float, trained: dict[str, Any], field: Field) -> list[dict[str, Any]]:

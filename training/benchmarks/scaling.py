@@ -80,7 +80,8 @@ def speed(arguments: Namespace, data: dict[str, Any], processes: int, threads: i
             check=False,
             timeout=arguments.bound,
         )
-    answers = [json.loads(line.split(ANSWER, 1)[1]) for line in done.stdout.splitlines() if ANSWER in line]
+    read = json.JSONDecoder().raw_decode  # two processes may answer on the same line
+    answers = [read(part)[0] for part in done.stdout.split(ANSWER)[1:]]
     if done.returncode or len(answers) != processes:
         raise RuntimeError(f"{processes} processes ended with {done.returncode}:\n{done.stderr[-3000:]}")
     return sum(answer["tokens_per_second"] for answer in answers)

@@ -66,7 +66,8 @@ def quality(settings: Namespace) -> dict[str, Any]:
     def evaluated(*args: Any, **kwargs: Any) -> Any:
         metrics = watch.pause(lambda: evaluate(*args, **kwargs))
         curve.append({"seconds": watch.seconds, "ndcg@10": metrics[AT]})
-        trainer.control.should_training_stop = metrics[AT] >= settings.enough
+        if metrics[AT] >= settings.enough:
+            trainer.control.should_training_stop = True
         return metrics
 
     trainer.evaluate = evaluated
@@ -143,7 +144,8 @@ class _Count(TrainerCallback):
         trainer.training_step = counted
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
-        control.should_training_stop = self.clock.batch_done(self.tokens)
+        if self.clock.batch_done(self.tokens):
+            control.should_training_stop = True
         self.tokens = 0
 
 
