@@ -14,9 +14,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent.parent))  # a checkout works uninstalled
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
-from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.data.prepare import DataArguments, prepare
-from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.hardware import keep_freed_memory
 from hf_bert4rec.trainer import Bert4RecTrainer
@@ -91,12 +90,7 @@ def evaluation(settings: Namespace) -> dict[str, Any]:
     questions = data.questions("validation")
     rows = min(settings.users, len(questions))
     histories, targets = questions.histories.rows(0, rows), questions.targets.rows(0, rows)
-    collate = DataCollatorForNextItem(data.tokenizer, settings.length)
-
-    def scorer(asked: Ragged) -> torch.Tensor:
-        inputs = collate([{"input_ids": row} for row in asked])
-        with torch.inference_mode():
-            return model.next_item_logits(inputs["input_ids"], inputs["attention_mask"])
+    scorer = ModelScorer(model, data.tokenizer)
 
     def ranked(stop: int) -> None:
         rank_targets(
