@@ -114,7 +114,9 @@ def converse(
         said = (Path(scratch) / ERRORS).read_text(encoding="utf-8", errors="replace")
     if found is not None and process.returncode == 0:
         return found
-    ended = f"no answer within {bound:.0f} s" if late.is_set() else f"ended with {process.returncode}"
+    code = process.returncode
+    killed = f"killed by signal {-code}, as when memory runs out" if code < 0 else f"ended with {code}"
+    ended = f"no answer within {bound:.0f} s" if late.is_set() else killed
     if contender == "ours":
         raise RuntimeError(f"ours.py {action}: {ended}\n{said[-3000:]}")
     raise PeerMissing(f"{ended}: {last_line(said)}")

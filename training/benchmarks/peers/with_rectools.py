@@ -47,7 +47,8 @@ def quality(settings: Namespace) -> dict[str, Any]:
 
 def evaluation(settings: Namespace) -> dict[str, Any]:
     """Users a second of `recommend`, ten items, seen ones left out, by a model that has taken one step."""
-    model, data = fit(settings, sizes_of(settings), Callback(), max_steps=1)
+    few = {**sizes_of(settings), "batch_size": 2}  # its logits at every place would need gigabytes over many items
+    model, data = fit(settings, few, Callback(), max_steps=1)
     model.recommend_batch_size = settings.batch
     users = np.arange(settings.users)
     start = time.perf_counter()
