@@ -40,22 +40,25 @@ def test_minutes_to_a_quality_are_read_off_a_curve(tmp_path, monkeypatch):
     sizes = ["--users", "60", "--thresholds", "0.0", "0.99", "--looks", "2", "--options", *options]
     peers_quality.main([*sizes, "--results", str(tmp_path)])
     result = read(tmp_path / "peers_quality.json")
-    assert [row["name"] for row in result["rows"]] == ["validation NDCG@10 0.0, hf_bert4rec"]
-    curve = result["trained"]["ours"]["curve"]
+    minutes = {row["name"]: row["median"] for row in result["rows"]}
+    curve = result["trained"]["ours"]["float32"]
     assert len(curve) >= 2
-    assert result["rows"][0]["median"] == curve[0]["seconds"] / 60
-    assert result["missing"]["validation NDCG@10 0.99"].startswith("hf_bert4rec reached 0.")
+    assert minutes["validation NDCG@10 0.0, hf_bert4rec, float32"] == curve[0]["seconds"] / 60
+    assert result["missing"]["validation NDCG@10 0.99, hf_bert4rec, float32"].startswith("reached 0.")
     assert result["missing"]["RecTools"] == result["missing"]["RePlay"] == "not installed, run `make bench-peers`"
 
 
 def test_a_peer_that_is_stopped_early_gives_a_lower_bound():
     curve = [{"seconds": 10.0, "ndcg@10": 0.1}, {"seconds": 30.0, "ndcg@10": 0.14}]
-    trained = {"ours": {"curve": curve}, "rectools": {"curve": [{"seconds": 99.0, "ndcg@10": 0.12}], "seconds": 300.0}}
+    trained = {
+        "ours": {"float32": curve},
+        "rectools": {"curve": [{"seconds": 99.0, "ndcg@10": 0.12}], "seconds": 300.0},
+    }
     rows = {row["name"]: row for row in peers_quality.rows_of(0.13, trained, Field())}
-    ratio = rows["validation NDCG@10 0.13, RecTools : hf_bert4rec"]
+    ratio = rows["validation NDCG@10 0.13, RecTools : hf_bert4rec, float32"]
     assert ratio["median"] == 12
     assert ratio["lower_bound"]
-    assert "lower_bound" not in rows["validation NDCG@10 0.13, hf_bert4rec"]
+    assert "lower_bound" not in rows["validation NDCG@10 0.13, hf_bert4rec, float32"]
 
 
 def test_a_peer_that_fails_or_takes_too_long_is_missing_for_a_reason(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ BOUND = 1200  # seconds after which RecTools is ended
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=3)
+    options = parser(__doc__, repeats=2)
     options.add_argument("--rows", type=int, default=25_000_000, help="interactions to make up")
     options.add_argument("--measure", nargs=2, metavar=("WHO", "FILE"), help="one measurement, in this process")
     arguments = options.parse_args(argv)

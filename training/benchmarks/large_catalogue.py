@@ -51,7 +51,7 @@ Batch = dict[str, torch.Tensor]
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=3)
+    options = parser(__doc__, repeats=2)
     options.add_argument("--items", type=int, nargs="+", default=[60_000, 1_000_000], help="sizes of the catalogue")
     options.add_argument("--width", type=int, default=32)
     options.add_argument("--batch", type=int, default=32, help="rows in the step whose memory is measured")

@@ -37,6 +37,7 @@ from training.console import set_up_console
 PEERS = ("rectools", "replay")
 AT_LEAST = 10  # times our time
 BATCH = 256
+FLOAT = "float32"
 SLACK = 600  # seconds for what does not count: starting, and looks
 Curve = list[dict[str, float]]
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser(__doc__, repeats=1)
     options.add_argument("--thresholds", type=float, nargs="+", default=[0.13, 0.15], help="of validation NDCG@10")
     options.add_argument("--times", type=float, default=12, help="our time to the last threshold that a peer is given")
-    options.add_argument("--looks", type=int, default=4, help="evaluations of ours in an epoch; peers have one")
+    options.add_argument("--looks", type=int, default=2, help="evaluations of ours in an epoch; peers have one")
     options.add_argument("--longest", type=float, default=7200, help="seconds that nobody trains longer than")
     options.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="keys of ours' recipe")
     options.add_argument("--users", type=int, help="make up so many histories, in place of MovieLens 1M")
@@ -60,39 +61,53 @@ def main(argv: Sequence[str] | None = None) -> None:
         if data["name"] != SEQUENCES and not arguments.users:
             field.missing["minutes to a quality"] = f"no {SEQUENCES} where HF_BERT4REC_DATA says"
         else:
-            trained = {"ours": our_curve(arguments, field, data)}
+            ours = our_curves(arguments, field, data)
+            seconds = peers_seconds(arguments, ours)
+            trained = {"ours": ours}
             for peer in PEERS:
-                trained |= peer_curve(arguments, field, data, peer, trained["ours"]["curve"])
+                trained |= peer_curve(arguments, field, data, peer, seconds)
             rows = [line for threshold in arguments.thresholds for line in rows_of(threshold, trained, field)]
     write_result(arguments, "peers_quality", rows, load, field.missing, field.versions, trained=trained)
 
 
-def our_curve(arguments: Namespace, field: Field, data: dict[str, Any]) -> dict[str, Any]:
-    """`curve`, NDCG@10 by seconds of training, until the highest threshold or the recipe's end."""
+def our_curves(arguments: Namespace, field: Field, data: dict[str, Any]) -> dict[str, Curve]:
+    """NDCG@10 by seconds of training, until the highest threshold or the recipe's end.
+
+    In the precision that ours chooses, and after that in float32 where it chose another.
+    """
     settings = {
         **data,
-        "precision": None,
         "times_an_epoch": arguments.looks,
         "enough": max(arguments.thresholds),
         "options": dict(option.split("=", 1) for option in arguments.options),
     }
-    found = field.measure("ours", "ours", partial(run, "ours", "quality", settings, arguments.longest + SLACK))
-    assert found is not None  # a failure of ours ends the benchmark
-    return {"curve": found["curve"], "precision": found["precision"]}
+    curves: dict[str, Curve] = {}
+    for precision in (None, FLOAT):
+        if precision not in curves:
+            asked = {**settings, "precision": precision}
+            found = field.measure("ours", "ours", partial(run, "ours", "quality", asked, arguments.longest + SLACK))
+            assert found is not None  # a failure of ours ends the benchmark
+            curves[precision or found["precision"]] = found["curve"]
+    return curves
 
 
-def peer_curve(arguments: Namespace, field: Field, data: dict[str, Any], peer: str, ours: Curve) -> dict[str, Any]:
-    """`curve` of a peer, and the `seconds` that it trained for; nothing where it could not be had."""
+def peers_seconds(arguments: Namespace, ours: dict[str, Curve]) -> float:
+    """How long a peer may train: so many times our slowest time to the highest threshold."""
     highest = max(arguments.thresholds)
-    seconds = min(arguments.longest, arguments.times * (reached(ours, highest) or ours[-1]["seconds"]))
+    slowest = max(reached(curve, highest) or curve[-1]["seconds"] for curve in ours.values())
+    return min(arguments.longest, arguments.times * slowest)
+
+
+def peer_curve(arguments: Namespace, field: Field, data: dict[str, Any], peer: str, seconds: float) -> dict[str, Any]:
+    """`curve` of a peer, and the `seconds` that it trained for; nothing where it could not be had."""
     curve: Curve = []
-    settings = {**data, "seconds": seconds, "precision": "float32"}
+    settings = {**data, "seconds": seconds}
     with tqdm(desc=f"{NAMES[peer]}, looks", disable=None) as bar:
 
         def reply(message: dict[str, Any]) -> bool:
             bar.update()
             curve.append({"seconds": message["seconds"], "ndcg@10": ndcg(data, message["scores"])})
-            return curve[-1]["ndcg@10"] < highest
+            return curve[-1]["ndcg@10"] < max(arguments.thresholds)
 
         ask = partial(converse, peer, "quality", settings, 2 * seconds + SLACK, reply)
         ended = field.measure(NAMES[peer], peer, ask)
@@ -134,18 +149,20 @@ def reached(curve: Curve, threshold: float) -> float | None:
 def rows_of(threshold: float, trained: dict[str, Any], field: Field) -> list[dict[str, Any]]:
     """Minutes of everyone to a threshold, and how many times ours each peer's are."""
     label = f"validation NDCG@10 {threshold}"
-    ours = reached(trained["ours"]["curve"], threshold)
-    if ours is None:
-        best = max(look["ndcg@10"] for look in trained["ours"]["curve"])
-        field.missing[label] = f"hf_bert4rec reached {best:.4f}"
-        return []
-    rows = [row(f"{label}, hf_bert4rec", "min", [ours / 60])]
-    for peer in [peer for peer in PEERS if peer in trained]:
-        found = reached(trained[peer]["curve"], threshold)
-        seconds, bound = found or trained[peer]["seconds"], {"lower_bound": True} if found is None else {}
-        rows.append(row(f"{label}, {NAMES[peer]}", "min", [seconds / 60], **bound))
-        name = f"{label}, {NAMES[peer]} : hf_bert4rec"
-        rows.append(row(name, "×", [seconds / ours], at_least=AT_LEAST, **bound))
+    found = {peer: reached(trained[peer]["curve"], threshold) for peer in PEERS if peer in trained}
+    taken = {peer: seconds or trained[peer]["seconds"] for peer, seconds in found.items()}
+    bounds = {peer: {} if seconds else {"lower_bound": True} for peer, seconds in found.items()}
+    rows = [row(f"{label}, {NAMES[peer]}", "min", [taken[peer] / 60], **bounds[peer]) for peer in found]
+    for precision, curve in trained["ours"].items():
+        name = f"{label}, {NAMES['ours']}, {precision}"
+        ours = reached(curve, threshold)
+        if ours is None:
+            field.missing[name] = f"reached {max(look['ndcg@10'] for look in curve):.4f}"
+            continue
+        rows.append(row(name, "min", [ours / 60]))
+        for peer, seconds in taken.items():
+            ratio = f"{label}, {NAMES[peer]} : {NAMES['ours']}, {precision}"
+            rows.append(row(ratio, "×", [seconds / ours], at_least=AT_LEAST, **bounds[peer]))
     return rows
 
 

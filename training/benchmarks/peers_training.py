@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--widths", type=int, nargs="+", default=[64, 128])
     options.add_argument("--length", type=int, default=200, help="places of a row")
     options.add_argument("--batch", type=int, default=128, help="rows in a step")
-    options.add_argument("--seconds", type=float, default=40, help="for which everyone trains")
+    options.add_argument("--seconds", type=float, default=30, help="for which everyone trains")
     options.add_argument("--bound", type=float, default=300, help="seconds more, after which a contender is ended")
     options.add_argument("--users", type=int, help="make up so many histories, in place of MovieLens 1M")
     arguments = options.parse_args(argv)

@@ -37,7 +37,7 @@ WAYS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=3)
+    options = parser(__doc__, repeats=2)
     options.add_argument("--width", type=int, default=64)
     options.add_argument("--length", type=int, default=200, help="places of a row")
     options.add_argument("--batch", type=int, default=128, help="rows in a step, of all processes together")
