@@ -7,16 +7,18 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 OLDEST := .venv-min
+PEERS := .venv-peers
+CORNAC := .venv-cornac
 MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.json 2>/dev/null)))
 
 # Threads that wait without spinning: as fast on an idle machine, and many times faster on one that does other work too.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show demo bench test test-min lock torture check format clean
+.PHONY: help install run evaluate show demo bench bench-peers bench-table test test-min lock torture check format clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  DATASET=ml-latest-small chooses another release, OPTIONS='--seed 1' overrides keys of its recipe."
 
 # torch comes first and pinned: left to a dependency, pip may choose a build with gigabytes of CUDA.
@@ -42,12 +44,31 @@ show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
 demo: $(INSTALLED)  ## try the model that was trained last on a page in the browser (MODEL=folder for another)
 	$(PYTHON) model_card/space/app.py $(MODEL)
 
-bench: $(INSTALLED)  ## measure serving (MODEL=folder), training steps and the data path; print the table
-	$(PYTHON) training/benchmarks/serving.py $(MODEL)
-	$(PYTHON) training/benchmarks/training_step.py
-	$(PYTHON) training/benchmarks/data_room.py
-	$(PYTHON) training/benchmarks/large_catalogue.py
+# Every row of the table, peers beside ours where `make bench-peers` has been run; a failure does not keep the others back.
+ASKED := $(if $(filter file,$(origin MODEL)),,$(MODEL))
+BENCHMARKS := serving training_step time_of_a_step data_room large_catalogue scaling growth \
+	peers_evaluation peers_training peers_quality
+
+bench: $(INSTALLED)  ## measure everything beside the peers that there are; print the table, write it and the plots
+	@for name in $(BENCHMARKS); do echo "$$name" >&2; options=; [ $$name = serving ] && options="$(ASKED)"; \
+	$(PYTHON) training/benchmarks/$$name.py $$options || failed="$$failed $$name"; done; \
+	$(PYTHON) training/benchmarks/table.py; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+bench-table: $(INSTALLED)  ## write the table, the README's part of it and the plots from the results that there are
 	$(PYTHON) training/benchmarks/table.py
+
+$(PEERS)/installed: training/benchmarks/peers/requirements.txt
+	python3 -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(CORNAC)/installed: training/benchmarks/peers/requirements-cornac.txt
+	python3 -m venv $(CORNAC)
+	$(CORNAC)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+bench-peers: $(PEERS)/installed $(CORNAC)/installed  ## make the environments of the libraries that `make bench` compares with
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
@@ -80,4 +101,4 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove everything that was made, .venv too
-	rm -rf $(VENV) $(OLDEST) outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(PEERS) $(CORNAC) outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

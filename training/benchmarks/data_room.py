@@ -1,9 +1,11 @@
-"""Ratings to histories to leave-one-out, beside the same in pandas: seconds and peak memory.
+"""Ratings to histories to leave-one-out, beside the same in pandas and RecTools: seconds and peak memory.
 
     python training/benchmarks/data_room.py --rows 25000000
 
 The rows are made up in the shape of MovieLens 25M. Every measurement is a process of its own that reads them, and then
-starts its clock; its peak memory is that of the whole process, the rows included.
+starts its clock; its peak memory is that of the whole process, the rows included. RecTools's `Dataset.construct` gives
+ids their places and no more: neither histories nor splits; beside it stands its `LastNSplitter` and the histories that
+its transformers train on, which leaves out only the k-core.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +31,40 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # a chec
 
 from hf_bert4rec.data import build_histories, leave_one_out
 from training.benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
+from training.benchmarks.peers.running import Field, in_turns, run
 from training.console import set_up_console
 
 CORE = 5
 USERS, ITEMS, ROWS = 162_541, 59_047, 25_000_095  # of MovieLens 25M
-NAMES = {"ours": "hf_bert4rec", "pandas": "pandas"}
+NAMES = {
+    "ours": "hf_bert4rec",
+    "pandas": "pandas",
+    "splits": "RecTools to splits",
+    "construct": "RecTools Dataset.construct alone",
+}
+RECTOOLS = ("splits", "construct")
+MOST_SECONDS, MOST_MEGABYTES, AT_LEAST = 20, 4000, 3  # of MovieLens 25M's rows; times as fast as each of the others
+BOUND = 1200  # seconds after which RecTools is ended
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=3)
+    options = parser(__doc__, repeats=2)
     options.add_argument("--rows", type=int, default=25_000_000, help="interactions to make up")
     options.add_argument("--measure", nargs=2, metavar=("WHO", "FILE"), help="one measurement, in this process")
     arguments = options.parse_args(argv)
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
         return
-    load = load_of_machine()
-    lacking = importlib.util.find_spec("pandas") is None
-    who = ["ours"] if lacking else list(NAMES)
+    load, field = load_of_machine(), Field()
+    if importlib.util.find_spec("pandas") is None:
+        field.missing["pandas"] = "not installed"
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "ratings.parquet"
         synthetic(arguments.rows).write_parquet(path)
-        found = measurements(who, path, arguments.repeats)
+        found = measurements(field, path, arguments.repeats)
     del arguments.measure
-    missing = {"pandas": "not installed"} if lacking else {}
-    write_result(arguments, "data_room", rows_of(found, arguments.rows), load, missing)
+    write_result(arguments, "data_room", rows_of(found, arguments.rows), load, field.missing, field.versions)
 
 
 def synthetic(rows: int) -> pl.DataFrame:
@@ -69,30 +80,42 @@ def synthetic(rows: int) -> pl.DataFrame:
     return pl.DataFrame({"user_id": pairs // items, "movie_id": pairs % items, "timestamp": times})
 
 
-def measurements(who: Sequence[str], path: Path, repeats: int) -> dict[str, list[dict[str, Any]]]:
+def measurements(field: Field, path: Path, repeats: int) -> dict[str, list[dict[str, Any]]]:
     """Every measurement, taken in turns.
 
     Raises:
-        ValueError: the two hold different movies out.
+        ValueError: the two that hold movies out hold different ones out.
     """
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in who}
+    found: dict[str, list[dict[str, Any]]] = {"ours": []}
     for repeat in range(repeats):
-        for name in who if repeat % 2 == 0 else who[::-1]:
-            found[name].append(in_process(__file__, ["--measure", name, path]))
-    if len({taken["targets"] for each in found.values() for taken in each}) != 1:
+        for name in in_turns([name for name in NAMES if NAMES[name] not in field.missing], repeat):
+            if name not in RECTOOLS:
+                found.setdefault(name, []).append(in_process(__file__, ["--measure", name, path]))
+                continue
+            ask = partial(run, "rectools", name, {"table": str(path)}, BOUND)
+            if (taken := field.measure(NAMES[name], "rectools", ask)) is not None:
+                found.setdefault(name, []).append(taken)
+    if len({taken["targets"] for each in found.values() for taken in each if "targets" in taken}) != 1:
         raise ValueError("hf_bert4rec and pandas hold different movies out: there is nothing to compare")
     return found
 
 
 def rows_of(found: dict[str, list[dict[str, Any]]], rows: int) -> list[dict[str, Any]]:
-    """Seconds, memory, and the ratio of the seconds."""
-    lines = []
+    """Seconds, memory, and the ratios of the seconds; of fewer rows than MovieLens 25M's no targets are known."""
+    lines, whole = [], rows >= 25_000_000
     for name, taken in found.items():
-        lines.append(row(f"{rows:,} rows to splits, {NAMES[name]}", "s", [each["seconds"] for each in taken]))
-        lines.append(row(f"{rows:,} rows to splits, {NAMES[name]}, memory", "MB", [each["peak"] for each in taken]))
-    if "pandas" in found:
-        pandas, ours = ([each["seconds"] for each in found[name]] for name in ("pandas", "ours"))
-        lines.append(ratio_row("pandas : hf_bert4rec, seconds", pandas, ours))
+        most = whole and name == "ours"
+        seconds, peaks = ([each[what] for each in taken] for what in ("seconds", "peak"))
+        label = f"{rows:,} rows to splits, {NAMES[name]}"
+        lines.append(row(label, "s", seconds, **({"at_most": MOST_SECONDS} if most else {})))
+        lines.append(row(f"{label}, memory", "MB", peaks, **({"at_most": MOST_MEGABYTES} if most else {})))
+    ours = [each["seconds"] for each in found["ours"]]
+    for name, taken in found.items():
+        if name != "ours":
+            seconds = [each["seconds"] for each in taken]
+            target = {"at_least": AT_LEAST} if whole else {}
+            name = f"{NAMES[name]} : hf_bert4rec, seconds"
+            lines.append(ratio_row(name, seconds, ours[: len(seconds)], **target))
     return lines
 
 

@@ -2,9 +2,11 @@
 
     python training/benchmarks/large_catalogue.py
 
-Three losses take the same batches: all logits at once, all of them in chunks, and a sample of the catalogue. Memory is
-measured in a process of its own for each. For quality, users walk along a chain of a few items that lie scattered in
-the catalogue, and after the same number of steps each loss is asked for the next item of further walks.
+Four losses take the same batches: logits at every place, at masked places all at once, at masked places in chunks, and
+over a sample of the catalogue. Memory is measured in a process of its own for each; what logits at every place need
+where they do not fit is computed, and named so: they and their gradient, of four bytes. For quality, users walk along a
+chain of a few items that lie scattered in the catalogue, and after the same number of steps each loss is asked for the
+next item of further walks.
 """
 
 from __future__ import annotations
@@ -27,20 +29,29 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, modeling_bert4rec
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import ranks_from_scores
-from training.benchmarks.measure import in_process, load_of_machine, parser, peak_megabytes, row, write_result
+from training.benchmarks.measure import (
+    in_process,
+    load_of_machine,
+    parser,
+    peak_megabytes,
+    ratio_row,
+    row,
+    write_result,
+)
 from training.console import set_up_console
 
 MASK, FIRST = 1, 3  # input ids: padding, [MASK], unknown, then items
 MASKED, LAYERS = 0.2, 2
 TAUGHT, ASKED = (16, 20), 200  # rows and items of a batch where quality is measured, and walks that are asked about
-LOSSES = {"all at once": "dense", "in chunks": "chunks", "sampled": "sampled"}
+LOSSES = {"at every place": "every", "all at once": "dense", "in chunks": "chunks", "sampled": "sampled"}
+COPIES = 4  # of the logits that their forward and backward hold at a time, at most
 SIZES = ("width", "batch", "length", "negatives", "walked")
 Batch = dict[str, torch.Tensor]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=3)
+    options = parser(__doc__, repeats=2)
     options.add_argument("--items", type=int, nargs="+", default=[60_000, 1_000_000], help="sizes of the catalogue")
     options.add_argument("--width", type=int, default=32)
     options.add_argument("--batch", type=int, default=32, help="rows in the step whose memory is measured")
@@ -56,17 +67,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     load, rows, missing = load_of_machine(), [], {}
     for items in arguments.items:
         for name, loss in LOSSES.items():
+            if loss == "every" and COPIES * logits_megabytes(arguments, items) > free_megabytes():
+                computed = 2 * logits_megabytes(arguments, items)
+                rows.append(row(f"{items:,} items, {name}, memory computed", "MB", [computed]))
+                continue
             found = [measured(arguments, items, loss) for _ in range(arguments.repeats)]
             rows.append(row(f"{items:,} items, {name}, a step", "s", [taken["seconds"] for taken in found]))
             if found[0]["megabytes"] is None:
                 missing[f"{items:,} items, {name}, peak memory"] = "the peak cannot be reset here"
                 continue
-            rows.append(row(f"{items:,} items, {name}, peak memory", "MB", [taken["megabytes"] for taken in found]))
+            rows += memory_rows(arguments, items, name, [taken["megabytes"] for taken in found])
     for name in ("in chunks", "sampled"):
         reached = quality(arguments, arguments.items[-1], LOSSES[name])
         rows.append(row(f"{arguments.items[-1]:,} items, {name}, NDCG@10", "", [reached]))
     del arguments.measure
     write_result(arguments, "large_catalogue", rows, load, missing)
+
+
+def memory_rows(arguments: Namespace, items: int, name: str, peaks: list[float]) -> list[dict[str, Any]]:
+    """Peak memory, and for ours how it compares with the one buffer that there must not be."""
+    rows = [row(f"{items:,} items, {name}, peak memory", "MB", peaks)]
+    if name in ("in chunks", "sampled"):
+        buffer = [logits_megabytes(arguments, items)] * len(peaks)
+        label = f"{items:,} items, {name}, peak memory : a buffer of batch × length × catalogue"
+        rows.append(ratio_row(label, peaks, buffer, at_most=1))
+    return rows
+
+
+def logits_megabytes(arguments: Namespace, items: int) -> float:
+    """Logits at every place of a batch, in float32."""
+    return arguments.batch * arguments.length * (items + FIRST) * 4 / 1e6
+
+
+def free_megabytes() -> float:
+    """Memory that is there to be taken; none where the system does not say."""
+    information = Path("/proc/meminfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    return next((float(line.split()[1]) / 1e3 for line in lines if line.startswith("MemAvailable")), 0.0)
 
 
 def measured(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:
@@ -104,7 +141,7 @@ def quality(arguments: Namespace, items: int, loss: str) -> float:
 
 def prepared(arguments: Namespace, items: int, loss: str) -> tuple[Bert4RecForMaskedLM, torch.optim.Optimizer, Any]:
     """A fresh model, its optimizer and endless batches for that loss."""
-    if loss == "dense":
+    if loss in ("every", "dense"):
         modeling_bert4rec.MOST_LOGITS = sys.maxsize
     torch.manual_seed(0)
     config = Bert4RecConfig(
@@ -117,6 +154,7 @@ def prepared(arguments: Namespace, items: int, loss: str) -> tuple[Bert4RecForMa
         initializer_range=0.2,  # with the usual 0.02, so few steps would end on the plateau of popularity
         pre_layer_norm=True,
         rotary_positions=True,
+        sparse_prediction=loss != "every",
     )
     model = Bert4RecForMaskedLM(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0, fused=True)

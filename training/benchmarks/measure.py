@@ -37,14 +37,19 @@ def spread(values: Sequence[float]) -> dict[str, float | int]:
     return {"median": median, "lower_quartile": first, "upper_quartile": third, "repeats": len(values)}
 
 
-def row(name: str, unit: str, values: Sequence[float]) -> dict[str, Any]:
-    """One line of a result."""
-    return {"name": name, "unit": unit, **spread(values)}
+def row(name: str, unit: str, values: Sequence[float], **more: Any) -> dict[str, Any]:
+    """One line of a result.
+
+    Args:
+        more: `at_least` or `at_most`, the target that the median is held against; `lower_bound=True` where the values
+            are only known to be no smaller, as of what was stopped before its end.
+    """
+    return {"name": name, "unit": unit, **spread(values), **more}
 
 
-def ratio_row(name: str, values: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
+def ratio_row(name: str, values: Sequence[float], reference: Sequence[float], **more: Any) -> dict[str, Any]:
     """How many times the reference the values are, repeat by repeat, so that a slow moment strikes both alike."""
-    return row(name, "×", [value / other for value, other in zip(values, reference, strict=True)])
+    return row(name, "×", [value / other for value, other in zip(values, reference, strict=True)], **more)
 
 
 def interleaved(
@@ -116,10 +121,15 @@ def write_result(
     rows: Sequence[dict[str, Any]],
     load: float | None,
     missing: Mapping[str, str] | None = None,
+    peers: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> None:
     """Write `{name}.json`: the rows, what could not be measured and why, settings, machine, versions.
 
-    `load` is that of the machine before the run, which raises it itself.
+    Args:
+        load: that of the machine before the run, which raises it itself.
+        peers: versions of the peers and of what they run on, by peer.
+        more: further keys, such as a curve.
     """
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
     result = {
@@ -130,5 +140,7 @@ def write_result(
         "machine": describe_hardware(),
         "load_before": load,
         "environment": environment(),
+        "peers": dict(peers or {}),
+        **more,
     }
     write_json(arguments.results / f"{name}.json", result)

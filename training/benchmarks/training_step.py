@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,10 +32,10 @@ from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hardware import bf16_pays, keep_freed_memory
 from hf_bert4rec.layers_bert4rec import Bert4RecDropout
 from hf_bert4rec.trainer import WindowSampler
+from training.benchmarks.histories import ITEMS, USERS, made_up_lengths
 from training.benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
 from training.console import set_up_console
 
-USERS, ITEMS, MEDIAN, SPREAD, LONGEST = 6040, 3416, 96, 1.0, 2000  # of MovieLens 1M's histories
 LAYERS, DROPOUT = 2, 0.2
 SIZES = ("widths", "length", "batch", "steps", "users", "products")
 Batch = dict[str, torch.Tensor]
@@ -163,16 +163,21 @@ def trained(width: int, length: int, plain_dropout: bool = False) -> Trained:
 
 def made_up_batches(arguments: Namespace) -> list[Batch]:
     """Masked batches of histories as long and as uneven as MovieLens 1M's, short and long ones alike."""
+    return list(drawn(arguments))
+
+
+def drawn(arguments: Namespace) -> Iterator[Batch]:
+    """Those batches, each drawn and masked when it is asked for."""
     generator = np.random.default_rng(0)
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(ITEMS))})
-    lengths = np.exp(generator.normal(np.log(MEDIAN), SPREAD, arguments.users)).clip(18, LONGEST).astype(int)
+    lengths = made_up_lengths(generator, arguments.users)
     histories = [generator.integers(tokenizer.first_item_id, len(tokenizer), length) for length in lengths]
     windows = TrainingWindows(Ragged.from_lists(histories), arguments.length)
     order = list(WindowSampler(windows, 0, arguments.batch))
     starts = range(0, max(1, len(order) - arguments.batch + 1), arguments.batch)
     chosen = generator.choice(starts, arguments.steps, replace=arguments.steps > len(starts))
     collate = DataCollatorForMaskedItems(tokenizer)
-    return [collate([windows[index] for index in order[start : start + arguments.batch]]) for start in chosen]
+    return (collate([windows[index] for index in order[start : start + arguments.batch]]) for start in chosen)
 
 
 def products(batch: Batch, width: int) -> float:
