@@ -48,6 +48,14 @@ def options(ratings: Path, output: Path, *others: str) -> list[str]:
     return [*told, "--users_per_shard", "4", "--batch_size", "3", *others]
 
 
+def assert_same_table(path: Path, other: Path) -> None:
+    """The same users, movies and ranks; scores equal but for rounding, which differs from process to process on
+    processors whose matrix products look at where the numbers lie in memory."""
+    found, expected = pq.read_table(path), pq.read_table(other)
+    assert found.drop_columns("score").equals(expected.drop_columns("score"))
+    assert found["score"].to_pylist() == pytest.approx(expected["score"].to_pylist(), rel=1e-5)
+
+
 def table_of(path: Path) -> pa.Table:
     table = pq.read_table(path)
     assert table.schema.names == ["user_id", "movie_id", "rank", "score"]
@@ -95,7 +103,7 @@ def test_it_goes_on_where_it_was_broken_off_and_takes_no_other_run_s_parts(
     assert len(list(tmp_path.glob("recs.parquet.parts/*.parquet"))) == 6
     monkeypatch.undo()
     main([str(folder), *options(ratings, output)])
-    assert output.read_bytes() == unbroken.read_bytes()
+    assert_same_table(output, unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["recs.parquet"]
 
 
@@ -105,7 +113,7 @@ def test_parts_of_other_options_are_written_again(folder, ratings, unbroken, tmp
     main([str(folder), *options(ratings, output, "--top_k", "3")])
     monkeypatch.undo()
     main([str(folder), *options(ratings, output)])
-    assert output.read_bytes() == unbroken.read_bytes()
+    assert_same_table(output, unbroken)
 
 
 def launch(folder: Path, arguments: list[str], *launcher: str) -> subprocess.Popen:
@@ -128,7 +136,7 @@ def test_killed_half_way_it_ends_as_if_it_had_not_been(folder, ratings, unbroken
     with launch(folder, options(ratings, output)) as process:
         assert f"goes on: {len(kept)} of 23 parts" in process.stderr.read()
     assert process.returncode == 0
-    assert output.read_bytes() == unbroken.read_bytes()
+    assert_same_table(output, unbroken)
 
 
 @pytest.mark.slow
@@ -137,7 +145,7 @@ def test_two_processes_write_the_table_of_one(folder, ratings, unbroken, tmp_pat
     with launch(folder, options(ratings, output), *LAUNCHER) as process:
         told = process.stderr.read()
     assert process.returncode == 0, told
-    assert output.read_bytes() == unbroken.read_bytes()
+    assert_same_table(output, unbroken)
 
 
 @pytest.mark.parametrize(
