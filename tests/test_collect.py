@@ -85,3 +85,16 @@ def test_changes_of_a_recipe_are_compared_with_the_recipe_as_it_is(places, tmp_p
     text = (tmp_path / "README.md").read_text()
     assert "`python training/ablate.py training/recipes/some.yaml --num_train_epochs 3`" in text
     assert text.index("| as it is | 0.2000 | |") < text.index("| no memory | 0.1500 | -0.0500 |")
+
+
+def test_seeds_of_a_recipe_are_averaged(model_folder, places, tmp_path):
+    main([str(model_folder), *places])
+    (kept,) = (tmp_path / "results").glob("*-seed42.json")
+    other = json.loads(kept.read_text())
+    other["options"]["seed"] = 43
+    first = other["test"]["ndcg@10"]["mean"]
+    other["test"]["ndcg@10"]["mean"] = first + 0.02
+    kept.with_name(kept.name.replace("42", "43")).write_text(json.dumps(other))
+    main(places)
+    row = next(line for line in (tmp_path / "README.md").read_text().splitlines() if "mean of 2 seeds" in line)
+    assert f"**{first + 0.01:.4f}** ± {0.02 / 2**0.5:.4f}" in row

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import yaml
@@ -109,7 +110,7 @@ def format_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> s
     parts = []
     for dataset in sorted({result["dataset"] for result in results}):
         ours = [result for result in results if result["dataset"] == dataset]
-        rows = [row for result in ours for row in run_rows(result)]
+        rows = [row for result in ours for row in run_rows(result)] + mean_rows(ours)
         rows += [
             (entry["ndcg@10"], f"| {entry['model']} | {entry['ndcg@10']:.4f} | {_other(entry)} | | {entry['source']} |")
             for entry in published.get(dataset, [])
@@ -153,7 +154,7 @@ def run_rows(result: dict[str, Any]) -> list[tuple[float, str]]:
     rows = [
         (
             test["ndcg@10"]["mean"],
-            f"| **ours**, seed {result['options']['seed']} | {_interval(test['ndcg@10'])} | "
+            f"| **ours**, {recipe_of(result)}, seed {result['options']['seed']} | {_interval(test['ndcg@10'])} | "
             f"{_interval(test['hit_rate@10'])} | {time} | `{command}` |",
         )
     ]
@@ -161,6 +162,18 @@ def run_rows(result: dict[str, Any]) -> list[tuple[float, str]]:
         test = baseline["test"]
         row = f"| {name} | {_interval(test['ndcg@10'])} | {_interval(test['hit_rate@10'])} | | measured here |"
         rows.append((test["ndcg@10"]["mean"], row))
+    return rows
+
+
+def mean_rows(results: list[dict[str, Any]]) -> list[tuple[float, str]]:
+    """A row for every recipe that was run with several seeds: mean and standard deviation over them."""
+    rows = []
+    for recipe in sorted({recipe_of(result) for result in results}):
+        runs = [result["test"] for result in results if recipe_of(result) == recipe]
+        if len(runs) > 1:
+            figures = [[run[metric]["mean"] for run in runs] for metric in ("ndcg@10", "hit_rate@10")]
+            shown = " | ".join(f"**{mean(values):.4f}** ± {stdev(values):.4f}" for values in figures)
+            rows.append((mean(figures[0]), f"| **ours**, {recipe}, mean of {len(runs)} seeds | {shown} | | |"))
     return rows
 
 
