@@ -50,6 +50,13 @@ def rotate(states: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> t
     return states * cos + torch.cat((-second, first), dim=-1) * sin
 
 
+def at_places(states: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
+    """Of states (batch, seq, hidden) those at one place a row, (batch, 1, hidden); all of them without `places`."""
+    if places is None:
+        return states
+    return states.gather(1, places[:, None, None].expand(-1, 1, states.shape[-1]))
+
+
 class Bert4RecDropout(nn.Dropout):
     """Dropout that draws its mask eight places to a random number where torch would draw one a place on one thread.
 
@@ -104,15 +111,20 @@ class Bert4RecAttention(nn.Module):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
         angles: tuple[torch.Tensor, torch.Tensor] | None,
+        places: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        heads_shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query, key, value = (
-            project(hidden_states).view(heads_shape).transpose(1, 2)  # (batch, heads, seq, head)
-            for project in (self.query, self.key, self.value)
+            project(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, seq, head)
+            for project, states in (
+                (self.query, at_places(hidden_states, places)),
+                (self.key, hidden_states),
+                (self.value, hidden_states),
+            )
         )
         if angles is not None:
-            query, key = rotate(query, angles), rotate(key, angles)
+            cos, sin = (at_places(angle[:, 0], places)[:, None] for angle in angles)
+            query, key = rotate(query, (cos, sin)), rotate(key, angles)
         attend: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -159,16 +171,18 @@ class Bert4RecLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
         angles: tuple[torch.Tensor, torch.Tensor] | None,
+        places: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
+        """States (batch, seq, hidden) after the layer; with `places` (batch,) at these alone, (batch, 1, hidden)."""
+        own = at_places(hidden_states, places)
         if self.pre_layer_norm:
-            attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, angles, **kwargs)
-            hidden_states = hidden_states + self.dropout(attended)
-            fed = self.feed_forward(self.feed_forward_norm(hidden_states))
-            return hidden_states + self.dropout(fed)
-        attended, _ = self.attention(hidden_states, attention_mask, angles, **kwargs)
-        hidden_states = self.attention_norm(hidden_states + self.dropout(attended))
-        return self.feed_forward_norm(hidden_states + self.dropout(self.feed_forward(hidden_states)))
+            attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, angles, places, **kwargs)
+            own = own + self.dropout(attended)
+            return own + self.dropout(self.feed_forward(self.feed_forward_norm(own)))
+        attended, _ = self.attention(hidden_states, attention_mask, angles, places, **kwargs)
+        own = self.attention_norm(own + self.dropout(attended))
+        return self.feed_forward_norm(own + self.dropout(self.feed_forward(own)))
 
 
 class Bert4RecHead(nn.Module):
@@ -184,4 +198,4 @@ class Bert4RecHead(nn.Module):
         return self.norm(self.activation(self.dense(hidden_states)))
 
 
-__all__ = ["Bert4RecAttention", "Bert4RecEmbeddings", "Bert4RecHead", "Bert4RecLayer", "rotary_angles"]
+__all__ = ["Bert4RecAttention", "Bert4RecEmbeddings", "Bert4RecHead", "Bert4RecLayer", "at_places", "rotary_angles"]

@@ -23,7 +23,14 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
 from .json_bert4rec import damage_named
-from .layers_bert4rec import Bert4RecAttention, Bert4RecEmbeddings, Bert4RecHead, Bert4RecLayer, rotary_angles
+from .layers_bert4rec import (
+    Bert4RecAttention,
+    Bert4RecEmbeddings,
+    Bert4RecHead,
+    Bert4RecLayer,
+    at_places,
+    rotary_angles,
+)
 from .memory_bert4rec import Bert4RecMemory
 from .sampling_bert4rec import sampled_softmax_loss
 from .weights_bert4rec import INDEX_FILE, check_weight_files
@@ -117,6 +124,33 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         Raises:
             ValueError: both or neither of `input_ids` and `inputs_embeds`, or more places than the window has.
         """
+        hidden_states, angles = self._embed(input_ids, attention_mask, position_ids, inputs_embeds)
+        mask = self._mask(hidden_states, attention_mask)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask, angles, **kwargs)
+        return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+
+    def last_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """What `forward` gives at each row's last attended place, (batch, hidden); the last layer makes no more."""
+        hidden_states, angles = self._embed(input_ids, attention_mask, None, None)
+        mask = self._mask(hidden_states, attention_mask)
+        for layer in self.layers[:-1]:
+            hidden_states = layer(hidden_states, mask, angles, **kwargs)
+        places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        last = (places * attention_mask).argmax(-1)  # (batch,)
+        # The last place sees all the others, whether the model is causal or not.
+        asking = at_places(hidden_states, last)
+        mask = create_bidirectional_mask(self.config, asking, attention_mask, encoder_hidden_states=hidden_states)
+        return self.final_norm(self.layers[-1](hidden_states, mask, angles, last, **kwargs))[:, 0]
+
+    def _embed(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        """What the first layer gets, (batch, seq, hidden), and the angles of rotary positions."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
@@ -126,14 +160,11 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         if self.config.causal:
             inputs_embeds = self._item_before(inputs_embeds, position_ids)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
-        mask = self._mask(hidden_states, attention_mask)
         angles = None
         if self.config.rotary_positions:
             head_dim = self.config.hidden_size // self.config.num_attention_heads
             angles = rotary_angles(position_ids, head_dim, hidden_states.dtype)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, angles, **kwargs)
-        return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+        return hidden_states, angles
 
     def _item_before(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
         """Each place with the embedding of the item before its own, the oldest with that of [MASK]."""
@@ -267,11 +298,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """What the item embeddings are multiplied with for the network's logits: (batch, hidden), a user embedded."""
-        outputs = self.bert4rec(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
-        places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-        last = (places * attention_mask).argmax(-1)  # (batch,)
-        rows = torch.arange(last.shape[0], device=last.device)  # len() would fix the batch of an export
-        return self.head(outputs.last_hidden_state[rows, last])
+        return self.head(self.bert4rec.last_states(input_ids, attention_mask, **kwargs))
 
     def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """Grow the model by the movies that `tokenizer.add_items` added, without training.

@@ -183,3 +183,16 @@ def test_the_model_compiles_to_one_graph(kind, rows):
     with torch.no_grad():
         found = exported.module()(**rows).logits[rows["attention_mask"].bool()]
     torch.testing.assert_close(found, answers(model, rows), **CLOSE)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_last_state_alone_is_that_of_the_whole(kind, rows, attention, side):
+    model = build(kind).bert4rec
+    model.set_attn_implementation(attention)
+    if side == "left":
+        rows = {name: values.flip(1) for name, values in rows.items()}
+    with torch.no_grad():
+        whole = model(**rows).last_hidden_state
+        last = (rows["attention_mask"] * torch.arange(WINDOW)).argmax(1)
+        torch.testing.assert_close(model.last_states(**rows), whole[torch.arange(len(last)), last], **CLOSE)
