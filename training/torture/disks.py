@@ -131,7 +131,7 @@ def json_refused(room: int) -> str:
         return words
 
 
-# With the KiB that are left: none (and read-only), too few for the code, for the weights, for the optimizer, for a part.
+# With the KiB that are left: none (and read-only), too few for the code, the weights, the optimizer, a part, the table.
 ATTEMPTS: dict[Callable[[int], str], tuple[int, ...]] = {
     export_refused: (0, 4, 64, 140),
     training_refused: (0, 4, 64, 120, 140),
