@@ -137,7 +137,10 @@ def test_two_processes_write_the_table_of_one(folder, ratings, unbroken, tmp_pat
     with launch(folder, options(ratings, output), *LAUNCHER) as process:
         told = process.stderr.read()
     assert process.returncode == 0, told
-    assert output.read_bytes() == unbroken.read_bytes()
+    found, expected = pq.read_table(output), pq.read_table(unbroken)
+    assert found.drop(["score"]).equals(expected.drop(["score"]))
+    # Other portions are other batches, which some processors' kernels round otherwise.
+    assert found["score"].to_numpy() == pytest.approx(expected["score"].to_numpy(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
