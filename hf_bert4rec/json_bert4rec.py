@@ -33,10 +33,10 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
 
 @contextmanager
-def damage_named(folder: str | Path, *names: str) -> Iterator[None]:
+def damage_named(folder: str | Path, *names: str, bare: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn what goes wrong in the block, where these files of `folder` are read, into a ValueError that names them.
 
-    Errors in words pass: those that this package raises, and all but `STUMBLES` and bare Exception and RuntimeError.
+    Errors in words pass: those that this package raises, and all but `STUMBLES` and those whose very type is in `bare`.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def damage_named(folder: str | Path, *names: str) -> Iterator[None]:
         for name in names:
             if (path := Path(folder) / name).is_file():
                 read_object(path)
-        stumbled = isinstance(error, STUMBLES) or type(error) in (Exception, RuntimeError)
+        stumbled = isinstance(error, STUMBLES) or type(error) in bare
         if not stumbled or _is_ours(error):
             raise
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -67,7 +67,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             OSError: a file is missing. ValueError: one is not what this class writes.
         """
-        with damage_named(pretrained_model_name_or_path, *JSON_FILES):
+        with damage_named(pretrained_model_name_or_path, *JSON_FILES, bare=(Exception,)):  # as tokenizers raises
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod

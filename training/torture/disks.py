@@ -14,7 +14,7 @@ from hf_bert4rec.checkpoints import last_whole
 from hf_bert4rec.files import write_json
 from tests.movielens_archives import serving
 
-from . import killing, victims
+from . import killing, kills, victims
 
 KIB = 1 << 10
 ROOM = 8192  # KiB of a disk with room enough
@@ -108,6 +108,18 @@ def download_refused(room: int) -> str:
         return words
 
 
+def scoring_refused(room: int) -> str:
+    """Recommend to all users on a disk with too little room: refused, and the earlier table stays."""
+    with tempfile.TemporaryDirectory() as elsewhere, disk(ROOM) as folder:
+        model, ratings, table = kills.scoring_source(Path(elsewhere))
+        (folder / "recommendations.parquet").write_bytes(table[:-1])  # another run's
+        leave(folder, room)
+        earlier = killing.contents(folder)
+        words = refused(lambda: victims.score(str(folder), str(model), str(ratings)))
+        assert {name: killing.contents(folder).get(name) for name in earlier} == earlier, "the earlier table is lost"
+        return words
+
+
 def json_refused(room: int) -> str:
     """Write a JSON file over another: refused, and the other stays."""
     with disk(ROOM) as folder:
@@ -119,11 +131,12 @@ def json_refused(room: int) -> str:
         return words
 
 
-# With the KiB that are left: none (and read-only), too few for the code, for the weights, for the optimizer.
+# With the KiB that are left: none (and read-only), too few for the code, the weights, the optimizer, a part, the table.
 ATTEMPTS: dict[Callable[[int], str], tuple[int, ...]] = {
     export_refused: (0, 4, 64, 140),
     training_refused: (0, 4, 64, 120, 140),
     download_refused: (0, 4, 64),
+    scoring_refused: (0, 4, 16),
     json_refused: (0, 4, 64),
 }
 

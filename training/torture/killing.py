@@ -9,6 +9,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,16 @@ def kill_after(seconds: float, victim: Victim, *arguments: Any) -> bool:
     """Kill the process after so many seconds; whether it was still at work then."""
     process = start(victim, *arguments)
     process.join(seconds)
-    process.kill()
-    process.join()
+    end(process)
     return killed(process)
+
+
+def end(process: Any) -> None:
+    """SIGKILL to the process and to what it has started, which would go on without it."""
+    for kill in (partial(os.killpg, process.pid, signal.SIGKILL), process.kill):
+        with suppress(ProcessLookupError):
+            kill()
+    process.join()
 
 
 def kill_when(ready: Callable[[], bool], seconds: float, victim: Victim, *arguments: Any) -> bool:
@@ -55,8 +64,7 @@ def kill_when(ready: Callable[[], bool], seconds: float, victim: Victim, *argume
     while process.is_alive() and not ready():
         time.sleep(0.005)
     process.join(seconds)
-    process.kill()
-    process.join()
+    end(process)
     return killed(process)
 
 
@@ -64,9 +72,10 @@ def kill_at_change(number: int, within: Path, victim: Victim, *arguments: Any) -
     """Let the process die before its change `number` (from 1) to files in `within`; False where it makes fewer."""
     process = start(victim, *arguments, die_at=number, within=str(within))
     process.join(PATIENCE)
-    if process.exitcode not in (0, -signal.SIGKILL):
-        process.kill()
-        raise RuntimeError(f"{victim.__name__}{arguments} ended with {process.exitcode} before change {number}")
+    was = process.exitcode
+    end(process)
+    if was not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"{victim.__name__}{arguments} ended with {was} before change {number}")
     return killed(process)
 
 
@@ -108,6 +117,7 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _run(victim: Victim, arguments: tuple[Any, ...], die_at: int, within: str) -> None:
+    os.setsid()  # so that what it starts can be ended with it
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     if die_at:
