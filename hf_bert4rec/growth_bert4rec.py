@@ -121,6 +121,8 @@ def grow(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -> list[dict[
     made, biases, sources = initial_embeddings(tokenizer.items, weight[first:], bias[first:], number)
     rows = made if vectors is None else vectors
     _replace(model, torch.cat([weight, rows]), torch.cat([bias, biases]))
+    if model.memory is not None:
+        model.config.memory_size = model.memory.add([[first + row for row in source] for source in sources])
     return [_told(tokenizer, size + place, source if vectors is None else None) for place, source in enumerate(sources)]
 
 

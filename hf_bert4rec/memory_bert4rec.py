@@ -13,11 +13,15 @@ from torch import nn
 from .configuration_bert4rec import Bert4RecConfig
 
 STEPS = 10  # items back that are looked up, each counting 1/distance
+NEW = 0.5  # times as strongly as items like it, a new one is taken to follow what they follow
 UNSEEN = 3e-4  # share of what never followed: a new item loses little by it
 
 
 class Bert4RecMemory(nn.Module):
     """`followers` (vocab, n) of every item and their `strengths` (vocab, n), 0 where there are fewer than n.
+
+    A strength below 0 is that of a follower added later, of the same size: it takes no part in the whole that shares
+    are shares of, so that those of the others stay.
 
     Empty, and without a say, until `fill_memory` of the package has filled it; training does not change it.
     """
@@ -48,12 +52,12 @@ class Bert4RecMemory(nn.Module):
         strengths = self.strengths[items].float() * weights[..., None]  # (batch, steps, n)
         followers = self.followers[items].long()
         empty = strengths.new_zeros(strengths.shape[0], self.followers.shape[0])
-        shares = empty.scatter_add(1, followers.flatten(1), strengths.flatten(1))  # (batch, vocab)
-        whole = shares.sum(-1, keepdim=True)
+        shares = empty.scatter_add(1, followers.flatten(1), strengths.abs().flatten(1))  # (batch, vocab)
+        whole = strengths.clamp(min=0).sum((1, 2))[:, None]
         return (shares / whole.clamp(min=torch.finfo(whole.dtype).tiny) + UNSEEN).log()
 
     def resize(self, vocab_size: int) -> None:
-        """Hold so many items: what is remembered of others is forgotten, new ones have followed nothing."""
+        """Hold so many items: what is remembered of others is forgotten, new ones have followed nothing yet."""
         kept = min(vocab_size, len(self.followers))
         known = self.followers[:kept] < vocab_size
         for name in ("followers", "strengths"):
@@ -61,6 +65,32 @@ class Bert4RecMemory(nn.Module):
             new = old.new_zeros(vocab_size, old.shape[1])
             new[:kept] = old[:kept] * known
             setattr(self, name, new)
+
+    def add(self, likes: list[list[int]]) -> int:
+        """Remember the last items as the items that they are like, given most alike first; the new width of the table.
+
+        What followed the item most alike is taken to follow the new one, and the new one to follow what its likes
+        follow, `NEW` times as strongly as they do on average.
+        """
+        vocab_size, width = self.followers.shape
+        entries: list[list[tuple[int, float]]] = [[] for _ in range(vocab_size)]
+        for item, alike in enumerate(likes, start=vocab_size - len(likes)):
+            if not alike:
+                continue
+            for name in ("followers", "strengths"):
+                getattr(self, name)[item] = getattr(self, name)[alike[0]]
+            wanted = torch.tensor(alike, dtype=torch.int32, device=self.followers.device)
+            hits = torch.isin(self.followers[: vocab_size - len(likes)], wanted)
+            strengths = (self.strengths[: len(hits)].abs() * hits).sum(1) * NEW / len(alike)  # (known,)
+            for row in strengths.nonzero().flatten().tolist():
+                entries[row].append((item, -float(strengths[row])))
+        wider = max(map(len, entries))
+        self.followers = torch.nn.functional.pad(self.followers, (0, wider))
+        self.strengths = torch.nn.functional.pad(self.strengths, (0, wider))
+        for row, added in enumerate(entries):
+            for place, (item, strength) in enumerate(added, start=width):
+                self.followers[row, place], self.strengths[row, place] = item, strength
+        return width + wider
 
 
 __all__ = ["Bert4RecMemory"]

@@ -76,15 +76,24 @@ def test_it_travels_with_the_model(remembering, tokenizer, histories, tmp_path):
     torch.testing.assert_close(half.memory(**batch), remembering.memory(**batch), atol=0.05, rtol=0.05)
 
 
-def test_new_movies_have_followed_nothing_and_old_ones_score_as_before(remembering, tokenizer, histories):
+def test_a_new_movie_follows_what_its_likes_follow_and_old_ones_score_as_before(
+    remembering, tokenizer, histories, tmp_path
+):
     pipe = MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK)
     batch = asked(tokenizer, histories)
     before = remembering.next_item_logits(**batch)
-    pipe.add_items({"movie_id": [1], "title": ["Toy Story 2"], "genres": [["Animation"]]})
+    (report,) = pipe.add_items({"movie_id": [1], "title": ["Toy Story 2"], "genres": [["Drama", "Animation"]]})
     after = pipe.model.next_item_logits(**batch)
     torch.testing.assert_close(after[:, :-1], before, atol=1e-5, rtol=1e-5)
-    share = pipe.model.memory(**batch)[:, -1]
-    torch.testing.assert_close(share, torch.full_like(share, UNSEEN).log())
+    alike = [tokenizer.resolve(movie) for movie in report["similar"]]
+    shares = pipe.model.memory(**batch).exp() - UNSEEN
+    torch.testing.assert_close(shares[:, -1], shares[:, alike].mean(1) / 2, atol=1e-6, rtol=1e-4)
+    assert shares[:, -1].max() > 0
+    new, like = (pipe.model.memory(**asked(pipe.tokenizer, [[row]])) for row in (43, alike[0]))
+    torch.testing.assert_close(new[:, :-1], like[:, :-1])  # what is added follows no other that is added
+    pipe.save_pretrained(tmp_path)
+    again = Bert4RecForMaskedLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(again.next_item_logits(**batch), after, atol=0, rtol=0)
     assert len(pipe([1, 10], top_k=NUM_MOVIES - 1)) == NUM_MOVIES - 1
 
 
