@@ -29,7 +29,7 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.hardware import bf16_pays, keep_freed_memory
+from hf_bert4rec.hardware import bf16_pays, keep_freed_memory, training_attention
 from hf_bert4rec.layers_bert4rec import Bert4RecDropout
 from hf_bert4rec.trainer import WindowSampler
 from training.benchmarks.histories import ITEMS, USERS, made_up_lengths
@@ -154,6 +154,7 @@ def trained(width: int, length: int, plain_dropout: bool = False) -> Trained:
         rotary_positions=True,
     )
     model = Bert4RecForMaskedLM(config).train()
+    model.set_attn_implementation(training_attention(length, bf16_pays()))
     for module in list(model.modules()) if plain_dropout else []:
         for name, child in module.named_children():
             if isinstance(child, Bert4RecDropout):

@@ -38,7 +38,10 @@ def train(settings: Namespace) -> dict[str, Any]:
         "num_attention_heads": settings.heads,
         "max_position_embeddings": settings.length,
         "hidden_dropout_prob": settings.dropout,
+        "causal": "false",  # the peers' task, where the recipe's is another
+        "memory_size": 0,
         "mlm_probability": settings.mask,
+        "mask_replace_prob": 1.0,
         "last_item_prob": 0.0,
         "window_stride": settings.length,
         "per_device_train_batch_size": settings.batch,
