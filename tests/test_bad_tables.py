@@ -51,8 +51,8 @@ def test_one_user_may_have_rated_a_great_many_movies():
 
 
 def test_any_text_is_an_id_and_comes_through_a_csv_file(tmp_path):
-    names = ['a"b', "a,b", "a\nb", "é💿", "'; DROP TABLE", "\x07", "nan", "=1+1"]
-    pl.DataFrame({"user_id": names, "movie_id": names[::-1], "timestamp": range(8)}).write_csv(tmp_path / "odd.csv")
+    names = ['a"b', "a,b", "a\nb", "é💿", "'; DROP TABLE", "\x07", "\x1f", "nan", "=1+1"]
+    pl.DataFrame({"user_id": names, "movie_id": names[::-1], "timestamp": range(9)}).write_csv(tmp_path / "odd.csv")
     ratings = read_interactions(tmp_path / "odd.csv")["ratings"]
     assert ratings["user_id"] == names
     assert ratings["movie_id"] == names[::-1]

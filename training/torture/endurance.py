@@ -17,7 +17,7 @@ from .victims import tiny_trainer
 STEPS = 10_000
 EVERY = 100  # steps from one reading to the next
 WARM = 0.2  # share of the run in which caches may still fill
-MOST = 20.0  # KiB that a thousand steps may add, which is what noise gives
+MOST = 64.0  # KiB that a thousand steps may add: pages of the allocator, of which runs gave 3 to 47
 PAGE = resource.getpagesize()
 
 
