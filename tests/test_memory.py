@@ -9,7 +9,7 @@ import torch
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.evaluation.baselines import MarkovScorer
-from hf_bert4rec.memory_bert4rec import UNSEEN
+from hf_bert4rec.memory_bert4rec import NEW, UNSEEN
 from hf_bert4rec.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.pipeline_bert4rec import TASK
 from hf_bert4rec.transitions import damped_transitions, fill_memory
@@ -87,7 +87,7 @@ def test_a_new_movie_follows_what_its_likes_follow_and_old_ones_score_as_before(
     torch.testing.assert_close(after[:, :-1], before, atol=1e-5, rtol=1e-5)
     alike = [tokenizer.resolve(movie) for movie in report["similar"]]
     shares = pipe.model.memory(**batch).exp() - UNSEEN
-    torch.testing.assert_close(shares[:, -1], shares[:, alike].mean(1) / 2, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(shares[:, -1], shares[:, alike].mean(1) * NEW, atol=1e-6, rtol=1e-4)
     assert shares[:, -1].max() > 0
     new, like = (pipe.model.memory(**asked(pipe.tokenizer, [[row]])) for row in (43, alike[0]))
     torch.testing.assert_close(new[:, :-1], like[:, :-1])  # what is added follows no other that is added
