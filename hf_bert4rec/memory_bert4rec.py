@@ -63,11 +63,9 @@ class Bert4RecMemory(nn.Module):
         """Hold so many items: what is remembered of others is forgotten, new ones have followed nothing yet."""
         kept = min(vocab_size, len(self.followers))
         known = self.followers[:kept] < vocab_size
-        for name in ("followers", "strengths"):
-            old = getattr(self, name)
-            new = old.new_zeros(vocab_size, old.shape[1])
-            new[:kept] = old[:kept] * known
-            setattr(self, name, new)
+        rows = (0, 0, 0, vocab_size - kept)
+        self.followers = nn.functional.pad(self.followers[:kept] * known, rows)
+        self.strengths = nn.functional.pad(self.strengths[:kept] * known, rows)
 
     def add(self, likes: list[list[int]]) -> int:
         """Remember the last items as the items that they are like, given most alike first; the new width of the table.
@@ -80,16 +78,16 @@ class Bert4RecMemory(nn.Module):
         for item, alike in enumerate(likes, start=vocab_size - len(likes)):
             if not alike:
                 continue
-            for name in ("followers", "strengths"):
-                getattr(self, name)[item] = getattr(self, name)[alike[0]]
+            for table in (self.followers, self.strengths):
+                table[item] = table[alike[0]]
             wanted = torch.tensor(alike, dtype=torch.int32, device=self.followers.device)
             hits = torch.isin(self.followers[: vocab_size - len(likes)], wanted)
             strengths = (self.strengths[: len(hits)].abs() * hits).sum(1) * NEW / len(alike)  # (known,)
             for row in strengths.nonzero().flatten().tolist():
                 entries[row].append((item, -float(strengths[row])))
         wider = max(map(len, entries))
-        self.followers = torch.nn.functional.pad(self.followers, (0, wider))
-        self.strengths = torch.nn.functional.pad(self.strengths, (0, wider))
+        self.followers = nn.functional.pad(self.followers, (0, wider))
+        self.strengths = nn.functional.pad(self.strengths, (0, wider))
         for row, added in enumerate(entries):
             for place, (item, strength) in enumerate(added, start=width):
                 self.followers[row, place], self.strengths[row, place] = item, strength

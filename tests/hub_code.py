@@ -20,7 +20,8 @@ MODULES = {
     "reprlib": "repr",
     "sys": "_getframe",
     "torch": "Tensor allclose arange as_tensor bool cat dtype empty exp finfo float32 float64 from_numpy full "
-    "get_num_threads inf inference_mode int64 long maximum nn ones ones_like stack tensor uint8 zeros zeros_like",
+    "get_num_threads inf inference_mode int32 int64 isin long maximum nn ones ones_like stack tensor uint8 where zeros "
+    "zeros_like",
     "transformers": "__file__",
     "types": "GeneratorType",
     "unicodedata": "combining normalize",
@@ -49,7 +50,7 @@ FROM = {
     "torch.utils.checkpoint": "checkpoint",
     "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend",
     "transformers.activations": "ACT2FN",
-    "transformers.masking_utils": "create_bidirectional_mask",
+    "transformers.masking_utils": "create_bidirectional_mask create_causal_mask",
     "transformers.modeling_layers": "GradientCheckpointingLayer",
     "transformers.modeling_outputs": "BaseModelOutput MaskedLMOutput",
     "transformers.modeling_utils": "ALL_ATTENTION_FUNCTIONS PreTrainedModel",

@@ -26,8 +26,8 @@ def test_training_killed_before_a_change_to_a_file_ends_as_an_unbroken_run(tmp_p
 
 @pytest.mark.slow
 def test_training_killed_again_and_again_ends_as_an_unbroken_run(tmp_path):
-    unbroken = training_kills.unbroken_weights(tmp_path / "unbroken", epochs=6)
-    assert training_kills.train_killed_by_chance(tmp_path / "killed", unbroken, kills=3, seed=0, epochs=6) == 3
+    unbroken = training_kills.unbroken_weights(tmp_path / "unbroken", training_kills.RUN_EPOCHS)
+    assert training_kills.train_killed_by_chance(tmp_path / "killed", unbroken, kills=3, seed=0) == 3
 
 
 @pytest.mark.slow

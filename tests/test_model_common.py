@@ -37,6 +37,8 @@ def test_the_head_loads_into_the_encoder_and_back(kind, rows, tmp_path):
     grown, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "encoder", output_loading_info=True)
     assert torch.equal(answers(grown.bert4rec, rows), answers(encoder, rows))
     missing = {"head.dense.weight", "head.dense.bias", "head.norm.weight", "head.norm.bias", "decoder.bias"}
+    if kind.memory_size:
+        missing |= {"memory.followers", "memory.strengths"}
     assert set(info["missing_keys"]) == missing
     assert not info["unexpected_keys"]
 
