@@ -78,7 +78,7 @@ def measurements(arguments: Namespace, field: Field, settings: dict[str, Any], w
     chosen = None
     for repeat in range(arguments.repeats):
         for name, precision in tqdm(in_turns(turns, repeat), desc=f"width {settings['width']}", disable=None):
-            if name == "ours" and precision == chosen:
+            if name == "ours" and precision is not None and precision == chosen:
                 continue  # it is what ours chooses anyway
             label = f"width {settings['width']}, {NAMES[name]}" + (f", {precision}" if precision else "")
             asked = {**settings, "precision": precision}
