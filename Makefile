@@ -89,7 +89,7 @@ lock: $(INSTALLED)  ## write requirements.lock: every file that an installation 
 	python3 .ci/lock.py < .venv/report.json > requirements.lock
 
 torture: $(INSTALLED)  ## try to break everything, at length; counts go to training/results/torture.json
-	OMP_NUM_THREADS=1 $(PYTHON) -m training.torture
+	OMP_NUM_THREADS=1 ONEDNN_PRIMITIVE_CACHE_CAPACITY=0 $(PYTHON) -m training.torture
 
 check: $(INSTALLED)  ## lint, formatting and types
 	$(VENV)/bin/ruff check .

@@ -17,7 +17,10 @@ from .victims import tiny_trainer
 STEPS = 10_000
 EVERY = 100  # steps from one reading to the next
 WARM = 0.2  # share of the run in which caches may still fill
-MOST = 64.0  # KiB that a thousand steps may add: pages of the allocator, of which runs gave 3 to 47
+USERS = 8_000  # a thousand steps an epoch: accelerate keeps a reference to the loader of every epoch
+# KiB that a thousand steps may add. Torch keeps kernels for up to 1,024 shapes of a product, which is 50 KiB more until
+# there are so many: `make torture` has it keep none.
+MOST = 20.0
 PAGE = resource.getpagesize()
 
 
@@ -45,7 +48,7 @@ def training(steps: int) -> dict[str, float]:
             "load_best_model_at_end": False,
             "max_steps": steps,
         }
-        trainer = tiny_trainer(Path(folder), **quiet, logging_strategy="no")
+        trainer = tiny_trainer(Path(folder), users=USERS, **quiet, logging_strategy="no")
         trainer.add_callback(Reading())
         trainer.train()
     return slope(readings)

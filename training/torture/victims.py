@@ -49,13 +49,13 @@ def tiny_model(tokenizer: Bert4RecTokenizer, seed: int = 0) -> Bert4RecForMasked
     return Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **sizes))
 
 
-def tiny_trainer(folder: str | Path, epochs: float = 3, **options: object) -> Bert4RecTrainer:
+def tiny_trainer(folder: str | Path, epochs: float = 3, users: int = USERS, **options: object) -> Bert4RecTrainer:
     """A trainer with dropout, evaluation and a checkpoint every other step: all that a resume has to bring back."""
     torch.set_num_threads(1)
     tokenizer = tiny_tokenizer()
     generator = np.random.default_rng(0)
     first = tokenizer.first_item_id
-    walks = [first + (start + np.arange(9)) % ITEMS for start in generator.integers(0, ITEMS, USERS)]
+    walks = [first + (start + np.arange(9)) % ITEMS for start in generator.integers(0, ITEMS, users)]
     arguments: dict[str, object] = {
         "num_train_epochs": epochs,
         "per_device_train_batch_size": 8,
