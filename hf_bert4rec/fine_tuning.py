@@ -27,10 +27,8 @@ from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 logger = logging.getLogger(__name__)
 
 MASKED: dict[str, Any] = {"mlm_probability": 0.3, "last_item_prob": 0.3}
-EVERY_ITEM: dict[str, Any] = {
-    "mlm_probability": 1.0,
-    "mask_replace_prob": 0.0,
-}  # what a causal model can be asked for at once
+# Of a causal model every item is asked for at once.
+EVERY_ITEM: dict[str, Any] = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}
 LEAST_KNOWN = 0.5  # share of the interactions that must be with movies of the catalogue
 
 

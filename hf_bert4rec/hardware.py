@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+LONGEST_WRITTEN_OUT = 512  # places of a window whose attention weights training may hold whole
+
 
 def bf16_pays() -> bool:
     """Whether bfloat16 training is faster here: a GPU that has it, or a CPU with instructions for its products.
@@ -19,9 +21,6 @@ def bf16_pays() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-LONGEST_WRITTEN_OUT = 512  # places of a window whose attention weights training may hold whole
 
 
 def training_attention(window: int, bf16: bool) -> str:
