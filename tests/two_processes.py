@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 
 from training.torture.victims import tiny_trainer
 
@@ -28,3 +29,5 @@ def ranks(folder: Path) -> np.ndarray:
 
 if __name__ == "__main__":
     ranks(Path(sys.argv[1]))
+    # A process that exits with the group's threads still running is now and then aborted by them.
+    PartialState().destroy_process_group()
