@@ -23,7 +23,7 @@ LARGEST = {
     "intermediate_size": 2**20,
     "max_position_embeddings": 2**20,
 }
-SWITCHES = ("tie_word_embeddings", "sparse_prediction", "pre_layer_norm", "rotary_positions", "causal")
+SWITCHES = ("tie_word_embeddings", "sparse_prediction", "pre_layer_norm", "rotary_positions", "causal", "time_aware")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 MOST_PARAMETERS = 2**31
 
@@ -43,6 +43,8 @@ class Bert4RecConfig(PreTrainedConfig):
         for at once (`mlm_probability: 1.0`, `mask_replace_prob: 0.0`); the view of SASRec (arXiv:1808.09781).
     memory_size (`int`): followers of every item that are remembered beside the network (`Bert4RecMemory`); 0 for none.
     memory_weight (`float`): what the logarithm of a remembered share is multiplied by before the logits get it.
+    time_aware (`bool`): take `timestamps` too, and know gaps and dates of the history and of the question
+        (`Bert4RecTimes`); the memory then knows when what followed what. Of causal models.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; that of the layers where not given.
 
     A value of another type is a ValueError here: `strict` checks no annotation that is a string, as they are below.
@@ -75,6 +77,7 @@ class Bert4RecConfig(PreTrainedConfig):
     causal: bool = False
     memory_size: int = 0
     memory_weight: float | int = 0.6
+    time_aware: bool = False
 
     @classmethod
     def get_config_dict(
@@ -148,6 +151,10 @@ class Bert4RecConfig(PreTrainedConfig):
         for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.40}; it is true or false")
+        if self.time_aware and not self.causal:
+            raise ValueError(
+                "time_aware needs causal: true: a place that is shown its own item is not asked at any time"
+            )
         # PreTrainedConfig looks the name up in torch, and stumbles over anything else.
         dtype = self.dtype if isinstance(self.dtype, str) else str(self.dtype).removeprefix("torch.")
         if self.dtype is not None and dtype not in DTYPES:

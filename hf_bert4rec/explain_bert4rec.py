@@ -22,7 +22,7 @@ def contributions(
     Args:
         shown: input ids the model was shown, oldest first. chosen: places of the movies in the catalogue.
         log_scores: (items,), with the whole history.
-        score: from histories of input ids to such log scores, (histories, items).
+        score: from places of `shown` that are kept, a list for each history, to such log scores, (histories, items).
 
     Returns:
         For each chosen movie, (input id, contribution) of every entry whose contribution is positive.
@@ -30,7 +30,7 @@ def contributions(
     entries = list(dict.fromkeys(shown))
     if not entries or not chosen:
         return [[] for _ in chosen]
-    rows = [[item for item in shown if item != left_out] for left_out in entries]
+    rows = [[place for place, item in enumerate(shown) if item != left_out] for left_out in entries]
     places = torch.tensor(chosen)
     without = torch.cat([score(rows[start : start + ROWS])[:, places] for start in range(0, len(rows), ROWS)])
     lost = log_scores[places] - without  # (entries, chosen)

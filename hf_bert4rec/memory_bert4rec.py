@@ -7,16 +7,24 @@ et al., ICLR 2020, arXiv:1911.00172). The table is a windowed Markov chain; ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from .configuration_bert4rec import Bert4RecConfig
+from .time_bert4rec import UNKNOWN_TIME, latest_known
 
 STEPS = 10  # items back that are looked up, each counting 1/distance
 # A new item is taken to follow what the items like it follow, so many times as strongly as they do on average. With 1,
 # new movies of ml-100k were found 5 times as often as by chance and the NDCG of old ones fell by 3 %; with 2 it was 9
 # times, and 6 %.
 NEW = 1.5
+# Where times are known, a transition is kept apart from the same one of another half-year and counts e times less for
+# every year that lies between it and the question, down to a tenth.
+YEAR = 365.25 * 86_400  # seconds
+ERA = YEAR / 2
+FADED = 0.1
 UNSEEN = 3e-4  # share of what never followed: its logarithm is finite, and not so small that nothing makes up for it
 
 
@@ -26,24 +34,31 @@ class Bert4RecMemory(nn.Module):
     A strength below 0 is that of a follower added later, of the same size: it takes no part in the whole that shares
     are shares of, so that those of the others stay.
 
+    With times, `eras` (vocab, n) is the half-year since 1970 in which it followed.
+
     Empty, and without a say, until `fill_memory` of the package has filled it; training does not change it.
     """
 
     followers: torch.Tensor
     strengths: torch.Tensor
+    eras: torch.Tensor | None
 
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__()
         shape = (config.vocab_size, config.memory_size)
         self.register_buffer("followers", torch.zeros(shape, dtype=torch.int32))
         self.register_buffer("strengths", torch.zeros(shape))
+        self.register_buffer("eras", torch.zeros(shape, dtype=torch.int32) if config.time_aware else None)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Logarithm of the share that each item has among what follows a row's last items, (batch, vocab).
 
         Args:
             input_ids: (batch, seq), the last attended place asking for the next item.
             attention_mask: (batch, seq).
+            timestamps: (batch, seq) seconds, the last attended place's those of the question, or `UNKNOWN_TIME`.
         """
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         last = (places * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
@@ -53,19 +68,27 @@ class Bert4RecMemory(nn.Module):
         items = input_ids.gather(1, back.clamp(min=0))
         weights = there / distances  # (batch, steps)
         strengths = self.strengths[items].float() * weights[..., None]  # (batch, steps, n)
+        if self.eras is not None and timestamps is not None:
+            asked = latest_known(timestamps.gather(1, last), timestamps.gather(1, (last - 1).clamp(min=0)))
+            strengths = strengths * self._freshness(items, asked)
         followers = self.followers[items].long()
         empty = strengths.new_zeros(strengths.shape[0], self.followers.shape[0])
         shares = empty.scatter_add(1, followers.flatten(1), strengths.abs().flatten(1))  # (batch, vocab)
         whole = strengths.clamp(min=0).sum((1, 2))[:, None]
         return (shares / whole.clamp(min=torch.finfo(whole.dtype).tiny) + UNSEEN).log()
 
+    def _freshness(self, items: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+        """What transitions count, (batch, steps, n), when asked for at (batch, 1) seconds."""
+        assert self.eras is not None
+        apart = (self.eras[items].float() + 0.5 - (asked.float() / ERA)[..., None]).abs() * (ERA / YEAR)
+        return torch.where((asked == UNKNOWN_TIME)[..., None], 1.0, FADED + (-apart).exp())
+
     def resize(self, vocab_size: int) -> None:
         """Hold so many items: what is remembered of others is forgotten, new ones have followed nothing yet."""
         kept = min(vocab_size, len(self.followers))
         known = self.followers[:kept] < vocab_size
         rows = (0, 0, 0, vocab_size - kept)
-        self.followers = nn.functional.pad(self.followers[:kept] * known, rows)
-        self.strengths = nn.functional.pad(self.strengths[:kept] * known, rows)
+        self._change_tables(lambda table: nn.functional.pad(table[:kept] * known, rows))
 
     def add(self, likes: list[list[int]]) -> int:
         """Remember the last items as the items that they are like, given most alike first; the new width of the table.
@@ -74,24 +97,34 @@ class Bert4RecMemory(nn.Module):
         follow, `NEW` times as strongly.
         """
         vocab_size, width = self.followers.shape
-        entries: list[list[tuple[int, float]]] = [[] for _ in range(vocab_size)]
+        entries: list[list[tuple[int, float, int]]] = [[] for _ in range(vocab_size)]
         for item, alike in enumerate(likes, start=vocab_size - len(likes)):
             if not alike:
                 continue
-            for table in (self.followers, self.strengths):
+            for table in self._tables().values():
                 table[item] = table[alike[0]]
             wanted = torch.tensor(alike, dtype=torch.int32, device=self.followers.device)
             hits = torch.isin(self.followers[: vocab_size - len(likes)], wanted)
-            strengths = (self.strengths[: len(hits)].abs() * hits).sum(1) * NEW / len(alike)  # (known,)
+            hits = self.strengths[: len(hits)].abs() * hits  # (known, n)
+            strengths, strongest = hits.sum(1) * NEW / len(alike), hits.argmax(1)
             for row in strengths.nonzero().flatten().tolist():
-                entries[row].append((item, -float(strengths[row])))
+                era = 0 if self.eras is None else int(self.eras[row, strongest[row]])
+                entries[row].append((item, -float(strengths[row]), era))
         wider = max(map(len, entries))
-        self.followers = nn.functional.pad(self.followers, (0, wider))
-        self.strengths = nn.functional.pad(self.strengths, (0, wider))
+        self._change_tables(lambda table: nn.functional.pad(table, (0, wider)))
         for row, added in enumerate(entries):
-            for place, (item, strength) in enumerate(added, start=width):
-                self.followers[row, place], self.strengths[row, place] = item, strength
+            for place, values in enumerate(added, start=width):
+                for table, value in zip(self._tables().values(), values, strict=False):
+                    table[row, place] = value
         return width + wider
+
+    def _tables(self) -> dict[str, torch.Tensor]:
+        """Followers, strengths and, where there are any, eras."""
+        return dict(self.named_buffers())
+
+    def _change_tables(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        for name, table in self._tables().items():
+            self.register_buffer(name, change(table))
 
 
 __all__ = ["Bert4RecMemory"]

@@ -33,6 +33,7 @@ from .layers_bert4rec import (
 )
 from .memory_bert4rec import Bert4RecMemory
 from .sampling_bert4rec import sampled_softmax_loss
+from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimes
 from .weights_bert4rec import INDEX_FILE, check_weight_files
 
 MOST_LOGITS = 1 << 26  # places × items that training holds at once; with more, a place's logits are made twice
@@ -91,6 +92,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__(config)
         self.embeddings = Bert4RecEmbeddings(config)
+        self.times = Bert4RecTimes(config) if config.time_aware else None
         self.layers = nn.ModuleList([Bert4RecLayer(config) for _ in range(config.num_hidden_layers)])
         self.final_norm = (
             nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.pre_layer_norm else nn.Identity()
@@ -112,6 +114,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        timestamps: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode histories.
@@ -120,19 +123,28 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             input_ids: (batch, seq) vocabulary indices, or give `inputs_embeds` (batch, seq, hidden).
             attention_mask: (batch, seq), 1 at places that count; all count where it is not given.
             position_ids: (batch, seq); derived from `attention_mask` where not given.
+            timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the place that asks for the next
+                one the time of the question; `UNKNOWN_TIME` where not known, as all are where not given. A model that
+                is not `time_aware` passes over them.
 
         Raises:
             ValueError: both or neither of `input_ids` and `inputs_embeds`, or more places than the window has.
         """
-        hidden_states, angles = self._embed(input_ids, attention_mask, position_ids, inputs_embeds)
+        hidden_states, angles = self._embed(input_ids, attention_mask, position_ids, inputs_embeds, timestamps)
         mask = self._mask(hidden_states, attention_mask)
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask, angles, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
 
-    def last_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    def last_states(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        timestamps: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
         """What `forward` gives at each row's last attended place, (batch, hidden); the last layer makes no more."""
-        hidden_states, angles = self._embed(input_ids, attention_mask, None, None)
+        hidden_states, angles = self._embed(input_ids, attention_mask, None, None, timestamps)
         mask = self._mask(hidden_states, attention_mask)
         for layer in self.layers[:-1]:
             hidden_states = layer(hidden_states, mask, angles, **kwargs)
@@ -149,6 +161,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         attention_mask: torch.Tensor | None,
         position_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
+        timestamps: torch.Tensor | None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
         """What the first layer gets, (batch, seq, hidden), and the angles of rotary positions."""
         if (input_ids is None) == (inputs_embeds is None):
@@ -159,6 +172,8 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             position_ids = self._default_positions(inputs_embeds, attention_mask)
         if self.config.causal:
             inputs_embeds = self._item_before(inputs_embeds, position_ids)
+        if self.times is not None:
+            inputs_embeds = inputs_embeds + self.times(self._known_times(inputs_embeds, timestamps), position_ids)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
         angles = None
         if self.config.rotary_positions:
@@ -171,6 +186,11 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         oldest = self.embeddings.item_embeddings.weight[self.config.mask_token_id]  # (hidden,)
         before = inputs_embeds.roll(1, dims=1)  # (batch, seq, hidden)
         return torch.where((position_ids == 0)[..., None], oldest.to(before.dtype), before)
+
+    def _known_times(self, inputs_embeds: torch.Tensor, timestamps: torch.Tensor | None) -> torch.Tensor:
+        if timestamps is not None:
+            return timestamps
+        return torch.full(inputs_embeds.shape[:2], UNKNOWN_TIME, device=inputs_embeds.device)
 
     def _mask(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> Any:
         if self.config.causal:
@@ -228,6 +248,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         labels: torch.Tensor | None = None,
         negatives: torch.Tensor | None = None,
         negatives_log_count: torch.Tensor | None = None,
+        timestamps: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """Score items at every place.
@@ -247,6 +268,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            timestamps=timestamps,
             return_dict=True,  # whatever the config says
             **kwargs,
         )
@@ -286,14 +308,21 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         losses = [checkpoint(loss_of, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
         return torch.stack(losses).sum()
 
-    def next_item_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    def next_item_logits(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        timestamps: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
         """Logits at each row's last attended place, where serving puts the [MASK]: (batch, vocab), float32.
 
         What is remembered of the history's last items is added to them; `forward` gives the network's logits alone.
         """
-        logits = self.decoder(self.next_item_states(input_ids, attention_mask, **kwargs)).float()
+        states = self.next_item_states(input_ids, attention_mask, timestamps=timestamps, **kwargs)
+        logits = self.decoder(states).float()
         if self.memory is not None:
-            logits = logits + self.config.memory_weight * self.memory(input_ids, attention_mask)
+            logits = logits + self.config.memory_weight * self.memory(input_ids, attention_mask, timestamps)
         return logits
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:

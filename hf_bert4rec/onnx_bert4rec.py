@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers.utils import cached_file
 
+from .time_bert4rec import UNKNOWN_TIME
+
 ONNX_FOLDER, ONNX_FILE = "onnx", "model.onnx"
 
 
@@ -53,10 +55,15 @@ class OnnxScorer:
                 "training/export_onnx.py"
             )
 
-    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Logits (rows, vocab), float32 on the CPU, at each row's last attended place."""
-        inputs = {"input_ids": input_ids.cpu().numpy(), "attention_mask": attention_mask.cpu().numpy()}
-        return torch.from_numpy(self.session.run(["logits"], inputs)[0])
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if any(entry.name == "timestamps" for entry in self.session.get_inputs()):
+            inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME) if timestamps is None else timestamps
+        arrays = {name: tensor.cpu().numpy() for name, tensor in inputs.items()}
+        return torch.from_numpy(self.session.run(["logits"], arrays)[0])
 
     def check_is_of(self, model: Any) -> None:
         """Raise ValueError unless a short history gets the scores of `model`: the file may be an earlier one's."""

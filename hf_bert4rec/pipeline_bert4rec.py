@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -28,9 +29,23 @@ from .requests_bert4rec import (
 )
 from .retrieval_bert4rec import Retrieval
 from .steering_bert4rec import Catalogue, choose, describe
+from .time_bert4rec import UNKNOWN_TIME
 
 TASK = "movie-recommendation"
 DEFAULT_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the model is shown of a request: items, oldest first, when each was, and when it is asked."""
+
+    items: list[int]
+    moments: list[int | None]
+    now: int | None
+
+    def at(self, places: list[int]) -> Shown:
+        """The same with nothing but these places left."""
+        return Shown([self.items[place] for place in places], [self.moments[place] for place in places], self.now)
 
 
 class MovieRecommendationPipeline(Retrieval, Pipeline):
@@ -49,6 +64,9 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
         exclude_seen: leave out the movies of the history.
         ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (3 unless given)
             count as seen, not as liked: they are neither recommended nor shown to the model.
+        timestamps: when each entry of the history was, for a model that was trained with times: seconds since 1970,
+            `datetime`s, ISO 8601 texts, or None. Ascending, as the history is.
+        now: when the next movie is asked for, in the same forms; unknown unless given.
         exclude: ids and titles that are not to be recommended; wins over `candidates`.
         candidates: the only ids and titles that may be.
         genres: movies that have any of these, in any case.
@@ -137,36 +155,45 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
     def preprocess(self, input_: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Resolve a batch of histories and pad the known ones, each with a [MASK] at its end."""
         requests = self._read(input_, options)
-        return {"requests": requests, **self._padded([request.liked for request in requests if request.liked])}
+        return {"requests": requests, **self._padded([self._shown(request) for request in requests if request.liked])}
 
     def _read(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
         unknown = Unknown()
         requests = [read_request(history, options, self.tokenizer, unknown) for history in histories]
         unknown.warn()
+        timed = any(request.moments is not None or request.now is not None for request in requests)
+        if timed and not self.model.config.time_aware:
+            warn_caller("this model was trained without times: timestamps and now change nothing")
         return requests
 
-    def _shown(self, history: list[int]) -> list[int]:
+    def _shown(self, request: Request) -> Shown:
         """The most recent entries that the window holds; the [MASK] takes one place."""
-        room = self.model.config.max_position_embeddings - 1
-        return history[-room:] if room else []
+        start = max(0, len(request.liked) - (self.model.config.max_position_embeddings - 1))
+        moments = request.moments or [None] * len(request.liked)
+        return Shown(request.liked[start:], moments[start:], request.now)
 
-    def _padded(self, histories: Sequence[list[int]]) -> dict[str, torch.Tensor]:
-        """Histories of input ids as model inputs (rows, longest), [MASK] at the end, padded on the right."""
-        rows = [[*self._shown(history), self.tokenizer.mask_token_id] for history in histories]
-        longest = max(map(len, rows), default=0)
-        input_ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id)
+    def _padded(self, histories: Sequence[Shown]) -> dict[str, torch.Tensor]:
+        """Histories as model inputs (rows, longest), [MASK] at the end, padded on the right."""
+        longest = max((len(history.items) + 1 for history in histories), default=0)
+        input_ids = torch.full((len(histories), longest), self.tokenizer.pad_token_id)
         attention_mask = torch.zeros_like(input_ids)
-        for row, ids in enumerate(rows):
-            input_ids[row, : len(ids)] = torch.tensor(ids)
-            attention_mask[row, : len(ids)] = 1
-        return {"input_ids": input_ids, "attention_mask": attention_mask}
+        timestamps = torch.full_like(input_ids, UNKNOWN_TIME)
+        for row, history in enumerate(histories):
+            places = len(history.items) + 1
+            input_ids[row, :places] = torch.tensor([*history.items, self.tokenizer.mask_token_id])
+            attention_mask[row, :places] = 1
+            moments = [*history.moments, history.now]
+            timestamps[row, :places] = torch.tensor([UNKNOWN_TIME if when is None else when for when in moments])
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return {**inputs, "timestamps": timestamps} if self.model.config.time_aware else inputs
 
     def _forward(self, input_tensors: dict[str, Any], **_: Any) -> dict[str, Any]:
-        requests, input_ids = input_tensors["requests"], input_tensors["input_ids"]
-        if not len(input_ids):
+        inputs = dict(input_tensors)
+        requests = inputs.pop("requests")
+        if not len(inputs["input_ids"]):
             return {"requests": requests, "logits": torch.empty(0, self.model.config.vocab_size)}
         score = self.onnx_scorer or self.model.next_item_logits
-        return {"requests": requests, "logits": score(input_ids, input_tensors["attention_mask"])}
+        return {"requests": requests, "logits": score(**inputs)}
 
     def _log_scores(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits (rows, vocab) to logarithms of scores (rows, items), a softmax over items alone."""
@@ -196,15 +223,17 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
             for place, score in zip(chosen, scores, strict=True)
         ]
         if request.explain:
-            shown = [] if log_scores is None else self._shown(request.liked)
-            explained = contributions(shown, chosen, known, self._log_scores_of)
+            shown = self._shown(request)
+            items = [] if log_scores is None else shown.items
+            explained = contributions(items, chosen, known, lambda kept: self._log_scores_of(shown, kept))
             for movie, speaking in zip(movies, explained, strict=True):
                 movie["because"] = because(self.tokenizer, speaking)
         return movies
 
-    def _log_scores_of(self, histories: list[list[int]]) -> torch.Tensor:
-        """Log scores (histories, items) for histories of input ids, empty ones too."""
-        return self._log_scores(self.forward({"requests": [], **self._padded(histories)})["logits"])
+    def _log_scores_of(self, shown: Shown, kept: list[list[int]]) -> torch.Tensor:
+        """Log scores (histories, items) for what is left of a history where only some places are kept, or none."""
+        inputs = self._padded([shown.at(places) for places in kept])
+        return self._log_scores(self.forward({"requests": [], **inputs})["logits"])
 
     def add_items(self, movies: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """Add new movies to tokenizer and model, both or neither; see their `add_items`. Not while others are asking.

@@ -15,6 +15,7 @@ from typing import Any
 
 import transformers
 
+from .moments_bert4rec import read_moment, read_moments
 from .titles_bert4rec import shown
 
 OPTIONS = (
@@ -22,6 +23,8 @@ OPTIONS = (
     "exclude_seen",
     "ratings",
     "min_rating",
+    "timestamps",
+    "now",
     "exclude",
     "candidates",
     "genres",
@@ -40,7 +43,8 @@ DEFAULT_MIN_RATING = 3.0
 class Request:
     """One history and what is asked of it. Items are input ids; a filter that was not asked for is None.
 
-    `liked` is what the model is shown, oldest first; `seen` adds the entries rated too low to be shown.
+    `liked` is what the model is shown, oldest first; `seen` adds the entries rated too low to be shown. `moments` are
+    the seconds since 1970 of what is liked, None where nobody said; `now` is when it is asked.
     """
 
     liked: list[int]
@@ -54,6 +58,8 @@ class Request:
     diversity: float = 0.0
     popularity_penalty: float = 0.0
     explain: bool = False
+    moments: list[int | None] | None = None
+    now: int | None = None
 
 
 @dataclass
@@ -101,9 +107,11 @@ def read_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkno
         options = {**options, **own}
     entries = _list_of(history, "a history is a list of ids and titles")
     seen = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
-    liked = _rated_high_enough(options.get("ratings"), options.get("min_rating", DEFAULT_MIN_RATING), entries)
+    high = _rated_high_enough(options.get("ratings"), options.get("min_rating", DEFAULT_MIN_RATING), entries)
+    moments, now = _moments(options.get("timestamps"), options.get("now"), len(entries))
+    liked = {place: item for place, item in enumerate(seen) if item is not None and high[place]}
     return Request(
-        liked=[item for item, show in zip(seen, liked, strict=True) if item is not None and show],
+        liked=list(liked.values()),
         seen=[item for item in seen if item is not None],
         top_k=read_top_k(options.get("top_k", DEFAULT_TOP_K), tokenizer.num_items),
         exclude_seen=_flag("exclude_seen", options.get("exclude_seen", True)),
@@ -114,6 +122,8 @@ def read_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkno
         diversity=_number("diversity", options.get("diversity", 0.0), upper=1.0),
         popularity_penalty=_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
         explain=_flag("explain", options.get("explain", False)),
+        moments=None if moments is None else [moments[place] for place in liked],
+        now=now,
     )
 
 
@@ -206,6 +216,20 @@ def _rated_high_enough(ratings: Any, least: Any, entries: list[Any]) -> list[boo
             "there is no rating"
         )
     return [rating is None or _number("a rating", rating, lower=-math.inf) >= least for rating in ratings]
+
+
+def _moments(timestamps: Any, now: Any, entries: int) -> tuple[list[int | None] | None, int | None]:
+    """When the entries were, and when it is asked, which is no earlier."""
+    moments = None
+    if timestamps is not None:
+        wish = "timestamps is a list with one moment, or None, for each entry of the history"
+        moments = read_moments(_list_of(timestamps, wish), entries)
+    if now is None:
+        return moments, None
+    asked = read_moment("now", now)
+    if (latest := max((moment for moment in moments or [] if moment is not None), default=asked)) > asked:
+        raise ValueError(f"now is {shown(now)}, earlier than the last of the timestamps, which is second {latest}")
+    return moments, asked
 
 
 def _excluded(entries: Any, tokenizer: Any, unknown: list[str]) -> list[int] | None:

@@ -26,6 +26,9 @@ class Retrieval:
     def _read(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
         raise NotImplementedError
 
+    def _shown(self, request: Request) -> Any:
+        raise NotImplementedError
+
     def _padded(self, histories: Any) -> dict[str, torch.Tensor]:
         raise NotImplementedError
 
@@ -71,7 +74,7 @@ class Retrieval:
             return self.embed_users([histories], batch_size)[0]
         embedded = [torch.empty(0, self.model.config.hidden_size)]
         for batch in self._batches(histories, batch_size):
-            inputs = self._padded([request.liked for request in self._read(batch, self._preprocess_params)])
+            inputs = self._padded([self._shown(request) for request in self._read(batch, self._preprocess_params)])
             with torch.inference_mode():
                 inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())

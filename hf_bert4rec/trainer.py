@@ -20,7 +20,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from .averaging import WeightAverage
 from .checkpoints import break_seal, check_whole, place_named, remove_torn, seal
-from .data.collators import DataCollatorForNextItem
+from .data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from .data.windows import TrainingWindows
 from .evaluation.metrics import metrics_from_ranks
 from .evaluation.ranking import ranks_from_scores
@@ -151,7 +151,8 @@ class Bert4RecTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             scoring: Any = self.average.module if self.average else self.accelerator.unwrap_model(model)
-            scores = scoring.next_item_logits(inputs["input_ids"], inputs["attention_mask"])
+            given = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+            scores = scoring.next_item_logits(**given)
         special = self.processing_class.all_special_ids
         ranks = ranks_from_scores(scores, inputs["targets"], inputs["seen"], special)
         return None, ranks, inputs["targets"]

@@ -6,37 +6,48 @@ some hundred dimensions does not: see `memory_bert4rec.py`.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from .data.ragged import Ragged
-from .memory_bert4rec import STEPS
+from .data.ragged import Ragged, with_times
+from .memory_bert4rec import ERA, STEPS
 from .modeling_bert4rec import Bert4RecForMaskedLM
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 POWER = 0.7  # of an earlier item's count, which its transitions are divided by: below 1, popular ones keep more say
 
 
-def damped_transitions(train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER) -> sparse.csr_array:
-    """T[a, b] / count(a)^`power`, (vocab_size, vocab_size), of `windowed_transitions`."""
+def damped_transitions(
+    train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER, eras: IntArray | None = None
+) -> sparse.csr_array:
+    """T[a, b] / count(a)^`power`, of the shape of `windowed_transitions`."""
     damping = sparse.diags_array(np.maximum(item_counts(train, vocab_size), 1) ** -power)
-    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps))
+    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, eras))
 
 
-def windowed_transitions(train: Ragged, vocab_size: int, steps: int) -> sparse.csr_array:
-    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size)."""
-    total = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
+def windowed_transitions(train: Ragged, vocab_size: int, steps: int, eras: IntArray | None = None) -> sparse.csr_array:
+    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size).
+
+    With `eras`, a number from 0 for every interaction, b has a column in each: b + vocab_size * era.
+    """
+    columns = train.values if eras is None else train.values + vocab_size * eras
+    shape = vocab_size, vocab_size * (1 if eras is None else int(eras.max(initial=0)) + 1)
+    total = sparse.csr_array(shape, dtype=np.float64)
     users = train.row_ids
     for distance in range(1, steps + 1):
         same_user = users[:-distance] == users[distance:]
-        pairs = train.values[:-distance][same_user], train.values[distance:][same_user]
+        pairs = train.values[:-distance][same_user], columns[distance:][same_user]
         weights = np.full(len(pairs[0]), 1 / distance)
-        total += sparse.csr_array(sparse.coo_array((weights, pairs), shape=(vocab_size, vocab_size)))
+        total += sparse.csr_array(sparse.coo_array((weights, pairs), shape=shape))
     return total
 
 
-def item_counts(train: Ragged, vocab_size: int) -> npt.NDArray[np.int64]:
+def item_counts(train: Ragged, vocab_size: int) -> IntArray:
     """Training interactions of every input id, (vocab_size,).
 
     Raises:
@@ -51,18 +62,40 @@ def item_counts(train: Ragged, vocab_size: int) -> npt.NDArray[np.int64]:
 def fill_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     """Have the model remember the strongest `config.memory_size` transitions of every item of training histories.
 
+    Of a model that knows times, a transition of another half-year is another one.
+
     Raises:
-        ValueError: the model has no memory.
+        ValueError: the model has no memory, or knows times and the histories have none.
     """
-    if model.memory is None:
+    memory, vocab_size = model.memory, model.config.vocab_size
+    if memory is None:
         raise ValueError("memory_size is 0: the model was made without a memory; make one with, say, memory_size=200")
-    table = sparse.coo_array(damped_transitions(train, model.config.vocab_size))
+    eras, first = None, 0
+    if memory.eras is not None:
+        eras = np.floor_divide(with_times(train).times, int(ERA))
+        first = int(eras.min())
+    table = sparse.coo_array(damped_transitions(train, vocab_size, eras=None if eras is None else eras - first))
     (rows, columns), strengths = table.coords, table.data
     order = np.lexsort((columns, -strengths, rows))  # item by item, strongest followers first
     rows, columns, strengths = rows[order], columns[order], strengths[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # among the followers of its item
     kept = place < model.config.memory_size
+    rows, columns, place = rows[kept], columns[kept], place[kept]
     with torch.no_grad():
-        model.memory.strengths.zero_()
-        model.memory.followers[rows[kept], place[kept]] = torch.from_numpy(columns[kept]).to(torch.int32)
-        model.memory.strengths[rows[kept], place[kept]] = torch.from_numpy(strengths[kept]).float()
+        memory.strengths.zero_()
+        memory.followers[rows, place] = torch.from_numpy(columns % vocab_size).to(torch.int32)
+        memory.strengths[rows, place] = torch.from_numpy(strengths[kept]).float()
+        if memory.eras is not None:
+            memory.eras[rows, place] = torch.from_numpy(columns // vocab_size + first).to(torch.int32)
+
+
+def set_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
+    """Tell a model that knows times from when to when its training histories go.
+
+    Raises:
+        ValueError: it knows no times, or the histories have none.
+    """
+    if model.bert4rec.times is None:
+        raise ValueError("time_aware is false: the model takes no times; make one with time_aware=True, causal=True")
+    seconds = with_times(train).times
+    model.bert4rec.times.span.copy_(torch.tensor([int(seconds.min()), int(seconds.max())]))

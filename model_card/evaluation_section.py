@@ -96,7 +96,18 @@ def _differences(evaluation: Mapping[str, Any]) -> str:
         f"By {spoken(headline)}, user by user on the same held-out movies, this model is "
         + "; ".join(told)
         + f". In brackets: the mean difference and its {evaluation['bootstrap']['level']:.0%} interval."
+        + _times(evaluation, headline)
     )
+
+
+def _times(evaluation: Mapping[str, Any], headline: str) -> str:
+    """What more times, or none, change for a model that knows them."""
+    told = []
+    for name, found in evaluation.get("times", {}).items():
+        difference = found["difference"][headline]
+        bounds = f"{difference['low']:+.4f} to {difference['high']:+.4f}"
+        told.append(f"{name}, {found['metrics'][headline]['mean']:.4f} ({difference['mean']:+.4f}, {bounds})")
+    return f" It was shown when the movies of the history were seen; {'; '.join(told)}." if told else ""
 
 
 def _examples(examples: list[Mapping[str, Any]]) -> str:

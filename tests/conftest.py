@@ -16,6 +16,7 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.time_bert4rec import UNKNOWN_TIME
 from tests.tiny import HEADS, HIDDEN, KINDS, LAYERS, VOCAB, WINDOW
 
 torch.set_num_threads(1)
@@ -104,7 +105,11 @@ def rows() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     attention_mask = (torch.arange(WINDOW) < torch.tensor([[12], [9], [5], [1]])).long()
     input_ids = torch.randint(3, VOCAB, (4, WINDOW), generator=generator) * attention_mask
-    return {"input_ids": input_ids, "attention_mask": attention_mask}
+    timestamps = torch.randint(0, 10**6, (4, WINDOW), generator=generator).cumsum(
+        1
+    )  # what knows no times passes over them
+    timestamps[1, 3], timestamps[:, 6] = UNKNOWN_TIME, timestamps[:, 5]
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "timestamps": timestamps}
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ def test_the_head_loads_into_the_encoder_and_back(kind, rows, tmp_path):
     missing = {"head.dense.weight", "head.dense.bias", "head.norm.weight", "head.norm.bias", "decoder.bias"}
     if kind.memory_size:
         missing |= {"memory.followers", "memory.strengths"}
+    if kind.time_aware:
+        missing.add("memory.eras")
     assert set(info["missing_keys"]) == missing
     assert not info["unexpected_keys"]
 

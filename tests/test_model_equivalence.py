@@ -50,6 +50,7 @@ def test_embeddings_given_or_looked_up(kind, rows):
     embedded = {
         "inputs_embeds": model.get_input_embeddings()(rows["input_ids"]),
         "attention_mask": rows["attention_mask"],
+        "timestamps": rows["timestamps"],
     }
     torch.testing.assert_close(answers(model, embedded), answers(model, rows), **CLOSE)
     with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds"):
@@ -125,13 +126,13 @@ def test_masks_of_other_types_and_four_dimensions(kind, rows):
     attended = rows["attention_mask"].bool()
     for mask in (attended, rows["attention_mask"].float()):
         with torch.no_grad():
-            found = model(rows["input_ids"], mask).logits[attended]
+            found = model(rows["input_ids"], mask, timestamps=rows["timestamps"]).logits[attended]
         torch.testing.assert_close(found, expected, **CLOSE)
     with torch.no_grad():
         four = attended[:, None, None, :].expand(-1, 1, WINDOW, -1)
         if model.config.causal:  # a mask of four dimensions is taken as it is
             four = four & torch.ones(WINDOW, WINDOW, dtype=torch.bool).tril()
-        found = model(rows["input_ids"], four).logits[attended]
+        found = model(rows["input_ids"], four, timestamps=rows["timestamps"]).logits[attended]
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
@@ -170,7 +171,8 @@ def test_the_loss_is_the_mean_over_labelled_places(kind, labelled_rows):
     model = build(kind)
     with torch.no_grad():
         loss = model(**labelled_rows).loss
-        logits = model(labelled_rows["input_ids"], labelled_rows["attention_mask"]).logits
+        rows = {name: tensor for name, tensor in labelled_rows.items() if name != "labels"}
+        logits = model(**rows).logits
         expected = torch.nn.functional.cross_entropy(logits.view(-1, VOCAB), labelled_rows["labels"].view(-1))
         summed = model(**labelled_rows, num_items_in_batch=torch.tensor(54)).loss
     torch.testing.assert_close(loss, expected, **CLOSE)

@@ -11,6 +11,7 @@ KINDS = {
     "paper": {},
     "modern": {"pre_layer_norm": True, "rotary_positions": True},
     "causal": {"pre_layer_norm": True, "rotary_positions": True, "causal": True, "memory_size": 5},
+    "timed": {"pre_layer_norm": True, "causal": True, "memory_size": 5, "time_aware": True},
 }
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

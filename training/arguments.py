@@ -39,6 +39,7 @@ class ModelArguments:
     causal: bool = Bert4RecConfig.causal
     memory_size: int = Bert4RecConfig.memory_size
     memory_weight: float = float(Bert4RecConfig.memory_weight)
+    time_aware: bool = Bert4RecConfig.time_aware
 
 
 @dataclass

@@ -33,9 +33,9 @@ from hf_bert4rec.evaluation.assessment import ModelScorer, assess
 from hf_bert4rec.evaluation.baselines import fit_baselines
 from hf_bert4rec.evaluation.examples import make_examples
 from hf_bert4rec.evaluation.plots import write_plots
-from hf_bert4rec.evaluation.report import REPORT_FILE, build_report, spread, weights_sha256
+from hf_bert4rec.evaluation.report import REPORT_FILE, build_report, spread, times_section, weights_sha256
 from hf_bert4rec.evaluation.table import format_example, format_report, format_spread
-from hf_bert4rec.evaluation.task import build_task
+from hf_bert4rec.evaluation.task import build_task, told_otherwise
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hardware import describe_hardware
 from hf_bert4rec.hub_stage import TRAINING_FILE
@@ -101,12 +101,13 @@ def evaluate(name: str, folder: Path, options: DataArguments, arguments: Evaluat
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
     model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     data = prepare_for(folder, options)
-    task = build_task(data, arguments.part, arguments.seed)
+    task = build_task(data, arguments.part, arguments.seed, timed=model.config.time_aware)
     ours = ModelScorer(model, data.tokenizer)
     scorers = fit_baselines(task.known, task.vocab_size, arguments.seed)
+    found = assess(ours, task, arguments.ks, arguments.batch_size, name)
     report = build_report(
         task,
-        assess(ours, task, arguments.ks, arguments.batch_size, name),
+        found,
         {label: assess(scorer, task, arguments.ks, name=label) for label, scorer in scorers.items()},
         identity={
             "name": name,
@@ -119,6 +120,10 @@ def evaluate(name: str, folder: Path, options: DataArguments, arguments: Evaluat
         seed=arguments.seed,
         examples=make_examples(ours, task, data.tokenizer, arguments.examples, seed=arguments.seed),
     )
+    if model.config.time_aware:
+        tasks = told_otherwise(task, data, arguments.part)
+        others = {label: assess(ours, other, arguments.ks, name=f"{name}, {label}") for label, other in tasks.items()}
+        report["times"] = times_section(found, others, arguments.seed)
     report["environment"]["hardware"] = describe_hardware()
     report["environment"]["seconds"]["all"] = round(time.perf_counter() - start, 2)
     return report

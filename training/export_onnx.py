@@ -27,9 +27,10 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
-from hf_bert4rec.data.collators import DataCollatorForNextItem
+from hf_bert4rec.data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from hf_bert4rec.files import write_whole
 from hf_bert4rec.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
+from hf_bert4rec.time_bert4rec import UNKNOWN_TIME
 from training.console import set_up_console
 
 TOLERANCE = 1e-4  # between scores (softmax over all items) of torch and ONNX
@@ -44,8 +45,10 @@ class NextItemLogits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.model.next_item_logits(input_ids, attention_mask)
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self.model.next_item_logits(input_ids, attention_mask, timestamps)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -78,16 +81,18 @@ def export_onnx(folder: Path) -> Path:
 def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
     batch, length = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
     input_ids = torch.ones(2, min(5, model.config.max_position_embeddings), dtype=torch.long)
-    attention_mask = input_ids.clone()  # one tensor for both would become one input
+    inputs = {"input_ids": input_ids, "attention_mask": input_ids.clone()}  # one tensor for both would become one input
+    if model.config.time_aware:
+        inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which is not needed
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the exporter's progress report
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             NextItemLogits(model).eval(),
-            (input_ids, attention_mask),
-            input_names=["input_ids", "attention_mask"],
+            tuple(inputs.values()),
+            input_names=list(inputs),
             output_names=["logits"],
-            dynamic_shapes={"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
+            dynamic_shapes={name: {0: batch, 1: length} for name in inputs},
             dynamo=True,
         )
     assert program is not None
@@ -104,9 +109,17 @@ def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> 
     for rows in (1, 7, 64):
         lengths = generator.integers(1, min(window, len(items) + 1), rows)
         histories = [generator.choice(items, length, replace=False) for length in lengths]
-        batch = collate([{"input_ids": history} for history in histories])
-        batches.append({name: batch[name] for name in ("input_ids", "attention_mask")})
+        batch = collate([{"input_ids": history, **_times(model, len(history), generator)} for history in histories])
+        batches.append({name: batch[name] for name in MODEL_INPUTS if name in batch})
     return batches
+
+
+def _times(model: Bert4RecForMaskedLM, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Times of a random history within those of the training data, for a model that takes them."""
+    if model.bert4rec.times is None:
+        return {}
+    first, last = model.bert4rec.times.span.tolist()
+    return {"timestamps": np.sort(generator.integers(first, last + 1, length))}
 
 
 def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> float:

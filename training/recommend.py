@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout wo
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.data.collators import IGNORED
-from hf_bert4rec.data.encoding import encode_histories
+from hf_bert4rec.data.encoding import encode_histories, encode_timed_histories
 from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import DataArguments, load
-from hf_bert4rec.data.ragged import Ragged, offsets_of
+from hf_bert4rec.data.ragged import Ragged, TimedHistories, offsets_of
 from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.ranking import candidate_scores, to_padded, top_items
 from hf_bert4rec.evaluation.report import weights_sha256
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.top_k > len(tokenizer.item_ids):
         raise ValueError(f"--top_k {arguments.top_k} is more than the model's {len(tokenizer.item_ids)} items")
     with state.main_process_first():  # the others find what it has downloaded
-        audience = find_audience(options, tokenizer)
+        audience = find_audience(options, tokenizer, model.config.time_aware)
     fingerprint = fingerprint_of(folder, audience, arguments)
     shards = Shards(Path(arguments.output), fingerprint, len(audience.user_ids), arguments.users_per_shard)
     missing = shards.missing()
@@ -169,8 +169,8 @@ def check_numbers(arguments: RecommendArguments) -> None:
             raise ValueError(f"--{name} {getattr(arguments, name)} counts from 1")
 
 
-def find_audience(options: DataArguments, tokenizer: Bert4RecTokenizer) -> Audience:
-    """The users of a data set and what they have interacted with, as far as the model knows it.
+def find_audience(options: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = False) -> Audience:
+    """The users of a data set and what they have interacted with, as far as the model knows it, `timed` with times.
 
     Raises:
         ValueError: the model knows no item of the data set.
@@ -178,7 +178,7 @@ def find_audience(options: DataArguments, tokenizer: Bert4RecTokenizer) -> Audie
     rows = build_histories(
         load(options)["ratings"], min_interactions=options.min_interactions, min_rating=options.min_rating
     )
-    histories = encode_histories(rows, tokenizer)
+    histories = encode_timed_histories(rows, tokenizer) if timed else encode_histories(rows, tokenizer)
     known = histories.values != tokenizer.unk_token_id
     lengths = np.bincount(histories.row_ids[known], minlength=len(histories))
     if not known.any():
@@ -191,7 +191,10 @@ def find_audience(options: DataArguments, tokenizer: Bert4RecTokenizer) -> Audie
             (lengths == 0).sum(),
         )
     user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks().filter(pa.array(lengths > 0))
-    return Audience(user_ids, Ragged(histories.values[known], offsets_of(lengths[lengths > 0])))
+    left = Ragged(histories.values[known], offsets_of(lengths[lengths > 0]))
+    if isinstance(histories, TimedHistories):
+        left = TimedHistories(left.values, left.offsets, histories.times[known])
+    return Audience(user_ids, left)
 
 
 def fingerprint_of(folder: Path, audience: Audience, arguments: RecommendArguments) -> str:
@@ -200,6 +203,8 @@ def fingerprint_of(folder: Path, audience: Audience, arguments: RecommendArgumen
     told = hashlib.sha256(repr([*parts, audience.user_ids.to_pylist()]).encode())
     told.update((folder / ITEMS_FILE).read_bytes())
     told.update(audience.histories.values.tobytes() + audience.histories.offsets.tobytes())
+    if isinstance(audience.histories, TimedHistories):
+        told.update(audience.histories.times.tobytes())
     return told.hexdigest()
 
 

@@ -31,7 +31,7 @@ from hf_bert4rec.hardware import keep_freed_memory, training_attention
 from hf_bert4rec.hub import check_replaceable, export, remove_checkpoints
 from hf_bert4rec.hub_stage import TRAINING_FILE
 from hf_bert4rec.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
-from hf_bert4rec.transitions import fill_memory
+from hf_bert4rec.transitions import fill_memory, set_span
 from model_card.curve import CURVE_FILE, draw_curve
 from model_card.render import render_card
 from training.arguments import MaskingArguments, ModelArguments, parse
@@ -71,7 +71,8 @@ def build_trainer(
     """Model, windows, masks and callbacks, put together."""
     model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)
     model.set_attn_implementation(training_attention(model.config.max_position_embeddings, arguments.bf16))
-    windows = TrainingWindows(data.train, model.config.max_position_embeddings, masking.window_stride)
+    train = data.timed_train if model.config.time_aware else data.train
+    windows = TrainingWindows(train, model.config.max_position_embeddings, masking.window_stride)
     collator = build_collator(data, masking, arguments.data_seed if arguments.data_seed is not None else arguments.seed)
     callbacks = []
     if masking.early_stopping_patience is not None:
@@ -80,7 +81,7 @@ def build_trainer(
         model=model,
         args=arguments,
         train_dataset=windows,
-        eval_dataset=data.questions("validation"),
+        eval_dataset=data.questions("validation", timed=model.config.time_aware),
         data_collator=collator,
         processing_class=data.tokenizer,
         callbacks=callbacks,
@@ -118,8 +119,10 @@ def build_model(
         with torch.no_grad():
             present = embeddings.abs().sum(1) > 0
             model.get_input_embeddings().weight[present] = embeddings[present]
+    if model.config.time_aware:
+        set_span(model, data.timed_train)
     if model.memory is not None:
-        fill_memory(model, data.train)
+        fill_memory(model, data.timed_train if model.config.time_aware else data.train)
     return model
 
 

@@ -14,10 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..time_bert4rec import UNKNOWN_TIME
+
 if TYPE_CHECKING:
     from .negatives import NegativeSampler
 
 IGNORED = -100
+LAST_TIME = np.iinfo(np.int64).max
+MODEL_INPUTS = ("input_ids", "attention_mask", "timestamps")  # of a question, as far as it has them
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -59,6 +63,9 @@ class DataCollatorForMaskedItems:
     labels          [[-100, 8, -100, -100], [3, -100, -100, -100]]
     ```
 
+    and `timestamps`, padded with `UNKNOWN_TIME`, where the rows have them. What these say was done in one second, as it
+    is where a page of ratings is sent at once, is put in another order every epoch.
+
     Args:
         tokenizer: a `Bert4RecTokenizer`; gives the special ids and the items to draw replacements from.
         mlm_probability: share of a row's items that are masked; a row in which chance masks none has one masked.
@@ -97,6 +104,9 @@ class DataCollatorForMaskedItems:
         input_ids = pad_rows([row["input_ids"] for row in rows], self.tokenizer.pad_token_id, self.pad_to_multiple_of)
         lengths = np.array([len(row["input_ids"]) for row in rows])
         key = [np.array([row[name] for row in rows])[:, None] for name in ("epoch", "index")]
+        if "timestamps" in rows[0]:
+            times = pad_rows([row["timestamps"] for row in rows], LAST_TIME, self.pad_to_multiple_of)
+            input_ids = np.take_along_axis(input_ids, self._order(times, key), 1)
         masked = self._masked_places(lengths, key, input_ids.shape[1])
         labels = np.where(masked, input_ids, IGNORED)
         attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
@@ -105,6 +115,8 @@ class DataCollatorForMaskedItems:
             "attention_mask": attention_mask.astype(np.int64),
             "labels": labels,
         }
+        if "timestamps" in rows[0]:
+            batch["timestamps"] = np.where(attention_mask, times, UNKNOWN_TIME)
         if self.negatives is not None:
             drawn = self.negatives.draw(rows[0]["epoch"], rows[0]["index"])
             batch["negatives"], batch["negatives_log_count"] = drawn
@@ -113,6 +125,10 @@ class DataCollatorForMaskedItems:
     def _draw(self, stream: int, key: list[IntArray], width: int) -> FloatArray:
         """Uniform numbers for every place of every row, (rows, width), of one of several independent streams."""
         return hashed_uniform(self.seed, stream, *key, np.arange(width))
+
+    def _order(self, times: IntArray, key: list[IntArray]) -> IntArray:
+        """Places of every row in the order of their times, (rows, width), by chance where these are the same."""
+        return np.lexsort((self._draw(4, key, times.shape[1]), times), axis=-1)
 
     def _masked_places(self, lengths: IntArray, key: list[IntArray], width: int) -> npt.NDArray[np.bool_]:
         places = np.arange(width)
@@ -136,6 +152,7 @@ class DataCollatorForNextItem:
     """Asks for the item that follows each history: its most recent items and a [MASK] at the end.
 
     Takes rows `{"input_ids": (length,)}` with the whole history, and `{"targets": (n,)}` where the answer is known.
+    Rows with `timestamps` (length,) may say when they are asked, `asked_at`; `timestamps` (batch, seq) come of them.
     Gives `input_ids` and `attention_mask` (batch, seq), `seen` (batch, longest history) with every item of the
     history, and `targets` (batch, n); the last two are filled up with -100.
 
@@ -156,15 +173,14 @@ class DataCollatorForNextItem:
         lengths = np.array([len(row) for row in asked])
         input_ids = pad_rows(asked, self.tokenizer.pad_token_id, self.pad_to_multiple_of)
         attention_mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if "timestamps" in rows[0]:
+            times = [[*row["timestamps"][-(self.max_length - 1) :], row.get("asked_at", UNKNOWN_TIME)] for row in rows]
+            batch["timestamps"] = pad_rows(list(map(np.array, times)), UNKNOWN_TIME, self.pad_to_multiple_of)
         if self.padding_side == "left":
             shift = (np.arange(input_ids.shape[1]) - (input_ids.shape[1] - lengths)[:, None]) % input_ids.shape[1]
-            input_ids = np.take_along_axis(input_ids, shift, 1)
-            attention_mask = np.take_along_axis(attention_mask, shift, 1)
-        batch = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "seen": pad_rows([row["input_ids"] for row in rows], IGNORED),
-        }
+            batch = {name: np.take_along_axis(array, shift, 1) for name, array in batch.items()}
+        batch["seen"] = pad_rows([row["input_ids"] for row in rows], IGNORED)
         if "targets" in rows[0]:
             batch["targets"] = pad_rows([row["targets"] for row in rows], IGNORED)
         return {name: torch.from_numpy(array) for name, array in batch.items()}

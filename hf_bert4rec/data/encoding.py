@@ -7,12 +7,21 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from .ragged import Ragged, offsets_of
+from .ragged import Ragged, TimedHistories, offsets_of
 
 
 def encode_histories(dataset: Any, tokenizer: Any) -> Ragged:
     """The `item_ids` column of a `datasets.Dataset` as input ids; unknown items become [UNK]."""
     return _encode(Ragged.from_column(dataset, "item_ids"), tokenizer)
+
+
+def encode_timed_histories(dataset: Any, tokenizer: Any) -> Ragged:
+    """`encode_histories` with the times of the `timestamps` column, where there is one."""
+    histories = encode_histories(dataset, tokenizer)
+    if "timestamps" not in dataset.column_names:
+        return histories
+    times = Ragged.from_column(dataset, "timestamps").values.astype(np.int64)
+    return TimedHistories(histories.values, histories.offsets, times)
 
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
@@ -31,7 +40,10 @@ def _encode(items: Ragged, tokenizer: Any) -> Ragged:
 
 
 class NextItemQuestions(Dataset[dict[str, Any]]):
-    """Rows `{"input_ids": whole history, "targets": (n,)}` of a validation or test split, for evaluation."""
+    """Rows `{"input_ids": whole history, "targets": (n,)}` of a validation or test split, for evaluation.
+
+    Of histories with times, rows have `timestamps` too, and `asked_at` where it is known.
+    """
 
     def __init__(self, histories: Ragged, targets: Ragged) -> None:
         if len(histories) != len(targets):
@@ -42,4 +54,14 @@ class NextItemQuestions(Dataset[dict[str, Any]]):
         return len(self.histories)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"input_ids": self.histories[row], "targets": self.targets[row]}
+        return {**question(self.histories, row), "targets": self.targets[row]}
+
+
+def question(histories: Ragged, row: int) -> dict[str, Any]:
+    """What a collator takes of one row: `input_ids`, and `timestamps` and `asked_at` as far as they are known."""
+    asked: dict[str, Any] = {"input_ids": histories[row]}
+    if isinstance(histories, TimedHistories):
+        asked["timestamps"] = histories.times_of_row(row)
+        if histories.asked_at is not None:
+            asked["asked_at"] = int(histories.asked_at[row])
+    return asked

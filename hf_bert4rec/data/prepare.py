@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from ..tokenization_bert4rec import Bert4RecTokenizer
-from .encoding import NextItemQuestions, encode_histories, encode_targets
+from .encoding import NextItemQuestions, encode_histories, encode_targets, encode_timed_histories
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
 from .movielens import find_release_folder, load_movielens
@@ -62,10 +62,15 @@ class Prepared:
         """Training histories as input ids, one row a user."""
         return encode_histories(self.splits["train"], self.tokenizer)
 
-    def questions(self, split: str) -> NextItemQuestions:
-        """The validation or test split as histories and targets of input ids."""
-        rows = self.splits[split]
-        return NextItemQuestions(encode_histories(rows, self.tokenizer), encode_targets(rows, self.tokenizer))
+    @cached_property
+    def timed_train(self) -> Ragged:
+        """`train` with times, where there are any."""
+        return encode_timed_histories(self.splits["train"], self.tokenizer)
+
+    def questions(self, split: str, timed: bool = False) -> NextItemQuestions:
+        """The validation or test split as histories, `timed` with their times, and targets of input ids."""
+        rows, encode = self.splits[split], encode_timed_histories if timed else encode_histories
+        return NextItemQuestions(encode(rows, self.tokenizer), encode_targets(rows, self.tokenizer))
 
 
 def load(arguments: DataArguments) -> DatasetDict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,45 @@ class Ragged:
     def with_values(self, values: npt.NDArray[Any]) -> Ragged:
         """The same row lengths over other values of the same total length."""
         return Ragged(values, self.offsets)
+
+
+@dataclass(frozen=True)
+class TimedHistories(Ragged):
+    """Histories that say when: `times` (total,) are the seconds since 1970 of every value, int64.
+
+    `asked_at` (rows,) says when each row is asked what comes next, where that is known.
+    """
+
+    times: npt.NDArray[np.int64]
+    asked_at: npt.NDArray[np.int64] | None = None
+
+    def rows(self, start: int, stop: int) -> TimedHistories:
+        plain = super().rows(start, stop)
+        times = self.times[self.offsets[start] : self.offsets[start] + len(plain.values)]
+        asked_at = None if self.asked_at is None else self.asked_at[start:stop]
+        return TimedHistories(plain.values, plain.offsets, times, asked_at)
+
+    def times_of_row(self, row: int) -> npt.NDArray[np.int64]:
+        """The seconds of row `row`."""
+        return self.times[self.offsets[row] : self.offsets[row + 1]]
+
+    def asked(self, asked_at: npt.NDArray[np.int64]) -> TimedHistories:
+        """The same histories, asked at these times (rows,)."""
+        return replace(self, asked_at=asked_at)
+
+
+def with_times(histories: Ragged) -> TimedHistories:
+    """The histories, if they have times.
+
+    Raises:
+        ValueError: they have none.
+    """
+    if not isinstance(histories, TimedHistories):
+        raise ValueError(
+            "these histories have no times, which a model with time_aware: true learns from: give a time column, or "
+            "train with --time_aware false"
+        )
+    return histories
 
 
 def offsets_of(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

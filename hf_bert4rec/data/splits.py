@@ -206,7 +206,7 @@ def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, what: str, where:
         )
 
 
-def _target_times(rows: Dataset) -> npt.NDArray[Any] | None:
+def target_times(rows: Dataset) -> npt.NDArray[Any] | None:
     """The earliest target's timestamp of every row, shape (rows,); None where there are no timestamps."""
     if "target_timestamp" in rows.column_names:
         return np.asarray(rows.with_format("arrow")[:]["target_timestamp"].to_numpy())
@@ -217,7 +217,7 @@ def _target_times(rows: Dataset) -> npt.NDArray[Any] | None:
 
 
 def _check_order(rows: Dataset, part: str) -> None:
-    targets = _target_times(rows)
+    targets = target_times(rows)
     if targets is None or "timestamps" not in rows.column_names:
         return
     times = Ragged.from_column(rows, "timestamps")
@@ -236,7 +236,7 @@ def _check_cut(train: Dataset, rows: Dataset, part: str) -> None:
     latest = Ragged.from_column(train, "timestamps").values.max()
     if latest >= cuts.min():
         raise LeakageError(f"Training holds an interaction at {latest}, not before the {part} cut at {cuts.min()}")
-    targets = _target_times(rows)
+    targets = target_times(rows)
     if targets is None or (targets < cuts).any():
         raise LeakageError(f"A {part} target lies before the {part} cut at {cuts.min()}, or has no timestamp")
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from .ragged import Ragged, offsets_of
+from .ragged import Ragged, TimedHistories, offsets_of
 
 
 class TrainingWindows(Dataset[dict[str, Any]]):
@@ -18,7 +18,8 @@ class TrainingWindows(Dataset[dict[str, Any]]):
     most recent item backwards every `stride` items (at most `max_length`), so that no interaction is lost.
 
     Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`: all that a mask depends on travels with the
-    row, whichever worker loads it. Rows of fewer than two items hold nothing to predict from and are left out.
+    row, whichever worker loads it; of histories with times, `timestamps` (length,) too. Rows of fewer than two items
+    hold nothing to predict from and are left out.
 
     Raises:
         ValueError: no row is left, or a window or stride below one.
@@ -29,6 +30,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         if max_length < 2 or not 1 <= stride <= max_length:
             raise ValueError(f"stride ({stride}) must be from 1 to max_length ({max_length}), which is at least 2")
         self.values = histories.values
+        self.times = histories.times if isinstance(histories, TimedHistories) else None
         self.starts, self.stops = _window_bounds(histories, max_length, stride)
         if not len(self.starts):
             raise ValueError(f"no history of two items or more among {len(histories)}: nothing to train on")
@@ -47,8 +49,9 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         return len(self.starts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        window = self.values[self.starts[index] : self.stops[index]]
-        return {"input_ids": window, "index": index, "epoch": self.epoch}
+        window = slice(self.starts[index], self.stops[index])
+        row = {"input_ids": self.values[window], "index": index, "epoch": self.epoch}
+        return row if self.times is None else {**row, "timestamps": self.times[window]}
 
 
 def _window_bounds(

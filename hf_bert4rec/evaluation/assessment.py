@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.collators import DataCollatorForNextItem
+from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
+from ..data.encoding import question
 from ..data.ragged import Ragged
 from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
 from .metrics import FloatArray, metrics_per_user
-from .ranking import IntArray, Ranking, Scorer, rank_targets
+from .ranking import Ranking, Scorer, rank_targets
 from .task import EvaluationTask
 
 PADDED_TOGETHER = 64  # histories of like lengths that the model is shown at once: less padding, as good a use of it
@@ -38,6 +39,8 @@ class Assessment:
 class ModelScorer:
     """A trained model as a scorer: its most recent items and a [MASK], read at the [MASK].
 
+    Times are given to the model where the histories have them.
+
     Args:
         model: Has `next_item_logits(input_ids, attention_mask)`, (batch, vocab_size); put into evaluation mode.
         tokenizer: The model's own.
@@ -59,16 +62,16 @@ class ModelScorer:
         """Scores (batch, vocab_size), float32, on the model's device."""
         order = np.argsort(histories.lengths, kind="stable")
         scores = [
-            self._scores([histories[row] for row in order[start : start + PADDED_TOGETHER]])
+            self._scores([question(histories, row) for row in order[start : start + PADDED_TOGETHER]])
             for start in range(0, len(order), PADDED_TOGETHER)
         ]
         return torch.cat(scores)[torch.from_numpy(np.argsort(order)).to(self.model.device)]
 
-    def _scores(self, histories: list[IntArray]) -> torch.Tensor:
-        batch = self.collate([{"input_ids": history} for history in histories])
-        ids, mask = (batch[name].to(self.model.device) for name in ("input_ids", "attention_mask"))
+    def _scores(self, questions: list[dict[str, Any]]) -> torch.Tensor:
+        batch = self.collate(questions)
+        given = {name: batch[name].to(self.model.device) for name in MODEL_INPUTS if name in batch}
         with torch.no_grad():
-            return self.model.next_item_logits(ids, mask).float()
+            return self.model.next_item_logits(**given).float()
 
 
 def assess(

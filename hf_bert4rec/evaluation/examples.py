@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..data.collators import IGNORED
-from ..data.ragged import Ragged
+from ..data.ragged import Ragged, TimedHistories
+from ..time_bert4rec import UNKNOWN_TIME
 from ..titles_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .ranking import Scorer, candidate_scores, to_padded, top_items
 from .task import EvaluationTask
@@ -33,6 +34,10 @@ def make_examples(
     drawn = min(number - len(fixed), len(task.targets))
     users = np.random.default_rng(seed).choice(len(task.targets), drawn, replace=False)
     histories = Ragged.from_lists(fixed + [task.histories[user].tolist() for user in users])
+    if isinstance(task.histories, TimedHistories):
+        nobody_knows = [np.full(len(history), UNKNOWN_TIME) for history in fixed]
+        times = np.concatenate(nobody_knows + [task.histories.times_of_row(user) for user in users])
+        histories = TimedHistories(histories.values, histories.offsets, times)
     held_out = [[] for _ in fixed] + [task.targets[user].tolist() for user in users]
     if not len(histories):
         return []

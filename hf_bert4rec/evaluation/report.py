@@ -14,6 +14,8 @@ baselines          {"popularity": {metrics, together, difference {name: estimate
 slices             {"history_length" | "target_popularity": {"model" | baseline: [{from, to, n, metrics}, …]}}
 popularity         {"known" | "targets" | "model" | baseline: shares of the catalogue's tenths, popular first}
 sampled            {"popularity_100": {"model" | baseline: {name: estimate}}, …}: never the headline
+times              {"told when it is asked": {metrics, difference {name: estimate of it - model}}, …}: of a model that
+                   knows times, whose other figures are of times of the history alone
 examples           [{history, held_out, recommended}, …], each movie {movie_id, title, genres}
 environment        versions, hardware, seconds, date
 ```
@@ -99,6 +101,17 @@ def build_report(
             **environment(),
             "seconds": {name: round(found.seconds, 2) for name, found in assessments.items()},
         },
+    }
+
+
+def times_section(model: Assessment, others: Mapping[str, Assessment], seed: int) -> dict[str, Any]:
+    """What a model that knows times reaches when it is told more of them, or less: metrics, and what that changes."""
+    return {
+        name: {
+            "metrics": estimates(other.per_user, seed),
+            "difference": _as_dicts(difference_intervals(*_defined(other, model), seed)),
+        }
+        for name, other in others.items()
     }
 
 

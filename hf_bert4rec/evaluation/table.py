@@ -84,6 +84,10 @@ def _differences(report: Mapping[str, Any]) -> list[str]:
         verdict = "" if difference["low"] > 0 or difference["high"] < 0 else "   (no clear difference)"
         bounds = f"{difference['low']:+.4f} to {difference['high']:+.4f}"
         lines.append(f"  {NAMES.get(baseline, baseline):<11} {difference['mean']:+.4f}  [{bounds}]{verdict}")
+    for told, found in report.get("times", {}).items():
+        mean, difference = found["metrics"][name]["mean"], found["difference"][name]
+        bounds = f"{difference['low']:+.4f} to {difference['high']:+.4f}"
+        lines.append(f"{name} of the model {told}: {_figure(mean)}, {difference['mean']:+.4f}  [{bounds}]")
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,11 +11,14 @@ from datasets import concatenate_datasets
 
 from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
-from ..data.ragged import Ragged, offsets_of
+from ..data.ragged import Ragged, offsets_of, with_times
+from ..data.splits import target_times
 from ..transitions import item_counts
 from .list_metrics import BoolArray
 from .ranking import IntArray
 from .sampled import PAPER_NEGATIVES, sample_negatives
+
+TOLD, TIMELESS = "told when it is asked", "told no times"
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,12 @@ class EvaluationTask:
         return self.vocab_size - len(set(self.special_ids))
 
 
-def build_task(data: Prepared, part: str, seed: int = 0) -> EvaluationTask:
-    """The task that the "validation" or "test" part of a data set's split sets.
+def build_task(data: Prepared, part: str, seed: int = 0, timed: bool = False) -> EvaluationTask:
+    """The task that the "validation" or "test" part of a data set's split sets; `timed`, it says when things were.
 
     `data.tokenizer` is the model's own; `seed` decides the sampled negatives.
     """
-    questions, tokenizer = data.questions(part), data.tokenizer
+    questions, tokenizer = data.questions(part, timed), data.tokenizer
     known = known_interactions(data, part)
     special = list(tokenizer.all_special_ids)
     counts = item_counts(known, len(tokenizer))
@@ -64,6 +67,15 @@ def build_task(data: Prepared, part: str, seed: int = 0) -> EvaluationTask:
         genres=genre_table(tokenizer.items.get("genres", []), len(tokenizer)),
         negatives=sampled_candidates(counts, questions.histories, questions.targets, special, seed),
     )
+
+
+def told_otherwise(task: EvaluationTask, data: Prepared, part: str) -> dict[str, EvaluationTask]:
+    """Of a task with times the same with the time of the question too, and the same without any."""
+    histories = with_times(task.histories)
+    asked_at = target_times(data.splits[part])
+    plain = Ragged(histories.values, histories.offsets)
+    told = {} if asked_at is None else {TOLD: replace(task, histories=histories.asked(asked_at))}
+    return {**told, TIMELESS: replace(task, histories=plain)}
 
 
 def known_interactions(data: Prepared, part: str) -> Ragged:

@@ -1,0 +1,63 @@
+"""Moments as callers write them, read into seconds since 1970."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+from .titles_bert4rec import shown
+
+FURTHEST = 2**40  # seconds from 1970, some 35,000 years
+
+
+def read_moment(name: str, moment: Any) -> int:
+    """Whole seconds since 1970 of a number of them, a `datetime` or an ISO 8601 text; without a zone they are UTC.
+
+    Raises:
+        TypeError: something else. ValueError: a text that is no date, or a number of seconds beyond all dates.
+    """
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError as error:
+            raise ValueError(f"{name} is {shown(moment)}; write it as 2026-11-25T16:00:00, or in seconds") from error
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            moment = datetime.fromisoformat(f"{moment.isoformat()}+00:00")
+        moment = moment.timestamp()
+    if not isinstance(moment, Real) or isinstance(moment, bool):
+        raise TypeError(f"{name} is seconds since 1970, a datetime or an ISO 8601 text, not {shown(moment)}")
+    try:
+        seconds = float(moment)
+    except OverflowError:  # a whole number beyond what a float holds
+        seconds = math.inf
+    if not -FURTHEST <= seconds <= FURTHEST:  # which NaN is not either
+        raise ValueError(f"{name} is {shown(moment)}; seconds since 1970 go from -{FURTHEST} to {FURTHEST}")
+    return math.floor(seconds)
+
+
+def read_moments(moments: list[Any], entries: int) -> list[int | None]:
+    """The seconds of every entry of a history, oldest first; None where the caller gave None.
+
+    Raises:
+        ValueError: another number of them than of entries, or one earlier than one before it.
+    """
+    if len(moments) != entries:
+        raise ValueError(
+            f"timestamps has {len(moments)} values and the history {entries} entries: give one each, None where the "
+            "time is not known"
+        )
+    found = [None if moment is None else read_moment("a timestamp", moment) for moment in moments]
+    known = [(place, seconds) for place, seconds in enumerate(found) if seconds is not None]
+    for (_, earlier), (place, later) in pairwise(known):
+        if later < earlier:
+            raise ValueError(
+                f"timestamps go back at place {place}, to {shown(moments[place])}: give the history oldest first"
+            )
+    return found
+
+
+__all__ = ["read_moment", "read_moments"]

@@ -1,0 +1,117 @@
+"""Compare two groups of models, each the same recipe with several seeds, user by user on the same held-out movies.
+
+    python training/compare.py outputs/with-42 outputs/with-43 --than outputs/without-42 outputs/without-43
+
+Of each group the mean over its models is taken for every user, and the mean difference of the users gets a paired
+bootstrap interval. Models that know times are also told when they are asked. Data options default to what the first
+model was trained with; `--result FILE` keeps what was found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
+
+from hf_bert4rec import Bert4RecForMaskedLM
+from hf_bert4rec.data.prepare import DataArguments
+from hf_bert4rec.evaluation.assessment import ModelScorer, assess
+from hf_bert4rec.evaluation.bootstrap import Interval, difference_intervals, intervals
+from hf_bert4rec.evaluation.metrics import FloatArray
+from hf_bert4rec.evaluation.task import TOLD, build_task, told_otherwise
+from hf_bert4rec.files import write_json
+from training.console import set_up_console
+from training.evaluate import prepare_for
+from training.trained import find_model, parse_beside_models
+
+KS = (10,)
+METRICS = ("ndcg@10", "hit_rate@10")
+HISTORY = "times of the history"
+PerUser = dict[str, FloatArray]
+
+
+@dataclass
+class ComparisonArguments:
+    """What is compared with, and where what was found goes."""
+
+    than: list[str] = field(default_factory=list, metadata={"help": "the models of the other group"})
+    part: str = field(default="test", metadata={"help": "part of the split", "choices": ("validation", "test")})
+    result: str | None = field(default=None, metadata={"help": "a JSON file to write"})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    set_up_console()
+    names, folders, options, arguments = parse_beside_models(
+        list(sys.argv[1:] if argv is None else argv), ComparisonArguments, __doc__
+    )
+    if not arguments.than:
+        raise ValueError("nothing to compare with: name models after --than")
+    others = [find_model(name) for name in arguments.than]
+    ours, theirs = (mean_of(group, options, arguments.part) for group in (folders, others))
+    found = {told: compare(per_user, theirs[HISTORY]) for told, per_user in ours.items()}
+    for told, metrics in found.items():
+        print("\n".join(lines_of(told, metrics)))
+    if arguments.result is not None:
+        kept = {"dataset": options.dataset, "models": names, "than": arguments.than, "part": arguments.part}
+        write_json(Path(arguments.result), {**kept, "found": found})
+        print(f"written: {arguments.result}")
+
+
+def mean_of(folders: Sequence[Path], options: DataArguments, part: str) -> dict[str, PerUser]:
+    """Every metric of every user, the mean over the models, by what these were told of times."""
+    all_of_them = [per_user_of(folder, options, part) for folder in folders]
+    return {
+        told: {name: np.mean([found[told][name] for found in all_of_them], axis=0) for name in METRICS}
+        for told in all_of_them[0]
+    }
+
+
+def per_user_of(folder: Path, options: DataArguments, part: str) -> dict[str, PerUser]:
+    """Every metric of every user, (users,), by what the model was told of times."""
+    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    data = prepare_for(folder, options)
+    task = build_task(data, part, timed=model.config.time_aware)
+    tasks = {HISTORY: task}
+    if model.config.time_aware:
+        tasks |= {told: other for told, other in told_otherwise(task, data, part).items() if told == TOLD}
+    scorer = ModelScorer(model, data.tokenizer)
+    return {told: assess(scorer, each, KS, name=str(folder)).per_user for told, each in tasks.items()}
+
+
+def compare(ours: PerUser, theirs: PerUser) -> dict[str, dict[str, Any]]:
+    """Mean of both, the difference with its interval, and what share of theirs that is."""
+    differences = difference_intervals(ours, theirs)
+    means, others = intervals(ours), intervals(theirs)
+    return {
+        name: {
+            "mean": means[name].mean,
+            "other": others[name].mean,
+            "difference": differences[name]._asdict(),
+            "share": Interval(*(bound / others[name].mean for bound in differences[name]))._asdict(),
+        }
+        for name in METRICS
+    }
+
+
+def lines_of(told: str, metrics: dict[str, dict[str, Any]]) -> list[str]:
+    """A line a metric."""
+    lines = [told]
+    for name, found in metrics.items():
+        difference, share = found["difference"], found["share"]
+        bounds = f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
+        lines.append(
+            f"  {name:<11} {found['mean']:.4f} and {found['other']:.4f}: {difference['mean']:+.4f} {bounds}, "
+            f"{share['mean']:+.1%} [{share['low']:+.1%}, {share['high']:+.1%}]"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()
