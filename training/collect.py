@@ -51,7 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     ablations = [
         json.loads(path.read_text(encoding="utf-8")) for path in (arguments.results / "ablations").glob("*.json")
     ]
-    tables = "\n\n".join(part for part in (format_tables(results, published), *ablation_tables(ablations)) if part)
+    comparisons = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((arguments.results / "comparisons").glob("*.json"))
+    ]
+    found = (format_tables(results, published), comparison_table(comparisons), *ablation_tables(ablations))
+    tables = "\n\n".join(part for part in found if part)
     for path in (arguments.results / "README.md", arguments.readme):
         write_text(path, between_marks(path, tables))
         print(f"written: {path}")
@@ -101,8 +106,9 @@ def name_of(result: dict[str, Any]) -> str:
 def recipe_of(result: dict[str, Any]) -> str:
     """The name of the recipe, with a hint where the command line changed it."""
     words = [word for word in result["command"].split()[2:] if not word.startswith(("--seed", "--dataset"))]
-    changed = any(word.startswith("--") for word in words[1:])
-    return Path(words[0]).stem + ("-changed" if changed else "")
+    last = any(word.startswith("--train_on_validation") for word in words)
+    changed = any(word.startswith("--") and not word.startswith("--train_on_validation") for word in words[1:])
+    return Path(words[0]).stem + ("-last" if last else "") + ("-changed" if changed else "")
 
 
 def format_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> str:
@@ -120,6 +126,31 @@ def format_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> s
         parts.append(f"{head}`{ours[0]['targets_sha256'][:8]}`\n\n| | NDCG@10 | HR@10 | training | source |")
         parts[-1] += "\n|---|---|---|---|---|\n" + "\n".join(row for _, row in unique)
     return "\n\n".join(parts)
+
+
+def comparison_table(comparisons: list[dict[str, Any]]) -> str:
+    """What `training/compare.py` kept of recipes with `time_aware` and without, a row for what the model was told."""
+    if not comparisons:
+        return ""
+    lines = [
+        "**With times and without**, the same recipe and test items, NDCG@10, mean over seeds, paired by user",
+        "",
+        "| data set | seeds | the model knows | with | without | difference | share |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kept in comparisons:
+        for told, metrics in kept["found"].items():
+            found = metrics["ndcg@10"]
+            share = f"{found['share']['mean']:+.1%} [{found['share']['low']:+.1%}, {found['share']['high']:+.1%}]"
+            lines.append(
+                f"| {kept['dataset']} | {len(kept['models'])} | {told} | {found['mean']:.4f} | {found['other']:.4f} | "
+                f"{_signed(found['difference'])} | {share} |"
+            )
+    return "\n".join(lines)
+
+
+def _signed(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:+.4f} [{figure['low']:+.4f}, {figure['high']:+.4f}]"
 
 
 def ablation_tables(ablations: list[dict[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from .splits import (
     last_n,
     leave_one_out,
     target_hash,
+    with_validation,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "read_interactions",
     "read_sequences",
     "target_hash",
+    "with_validation",
 ]
