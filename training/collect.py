@@ -116,8 +116,8 @@ def show_curve(result: dict[str, Any], folder: Path, anew: bool) -> str:
         best = max(evaluated, key=lambda entry: entry["eval_ndcg@10"], default={"step": None})
         with write_whole(picture) as temporary:
             temporary.write_bytes(draw_curve({**result, "best_step": best["step"]}))
-    seed = result["options"]["seed"]
-    return f"![{recipe_of(result)} on {result['dataset']}, seed {seed}: loss and validation NDCG@10]({picture.name})"
+    title = f"**{recipe_of(result)}** on {result['dataset']}, seed {result['options']['seed']}:"
+    return f"{title}\n\n![Training loss and validation NDCG@10 by epoch]({picture.name})"
 
 
 def between_marks(path: Path, tables: str) -> str:
