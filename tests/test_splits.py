@@ -17,7 +17,6 @@ from hf_bert4rec.data import (
     last_n,
     leave_one_out,
     target_hash,
-    with_validation,
 )
 
 
@@ -53,23 +52,6 @@ def test_last_n() -> None:
     assert split["validation"].to_list() == [{"user_id": 1, "item_ids": [1, 2], "targets": [3, 4]}]
     assert split["test"].to_list() == [{"user_id": 1, "item_ids": [1, 2, 3, 4], "targets": [5, 6]}]
     check_leakage(split)
-
-
-def test_a_last_run_trains_on_all_but_the_test_items() -> None:
-    rows = histories([1, 2, 3, 4], [5, 6], [7, 8, 9], times=[[1, 2, 3, 4], [5, 6], [7, 8, 9]])
-    split = leave_one_out(rows)
-    last = with_validation(split)
-    assert sorted(last["train"].to_list(), key=lambda row: row["user_id"]) == [
-        {"user_id": 1, "item_ids": [1, 2, 3], "timestamps": [1, 2, 3]},
-        {"user_id": 2, "item_ids": [5, 6], "timestamps": [5, 6]},
-        {"user_id": 3, "item_ids": [7, 8], "timestamps": [7, 8]},
-    ]
-    assert last["test"].to_list() == split["test"].to_list()
-    check_leakage(last, ["test"])
-    with pytest.raises(LeakageError, match="a validation target stands in the same user's training history"):
-        check_leakage(last)
-    with pytest.raises(ValueError, match="a split in time has no validation items to train on"):
-        with_validation(global_temporal_split(rows, 0.7))
 
 
 def test_string_items_stay_strings() -> None:

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import pipeline
 
-from hf_bert4rec.data.splits import LeakageError
 from hf_bert4rec.evaluation.task import TIMELESS, TOLD
 from training import compare, evaluate, recommend
 
@@ -103,25 +102,6 @@ def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
     assert found[TOLD]["ndcg@10"]["mean"] == pytest.approx(report["times"][TOLD]["metrics"]["ndcg@10"]["mean"])
     assert abs(found[compare.HISTORY]["ndcg@10"]["difference"]["mean"]) < 0.05
     assert "told when it is asked\n  ndcg@10" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_last_run_learns_from_the_validation_items_and_is_asked_about_the_test_items_alone(trained, capsys):
-    folder = trained[0].parent
-    command = [sys.executable, str(ROOT / "training" / "train.py"), str(folder / "recipe.yaml")]
-    command += ["--ratings", str(folder / "shop.csv"), "--output_dir", str(folder / "last")]
-    command += ["--train_on_validation", "true", "--num_train_epochs", "2", "--early_stopping_patience", "3"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    record = json.loads((folder / "last" / "training.json").read_text(encoding="utf-8"))
-    assert record["best_validation_ndcg@10"] is None
-    assert all("loss" in entry for entry in record["curve"])
-    assert "The weights are those of the last step" in (folder / "last" / "README.md").read_text(encoding="utf-8")
-    evaluate.main([str(folder / "last"), *told(folder / "last"), "--examples", "0"])
-    assert "ndcg@10" in capsys.readouterr().out
-    with pytest.raises(LeakageError, match="a validation target stands in the same user's training history"):
-        evaluate.main([str(folder / "last"), *told(folder / "last"), "--part", "validation"])
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def mean_of(folders: Sequence[Path], options: DataArguments, part: str) -> dict[
 def per_user_of(folder: Path, options: DataArguments, part: str) -> dict[str, PerUser]:
     """Every metric of every user, (users,), by what the model was told of times."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
-    data = prepare_for(folder, options, part)
+    data = prepare_for(folder, options)
     task = build_task(data, part, timed=model.config.time_aware)
     tasks = {HISTORY: task}
     if model.config.time_aware:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout wo
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare, split_histories
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.splits import check_leakage, target_hash, with_validation
+from hf_bert4rec.data.splits import check_leakage, target_hash
 from hf_bert4rec.evaluation.assessment import ModelScorer, assess
 from hf_bert4rec.evaluation.baselines import fit_baselines
 from hf_bert4rec.evaluation.examples import make_examples
@@ -46,7 +46,7 @@ from training.trained import parse_beside_models, recorded_options
 
 logger = logging.getLogger("training")
 
-SPLIT_OPTIONS = ("split", "targets", "quantile", "train_on_validation")
+SPLIT_OPTIONS = ("split", "targets", "quantile")
 IDENTIFYING = ("dataset", "ratings", "min_interactions", "min_rating")  # options that decide the histories
 
 
@@ -100,7 +100,7 @@ def evaluate(name: str, folder: Path, options: DataArguments, arguments: Evaluat
     start = time.perf_counter()
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
     model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    data = prepare_for(folder, options, arguments.part)
+    data = prepare_for(folder, options)
     task = build_task(data, arguments.part, arguments.seed, timed=model.config.time_aware)
     ours = ModelScorer(model, data.tokenizer)
     scorers = fit_baselines(task.known, task.vocab_size, arguments.seed)
@@ -129,14 +129,14 @@ def evaluate(name: str, folder: Path, options: DataArguments, arguments: Evaluat
     return report
 
 
-def prepare_for(folder: Path, options: DataArguments, part: str = "test") -> Prepared:
+def prepare_for(folder: Path, options: DataArguments) -> Prepared:
     """The data set in the model's own vocabulary, checked against leaks into its training.
 
     Raises:
         ValueError: the model's catalogue and the data set's differ.
         LeakageError: the split leaks, or the model was trained on what it is asked.
     """
-    data = prepare(replace(options, train_on_validation=False))
+    data = prepare(options)
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
     check_catalogues(tokenizer, data)
     trained = recorded_options(folder)
@@ -145,9 +145,7 @@ def prepare_for(folder: Path, options: DataArguments, part: str = "test") -> Pre
         logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)
     else:
         rule = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
-        splits = split_histories(data.histories, rule)
-        known = with_validation(splits) if rule.train_on_validation else splits
-        check_leakage(DatasetDict(data.splits | {"train": known["train"]}), [part])
+        check_leakage(DatasetDict(data.splits | {"train": split_histories(data.histories, rule)["train"]}))
     return replace(data, tokenizer=tokenizer)
 
 

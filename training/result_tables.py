@@ -13,9 +13,8 @@ Row = tuple[float, str]  # the NDCG@10 to sort by, and the line
 def recipe_of(result: dict[str, Any]) -> str:
     """The name of the recipe, with a hint where the command line changed it."""
     words = [word for word in result["command"].split()[2:] if not word.startswith(("--seed", "--dataset"))]
-    last = any(word.startswith("--train_on_validation") for word in words)
-    changed = any(word.startswith("--") and not word.startswith("--train_on_validation") for word in words[1:])
-    return Path(words[0]).stem + ("-last" if last else "") + ("-changed" if changed else "")
+    changed = any(word.startswith("--") for word in words[1:])
+    return Path(words[0]).stem + ("-changed" if changed else "")
 
 
 def format_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> str:

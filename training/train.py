@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, set_seed
-from transformers.trainer_utils import IntervalStrategy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
 
@@ -52,9 +51,6 @@ def main() -> None:
     arguments.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(arguments.seed)
     data = prepare(data_arguments)
-    if data_arguments.train_on_validation:  # there is nothing left to choose a checkpoint by: the last is kept
-        arguments.eval_strategy, arguments.load_best_model_at_end = IntervalStrategy.NO, False
-        arguments.metric_for_best_model = None
     trainer = build_trainer(data, model_arguments, masking, arguments)
     run(trainer)
     if trainer.is_world_process_zero():
@@ -79,7 +75,7 @@ def build_trainer(
     windows = TrainingWindows(train, model.config.max_position_embeddings, masking.window_stride)
     collator = build_collator(data, masking, arguments.data_seed if arguments.data_seed is not None else arguments.seed)
     callbacks = []
-    if masking.early_stopping_patience is not None and arguments.eval_strategy != IntervalStrategy.NO:
+    if masking.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(masking.early_stopping_patience))
     return Bert4RecTrainer(
         model=model,

@@ -10,7 +10,6 @@ from .splits import (
     last_n,
     leave_one_out,
     target_hash,
-    with_validation,
 )
 
 __all__ = [
@@ -25,5 +24,4 @@ __all__ = [
     "read_interactions",
     "read_sequences",
     "target_hash",
-    "with_validation",
 ]

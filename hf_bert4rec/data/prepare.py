@@ -17,7 +17,7 @@ from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
 from .movielens import find_release_folder, load_movielens
 from .ragged import Ragged
-from .splits import check_leakage, global_temporal_split, last_n, leave_one_out, with_validation
+from .splits import check_leakage, global_temporal_split, last_n, leave_one_out
 
 SEQUENCES = "ml-1m.txt"
 SPLITS = ("leave-one-out", "last-n", "temporal")
@@ -44,10 +44,6 @@ class DataArguments:
     split: str = field(default="leave-one-out", metadata={"help": "what is held out", "choices": SPLITS})
     targets: int = _help("held-out items a user, for --split last-n", 5)
     quantile: float = _help("place of the cut in time, for --split temporal", 0.9)
-    train_on_validation: bool = _help(
-        "train on the validation items too: a last run whose settings are chosen, evaluated on the test items alone",
-        False,
-    )
 
 
 @dataclass(frozen=True)
@@ -106,8 +102,6 @@ def prepare(arguments: DataArguments) -> Prepared:
     )
     splits = split_histories(histories, arguments)
     check_leakage(splits)
-    if arguments.train_on_validation:
-        splits = with_validation(splits)
     movies = _catalogue(tables["movies"], histories)
     items, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.tolist(), counts.tolist(), strict=True)))

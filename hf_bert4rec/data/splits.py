@@ -8,14 +8,13 @@ histories have them, timestamps. Validation and test rows have targets besides: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, Features, concatenate_datasets
+from datasets import Dataset, DatasetDict, Features
 
 from .ragged import Ragged, offsets_of
 from .tables import dataset_of, to_frame
@@ -162,32 +161,16 @@ def _as_list(values: npt.NDArray[Any], places: Ragged) -> pa.LargeListArray:
     return pa.LargeListArray.from_arrays(places.offsets, pa.array(values[places.values]))
 
 
-def with_validation(split: DatasetDict) -> DatasetDict:
-    """The split with all that precedes a test target for training, the validation targets too.
-
-    For a last run whose settings are chosen: of its validation part nothing can be asked any more.
-
-    Raises:
-        ValueError: the split is one in time, whose test histories reach beyond the validation targets.
-    """
-    train, test = split["train"], split["test"]
-    if "cut" in test.column_names:
-        raise ValueError("a split in time has no validation items to train on: its test histories go on after them")
-    others = ~np.isin(np.asarray(train["user_id"]), np.asarray(test["user_id"]))
-    columns = [train.select(np.flatnonzero(others)), test.select_columns(train.column_names)]
-    return DatasetDict({**split, "train": concatenate_datasets(columns)})
-
-
-def check_leakage(split: DatasetDict, parts: Sequence[str] = ("validation", "test")) -> None:
+def check_leakage(split: DatasetDict) -> None:
     """Raise `LeakageError` where a part of the split knows what another is asked.
 
-    Checked, for each of `parts`: no target stands in its own history; no history goes on after its
+    Checked, for validation and for test: no target stands in its own history; no history goes on after its
     target; no training row of the user holds a target; no validation history holds the user's test target; and
     where rows carry a `cut`, targets lie at or after it and all training interactions before it. Takes seconds
     on 25 million interactions.
     """
     train = _pairs(split["train"], "item_ids")
-    for part in parts:
+    for part in ("validation", "test"):
         targets = _pairs(split[part], _target_column(split[part]))
         _refuse_overlap(targets, _pairs(split[part], "item_ids"), f"{part} target", f"the same user's {part} history")
         _refuse_overlap(targets, train, f"{part} target", "the same user's training history")
