@@ -34,8 +34,10 @@ ODD: list[Any] = [
     object(),
     1j,
 ]
-OPTIONS = ("top_k", "exclude", "candidates", "genres", "years", "ratings", "diversity", "popularity_penalty", "explain")
-OPTIONS += ("timestamps", "now")
+OPTIONS = (
+    *("top_k", "exclude", "candidates", "genres", "years", "ratings", "diversity", "popularity_penalty", "explain"),
+    *("timestamps", "now"),
+)
 
 
 def tiny_pipeline() -> MovieRecommendationPipeline:
