@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback
@@ -18,7 +17,7 @@ from transformers import PrinterCallback
 from .data.collators import DataCollatorForMaskedItems
 from .data.encoding import encode_histories
 from .data.histories import build_histories
-from .data.ragged import Ragged, offsets_of
+from .data.ragged import Ragged, TimedHistories, offsets_of
 from .data.windows import TrainingWindows
 from .modeling_bert4rec import Bert4RecForMaskedLM
 from .tokenization_bert4rec import Bert4RecTokenizer
@@ -79,13 +78,15 @@ def fine_tune(
     model, tokenizer = copy.deepcopy(model), copy.deepcopy(tokenizer)
     histories = build_histories(ratings, min_interactions=1, min_rating=min_rating)
     new_movies = grow_catalogue(model, tokenizer, histories, movies)
-    encoded = encode_histories(histories, tokenizer)
+    timed = model.config.time_aware
+    encoded = encode_histories(histories, tokenizer, timed)
     trained_on = [encoded]
     if replay is not None:
-        earlier = encode_histories(build_histories(replay, min_interactions=1, min_rating=min_rating), tokenizer)
+        replayed = build_histories(replay, min_interactions=1, min_rating=min_rating)
+        earlier = encode_histories(replayed, tokenizer, timed)
         chosen = np.random.default_rng(seed).permutation(len(earlier))[: len(encoded)]
-        trained_on.append(_rows(earlier, chosen))
-    known = [_without(tokenizer.unk_token_id, part) for part in trained_on]
+        trained_on.append(earlier.take(chosen))
+    known = [part.where(part.values != tokenizer.unk_token_id) for part in trained_on]
     before = [parameter.detach().clone() for parameter in model.parameters()]
     loss = _train(model, tokenizer, _together(known), epochs, learning_rate, batch_size, seed)
     _blend(model, before, keep)
@@ -130,21 +131,14 @@ def _columns(table: Any, names: Sequence[str]) -> dict[str, list[Any]]:
     return {name: list(table[name]) for name in names if name in known}
 
 
-def _without(input_id: int, histories: Ragged) -> Ragged:
-    """The histories without this input id."""
-    keep = histories.values != input_id
-    lengths = np.bincount(histories.row_ids[keep], minlength=len(histories))
-    return Ragged(histories.values[keep], offsets_of(lengths))
-
-
 def _together(parts: list[Ragged]) -> Ragged:
-    lengths = np.concatenate([part.lengths for part in parts])
-    return Ragged(np.concatenate([part.values for part in parts]), offsets_of(lengths))
-
-
-def _rows(histories: Ragged, rows: npt.NDArray[np.int64]) -> Ragged:
-    values = [histories[row] for row in rows.tolist()]
-    return Ragged(np.concatenate(values), offsets_of(histories.lengths[rows]))
+    """The rows of all, with times where all of them have some."""
+    values = np.concatenate([part.values for part in parts])
+    offsets = offsets_of(np.concatenate([part.lengths for part in parts]))
+    timed = [part for part in parts if isinstance(part, TimedHistories)]
+    if len(timed) < len(parts):
+        return Ragged(values, offsets)
+    return TimedHistories(values, offsets, np.concatenate([part.times for part in timed]))
 
 
 def _train(

@@ -7,16 +7,18 @@ import dataclasses
 import hashlib
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from hf_bert4rec.data import releases
 
+Rating = tuple[int, int, float, int]
+Movie = tuple[int, str, list[str]]
+
 # (movie id, title as released, genres)
-MOVIES = [
+MOVIES: list[Movie] = [
     (1, "Toy Story (1995)", ["Animation", "Children's", "Comedy"]),
     (2, "Godfather, The (1972)", ["Crime", "Drama"]),
     (5, " 11'09\"01 - September 11 (2002) ", ["Drama"]),
@@ -37,7 +39,7 @@ CLEAN = [
     {"movie_id": 20, "title": "Land Before Time III", "year": 1995, "genres": ["Animation"]},
 ]
 # (user, movie, rating, timestamp): movie 20 is never rated, and the order is not that of users or times.
-RATINGS = [
+RATINGS: list[Rating] = [
     (2, 14, 3, 880),
     (1, 1, 5, 1000),
     (1, 9, 4, 1000),
@@ -46,25 +48,30 @@ RATINGS = [
     (1, 5, 4, 999),
     (3, 12, 5, 901),
 ]
-COUNTS: dict[str, Any] = {"users": 3, "rated_movies": 7, "movies": len(MOVIES), "ratings": len(RATINGS)}
 
 
-def small_release(name: str) -> releases.Release:
+def small_release(name: str, ratings: Sequence[Rating] = RATINGS, movies: Sequence[Movie] = MOVIES) -> releases.Release:
     """The release of this name with the counts of the made-up tables."""
-    return dataclasses.replace(releases.RELEASES[name], **COUNTS)
+    return dataclasses.replace(
+        releases.RELEASES[name],
+        users=len({user for user, *_ in ratings}),
+        rated_movies=len({movie for _, movie, *_ in ratings}),
+        movies=len(movies),
+        ratings=len(ratings),
+    )
 
 
-def write_release(root: Path, name: str) -> Path:
+def write_release(root: Path, name: str, ratings: Sequence[Rating] = RATINGS, movies: Sequence[Movie] = MOVIES) -> Path:
     """Write the made-up release to `root`/`name`, in its own layout; return the folder."""
     layout = releases.RELEASES[name].layout
     folder = root / name
     folder.mkdir(parents=True)
-    ratings = [layout.separator.join(map(str, row)) for row in RATINGS]
-    movies = [_movie_line(layout.separator, *movie) for movie in MOVIES]
+    rated = [layout.separator.join(map(str, row)) for row in ratings]
+    listed = [_movie_line(layout.separator, *movie) for movie in movies]
     end = "\r\n" if layout.separator == "," else "\n"
     for file, header, lines, encoding in (
-        (layout.ratings_file, layout.header, ratings, "ascii"),
-        (layout.movies_file, layout.movies_header, movies, layout.encoding),
+        (layout.ratings_file, layout.header, rated, "ascii"),
+        (layout.movies_file, layout.movies_header, listed, layout.encoding),
     ):
         text = "".join(f"{line}{end}" for line in ([header] if header else []) + lines)
         (folder / file).write_bytes(text.encode(encoding))

@@ -12,6 +12,13 @@ from training.collect import MARKS, main
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = "ml-latest-small:\n  - {model: Theirs, ndcg@10: 0.9, hit_rate@10: 0.95, source: a paper}\n"
+SAMPLED = """
+popularity_100:
+  another-set:
+    - {model: Elsewhere, ndcg@10: 0.4, source: a paper}
+  ml-latest-small:
+    - {model: The paper, ndcg@10: 0.0001, hit_rate@10: 0.0002, training: 5 steps, source: its table}
+"""
 
 
 @pytest.fixture
@@ -41,7 +48,49 @@ def test_a_run_is_kept_and_shown_beside_baselines_and_others(model_folder, place
     assert figures == sorted(figures, reverse=True)
     ours = next(row for row in rows if "**ours**" in row)
     assert f"{report['metrics']['ndcg@10']['mean']:.4f}" in ours
-    assert (tmp_path / "results" / "README.md").read_text() == text
+    assert tables_of(tmp_path / "results" / "README.md") == tables_of(tmp_path / "README.md")
+
+
+def tables_of(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.startswith("|")]
+
+
+def test_by_the_papers_protocol_ours_stand_beside_the_papers_own(model_folder, places, tmp_path):
+    (tmp_path / "results" / "published.yaml").write_text(PUBLISHED + SAMPLED)
+    main([str(model_folder), *places])
+    assert "sampled as in the paper" not in (tmp_path / "README.md").read_text()  # of forty movies fewer were drawn
+    (kept,) = (tmp_path / "results").glob("*-seed42.json")
+    result = json.loads(kept.read_text())
+    found = next(figures for draw, figures in result["sampled"].items() if draw.startswith("popularity"))
+    kept.write_text(json.dumps({**result, "sampled": {"popularity_100": found}}))
+    main(places)
+    text = (tmp_path / "README.md").read_text()
+    assert "Elsewhere" not in text  # of that data set there is no run to stand beside it
+    table = text[text.index("**ml-latest-small, sampled as in the paper**") :]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert rows[0].startswith("| **ours**, ml-latest-small, seed 42 | ")
+    for name in ("ndcg@10", "hit_rate@10"):
+        assert f"| {found[name]['mean']:.4f} [{found[name]['low']:.4f}, {found[name]['high']:.4f}] |" in rows[0]
+    assert "| 20 steps |" in rows[0]
+    assert rows[1:] == ["| The paper | 0.0001 | 0.0002 | 5 steps | its table |"]
+
+
+def test_the_curve_of_a_recipes_first_run_is_shown(model_folder, places, tmp_path):
+    main([str(model_folder), *places])
+    (kept,) = (tmp_path / "results").glob("*-seed42.json")
+    later = json.loads(kept.read_text())
+    later["options"]["seed"] = 43
+    kept.with_name(kept.name.replace("42", "43")).write_text(json.dumps(later))
+    picture = kept.with_suffix(".png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    picture.write_bytes(b"drawn before")
+    main(places)
+    assert picture.read_bytes() == b"drawn before"
+    assert list((tmp_path / "results").glob("*.png")) == [picture]
+    assert (tmp_path / "results" / "README.md").read_text().count(f"]({picture.name})") == 1
+    assert picture.name not in (tmp_path / "README.md").read_text()
+    main([str(model_folder), *places])
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_tables_can_be_written_again_without_a_run(model_folder, places, tmp_path):
@@ -67,6 +116,8 @@ def test_the_tables_of_this_repository_are_those_of_its_results(tmp_path):
     main(["--results", str(results), "--readme", str(readme)])
     assert readme.read_text() == (ROOT / "README.md").read_text(), "run training/collect.py"
     assert (results / "README.md").read_text() == (ROOT / "training" / "results" / "README.md").read_text()
+    committed = {path.name for path in (ROOT / "training" / "results").glob("*.png")}
+    assert {path.name for path in results.glob("*.png")} == committed, "run training/collect.py"
 
 
 def test_changes_of_a_recipe_are_compared_with_the_recipe_as_it_is(places, tmp_path):
@@ -85,6 +136,18 @@ def test_changes_of_a_recipe_are_compared_with_the_recipe_as_it_is(places, tmp_p
     text = (tmp_path / "README.md").read_text()
     assert "`python training/ablate.py training/recipes/some.yaml --num_train_epochs 3`" in text
     assert text.index("| as it is | 0.2000 | |") < text.index("| no memory | 0.1500 | -0.0500 |")
+
+
+def test_what_was_compared_is_shown(places, tmp_path):
+    interval = {"mean": 0.01, "low": 0.002, "high": 0.02}
+    found = {"ndcg@10": {"mean": 0.11, "other": 0.1, "difference": interval, "share": {**interval, "mean": 0.1}}}
+    kept = {"dataset": "a shop", "models": ["a", "b"], "than": ["c", "d"], "part": "test", "found": {"told": found}}
+    path = tmp_path / "results" / "comparisons" / "shop.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(kept))
+    main(places)
+    row = "| a shop | 2 | told | 0.1100 | 0.1000 | +0.0100 [+0.0020, +0.0200] | +10.0% [+0.2%, +2.0%] |"
+    assert row in (tmp_path / "README.md").read_text()
 
 
 def test_seeds_of_a_recipe_are_averaged(model_folder, places, tmp_path):

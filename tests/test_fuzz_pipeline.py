@@ -103,9 +103,11 @@ def test_every_good_top_k_is_answered(pipe, top_k):
     assert len(pipe([10], top_k=top_k, exclude_seen=False)) == top_k
 
 
-@pytest.mark.parametrize("option", ["diversity", "popularity_penalty", "min_rating", "years", "ratings"])
+@pytest.mark.parametrize(
+    "option", ["diversity", "popularity_penalty", "min_rating", "years", "ratings", "now", "timestamps"]
+)
 def test_numbers_beyond_every_float_are_named(pipe, option):
-    value = {"years": [HUGE, None], "ratings": [HUGE]}.get(option, HUGE)
+    value = {"years": [HUGE, None], "ratings": [HUGE], "timestamps": [HUGE]}.get(option, HUGE)
     error = outcome(pipe, {"history": [10], option: value})
     assert isinstance(error, ValueError)
     assert "too large" in str(error)

@@ -296,3 +296,13 @@ def test_histories_with_times_are_histories(timed, histories):
         replace(timed, times=timed.times + 1).rows(2, 4).times.tolist()
         == (timed.times[timed.offsets[2] : timed.offsets[4]] + 1).tolist()
     )
+
+
+def test_values_left_out_and_rows_taken_keep_their_times(timed):
+    kept = timed.values % 2 == 0
+    left = timed.asked(np.arange(len(timed))).where(kept).take(np.array([7, 3, 3]))
+    for place, row in enumerate((7, 3, 3)):
+        even = timed[row] % 2 == 0
+        assert left[place].tolist() == timed[row][even].tolist()
+        assert left.times_of_row(place).tolist() == timed.times_of_row(row)[even].tolist()
+    assert left.asked_at.tolist() == [7, 3, 3]

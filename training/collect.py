@@ -5,8 +5,8 @@
 
 Each run becomes one JSON in `training/results/`: recipe, seed, curve, test figures with intervals, seconds, hardware
 and the hash of the test targets. The tables in the README and in `training/results/README.md` are written from those
-files, from what training/ablate.py kept, and from `published.yaml`, which holds the figures of others and where they
-stand.
+files, from what training/ablate.py and training/compare.py kept, and from `published.yaml`, which holds the figures of
+others and where they stand. The curve of every recipe's first run becomes a picture beside its JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import yaml
@@ -25,8 +24,10 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
 
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
-from hf_bert4rec.files import write_json, write_text
+from hf_bert4rec.files import write_json, write_text, write_whole
 from hf_bert4rec.hub_stage import TRAINING_FILE
+from model_card.curve import draw_curve
+from training.result_tables import ablation_tables, comparison_table, format_tables, recipe_of, sampled_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "training" / "results"
@@ -42,18 +43,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are kept")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the file that shows the table")
     arguments = parser.parse_args(argv)
-    for folder in arguments.folders:
-        result = result_of(folder)
+    collected = [result_of(folder) for folder in arguments.folders]
+    for result in collected:
         write_json(arguments.results / f"{name_of(result)}.json", result)
     files = sorted(arguments.results.glob("*-seed*.json"))
     results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     published = yaml.safe_load((arguments.results / "published.yaml").read_text(encoding="utf-8"))
-    ablations = [
-        json.loads(path.read_text(encoding="utf-8")) for path in (arguments.results / "ablations").glob("*.json")
-    ]
-    tables = "\n\n".join(part for part in (format_tables(results, published), *ablation_tables(ablations)) if part)
-    for path in (arguments.results / "README.md", arguments.readme):
-        write_text(path, between_marks(path, tables))
+    changes = sorted((arguments.results / "ablations").glob("*.json"))
+    ablations = [json.loads(path.read_text(encoding="utf-8")) for path in changes]
+    compared = sorted((arguments.results / "comparisons").glob("*.json"))
+    comparisons = [json.loads(path.read_text(encoding="utf-8")) for path in compared]
+    parts = [format_tables(results, published), *sampled_tables(results, published)]
+    parts += [comparison_table(comparisons), *ablation_tables(ablations)]
+    tables = "\n\n".join(part for part in parts if part)
+    curves = [show_curve(result, arguments.results, result in collected) for result in first_runs(results)]
+    for path, whole in ((arguments.results / "README.md", [tables, *curves]), (arguments.readme, [tables])):
+        write_text(path, between_marks(path, "\n\n".join(part for part in whole if part)))
         print(f"written: {path}")
 
 
@@ -98,83 +103,24 @@ def name_of(result: dict[str, Any]) -> str:
     return f"{result['dataset'].removesuffix('.txt')}-{recipe_of(result)}-seed{result['options']['seed']}"
 
 
-def recipe_of(result: dict[str, Any]) -> str:
-    """The name of the recipe, with a hint where the command line changed it."""
-    words = [word for word in result["command"].split()[2:] if not word.startswith(("--seed", "--dataset"))]
-    changed = any(word.startswith("--") for word in words[1:])
-    return Path(words[0]).stem + ("-changed" if changed else "")
+def first_runs(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of every recipe on every data set the run with the smallest seed."""
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for result in sorted(results, key=lambda result: result["options"]["seed"]):
+        first.setdefault((result["dataset"], recipe_of(result)), result)
+    return list(first.values())
 
 
-def format_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> str:
-    """One table a data set: our runs and baselines beside what others published, best NDCG@10 first."""
-    parts = []
-    for dataset in sorted({result["dataset"] for result in results}):
-        ours = [result for result in results if result["dataset"] == dataset]
-        rows = [row for result in ours for row in run_rows(result)] + mean_rows(ours)
-        rows += [
-            (entry["ndcg@10"], f"| {entry['model']} | {entry['ndcg@10']:.4f} | {_other(entry)} | | {entry['source']} |")
-            for entry in published.get(dataset, [])
-        ]
-        unique = sorted(set(rows), reverse=True)
-        head = f"**{dataset}**: {ours[0]['users']:,} users, {ours[0]['catalogue_size']:,} items, targets "
-        parts.append(f"{head}`{ours[0]['targets_sha256'][:8]}`\n\n| | NDCG@10 | HR@10 | training | source |")
-        parts[-1] += "\n|---|---|---|---|---|\n" + "\n".join(row for _, row in unique)
-    return "\n\n".join(parts)
-
-
-def ablation_tables(ablations: list[dict[str, Any]]) -> list[str]:
-    """One table a recipe that was run with one change at a time: what is kept of validation, best first."""
-    tables = []
-    for recipe in sorted({run["recipe"] for run in ablations}):
-        runs = sorted((run for run in ablations if run["recipe"] == recipe), key=_validation, reverse=True)
-        whole = next(_validation(run) for run in runs if not run["change"])
-        command = f"python training/ablate.py training/recipes/{recipe} {' '.join(runs[0]['options'])}".rstrip()
-        lines = [
-            f"**One change at a time**, on validation, seed {runs[0]['seed']}: `{command}`",
-            "",
-            "| change | NDCG@10 | difference |",
-            "|---|---|---|",
-        ]
-        for run in runs:
-            difference = f" {_validation(run) - whole:+.4f}" if run["change"] else ""
-            lines.append(f"| {run['name']} | {_validation(run):.4f} |{difference} |")
-        tables.append("\n".join(lines))
-    return tables
-
-
-def _validation(run: dict[str, Any]) -> float:
-    return run["best_validation_ndcg@10"]
-
-
-def run_rows(result: dict[str, Any]) -> list[tuple[float, str]]:
-    """The rows of a run and of the baselines on its targets, each with the figure to sort by."""
-    command = result["command"]
-    time = f"{result['seconds'] / 60:.0f} min on {result['hardware']}"
-    test = result["test"]
-    rows = [
-        (
-            test["ndcg@10"]["mean"],
-            f"| **ours**, {recipe_of(result)}, seed {result['options']['seed']} | {_interval(test['ndcg@10'])} | "
-            f"{_interval(test['hit_rate@10'])} | {time} | `{command}` |",
-        )
-    ]
-    for name, baseline in result["baselines"].items():
-        test = baseline["test"]
-        row = f"| {name} | {_interval(test['ndcg@10'])} | {_interval(test['hit_rate@10'])} | | measured here |"
-        rows.append((test["ndcg@10"]["mean"], row))
-    return rows
-
-
-def mean_rows(results: list[dict[str, Any]]) -> list[tuple[float, str]]:
-    """A row for every recipe that was run with several seeds: mean and standard deviation over them."""
-    rows = []
-    for recipe in sorted({recipe_of(result) for result in results}):
-        runs = [result["test"] for result in results if recipe_of(result) == recipe]
-        if len(runs) > 1:
-            figures = [[run[metric]["mean"] for run in runs] for metric in ("ndcg@10", "hit_rate@10")]
-            shown = " | ".join(f"**{mean(values):.4f}** ± {stdev(values):.4f}" for values in figures)
-            rows.append((mean(figures[0]), f"| **ours**, {recipe}, mean of {len(runs)} seeds | {shown} | | |"))
-    return rows
+def show_curve(result: dict[str, Any], folder: Path, anew: bool) -> str:
+    """The Markdown that shows a run's curve; the picture is drawn into `folder` where it is missing, or `anew`."""
+    picture = folder / f"{name_of(result)}.png"
+    if anew or not picture.is_file():
+        evaluated = [entry for entry in result["curve"] if "eval_ndcg@10" in entry]
+        best = max(evaluated, key=lambda entry: entry["eval_ndcg@10"], default={"step": None})
+        with write_whole(picture) as temporary:
+            temporary.write_bytes(draw_curve({**result, "best_step": best["step"]}))
+    title = f"**{recipe_of(result)}** on {result['dataset']}, seed {result['options']['seed']}:"
+    return f"{title}\n\n![Training loss and validation NDCG@10 by epoch]({picture.name})"
 
 
 def between_marks(path: Path, tables: str) -> str:
@@ -185,14 +131,6 @@ def between_marks(path: Path, tables: str) -> str:
         raise ValueError(f"{path} has no place for the tables: the lines {MARKS[0]!r} and {MARKS[1]!r}")
     whole = "\n\n".join(part for part in (MARKS[0], tables, MARKS[1]) if part)
     return re.sub(pattern, lambda _: whole, text, flags=re.DOTALL)
-
-
-def _interval(figure: dict[str, float]) -> str:
-    return f"{figure['mean']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
-
-
-def _other(entry: dict[str, Any]) -> str:
-    return f"{entry['hit_rate@10']:.4f}" if "hit_rate@10" in entry else ""
 
 
 if __name__ == "__main__":

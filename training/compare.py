@@ -33,7 +33,7 @@ from training.trained import find_model, parse_beside_models
 
 KS = (10,)
 METRICS = ("ndcg@10", "hit_rate@10")
-HISTORY = "times of the history"
+HISTORY = "when the movies of the history were seen"
 PerUser = dict[str, FloatArray]
 
 

@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout wo
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.data.collators import IGNORED
-from hf_bert4rec.data.encoding import encode_histories, encode_timed_histories
+from hf_bert4rec.data.encoding import encode_histories
 from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import DataArguments, load
-from hf_bert4rec.data.ragged import Ragged, TimedHistories, offsets_of
+from hf_bert4rec.data.ragged import Ragged, TimedHistories
 from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.ranking import candidate_scores, to_padded, top_items
 from hf_bert4rec.evaluation.report import weights_sha256
@@ -178,7 +178,7 @@ def find_audience(options: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
     rows = build_histories(
         load(options)["ratings"], min_interactions=options.min_interactions, min_rating=options.min_rating
     )
-    histories = encode_timed_histories(rows, tokenizer) if timed else encode_histories(rows, tokenizer)
+    histories = encode_histories(rows, tokenizer, timed)
     known = histories.values != tokenizer.unk_token_id
     lengths = np.bincount(histories.row_ids[known], minlength=len(histories))
     if not known.any():
@@ -191,10 +191,7 @@ def find_audience(options: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
             (lengths == 0).sum(),
         )
     user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks().filter(pa.array(lengths > 0))
-    left = Ragged(histories.values[known], offsets_of(lengths[lengths > 0]))
-    if isinstance(histories, TimedHistories):
-        left = TimedHistories(left.values, left.offsets, histories.times[known])
-    return Audience(user_ids, left)
+    return Audience(user_ids, histories.where(known).take(np.flatnonzero(lengths)))
 
 
 def fingerprint_of(folder: Path, audience: Audience, arguments: RecommendArguments) -> str:

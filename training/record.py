@@ -51,6 +51,8 @@ def training_record(
     summary: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "train_runtime" in entry), {})
     options = without_places({name: value for part in arguments for name, value in vars(part).items()})
     options |= {name: _plain(getattr(trainer.args, name)) for name in TRAINER_OPTIONS}
+    if trainer.args.max_steps > 0:  # then they decide, and the number of epochs means nothing
+        options |= {"max_steps": trainer.args.max_steps, "num_train_epochs": None}
     return {
         "dataset": data.name,
         "num_users": len(data.histories),

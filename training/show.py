@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout works uninstalled
 
+from hf_bert4rec import Bert4RecConfig
 from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
 from training.console import set_up_console
 
@@ -46,18 +47,21 @@ def main() -> None:
     data = prepare(DataArguments(dataset=arguments.dataset, data_dir=arguments.data_dir))
     users = contrasting_users(data)
     rows = data.splits["test"].select(users)
-    answers = recommend_as_a_stranger(arguments.folder, list(rows["item_ids"]))
+    requests = [{"history": row["item_ids"]} for row in rows]
+    if "timestamps" in rows.column_names and Bert4RecConfig.from_pretrained(arguments.folder).time_aware:
+        requests = [{**request, "timestamps": row["timestamps"]} for request, row in zip(requests, rows, strict=True)]
+    answers = recommend_as_a_stranger(arguments.folder, requests)
     popular = most_popular(data, 10)
     for row, answer in zip(rows, answers, strict=True):
         print_user(data, row, answer, popular)
 
 
-def recommend_as_a_stranger(folder: Path, histories: list[list[Any]]) -> list[list[dict[str, Any]]]:
-    """Ten movies for every history, from a process that knows nothing but the folder."""
+def recommend_as_a_stranger(folder: Path, requests: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Ten movies for every request, from a process that knows nothing but the folder."""
     with tempfile.TemporaryDirectory() as elsewhere:
         command = [sys.executable, "-c", STRANGER, str(folder.resolve())]
         done = subprocess.run(
-            command, cwd=elsewhere, input=json.dumps(histories), stdout=subprocess.PIPE, text=True, check=True
+            command, cwd=elsewhere, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=True
         )
     return json.loads(done.stdout)
 

@@ -10,15 +10,13 @@ from torch.utils.data import Dataset
 from .ragged import Ragged, TimedHistories, offsets_of
 
 
-def encode_histories(dataset: Any, tokenizer: Any) -> Ragged:
-    """The `item_ids` column of a `datasets.Dataset` as input ids; unknown items become [UNK]."""
-    return _encode(Ragged.from_column(dataset, "item_ids"), tokenizer)
+def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragged:
+    """The `item_ids` column of a `datasets.Dataset` as input ids; unknown items become [UNK].
 
-
-def encode_timed_histories(dataset: Any, tokenizer: Any) -> Ragged:
-    """`encode_histories` with the times of the `timestamps` column, where there is one."""
-    histories = encode_histories(dataset, tokenizer)
-    if "timestamps" not in dataset.column_names:
+    `timed`, with the times of the `timestamps` column, where there is one.
+    """
+    histories = _encode(Ragged.from_column(dataset, "item_ids"), tokenizer)
+    if not timed or "timestamps" not in dataset.column_names:
         return histories
     times = Ragged.from_column(dataset, "timestamps").values.astype(np.int64)
     return TimedHistories(histories.values, histories.offsets, times)

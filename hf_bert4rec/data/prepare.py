@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from ..tokenization_bert4rec import Bert4RecTokenizer
-from .encoding import NextItemQuestions, encode_histories, encode_targets, encode_timed_histories
+from .encoding import NextItemQuestions, encode_histories, encode_targets
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
 from .movielens import find_release_folder, load_movielens
@@ -65,12 +65,12 @@ class Prepared:
     @cached_property
     def timed_train(self) -> Ragged:
         """`train` with times, where there are any."""
-        return encode_timed_histories(self.splits["train"], self.tokenizer)
+        return encode_histories(self.splits["train"], self.tokenizer, timed=True)
 
     def questions(self, split: str, timed: bool = False) -> NextItemQuestions:
         """The validation or test split as histories, `timed` with their times, and targets of input ids."""
-        rows, encode = self.splits[split], encode_timed_histories if timed else encode_histories
-        return NextItemQuestions(encode(rows, self.tokenizer), encode_targets(rows, self.tokenizer))
+        rows = self.splits[split]
+        return NextItemQuestions(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
 
 
 def load(arguments: DataArguments) -> DatasetDict:

@@ -61,6 +61,20 @@ class Ragged:
         offsets = self.offsets[start : stop + 1]
         return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
+    def where(self, kept: npt.NDArray[np.bool_]) -> Ragged:
+        """The same rows with the kept values alone, `kept` (total,); some may be left with none."""
+        lengths = np.bincount(self.row_ids[kept], minlength=len(self))
+        return Ragged(self.values[kept], offsets_of(lengths))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Ragged:
+        """These rows, in this order, as a copy."""
+        return Ragged(self.values[self._places(rows)], offsets_of(self.lengths[rows]))
+
+    def _places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        lengths = self.lengths[rows]
+        within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
+        return np.repeat(self.offsets[rows], lengths) + within
+
     def with_values(self, values: npt.NDArray[Any]) -> Ragged:
         """The same row lengths over other values of the same total length."""
         return Ragged(values, self.offsets)
@@ -81,6 +95,15 @@ class TimedHistories(Ragged):
         times = self.times[self.offsets[start] : self.offsets[start] + len(plain.values)]
         asked_at = None if self.asked_at is None else self.asked_at[start:stop]
         return TimedHistories(plain.values, plain.offsets, times, asked_at)
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> TimedHistories:
+        left = super().where(kept)
+        return TimedHistories(left.values, left.offsets, self.times[kept], self.asked_at)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> TimedHistories:
+        taken = super().take(rows)
+        asked_at = None if self.asked_at is None else self.asked_at[rows]
+        return TimedHistories(taken.values, taken.offsets, self.times[self._places(rows)], asked_at)
 
     def times_of_row(self, row: int) -> npt.NDArray[np.int64]:
         """The seconds of row `row`."""

@@ -34,13 +34,13 @@ def make_examples(
     drawn = min(number - len(fixed), len(task.targets))
     users = np.random.default_rng(seed).choice(len(task.targets), drawn, replace=False)
     histories = Ragged.from_lists(fixed + [task.histories[user].tolist() for user in users])
+    if not len(histories):
+        return []
     if isinstance(task.histories, TimedHistories):
         nobody_knows = [np.full(len(history), UNKNOWN_TIME) for history in fixed]
         times = np.concatenate(nobody_knows + [task.histories.times_of_row(user) for user in users])
         histories = TimedHistories(histories.values, histories.offsets, times)
     held_out = [[] for _ in fixed] + [task.targets[user].tolist() for user in users]
-    if not len(histories):
-        return []
     candidates = candidate_scores(scorer(histories), to_padded(histories), task.special_ids)
     recommended = top_items(candidates, min(top_k, task.catalogue_size)).tolist()
 

@@ -126,10 +126,12 @@ def new_movie_hits(
 
     The interval is over users: a user's questions are taken together.
     """
-    encoded = encode_histories(histories, tokenizer)
+    encoded = encode_histories(histories, tokenizer, model.config.time_aware)
     starts = encoded.offsets[encoded.row_ids]
     places = np.flatnonzero((encoded.values >= tokenizer.first_item_id + num_old) & (np.arange(len(starts)) > starts))
-    shown = Ragged.from_lists([encoded.values[starts[place] : place].tolist() for place in places])
+    whole = encoded.take(encoded.row_ids[places])  # of every question the user's history, of which the head is shown
+    within = np.arange(len(whole.values)) - np.repeat(whole.offsets[:-1], whole.lengths)
+    shown = whole.where(within < np.repeat(places - starts[places], whole.lengths))
     targets = Ragged(encoded.values[places], np.arange(len(places) + 1))
     hits = hit_rate(ranks_of(model, tokenizer, shown, targets), K)
     by_chance = K / (tokenizer.num_items - shown.lengths)  # a random order of what has not been seen
@@ -145,7 +147,7 @@ def compare(before: tuple[Any, Any], after: tuple[Any, Any], rows: Dataset) -> d
     """NDCG@10 of the rows' targets before and after, each in its whole catalogue, and the change in per cent."""
     found = {}
     for name, (model, tokenizer) in (("before", before), ("after", after)):
-        histories = encode_histories(rows, tokenizer)
+        histories = encode_histories(rows, tokenizer, model.config.time_aware)
         targets = np.array(tokenizer.encode_items(rows["target"]))
         found[name] = ndcg(ranks_of(model, tokenizer, histories, Ragged(targets, np.arange(len(targets) + 1))), K)
     change = 100 * (found["after"] - found["before"]) / found["before"].mean()
@@ -168,7 +170,10 @@ def flat(histories: Dataset) -> Dataset:
     """Histories as interactions again, one a row, in order."""
     items = Ragged.from_column(histories, "item_ids")
     users = np.array(histories["user_id"])[items.row_ids]
-    return Dataset.from_dict({"user_id": users.tolist(), "movie_id": items.values.tolist()})
+    columns = {"user_id": users.tolist(), "movie_id": items.values.tolist()}
+    if "timestamps" in histories.column_names:
+        columns["timestamp"] = Ragged.from_column(histories, "timestamps").values.tolist()
+    return Dataset.from_dict(columns)
 
 
 def told(report: dict[str, Any]) -> list[str]:

@@ -34,7 +34,10 @@ ODD: list[Any] = [
     object(),
     1j,
 ]
-OPTIONS = ("top_k", "exclude", "candidates", "genres", "years", "ratings", "diversity", "popularity_penalty", "explain")
+OPTIONS = (
+    *("top_k", "exclude", "candidates", "genres", "years", "ratings", "diversity", "popularity_penalty", "explain"),
+    *("timestamps", "now"),
+)
 
 
 def tiny_pipeline() -> MovieRecommendationPipeline:
@@ -72,7 +75,7 @@ def random_entry(chance: random.Random) -> Any:
 
 
 def random_value(chance: random.Random) -> Any:
-    plain = [1, 3, 12, 0.5, [100, 101], ["Drama"], (1980, 1999), [None, 1990], True, [3, 4, 5]]
+    plain = [1, 3, 12, 0.5, [100, 101], ["Drama"], (1980, 1999), [None, 1990], True, [3, 4, 5], "2001-01-01", 10**9]
     return chance.choice(plain if chance.random() < 0.7 else ODD)
 
 
