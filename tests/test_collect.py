@@ -141,12 +141,12 @@ def test_changes_of_a_recipe_are_compared_with_the_recipe_as_it_is(places, tmp_p
 def test_what_was_compared_is_shown(places, tmp_path):
     interval = {"mean": 0.01, "low": 0.002, "high": 0.02}
     found = {"ndcg@10": {"mean": 0.11, "other": 0.1, "difference": interval, "share": {**interval, "mean": 0.1}}}
-    kept = {"dataset": "a shop", "models": ["a", "b"], "than": ["c", "d"], "part": "test", "found": {"told": found}}
+    kept = {"recipe": "a.yaml", "models": 2, "than": "b.yaml", "part": "test", "found": {"told": found}}
     path = tmp_path / "results" / "comparisons" / "shop.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(kept))
     main(places)
-    row = "| a shop | 2 | told | 0.1100 | 0.1000 | +0.0100 [+0.0020, +0.0200] | +10.0% [+0.2%, +2.0%] |"
+    row = "| a.yaml | 2 | told | b.yaml | 0.1100 | 0.1000 | +0.0100 [+0.0020, +0.0200] | +10.0% [+0.2%, +2.0%] |"
     assert row in (tmp_path / "README.md").read_text()
 
 

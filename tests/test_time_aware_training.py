@@ -102,6 +102,14 @@ def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
     assert found[TOLD]["ndcg@10"]["mean"] == pytest.approx(report["times"][TOLD]["metrics"]["ndcg@10"]["mean"])
     assert abs(found[compare.HISTORY]["ndcg@10"]["difference"]["mean"]) < 0.05
     assert "told when it is asked\n  ndcg@10" in capsys.readouterr().out
+    kept = json.loads(result.read_text(encoding="utf-8"))
+    assert (kept["models"], kept["than"].split()[0]) == (1, "recipe.yaml")
+    compare.main([str(timed), *told(timed), "--than", "markov", "--result", str(result)])
+    kept = json.loads(result.read_text(encoding="utf-8"))
+    markov = report["baselines"]["markov"]
+    theirs = kept["found"][compare.HISTORY]["ndcg@10"]
+    assert theirs["other"] == pytest.approx(markov["metrics"]["ndcg@10"]["mean"])
+    assert theirs["difference"] == pytest.approx(markov["difference"]["ndcg@10"])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Compare two groups of models, each the same recipe with several seeds, user by user on the same held-out movies.
 
     python training/compare.py outputs/with-42 outputs/with-43 --than outputs/without-42 outputs/without-43
+    python training/compare.py outputs/with-42 outputs/with-43 --than markov
 
 Of each group the mean over its models is taken for every user, and the mean difference of the users gets a paired
 bootstrap interval. Models that know times are also told when they are asked. Data options default to what the first
@@ -9,6 +10,8 @@ model was trained with; `--result FILE` keeps what was found.
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,15 +26,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout wo
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data.prepare import DataArguments
 from hf_bert4rec.evaluation.assessment import ModelScorer, assess
+from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.bootstrap import Interval, difference_intervals, intervals
 from hf_bert4rec.evaluation.metrics import FloatArray
 from hf_bert4rec.evaluation.task import TOLD, build_task, told_otherwise
 from hf_bert4rec.files import write_json
+from hf_bert4rec.hub_stage import TRAINING_FILE
 from training.console import set_up_console
 from training.evaluate import prepare_for
 from training.trained import find_model, parse_beside_models
 
 KS = (10,)
+MARKOV = "markov"
 METRICS = ("ndcg@10", "hit_rate@10")
 HISTORY = "when the movies of the history were seen"
 PerUser = dict[str, FloatArray]
@@ -41,27 +47,48 @@ PerUser = dict[str, FloatArray]
 class ComparisonArguments:
     """What is compared with, and where what was found goes."""
 
-    than: list[str] = field(default_factory=list, metadata={"help": "the models of the other group"})
+    than: list[str] = field(
+        default_factory=list, metadata={"help": "the other group, or markov"}
+    )
     part: str = field(default="test", metadata={"help": "part of the split", "choices": ("validation", "test")})
     result: str | None = field(default=None, metadata={"help": "a JSON file to write"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    names, folders, options, arguments = parse_beside_models(
+    _, folders, options, arguments = parse_beside_models(
         list(sys.argv[1:] if argv is None else argv), ComparisonArguments, __doc__
     )
     if not arguments.than:
         raise ValueError("nothing to compare with: name models after --than")
-    others = [find_model(name) for name in arguments.than]
-    ours, theirs = (mean_of(group, options, arguments.part) for group in (folders, others))
-    found = {told: compare(per_user, theirs[HISTORY]) for told, per_user in ours.items()}
+    ours = mean_of(folders, options, arguments.part)
+    if arguments.than == [MARKOV]:
+        theirs, than = markov(folders[0], options, arguments.part), "Markov chain"
+    else:
+        others = [find_model(name) for name in arguments.than]
+        theirs, than = mean_of(others, options, arguments.part)[HISTORY], recipe_of(others[0])
+    found = {told: compare(per_user, theirs) for told, per_user in ours.items()}
     for told, metrics in found.items():
         print("\n".join(lines_of(told, metrics)))
     if arguments.result is not None:
-        kept = {"dataset": options.dataset, "models": names, "than": arguments.than, "part": arguments.part}
-        write_json(Path(arguments.result), {**kept, "found": found})
+        kept = {"dataset": options.dataset, "recipe": recipe_of(folders[0]), "models": len(folders), "than": than}
+        write_json(Path(arguments.result), {**kept, "part": arguments.part, "found": found})
         print(f"written: {arguments.result}")
+
+
+def recipe_of(folder: Path) -> str:
+    """Recipe and options that a model was trained with, its seed left out."""
+    command = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["command"]
+    words = shlex.split(command)[2:]
+    if "--seed" in words:
+        del words[words.index("--seed") : words.index("--seed") + 2]
+    return shlex.join([Path(words[0]).name, *words[1:]])
+
+
+def markov(folder: Path, options: DataArguments, part: str) -> PerUser:
+    """What the Markov chain reaches for every user, (users,), in the vocabulary of this model."""
+    task = build_task(prepare_for(folder, options), part)
+    return assess(MarkovScorer(task.known, task.vocab_size), task, KS, name=MARKOV).per_user
 
 
 def mean_of(folders: Sequence[Path], options: DataArguments, part: str) -> dict[str, PerUser]:

@@ -48,14 +48,14 @@ def sampled_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> 
 
 
 def comparison_table(comparisons: list[dict[str, Any]]) -> str:
-    """What `training/compare.py` kept of recipes with `time_aware` and without, a row for what the model was told."""
+    """What `training/compare.py` kept, a row for what the models were told."""
     if not comparisons:
         return ""
     lines = [
-        "**With times and without**, the same recipe and test items, NDCG@10, mean over seeds, paired by user",
+        "**Compared user by user**, NDCG@10 on the same test items, mean over seeds, with the paired interval",
         "",
-        "| data set | seeds | the model knows | with | without | difference | share |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | seeds | the models know | compared with | NDCG@10 | theirs | difference | share |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for kept in comparisons:
         for told, metrics in kept["found"].items():
@@ -63,7 +63,7 @@ def comparison_table(comparisons: list[dict[str, Any]]) -> str:
             difference = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**found["difference"])
             share = "{mean:+.1%} [{low:+.1%}, {high:+.1%}]".format(**found["share"])
             means = f"{found['mean']:.4f}", f"{found['other']:.4f}"
-            lines.append(_line(kept["dataset"], str(len(kept["models"])), told, *means, difference, share))
+            lines.append(_line(kept["recipe"], str(kept["models"]), told, kept["than"], *means, difference, share))
     return "\n".join(lines)
 
 
