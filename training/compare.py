@@ -47,9 +47,7 @@ PerUser = dict[str, FloatArray]
 class ComparisonArguments:
     """What is compared with, and where what was found goes."""
 
-    than: list[str] = field(
-        default_factory=list, metadata={"help": "the other group, or markov"}
-    )
+    than: list[str] = field(default_factory=list, metadata={"help": "the other group, or markov"})
     part: str = field(default="test", metadata={"help": "part of the split", "choices": ("validation", "test")})
     result: str | None = field(default=None, metadata={"help": "a JSON file to write"})
 
