@@ -70,11 +70,18 @@ def architecture_section(training: Mapping[str, Any]) -> str:
         if options.get("memory_size")
         else ""
     )
+    times = (
+        " It knows times (`time_aware`): the gap before each movie, the date, and the gap until it is asked where a "
+        'request such as `{"history": [...], "timestamps": [...], "now": ...}` tells; half of the questions in training '
+        "were asked without their time, and a tenth of the histories shown without any."
+        if options.get("time_aware")
+        else ""
+    )
     return (
         f"A transformer over item embeddings, {sees}, with {positions}, layer norm {norm} attention and "
         "feed-forward, and a head (dense layer, activation, layer norm) whose output embedding is tied to the input "
         "embedding, with a bias for every item. A [MASK] appended to the history takes one place of the window; of "
-        f"longer histories the most recent movies are read.{memory}\n\n"
+        f"longer histories the most recent movies are read.{memory}{times}\n\n"
         f"| size | |\n|---|---|\n" + "\n".join([*rows, f"| parameters | {training['parameters']:,} |"])
     )
 

@@ -92,9 +92,9 @@ def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
     assert asked > 0.95
     assert report["times"][TOLD]["difference"]["ndcg@5"]["low"] > 0.1
     assert report["times"][TIMELESS]["metrics"]["hit_rate@5"]["mean"] > 0.8
-    assert "It was shown when the movies of the history were seen; told when it is asked" in (
-        timed / "README.md"
-    ).read_text(encoding="utf-8")
+    card = (timed / "README.md").read_text(encoding="utf-8")
+    assert "It was shown when the movies of the history were seen; told when it is asked" in card
+    assert '`{"history": [...], "timestamps": [...], "now": ...}`' in card
     result = timed.parent / "result.json"
     compare.main([str(timed), *told(timed), "--than", str(timeless), "--result", str(result)])
     found = json.loads(result.read_text(encoding="utf-8"))["found"]
