@@ -72,8 +72,8 @@ def architecture_section(training: Mapping[str, Any]) -> str:
     )
     times = (
         " It knows times (`time_aware`): the gap before each movie, the date, and the gap until it is asked where a "
-        'request such as `{"history": [...], "timestamps": [...], "now": ...}` tells; half of the questions in training '
-        "were asked without their time, and a tenth of the histories shown without any."
+        'request such as `{"history": [...], "timestamps": [...], "now": ...}` tells; half of the questions in '
+        "training were asked without their time, and a tenth of the histories shown without any."
         if options.get("time_aware")
         else ""
     )
