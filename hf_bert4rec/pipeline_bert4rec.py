@@ -175,17 +175,19 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
     def _padded(self, histories: Sequence[Shown]) -> dict[str, torch.Tensor]:
         """Histories as model inputs (rows, longest), [MASK] at the end, padded on the right."""
         longest = max((len(history.items) + 1 for history in histories), default=0)
-        input_ids = torch.full((len(histories), longest), self.tokenizer.pad_token_id)
-        attention_mask = torch.zeros_like(input_ids)
-        timestamps = torch.full_like(input_ids, UNKNOWN_TIME)
-        for row, history in enumerate(histories):
+        ids, attended, times = [], [], []
+        for history in histories:
             places = len(history.items) + 1
-            input_ids[row, :places] = torch.tensor([*history.items, self.tokenizer.mask_token_id])
-            attention_mask[row, :places] = 1
-            moments = [*history.moments, history.now]
-            timestamps[row, :places] = torch.tensor([UNKNOWN_TIME if when is None else when for when in moments])
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        return {**inputs, "timestamps": timestamps} if self.model.config.time_aware else inputs
+            left = longest - places
+            ids.append([*history.items, self.tokenizer.mask_token_id, *[self.tokenizer.pad_token_id] * left])
+            attended.append([1] * places + [0] * left)
+            moments = [*history.moments, history.now, *[None] * left]
+            times.append([UNKNOWN_TIME if moment is None else moment for moment in moments])
+        columns = {"input_ids": ids, "attention_mask": attended}
+        if self.model.config.time_aware:
+            columns["timestamps"] = times
+        # made of lists at once, which takes less than to fill tensors row by row
+        return {name: torch.tensor(rows, dtype=torch.long).view(len(rows), longest) for name, rows in columns.items()}
 
     def _forward(self, input_tensors: dict[str, Any], **_: Any) -> dict[str, Any]:
         inputs = dict(input_tensors)

@@ -167,7 +167,8 @@ def is_batch(inputs: Any) -> bool:
     """Whether a list holds histories rather than entries; a mixture is an error."""
     if not isinstance(inputs, list):
         raise TypeError(f"a history is a list of ids and titles, not {type(inputs).__name__}: {shown(inputs)}")
-    nested = [not isinstance(entry, (str, Integral)) and isinstance(entry, Iterable) for entry in inputs]
+    # int is named beside Integral, which it is, because asking for it takes a tenth of the time
+    nested = [not isinstance(entry, (str, int, Integral)) and isinstance(entry, Iterable) for entry in inputs]
     if any(nested) and not all(nested):
         place = nested.index(not nested[0])
         raise TypeError(
@@ -194,7 +195,7 @@ def _list_of(value: Any, wish: str) -> list[Any]:
 
 
 def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
-    if isinstance(entry, bool) or not isinstance(entry, (str, Integral)):
+    if isinstance(entry, bool) or not isinstance(entry, (str, int, Integral)):
         raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {shown(entry)}")
     if not isinstance(entry, str) and int(entry).bit_length() > MAX_ID_BITS:
         raise ValueError(f"an id has at most {MAX_ID_BITS} bits, not {int(entry).bit_length()}: give a movie's id")
