@@ -31,6 +31,7 @@ from hf_bert4rec.evaluation.bootstrap import Interval, difference_intervals, int
 from hf_bert4rec.evaluation.metrics import FloatArray
 from hf_bert4rec.evaluation.task import TOLD, build_task, told_otherwise
 from hf_bert4rec.files import write_json
+from hf_bert4rec.hardware import keep_freed_memory
 from hf_bert4rec.hub_stage import TRAINING_FILE
 from training.console import set_up_console
 from training.evaluate import prepare_for
@@ -139,4 +140,5 @@ def lines_of(told: str, metrics: dict[str, dict[str, Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # of the scores of one batch for those of the next
     main()

@@ -37,7 +37,7 @@ from hf_bert4rec.evaluation.report import REPORT_FILE, build_report, spread, tim
 from hf_bert4rec.evaluation.table import format_example, format_report, format_spread
 from hf_bert4rec.evaluation.task import build_task, told_otherwise
 from hf_bert4rec.files import write_json
-from hf_bert4rec.hardware import describe_hardware
+from hf_bert4rec.hardware import describe_hardware, keep_freed_memory
 from hf_bert4rec.hub_stage import TRAINING_FILE
 from model_card.render import update_card
 from training.console import set_up_console
@@ -188,4 +188,5 @@ def output_folder(name: str, folder: Path, arguments: EvaluationArguments, alone
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # of the scores of one batch for those of the next
     main()

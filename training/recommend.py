@@ -38,6 +38,7 @@ from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.ranking import candidate_scores, to_padded, top_items
 from hf_bert4rec.evaluation.report import weights_sha256
 from hf_bert4rec.files import write_whole
+from hf_bert4rec.hardware import keep_freed_memory
 from hf_bert4rec.tokenization_bert4rec import ITEMS_FILE
 from training.console import set_up_console
 from training.trained import parse_beside_models
@@ -236,4 +237,5 @@ def with_users(table: pa.Table, user_ids: pa.Array, first: int) -> pa.Table:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # of the scores of one batch for those of the next
     main()

@@ -61,11 +61,12 @@ class ModelScorer:
     def __call__(self, histories: Ragged) -> torch.Tensor:
         """Scores (batch, vocab_size), float32, on the model's device."""
         order = np.argsort(histories.lengths, kind="stable")
-        scores = [
-            self._scores([question(histories, row) for row in order[start : start + PADDED_TOGETHER]])
-            for start in range(0, len(order), PADDED_TOGETHER)
-        ]
-        return torch.cat(scores)[torch.from_numpy(np.argsort(order)).to(self.model.device)]
+        scores = torch.empty(len(order), self.model.config.vocab_size, device=self.model.device)
+        for start in range(0, len(order), PADDED_TOGETHER):
+            rows = order[start : start + PADDED_TOGETHER]
+            places = torch.from_numpy(rows).to(self.model.device)
+            scores[places] = self._scores([question(histories, row) for row in rows])
+        return scores
 
     def _scores(self, questions: list[dict[str, Any]]) -> torch.Tensor:
         batch = self.collate(questions)

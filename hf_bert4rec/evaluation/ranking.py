@@ -83,7 +83,7 @@ def candidate_scores(
     """
     if not scores.is_floating_point() or scores.ndim != 2:
         raise TypeError(f"scores must be floating, (batch, vocab_size); got {scores.dtype} {tuple(scores.shape)}")
-    if bad := _row_names(scores.isnan().any(dim=1), first_row):
+    if bad := _row_names(scores.amax(dim=1).isnan(), first_row):
         raise ValueError(f"scores are NaN for user rows {bad}: no rank can be given; mend the scorer")
     candidates = scores.clamp(min=torch.finfo(scores.dtype).min)  # a candidate may score -inf itself
     candidates[:, list(special_ids)] = -torch.inf

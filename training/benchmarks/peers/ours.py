@@ -79,6 +79,7 @@ def quality(settings: Namespace) -> dict[str, Any]:
 
 def evaluation(settings: Namespace) -> dict[str, Any]:
     """Users a second that an untrained model ranks the whole catalogue for, ten best and the target's rank."""
+    keep_freed_memory()
     data = prepare(DataArguments(**settings.arguments))
     torch.manual_seed(0)
     config = Bert4RecConfig(
