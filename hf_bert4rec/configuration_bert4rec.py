@@ -129,7 +129,8 @@ class Bert4RecConfig(PreTrainedConfig):
                 "for rotary_positions, which turn pairs"
             )
         layer = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
-        rows = (self.vocab_size + self.max_position_embeddings) * self.hidden_size + 2 * self.vocab_size * memory
+        tables = 3 if self.time_aware else 2  # of the memory
+        rows = (self.vocab_size + self.max_position_embeddings) * self.hidden_size + tables * self.vocab_size * memory
         if (parameters := rows + self.num_hidden_layers * layer) > MOST_PARAMETERS:
             raise ValueError(f"these sizes make {parameters:,} parameters; {MOST_PARAMETERS:,} is the most")
 

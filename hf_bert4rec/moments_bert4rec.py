@@ -1,4 +1,4 @@
-"""Moments as callers write them, read into seconds since 1970."""
+"""Numbers as callers write them, and moments, which are read into seconds since 1970."""
 
 from __future__ import annotations
 
@@ -28,15 +28,9 @@ def read_moment(name: str, moment: Any) -> int:
         if moment.tzinfo is None:
             moment = datetime.fromisoformat(f"{moment.isoformat()}+00:00")
         moment = moment.timestamp()
-    if not isinstance(moment, Real) or isinstance(moment, bool):
+    elif not isinstance(moment, Real):
         raise TypeError(f"{name} is seconds since 1970, a datetime or an ISO 8601 text, not {shown(moment)}")
-    try:
-        seconds = float(moment)
-    except OverflowError:  # a whole number beyond what a float holds
-        seconds = math.inf
-    if not -FURTHEST <= seconds <= FURTHEST:  # which NaN is not either
-        raise ValueError(f"{name} is {shown(moment)}; seconds since 1970 go from -{FURTHEST} to {FURTHEST}")
-    return math.floor(seconds)
+    return math.floor(read_number(name, moment, -FURTHEST, FURTHEST))
 
 
 def read_moments(moments: list[Any], entries: int) -> list[int | None]:
@@ -60,4 +54,17 @@ def read_moments(moments: list[Any], entries: int) -> list[int | None]:
     return found
 
 
-__all__ = ["read_moment", "read_moments"]
+def read_number(name: str, value: Any, lower: float = 0.0, upper: float = math.inf) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number, not {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        number = math.nan
+    if math.isnan(number) or not lower <= number <= upper:
+        bound = f"from {lower:g} to {upper:g}" if upper < math.inf else f"{lower:g} or more"
+        raise ValueError(f"{name} is {shown(value)}; it must be {bound}")
+    return number
+
+
+__all__ = ["read_moment", "read_moments", "read_number"]

@@ -48,6 +48,7 @@ class OnnxScorer:
         self.session: Any = onnxruntime.InferenceSession(
             str(path), options, providers=onnxruntime.get_available_providers()
         )
+        self.timed = any(entry.name == "timestamps" for entry in self.session.get_inputs())
         found = self.session.get_outputs()[0].shape[-1]
         if found != vocab_size:
             raise ValueError(
@@ -60,7 +61,7 @@ class OnnxScorer:
     ) -> torch.Tensor:
         """Logits (rows, vocab), float32 on the CPU, at each row's last attended place."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if any(entry.name == "timestamps" for entry in self.session.get_inputs()):
+        if self.timed:
             inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME) if timestamps is None else timestamps
         arrays = {name: tensor.cpu().numpy() for name, tensor in inputs.items()}
         return torch.from_numpy(self.session.run(["logits"], arrays)[0])

@@ -189,6 +189,10 @@ class MovieRecommendationPipeline(Retrieval, Pipeline):
         # made of lists at once, which takes less than to fill tensors row by row
         return {name: torch.tensor(rows, dtype=torch.long).view(len(rows), longest) for name, rows in columns.items()}
 
+    def _inputs_of(self, histories: list[Any]) -> dict[str, torch.Tensor]:
+        """Model inputs of histories as callers write them, of those that name nothing known too."""
+        return self._padded([self._shown(request) for request in self._read(histories, self._preprocess_params)])
+
     def _forward(self, input_tensors: dict[str, Any], **_: Any) -> dict[str, Any]:
         inputs = dict(input_tensors)
         requests = inputs.pop("requests")

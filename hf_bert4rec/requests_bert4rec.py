@@ -9,13 +9,13 @@ import types
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import transformers
 
-from .moments_bert4rec import read_moment, read_moments
+from .moments_bert4rec import read_moment, read_moments, read_number
 from .titles_bert4rec import shown
 
 OPTIONS = (
@@ -119,8 +119,8 @@ def read_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkno
         candidates=_candidates(options.get("candidates"), tokenizer),
         genres=_genres(options.get("genres")),
         years=_years(options.get("years")),
-        diversity=_number("diversity", options.get("diversity", 0.0), upper=1.0),
-        popularity_penalty=_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
+        diversity=read_number("diversity", options.get("diversity", 0.0), upper=1.0),
+        popularity_penalty=read_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
         explain=_flag("explain", options.get("explain", False)),
         moments=None if moments is None else [moments[place] for place in liked],
         now=now,
@@ -207,7 +207,7 @@ def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
 
 def _rated_high_enough(ratings: Any, least: Any, entries: list[Any]) -> list[bool]:
     """Whether each entry is to be shown to the model: rated `least` or more, or not rated (None)."""
-    least = _number("min_rating", least, lower=-math.inf)
+    least = read_number("min_rating", least, lower=-math.inf)
     if ratings is None:
         return [True] * len(entries)
     ratings = _list_of(ratings, "ratings is a list with one number, or None, for each entry of the history")
@@ -216,7 +216,7 @@ def _rated_high_enough(ratings: Any, least: Any, entries: list[Any]) -> list[boo
             f"ratings has {len(ratings)} values and the history {len(entries)} entries: give one each, None where "
             "there is no rating"
         )
-    return [rating is None or _number("a rating", rating, lower=-math.inf) >= least for rating in ratings]
+    return [rating is None or read_number("a rating", rating, lower=-math.inf) >= least for rating in ratings]
 
 
 def _moments(timestamps: Any, now: Any, entries: int) -> tuple[list[int | None] | None, int | None]:
@@ -261,8 +261,8 @@ def _years(years: Any) -> tuple[float, float] | None:
     years = _list_of(years, "years is a pair such as (1990, 1999)")
     if len(years) != 2:
         raise ValueError(f"years is a pair such as (1990, 1999), either of them None for no bound; not {shown(years)}")
-    first = -math.inf if years[0] is None else _number("the first of years", years[0])
-    last = math.inf if years[1] is None else _number("the last of years", years[1])
+    first = -math.inf if years[0] is None else read_number("the first of years", years[0])
+    last = math.inf if years[1] is None else read_number("the last of years", years[1])
     if first > last:
         raise ValueError(f"years is {shown(tuple(years))}: the first year comes after the last; swap them")
     return first, last
@@ -272,19 +272,6 @@ def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {shown(value)}")
     return value
-
-
-def _number(name: str, value: Any, lower: float = 0.0, upper: float = math.inf) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number, not {shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number beyond what a float holds
-        number = math.nan
-    if math.isnan(number) or not lower <= number <= upper:
-        bound = f"from {lower:g} to {upper:g}" if upper < math.inf else f"{lower:g} or more"
-        raise ValueError(f"{name} is {shown(value)}; it must be {bound}")
-    return number
 
 
 __all__ = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
 import torch
 
-from .requests_bert4rec import Request, is_batch, listed, read_movies, read_top_k
+from .requests_bert4rec import is_batch, listed, read_movies, read_top_k
 from .titles_bert4rec import shown
 
 
@@ -18,19 +18,8 @@ class Retrieval:
 
     model: Any
     tokenizer: Any
-    _preprocess_params: dict[str, Any]
-
-    def _batches(self, histories: Iterable[Any], batch_size: int | None) -> Iterator[list[Any]]:
-        raise NotImplementedError
-
-    def _read(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
-        raise NotImplementedError
-
-    def _shown(self, request: Request) -> Any:
-        raise NotImplementedError
-
-    def _padded(self, histories: Any) -> dict[str, torch.Tensor]:
-        raise NotImplementedError
+    _batches: Callable[[Iterable[Any], int | None], Iterator[list[Any]]]
+    _inputs_of: Callable[[list[Any]], dict[str, torch.Tensor]]
 
     def similar(self, movies: Any, top_k: int = 10) -> Any:
         """Movies that the model takes for alike: cosine of item embeddings, which stand near where histories are alike.
@@ -74,7 +63,7 @@ class Retrieval:
             return self.embed_users([histories], batch_size)[0]
         embedded = [torch.empty(0, self.model.config.hidden_size)]
         for batch in self._batches(histories, batch_size):
-            inputs = self._padded([self._shown(request) for request in self._read(batch, self._preprocess_params)])
+            inputs = self._inputs_of(batch)
             with torch.inference_mode():
                 inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_bert4rec.data.releases import HOMEPAGE, Release
+from hf_bert4rec.time_bert4rec import HIDDEN_QUESTIONS, HIDDEN_ROWS
 from model_card.curve import CURVE_FILE
 from model_card.markup import plain
 
@@ -72,8 +73,9 @@ def architecture_section(training: Mapping[str, Any]) -> str:
     )
     times = (
         " It knows times (`time_aware`): the gap before each movie, the date, and the gap until it is asked where a "
-        'request such as `{"history": [...], "timestamps": [...], "now": ...}` tells; half of the questions in '
-        "training were asked without their time, and a tenth of the histories shown without any."
+        'request such as `{"history": [...], "timestamps": [...], "now": ...}` tells. In training '
+        f"{HIDDEN_QUESTIONS:.0%} of the questions were asked without their time, and {HIDDEN_ROWS:.0%} of the "
+        "histories shown without any."
         if options.get("time_aware")
         else ""
     )

@@ -65,17 +65,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         theirs, than = markov(folders[0], options, arguments.part), "Markov chain"
     else:
         others = [find_model(name) for name in arguments.than]
-        theirs, than = mean_of(others, options, arguments.part)[HISTORY], recipe_of(others[0])
+        theirs, than = mean_of(others, options, arguments.part)[HISTORY], trained_with(others[0])
     found = {told: compare(per_user, theirs) for told, per_user in ours.items()}
     for told, metrics in found.items():
         print("\n".join(lines_of(told, metrics)))
     if arguments.result is not None:
-        kept = {"dataset": options.dataset, "recipe": recipe_of(folders[0]), "models": len(folders), "than": than}
+        kept = {"dataset": options.dataset, "recipe": trained_with(folders[0]), "models": len(folders), "than": than}
         write_json(Path(arguments.result), {**kept, "part": arguments.part, "found": found})
         print(f"written: {arguments.result}")
 
 
-def recipe_of(folder: Path) -> str:
+def trained_with(folder: Path) -> str:
     """Recipe and options that a model was trained with, its seed left out."""
     command = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["command"]
     words = shlex.split(command)[2:]

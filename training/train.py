@@ -119,10 +119,11 @@ def build_model(
         with torch.no_grad():
             present = embeddings.abs().sum(1) > 0
             model.get_input_embeddings().weight[present] = embeddings[present]
+    train = data.timed_train if model.config.time_aware else data.train
     if model.config.time_aware:
-        set_span(model, data.timed_train)
+        set_span(model, train)
     if model.memory is not None:
-        fill_memory(model, data.timed_train if model.config.time_aware else data.train)
+        fill_memory(model, train)
     return model
 
 

@@ -16,7 +16,12 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     `timed`, with the times of the `timestamps` column, where there is one.
     """
     histories = _encode(Ragged.from_column(dataset, "item_ids"), tokenizer)
-    if not timed or "timestamps" not in dataset.column_names:
+    return add_times(histories, dataset) if timed else histories
+
+
+def add_times(histories: Ragged, dataset: Any) -> Ragged:
+    """The histories of a dataset with the times of its `timestamps` column, where there is one."""
+    if "timestamps" not in dataset.column_names:
         return histories
     times = Ragged.from_column(dataset, "timestamps").values.astype(np.int64)
     return TimedHistories(histories.values, histories.offsets, times)

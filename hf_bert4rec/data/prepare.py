@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from ..tokenization_bert4rec import Bert4RecTokenizer
-from .encoding import NextItemQuestions, encode_histories, encode_targets
+from .encoding import NextItemQuestions, add_times, encode_histories, encode_targets
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
 from .movielens import find_release_folder, load_movielens
@@ -65,7 +65,7 @@ class Prepared:
     @cached_property
     def timed_train(self) -> Ragged:
         """`train` with times, where there are any."""
-        return encode_histories(self.splits["train"], self.tokenizer, timed=True)
+        return add_times(self.train, self.splits["train"])
 
     def questions(self, split: str, timed: bool = False) -> NextItemQuestions:
         """The validation or test split as histories, `timed` with their times, and targets of input ids."""
