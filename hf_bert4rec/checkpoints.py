@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from .files import write_json
 
@@ -27,19 +23,6 @@ def seal(checkpoint: Path) -> None:
     """Declare a checkpoint whole: from now on a missing file, or one of another size, is noticed."""
     paths = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != SEAL_FILE]
     write_json(checkpoint / SEAL_FILE, {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in paths})
-
-
-@contextmanager
-def place_named(checkpoint: Path) -> Iterator[None]:
-    """Turn what goes wrong while a checkpoint is written into an OSError with its place; torch has no words for it."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        free = shutil.disk_usage(checkpoint.parent).free
-        raise OSError(
-            f"{checkpoint} could not be written: {error}. {free:,} bytes are free on its disk. Earlier checkpoints are "
-            "whole: make room, then resume from the last one"
-        ) from error
 
 
 def break_seal(checkpoint: Path) -> None:

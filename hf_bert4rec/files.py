@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 
 @contextmanager
@@ -39,3 +42,19 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def place_named(folder: Path, mend: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn what goes wrong while a folder is written into an OSError with its place, which not every library tells.
+
+    Args:
+        mend: what to do then.
+        others: types of error, beside OSError and safetensors' own, that a full disk ends in here.
+    """
+    errors: tuple[type[Exception], ...] = (OSError, SafetensorError, *others)
+    try:
+        yield
+    except errors as error:
+        free = shutil.disk_usage(folder.parent).free
+        raise OSError(f"{folder} could not be written: {error}. {free:,} bytes are free on its disk. {mend}") from error

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .files import write_json
+from .files import place_named, write_json
 from .hub_check import CARD_FILE, check_folder
 from .pipeline_bert4rec import TASK, MovieRecommendationPipeline
 
@@ -31,7 +31,8 @@ def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dic
     check_replaceable(folder)
     with tempfile.TemporaryDirectory(dir=_made(folder.parent), prefix=f".{folder.name}.") as temporary:
         made = Path(temporary) / folder.name
-        pipe = write_folder(model, tokenizer, made, card, files)
+        with place_named(made, f"{folder} is as it was: make room, then export again"):
+            pipe = write_folder(model, tokenizer, made, card, files)
         check_folder(made, pipe)
         if folder.exists():
             folder.replace(Path(temporary) / "earlier")

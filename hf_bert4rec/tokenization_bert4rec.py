@@ -225,7 +225,13 @@ class Bert4RecTokenizer(TokenizersBackend):
         filename_prefix: str | None = None,
         **kwargs: Any,
     ) -> tuple[str, ...]:
-        saved = super()._save_pretrained(save_directory, file_names, filename_prefix=filename_prefix, **kwargs)
+        try:
+            saved = super()._save_pretrained(save_directory, file_names, filename_prefix=filename_prefix, **kwargs)
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            # All that the library in Rust says of a disk, and not where.
+            raise OSError(f"tokenizer.json could not be written to {save_directory}: {error}") from error
         return saved + self.save_vocabulary(str(save_directory), filename_prefix)
 
     @cached_property

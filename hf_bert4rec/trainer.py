@@ -19,12 +19,15 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 from transformers.trainer_utils import rotate_checkpoints
 
 from .averaging import WeightAverage
-from .checkpoints import break_seal, check_whole, place_named, remove_torn, seal
+from .checkpoints import break_seal, check_whole, remove_torn, seal
 from .data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from .data.windows import TrainingWindows
 from .evaluation.metrics import metrics_from_ranks
 from .evaluation.ranking import ranks_from_scores
+from .files import place_named
 from .hardware import bf16_pays
+
+MAKE_ROOM = "Earlier checkpoints are whole: make room, then resume from the last one"
 
 
 @dataclass
@@ -163,7 +166,7 @@ class Bert4RecTrainer(Trainer):
         checkpoint = Path(folder) / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            with place_named(checkpoint):
+            with place_named(checkpoint, MAKE_ROOM, RuntimeError):  # torch has no other type for it
                 if self.args.should_save:
                     break_seal(checkpoint)
                 super()._save_checkpoint(model, trial)

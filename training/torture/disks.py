@@ -65,6 +65,8 @@ def refused(attempt: Callable[[], object]) -> str:
         words = " ".join(map(str, chain))
         if not any(word in words for word in WORDS):
             raise AssertionError(f"{type(error).__name__} does not say what is wrong with the disk: {error}") from error
+        if os.sep not in str(error).replace("I/O", ""):
+            raise AssertionError(f"{type(error).__name__} does not say where: {error}") from error
         return f"{type(error).__name__}: {error}"
     raise AssertionError("written, on a disk without room")
 
@@ -133,8 +135,8 @@ def json_refused(room: int) -> str:
 
 # With the KiB that are left: none (and read-only), too few for the code, the weights, the optimizer, a part, the table.
 ATTEMPTS: dict[Callable[[int], str], tuple[int, ...]] = {
-    export_refused: (0, 4, 64, 140),
-    training_refused: (0, 4, 64, 120, 140),
+    export_refused: (0, *range(4, 200, 12)),
+    training_refused: (0, *range(4, 220, 12)),
     download_refused: (0, 4, 64),
     scoring_refused: (0, 4, 16),
     json_refused: (0, 4, 64),
