@@ -36,6 +36,8 @@ def cooccurrence_embeddings(
     else:
         start = np.random.default_rng(seed).standard_normal(vocab_size)  # of the solver; fixed for repeatability
         left, values, _ = svds(association, k=rank, v0=start)
+    # A singular vector is as good with its sign turned, and a solver on another number of threads may turn it.
+    left = left * np.sign(np.take_along_axis(left, np.abs(left).argmax(0)[None], 0))
     order = np.argsort(-values)
     embeddings = np.zeros((vocab_size, hidden_size))
     embeddings[:, :rank] = left[:, order] * np.sqrt(values[order])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.sparse.linalg import svds
 
+from hf_bert4rec import cooccurrence
 from hf_bert4rec.cooccurrence import CONTEXT_POWER, cooccurrence_embeddings, positive_mutual_information
 from hf_bert4rec.data.ragged import Ragged
 
@@ -42,3 +44,15 @@ def test_the_same_seed_gives_the_same_embeddings():
     walks = Ragged.from_lists([np.random.default_rng(user).permutation(np.arange(3, 30)) for user in range(30)])
     once, again = (cooccurrence_embeddings(walks, 30, 8, 0.02, seed=1) for _ in range(2))
     assert torch.equal(once, again)
+
+
+def test_singular_vectors_are_not_turned_by_the_solver(monkeypatch):
+    walks = Ragged.from_lists([np.random.default_rng(user).permutation(np.arange(3, 60)) for user in range(60)])
+    expected = cooccurrence_embeddings(walks, 60, 8, 0.02, seed=1)
+
+    def turned(*arguments, **options):
+        left, values, right = svds(*arguments, **options)
+        return -left, values, -right
+
+    monkeypatch.setattr(cooccurrence, "svds", turned)
+    assert torch.equal(cooccurrence_embeddings(walks, 60, 8, 0.02, seed=1), expected)
