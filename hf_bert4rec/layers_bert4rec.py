@@ -27,27 +27,36 @@ def eager_attention_forward(
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention written out, for `output_attentions`. Query, key and value: (batch, heads, seq, head)."""
-    weights = query @ key.transpose(2, 3) * scaling  # (batch, heads, seq, seq)
+    weights = (query * scaling) @ key.transpose(2, 3)  # (batch, heads, seq, seq)
     if attention_mask is not None:
         weights = weights + attention_mask
-    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.softmax(weights, dim=-1).to(query.dtype)  # of any type, it is worked out in float32
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-def rotary_angles(position_ids: torch.Tensor, head_dim: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of every position's angles, each (batch, 1, seq, head)."""
+def rotary_angles(
+    position_ids: torch.Tensor, heads: int, head_dim: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine of every place's angles and sine, the sine negative in a head's first half; each (batch, seq, hidden)."""
     steps = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
-    angles = position_ids[:, None, :, None].float() * ROTARY_BASE**-steps  # (batch, 1, seq, head / 2)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    angles = position_ids[..., None].float() * ROTARY_BASE**-steps  # (batch, seq, head / 2)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    # Written out for every head: a CPU multiplies whole rows faster than it broadcasts over heads.
+    return torch.cat((cos, cos), -1).repeat(1, 1, heads), torch.cat((-sin, sin), -1).repeat(1, 1, heads)
 
 
-def rotate(states: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Turn (batch, heads, seq, head) states by their position's angles (RoFormer, arXiv:2104.09864)."""
+def rotate(states: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], head_dim: int) -> torch.Tensor:
+    """Turn (batch, seq, hidden) states by their position's angles (RoFormer, arXiv:2104.09864)."""
     cos, sin = angles
-    first, second = states.chunk(2, dim=-1)
-    return states * cos + torch.cat((-second, first), dim=-1) * sin
+    swapped = states.unflatten(-1, (-1, head_dim)).roll(head_dim // 2, -1).flatten(-2)  # halves of every head
+    return states * cos + swapped * sin
+
+
+def products_dtype(states: torch.Tensor) -> torch.dtype:
+    """The type that these states are multiplied with weights in: that of autocast where it is on."""
+    device = states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
 
 
 def at_places(states: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
@@ -114,17 +123,17 @@ class Bert4RecAttention(nn.Module):
         places: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        query, key, value = (
-            project(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, seq, head)
-            for project, states in (
-                (self.query, at_places(hidden_states, places)),
-                (self.key, hidden_states),
-                (self.value, hidden_states),
-            )
-        )
+        hidden_states = hidden_states.to(products_dtype(hidden_states))  # autocast would do it three times
+        query = self.query(at_places(hidden_states, places))
+        key, value = self.key(hidden_states), self.value(hidden_states)
         if angles is not None:
-            cos, sin = (at_places(angle[:, 0], places)[:, None] for angle in angles)
-            query, key = rotate(query, (cos, sin)), rotate(key, angles)
+            cos, sin = angles
+            query = rotate(query, (at_places(cos, places), at_places(sin, places)), self.head_dim)
+            key = rotate(key, angles, self.head_dim)
+        query, key, value = (
+            states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, seq, head)
+            for states in (query, key, value)
+        )
         attend: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -198,4 +207,12 @@ class Bert4RecHead(nn.Module):
         return self.norm(self.activation(self.dense(hidden_states)))
 
 
-__all__ = ["Bert4RecAttention", "Bert4RecEmbeddings", "Bert4RecHead", "Bert4RecLayer", "at_places", "rotary_angles"]
+__all__ = [
+    "Bert4RecAttention",
+    "Bert4RecEmbeddings",
+    "Bert4RecHead",
+    "Bert4RecLayer",
+    "at_places",
+    "products_dtype",
+    "rotary_angles",
+]

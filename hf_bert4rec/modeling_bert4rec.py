@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from transformers.modeling_utils import PreTrainedModel
@@ -29,14 +28,16 @@ from .layers_bert4rec import (
     Bert4RecHead,
     Bert4RecLayer,
     at_places,
+    products_dtype,
     rotary_angles,
 )
+from .loss_bert4rec import cross_entropy_in_chunks
 from .memory_bert4rec import Bert4RecMemory
 from .sampling_bert4rec import sampled_softmax_loss
 from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimes
 from .weights_bert4rec import INDEX_FILE, check_weight_files
 
-MOST_LOGITS = 1 << 26  # places × items that training holds at once; with more, a place's logits are made twice
+FEW_LOGITS = 1 << 18  # places × items up to which training gives them along with the loss
 
 
 class Bert4RecPreTrainedModel(PreTrainedModel):
@@ -177,8 +178,9 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         hidden_states = self.embeddings(inputs_embeds, position_ids)
         angles = None
         if self.config.rotary_positions:
-            head_dim = self.config.hidden_size // self.config.num_attention_heads
-            angles = rotary_angles(position_ids, head_dim, hidden_states.dtype)
+            heads = self.config.num_attention_heads
+            head_dim = self.config.hidden_size // heads
+            angles = rotary_angles(position_ids, heads, head_dim, products_dtype(hidden_states))
         return hidden_states, angles
 
     def _item_before(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
@@ -257,7 +259,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             labels: (batch, seq) true `input_ids` at masked places, -100 elsewhere. With them the output has a
                 `loss` (cross-entropy), and its `logits` are (labelled places, vocab) if
                 `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab). In training, where the
-                labelled places have more than `MOST_LOGITS` logits, only the loss is given and `logits` is None.
+                labelled places have more than `FEW_LOGITS` logits, only the loss is given and `logits` is None.
             negatives: (n,) `input_ids` drawn from the catalogue, for a loss by `sampled_softmax_loss` and no `logits`.
             negatives_log_count: (n,) logarithm of how often each was to be expected among the n.
 
@@ -281,8 +283,11 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         if labels is not None and negatives is not None:
             count = kwargs.get("num_items_in_batch")
             loss = sampled_softmax_loss(hidden_states, self.decoder, labels, negatives, negatives_log_count, count)
-        elif labels is not None and self.training and labels.numel() * self.config.vocab_size > MOST_LOGITS:
-            loss = self._loss_in_chunks(hidden_states, labels, **kwargs)
+        elif labels is not None and self.training and labels.numel() * self.config.vocab_size > FEW_LOGITS:
+            counted = labels != -100
+            loss = cross_entropy_in_chunks(
+                hidden_states[counted], self.decoder, labels[counted], kwargs.get("num_items_in_batch")
+            )
         else:
             logits = self.decoder(hidden_states)
         if labels is not None and logits is not None:
@@ -290,23 +295,6 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
-
-    def _loss_in_chunks(
-        self, hidden_states: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any = None, **kwargs: Any
-    ) -> torch.Tensor:
-        """The loss of states (…, hidden) and labels (…), of which only a chunk's logits exist at a time."""
-        counted = num_items_in_batch if num_items_in_batch is not None else (labels != -100).sum()
-
-        def loss_of(states: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return self.loss_function(
-                self.decoder(states), wanted, vocab_size=self.config.vocab_size, num_items_in_batch=counted, **kwargs
-            )
-
-        places = max(1, MOST_LOGITS // self.config.vocab_size)
-        chunks = zip(hidden_states.flatten(0, -2).split(places), labels.flatten().split(places), strict=True)
-        # The decoder draws no random numbers, so there is no state to put back for the second time.
-        losses = [checkpoint(loss_of, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
-        return torch.stack(losses).sum()
 
     def next_item_logits(
         self,

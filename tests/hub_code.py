@@ -19,9 +19,10 @@ MODULES = {
     "re": "compile findall",
     "reprlib": "repr",
     "sys": "_getframe",
-    "torch": "Tensor allclose arange as_tensor bool cat dtype empty exp finfo float32 float64 from_numpy full "
-    "full_like get_num_threads iinfo inf inference_mode int32 int64 isin long maximum minimum nn ones ones_like rand "
-    "stack tensor uint8 where zeros zeros_like",
+    "torch": "Tensor addmm allclose arange as_tensor autograd bool cat dtype empty empty_like exp finfo float32 "
+    "float64 from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf inference_mode int32 int64 "
+    "is_autocast_enabled isin long maximum minimum mm nn ones ones_like rand stack tensor uint8 where zeros "
+    "zeros_like",
     "transformers": "__file__",
     "types": "GeneratorType",
     "unicodedata": "combining normalize",
@@ -48,7 +49,7 @@ FROM = {
     "tokenizers.pre_tokenizers": "WhitespaceSplit",
     "torch": "nn",
     "torch.nn": "functional",
-    "torch.utils.checkpoint": "checkpoint",
+    "torch.autograd.function": "once_differentiable",
     "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend",
     "transformers.activations": "ACT2FN",
     "transformers.masking_utils": "create_bidirectional_mask create_causal_mask",

@@ -9,9 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, modeling_bert4rec
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, loss_bert4rec, modeling_bert4rec
 
 ITEMS, HIDDEN = 5000, 8
+PLACES = 7  # of a chunk
 OUTPUTS = [True, False]
 
 
@@ -52,6 +53,19 @@ def batch() -> dict[str, torch.Tensor]:
     return {"input_ids": input_ids, "labels": torch.where(masked, input_ids, -100)}
 
 
+def in_pieces(monkeypatch) -> None:
+    """From now on training makes the logits of so many places at a time."""
+    monkeypatch.setattr(modeling_bert4rec, "FEW_LOGITS", 0)
+    monkeypatch.setattr(loss_bert4rec, "CACHED_LOGITS", PLACES * ITEMS)
+    monkeypatch.setattr(loss_bert4rec, "LEAST_PLACES", 1)
+
+
+@pytest.fixture(autouse=True)
+def in_one_piece(monkeypatch) -> None:
+    """Whatever the sizes here, until `in_pieces`."""
+    monkeypatch.setattr(modeling_bert4rec, "FEW_LOGITS", 1 << 30)
+
+
 def step(model, batch, **kwargs):
     """Loss, gradients, and the largest tensor of a step."""
     model.zero_grad()
@@ -65,7 +79,7 @@ def step(model, batch, **kwargs):
 @pytest.mark.parametrize("counted", [{}, {"num_items_in_batch": torch.tensor(500)}], ids=["mean", "accumulated"])
 def test_loss_and_gradients_are_those_of_one_piece(model, batch, counted, monkeypatch):
     whole, expected, most = step(model, batch, **counted)
-    monkeypatch.setattr(modeling_bert4rec, "MOST_LOGITS", 7 * ITEMS)
+    in_pieces(monkeypatch)
     pieces, found, most_in_pieces = step(model, batch, **counted)
     assert pieces.logits is None
     torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-6, atol=1e-6)
@@ -75,8 +89,36 @@ def test_loss_and_gradients_are_those_of_one_piece(model, batch, counted, monkey
     assert most_in_pieces == HIDDEN * ITEMS  # the item embeddings themselves, and their gradient
 
 
+def test_the_loss_is_exact_however_far_apart_the_logits_are():
+    generator = torch.Generator().manual_seed(0)
+    states = (100 * torch.randn(30, HIDDEN, generator=generator)).requires_grad_()
+    decoder = torch.nn.Linear(HIDDEN, 200)
+    labels = torch.randint(200, (30,), generator=generator)
+    found = loss_bert4rec.cross_entropy_in_chunks(states, decoder, labels)
+    found.backward()
+    exact = states.detach().double().requires_grad_()
+    weight, bias = (parameter.detach().double() for parameter in decoder.parameters())
+    expected = torch.nn.functional.cross_entropy(exact @ weight.T + bias, labels)
+    expected.backward()
+    assert expected > 50
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(states.grad, exact.grad.float(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_frozen_gets_no_gradient_and_changes_no_other(model, batch, monkeypatch):
+    in_pieces(monkeypatch)
+    _, expected, _ = step(model, batch)
+    model.decoder.bias.requires_grad_(False)
+    model.zero_grad()
+    model(**batch).loss.backward()
+    assert model.decoder.bias.grad is None
+    assert all(
+        torch.equal(value.grad, expected[name]) for name, value in model.named_parameters() if "decoder" not in name
+    )
+
+
 def test_answers_keep_their_logits_however_many(model, batch, monkeypatch):
-    monkeypatch.setattr(modeling_bert4rec, "MOST_LOGITS", 7 * ITEMS)
+    in_pieces(monkeypatch)
     model.eval()
     with torch.no_grad():
         assert model(**batch).logits.shape[-1] == ITEMS
@@ -84,13 +126,13 @@ def test_answers_keep_their_logits_however_many(model, batch, monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_places(model, batch, monkeypatch):
-    monkeypatch.setattr(modeling_bert4rec, "MOST_LOGITS", 7 * ITEMS)
+    in_pieces(monkeypatch)
     largest = [step(model, {name: value[:rows] for name, value in batch.items()})[2] for rows in (1, 3, 6)]
     assert all(later == earlier for earlier, later in pairwise(largest))
 
 
 def test_training_in_chunks_runs_under_bfloat16_and_checkpointed_layers(model, batch, monkeypatch):
-    monkeypatch.setattr(modeling_bert4rec, "MOST_LOGITS", 7 * ITEMS)
+    in_pieces(monkeypatch)
     _, plain, _ = step(model, batch)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     _, checkpointed, _ = step(model, batch)

@@ -7,10 +7,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
-from hf_bert4rec.layers_bert4rec import Bert4RecDropout
+from hf_bert4rec.layers_bert4rec import Bert4RecDropout, rotary_angles, rotate
 
 ATTENTION_NAMES = {"query": "self.query", "key": "self.key", "value": "self.value", "output": "output.dense"}
 
@@ -152,6 +153,19 @@ def test_sdpa_and_eager_attention_agree(model, batch):
     attended = batch["attention_mask"].bool()
     torch.testing.assert_close(eager.logits[attended], sdpa[attended], atol=5e-5, rtol=1e-5)
     assert eager.attentions[0].shape == (3, 2, 12, 12)
+
+
+def test_rotary_positions_turn_as_llamas_do():
+    torch.manual_seed(0)
+    heads, head_dim = 3, 8
+    position_ids = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 7, 8, 190]])
+    states = torch.randn(2, 5, heads * head_dim)
+    llama = LlamaConfig(hidden_size=heads * head_dim, num_attention_heads=heads, head_dim=head_dim)
+    cos, sin = LlamaRotaryEmbedding(llama)(states, position_ids)
+    split = states.unflatten(-1, (heads, head_dim)).transpose(1, 2)
+    expected, _ = apply_rotary_pos_emb(split, split, cos, sin)
+    found = rotate(states, rotary_angles(position_ids, heads, head_dim, torch.float32), head_dim)
+    torch.testing.assert_close(found.unflatten(-1, (heads, head_dim)).transpose(1, 2), expected)
 
 
 def test_a_history_longer_than_the_window_is_refused(model):

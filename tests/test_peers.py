@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from training.benchmarks import peers_evaluation, peers_quality, peers_training
-from training.benchmarks.peers.common import Clock, TimeOver, counted
+from training.benchmarks.peers import common
+from training.benchmarks.peers.common import Clock, Stopwatch, TimeOver, counted
 from training.benchmarks.peers.running import ROOT, Field, PeerMissing, listen, run
 
 
@@ -91,6 +92,14 @@ def test_the_clock_counts_what_comes_after_the_warm_up():
     assert clock.result()["steps"] == 1
     with pytest.raises(ValueError, match="too few to measure"):
         Clock(1.0).result()
+
+
+def test_a_pause_does_not_count_within_or_after_it(monkeypatch):
+    now = iter([0.0, 5.0, 105.0, 107.0])  # started, paused, resumed, asked
+    monkeypatch.setattr(common.time, "perf_counter", lambda: next(now))
+    watch = Stopwatch()
+    assert watch.pause(lambda: watch.seconds) == 5
+    assert watch.seconds == 7
 
 
 def test_a_loss_that_is_counted_ends_the_loop_that_calls_it():

@@ -114,6 +114,7 @@ def measured(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:
 
 def step_memory(arguments: Namespace) -> dict[str, Any]:
     """Seconds of a step, and the memory that forward and backward need above the weights and their gradients."""
+    modeling_bert4rec.FEW_LOGITS = sys.maxsize if arguments.measure in ("every", "dense") else 0
     model, optimizer, batches = prepared(arguments, arguments.items[0], arguments.measure)
     batch = next(batches)
     step(model, optimizer, batch)  # gradients and the optimizer's state are there from now on
@@ -141,8 +142,6 @@ def quality(arguments: Namespace, items: int, loss: str) -> float:
 
 def prepared(arguments: Namespace, items: int, loss: str) -> tuple[Bert4RecForMaskedLM, torch.optim.Optimizer, Any]:
     """A fresh model, its optimizer and endless batches for that loss."""
-    if loss in ("every", "dense"):
-        modeling_bert4rec.MOST_LOGITS = sys.maxsize
     torch.manual_seed(0)
     config = Bert4RecConfig(
         vocab_size=items + FIRST,

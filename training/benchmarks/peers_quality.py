@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser(__doc__, repeats=1)
     options.add_argument("--thresholds", type=float, nargs="+", default=[0.13, 0.15], help="of validation NDCG@10")
     options.add_argument("--times", type=float, default=12, help="our time to the last threshold that a peer is given")
-    options.add_argument("--looks", type=int, default=2, help="evaluations of ours in an epoch; peers have one")
+    options.add_argument("--looks", type=int, default=8, help="evaluations of ours in an epoch; peers have one")
     options.add_argument("--longest", type=float, default=7200, help="seconds that nobody trains longer than")
     options.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="keys of ours' recipe")
     options.add_argument("--users", type=int, help="make up so many histories, in place of MovieLens 1M")

@@ -100,19 +100,20 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.past, self.since = 0.0, time.perf_counter()
+        self.paused = False
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
-        return self.past + time.perf_counter() - self.since
+        """Seconds so far; within a pause those up to it."""
+        return self.past if self.paused else self.past + time.perf_counter() - self.since
 
     def pause(self, call: Callable[[], Any]) -> Any:
         """Do something that does not count."""
-        self.past = self.seconds
+        self.past, self.paused = self.seconds, True
         try:
             return call()
         finally:
-            self.since = time.perf_counter()
+            self.since, self.paused = time.perf_counter(), False
 
 
 class Examined:
