@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from training.benchmarks import (
     training_step,
 )
 from training.benchmarks.histories import made_up
-from training.benchmarks.measure import interleaved, peak_megabytes, ratio_row, row, spread
+from training.benchmarks.measure import QUIET, interleaved, load_of_machine, peak_megabytes, ratio_row, row, spread
 from training.benchmarks.peers.running import ROOT
 
 
@@ -105,18 +108,27 @@ def test_the_data_room_and_pandas_hold_the_same_movies_out(tmp_path, capsys, mon
     assert result["missing"] == dict.fromkeys(
         ["RecTools to splits", "RecTools Dataset.construct alone"], "not installed, run `make bench-peers`"
     )
-    result["load_before"], result["missing"] = 2.0, {"a peer": "not installed"}
+    result["load_before"], result["missing"] = 0.5, {"a peer": "not installed"}
     (tmp_path / "data_room.json").write_text(json.dumps(result), encoding="utf-8")
     table.main(["--results", str(tmp_path)])
     printed = capsys.readouterr().out
-    assert "**The machine was busy** (load 2.0 a core before the run)" in printed
+    assert "**The machine was busy** (50% of its cores before the run)" in printed
     assert "| pandas : hf_bert4rec, seconds |" in printed
     assert "| a peer | missing: not installed | | | | |" in printed
 
 
-@pytest.mark.slow
-@pytest.mark.slow
-@pytest.mark.slow
+def test_a_machine_is_busy_while_others_work_on_it():
+    assert 0 <= load_of_machine() <= 1
+    cores = os.cpu_count() or 1
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    try:
+        assert load_of_machine() > QUIET
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
 def test_made_up_histories_have_every_item_and_none_twice():
     table = made_up(users=50, items=200, median=20)
     assert table.select("user_id", "movie_id").is_unique().all()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import os
 import subprocess
 import sys
 import time
@@ -14,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from hf_bert4rec.evaluation.report import environment
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hardware import describe_hardware
 
 RESULTS = Path(__file__).resolve().parent / "results"
-QUIET = 0.25  # runnable processes a core before a run, above which its timings are not to be trusted
+QUIET = 0.1  # share of the cores' time that others take before a run, above which its timings are not to be trusted
+WATCHED = 2.0  # seconds over which that is looked at
 
 
 def parser(documentation: str | None, repeats: int) -> argparse.ArgumentParser:
@@ -110,16 +111,19 @@ def in_process(script: str, options: Sequence[object]) -> dict[str, Any]:
     return json.loads(done.stdout.rstrip().rsplit("\n", 1)[-1])
 
 
-def load_of_machine() -> float | None:
-    """Runnable processes a core over the last minute; None where the system does not say."""
-    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
+def load_of_machine() -> float:
+    """Share of the cores' time that others take, while nothing is measured yet.
+
+    Unlike a load average it knows nothing of the benchmark before this one.
+    """
+    return psutil.cpu_percent(interval=WATCHED) / 100
 
 
 def write_result(
     arguments: argparse.Namespace,
     name: str,
     rows: Sequence[dict[str, Any]],
-    load: float | None,
+    load: float,
     missing: Mapping[str, str] | None = None,
     peers: Mapping[str, Any] | None = None,
     **more: Any,

@@ -70,8 +70,8 @@ def described(result: dict[str, Any]) -> str:
     """One result as a heading, where it was taken, and a table."""
     lines = [f"## {title(result)}", "", taken(result)]
     load = result["load_before"]
-    if load is not None and load > QUIET:
-        lines += ["", f"**The machine was busy** (load {load:.1f} a core before the run): not to be quoted."]
+    if load > QUIET:
+        lines += ["", f"**The machine was busy** ({load:.0%} of its cores before the run): not to be quoted."]
     lines += ["", *HEAD, *map(line_of, result["rows"]), *missing_lines(result)]
     return "\n".join(lines)
 
@@ -129,7 +129,7 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
         kept = {f"{title(result)}: {name}": reason for name, reason in result["missing"].items()}
         lines += missing_lines({"missing": kept})
     machines = sorted({f"{result['machine']}, {result['environment']['date'][:10]}" for result in results})
-    busy = [title(result) for result in results if (result["load_before"] or 0) > QUIET]
+    busy = [title(result) for result in results if result["load_before"] > QUIET]
     note = f" The machine was busy before: {', '.join(busy)}." if busy else ""
     return "\n".join([f"Taken on {'; '.join(machines)}.{note}", "", *HEAD, *lines])
 
