@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
@@ -26,6 +27,7 @@ from .evaluation.metrics import metrics_from_ranks
 from .evaluation.ranking import ranks_from_scores
 from .files import place_named
 from .hardware import bf16_pays
+from .modeling_bert4rec import Bert4RecForMaskedLM
 
 MAKE_ROOM = "Earlier checkpoints are whole: make room, then resume from the last one"
 
@@ -63,8 +65,6 @@ class Bert4RecTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is a share between 0 and 1, such as 0.999, and not {self.ema_decay}")
-        if self.ema_decay is not None and self.fsdp:
-            raise ValueError("ema_decay needs whole weights on every process, which FSDP shards: leave out one of them")
 
 
 class WindowSampler(Sampler[int]):
@@ -112,6 +112,8 @@ class Bert4RecTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, compute_metrics=_metrics, **kwargs)
+        if self.is_fsdp_enabled and self.args.ema_decay is not None:
+            raise ValueError("ema_decay needs whole weights on every process, which FSDP shards: leave out one of them")
         self.next_item_collator = DataCollatorForNextItem(
             self.processing_class, self.model.config.max_position_embeddings
         )
@@ -154,11 +156,25 @@ class Bert4RecTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             scoring: Any = self.average.module if self.average else self.accelerator.unwrap_model(model)
+            sharded = isinstance(scoring, FSDPModule)
+            if sharded and "next_item_logits" not in vars(scoring):
+                register_fsdp_forward_method(scoring, "next_item_logits")  # gathers the weights, as `forward` does
             given = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
             scores = scoring.next_item_logits(**given)
         special = self.processing_class.all_special_ids
         ranks = ranks_from_scores(scores, inputs["targets"], inputs["seen"], special)
         return None, ranks, inputs["targets"]
+
+    def whole_model(self) -> Bert4RecForMaskedLM:
+        """The model, gathered on the first process where its weights are sharded; every process has to ask."""
+        model: Bert4RecForMaskedLM = self.accelerator.unwrap_model(self.model)
+        if not self.is_fsdp_enabled:
+            return model
+        state = self.accelerator.get_state_dict(self.model)
+        whole = Bert4RecForMaskedLM(model.config)
+        if self.is_world_process_zero():
+            whole.load_state_dict(state)
+        return whole
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Sealed once all of it is there, and only then may an older one go: killed at any moment, a whole one is left.

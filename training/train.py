@@ -53,8 +53,8 @@ def main() -> None:
     data = prepare(data_arguments)
     trainer = build_trainer(data, model_arguments, masking, arguments)
     run(trainer)
+    model = trainer.whole_model().float()
     if trainer.is_world_process_zero():
-        model = trainer.accelerator.unwrap_model(trainer.model).float()
         record = training_record(trainer, model, data, (data_arguments, model_arguments, masking), sys.argv[1:])
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         export(model, data.tokenizer, folder, render_card(record), files)
