@@ -31,7 +31,7 @@ def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dic
     check_replaceable(folder)
     with tempfile.TemporaryDirectory(dir=_made(folder.parent), prefix=f".{folder.name}.") as temporary:
         made = Path(temporary) / folder.name
-        with place_named(made, f"{folder} is as it was: make room, then export again"):
+        with place_named(folder, "What was there before is as it was: make room, then export again"):
             pipe = write_folder(model, tokenizer, made, card, files)
         check_folder(made, pipe)
         if folder.exists():

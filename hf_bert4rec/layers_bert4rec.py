@@ -26,7 +26,10 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention written out, for `output_attentions`. Query, key and value: (batch, heads, seq, head)."""
+    """Attention written out, for `output_attentions` and where it trains faster.
+
+    Query, key and value are (batch, heads, seq, head); gives (batch, seq, heads, head), and the weights.
+    """
     weights = (query * scaling) @ key.transpose(2, 3)  # (batch, heads, seq, seq)
     if attention_mask is not None:
         weights = weights + attention_mask

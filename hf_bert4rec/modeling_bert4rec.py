@@ -37,7 +37,7 @@ from .sampling_bert4rec import sampled_softmax_loss
 from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimes
 from .weights_bert4rec import INDEX_FILE, check_weight_files
 
-FEW_LOGITS = 1 << 18  # places × items up to which training gives them along with the loss
+FEW_LOGITS = 1 << 18  # places of a batch × items, up to which training gives logits along with the loss
 
 
 class Bert4RecPreTrainedModel(PreTrainedModel):
@@ -258,8 +258,8 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         Args:
             labels: (batch, seq) true `input_ids` at masked places, -100 elsewhere. With them the output has a
                 `loss` (cross-entropy), and its `logits` are (labelled places, vocab) if
-                `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab). In training, where the
-                labelled places have more than `FEW_LOGITS` logits, only the loss is given and `logits` is None.
+                `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab). In training, where batch ×
+                seq × vocab is more than `FEW_LOGITS`, only the loss is given and `logits` is None.
             negatives: (n,) `input_ids` drawn from the catalogue, for a loss by `sampled_softmax_loss` and no `logits`.
             negatives_log_count: (n,) logarithm of how often each was to be expected among the n.
 
@@ -275,19 +275,17 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
-        if labels is not None and (self.config.sparse_prediction or negatives is not None):
+        many = labels is not None and self.training and labels.numel() * self.config.vocab_size > FEW_LOGITS
+        if labels is not None and (self.config.sparse_prediction or negatives is not None or many):
             labelled = labels != -100
             hidden_states, labels = hidden_states[labelled], labels[labelled]  # (labelled, hidden), (labelled,)
         hidden_states = self.head(hidden_states)
         logits, loss = None, None
+        count = kwargs.get("num_items_in_batch")
         if labels is not None and negatives is not None:
-            count = kwargs.get("num_items_in_batch")
             loss = sampled_softmax_loss(hidden_states, self.decoder, labels, negatives, negatives_log_count, count)
-        elif labels is not None and self.training and labels.numel() * self.config.vocab_size > FEW_LOGITS:
-            counted = labels != -100
-            loss = cross_entropy_in_chunks(
-                hidden_states[counted], self.decoder, labels[counted], kwargs.get("num_items_in_batch")
-            )
+        elif labels is not None and many:
+            loss = cross_entropy_in_chunks(hidden_states, self.decoder, labels, count)
         else:
             logits = self.decoder(hidden_states)
         if labels is not None and logits is not None:

@@ -162,8 +162,6 @@ def test_the_readme_gets_what_has_a_target_and_what_is_missing(tmp_path):
 
 
 def test_the_tables_of_this_repository_are_those_of_its_results(tmp_path):
-    if not any(table.RESULTS.glob("*.json")):
-        pytest.skip("nothing has been measured yet")
     results = Path(shutil.copytree(table.RESULTS, tmp_path / "results"))
     readme = Path(shutil.copy(ROOT / "README.md", tmp_path / "README.md"))
     table.main(["--results", str(results), "--readme", str(readme)])

@@ -12,7 +12,10 @@ from training.torture.victims import tiny_trainer
 
 USERS = 31
 CONFIG = Path(__file__).resolve().parent.parent / "training" / "accelerate" / "gpus.yaml"
-LAUNCHER = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG), "--num_processes", "2")
+LAUNCHER = (
+    *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG), "--num_processes", "2"),
+    *("--main_process_port", "0"),  # any free one: the usual may be taken by another run on this machine
+)
 
 
 def ranks(folder: Path) -> np.ndarray:

@@ -23,9 +23,10 @@ from training.benchmarks.measure import load_of_machine, parser, row, write_resu
 from training.benchmarks.training_step import USERS, Trained, drawn, trained
 from training.console import set_up_console
 
+ATTENTION = "attention, its products left out"
 # What an operation's name has in it, the first group that fits; the rest is "other".
 GROUPS = {
-    "attention": ("scaled_dot_product", "flash_attention"),
+    ATTENTION: ("scaled_dot_product", "flash_attention"),
     "loss": ("softmax", "cross_entropy", "nll_loss"),
     "layer norm": ("layer_norm", "LayerNorm"),
     "optimizer and clipping": ("adam", "Optimizer", "_norm", "clamp"),
@@ -63,23 +64,27 @@ def shares(arguments: Namespace, model: Trained) -> dict[str, float]:
     batches = list(waiting)
     data = time.perf_counter() - start
     model.step(batches[0])
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
         for batch in batches:
             model.step(batch)
     seconds = dict.fromkeys([*GROUPS, "other"], 0.0)
-    for event in profiled.key_averages():
-        seconds[group_of(event.key)] += event.self_cpu_time_total / 1e6
+    for event in profiled.key_averages(group_by_input_shape=True):
+        seconds[group_of(event.key, len(event.input_shapes[0]) if event.input_shapes else 0)] += (
+            event.self_cpu_time_total / 1e6
+        )
     seconds["data"] = data
     whole = sum(seconds.values())
     return {name: 100 * taken / whole for name, taken in seconds.items()}
 
 
-def group_of(name: str) -> str:
-    """The group of an operation.
+def group_of(name: str, dimensions: int = 0) -> str:
+    """The group of an operation, told so many dimensions of its first input.
 
     >>> group_of("aten::addmm"), group_of("aten::native_layer_norm"), group_of("aten::linalg_vector_norm")
     ('matrix products', 'layer norm', 'optimizer and clipping')
     """
+    if dimensions == 4 and "softmax" in name:  # (batch, heads, seq, seq); the loss has two
+        return ATTENTION
     for group, parts in GROUPS.items():
         if any(part in name for part in parts):
             return group
