@@ -63,10 +63,11 @@ def products_dtype(states: torch.Tensor) -> torch.dtype:
 
 
 def at_places(states: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
-    """Of states (batch, seq, hidden) those at one place a row, (batch, 1, hidden); all of them without `places`."""
+    """Of states (batch, seq, hidden) those at `places` (batch, asked), any for a -1; all of them without `places`."""
     if places is None:
         return states
-    return states.gather(1, places[:, None, None].expand(-1, 1, states.shape[-1]))
+    states = states.expand(len(places), -1, -1)  # angles of positions that all rows share are (1, seq, hidden)
+    return states.gather(1, places.clamp(min=0)[..., None].expand(-1, -1, states.shape[-1]))
 
 
 class Bert4RecDropout(nn.Dropout):
@@ -186,14 +187,21 @@ class Bert4RecLayer(GradientCheckpointingLayer):
         places: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """States (batch, seq, hidden) after the layer; with `places` (batch,) at these alone, (batch, 1, hidden)."""
+        """States (batch, seq, hidden) after the layer.
+
+        With `places` (batch, asked), -1 in rows that ask for fewer, those at these alone, row after row: (all asked,
+        hidden). They still see every place.
+        """
         own = at_places(hidden_states, places)
+        seen = self.attention_norm(hidden_states) if self.pre_layer_norm else hidden_states
+        attended, _ = self.attention(seen, attention_mask, angles, places, **kwargs)
+        if places is not None:
+            asked = places >= 0
+            own, attended = own[asked], attended[asked]  # (all asked, hidden)
+        own = own + self.dropout(attended)
         if self.pre_layer_norm:
-            attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, angles, places, **kwargs)
-            own = own + self.dropout(attended)
             return own + self.dropout(self.feed_forward(self.feed_forward_norm(own)))
-        attended, _ = self.attention(hidden_states, attention_mask, angles, places, **kwargs)
-        own = self.attention_norm(own + self.dropout(attended))
+        own = self.attention_norm(own)
         return self.feed_forward_norm(own + self.dropout(self.feed_forward(own)))
 
 

@@ -3,7 +3,7 @@
 Read from the bottom up: `Bert4RecForMaskedLM` scores items, `Bert4RecModel` encodes a history, its layers are in
 `layers_bert4rec.py`. With the default configuration it is `transformers.BertForMaskedLM` without token types (a test
 holds the two equal). Notable: positions count from the oldest attended item, so padding on either side changes nothing;
-logits are computed only at the places that are asked for.
+the last layer and the logits are worked out only at the places that are asked for.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .sampling_bert4rec import sampled_softmax_loss
 from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimes
 from .weights_bert4rec import INDEX_FILE, check_weight_files
 
+RECORDED = ("output_hidden_states", "output_attentions")
 FEW_LOGITS = 1 << 18  # places of a batch × items, up to which training gives logits along with the loss
 
 
@@ -87,6 +88,14 @@ def positions_of(attention_mask: torch.Tensor) -> torch.Tensor:
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
+def labelled_places(labels: torch.Tensor) -> torch.Tensor:
+    """Labelled places of every row, as many as one of them has, -1 after a row's own. (batch, seq) → (batch, most)."""
+    labelled = labels != -100
+    most = int(labelled.sum(-1).amax().clamp(min=1))
+    places = labelled.byte().argsort(dim=-1, descending=True, stable=True)[:, :most]
+    return places.where(labelled.gather(1, places), -1)
+
+
 class Bert4RecModel(Bert4RecPreTrainedModel):
     """The encoder: `input_ids` (batch, seq) in, `last_hidden_state` (batch, seq, hidden) out."""
 
@@ -116,6 +125,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         timestamps: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode histories.
@@ -127,14 +137,15 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the place that asks for the next
                 one the time of the question; `UNKNOWN_TIME` where not known, as all are where not given. A model that
                 is not `time_aware` passes over them.
+            places: (batch, asked) places of each row, -1 where it asks for fewer: the last layer works out these alone,
+                and `last_hidden_state` is (all asked, hidden), row after row. They see every place, so of a causal
+                model only each row's last may be asked for.
 
         Raises:
             ValueError: both or neither of `input_ids` and `inputs_embeds`, or more places than the window has.
         """
         hidden_states, angles = self._embed(input_ids, attention_mask, position_ids, inputs_embeds, timestamps)
-        mask = self._mask(hidden_states, attention_mask)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, angles, **kwargs)
+        hidden_states = self._through_layers(hidden_states, attention_mask, angles, places, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
 
     def last_states(
@@ -146,15 +157,29 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
     ) -> torch.Tensor:
         """What `forward` gives at each row's last attended place, (batch, hidden); the last layer makes no more."""
         hidden_states, angles = self._embed(input_ids, attention_mask, None, None, timestamps)
-        mask = self._mask(hidden_states, attention_mask)
-        for layer in self.layers[:-1]:
-            hidden_states = layer(hidden_states, mask, angles, **kwargs)
         places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-        last = (places * attention_mask).argmax(-1)  # (batch,)
+        last = (places * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
         # The last place sees all the others, whether the model is causal or not.
-        asking = at_places(hidden_states, last)
+        hidden_states = self._through_layers(hidden_states, attention_mask, angles, last, **kwargs)
+        return self.final_norm(hidden_states)
+
+    def _through_layers(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        angles: tuple[torch.Tensor, torch.Tensor] | None,
+        places: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """States after all layers, of which the last, told `places`, works out these alone: they see all the others."""
+        mask = self._mask(hidden_states, attention_mask)
+        for layer in self.layers if places is None else self.layers[:-1]:
+            hidden_states = layer(hidden_states, mask, angles, **kwargs)
+        if places is None:
+            return hidden_states
+        asking = at_places(hidden_states, places)
         mask = create_bidirectional_mask(self.config, asking, attention_mask, encoder_hidden_states=hidden_states)
-        return self.final_norm(self.layers[-1](hidden_states, mask, angles, last, **kwargs))[:, 0]
+        return self.layers[-1](hidden_states, mask, angles, places, **kwargs)
 
     def _embed(
         self,
@@ -265,20 +290,26 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
         The other arguments are those of `Bert4RecModel.forward`.
         """
+        many = labels is not None and self.training and labels.numel() * self.config.vocab_size > FEW_LOGITS
+        alone = labels is not None and (self.config.sparse_prediction or negatives is not None or many)
+        places = None
+        if labels is not None and alone and self._last_layer_chooses(attention_mask, kwargs):
+            places = labelled_places(labels)
         outputs = self.bert4rec(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             timestamps=timestamps,
+            places=places,
             return_dict=True,  # whatever the config says
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
-        many = labels is not None and self.training and labels.numel() * self.config.vocab_size > FEW_LOGITS
-        if labels is not None and (self.config.sparse_prediction or negatives is not None or many):
+        if labels is not None and alone:
             labelled = labels != -100
-            hidden_states, labels = hidden_states[labelled], labels[labelled]  # (labelled, hidden), (labelled,)
+            hidden_states = hidden_states[labelled] if places is None else hidden_states  # (labelled, hidden)
+            labels = labels[labelled]  # (labelled,)
         hidden_states = self.head(hidden_states)
         logits, loss = None, None
         count = kwargs.get("num_items_in_batch")
@@ -293,6 +324,16 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
+
+    def _last_layer_chooses(self, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]) -> bool:
+        """Whether the last layer may work out the labelled places alone.
+
+        Not of a causal model, in which each sees others, or with a mask that says so; not where attention takes as many
+        questions as keys; and not for those who want every place's states or attention.
+        """
+        alike = not self.config.causal and (attention_mask is None or attention_mask.dim() == 2)
+        recorded = (kwargs.get(name, getattr(self.config, name)) for name in RECORDED)
+        return alike and self.config._attn_implementation in ("sdpa", "eager") and not any(recorded)
 
     def next_item_logits(
         self,

@@ -130,12 +130,12 @@ def test_a_resumed_run_ends_as_an_unbroken_one(cycle_tokenizer, tmp_path, step, 
         "save_total_limit": None,
         "learning_rate": 1e-3,
     }
-    whole = make_trainer(cycle_tokenizer, tmp_path / "whole", [EarlyStoppingCallback(3)], **options)
+    whole = make_trainer(cycle_tokenizer, tmp_path / "whole", [EarlyStoppingCallback(6)], **options)
     whole.train()
-    broken = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(3), Break(step)], **options)
+    broken = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(6), Break(step)], **options)
     with pytest.raises(KeyboardInterrupt):
         broken.train()
-    resumed = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(3)], **options)
+    resumed = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(6)], **options)
     resumed.train(resume_from_checkpoint=str(tmp_path / "broken" / f"checkpoint-{step}"))
     assert resumed.state.global_step == whole.state.global_step > step
     assert resumed.state.best_metric == whole.state.best_metric

@@ -1,10 +1,10 @@
-"""Tokens a second of a training step, what two of its parts bring, and its share of the machine's matrix products.
+"""Tokens a second of a training step, what three of its parts bring, and its share of the machine's matrix products.
 
     python training/benchmarks/training_step.py
 
 Rows are made up in the shape of MovieLens 1M, cut to length 200 and batched by length as in training. Each measurement
-is a process of its own, as the allocator is told once whether to keep freed memory; both kinds of dropout take turns
-within it.
+is a process of its own, as the allocator is told once whether to keep freed memory; within it the step takes turns with
+one whose dropout is torch's own, and with one whose last layer works out every place and not the masked ones alone.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from training.benchmarks.measure import in_process, load_of_machine, parser, rat
 from training.console import set_up_console
 
 LAYERS, DROPOUT = 2, 0.2
+KINDS = AS_IT_IS, PLAIN_DROPOUT, EVERY_PLACE = "as it is", "nn.Dropout", "last layer at every place"
 SIZES = ("widths", "length", "batch", "steps", "users", "products")
 Batch = dict[str, torch.Tensor]
 
@@ -80,17 +81,17 @@ def measurements(arguments: Namespace, width: int) -> dict[str, list[dict[str, A
 
 def rows_of(width: int, found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Speeds, what memory and dropout bring, and the share of the peak, of one width."""
-    ours = [taken["Bert4RecDropout"] for taken in found["kept"]]
-    theirs = [taken["nn.Dropout"] for taken in found["kept"]]
-    returned = [taken["Bert4RecDropout"] for taken in found["given back"]]
-    neither = [taken["nn.Dropout"] for taken in found["given back"]]
+    ours, theirs, every = ([taken[kind] for taken in found["kept"]] for kind in KINDS)
+    returned, neither, _ = ([taken[kind] for taken in found["given back"]] for kind in KINDS)
     name = f"width {width}"
     return [
         row(f"{name}, training step", "tokens/s", ours),
         row(f"{name}, with nn.Dropout", "tokens/s", theirs),
+        row(f"{name}, last layer at every place", "tokens/s", every),
         row(f"{name}, freed memory given back", "tokens/s", returned),
-        row(f"{name}, both", "tokens/s", neither),
+        row(f"{name}, with nn.Dropout and memory given back", "tokens/s", neither),
         ratio_row(f"{name}, Bert4RecDropout : nn.Dropout", ours, theirs),
+        ratio_row(f"{name}, last layer at masked places : at every place", ours, every),
         ratio_row(f"{name}, freed memory kept : given back", ours, returned),
         row(f"{name}, matrix products' peak", "GFLOP/s", [taken["peak"] for taken in found["kept"]]),
         row(f"{name}, share of that peak", "%", [taken["share"] for taken in found["kept"]]),
@@ -116,10 +117,14 @@ class Trained:
 
 
 def measure(arguments: Namespace) -> dict[str, Any]:
-    """Tokens a second with either dropout, the peak, and the share of it, in this process."""
+    """Tokens a second of every kind of step, the peak, and the share of it, in this process."""
     width = arguments.widths[0]
     batches = made_up_batches(arguments)
-    kinds = {"Bert4RecDropout": trained(width, arguments.length), "nn.Dropout": trained(width, arguments.length, True)}
+    kinds = {
+        AS_IT_IS: trained(width, arguments.length),
+        PLAIN_DROPOUT: trained(width, arguments.length, True),
+        EVERY_PLACE: trained(width, arguments.length, model_class=_EveryPlace),
+    }
     seconds = dict.fromkeys(kinds, 0.0)
     peaks = [peak(arguments.products)]
     for number, batch in enumerate([batches[0], *batches]):
@@ -129,7 +134,7 @@ def measure(arguments: Namespace) -> dict[str, Any]:
     peaks.append(peak(arguments.products))
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
     places = sum(batch["input_ids"].numel() for batch in batches)
-    done = sum(products(batch, width) for batch in batches) / seconds["Bert4RecDropout"] / 1e9
+    done = sum(products(batch, width) for batch in batches) / seconds[AS_IT_IS] / 1e9
     return {
         **{name: tokens / taken for name, taken in seconds.items()},
         "peak": max(peaks),
@@ -138,7 +143,19 @@ def measure(arguments: Namespace) -> dict[str, Any]:
     }
 
 
-def trained(width: int, length: int, plain_dropout: bool = False) -> Trained:
+class _EveryPlace(Bert4RecForMaskedLM):
+    """A model whose last layer works out every place, as the others do."""
+
+    def _last_layer_chooses(self, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]) -> bool:
+        return False
+
+
+def trained(
+    width: int,
+    length: int,
+    plain_dropout: bool = False,
+    model_class: type[Bert4RecForMaskedLM] = Bert4RecForMaskedLM,
+) -> Trained:
     """A fresh model in the recipes' form, with torch's own dropout where that is asked for."""
     torch.manual_seed(0)
     config = Bert4RecConfig(
@@ -153,7 +170,7 @@ def trained(width: int, length: int, plain_dropout: bool = False) -> Trained:
         pre_layer_norm=True,
         rotary_positions=True,
     )
-    model = Bert4RecForMaskedLM(config).train()
+    model = model_class(config).train()
     model.set_attn_implementation(training_attention(length, bf16_pays()))
     for module in list(model.modules()) if plain_dropout else []:
         for name, child in module.named_children():
@@ -182,11 +199,18 @@ def drawn(arguments: Namespace) -> Iterator[Batch]:
 
 
 def products(batch: Batch, width: int) -> float:
-    """Operations of the matrix products of a step, padded places included; backward costs two forwards."""
+    """Operations of the matrix products of a step, padded places included; backward costs two forwards.
+
+    The last layer makes keys and values of every place, and all else of the labelled ones.
+    """
     rows, length = batch["input_ids"].shape
-    layer = 2 * (4 * width**2 + 2 * 4 * width**2) + 4 * length * width  # projections, feed-forward; attention
-    labelled = int((batch["labels"] != -100).sum())
-    return 3.0 * (rows * length * LAYERS * layer + labelled * 2 * (width**2 + width * (ITEMS + 4)))
+    labelled = batch["labels"] != -100
+    asked = rows * int(labelled.sum(1).max())  # as many in every row as in the row with the most
+    square = 2 * width**2  # of a projection, for a place; the feed-forward is eight of them
+    layer = rows * length * (12 * square + 4 * length * width)  # 4 projections; attention
+    last = 2 * rows * length * square + asked * (2 * square + 4 * length * width) + int(labelled.sum()) * 8 * square
+    head = int(labelled.sum()) * (square + 2 * width * (ITEMS + 4))
+    return 3.0 * ((LAYERS - 1) * layer + last + head)
 
 
 def peak(size: int, repeats: int = 5) -> float:
