@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     published = yaml.safe_load((arguments.results / "published.yaml").read_text(encoding="utf-8"))
     changes = sorted((arguments.results / "ablations").glob("*.json"))
     ablations = [json.loads(path.read_text(encoding="utf-8")) for path in changes]
-    compared = sorted((arguments.results / "comparisons").glob("*.json"))
+    compared = sorted((arguments.results / "comparisons").glob("*.json"), key=lambda path: path.stem)
     comparisons = [json.loads(path.read_text(encoding="utf-8")) for path in compared]
     parts = [format_tables(results, published), *sampled_tables(results, published)]
     parts += [comparison_table(comparisons), *ablation_tables(ablations)]
