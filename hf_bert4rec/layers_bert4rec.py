@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -62,12 +62,22 @@ def products_dtype(states: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
 
 
-def at_places(states: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
-    """Of states (batch, seq, hidden) those at `places` (batch, asked), any for a -1; all of them without `places`."""
-    if places is None:
+class Asked(NamedTuple):
+    """Places that the last layer works out, and no others.
+
+    places: (batch, most) of every row as many as of any. chosen: (asked,) which of them, flattened, are given.
+    """
+
+    places: torch.Tensor
+    chosen: torch.Tensor
+
+
+def at_places(states: torch.Tensor, asked: Asked | None) -> torch.Tensor:
+    """Of states (batch, seq, hidden) those at the places of every row, (batch, most, hidden); all where none are."""
+    if asked is None:
         return states
-    states = states.expand(len(places), -1, -1)  # angles of positions that all rows share are (1, seq, hidden)
-    return states.gather(1, places.clamp(min=0)[..., None].expand(-1, -1, states.shape[-1]))
+    states = states.expand(len(asked.places), -1, -1)  # angles of positions that all rows share are (1, seq, hidden)
+    return states.gather(1, asked.places[..., None].expand(-1, -1, states.shape[-1]))
 
 
 class Bert4RecDropout(nn.Dropout):
@@ -124,15 +134,15 @@ class Bert4RecAttention(nn.Module):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
         angles: tuple[torch.Tensor, torch.Tensor] | None,
-        places: torch.Tensor | None = None,
+        asked: Asked | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         hidden_states = hidden_states.to(products_dtype(hidden_states))  # autocast would do it three times
-        query = self.query(at_places(hidden_states, places))
+        query = self.query(at_places(hidden_states, asked))
         key, value = self.key(hidden_states), self.value(hidden_states)
         if angles is not None:
             cos, sin = angles
-            query = rotate(query, (at_places(cos, places), at_places(sin, places)), self.head_dim)
+            query = rotate(query, (at_places(cos, asked), at_places(sin, asked)), self.head_dim)
             key = rotate(key, angles, self.head_dim)
         query, key, value = (
             states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, seq, head)
@@ -184,20 +194,15 @@ class Bert4RecLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
         angles: tuple[torch.Tensor, torch.Tensor] | None,
-        places: torch.Tensor | None = None,
+        asked: Asked | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """States (batch, seq, hidden) after the layer.
-
-        With `places` (batch, asked), -1 in rows that ask for fewer, those at these alone, row after row: (all asked,
-        hidden). They still see every place.
-        """
-        own = at_places(hidden_states, places)
+        """States (batch, seq, hidden) after the layer, or those that are asked for, (asked, hidden): they see all."""
+        own = at_places(hidden_states, asked)
         seen = self.attention_norm(hidden_states) if self.pre_layer_norm else hidden_states
-        attended, _ = self.attention(seen, attention_mask, angles, places, **kwargs)
-        if places is not None:
-            asked = places >= 0
-            own, attended = own[asked], attended[asked]  # (all asked, hidden)
+        attended, _ = self.attention(seen, attention_mask, angles, asked, **kwargs)
+        if asked is not None:
+            own, attended = (states.flatten(0, 1)[asked.chosen] for states in (own, attended))  # (asked, hidden)
         own = own + self.dropout(attended)
         if self.pre_layer_norm:
             return own + self.dropout(self.feed_forward(self.feed_forward_norm(own)))
@@ -219,6 +224,7 @@ class Bert4RecHead(nn.Module):
 
 
 __all__ = [
+    "Asked",
     "Bert4RecAttention",
     "Bert4RecEmbeddings",
     "Bert4RecHead",

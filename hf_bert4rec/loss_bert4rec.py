@@ -21,7 +21,8 @@ def cross_entropy_in_chunks(
     """What `cross_entropy` of all logits gives, of which only a chunk's exist at a time.
 
     Args:
-        states: (places, hidden). labels: (places,) `input_ids`.
+        states: (places or more, hidden), of which those after the last label do not count.
+        labels: (places,) `input_ids`.
         num_items_in_batch: what the sum of losses is divided by; the places unless given.
     """
     dtype = products_dtype(states)
@@ -33,7 +34,7 @@ def cross_entropy_in_chunks(
 
 
 class SummedCrossEntropy(torch.autograd.Function):
-    """Sum of the cross-entropies of `states` (places, hidden) through a decoder, against `labels` (places,).
+    """Sum of the cross-entropies of `states` (places or more, hidden) through a decoder, against `labels` (places,).
 
     A chunk's logits are turned into their gradient as soon as they are there, and are gone with the next chunk: no
     logit is made twice, and nothing of the size of places × catalogue is written to memory. The idea is that of
@@ -45,16 +46,19 @@ class SummedCrossEntropy(torch.autograd.Function):
         ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor, places: int
     ) -> torch.Tensor:
         total = torch.zeros((), device=states.device)
-        for_states = torch.empty_like(states)
+        for_states = torch.zeros_like(states)
         for_weight, for_bias = (torch.zeros_like(kept, dtype=torch.float32) for kept in (weight, bias))
-        for start in range(0, len(states), places):
+        for start in range(0, len(labels), places):
             chunk, wanted = states[start : start + places], labels[start : start + places, None]
             logits = torch.addmm(bias, chunk, weight.t())  # (chunk, vocab)
             shares = logits.float().softmax(-1)
             # The likeliest item tells log(sum of exponentials) exactly, whose own pass would cost another exponential.
             log_sum = logits.amax(-1, keepdim=True).float() - shares.amax(-1, keepdim=True).log()  # (chunk, 1)
-            total += (log_sum - logits.gather(1, wanted)).sum()
-            gradient = shares.scatter_add_(1, wanted, shares.new_full(wanted.shape, -1.0)).to(states.dtype)
+            counted = len(wanted)
+            total += (log_sum[:counted] - logits[:counted].gather(1, wanted)).sum()
+            shares[:counted].scatter_add_(1, wanted, shares.new_full(wanted.shape, -1.0))
+            shares[counted:] = 0
+            gradient = shares.to(states.dtype)
             torch.mm(gradient, weight, out=for_states[start : start + places])
             for_weight += gradient.t() @ chunk
             for_bias += gradient.sum(0)

@@ -23,6 +23,7 @@ from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
 from .json_bert4rec import damage_named
 from .layers_bert4rec import (
+    Asked,
     Bert4RecAttention,
     Bert4RecEmbeddings,
     Bert4RecHead,
@@ -37,7 +38,9 @@ from .sampling_bert4rec import sampled_softmax_loss
 from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimes
 from .weights_bert4rec import INDEX_FILE, check_weight_files
 
-RECORDED = ("output_hidden_states", "output_attentions")
+# Sizes of products are rounded up to these in training, so that there are few of them: a CPU prepares its products in
+# bfloat16 for every size anew, which took a fifth of a step.
+PLACES_ALIKE, LABELS_ALIKE = 8, 256
 FEW_LOGITS = 1 << 18  # places of a batch × items, up to which training gives logits along with the loss
 
 
@@ -88,12 +91,19 @@ def positions_of(attention_mask: torch.Tensor) -> torch.Tensor:
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
-def labelled_places(labels: torch.Tensor) -> torch.Tensor:
-    """Labelled places of every row, as many as one of them has, -1 after a row's own. (batch, seq) → (batch, most)."""
+def labelled_places(labels: torch.Tensor, multiple: int = 1) -> Asked:
+    """The labelled places of labels (batch, seq), row after row, and some more up to a `multiple` in all."""
     labelled = labels != -100
     most = int(labelled.sum(-1).amax().clamp(min=1))
-    places = labelled.byte().argsort(dim=-1, descending=True, stable=True)[:, :most]
-    return places.where(labelled.gather(1, places), -1)
+    most = min(-(-most // PLACES_ALIKE) * PLACES_ALIKE, labels.shape[1])
+    places = labelled.byte().argsort(dim=-1, descending=True, stable=True)[:, :most]  # a row's own come first
+    return Asked(places, chosen_of(labelled.gather(1, places), multiple))
+
+
+def chosen_of(labelled: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Flat indices of the labelled places, (labelled,), and the first place again up to a `multiple` of them."""
+    chosen = labelled.flatten().nonzero()[:, 0]
+    return nn.functional.pad(chosen, (0, -len(chosen) % multiple))
 
 
 class Bert4RecModel(Bert4RecPreTrainedModel):
@@ -125,7 +135,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         timestamps: torch.Tensor | None = None,
-        places: torch.Tensor | None = None,
+        asked: Asked | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode histories.
@@ -137,15 +147,14 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the place that asks for the next
                 one the time of the question; `UNKNOWN_TIME` where not known, as all are where not given. A model that
                 is not `time_aware` passes over them.
-            places: (batch, asked) places of each row, -1 where it asks for fewer: the last layer works out these alone,
-                and `last_hidden_state` is (all asked, hidden), row after row. They see every place, so of a causal
-                model only each row's last may be asked for.
+            asked: the places that the last layer works out alone: `last_hidden_state` is (asked, hidden) then. They see
+                every place, so of a causal model only each row's last may be asked for.
 
         Raises:
             ValueError: both or neither of `input_ids` and `inputs_embeds`, or more places than the window has.
         """
         hidden_states, angles = self._embed(input_ids, attention_mask, position_ids, inputs_embeds, timestamps)
-        hidden_states = self._through_layers(hidden_states, attention_mask, angles, places, **kwargs)
+        hidden_states = self._through_layers(hidden_states, attention_mask, angles, asked, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
 
     def last_states(
@@ -159,8 +168,9 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         hidden_states, angles = self._embed(input_ids, attention_mask, None, None, timestamps)
         places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         last = (places * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
+        asked = Asked(last, torch.arange(len(last), device=last.device))
         # The last place sees all the others, whether the model is causal or not.
-        hidden_states = self._through_layers(hidden_states, attention_mask, angles, last, **kwargs)
+        hidden_states = self._through_layers(hidden_states, attention_mask, angles, asked, **kwargs)
         return self.final_norm(hidden_states)
 
     def _through_layers(
@@ -168,18 +178,18 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
         angles: tuple[torch.Tensor, torch.Tensor] | None,
-        places: torch.Tensor | None,
+        asked: Asked | None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """States after all layers, of which the last, told `places`, works out these alone: they see all the others."""
+        """States after all layers, of which the last works out those `asked` for alone: they see all the others."""
         mask = self._mask(hidden_states, attention_mask)
-        for layer in self.layers if places is None else self.layers[:-1]:
+        for layer in self.layers if asked is None else self.layers[:-1]:
             hidden_states = layer(hidden_states, mask, angles, **kwargs)
-        if places is None:
+        if asked is None:
             return hidden_states
-        asking = at_places(hidden_states, places)
-        mask = create_bidirectional_mask(self.config, asking, attention_mask, encoder_hidden_states=hidden_states)
-        return self.layers[-1](hidden_states, mask, angles, places, **kwargs)
+        own = at_places(hidden_states, asked)
+        mask = create_bidirectional_mask(self.config, own, attention_mask, encoder_hidden_states=hidden_states)
+        return self.layers[-1](hidden_states, mask, angles, asked, **kwargs)
 
     def _embed(
         self,
@@ -292,24 +302,26 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         """
         many = labels is not None and self.training and labels.numel() * self.config.vocab_size > FEW_LOGITS
         alone = labels is not None and (self.config.sparse_prediction or negatives is not None or many)
-        places = None
+        multiple = LABELS_ALIKE if many and negatives is None else 1
+        asked = None
         if labels is not None and alone and self._last_layer_chooses(attention_mask, kwargs):
-            places = labelled_places(labels)
+            asked = labelled_places(labels, multiple)
         outputs = self.bert4rec(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             timestamps=timestamps,
-            places=places,
+            asked=asked,
             return_dict=True,  # whatever the config says
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
         if labels is not None and alone:
             labelled = labels != -100
-            hidden_states = hidden_states[labelled] if places is None else hidden_states  # (labelled, hidden)
-            labels = labels[labelled]  # (labelled,)
+            if asked is None:
+                hidden_states = hidden_states.flatten(0, 1)[chosen_of(labelled, multiple)]
+            labels = labels[labelled]  # (labelled,), of states (labelled or more, hidden)
         hidden_states = self.head(hidden_states)
         logits, loss = None, None
         count = kwargs.get("num_items_in_batch")
@@ -332,8 +344,10 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         questions as keys; and not for those who want every place's states or attention.
         """
         alike = not self.config.causal and (attention_mask is None or attention_mask.dim() == 2)
-        recorded = (kwargs.get(name, getattr(self.config, name)) for name in RECORDED)
-        return alike and self.config._attn_implementation in ("sdpa", "eager") and not any(recorded)
+        recorded = kwargs.get("output_hidden_states", self.config.output_hidden_states) or kwargs.get(
+            "output_attentions", self.config.output_attentions
+        )
+        return alike and self.config._attn_implementation in ("sdpa", "eager") and not recorded
 
     def next_item_logits(
         self,

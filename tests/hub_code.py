@@ -59,7 +59,7 @@ FROM = {
     "transformers.utils": "cached_file",
     "transformers.utils.generic": "can_return_tuple merge_with_config_defaults",
     "transformers.utils.output_capturing": "capture_outputs",
-    "typing": "Any",
+    "typing": "Any NamedTuple",
 }
 # What reads, writes or fetches files, and the files that need it to load or save.
 FILE_ACCESS = {

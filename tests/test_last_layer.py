@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hf_bert4rec.modeling_bert4rec import labelled_places
+from hf_bert4rec import modeling_bert4rec
+from hf_bert4rec.modeling_bert4rec import LABELS_ALIKE, labelled_places
 from tests.tiny import CLOSE, VOCAB, WINDOW, build
 
 UNEVEN = [{0, 3, 11}, {8}, set(), {0}]  # labelled places of the four rows, which are 12, 9, 5 and 1 long
@@ -98,6 +99,26 @@ def test_a_batch_without_labels_has_a_loss_of_nothing(kind, uneven):
     assert all((gradient == 0).all() for gradient in gradients.values())
 
 
-def test_labelled_places_of_every_row():
+def test_what_sizes_are_rounded_up_with_counts_for_nothing(kind, uneven, monkeypatch):
+    model = model_of(kind)
+    torch.manual_seed(0)
+    expected, whole_gradients, _ = step(model, uneven)
+    monkeypatch.setattr(modeling_bert4rec, "FEW_LOGITS", 0)
+    torch.manual_seed(0)
+    found, gradients, shape = step(model, uneven)
+    assert found.logits is None
+    assert shape[:-1] == ((4, WINDOW) if kind.causal else (LABELS_ALIKE,))
+    torch.testing.assert_close(found.loss, expected.loss, **CLOSE)
+    torch.testing.assert_close(gradients, whole_gradients, **CLOSE)
+
+
+def test_labelled_places_of_every_row(monkeypatch):
     labels = torch.tensor([[-100, 7, -100, 8], [9, -100, -100, -100], [-100] * 4])
-    assert labelled_places(labels).tolist() == [[1, 3], [0, -1], [-1, -1]]
+    asked = labelled_places(labels)
+    assert asked.places.tolist() == [[1, 3, 0, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert asked.chosen.tolist() == [0, 1, 4]
+    assert labelled_places(labels, 4).chosen.tolist() == [0, 1, 4, 0]
+    monkeypatch.setattr(modeling_bert4rec, "PLACES_ALIKE", 2)
+    asked = labelled_places(labels, 3)
+    assert asked.places.tolist() == [[1, 3], [0, 1], [0, 1]]
+    assert asked.chosen.tolist() == [0, 1, 2]
