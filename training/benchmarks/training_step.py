@@ -31,6 +31,7 @@ from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hardware import bf16_pays, keep_freed_memory, training_attention
 from hf_bert4rec.layers_bert4rec import Bert4RecDropout
+from hf_bert4rec.modeling_bert4rec import LABELS_ALIKE, labelled_places
 from hf_bert4rec.trainer import WindowSampler
 from training.benchmarks.histories import ITEMS, USERS, made_up_lengths
 from training.benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
@@ -199,17 +200,17 @@ def drawn(arguments: Namespace) -> Iterator[Batch]:
 
 
 def products(batch: Batch, width: int) -> float:
-    """Operations of the matrix products of a step, padded places included; backward costs two forwards.
+    """Operations of the matrix products of a step, with what sizes are rounded up by; backward costs two forwards.
 
     The last layer makes keys and values of every place, and all else of the labelled ones.
     """
     rows, length = batch["input_ids"].shape
-    labelled = batch["labels"] != -100
-    asked = rows * int(labelled.sum(1).max())  # as many in every row as in the row with the most
+    asked = labelled_places(batch["labels"], LABELS_ALIKE)
+    places, labelled = asked.places.numel(), len(asked.chosen)
     square = 2 * width**2  # of a projection, for a place; the feed-forward is eight of them
     layer = rows * length * (12 * square + 4 * length * width)  # 4 projections; attention
-    last = 2 * rows * length * square + asked * (2 * square + 4 * length * width) + int(labelled.sum()) * 8 * square
-    head = int(labelled.sum()) * (square + 2 * width * (ITEMS + 4))
+    last = 2 * rows * length * square + places * (2 * square + 4 * length * width) + labelled * 8 * square
+    head = labelled * (square + 2 * width * (ITEMS + 4))
     return 3.0 * ((LAYERS - 1) * layer + last + head)
 
 
