@@ -25,6 +25,16 @@ def test_training_is_measured_beside_peers_and_says_which_are_missing(tmp_path, 
         assert result["missing"][peer] == "not installed, run `make bench-peers`"
 
 
+def test_the_fastest_peer_is_one_of_the_same_precision_or_slower():
+    speeds = {("ours", "bfloat16"): [60.0], ("ours", "float32"): [30.0]}
+    speeds |= {("replay", "float32"): [3.0], ("replay", "bfloat16"): [6.0], ("cornac", "float32"): [5.0]}
+    found = {row["name"]: row["median"] for row in peers_training.rows_of("width 8", speeds) if "at_least" in row}
+    assert found == {
+        "width 8, hf_bert4rec, bfloat16 : fastest peer (RePlay, bfloat16)": 10.0,
+        "width 8, hf_bert4rec, float32 : fastest peer (cornac, float32)": 6.0,
+    }
+
+
 def test_evaluation_is_measured_beside_peers(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_BERT4REC_PEERS", str(tmp_path))
     sizes = ["--items", "300", "--users", "30", "--width", "32", "--length", "12", "--batch", "8"]
