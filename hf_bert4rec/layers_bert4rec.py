@@ -65,7 +65,8 @@ def products_dtype(states: torch.Tensor) -> torch.dtype:
 class Asked(NamedTuple):
     """Places that the last layer works out, and no others.
 
-    places: (batch, most) of every row as many as of any. chosen: (asked,) which of them, flattened, are given.
+    places: (batch, most), of every row as many as the row with the most of them has. chosen: (asked,) indices into the
+    flattened places: the states that are given, in this order.
     """
 
     places: torch.Tensor

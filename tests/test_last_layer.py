@@ -46,15 +46,15 @@ def model_of(kind, attention="sdpa"):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("side", ["right", "left", "none"])
-@pytest.mark.parametrize("again", [False, True], ids=["", "activations made again"])
+@pytest.mark.parametrize("again", [None, False, True], ids=["", "activations made again", "by a reentrant checkpoint"])
 def test_loss_and_gradients_are_those_of_all_places(kind, uneven, attention, side, again, monkeypatch):
     if side == "none":
         del uneven["attention_mask"]
     if side == "left":
         uneven = {name: values.flip(1) for name, values in uneven.items()}
     model = model_of(kind, attention)
-    if again:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if again is not None:
+        model.gradient_checkpointing_enable({"use_reentrant": again})
     torch.manual_seed(0)  # of the times that training hides
     found, gradients, shape = step(model, uneven)
     monkeypatch.setattr(type(model), "_last_layer_chooses", lambda *_: False)
