@@ -14,6 +14,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .configuration_bert4rec import Bert4RecConfig
 
 ROTARY_BASE = 10_000.0
+# Sizes of products are rounded up to these in training, so that there are few of them: a CPU prepares its products in
+# bfloat16 for every size anew, which took a fifth of a step.
+PLACES_ALIKE, LABELS_ALIKE = 8, 256
 
 
 def eager_attention_forward(
@@ -79,6 +82,21 @@ def at_places(states: torch.Tensor, asked: Asked | None) -> torch.Tensor:
         return states
     states = states.expand(len(asked.places), -1, -1)  # angles of positions that all rows share are (1, seq, hidden)
     return states.gather(1, asked.places[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def labelled_places(labels: torch.Tensor, multiple: int = 1) -> Asked:
+    """The labelled places of labels (batch, seq), row after row, and some more up to a `multiple` in all."""
+    labelled = labels != -100
+    most = int(labelled.sum(-1).amax().clamp(min=1))
+    most = min(-(-most // PLACES_ALIKE) * PLACES_ALIKE, labels.shape[1])
+    places = labelled.byte().argsort(dim=-1, descending=True, stable=True)[:, :most]  # a row's own come first
+    return Asked(places, chosen_of(labelled.gather(1, places), multiple))
+
+
+def chosen_of(labelled: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Flat indices of the labelled places, (labelled,), and the first place again up to a `multiple` of them."""
+    chosen = labelled.flatten().nonzero()[:, 0]
+    return nn.functional.pad(chosen, (0, -len(chosen) % multiple))
 
 
 class Bert4RecDropout(nn.Dropout):
@@ -225,12 +243,15 @@ class Bert4RecHead(nn.Module):
 
 
 __all__ = [
+    "LABELS_ALIKE",
     "Asked",
     "Bert4RecAttention",
     "Bert4RecEmbeddings",
     "Bert4RecHead",
     "Bert4RecLayer",
     "at_places",
+    "chosen_of",
+    "labelled_places",
     "products_dtype",
     "rotary_angles",
 ]

@@ -23,12 +23,15 @@ from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
 from .json_bert4rec import damage_named
 from .layers_bert4rec import (
+    LABELS_ALIKE,
     Asked,
     Bert4RecAttention,
     Bert4RecEmbeddings,
     Bert4RecHead,
     Bert4RecLayer,
     at_places,
+    chosen_of,
+    labelled_places,
     products_dtype,
     rotary_angles,
 )
@@ -38,9 +41,6 @@ from .sampling_bert4rec import sampled_softmax_loss
 from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimes
 from .weights_bert4rec import INDEX_FILE, check_weight_files
 
-# Sizes of products are rounded up to these in training, so that there are few of them: a CPU prepares its products in
-# bfloat16 for every size anew, which took a fifth of a step.
-PLACES_ALIKE, LABELS_ALIKE = 8, 256
 FEW_LOGITS = 1 << 18  # places of a batch × items, up to which training gives logits along with the loss
 
 
@@ -89,21 +89,6 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
 def positions_of(attention_mask: torch.Tensor) -> torch.Tensor:
     """Position of every attended place, counted from the oldest one; 0 where padded. (batch, seq) → (batch, seq)."""
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-
-
-def labelled_places(labels: torch.Tensor, multiple: int = 1) -> Asked:
-    """The labelled places of labels (batch, seq), row after row, and some more up to a `multiple` in all."""
-    labelled = labels != -100
-    most = int(labelled.sum(-1).amax().clamp(min=1))
-    most = min(-(-most // PLACES_ALIKE) * PLACES_ALIKE, labels.shape[1])
-    places = labelled.byte().argsort(dim=-1, descending=True, stable=True)[:, :most]  # a row's own come first
-    return Asked(places, chosen_of(labelled.gather(1, places), multiple))
-
-
-def chosen_of(labelled: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Flat indices of the labelled places, (labelled,), and the first place again up to a `multiple` of them."""
-    chosen = labelled.flatten().nonzero()[:, 0]
-    return nn.functional.pad(chosen, (0, -len(chosen) % multiple))
 
 
 class Bert4RecModel(Bert4RecPreTrainedModel):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hf_bert4rec import modeling_bert4rec
-from hf_bert4rec.modeling_bert4rec import LABELS_ALIKE, labelled_places
+from hf_bert4rec import layers_bert4rec, modeling_bert4rec
+from hf_bert4rec.layers_bert4rec import LABELS_ALIKE, labelled_places
 from tests.tiny import CLOSE, VOCAB, WINDOW, build
 
 UNEVEN = [{0, 3, 11}, {8}, set(), {0}]  # labelled places of the four rows, which are 12, 9, 5 and 1 long
@@ -118,7 +118,7 @@ def test_labelled_places_of_every_row(monkeypatch):
     assert asked.places.tolist() == [[1, 3, 0, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
     assert asked.chosen.tolist() == [0, 1, 4]
     assert labelled_places(labels, 4).chosen.tolist() == [0, 1, 4, 0]
-    monkeypatch.setattr(modeling_bert4rec, "PLACES_ALIKE", 2)
+    monkeypatch.setattr(layers_bert4rec, "PLACES_ALIKE", 2)
     asked = labelled_places(labels, 3)
     assert asked.places.tolist() == [[1, 3], [0, 1], [0, 1]]
     assert asked.chosen.tolist() == [0, 1, 2]

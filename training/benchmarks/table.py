@@ -128,7 +128,10 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
     for result in results:
         kept = {f"{title(result)}: {name}": reason for name, reason in result["missing"].items()}
         lines += missing_lines({"missing": kept})
-    machines = sorted({f"{result['machine']}, {result['environment']['date'][:10]}" for result in results})
+    dates: dict[str, set[str]] = {}
+    for result in results:
+        dates.setdefault(result["machine"], set()).add(result["environment"]["date"][:10])
+    machines = [f"{machine}, {', '.join(sorted(days))}" for machine, days in sorted(dates.items())]
     busy = [title(result) for result in results if result["load_before"] > QUIET]
     note = f" The machine was busy before: {', '.join(busy)}." if busy else ""
     return "\n".join([f"Taken on {'; '.join(machines)}.{note}", "", *HEAD, *lines])

@@ -30,8 +30,7 @@ from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hardware import bf16_pays, keep_freed_memory, training_attention
-from hf_bert4rec.layers_bert4rec import Bert4RecDropout
-from hf_bert4rec.modeling_bert4rec import LABELS_ALIKE, labelled_places
+from hf_bert4rec.layers_bert4rec import LABELS_ALIKE, Bert4RecDropout, labelled_places
 from hf_bert4rec.trainer import WindowSampler
 from training.benchmarks.histories import ITEMS, USERS, made_up_lengths
 from training.benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
