@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from datasets import Dataset, Features, List
 
+from .ragged import Ints, offsets_of
+from .sorting import codes_of, repeated_rows, run_lengths, stable_order
 from .tables import dataset_of, to_frame
 
 logger = logging.getLogger(__name__)
-
-_LARGEST = np.iinfo(np.int64).max
 
 
 def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: float | None = None) -> Dataset:
@@ -37,11 +36,10 @@ def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: flo
         raise ValueError(f"min_interactions must be 1 (keep all) or more, not {min_interactions}")
     timed = "timestamp" in ratings.column_names
     frame = _checked(ratings, ["user_id", "movie_id", *(["timestamp"] if timed else [])], min_rating)
-    if not frame.is_empty():
-        frame = _core(_without_repeats(_in_order(frame)), min_interactions)
-    if frame.is_empty():
+    rows, users = _kept(frame, min_interactions)
+    if not len(rows):
         raise ValueError(_nobody_left(ratings, min_interactions, min_rating))
-    return _grouped(frame, ratings.features)
+    return _grouped(frame, rows, offsets_of(run_lengths(users)), ratings.features)
 
 
 def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> pl.DataFrame:
@@ -70,66 +68,48 @@ def _nobody_left(ratings: Dataset, min_interactions: int, min_rating: float | No
     )
 
 
-def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sort by (user, timestamp, row); most releases are in order of users already."""
-    keys = [name for name in ("user_id", "timestamp") if name in frame.columns]
-    return frame.sort(keys, maintain_order=True)
+def _kept(frame: pl.DataFrame, least: int) -> tuple[Ints, Ints]:
+    """The rows that are kept, in their order, and numbers of their users. No column is moved before that is known."""
+    if frame.is_empty():
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    users, items = codes_of(frame["user_id"]), codes_of(frame["movie_id"])
+    rows = stable_order(users, frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None)
+    users, items = users[rows], items[rows]
+    repeats = repeated_rows(users, items)
+    if len(repeats):
+        logger.warning("%d of %d interactions repeat a user's earlier one: left out", len(repeats), len(rows))
+        rows, users, items = (np.delete(each, repeats) for each in (rows, users, items))
+    return _core(rows, users, items, least)
 
 
-def _without_repeats(frame: pl.DataFrame) -> pl.DataFrame:
-    """Keep the first of the rows with the same user and item."""
-    users, items = _codes(frame["user_id"]), _codes(frame["movie_id"])
-    if int(users.max() + 1) * int(items.max() + 1) > _LARGEST:  # ids with huge gaps: number them without
-        users, items = _ranks(frame["user_id"]), _ranks(frame["movie_id"])
-    pairs = users * (items.max() + 1) + items
-    # Sorting whole numbers is several times faster than hashing pairs; stable, so that the first row comes first.
-    order = np.argsort(pairs, kind="stable")
-    ordered = pairs[order]
-    repeats = order[1:][ordered[1:] == ordered[:-1]]
-    if not len(repeats):
-        return frame
-    logger.warning("%d of %d interactions repeat a user's earlier one: left out", len(repeats), frame.height)
-    first = np.ones(frame.height, dtype=bool)
-    first[repeats] = False
-    return frame.filter(first)
+def _core(rows: Ints, users: Ints, items: Ints, least: int) -> tuple[Ints, Ints]:
+    """The k-core's rows and users: every user and every item has at least `least` of the rows. Order is kept."""
+    kept, height = [rows, users, items], -1
+    while height != len(kept[0]):
+        height = len(kept[0])
+        for ids in (2, 1):  # items, then users
+            counts = np.bincount(kept[ids])
+            if ((counts > 0) & (counts < least)).any():
+                enough = (counts >= least)[kept[ids]]
+                kept = [each[enough] for each in kept]
+    return kept[0], kept[1]
 
 
-def _codes(ids: pl.Series) -> npt.NDArray[np.int64]:
-    """Small whole numbers, one for each id, shape (rows,)."""
-    if not ids.dtype.is_integer():
-        return _ranks(ids)
-    low, high = ids.min(), ids.max()
-    assert isinstance(low, int)
-    assert isinstance(high, int)
-    return (ids - low).to_numpy() if high - low < _LARGEST else _ranks(ids)
-
-
-def _ranks(ids: pl.Series) -> npt.NDArray[np.int64]:
-    """Numbers without gaps, from 0, in the order of the ids."""
-    return ids.rank("dense").to_numpy().astype(np.int64) - 1
-
-
-def _core(frame: pl.DataFrame, least: int) -> pl.DataFrame:
-    """The k-core: every user and every item has at least `least` rows. Order is kept."""
-    if least == 1:
-        return frame
-    height = -1
-    while height != frame.height:
-        height = frame.height
-        for name in ("movie_id", "user_id"):
-            frame = frame.filter(pl.len().over(name) >= least)
-    return frame
-
-
-def _grouped(frame: pl.DataFrame, features: Features) -> Dataset:
-    """Rows in order of users into one row a user with lists, over the same memory."""
-    runs = frame["user_id"].rle().struct.unnest()
-    offsets = np.concatenate([[0], np.cumsum(runs["len"].to_numpy(), dtype=np.int64)])
-    columns = {"user_id": ("user_id", runs["value"].to_arrow())}
+def _grouped(frame: pl.DataFrame, rows: Ints, offsets: Ints, features: Features) -> Dataset:
+    """One row a user with lists; `offsets` (users + 1,) say which of the rows are whose."""
+    columns = {"user_id": ("user_id", _taken(frame["user_id"], rows[offsets[:-1]]).to_arrow())}
     for name, source in (("item_ids", "movie_id"), ("timestamps", "timestamp")):
         if source in frame.columns:
-            columns[name] = (source, pa.LargeListArray.from_arrays(offsets, frame[source].to_arrow()))
+            values = _taken(frame[source], rows).to_arrow()
+            columns[name] = (source, pa.LargeListArray.from_arrays(offsets, values))
     kinds = {
         name: features[source] if name == "user_id" else List(features[source]) for name, (source, _) in columns.items()
     }
     return dataset_of(pa.table({name: array for name, (_, array) in columns.items()}), Features(kinds))
+
+
+def _taken(column: pl.Series, rows: Ints) -> pl.Series:
+    """These rows of a column: numbers by numpy, which is ten times as fast."""
+    if column.dtype.is_integer() or column.dtype.is_float():
+        return pl.Series(column.to_numpy()[rows])
+    return column.gather(rows)

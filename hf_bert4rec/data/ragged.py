@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Ragged:
     """
 
     values: npt.NDArray[Any]
-    offsets: npt.NDArray[np.int64]
+    offsets: Ints
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[Any]], dtype: npt.DTypeLike = np.int64) -> Ragged:
@@ -32,10 +35,8 @@ class Ragged:
 
         Values keep the column's own type; string lists become an object array.
         """
-        column = dataset.with_format("arrow")[:][name].combine_chunks()
-        offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-        values = column.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]]
-        return cls(values, offsets - offsets[0])
+        values, offsets = flat_column(dataset, name)
+        return cls(values.to_numpy(zero_copy_only=False), offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -47,12 +48,12 @@ class Ragged:
         return (self[row] for row in range(len(self)))
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """Length of every row, shape (rows,)."""
         return np.diff(self.offsets)
 
     @property
-    def row_ids(self) -> npt.NDArray[np.int64]:
+    def row_ids(self) -> Ints:
         """The row that each value belongs to, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
@@ -66,11 +67,11 @@ class Ragged:
         lengths = np.bincount(self.row_ids[kept], minlength=len(self))
         return Ragged(self.values[kept], offsets_of(lengths))
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Ragged:
+    def take(self, rows: Ints) -> Ragged:
         """These rows, in this order, as a copy."""
         return Ragged(self.values[self._places(rows)], offsets_of(self.lengths[rows]))
 
-    def _places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _places(self, rows: Ints) -> Ints:
         lengths = self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
         return np.repeat(self.offsets[rows], lengths) + within
@@ -87,8 +88,8 @@ class TimedHistories(Ragged):
     `asked_at` (rows,) says when each row is asked what comes next, where that is known.
     """
 
-    times: npt.NDArray[np.int64]
-    asked_at: npt.NDArray[np.int64] | None = None
+    times: Ints
+    asked_at: Ints | None = None
 
     def rows(self, start: int, stop: int) -> TimedHistories:
         plain = super().rows(start, stop)
@@ -100,18 +101,25 @@ class TimedHistories(Ragged):
         left = super().where(kept)
         return TimedHistories(left.values, left.offsets, self.times[kept], self.asked_at)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> TimedHistories:
+    def take(self, rows: Ints) -> TimedHistories:
         taken = super().take(rows)
         asked_at = None if self.asked_at is None else self.asked_at[rows]
         return TimedHistories(taken.values, taken.offsets, self.times[self._places(rows)], asked_at)
 
-    def times_of_row(self, row: int) -> npt.NDArray[np.int64]:
+    def times_of_row(self, row: int) -> Ints:
         """The seconds of row `row`."""
         return self.times[self.offsets[row] : self.offsets[row + 1]]
 
-    def asked(self, asked_at: npt.NDArray[np.int64]) -> TimedHistories:
+    def asked(self, asked_at: Ints) -> TimedHistories:
         """The same histories, asked at these times (rows,)."""
         return replace(self, asked_at=asked_at)
+
+
+def flat_column(dataset: Any, name: str) -> tuple[pa.Array, Ints]:
+    """The values of a list column of a `datasets.Dataset` (total,), not copied, and the offsets of its rows."""
+    column = dataset.with_format("arrow")[:][name].combine_chunks()
+    offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    return column.values[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
 def with_times(histories: Ragged) -> TimedHistories:
@@ -128,6 +136,6 @@ def with_times(histories: Ragged) -> TimedHistories:
     return histories
 
 
-def offsets_of(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def offsets_of(lengths: Sequence[int] | Ints) -> Ints:
     """Row boundaries for rows of these lengths, shape (rows + 1,)."""
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)

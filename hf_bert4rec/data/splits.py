@@ -16,10 +16,9 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
-from .ragged import Ragged, offsets_of
+from .ragged import Ints, Ragged, flat_column, offsets_of
 from .tables import dataset_of, to_frame
 
-Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -37,13 +36,9 @@ def leave_one_out(histories: Dataset) -> DatasetDict:
 
     ValueError where no history has three interactions.
     """
-    lengths = Ragged.from_column(histories, "item_ids").lengths
+    lengths = _lengths(histories)
     held = _require(lengths >= 3, f"Of {len(lengths):,} histories none has the 3 interactions that leave-one-out needs")
-    return DatasetDict(
-        train=_rows(histories, lengths > 0, np.where(held, lengths - 2, lengths)),
-        validation=_rows(histories, held, lengths - 2, targets=lengths - 2),
-        test=_rows(histories, held, lengths - 1, targets=lengths - 1),
-    )
+    return _hold_ends_out(histories, lengths, held, 1, 0)
 
 
 def last_n(histories: Dataset, n: int) -> DatasetDict:
@@ -55,13 +50,26 @@ def last_n(histories: Dataset, n: int) -> DatasetDict:
     """
     if n < 1:
         raise ValueError(f"n must be 1 or more targets a user, not {n}")
-    lengths = Ragged.from_column(histories, "item_ids").lengths
+    lengths = _lengths(histories)
     problem = f"Of {len(lengths):,} histories none has the {2 * n + 1} interactions that {n} targets a user need"
     held = _require(lengths >= 2 * n + 1, f"{problem}: take a smaller n")
+    return _hold_ends_out(histories, lengths, held, n, n)
+
+
+def _lengths(histories: Dataset) -> Ints:
+    return np.diff(flat_column(histories, "item_ids")[1])
+
+
+def _hold_ends_out(histories: Dataset, lengths: Ints, held: Bools, n: int, number: int) -> DatasetDict:
+    """Test the `held` users on their last n items, validate on the n before; `number` as in `_asked`."""
+    train = _rows(histories, lengths > 0, np.where(held, lengths - 2 * n, lengths))
+    # Mostly the same rows: then they share their memory.
+    known = train if held.all() else _rows(histories, held, lengths - 2 * n)
+    tested = _rows(histories, held, lengths - n)
     return DatasetDict(
-        train=_rows(histories, lengths > 0, np.where(held, lengths - 2 * n, lengths)),
-        validation=_rows(histories, held, lengths - 2 * n, targets=lengths - 2 * n, number=n),
-        test=_rows(histories, held, lengths - n, targets=lengths - n, number=n),
+        train=train,
+        validation=_asked(known, histories, held, lengths - 2 * n, number),
+        test=_asked(tested, histories, held, lengths - n, number),
     )
 
 
@@ -94,10 +102,12 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9) -> DatasetD
     train = _require(trained > 0, f"{problem} training interaction: {mend}")
     validation = _require((validated > trained) & (validated > 1), f"{problem} validation target: {mend}")
     test = _require((times.lengths > validated) & (times.lengths > 1), f"{problem} test target: {mend}")
+    last = times.lengths - 1
+    known, tested = _rows(histories, validation, validated - 1), _rows(histories, test, last)
     return DatasetDict(
         train=_rows(histories, train, trained),
-        validation=_rows(histories, validation, validated - 1, targets=validated - 1, cut=validation_cut),
-        test=_rows(histories, test, times.lengths - 1, targets=times.lengths - 1, cut=test_cut),
+        validation=_asked(known, histories, validation, validated - 1, cut=validation_cut),
+        test=_asked(tested, histories, test, last, cut=test_cut),
     )
 
 
@@ -121,44 +131,42 @@ def _count_before(times: Ragged, cut: Any) -> Ints:
     return before[times.offsets[1:]] - before[times.offsets[:-1]]
 
 
-def _rows(
-    histories: Dataset, keep: Bools, lengths: Ints, *, targets: Ints | None = None, number: int = 0, cut: Any = None
-) -> Dataset:
-    """The kept users with the first `lengths` items of each history as item_ids.
+def _rows(histories: Dataset, keep: Bools, lengths: Ints) -> Dataset:
+    """The kept users with the first `lengths` items of each history; both arrays have one entry a history."""
+    kept = np.where(keep, lengths, 0)
+    columns = {"user_id": histories.with_format("arrow")[:]["user_id"].filter(pa.array(keep))}
+    for name in ("item_ids", "timestamps"):
+        if name in histories.features:
+            values, offsets = flat_column(histories, name)
+            runs = np.stack([kept, np.diff(offsets) - kept], axis=1)  # (histories, 2): taken, left
+            taken = pa.array(np.repeat(np.tile([True, False], len(runs)), runs.ravel()))
+            columns[name] = pa.LargeListArray.from_arrays(offsets_of(lengths[keep]), values.filter(taken))
+    return dataset_of(pa.table(columns), Features({name: histories.features[name] for name in columns}))
 
-    `keep`, `lengths` and `targets` have one entry a history. `targets` is the place of the first target:
-    `number` of them go into lists, or one into a plain column where `number` is 0. All vectorised.
+
+def _asked(rows: Dataset, histories: Dataset, keep: Bools, first: Ints, number: int = 0, cut: Any = None) -> Dataset:
+    """The rows with the targets of the kept histories, which begin at the places `first` (histories,).
+
+    `number` of them go into a list, or one into a plain column where `number` is 0.
     """
-    features, chosen = histories.features, np.flatnonzero(keep)
-    offsets = Ragged.from_column(histories, "item_ids").offsets
-    heads = _places(offsets[chosen], lengths[chosen])
-    columns = {"user_id": (features["user_id"], histories.with_format("arrow")[:]["user_id"].take(pa.array(chosen)))}
+    table, features = rows.data.table, dict(rows.features)
     for name, single in (("item_ids", "target"), ("timestamps", "target_timestamp")):
         if name not in features:
             continue
-        values = Ragged.from_column(histories, name).values
-        columns[name] = (features[name], _as_list(values, heads))
-        if targets is not None and number:
-            places = _places(offsets[chosen] + targets[chosen], np.full(len(chosen), number))
-            columns[f"{single}s"] = (features[name], _as_list(values, places))
-        elif targets is not None:
-            columns[single] = (features[name].feature, pa.array(values[offsets[chosen] + targets[chosen]]))
+        values, offsets = flat_column(histories, name)
+        starts = offsets[:-1][keep] + first[keep]
+        targets = values.take(pa.array((starts[:, None] + np.arange(max(number, 1))).ravel()))
+        if number:
+            ends = np.arange(len(starts) + 1, dtype=np.int64) * number
+            features[f"{single}s"] = features[name]
+            table = table.append_column(f"{single}s", pa.LargeListArray.from_arrays(ends, targets))
+        else:
+            features[single] = features[name].feature
+            table = table.append_column(single, targets)
     if cut is not None:
-        columns["cut"] = (features["timestamps"].feature, pa.array(np.full(len(chosen), cut)))
-    table = pa.table({name: array for name, (_, array) in columns.items()})
-    return dataset_of(table, Features({name: kind for name, (kind, _) in columns.items()}))
-
-
-def _places(starts: Ints, lengths: Ints) -> Ragged:
-    """The places `start, start + 1, … start + length - 1` for each row."""
-    offsets = offsets_of(lengths)
-    places = np.arange(offsets[-1])
-    places += np.repeat(starts - offsets[:-1], lengths)
-    return Ragged(places, offsets)
-
-
-def _as_list(values: npt.NDArray[Any], places: Ragged) -> pa.LargeListArray:
-    return pa.LargeListArray.from_arrays(places.offsets, pa.array(values[places.values]))
+        features["cut"] = features["timestamps"].feature
+        table = table.append_column("cut", pa.array(np.full(len(rows), cut)))
+    return dataset_of(table, Features(features))
 
 
 def check_leakage(split: DatasetDict) -> None:

@@ -1,0 +1,94 @@
+"""The order of rows, and rows that repeat, against plain Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_bert4rec.data import sorting
+from hf_bert4rec.data.ragged import Ints
+from hf_bert4rec.data.sorting import codes_of, repeated_rows, run_lengths, stable_order
+
+CODES = st.integers(0, 3)
+TIMES = st.one_of(
+    st.lists(st.tuples(CODES, st.integers(-2, 2)), min_size=1, max_size=30),
+    st.lists(st.tuples(CODES, st.sampled_from([-(2**63), -1, 0, 2**61, 2**63 - 1])), min_size=1, max_size=30),
+    st.lists(st.tuples(CODES, st.sampled_from([-1.5, -0.0, 0.0, 1e300])), min_size=1, max_size=30),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TIMES, st.booleans(), st.booleans())
+def test_the_order_is_that_of_a_stable_sort(keys: list[tuple[int, Any]], grouped: bool, timed: bool) -> None:
+    if grouped:
+        keys = sorted(keys, key=lambda key: key[0])
+    codes, times = np.array([code for code, _ in keys]), np.array([time for _, time in keys])
+    wanted = sorted(range(len(keys)), key=lambda row: keys[row] if timed else keys[row][0])
+    assert stable_order(codes, times if timed else None).tolist() == wanted
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("timed", [True, False])
+def test_both_roads_give_the_same_order(grouped: bool, timed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    codes, times = generator.integers(0, 50, 1000), generator.integers(0, 20, 1000) if timed else None
+    codes = np.sort(codes) if grouped else codes
+    asked: list[bool] = []
+    packs = sorting._last_sorted
+
+    def noted(*keys: Ints) -> Ints | None:
+        asked.append(packs(*keys) is not None)
+        return packs(*keys)
+
+    monkeypatch.setattr(sorting, "_last_sorted", noted)
+    packed = stable_order(codes, times)
+    assert all(asked)
+    assert len(asked) == (not grouped) + timed
+    monkeypatch.setattr(sorting, "_BITS", 3)  # nothing fits
+    assert stable_order(codes, times).tolist() == packed.tolist()
+
+
+def test_all_bits_of_a_number_are_used() -> None:
+    codes, times = np.array([0, 3, 3, 3]), np.array([5, 2**61 - 1, 0, 0])  # 2 bits, 61 and, of three places, 2 make 65
+    assert sorting._order_in_runs(codes, times) is None
+    assert stable_order(codes, times).tolist() == [0, 2, 3, 1]
+    codes, times = np.array([0, 0, 3, 3]), np.array([5, 2**61 - 1, 7, 0])  # 1 of two places: 64
+    found = sorting._order_in_runs(codes, times)
+    assert found is not None
+    assert found.tolist() == [0, 1, 3, 2]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(CODES, CODES), min_size=1, max_size=20))
+def test_repeated_rows_are_all_but_the_first(pairs: list[tuple[int, int]]) -> None:
+    codes, others = np.array(pairs).T
+    wanted = [row for row, pair in enumerate(pairs) if pair in pairs[:row]]
+    assert sorted(repeated_rows(codes, others).tolist()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "codes"),
+    [
+        ([7, 5, 7], pl.Int64, [2, 0, 2]),
+        ([-100, 100, -100], pl.Int8, [0, 1, 0]),
+        ([-3, 3, 0], pl.Int8, [0, 6, 3]),
+        ([2**64 - 1, 2**64 - 2, 2**64 - 1], pl.UInt64, [1, 0, 1]),
+        ([10**18, -(10**18), 0], pl.Int64, [2, 0, 1]),
+        (["b", "a", "b"], pl.String, [1, 0, 1]),
+        ([2.5, -1.0, 2.5], pl.Float64, [1, 0, 1]),
+    ],
+)
+def test_codes_are_in_the_order_of_ids(ids: list[Any], kind: Any, codes: list[int]) -> None:
+    found = codes_of(pl.Series(ids, dtype=kind))
+    assert found.dtype == np.int64
+    assert found.tolist() == codes
+
+
+def test_run_lengths() -> None:
+    assert run_lengths(np.array([4, 4, 2, 4])).tolist() == [2, 1, 1]
+    assert run_lengths(np.array([9])).tolist() == [1]
