@@ -26,9 +26,9 @@ def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], d
     known = list(getattr(movies, "column_names", None) or movies)
     if "movie_id" not in known:
         raise KeyError(f"the table of movies has no column 'movie_id'; it has {known}")
-    ids = list(movies["movie_id"])
+    ids = list(movies["movie_id"][:])  # a Dataset reads a column whole far faster than value by value
     check_ids(ids, reserved)
-    columns = {name: list(movies[name]) for name in DESCRIPTIONS if name in known}
+    columns = {name: list(movies[name][:]) for name in DESCRIPTIONS if name in known}
     for name, column in columns.items():
         if len(column) != len(ids):
             raise ValueError(f"the table of movies has {len(ids)} ids and {len(column)} values of {name!r}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from torch.utils.data import Dataset
 
-from .ragged import Ragged, TimedHistories, offsets_of
+from .ragged import Ints, Ragged, TimedHistories, flat_column
 
 
 def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragged:
@@ -15,7 +16,7 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
 
     `timed`, with the times of the `timestamps` column, where there is one.
     """
-    histories = _encode(Ragged.from_column(dataset, "item_ids"), tokenizer)
+    histories = _encode(*flat_column(dataset, "item_ids"), tokenizer)
     return add_times(histories, dataset) if timed else histories
 
 
@@ -30,16 +31,16 @@ def add_times(histories: Ragged, dataset: Any) -> Ragged:
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
     """The `target` (one a row) or `targets` (a list a row) column as input ids."""
     if "targets" in dataset.column_names:
-        return _encode(Ragged.from_column(dataset, "targets"), tokenizer)
-    values = np.asarray(dataset.with_format("arrow")[:]["target"].to_numpy(zero_copy_only=False))
-    return _encode(Ragged(values, offsets_of(np.ones(len(values), dtype=np.int64))), tokenizer)
+        return _encode(*flat_column(dataset, "targets"), tokenizer)
+    values = dataset.with_format("arrow")[:]["target"].combine_chunks()
+    return _encode(values, np.arange(len(values) + 1), tokenizer)
 
 
-def _encode(items: Ragged, tokenizer: Any) -> Ragged:
+def _encode(items: pa.Array, offsets: Ints, tokenizer: Any) -> Ragged:
     # Every distinct item is looked up once; a tokenizer call an item would be fifty times slower.
-    distinct, places = np.unique(items.values, return_inverse=True)
-    input_ids = np.array(tokenizer.encode_items(distinct.tolist()), dtype=np.int64)
-    return items.with_values(input_ids[places.reshape(-1)] if len(distinct) else input_ids)
+    encoded = items.dictionary_encode()
+    input_ids = np.array(tokenizer.encode_items(encoded.dictionary.to_pylist()), dtype=np.int64)
+    return Ragged(input_ids[encoded.indices.to_numpy()], offsets)
 
 
 class NextItemQuestions(Dataset[dict[str, Any]]):

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
@@ -16,8 +15,9 @@ from .encoding import NextItemQuestions, add_times, encode_histories, encode_tar
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
 from .movielens import find_release_folder, load_movielens
-from .ragged import Ragged
+from .ragged import Ragged, flat_column
 from .splits import check_leakage, global_temporal_split, last_n, leave_one_out
+from .tables import dataset_of
 
 SEQUENCES = "ml-1m.txt"
 SPLITS = ("leave-one-out", "last-n", "temporal")
@@ -103,8 +103,8 @@ def prepare(arguments: DataArguments) -> Prepared:
     splits = split_histories(histories, arguments)
     check_leakage(splits)
     movies = _catalogue(tables["movies"], histories)
-    items, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
-    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.tolist(), counts.tolist(), strict=True)))
+    items, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
+    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.to_pylist(), counts.to_pylist(), strict=True)))
     name = Path(arguments.ratings).stem if arguments.ratings else arguments.dataset
     return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer)
 
@@ -120,7 +120,7 @@ def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict
 
 def _catalogue(movies: Dataset, histories: Dataset) -> Dataset:
     """The rows of `movies` that stand in a history."""
-    present = pa.array(np.unique(Ragged.from_column(histories, "item_ids").values))
-    ids = movies.with_format("arrow")[:]["movie_id"]
-    keep = pa.compute.is_in(ids, value_set=present.cast(ids.type)).to_numpy(zero_copy_only=False)
-    return movies.select(np.flatnonzero(keep))
+    present = flat_column(histories, "item_ids")[0].unique()
+    table = movies.with_format("arrow")[:]
+    keep = pa.compute.is_in(table["movie_id"], value_set=present.cast(table["movie_id"].type))
+    return dataset_of(table.filter(keep), movies.features, movies.info)

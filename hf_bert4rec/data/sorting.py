@@ -26,7 +26,10 @@ def codes_of(ids: pl.Series) -> Ints:
         assert isinstance(high, int)
         if high - low < 4 * len(ids) and high < _TOO_LARGE:
             return ids.to_numpy().astype(np.int64) - low
-    return ids.rank("dense").to_numpy().astype(np.int64) - 1
+    # The distinct ids are few, and are ranked alone.
+    encoded = ids.to_arrow().dictionary_encode()
+    ranks = pl.Series(encoded.dictionary).rank("dense").to_numpy().astype(np.int64) - 1
+    return ranks[encoded.indices.to_numpy()]
 
 
 def stable_order(codes: Ints, times: npt.NDArray[Any] | None = None) -> Ints:
