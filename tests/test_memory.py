@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline, transitions
 from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.memory_bert4rec import NEW, UNSEEN
@@ -51,6 +53,13 @@ def test_the_strongest_followers_are_kept(config, tokenizer, histories):
         assert np.sort(kept)[::-1][:3] == pytest.approx(np.sort(table[row])[::-1][:3], rel=1e-6)
         assert kept[kept > 0] == pytest.approx(table[row][kept > 0], rel=1e-6)
     assert not model.memory.strengths[: tokenizer.first_item_id].any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), max_size=12), st.integers(1, 8))
+def test_of_equal_followers_the_first_is_kept(values, number):
+    wanted = sorted(range(len(values)), key=lambda place: (-values[place], place))[:number]
+    assert transitions._strongest(np.array(values), number).tolist() == wanted
 
 
 def test_its_weight_reaches_the_scores(remembering, tokenizer, histories):

@@ -92,3 +92,4 @@ def test_codes_are_in_the_order_of_ids(ids: list[Any], kind: Any, codes: list[in
 def test_run_lengths() -> None:
     assert run_lengths(np.array([4, 4, 2, 4])).tolist() == [2, 1, 1]
     assert run_lengths(np.array([9])).tolist() == [1]
+    assert run_lengths(np.array([], dtype=np.int64)).tolist() == []

@@ -76,8 +76,8 @@ def _last_sorted(*keys: Ints) -> Ints | None:
 
 def run_lengths(codes: Ints) -> Ints:
     """How many equal codes stand one after another, for each such run, shape (runs,)."""
-    starts = np.flatnonzero(codes[1:] != codes[:-1]) + 1
-    return np.diff(starts, prepend=0, append=len(codes))
+    ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1
+    return np.diff(ends, prepend=0, append=len(codes)) if len(codes) else ends
 
 
 def repeated_rows(codes: Ints, others: Ints) -> Ints:
