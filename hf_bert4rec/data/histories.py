@@ -72,9 +72,9 @@ def _kept(frame: pl.DataFrame, least: int) -> tuple[Ints, Ints]:
     """The rows that are kept, in their order, and numbers of their users. No column is moved before that is known."""
     if frame.is_empty():
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    users, items = codes_of(frame["user_id"]), codes_of(frame["movie_id"])
+    users = codes_of(frame["user_id"])
     rows = stable_order(users, frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None)
-    users, items = users[rows], items[rows]
+    users, items = users[rows], codes_of(frame["movie_id"])[rows]
     repeats = repeated_rows(users, items)
     if len(repeats):
         logger.warning("%d of %d interactions repeat a user's earlier one: left out", len(repeats), len(rows))

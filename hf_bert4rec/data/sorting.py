@@ -55,9 +55,12 @@ def _order_in_runs(codes: Ints, times: npt.NDArray[Any]) -> Ints | None:
         return None
     lengths = run_lengths(codes)
     starts = np.repeat(offsets_of(lengths)[:-1], lengths)
-    # A row's place among those of its code takes fewer bits than its place among all.
-    places = _last_sorted(codes, times - times.min(), np.arange(len(codes)) - starts)
-    return None if places is None else places + starts
+    place = np.arange(len(codes))
+    place -= starts  # among the rows of its code: fewer bits than among all
+    order = _last_sorted(codes, times - times.min(), place)
+    if order is not None:
+        order += starts
+    return order
 
 
 def _last_sorted(*keys: Ints) -> Ints | None:
