@@ -59,7 +59,8 @@ def _pair_counts(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> s
     distinct = pairs[offsets_of(counts)[:-1]]
     starts = offsets_of(np.bincount(distinct >> bits, minlength=shape[0]))
     distinct &= (1 << bits) - 1
-    index = sparse.get_index_dtype(maxval=max(shape[1], len(distinct)))  # half the memory where 32 bits will do
+    # Half the memory where 32 bits will do.
+    index = np.int32 if max(shape[1], len(distinct)) <= np.iinfo(np.int32).max else np.int64
     values = counts.astype(np.float64), distinct.astype(index), starts.astype(index)
     return sparse.csr_array(values, shape=shape)
 

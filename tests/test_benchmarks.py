@@ -78,7 +78,7 @@ def test_growth_is_measured_along_every_size_and_drawn(tmp_path):
     assert {(curve["work"], curve["axis"]) for curve in result["curves"]} == {
         (work, axis) for work in growth.STARTS for axis in growth.AXES
     }
-    assert [len(curve["points"]) for curve in result["curves"]] == [2] * 9
+    assert [len(curve["points"]) for curve in result["curves"]] == [2] * 12
     table.main(["--results", str(tmp_path)])
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     assert "(growth.png)" in (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -2,9 +2,10 @@
 
     python training/benchmarks/growth.py
 
-Three kinds of work are measured: a training step (whose users are the rows of its batch), a full-ranking evaluation,
-and ratings to histories and splits. The table has the power that each grows by, 1 being proportional, from a straight
-line through the logarithms; the points themselves are in the result, and plots.py draws them.
+Four kinds of work are measured: a training step (whose users are the rows of its batch), a full-ranking evaluation,
+ratings to histories and splits, and what training does with these before its first step: the start of embeddings from
+co-occurrence, and the memory of what followed what. The table has the power that each grows by, 1 being proportional,
+from a straight line through the logarithms; the points themselves are in the result, and plots.py draws them.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # a checkout works uninstalled
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.cooccurrence import cooccurrence_embeddings
 from hf_bert4rec.data import build_histories, leave_one_out
 from hf_bert4rec.data.ragged import Ragged, offsets_of
 from hf_bert4rec.evaluation.ranking import rank_targets
+from hf_bert4rec.transitions import fill_memory
 from training.benchmarks.measure import interleaved, load_of_machine, parser, peak_megabytes, row, write_result
 from training.benchmarks.training_step import Trained
 from training.console import set_up_console
 
 MASK, FIRST, MASKED = 1, 3, 0.2  # input ids: padding, [MASK], unknown, then items
-WIDTH, LAYERS, BATCH, TOP_K = 64, 2, 128, 10
+WIDTH, LAYERS, BATCH, TOP_K, MEMORY = 64, 2, 128, 10, 200
 CORE = 2  # interactions that users and items need: few enough for the largest catalogue to be left
 LEAST = 1.0  # megabytes: fewer are as good as one, the allocator's rounding is larger
 Call = Callable[[], Any]
@@ -51,6 +54,7 @@ STARTS = {
     "training step": Sizes(users=16, length=25, items=3416),
     "evaluation": Sizes(users=250, length=25, items=3416),
     "data preparation": Sizes(users=10_000, length=25, items=3416),
+    "start of training": Sizes(users=10_000, length=25, items=3416),
 }
 AXES = ("users", "length", "items")
 
@@ -141,14 +145,29 @@ def data_preparation(sizes: Sizes) -> Call:
     return lambda: leave_one_out(build_histories(ratings, min_interactions=CORE))
 
 
+def start_of_training(sizes: Sizes) -> Call:
+    """Embeddings from co-occurrence, and a memory, of histories in which every item is as frequent as another."""
+    generator = np.random.default_rng(0)
+    items = generator.integers(FIRST, sizes.items + FIRST, sizes.users * sizes.length)
+    histories = Ragged(items, offsets_of(np.full(sizes.users, sizes.length)))
+    model = fresh_model(sizes, memory_size=min(MEMORY, sizes.items))
+
+    def call() -> None:
+        cooccurrence_embeddings(histories, sizes.items + FIRST, WIDTH, model.config.initializer_range, seed=0)
+        fill_memory(model, histories)
+
+    return call
+
+
 PREPARE: dict[str, Callable[[Sizes], Call]] = {
     "training step": training_step,
     "evaluation": evaluation,
     "data preparation": data_preparation,
+    "start of training": start_of_training,
 }
 
 
-def fresh_model(sizes: Sizes) -> Bert4RecForMaskedLM:
+def fresh_model(sizes: Sizes, **options: Any) -> Bert4RecForMaskedLM:
     """An untrained model for these sizes."""
     torch.manual_seed(0)
     config = Bert4RecConfig(
@@ -160,6 +179,7 @@ def fresh_model(sizes: Sizes) -> Bert4RecForMaskedLM:
         attention_probs_dropout_prob=0.0,
         pre_layer_norm=True,
         rotary_positions=True,
+        **options,
     )
     return Bert4RecForMaskedLM(config)
 

@@ -19,7 +19,12 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from training.benchmarks.growth import LEAST
 
-COLOURS = {"training step": "#1f5fa8", "evaluation": "#e08214", "data preparation": "#7fb37f"}
+COLOURS = {
+    "training step": "#1f5fa8",
+    "evaluation": "#e08214",
+    "data preparation": "#7fb37f",
+    "start of training": "#9a6fb0",
+}
 AXES = {"users": "users", "length": "items of a history", "items": "items of the catalogue"}
 MOST_TICKS = 6
 QUANTITIES = {"seconds": "seconds", "megabytes": "MB above those before"}
