@@ -176,6 +176,16 @@ class Bert4RecTrainer(Trainer):
             whole.load_state_dict(state)
         return whole
 
+    def end(self) -> None:
+        """Leave the group of processes; nothing can be trained or evaluated after it.
+
+        Threads of a group that something still holds at exit now and then abort the process, and what holds it longest
+        is the wrapper of the model that several processes train.
+        """
+        self.model_wrapped = self.model
+        self.accelerator.free_memory()
+        self.accelerator.end_training()
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Sealed once all of it is there, and only then may an older one go: killed at any moment, a whole one is left.
         folder = self._get_output_dir(trial=trial)

@@ -5,17 +5,18 @@ accelerate shards on accelerators alone. Here it is told to on CPUs, where all t
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from safetensors.torch import save_file
 from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
 
 from hf_bert4rec import modeling_bert4rec
 from training.torture.victims import tiny_trainer
@@ -58,8 +59,13 @@ def trained(folder: Path, how: str) -> None:
     if trainer.is_world_process_zero():
         weights = {name: value.detach().contiguous() for name, value in model.named_parameters()}
         save_file({**weights, "ndcg": torch.tensor(ndcg)}, folder / f"{how}.safetensors")
+    wrapped = [one for one in gc.get_objects() if isinstance(one, DistributedDataParallel)]
+    assert bool(wrapped) == (how != "sharded")
+    wrapped.clear()
+    trainer.end()
+    assert not any(isinstance(one, DistributedDataParallel) for one in gc.get_objects())
+    assert not torch.distributed.is_initialized()
 
 
 if __name__ == "__main__":
     trained(Path(sys.argv[1]), sys.argv[2])
-    PartialState().destroy_process_group()

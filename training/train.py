@@ -59,7 +59,7 @@ def main() -> None:
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         export(model, data.tokenizer, folder, render_card(record), files)
         logger.info("exported to %s", folder)
-    trainer.accelerator.end_training()
+    trainer.end()
 
 
 def build_trainer(

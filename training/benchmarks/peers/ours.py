@@ -55,7 +55,7 @@ def train(settings: Namespace) -> dict[str, Any]:
     clock = Clock(settings.seconds)
     trainer.add_callback(_Count(trainer, clock))
     trainer.train()
-    trainer.accelerator.end_training()  # threads of a group that is left to itself now and then abort the process
+    trainer.end()
     return {**clock.result(), "precision": "bfloat16" if trainer.args.bf16 else "float32"}
 
 
