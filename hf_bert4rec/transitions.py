@@ -7,19 +7,16 @@ some hundred dimensions does not: see `memory_bert4rec.py`.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from .data.ragged import Ragged, offsets_of, with_times
+from .data.ragged import IntArray, Ragged, offsets_of, with_times
 from .data.sorting import run_lengths
 from .memory_bert4rec import ERA, STEPS
 from .modeling_bert4rec import Bert4RecForMaskedLM
-
-IntArray: TypeAlias = npt.NDArray[np.int64]
 
 POWER = 0.7  # of an earlier item's count, which its transitions are divided by: below 1, popular ones keep more say
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_bert4rec.data import sorting
-from hf_bert4rec.data.ragged import Ints
+from hf_bert4rec.data.ragged import IntArray
 from hf_bert4rec.data.sorting import codes_of, repeated_rows, run_lengths, stable_order
 
 CODES = st.integers(0, 3)
@@ -41,7 +41,7 @@ def test_both_roads_give_the_same_order(grouped: bool, timed: bool, monkeypatch:
     asked: list[bool] = []
     packs = sorting._last_sorted
 
-    def noted(*keys: Ints) -> Ints | None:
+    def noted(*keys: IntArray) -> IntArray | None:
         asked.append(packs(*keys) is not None)
         return packs(*keys)
 

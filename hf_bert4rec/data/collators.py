@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from ..time_bert4rec import UNKNOWN_TIME
+from .ragged import IntArray
 
 if TYPE_CHECKING:
     from .negatives import NegativeSampler
@@ -23,7 +24,6 @@ IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
 MODEL_INPUTS = ("input_ids", "attention_mask", "timestamps")  # of a question, as far as it has them
 
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 

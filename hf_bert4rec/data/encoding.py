@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from torch.utils.data import Dataset
 
-from .ragged import Ints, Ragged, TimedHistories, flat_column
+from .ragged import IntArray, Ragged, TimedHistories, flat_column
 
 
 def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragged:
@@ -36,7 +36,7 @@ def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
     return _encode(values, np.arange(len(values) + 1), tokenizer)
 
 
-def _encode(items: pa.Array, offsets: Ints, tokenizer: Any) -> Ragged:
+def _encode(items: pa.Array, offsets: IntArray, tokenizer: Any) -> Ragged:
     # Every distinct item is looked up once; a tokenizer call an item would be fifty times slower.
     encoded = items.dictionary_encode()
     input_ids = np.array(tokenizer.encode_items(encoded.dictionary.to_pylist()), dtype=np.int64)

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, Features, List
 
-from .ragged import Ints, offsets_of
+from .ragged import IntArray, offsets_of
 from .sorting import codes_of, repeated_rows, run_lengths, stable_order
 from .tables import dataset_of, to_frame
 
@@ -68,7 +68,7 @@ def _nobody_left(ratings: Dataset, min_interactions: int, min_rating: float | No
     )
 
 
-def _kept(frame: pl.DataFrame, least: int) -> tuple[Ints, Ints]:
+def _kept(frame: pl.DataFrame, least: int) -> tuple[IntArray, IntArray]:
     """The rows that are kept, in their order, and numbers of their users. No column is moved before that is known."""
     if frame.is_empty():
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -82,7 +82,7 @@ def _kept(frame: pl.DataFrame, least: int) -> tuple[Ints, Ints]:
     return _core(rows, users, items, least)
 
 
-def _core(rows: Ints, users: Ints, items: Ints, least: int) -> tuple[Ints, Ints]:
+def _core(rows: IntArray, users: IntArray, items: IntArray, least: int) -> tuple[IntArray, IntArray]:
     """The k-core's rows and users: every user and every item has at least `least` of the rows. Order is kept."""
     kept, height = [rows, users, items], -1
     while height != len(kept[0]):
@@ -95,7 +95,7 @@ def _core(rows: Ints, users: Ints, items: Ints, least: int) -> tuple[Ints, Ints]
     return kept[0], kept[1]
 
 
-def _grouped(frame: pl.DataFrame, rows: Ints, offsets: Ints, features: Features) -> Dataset:
+def _grouped(frame: pl.DataFrame, rows: IntArray, offsets: IntArray, features: Features) -> Dataset:
     """One row a user with lists; `offsets` (users + 1,) say which of the rows are whose."""
     columns = {"user_id": ("user_id", _taken(frame["user_id"], rows[offsets[:-1]]).to_arrow())}
     for name, source in (("item_ids", "movie_id"), ("timestamps", "timestamp")):
@@ -108,7 +108,7 @@ def _grouped(frame: pl.DataFrame, rows: Ints, offsets: Ints, features: Features)
     return dataset_of(pa.table({name: array for name, (_, array) in columns.items()}), Features(kinds))
 
 
-def _taken(column: pl.Series, rows: Ints) -> pl.Series:
+def _taken(column: pl.Series, rows: IntArray) -> pl.Series:
     """These rows of a column: numbers by numpy, which is ten times as fast."""
     if column.dtype.is_integer() or column.dtype.is_float():
         return pl.Series(column.to_numpy()[rows])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Ints = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Ragged:
     """
 
     values: npt.NDArray[Any]
-    offsets: Ints
+    offsets: IntArray
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[Any]], dtype: npt.DTypeLike = np.int64) -> Ragged:
@@ -48,12 +48,12 @@ class Ragged:
         return (self[row] for row in range(len(self)))
 
     @property
-    def lengths(self) -> Ints:
+    def lengths(self) -> IntArray:
         """Length of every row, shape (rows,)."""
         return np.diff(self.offsets)
 
     @property
-    def row_ids(self) -> Ints:
+    def row_ids(self) -> IntArray:
         """The row that each value belongs to, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
@@ -67,11 +67,11 @@ class Ragged:
         lengths = np.bincount(self.row_ids[kept], minlength=len(self))
         return Ragged(self.values[kept], offsets_of(lengths))
 
-    def take(self, rows: Ints) -> Ragged:
+    def take(self, rows: IntArray) -> Ragged:
         """These rows, in this order, as a copy."""
         return Ragged(self.values[self._places(rows)], offsets_of(self.lengths[rows]))
 
-    def _places(self, rows: Ints) -> Ints:
+    def _places(self, rows: IntArray) -> IntArray:
         lengths = self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
         return np.repeat(self.offsets[rows], lengths) + within
@@ -88,8 +88,8 @@ class TimedHistories(Ragged):
     `asked_at` (rows,) says when each row is asked what comes next, where that is known.
     """
 
-    times: Ints
-    asked_at: Ints | None = None
+    times: IntArray
+    asked_at: IntArray | None = None
 
     def rows(self, start: int, stop: int) -> TimedHistories:
         plain = super().rows(start, stop)
@@ -101,21 +101,21 @@ class TimedHistories(Ragged):
         left = super().where(kept)
         return TimedHistories(left.values, left.offsets, self.times[kept], self.asked_at)
 
-    def take(self, rows: Ints) -> TimedHistories:
+    def take(self, rows: IntArray) -> TimedHistories:
         taken = super().take(rows)
         asked_at = None if self.asked_at is None else self.asked_at[rows]
         return TimedHistories(taken.values, taken.offsets, self.times[self._places(rows)], asked_at)
 
-    def times_of_row(self, row: int) -> Ints:
+    def times_of_row(self, row: int) -> IntArray:
         """The seconds of row `row`."""
         return self.times[self.offsets[row] : self.offsets[row + 1]]
 
-    def asked(self, asked_at: Ints) -> TimedHistories:
+    def asked(self, asked_at: IntArray) -> TimedHistories:
         """The same histories, asked at these times (rows,)."""
         return replace(self, asked_at=asked_at)
 
 
-def flat_column(dataset: Any, name: str) -> tuple[pa.Array, Ints]:
+def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
     """The values of a list column of a `datasets.Dataset` (total,), not copied, and the offsets of its rows."""
     column = dataset.with_format("arrow")[:][name].combine_chunks()
     offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -136,6 +136,6 @@ def with_times(histories: Ragged) -> TimedHistories:
     return histories
 
 
-def offsets_of(lengths: Sequence[int] | Ints) -> Ints:
+def offsets_of(lengths: Sequence[int] | IntArray) -> IntArray:
     """Row boundaries for rows of these lengths, shape (rows + 1,)."""
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .ragged import Ints, offsets_of
+from .ragged import IntArray, offsets_of
 
 _BITS = 64  # of a number that is sorted: what ML-32M takes, where 63 would do for the other releases
 _TOO_LARGE = 2**63
 
 
-def codes_of(ids: pl.Series) -> Ints:
+def codes_of(ids: pl.Series) -> IntArray:
     """Whole numbers from 0 in the order of the ids, shape (rows,), each below four times the number of rows."""
     if ids.dtype.is_integer():
         low, high = ids.min(), ids.max()
@@ -32,7 +32,7 @@ def codes_of(ids: pl.Series) -> Ints:
     return ranks[encoded.indices.to_numpy()]
 
 
-def stable_order(codes: Ints, times: npt.NDArray[Any] | None = None) -> Ints:
+def stable_order(codes: IntArray, times: npt.NDArray[Any] | None = None) -> IntArray:
     """The rows in the order of (code, time, row), shape (rows,), for `codes` of `codes_of`."""
     if not (codes[1:] >= codes[:-1]).all():
         by_code = _last_sorted(codes, np.arange(len(codes)))
@@ -49,7 +49,7 @@ def stable_order(codes: Ints, times: npt.NDArray[Any] | None = None) -> Ints:
     return keys.select(pl.arg_sort_by(keys.columns, maintain_order=True)).to_series().to_numpy().astype(np.int64)
 
 
-def _order_in_runs(codes: Ints, times: npt.NDArray[Any]) -> Ints | None:
+def _order_in_runs(codes: IntArray, times: npt.NDArray[Any]) -> IntArray | None:
     """`stable_order` of codes that stand in order; None where it takes too many bits."""
     if times.dtype.kind != "i" or int(times.max()) - int(times.min()) >= _TOO_LARGE:
         return None
@@ -63,7 +63,7 @@ def _order_in_runs(codes: Ints, times: npt.NDArray[Any]) -> Ints | None:
     return order
 
 
-def _last_sorted(*keys: Ints) -> Ints | None:
+def _last_sorted(*keys: IntArray) -> IntArray | None:
     """The last of the keys in the order of them all; None where they take more bits than a number has."""
     widths = [int(key.max()).bit_length() for key in keys]
     if sum(widths) > _BITS:
@@ -77,13 +77,13 @@ def _last_sorted(*keys: Ints) -> Ints | None:
     return packed
 
 
-def run_lengths(codes: Ints) -> Ints:
+def run_lengths(codes: IntArray) -> IntArray:
     """How many equal codes stand one after another, for each such run, shape (runs,)."""
     ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1
     return np.diff(ends, prepend=0, append=len(codes)) if len(codes) else ends
 
 
-def repeated_rows(codes: Ints, others: Ints) -> Ints:
+def repeated_rows(codes: IntArray, others: IntArray) -> IntArray:
     """The rows whose two codes, of `codes_of`, an earlier row has already, in no order."""
     pairs = codes * (others.max() + 1) + others
     ordered = np.sort(pairs)

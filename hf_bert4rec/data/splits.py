@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
-from .ragged import Ints, Ragged, flat_column, offsets_of
+from .ragged import IntArray, Ragged, flat_column, offsets_of
 from .tables import dataset_of, to_frame
 
 Bools = npt.NDArray[np.bool_]
@@ -56,11 +56,11 @@ def last_n(histories: Dataset, n: int) -> DatasetDict:
     return _hold_ends_out(histories, lengths, held, n, n)
 
 
-def _lengths(histories: Dataset) -> Ints:
+def _lengths(histories: Dataset) -> IntArray:
     return np.diff(flat_column(histories, "item_ids")[1])
 
 
-def _hold_ends_out(histories: Dataset, lengths: Ints, held: Bools, n: int, number: int) -> DatasetDict:
+def _hold_ends_out(histories: Dataset, lengths: IntArray, held: Bools, n: int, number: int) -> DatasetDict:
     """Test the `held` users on their last n items, validate on the n before; `number` as in `_asked`."""
     train = _rows(histories, lengths > 0, np.where(held, lengths - 2 * n, lengths))
     # Mostly the same rows: then they share their memory.
@@ -125,13 +125,13 @@ def _cut(times: npt.NDArray[Any], quantile: float) -> Any:
     return np.partition(times, place)[place].item()
 
 
-def _count_before(times: Ragged, cut: Any) -> Ints:
+def _count_before(times: Ragged, cut: Any) -> IntArray:
     """How many of each row's timestamps lie before the cut; rows are in order, so these come first."""
     before = np.concatenate([[0], np.cumsum(times.values < cut)])
     return before[times.offsets[1:]] - before[times.offsets[:-1]]
 
 
-def _rows(histories: Dataset, keep: Bools, lengths: Ints) -> Dataset:
+def _rows(histories: Dataset, keep: Bools, lengths: IntArray) -> Dataset:
     """The kept users with the first `lengths` items of each history; both arrays have one entry a history."""
     kept = np.where(keep, lengths, 0)
     columns = {"user_id": histories.with_format("arrow")[:]["user_id"].filter(pa.array(keep))}
@@ -144,7 +144,9 @@ def _rows(histories: Dataset, keep: Bools, lengths: Ints) -> Dataset:
     return dataset_of(pa.table(columns), Features({name: histories.features[name] for name in columns}))
 
 
-def _asked(rows: Dataset, histories: Dataset, keep: Bools, first: Ints, number: int = 0, cut: Any = None) -> Dataset:
+def _asked(
+    rows: Dataset, histories: Dataset, keep: Bools, first: IntArray, number: int = 0, cut: Any = None
+) -> Dataset:
     """The rows with the targets of the kept histories, which begin at the places `first` (histories,).
 
     `number` of them go into a list, or one into a plain column where `number` is 0.

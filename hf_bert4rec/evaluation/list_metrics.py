@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.ragged import Ragged
+from ..data.ragged import IntArray, Ragged
 from .metrics import FloatArray, discounts
 
-IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 

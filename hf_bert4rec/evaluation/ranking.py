@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
 from ..data.collators import IGNORED, pad_rows
-from ..data.ragged import Ragged
+from ..data.ragged import IntArray, Ragged
 
 Scorer: TypeAlias = Callable[[Ragged], torch.Tensor]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 
 SORT_FROM_TARGETS = 16  # with more targets a user, one sort of the scores is cheaper than a pass a target
 

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.ragged import Ragged
-from .ranking import IntArray
+from ..data.ragged import IntArray, Ragged
 
 PAPER_NEGATIVES = 100
 

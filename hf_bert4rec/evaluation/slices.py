@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.ragged import Ragged
+from ..data.ragged import IntArray, Ragged
 from .bootstrap import intervals
 from .metrics import FloatArray, metrics_per_user
-from .ranking import IntArray
 
 PARTS = 5  # slices of about as many users (or targets) each
 POPULARITY_TENTHS = 10

@@ -11,11 +11,10 @@ from datasets import concatenate_datasets
 
 from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
-from ..data.ragged import Ragged, offsets_of, with_times
+from ..data.ragged import IntArray, Ragged, offsets_of, with_times
 from ..data.splits import target_times
 from ..transitions import item_counts
 from .list_metrics import BoolArray
-from .ranking import IntArray
 from .sampled import PAPER_NEGATIVES, sample_negatives
 
 TOLD, TIMELESS = "told when it is asked", "told no times"

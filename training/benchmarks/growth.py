@@ -150,7 +150,7 @@ def start_of_training(sizes: Sizes) -> Call:
     generator = np.random.default_rng(0)
     items = generator.integers(FIRST, sizes.items + FIRST, sizes.users * sizes.length)
     histories = Ragged(items, offsets_of(np.full(sizes.users, sizes.length)))
-    model = fresh_model(sizes, memory_size=min(MEMORY, sizes.items))
+    model = fresh_model(sizes, memory_size=MEMORY)
 
     def call() -> None:
         cooccurrence_embeddings(histories, sizes.items + FIRST, WIDTH, model.config.initializer_range, seed=0)
