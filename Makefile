@@ -34,37 +34,37 @@ install: $(INSTALLED)  ## make .venv with the pinned versions
 run: $(INSTALLED)  ## download MovieLens, train, evaluate, export to outputs/, and recommend from there
 	$(PYTHON) training/train.py $(RECIPE) --dataset $(DATASET) --output_dir $(OUTPUT) $(OPTIONS)
 	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)
-	$(PYTHON) training/show.py $(OUTPUT) --dataset $(DATASET)
+	$(PYTHON) -m examples.show $(OUTPUT) --dataset $(DATASET)
 
 evaluate: $(INSTALLED)  ## evaluate the trained model of DATASET again
 	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)
 
 show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
-	$(PYTHON) training/show.py $(OUTPUT) --dataset $(DATASET)
+	$(PYTHON) -m examples.show $(OUTPUT) --dataset $(DATASET)
 
 demo: $(INSTALLED)  ## try the model that was trained last on a page in the browser (MODEL=folder for another)
 	$(PYTHON) model_card/space/app.py $(MODEL)
 
 # Every row of the table, peers beside ours where `make bench-peers` has been run; a failure does not keep the others back.
 ASKED := $(if $(filter file,$(origin MODEL)),,$(MODEL))
-BENCHMARKS := serving training_step time_of_a_step data_room large_catalogue scaling growth \
+BENCHMARKS := serving training_step step_profile data_preparation large_catalogue scaling scaling_curves \
 	peers_evaluation peers_training peers_quality
 
 bench: $(INSTALLED)  ## measure everything beside the peers that there are; print the table, write it and the plots
 	@for name in $(BENCHMARKS); do echo "$$name" >&2; options=; [ $$name = serving ] && options="$(ASKED)"; \
-	$(PYTHON) training/benchmarks/$$name.py $$options || failed="$$failed $$name"; done; \
-	$(PYTHON) training/benchmarks/table.py; \
+	$(PYTHON) -m benchmarks.$$name $$options || failed="$$failed $$name"; done; \
+	$(PYTHON) -m benchmarks.table; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench-table: $(INSTALLED)  ## write the table, the README's part of it and the plots from the results that there are
-	$(PYTHON) training/benchmarks/table.py
+	$(PYTHON) -m benchmarks.table
 
-$(PEERS)/installed: training/benchmarks/peers/requirements.txt
+$(PEERS)/installed: benchmarks/peers/requirements.txt
 	python3 -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
-$(CORNAC)/installed: training/benchmarks/peers/requirements-cornac.txt
+$(CORNAC)/installed: benchmarks/peers/requirements-cornac.txt
 	python3 -m venv $(CORNAC)
 	$(CORNAC)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
@@ -89,8 +89,8 @@ lock: $(INSTALLED)  ## write requirements.lock: every file that an installation 
 		--constraint constraints.txt '.[dev]'
 	python3 .ci/lock.py < .venv/report.json > requirements.lock
 
-torture: $(INSTALLED)  ## try to break everything, at length; counts go to training/results/torture.json
-	OMP_NUM_THREADS=1 ONEDNN_PRIMITIVE_CACHE_CAPACITY=0 $(PYTHON) -m training.torture
+torture: $(INSTALLED)  ## try to break everything, at length; counts go to tests/stress/results.json
+	OMP_NUM_THREADS=1 ONEDNN_PRIMITIVE_CACHE_CAPACITY=0 $(PYTHON) -m tests.stress
 
 check: $(INSTALLED)  ## lint, formatting and types
 	$(VENV)/bin/ruff check .

@@ -6,12 +6,12 @@ Importing the package registers the Auto classes and the pipeline's task with tr
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_bert4rec import Bert4RecConfig
-from .default_model import DefaultModel
-from .modeling_bert4rec import Bert4RecForMaskedLM, Bert4RecModel
-from .pipeline_bert4rec import TASK, MovieRecommendationPipeline
-from .titles_bert4rec import AmbiguousTitleError, UnknownTitleError
-from .tokenization_bert4rec import Bert4RecTokenizer
+from .hub.default_model import DefaultModel
+from .model.configuration_bert4rec import Bert4RecConfig
+from .model.modeling_bert4rec import Bert4RecForMaskedLM, Bert4RecModel
+from .model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
+from .model.titles_bert4rec import AmbiguousTitleError, UnknownTitleError
+from .model.tokenization_bert4rec import Bert4RecTokenizer
 
 __version__ = "0.1.0"
 

@@ -13,9 +13,19 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+PACKAGE = Path(__file__).resolve().parent
+# Where a checkout keeps the files that a wheel holds in the package, as pyproject.toml maps them.
+IN_CHECKOUT = {"recipes": "training/recipes", "model_card": "model_card"}
+
+
+def data_folder(name: str) -> Path:
+    """Folder of the "recipes" or of the "model_card" template and demo, in a wheel and in a checkout alike."""
+    installed = PACKAGE / name
+    return installed if installed.is_dir() else PACKAGE.parent / IN_CHECKOUT[name]
+
 
 @contextmanager
-def write_whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block ends well, else remove it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,12 +50,12 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with write_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def place_named(folder: Path, mend: str, *others: type[Exception]) -> Iterator[None]:
+def annotate_write_errors(folder: Path, mend: str, *others: type[Exception]) -> Iterator[None]:
     """Turn what goes wrong while a folder is written into an OSError with its place, which not every library tells.
 
     Args:

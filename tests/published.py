@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.cli.evaluate import EvaluationArguments, evaluate
 from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation.plots import write_plots
 from hf_bert4rec.evaluation.report import environment
 from hf_bert4rec.files import write_json
-from hf_bert4rec.hub import write_folder
-from model_card.curve import CURVE_FILE, draw_curve
-from model_card.render import update_card
-from training.evaluate import EvaluationArguments, evaluate
-from training.record import example
+from hf_bert4rec.hub.card.curve import CURVE_FILE, draw_curve
+from hf_bert4rec.hub.card.render import update_card
+from hf_bert4rec.hub.export import write_folder
+from hf_bert4rec.training.record import example
 
 GENRES = ("Drama", "Comedy|War", "Western", "Drama|Romance")
 TITLES = ("Toy Story (1995)", '"Godfather, The (1972)"', "Amélie (2001)", "Heat (1995)", "Casablanca (1942)")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hf_bert4rec.files import write_json, write_whole
+from hf_bert4rec.files import atomic_write, write_json
 
 
 def test_file_is_there_only_when_the_block_has_ended_well(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.txt"
-    with write_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -26,7 +26,7 @@ def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
     path.write_text("old")
 
     def fail() -> None:
-        with write_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise KeyError("broken")
 

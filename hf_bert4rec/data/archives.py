@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 MOST_UNFOLDED = 100  # times the archive's size
 DAMAGED = "is cut short, damaged or no zip archive that can be read"
-MEND = "Delete it and fetch the release again."
+FIX_HINT = "Delete it and fetch the release again."
 
 
 def read_from_folder(folder: Path, name: str) -> bytes:
@@ -49,11 +49,11 @@ def _damage_named(archive: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError) as error:
-        raise ValueError(f"{archive} {DAMAGED} ({error}). {MEND}") from error
+        raise ValueError(f"{archive} {DAMAGED} ({error}). {FIX_HINT}") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # those two come of places and streams that make no sense
             raise
-        raise ValueError(f"{archive} {DAMAGED} ({error}). {MEND}") from error
+        raise ValueError(f"{archive} {DAMAGED} ({error}). {FIX_HINT}") from error
 
 
 def _refuse_paths_outside(archive: Path, members: list[str]) -> None:

@@ -8,38 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..time_bert4rec import UNKNOWN_TIME
-from .ragged import IntArray
-
-if TYPE_CHECKING:
-    from .negatives import NegativeSampler
+from ..model.time_bert4rec import UNKNOWN_TIME
+from .negatives import NegativeSampler
+from .ragged import FloatArray, IntArray
+from .random_streams import hashed_uniform
 
 IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
 MODEL_INPUTS = ("input_ids", "attention_mask", "timestamps")  # of a question, as far as it has them
-
-FloatArray = npt.NDArray[np.float64]
-
-
-def hashed_uniform(*keys: int | IntArray) -> FloatArray:
-    """Uniform numbers in [0, 1) that depend on the keys alone; arrays of keys broadcast.
-
-    Every key is mixed in by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-    """
-    state = np.zeros((), dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for key in keys:
-            state = state + np.asarray(key).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state = state ^ (state >> np.uint64(31))
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def pad_rows(rows: Sequence[IntArray], value: int, multiple: int = 1) -> IntArray:

@@ -43,7 +43,7 @@ def _encode(items: pa.Array, offsets: IntArray, tokenizer: Any) -> Ragged:
     return Ragged(input_ids[encoded.indices.to_numpy()], offsets)
 
 
-class NextItemQuestions(Dataset[dict[str, Any]]):
+class NextItemDataset(Dataset[dict[str, Any]]):
     """Rows `{"input_ids": whole history, "targets": (n,)}` of a validation or test split, for evaluation.
 
     Of histories with times, rows have `timestamps` too, and `asked_at` where it is known.

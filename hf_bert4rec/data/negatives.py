@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .collators import FloatArray, hashed_uniform
-from .ragged import IntArray
+from .ragged import FloatArray, IntArray
+from .random_streams import hashed_uniform
 
 UNIFORM, POWER = 0.5, 0.75  # half of the draws by counts ** 0.75 (word2vec, arXiv:1310.4546), half any item alike
 STREAM = 4  # beside the masks' four

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
-from ..tokenization_bert4rec import Bert4RecTokenizer
-from .encoding import NextItemQuestions, add_times, encode_histories, encode_targets
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
 from .movielens import find_release_folder, load_movielens
@@ -67,10 +67,10 @@ class Prepared:
         """`train` with times, where there are any."""
         return add_times(self.train, self.splits["train"])
 
-    def questions(self, split: str, timed: bool = False) -> NextItemQuestions:
+    def questions(self, split: str, timed: bool = False) -> NextItemDataset:
         """The validation or test split as histories, `timed` with their times, and targets of input ids."""
         rows = self.splits[split]
-        return NextItemQuestions(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
+        return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
 
 
 def load(arguments: DataArguments) -> DatasetDict:

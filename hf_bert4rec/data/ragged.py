@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

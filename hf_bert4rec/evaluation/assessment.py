@@ -22,7 +22,7 @@ PADDED_TOGETHER = 64  # histories of like lengths that the model is shown at onc
 
 
 @dataclass(frozen=True)
-class Assessment:
+class EvaluationResult:
     """What one scorer reached.
 
     `per_user`: every metric over the whole catalogue, (users,) each. `together`: coverage and Gini of all lists.
@@ -75,9 +75,9 @@ class ModelScorer:
             return self.model.next_item_logits(**given).float()
 
 
-def assess(
+def evaluate_scorer(
     scorer: Scorer, task: EvaluationTask, ks: Sequence[int], batch_size: int = 256, name: str = "model"
-) -> Assessment:
+) -> EvaluationResult:
     """Rank the task's targets with one pass of the scorer and take every metric at every k.
 
     Raises:
@@ -104,4 +104,4 @@ def assess(
     together = {f"coverage@{k}": coverage(lists[:, :k], task.catalogue_size) for k in ks}
     together |= {f"gini@{k}": gini(lists[:, :k], task.catalogue_size) for k in ks}
     sampled = {name: metrics_per_user(ranks, ks) for name, ranks in ranking.sampled.items()}
-    return Assessment(ranking, per_user, together, sampled, seconds)
+    return EvaluationResult(ranking, per_user, together, sampled, seconds)

@@ -15,7 +15,7 @@ import torch
 from scipy import sparse
 
 from ..data.ragged import Ragged
-from ..transitions import POWER, STEPS, damped_transitions, item_counts
+from ..data.transitions import POWER, STEPS, damped_transitions, item_counts
 from .ranking import Scorer
 
 

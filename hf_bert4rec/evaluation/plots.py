@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from ..files import write_whole
+from ..files import atomic_write
 
 matplotlib.use("Agg")  # files only; no display is needed
 import matplotlib.pyplot as plt
@@ -54,7 +54,7 @@ def write_plots(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
             figure, axes = plt.subplots(layout="constrained")
             draw(axes, report)
             path = Path(folder) / name
-            with write_whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 figure.savefig(temporary, format="png")
             plt.close(figure)
             paths.append(path)

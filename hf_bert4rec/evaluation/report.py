@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .assessment import Assessment
+from .assessment import EvaluationResult
 from .bootstrap import LEVEL, RESAMPLES, Interval, difference_intervals, intervals
 from .metrics import FloatArray
 from .slices import by_history_length, by_target_popularity, popularity_profile
@@ -52,8 +52,8 @@ HEADLINE = ("ndcg", "hit_rate")
 
 def build_report(
     task: EvaluationTask,
-    model: Assessment,
-    baselines: Mapping[str, Assessment],
+    model: EvaluationResult,
+    baselines: Mapping[str, EvaluationResult],
     *,
     identity: Mapping[str, Any],
     protocol: Mapping[str, Any],
@@ -104,7 +104,7 @@ def build_report(
     }
 
 
-def times_section(model: Assessment, others: Mapping[str, Assessment], seed: int) -> dict[str, Any]:
+def times_section(model: EvaluationResult, others: Mapping[str, EvaluationResult], seed: int) -> dict[str, Any]:
     """What a model that knows times reaches when it is told more of them, or less: metrics, and what that changes."""
     return {
         name: {
@@ -205,7 +205,7 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
 
 
 def _slices(
-    task: EvaluationTask, assessments: Mapping[str, Assessment], k: int, seed: int
+    task: EvaluationTask, assessments: Mapping[str, EvaluationResult], k: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     ranks = {name: found.ranking.ranks for name, found in assessments.items()}
     return {
@@ -216,7 +216,7 @@ def _slices(
     }
 
 
-def _popularity(task: EvaluationTask, assessments: Mapping[str, Assessment], k: int) -> dict[str, list[float]]:
+def _popularity(task: EvaluationTask, assessments: Mapping[str, EvaluationResult], k: int) -> dict[str, list[float]]:
     is_item = np.ones(task.vocab_size, dtype=bool)
     is_item[list(task.special_ids)] = False
     items = {"known": task.known.values, "targets": task.targets.values}
@@ -224,7 +224,9 @@ def _popularity(task: EvaluationTask, assessments: Mapping[str, Assessment], k: 
     return {name: popularity_profile(values, task.counts, is_item) for name, values in items.items()}
 
 
-def _defined(model: Assessment, baseline: Assessment) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+def _defined(
+    model: EvaluationResult, baseline: EvaluationResult
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     names = [name for name, values in model.per_user.items() if not np.isnan(values - baseline.per_user[name]).all()]
     return {name: model.per_user[name] for name in names}, baseline.per_user
 

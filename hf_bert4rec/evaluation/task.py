@@ -13,11 +13,11 @@ from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
 from ..data.ragged import IntArray, Ragged, offsets_of, with_times
 from ..data.splits import target_times
-from ..transitions import item_counts
+from ..data.transitions import item_counts
 from .list_metrics import BoolArray
 from .sampled import PAPER_NEGATIVES, sample_negatives
 
-TOLD, TIMELESS = "told when it is asked", "told no times"
+WITH_TIMES, WITHOUT_TIMES = "told when it is asked", "told no times"
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def build_task(data: Prepared, part: str, seed: int = 0, timed: bool = False) ->
     )
 
 
-def told_otherwise(task: EvaluationTask, data: Prepared, part: str) -> dict[str, EvaluationTask]:
+def time_ablations(task: EvaluationTask, data: Prepared, part: str) -> dict[str, EvaluationTask]:
     """Of a task with times the same with the time of the question too, and the same without any."""
     histories = with_times(task.histories)
     asked_at = target_times(data.splits[part])
     plain = Ragged(histories.values, histories.offsets)
-    told = {} if asked_at is None else {TOLD: replace(task, histories=histories.asked(asked_at))}
-    return {**told, TIMELESS: replace(task, histories=plain)}
+    told = {} if asked_at is None else {WITH_TIMES: replace(task, histories=histories.asked(asked_at))}
+    return {**told, WITHOUT_TIMES: replace(task, histories=plain)}
 
 
 def known_interactions(data: Prepared, part: str) -> Ragged:

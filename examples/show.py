@@ -1,0 +1,123 @@
+"""Print what an exported recommender recommends to three users with contrasting tastes.
+
+    python -m examples.show outputs/ml-100k --dataset ml-100k
+
+The folder is loaded as a stranger would load it: in a new process, in another folder, with this package blocked. Beside
+the recommendations stands what the users watched next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_bert4rec import Bert4RecConfig
+from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
+
+SHOWN = 8  # most recent movies of a history that are printed
+ISOLATED_LOADER = """
+import json, sys, warnings
+sys.modules["hf_bert4rec"] = None  # importing the package raises ImportError from here on
+from transformers import pipeline, utils
+utils.logging.disable_progress_bar()
+utils.logging.set_verbosity_error()
+pipe = pipeline("movie-recommendation", model=sys.argv[1], trust_remote_code=True)
+json.dump(pipe(json.load(sys.stdin), top_k=10), sys.stdout)
+"""
+
+
+def main() -> None:
+    set_up_console()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="an exported recommender")
+    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--data_dir", default=None)
+    arguments = parser.parse_args()
+    data = prepare(DataArguments(dataset=arguments.dataset, data_dir=arguments.data_dir))
+    users = contrasting_users(data)
+    rows = data.splits["test"].select(users)
+    requests = [{"history": row["item_ids"]} for row in rows]
+    if "timestamps" in rows.column_names and Bert4RecConfig.from_pretrained(arguments.folder).time_aware:
+        requests = [{**request, "timestamps": row["timestamps"]} for request, row in zip(requests, rows, strict=True)]
+    answers = recommend_as_a_stranger(arguments.folder, requests)
+    popular = most_popular(data, 10)
+    for row, answer in zip(rows, answers, strict=True):
+        print_user(data, row, answer, popular)
+
+
+def recommend_as_a_stranger(folder: Path, requests: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Ten movies for every request, from a process that knows nothing but the folder."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        command = [sys.executable, "-c", ISOLATED_LOADER, str(folder.resolve())]
+        done = subprocess.run(
+            command, cwd=elsewhere, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=True
+        )
+    return json.loads(done.stdout)
+
+
+def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] = (15, 120)) -> list[int]:
+    """Rows of the test split whose histories differ most in genres.
+
+    The first has the most one-sided taste; each further one is the farthest from those already chosen.
+    """
+    profiles = genre_profiles(data)
+    sizes = data.questions("test").histories.lengths
+    chosen_from = np.flatnonzero((sizes >= lengths[0]) & (sizes <= lengths[1]) & (profiles.sum(1) > 0))
+    if not len(chosen_from):
+        chosen_from = np.arange(len(sizes))
+    profiles = profiles[chosen_from]
+    chosen = [int(np.linalg.norm(profiles, axis=1).argmax())]
+    while len(chosen) < min(number, len(chosen_from)):
+        distances = np.linalg.norm(profiles[:, None] - profiles[chosen], axis=2).min(1)
+        chosen.append(int(distances.argmax()))
+    return chosen_from[chosen].tolist()
+
+
+def genre_profiles(data: Prepared) -> npt.NDArray[np.float64]:
+    """Share of every genre in every test history against its share in all, (users, genres)."""
+    tokenizer, histories = data.tokenizer, data.questions("test").histories
+    genres = [set(entry or []) for entry in tokenizer.items.get("genres", [[]] * tokenizer.num_items)]
+    names = sorted(set().union(*genres))
+    table = np.array([[name in entry for name in names] for entry in genres], dtype=np.float64)
+    table = table.reshape(tokenizer.num_items, len(names))
+    watched = table[histories.values - tokenizer.first_item_id]  # (interactions, genres)
+    profiles = np.add.reduceat(watched, histories.offsets[:-1]) / histories.lengths[:, None]
+    return np.clip(profiles - watched.mean(0), 0, None) if len(names) else np.zeros((len(histories), 1))
+
+
+def most_popular(data: Prepared, number: int) -> set[Any]:
+    """Ids of the movies with the most training interactions."""
+    counts = np.array(data.tokenizer.items["count"])
+    return {data.tokenizer.item_ids[place] for place in np.argsort(-counts, kind="stable")[:number]}
+
+
+def print_user(data: Prepared, row: dict[str, Any], answer: list[dict[str, Any]], popular: set[Any]) -> None:
+    """One user: what they watched, what they are recommended, what they watched next."""
+    tokenizer = data.tokenizer
+    watched = [tokenizer.movie(place) for place in tokenizer.encode_items(row["item_ids"])]
+    target = tokenizer.movie(tokenizer.encode_items([row["target"]])[0])
+    print(f"\nUser {row['user_id']} watched {len(watched)} movies, most recently")
+    for movie in watched[-SHOWN:]:
+        print(f"    {movie['title'] or movie['movie_id']}  [{', '.join(movie['genres'])}]")
+    print("Recommended")
+    for place, movie in enumerate(answer, 1):
+        notes = " *" if movie["movie_id"] in popular else ""
+        notes += "  <- watched next" if movie["movie_id"] == target["movie_id"] else ""
+        title = movie["title"] or movie["movie_id"]
+        print(f"{place:3}. {title}  [{', '.join(movie['genres'])}]  {movie['score']:.1%}{notes}")
+    uncommon = sum(movie["movie_id"] not in popular for movie in answer)
+    print(f"Watched next: {target['title'] or target['movie_id']}  [{', '.join(target['genres'])}]")
+    print(f"{uncommon} of {len(answer)} are not among the ten most popular movies (those are marked *).")
+
+
+if __name__ == "__main__":
+    main()

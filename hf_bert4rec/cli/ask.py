@@ -1,0 +1,150 @@
+"""`hf-bert4rec recommend | similar | explain`: ask a trained model from a shell.
+
+    hf-bert4rec recommend outputs/ml-100k "star wars" fargo --genre Comedy --from-year 1990
+    hf-bert4rec similar outputs/ml-100k fargo
+    hf-bert4rec explain outputs/ml-100k "star wars" fargo --movie "empire strikes back"
+
+MODEL is a folder or a name on the Hub; it is read with this package's code, never with its own. Movies are ids or
+titles, loosely typed. Tables are for people; `--json` prints what the pipeline answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import utils
+
+from ..hub.verify import load_pipeline
+from ..model.requests_bert4rec import DEFAULT_TOP_K, read_movies
+
+BAD_INPUT = 2
+REPORTED = (ValueError, TypeError, LookupError, OSError, ImportError)  # what bad input raises; the rest is a bug
+Answer = list[dict[str, Any]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or 2 with a line on stderr where the input is bad."""
+    arguments = make_parser().parse_args(argv)
+    utils.logging.set_verbosity_error()
+    utils.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            answer = ask(arguments)
+    except REPORTED as error:
+        print(f"hf-bert4rec: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    for warning in caught:
+        if warning.category is UserWarning:
+            print(f"hf-bert4rec: {warning.message}", file=sys.stderr)
+    print(json.dumps(answer, ensure_ascii=False, indent=2) if arguments.json else table(answer))
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The three commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="hf-bert4rec", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    recommend = commands.add_parser("recommend", help="what to watch next, after a history")
+    explain = commands.add_parser("explain", help="the same, with the entries of the history that speak for it")
+    similar = commands.add_parser("similar", help="movies like a movie")
+    for command in (recommend, explain):
+        command.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
+        command.add_argument("history", metavar="MOVIE", nargs="*", help="ids or titles, oldest first")
+        _add_steering(command)
+    explain.add_argument(
+        "--movie", action="append", dest="candidates", help="explain this movie, recommended or not; repeatable"
+    )
+    recommend.add_argument("--candidate", action="append", dest="candidates", help="rank only these; repeatable")
+    recommend.add_argument("--explain", action="store_true", help="as the command explain")
+    similar.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
+    similar.add_argument("movie", metavar="MOVIE", help="its id or title")
+    for command in (recommend, explain, similar):
+        command.add_argument("--top-k", type=int, help=f"movies to print; {DEFAULT_TOP_K} unless given")
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_steering(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--ratings", help="of the history's movies, separated by commas, '-' for none: 5,-,1")
+    command.add_argument("--min-rating", type=float, help="movies rated lower count as seen, not as liked; 3")
+    command.add_argument("--exclude", action="append", help="a movie not to recommend; repeatable")
+    command.add_argument("--genre", action="append", dest="genres", help="any of these; repeatable")
+    command.add_argument("--from-year", type=int)
+    command.add_argument("--to-year", type=int)
+    command.add_argument("--diversity", type=float, help="0 (by score) to 1 (unlike each other)")
+    command.add_argument("--popularity-penalty", type=float, help="0 or more; 1 asks for what is likelier than usual")
+    command.add_argument("--include-seen", action="store_true", help="recommend movies of the history, too")
+    command.add_argument("--backend", choices=("torch", "onnx"), default="torch")
+
+
+def ask(arguments: argparse.Namespace) -> Answer:
+    """The pipeline's answer to a command."""
+    check_model(arguments.model)
+    backend = getattr(arguments, "backend", "torch")
+    pipe = load_pipeline(arguments.model, backend=backend)
+    if arguments.command == "similar":
+        wanted = DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k
+        return pipe.similar(arguments.movie, top_k=wanted)
+    read_movies(arguments.history, pipe.tokenizer, "history")  # raises, with suggestions, where the pipeline would warn
+    return pipe(arguments.history, **options_of(arguments, pipe.tokenizer.num_items))
+
+
+def check_model(name: str) -> None:
+    """Raise FileNotFoundError for what can be neither a model's folder nor a name on the Hub."""
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{name} has no config.json: it is not the folder of a model")
+    elif folder.is_absolute() or not 1 <= len(folder.parts) <= 2 or folder.parts[0] in (".", ".."):
+        raise FileNotFoundError(f"{name} is neither a folder nor a name on the Hub, such as someone/bert4rec-ml-1m")
+
+
+def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
+    """The pipeline's options that a command line gives; those it does not give keep the pipeline's defaults."""
+    options = {
+        name: getattr(arguments, name)
+        for name in ("top_k", "min_rating", "exclude", "candidates", "genres", "diversity", "popularity_penalty")
+        if getattr(arguments, name) is not None
+    }
+    if arguments.candidates is not None:  # all of them, unless a number is given
+        options.setdefault("top_k", min(len(set(arguments.candidates)), num_items))
+    if arguments.from_year is not None or arguments.to_year is not None:
+        options["years"] = (arguments.from_year, arguments.to_year)
+    if arguments.ratings is not None:
+        options["ratings"] = [read_rating(text) for text in arguments.ratings.split(",")]
+    explain = arguments.command == "explain" or arguments.explain
+    return {**options, "exclude_seen": not arguments.include_seen, "explain": explain}
+
+
+def read_rating(text: str) -> float | None:
+    """A number, or None for "-"."""
+    if text.strip() == "-":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--ratings: {text!r} is neither a number nor '-'") from None
+
+
+def table(answer: Answer) -> str:
+    """An answer to read: place, score, title and genres, and under a movie what speaks for it."""
+    if not answer:
+        return "no movies"
+    lines = []
+    for place, movie in enumerate(answer, 1):
+        genres = f"  [{', '.join(movie['genres'])}]" if movie["genres"] else ""
+        lines.append(f"{place:3}. {movie['score']:7.4f}  {movie['title'] or movie['movie_id']}{genres}")
+        lines += [
+            f"{'':14}{entry['contribution']:+.3f}  {entry['title'] or entry['movie_id']}"
+            for entry in movie.get("because", [])
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""Counts of which item followed which within a window of a history: a Markov chain over several steps.
+
+The chain is a baseline of the evaluation, and the model's transition memory is filled from it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from ..model.memory_bert4rec import STEPS
+from .ragged import IntArray, Ragged, offsets_of
+from .sorting import run_lengths
+
+POWER = 0.7  # of an earlier item's count, which its transitions are divided by: below 1, popular ones keep more say
+
+
+def damped_transitions(
+    train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER, eras: IntArray | None = None
+) -> sparse.csr_array:
+    """T[a, b] / count(a)^`power`, of the shape of `windowed_transitions`."""
+    damping = sparse.diags_array(np.maximum(item_counts(train, vocab_size), 1) ** -power)
+    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, eras))
+
+
+def windowed_transitions(train: Ragged, vocab_size: int, steps: int, eras: IntArray | None = None) -> sparse.csr_array:
+    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size).
+
+    With `eras`, a number from 0 for every interaction, b has a column in each: b + vocab_size * era.
+    """
+    columns = train.values if eras is None else train.values + vocab_size * eras
+    shape = vocab_size, vocab_size * (1 if eras is None else int(eras.max(initial=0)) + 1)
+    total = sparse.csr_array(shape, dtype=np.float64)
+    users = train.row_ids
+    for distance in range(1, steps + 1):
+        same_user = users[:-distance] == users[distance:]
+        counts = _pair_counts(train.values[:-distance][same_user], columns[distance:][same_user], shape)
+        counts.data /= distance
+        total += counts
+    return total
+
+
+def _pair_counts(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
+    """How often each pair of a row and a column is there. Sorted as one number each, several times as fast as scipy."""
+    bits = shape[1].bit_length()
+    pairs = rows << bits
+    pairs |= columns
+    pairs.sort()
+    counts = run_lengths(pairs)
+    distinct = pairs[offsets_of(counts)[:-1]]
+    starts = offsets_of(np.bincount(distinct >> bits, minlength=shape[0]))
+    distinct &= (1 << bits) - 1
+    # Half the memory where 32 bits will do.
+    index = np.int32 if max(shape[1], len(distinct)) <= np.iinfo(np.int32).max else np.int64
+    values = counts.astype(np.float64), distinct.astype(index), starts.astype(index)
+    return sparse.csr_array(values, shape=shape)
+
+
+def item_counts(train: Ragged, vocab_size: int) -> IntArray:
+    """Training interactions of every input id, (vocab_size,).
+
+    Raises:
+        ValueError: An input id lies outside the vocabulary.
+    """
+    counts = np.bincount(train.values, minlength=vocab_size)
+    if len(counts) > vocab_size:
+        raise ValueError(f"input id {train.values.max()} lies outside the vocabulary of {vocab_size}")
+    return counts

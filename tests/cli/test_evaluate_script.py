@@ -1,0 +1,222 @@
+"""`training/evaluate.py` as a person runs it, and one answer from every door: Trainer, script, pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.cli.evaluate import main
+from hf_bert4rec.data.collators import DataCollatorForMaskedItems
+from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
+from hf_bert4rec.data.windows import TrainingWindows
+from hf_bert4rec.evaluation.assessment import ModelScorer, evaluate_scorer
+from hf_bert4rec.evaluation.metrics import metrics_from_ranks
+from hf_bert4rec.evaluation.report import load_report
+from hf_bert4rec.evaluation.task import build_task, known_interactions
+from hf_bert4rec.hub.export import export
+from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from tests.published import make_record
+
+MOVIES, USERS = 30, 60
+CLOSE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory) -> DataArguments:
+    """A table of ratings in which everyone wanders through thirty movies, and the movies' titles and genres."""
+    folder = tmp_path_factory.mktemp("tables")
+    rng = np.random.default_rng(0)
+    lines = ["user_id,movie_id,rating,timestamp"]
+    for user in range(USERS):
+        walk = rng.permutation(MOVIES)[: 12 + user % 9]
+        lines += [f"{user},{100 + movie},4,{1000 + 10 * step + user % 3}" for step, movie in enumerate(walk)]
+    titles = {0: "Eternal Sunshine of the Spotless Mind (2004)", 1: "Lost in Translation (2003)"}
+    rows = [
+        f'{100 + movie},"{titles.get(movie, f"Movie {movie} (1999)")}",{("Drama", "Comedy|War")[movie % 2]}'
+        for movie in range(MOVIES)
+    ]
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
+    (folder / "movies.csv").write_text("\n".join(["movie_id,title,genres", *rows]) + "\n")
+    return DataArguments(ratings=str(folder / "ratings.csv"), items=str(folder / "movies.csv"), min_interactions=3)
+
+
+@pytest.fixture(scope="module")
+def data(options) -> Prepared:
+    return prepare(options)
+
+
+@pytest.fixture(scope="module")
+def folder(options, data, tmp_path_factory) -> Path:
+    """An exported model with random weights, far enough apart for rankings to be compared."""
+    return export_model(data, options, tmp_path_factory.mktemp("models") / "model", seed=0)
+
+
+def export_model(data: Prepared, options: DataArguments, folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    config = Bert4RecConfig(
+        vocab_size=len(data.tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        max_position_embeddings=10,
+        initializer_range=0.5,
+    )
+    model = Bert4RecForMaskedLM(config).eval()
+    record = make_record(data, model, options, data.name)
+    return export(model, data.tokenizer, folder, "card", {"training.json": record})
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder) -> dict:
+    main([str(folder), "--examples", "3"])
+    return load_report(folder / "evaluation.json")
+
+
+def test_the_file_and_the_pictures_are_beside_the_model(evaluated, folder, data) -> None:
+    assert len(list((folder / "plots").glob("*.png"))) == 4
+    protocol = evaluated["protocol"]
+    assert protocol["targets_sha256"] == target_hash(data.splits["test"])
+    assert protocol["counts"]["users"] == USERS
+    assert protocol["catalogue_size"] == MOVIES
+    assert evaluated["model"]["window"] == 10
+    assert set(evaluated["baselines"]) == {"random", "popularity", "markov", "item_knn"}
+    assert set(evaluated["environment"]["seconds"]) == {"model", "all", *evaluated["baselines"]}
+
+
+def test_the_card_shows_what_was_found(evaluated, folder) -> None:
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"**{evaluated['metrics']['ndcg@10']['mean']:.4f}**" in card
+    assert "Not evaluated yet" not in card
+
+
+def test_examples_begin_with_the_two_films_that_the_catalogue_has(evaluated) -> None:
+    fixed, *others = evaluated["examples"]
+    assert [movie["title"][:12] for movie in fixed["history"]] == ["Eternal Suns", "Lost in Tran"]
+    assert fixed["held_out"] == []
+    assert len(others) == 2
+    for example in others:
+        assert len(example["recommended"]) == 10
+        assert len(example["held_out"]) == 1
+        listed = {movie["movie_id"] for movie in example["recommended"]}
+        assert not listed & {movie["movie_id"] for movie in example["history"]}
+
+
+def pipeline_ranks(folder: Path, histories: list[list[int]], targets: list[int]) -> tuple[list[int], list[float]]:
+    """Place of each target in the pipeline's whole answer, and the smallest score gap to its neighbours."""
+    pipe = MovieRecommendationPipeline(
+        model=Bert4RecForMaskedLM.from_pretrained(folder),
+        tokenizer=Bert4RecTokenizer.from_pretrained(folder),
+        task="movie-recommendation",
+    )
+    ranks, gaps = [], []
+    with pytest.warns(UserWarning, match="fewer|left"):  # nobody can be shown the whole catalogue
+        answers = pipe(histories, top_k=MOVIES, batch_size=7)
+    for answer, target in zip(answers, targets, strict=True):
+        place = [movie["movie_id"] for movie in answer].index(target)
+        scores = [movie["score"] for movie in answer]
+        near = [scores[i] for i in (place - 1, place + 1) if 0 <= i < len(scores)]
+        ranks.append(place + 1)
+        gaps.append(min(abs(scores[place] - score) for score in near))
+    return ranks, gaps
+
+
+def test_every_door_gives_the_same_answer(folder, data, tmp_path) -> None:
+    trainer = Bert4RecTrainer(
+        model=Bert4RecForMaskedLM.from_pretrained(folder),
+        args=Bert4RecTrainingArguments(str(tmp_path / "run"), use_cpu=True, bf16=False, disable_tqdm=True),
+        train_dataset=TrainingWindows(data.train, 10),
+        eval_dataset=data.questions("validation"),
+        data_collator=DataCollatorForMaskedItems(data.tokenizer),
+        processing_class=data.tokenizer,
+    )
+    trained = trainer.evaluate()
+    trainer_ranks = trainer.predict(data.questions("validation")).predictions[:, 0]
+
+    main([str(folder), "--part", "validation", "--examples", "0", "--output", str(tmp_path)])
+    script = load_report(tmp_path / "evaluation.json")["metrics"]
+    model = ModelScorer(Bert4RecForMaskedLM.from_pretrained(folder), data.tokenizer)
+    script_ranks = evaluate_scorer(model, build_task(data, "validation"), [10], batch_size=7).ranking.ranks.values
+
+    rows = data.splits["validation"]
+    piped, gaps = pipeline_ranks(folder, list(rows["item_ids"]), list(rows["target"]))
+    assert script_ranks.tolist() == trainer_ranks.tolist()
+    differing = [gap for rank, other, gap in zip(piped, script_ranks, gaps, strict=True) if rank != other]
+    assert all(gap < CLOSE for gap in differing), differing
+    assert len(differing) <= 1  # counted: neighbours that close are rare
+    for name, value in metrics_from_ranks(np.array(piped)).items():
+        assert script[name]["mean"] == pytest.approx(trained[f"eval_{name}"], abs=1e-12)
+        assert script[name]["mean"] == pytest.approx(value, abs=0.02 if differing else 1e-12)
+
+
+def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -> None:
+    other = export_model(data, options, tmp_path / "other", seed=1)
+    main([str(folder), str(other), "--examples", "0", "--output", str(tmp_path / "both")])
+    found = json.loads((tmp_path / "both" / "spread.json").read_text())
+    single = [load_report(path / "evaluation.json")["metrics"]["mrr"]["mean"] for path in (folder, other)]
+    assert found["metrics"]["mrr"]["values"] == single
+    assert found["metrics"]["mrr"]["mean"] == pytest.approx(np.mean(single))
+    assert "2 models" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("split", ["last-n", "temporal"])
+def test_a_model_that_was_trained_on_what_it_is_asked_is_caught(folder, split: str, tmp_path) -> None:
+    with pytest.raises(LeakageError):
+        main([str(folder), "--split", split, "--targets", "3", "--output", str(tmp_path)])
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(("split", "targets"), [("last-n", 2 * USERS), ("temporal", None)])
+def test_a_model_trained_on_the_same_split_is_evaluated(folder, split: str, targets: int | None, tmp_path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((copy / "training.json").read_text())
+    record["options"] |= {"split": split, "targets": 2, "quantile": 0.8}
+    (copy / "training.json").write_text(json.dumps(record))
+    main([str(copy), "--split", split, "--targets", "2", "--quantile", "0.8", "--examples", "1"])
+    report = load_report(copy / "evaluation.json")
+    assert report["protocol"]["counts"]["targets"] == (targets or report["protocol"]["counts"]["users"])
+    assert report["protocol"]["split"] == {"last-n": "last 2", "temporal": "temporal at 0.8"}[split]
+
+
+def test_bad_input_is_named(folder, options, tmp_path) -> None:
+    few = tmp_path / "few.csv"
+    lines = Path(options.ratings).read_text().splitlines()
+    few.write_text("\n".join(line for line in lines if ",105," not in line and ",107," not in line))
+    with pytest.raises(ValueError, match=r"0 items of the data set are missing .* 2 of the model's are not"):
+        main([str(folder), "--ratings", str(few)])
+    with pytest.raises(FileNotFoundError, match=r"no table shop.csv: say where it is with --ratings"):
+        main([str(folder), "--ratings", "shop.csv"])
+    with pytest.raises(ValueError, match="top_k=31 is not between 0 and the catalogue's 30"):
+        main([str(folder), "--ks", "5", "31"])
+    with pytest.raises(ValueError, match="count from 1"):
+        main([str(folder), "--ks", "0"])
+    with pytest.raises(FileNotFoundError, match="nowhere is neither a folder nor a model"):
+        main([str(tmp_path / "nowhere")])
+
+
+def test_known_interactions_precede_the_targets(data) -> None:
+    def total(known: Ragged) -> int:
+        return len(known.values)
+
+    interactions = len(Ragged.from_column(data.histories, "item_ids").values)
+    assert total(known_interactions(data, "test")) == interactions - USERS
+    assert total(known_interactions(data, "validation")) == interactions - 2 * USERS
+
+    long = replace(data, splits=last_n(data.histories, 8))  # some are too short for it and stay in training, whole
+    asked = len(long.splits["test"])
+    assert 0 < asked < USERS
+    assert total(known_interactions(long, "test")) == interactions - 8 * asked
+
+    timed = replace(data, splits=global_temporal_split(data.histories, 0.8))
+    times = Ragged.from_column(data.histories, "timestamps").values
+    known = known_interactions(timed, "test")
+    assert total(known) == (times < timed.splits["test"][0]["cut"]).sum()
+    first = known[0].tolist()
+    assert first == data.tokenizer.encode_items(data.histories[0]["item_ids"])[: len(first)]

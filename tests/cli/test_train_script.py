@@ -1,0 +1,121 @@
+"""`training/train.py` as a person runs it: a table of their own, one process and two, a folder at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing import event_accumulator
+
+from hf_bert4rec import Bert4RecTokenizer
+from tests.training.two_processes import LAUNCHER
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = """
+hidden_size: 16
+intermediate_size: 32
+num_hidden_layers: 1
+max_position_embeddings: 12
+rotary_positions: true
+hidden_dropout_prob: 0.0
+attention_probs_dropout_prob: 0.0
+mlm_probability: 0.3
+last_item_prob: 0.3
+num_train_epochs: 20
+learning_rate: 1e-2
+logging_steps: 5
+min_interactions: 3
+use_cpu: true
+bf16: false
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """A shop in which article i is bought after article i - 1, and the recipe of a small model."""
+    folder = tmp_path_factory.mktemp("shop")
+    generator = np.random.default_rng(0)
+    lines = ["customer,article,bought_at"]
+    for customer in range(128):
+        start = generator.integers(0, 15)
+        lines += [
+            f"c{customer},Nº {(start + step) % 15:02d},{1_600_000_000 + step}" for step in range(10 + customer % 3)
+        ]
+    (folder / "shop.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder
+
+
+def train(shop: Path, output: str, *options: str, launcher: tuple[str, ...] = ()) -> dict:
+    columns = ["--user_column", "customer", "--item_column", "article", "--time_column", "bought_at"]
+    command = [
+        *(launcher or (sys.executable,)),
+        str(ROOT / "training" / "train.py"),
+        str(shop / "recipe.yaml"),
+        *("--ratings", str(shop / "shop.csv"), *columns, "--output_dir", str(shop / output), *options),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(shop / "home")}
+    done = subprocess.run(command, cwd=shop, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "it/s]" not in done.stderr  # no progress bars where there is no terminal
+    return json.loads((shop / output / "training.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def alone(shop) -> dict:
+    return train(shop, "alone", "--per_device_train_batch_size", "16", "--report_to", "tensorboard")
+
+
+@pytest.mark.slow
+def test_a_table_of_ones_own_becomes_a_folder(shop, alone):
+    assert alone["dataset"] == "shop"
+    assert (alone["num_users"], alone["num_items"], alone["num_interactions"]) == (128, 15, 1407)
+    assert alone["best_validation_ndcg@10"] > 0.7  # the best of 7 or fewer unseen; guessing gets 0.55
+    tokenizer = Bert4RecTokenizer.from_pretrained(shop / "alone")
+    assert tokenizer.item_ids[0].startswith("Nº ")
+    assert (shop / "alone" / "README.md").read_text().startswith("---\nlibrary_name: transformers")
+
+
+@pytest.mark.slow
+def test_curves_go_to_tensorboard_when_asked_to(shop, alone):
+    (run,) = (shop / "checkpoints" / "alone" / "runs").iterdir()
+    events = event_accumulator.EventAccumulator(str(run)).Reload()
+    shown = [event.value for event in events.Scalars("eval/ndcg@10")]
+    assert shown == pytest.approx([entry["eval_ndcg@10"] for entry in alone["curve"] if "eval_ndcg@10" in entry])
+
+
+@pytest.mark.slow
+def test_two_processes_with_the_same_batch_end_as_one(shop, alone):
+    two = train(shop, "two", "--per_device_train_batch_size", "8", launcher=LAUNCHER)
+    assert two["processes"] == 2
+    assert two["best_step"] == pytest.approx(alone["best_step"], abs=16)
+    curves = [[entry["eval_ndcg@10"] for entry in run["curve"] if "eval_ndcg@10" in entry] for run in (alone, two)]
+    assert len(curves[0]) == len(curves[1]) == 20
+    assert curves[1] == pytest.approx(curves[0], abs=0.01)
+
+
+@pytest.mark.slow
+def test_an_output_folder_that_holds_something_else_is_refused_at_once(shop):
+    (shop / "thesis").mkdir()
+    (shop / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(AssertionError, match="holds something that is not an exported recommender"):
+        train(shop, "thesis")
+    assert (shop / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
+@pytest.mark.slow
+def test_a_causal_model_with_a_memory_is_a_recipe_too(shop):
+    every_item = ("--causal", "true", "--mlm_probability", "1.0", "--mask_replace_prob", "0.0", "--last_item_prob", "0")
+    told = train(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")
+    assert told["best_validation_ndcg@10"] > 0.7
+    config = json.loads((shop / "causal" / "config.json").read_text())
+    assert config["causal"]
+    assert config["memory_size"] == config["vocab_size"] == 18  # no more than there are
+    card = (shop / "causal" / "README.md").read_text()
+    assert "Every movie of a history is predicted from those before it" in card
+    assert "Beside it stands a memory" in card

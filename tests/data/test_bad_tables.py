@@ -1,0 +1,89 @@
+"""Dirty tables and broken archives end in a right result or in words. `make torture` tries thousands of them."""
+
+from __future__ import annotations
+
+import logging
+import resource
+
+import polars as pl
+import pytest
+
+from hf_bert4rec.data import read_interactions
+from tests.data.movielens_archives import write_release, zip_release
+from tests.stress import archives, tables
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_random_tables_become_the_right_histories_or_are_refused():
+    counts = tables.try_tables(150)
+    assert counts.total() >= 150
+    assert {"right", "refused"} <= set(counts)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (pl.Series([1.0, 1e300]), r"row 1 .* is 1e\+300, but a float tells ids apart up to 2\^53"),
+        (pl.Series([2.0**53 + 2, 1.0]), r"row 0 .* a float tells ids apart up to 2\^53"),
+        (pl.Series([1, 2**64 - 1], dtype=pl.UInt64), "row 1 .* is 18446744073709551615, but a whole number here has"),
+    ],
+)
+def test_ids_that_would_lose_digits_are_refused(ids, message):
+    table = pl.DataFrame({"user_id": [1, 2], "movie_id": ids, "timestamp": [1, 2]})
+    with pytest.raises(ValueError, match=message):
+        read_interactions(table)
+
+
+def test_times_that_would_lose_digits_are_refused():
+    times = pl.Series([1, 2**63], dtype=pl.UInt64)
+    with pytest.raises(ValueError, match=r"row 1 .* a whole number here has at most 63 bits"):
+        read_interactions(pl.DataFrame({"user_id": [1, 2], "movie_id": [1, 2], "timestamp": times}))
+
+
+def test_one_user_may_have_rated_a_great_many_movies():
+    assert tables.million(100_000) == "right"
+
+
+def test_any_text_is_an_id_and_comes_through_a_csv_file(tmp_path):
+    names = ['a"b', "a,b", "a\nb", "é💿", "'; DROP TABLE", "\x07", "\x1f", "nan", "=1+1"]
+    pl.DataFrame({"user_id": names, "movie_id": names[::-1], "timestamp": range(9)}).write_csv(tmp_path / "odd.csv")
+    ratings = read_interactions(tmp_path / "odd.csv")["ratings"]
+    assert ratings["user_id"] == names
+    assert ratings["movie_id"] == names[::-1]
+
+
+# A bomb takes a while to write: one layout of it will do.
+ARCHIVES = [(name, kind) for name in archives.NAMES for kind in archives.CORPUS if kind != "bomb" or name == "ml-1m"]
+
+
+@pytest.mark.parametrize(("name", "kind"), ARCHIVES)
+def test_a_broken_archive_is_refused(tmp_path, name, kind):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with archives.small_releases():
+        assert archives.break_one(name, archives.CORPUS[kind], tmp_path) == "refused"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_an_encrypted_archive_and_one_that_unfolds_without_end_say_so(tmp_path):
+    with archives.small_releases():
+        for kind, message in (
+            ("encrypted", "encrypted, password required"),
+            ("bomb", r"unfolds \w+.dat to 300,000,"),
+        ):
+            archive = zip_release(write_release(tmp_path / kind, "ml-1m"))
+            archives.CORPUS[kind](tmp_path, archive)
+            with pytest.raises(ValueError, match=message):
+                archives.load_movielens("ml-1m", data_dir=archive)
+
+
+@pytest.mark.parametrize("name", archives.NAMES)
+def test_random_damage_to_a_release_is_refused_or_is_a_value(tmp_path, name):
+    with archives.small_releases():
+        counts = archives.try_random(name, tmp_path, 40, seed=1)
+    assert counts["refused"] > 25

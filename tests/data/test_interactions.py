@@ -1,0 +1,289 @@
+"""Tables and sequence files of every kind that a practitioner may bring, and what bad ones get."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from datasets import Dataset
+
+from hf_bert4rec.data import build_histories, interactions, load_ml1m_sequences, read_interactions, read_sequences
+
+REAL = Path(os.environ.get("HF_BERT4REC_DATA") or "nowhere") / "ml-1m"
+COLUMNS = {"user_id": [2, 1, 1], "movie_id": [7, 7, 5], "rating": [4.0, 3.5, 1.0], "timestamp": [9, 8, 7]}
+ROWS = [tuple(row) for row in zip(*COLUMNS.values(), strict=True)]
+PLACE = "the table of interactions"
+
+
+def write_csv(folder: Path, text: str, name: str = "mine.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "parquet", "pandas", "polars", "datasets"])
+def test_every_kind_of_table_reads_the_same(kind: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame(COLUMNS)
+    table: Any = {"pandas": pd.DataFrame(COLUMNS), "polars": frame, "datasets": Dataset.from_dict(COLUMNS)}.get(kind)
+    if table is None:
+        table = tmp_path / f"mine.{kind}"
+        if kind == "parquet":
+            frame.write_parquet(table)
+        else:
+            text = frame.write_csv(separator="\t" if kind == "tsv" else ",").encode()
+            table.write_bytes(gzip.compress(text) if kind.endswith("gz") else text)
+    tables = read_interactions(table)
+    assert [tuple(row.values()) for row in tables["ratings"]] == ROWS
+    kinds = {name: feature.dtype for name, feature in tables["ratings"].features.items()}
+    assert kinds == {"user_id": "int64", "movie_id": "int64", "rating": "float32", "timestamp": "int64"}
+    assert tables["movies"].to_list() == [
+        {"movie_id": 5, "title": "5", "year": None, "genres": []},
+        {"movie_id": 7, "title": "7", "year": None, "genres": []},
+    ]
+    assert build_histories(tables["ratings"], 1)["item_ids"][:] == [[5, 7], [7]]
+
+
+def test_columns_are_mapped(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "who,what,when,stars\na,x,1,5\nb,y,2,4\n")
+    tables = read_interactions(str(path), "who", "what", "when", "stars")
+    assert tables["ratings"][1] == {"user_id": "b", "movie_id": "y", "rating": 4.0, "timestamp": 2}
+
+
+def test_without_times_and_ratings_none_are_invented() -> None:
+    tables = read_interactions(pl.DataFrame({"user_id": [1], "movie_id": [2]}), time_column=None)
+    assert tables["ratings"].column_names == ["user_id", "movie_id"]
+    tables = read_interactions(pl.DataFrame(COLUMNS), time_column=None, rating_column=None)
+    assert tables["ratings"].column_names == ["user_id", "movie_id"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "wanted"),
+    [
+        (["7", "10"], [7, 10]),
+        (["007", "10"], ["007", "10"]),
+        (["tt7", "10"], ["tt7", "10"]),
+        (["1" * 25, "2"], ["1" * 25, "2"]),
+        ([7.0, 8.0], [7, 8]),
+        (pl.Series([7, 8], dtype=pl.UInt8), [7, 8]),
+        (pl.Series(["a", "b"], dtype=pl.Categorical), ["a", "b"]),
+    ],
+)
+def test_ids_are_whole_numbers_or_stay_strings(ids: Any, wanted: list[Any]) -> None:
+    tables = read_interactions(pl.DataFrame({"user_id": ids, "movie_id": [1, 2]}), time_column=None)
+    assert tables["ratings"]["user_id"][:] == wanted
+
+
+def seconds(times: Any) -> list[Any]:
+    count = len(times)
+    frame = pl.DataFrame({"user_id": [1] * count, "movie_id": range(count), "timestamp": times}, strict=False)
+    return read_interactions(frame)["ratings"]["timestamp"][:]
+
+
+def test_times_become_numbers() -> None:
+    day = 19_844 * 86_400  # 2024-05-01
+    assert seconds([5, 3]) == [5, 3]
+    assert seconds(["5", " 3"]) == [5, 3]
+    assert seconds([5.5, 3.0]) == [5.5, 3.0]
+    assert seconds(["5.5", "3"]) == [5.5, 3.0]
+    assert seconds([date(2024, 5, 1), date(1969, 12, 31)]) == [day, -86_400]
+    assert seconds([datetime(2024, 5, 1, 0, 0, 1)]) == [day + 1]
+    assert seconds([datetime(2024, 5, 1, 0, 0, 1, 500_000)]) == [day + 1.5]
+    zone = timezone(timedelta(hours=2))
+    assert seconds(pl.Series([datetime(2024, 5, 1, 2, tzinfo=zone)]).dt.convert_time_zone("Europe/Berlin")) == [day]
+    assert seconds(
+        [
+            "2024-05-01",
+            "2024-05-01T00:00:05",
+            "2024-05-01 00:01",
+            "2024-05-01T00:00:05Z",
+            "2024-05-01T02:00:05+02:00",
+            "2024-04-30 23:00:05.000-0100",
+        ]
+    ) == [day, day + 5, day + 60, day + 5, day + 5, day + 5]
+    assert seconds(["2024-05-01T00:00:05.25Z", "2024-05-01"]) == [day + 5.25, day]
+
+
+def items(**columns: Any) -> list[dict[str, Any]]:
+    table = pl.DataFrame(columns)
+    return read_interactions(pl.DataFrame(COLUMNS), items=table)["movies"].to_list()
+
+
+def test_items_with_years_and_genres_of_every_kind(tmp_path: Path) -> None:
+    heat = {"movie_id": 5, "title": "Heat", "year": 1995, "genres": ["Crime", "Drama"]}
+    alien = {"movie_id": 7, "title": "Alien", "year": None, "genres": []}
+    ids, genres = [5, 7], ["Crime|Drama", "(no genres listed)"]
+    assert items(movie_id=ids, title=[" Heat (1995) ", "Alien"], genres=genres) == [heat, alien]
+    lists = [["Crime", " Drama"], None]
+    assert items(movie_id=ids, title=["Heat", "Alien"], year=[1995.0, None], genres=lists) == [heat, alien]
+    assert items(movie_id=["5", "7"], title=["Heat", "Alien"], year=["1995", ""], genres=genres) == [heat, alien]
+    # With a year column, a year in the title is part of the title.
+    assert items(movie_id=ids, title=["Heat (1995)", "x"], year=[1, 2])[0]["title"] == "Heat (1995)"
+    path = write_csv(tmp_path, 'sku,name,kind\n5,"Heat, the ""big"" one (1995)",Crime|Drama\n7,,\n')
+    mapping = {"movie_id": "sku", "title": "name", "genres": "kind"}
+    movies = read_interactions(pl.DataFrame(COLUMNS), items=path, item_columns=mapping)["movies"].to_list()
+    assert movies == [
+        {"movie_id": 5, "title": 'Heat, the "big" one', "year": 1995, "genres": ["Crime", "Drama"]},
+        {"movie_id": 7, "title": "7", "year": None, "genres": []},
+    ]
+
+
+def test_genres_as_lists_from_pandas() -> None:
+    table = pd.DataFrame({"movie_id": [5, 7], "title": ["Heat", "Alien"], "genres": [["Crime"], []]})
+    movies = read_interactions(pd.DataFrame(COLUMNS), items=table)["movies"]
+    assert movies["genres"][:] == [["Crime"], []]
+
+
+def test_items_without_a_row_are_added_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    assert items(movie_id=[9, 5], title=["Nine", "Five"]) == [
+        {"movie_id": 9, "title": "Nine", "year": None, "genres": []},
+        {"movie_id": 5, "title": "Five", "year": None, "genres": []},
+        {"movie_id": 7, "title": "7", "year": None, "genres": []},
+    ]
+    assert "1 items have no row in the items' table (the first is 7)" in caplog.text
+
+
+def test_ids_of_two_types_meet_as_strings() -> None:
+    tables = read_interactions(pl.DataFrame(COLUMNS), items=pl.DataFrame({"movie_id": ["5", "7", "x9"]}))
+    assert tables["ratings"]["movie_id"][:] == ["7", "7", "5"]
+    assert tables["movies"]["movie_id"][:] == ["5", "7", "x9"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"user_id": [1, None, 2]}, r"row 1 \(counted from 0, without a header\): column 'user_id' is None, but an id"),
+        ({"user_id": ["a", " ", "b"]}, r"row 1 .*column 'user_id' is ' ', but an id is needed"),
+        ({"movie_id": [1.0, 2.0, float("nan")]}, r"row 2 .*column 'movie_id' is nan"),
+        ({"movie_id": [1.0, 2.5, 3.0]}, r"row 1 .*is 2.5, but an id is a whole number or a string"),
+        ({"movie_id": [True, False, True]}, r"column 'movie_id' is of type Boolean"),
+        ({"timestamp": [1, None, None]}, r"row 1 .*a time is needed; 2 of 3 rows are like that"),
+        ({"timestamp": [1.0, 2.0, float("inf")]}, r"row 2 .*column 'timestamp' is inf, but a time is a finite"),
+        ({"timestamp": ["2024-01-01", "yesterday", None]}, r"row 1 .*'yesterday', but a time is a number or an ISO"),
+        ({"timestamp": ["5", "2024-01-01", "6"]}, r"row 1 .*'2024-01-01', but a time is a finite number, as elsew"),
+        ({"timestamp": [None, None, None]}, r"column 'timestamp' is of type Null"),
+        ({"timestamp": [datetime(2024, 1, 1), None, None]}, r"row 1 .*a time is needed"),
+        ({"rating": ["4", "good", "5"]}, r"row 1 .*'good', but a rating is a finite number"),
+        ({"rating": [1.0, float("nan"), 2.0]}, r"row 1 .*is nan, but a rating is a finite number"),
+    ],
+)
+def test_bad_values_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"{PLACE}.*{message}"):
+        read_interactions(pl.DataFrame({**COLUMNS, **change}))
+
+
+def test_missing_columns_say_how_to_map(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "userId,movieId,ts\n1,2,3\n")
+    message = (
+        r"mine.csv has no column 'user_id', 'movie_id', 'timestamp'; it has \['userId', 'movieId', 'ts'\]. "
+        r"Name .* user_column=... and item_column=... and time_column=... \(time_column=None where rows are in order"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_interactions(path)
+    with pytest.raises(ValueError, match=r"no column 'stars'.*rating_column=\.\.\."):
+        read_interactions(path, "userId", "movieId", "ts", "stars")
+    with pytest.raises(
+        ValueError, match=r"table of items has no column 'movie_id'.*item_columns=\{'movie_id': \.\.\.\}"
+    ):
+        items(sku=[5, 7])
+    with pytest.raises(ValueError, match=r"item_columns maps \['name'\], but only"):
+        read_interactions(pl.DataFrame(COLUMNS), items=pl.DataFrame({"movie_id": [5]}), item_columns={"name": "title"})
+
+
+def test_bad_items_are_named() -> None:
+    with pytest.raises(ValueError, match="item 5 stands in more than one row"):
+        items(movie_id=[5, 5])
+    with pytest.raises(ValueError, match=r"row 1 .*year 'MMXX' is not a whole number"):
+        items(movie_id=[5, 7], title=["a", "b"], year=["1995", "MMXX"])
+    with pytest.raises(ValueError, match="none of its 2 items stands in the items' table; ids are like 5 here and"):
+        items(movie_id=[50, 70])
+
+
+def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="interactions has no rows"):
+        read_interactions(pl.DataFrame(COLUMNS).clear())
+    with pytest.raises(ValueError, match=r"mine.csv has no rows"):
+        read_interactions(write_csv(tmp_path, "user_id,movie_id,timestamp\n"))
+    with pytest.raises(ValueError, match=r"mine.csv cannot be read as .csv"):
+        read_interactions(write_csv(tmp_path, ""))
+    with pytest.raises(ValueError, match=r"mine.csv cannot be read as .csv"):
+        read_interactions(write_csv(tmp_path, "user_id,movie_id,timestamp\n1,2,3\n1,2,3,4,5\n"))
+    with pytest.raises(ValueError, match=r"mine.parquet cannot be read as .parquet"):
+        read_interactions(write_csv(tmp_path, "no parquet", "mine.parquet"))
+    with pytest.raises(ValueError, match=r"mine.xlsx: the name must end in"):
+        read_interactions(tmp_path / "mine.xlsx")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_interactions(tmp_path / "nowhere.csv")
+    (tmp_path / "latin.csv").write_bytes("user_id,movie_id,timestamp\né,1,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.csv.*UTF-8"):
+        read_interactions(tmp_path / "latin.csv")
+    with pytest.raises(ValueError, match="a column mixes types"):
+        read_interactions(pd.DataFrame({"user_id": [1, "a"], "movie_id": [1, 2], "timestamp": [1, 2]}))
+    with pytest.raises(TypeError, match="interactions is a list; give a path"):
+        read_interactions([1, 2])
+
+
+def test_sequences_keep_their_order(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "2 1\n1 3\n2 3\n1 1\n1 2\n", "seq.txt")
+    tables = read_sequences(path)
+    assert tables["ratings"].column_names == ["user_id", "movie_id"]
+    assert build_histories(tables["ratings"], 1)["item_ids"][:] == [[3, 1, 2], [1, 3]]
+    assert tables["movies"]["title"][:] == ["1", "2", "3"]
+
+
+def test_sequences_with_mapping_and_titles(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "1 2\r\n1 1\r\n", "seq.txt")
+    mapping = write_csv(tmp_path, "1 50\n2 318\n3 9\n", "map.txt")
+    movies = Dataset.from_dict(
+        {"movie_id": [50, 318], "title": ["Usual", "Shawshank"], "year": [1995, 1994], "genres": [["Crime"], []]}
+    )
+    tables = read_sequences(path, movies, mapping)
+    assert tables["ratings"]["movie_id"][:] == [318, 50]
+    assert tables["movies"].to_list() == movies.to_list()
+
+
+def test_bad_sequences_are_named(tmp_path: Path) -> None:
+    mapping = write_csv(tmp_path, "1 50\n", "map.txt")
+    with pytest.raises(ValueError, match=r"seq.txt, line 2: item 9 is not in .*map.txt"):
+        read_sequences(write_csv(tmp_path, "1 1\n1 9\n", "seq.txt"), id_mapping=mapping)
+    with pytest.raises(ValueError, match=r"seq.txt, line 2: expected 2 fields, found 3"):
+        read_sequences(write_csv(tmp_path, "1 1\n1 2 3\n", "seq.txt"))
+    with pytest.raises(ValueError, match=r"seq.txt, line 2: expected 2 fields, found 1"):
+        read_sequences(write_csv(tmp_path, "1 1\n1\n", "seq.txt"))
+    with pytest.raises(ValueError, match=r"seq.txt has no rows"):
+        read_sequences(write_csv(tmp_path, "\n", "seq.txt"))
+    twice = write_csv(tmp_path, "1 50\n2 50\n", "twice.txt")
+    with pytest.raises(ValueError, match=r"twice.txt: the id 50 stands on more than one line"):
+        read_sequences(write_csv(tmp_path, "1 1\n", "seq.txt"), id_mapping=twice)
+
+
+def test_ml1m_sequences(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_csv(tmp_path, "1 1\n1 2\n2 1\n", "ml-1m.txt")
+    write_csv(tmp_path, "1 1198\n2 3552\n", "item_mapping.txt")
+    with pytest.raises(FileNotFoundError, match=r"lacks movies.dat"):
+        load_ml1m_sequences(tmp_path)
+    text = "1198::Misérables, Les (1995)::Drama\n3552::Caddyshack (1980)::Comedy\n"
+    (tmp_path / "movies.dat").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"interactions\) \(2, 2, 3\), but .* has \(6040, 3416, 999611\)"):
+        load_ml1m_sequences(tmp_path)
+    monkeypatch.setattr(interactions, "SEQUENCE_COUNTS", (2, 2, 3))
+    tables = load_ml1m_sequences(tmp_path)
+    assert tables["ratings"]["movie_id"][:] == [1198, 3552, 1198]
+    assert tables["movies"]["title"][:] == ["Misérables, Les", "Caddyshack"]
+
+
+@pytest.mark.skipif(not (REAL / "ml-1m.txt").is_file(), reason="HF_BERT4REC_DATA names no folder with ml-1m/ml-1m.txt")
+def test_the_real_sequences() -> None:
+    tables = load_ml1m_sequences(REAL)  # which checks the counts
+    histories = build_histories(tables["ratings"])
+    assert (len(histories), histories.column_names) == (6_040, ["user_id", "item_ids"])
+    titles = dict(zip(tables["movies"]["movie_id"], tables["movies"]["title"], strict=True))
+    assert titles[histories["item_ids"][0][0]] == "Raiders of the Lost Ark"
+    assert sum(map(len, histories["item_ids"])) == 999_611

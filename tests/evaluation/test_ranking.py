@@ -1,0 +1,164 @@
+"""Ranks over the whole catalogue: equal to a naive double loop, and closed to leaks, NaN and ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_bert4rec.data.collators import IGNORED
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation.ranking import Ranking, candidate_ranks, rank_targets, ranks_from_scores, to_padded
+
+SPECIAL = [0, 1, 2]
+
+
+def naive_rank(scores: list[float], target: int, seen: list[int]) -> int:
+    """The definition, item by item."""
+    rank = 1
+    for item, score in enumerate(scores):
+        if item not in SPECIAL and item not in seen and item != target and score >= scores[target]:
+            rank += 1
+    return rank
+
+
+def table_scorer(table: torch.Tensor):
+    """Scores of the user whose number is the first entry of the history."""
+    return lambda histories: table[torch.from_numpy(histories.values[histories.offsets[:-1]])]
+
+
+def random_world(seed: int, n_users: int, vocab_size: int, n_targets: int, levels: int):
+    """Tied scores, disjoint seen items and targets of different numbers a user."""
+    rng = np.random.default_rng(seed)
+    scores = torch.from_numpy(rng.integers(0, levels, (n_users, vocab_size)).astype(np.float32))
+    seen, targets = [], []
+    for _ in range(n_users):
+        items = rng.permutation(np.arange(len(SPECIAL), vocab_size))
+        n = int(rng.integers(1, n_targets + 1))
+        targets.append(items[:n].tolist())
+        seen.append(items[n : n + int(rng.integers(0, vocab_size - n - len(SPECIAL) + 1))].tolist())
+    return scores, Ragged.from_lists(seen), Ragged.from_lists(targets)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 9), st.sampled_from([1, 3, 20]), st.sampled_from([1, 3, 1000]))
+@settings(max_examples=40, deadline=None)
+def test_ranks_equal_a_naive_double_loop(seed: int, n_users: int, n_targets: int, levels: int) -> None:
+    scores, seen, targets = random_world(seed, n_users, 30, n_targets, levels)
+    ranks = ranks_from_scores(scores, to_padded(targets), to_padded(seen), SPECIAL)
+    for user in range(n_users):
+        expected = [naive_rank(scores[user].tolist(), t, seen[user].tolist()) for t in targets[user].tolist()]
+        assert ranks[user, : len(expected)].tolist() == expected
+        assert (ranks[user, len(expected) :] == 0).all()
+
+
+def test_one_sort_and_a_pass_a_target_agree() -> None:
+    scores, _, targets = random_world(1, 5, 60, 20, 4)
+    wanted = to_padded(targets)  # wide enough for the sort
+    one_by_one = torch.cat([candidate_ranks(scores, wanted[:, [i]]) for i in range(wanted.shape[1])], dim=1)
+    assert torch.equal(candidate_ranks(scores, wanted), one_by_one)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_batches_of_any_size_agree(batch_size: int) -> None:
+    scores, seen, targets = random_world(2, 13, 40, 3, 7)
+    histories = Ragged.from_lists([[user] for user in range(13)])
+    negatives = {"few": np.tile(np.array([5, 6, IGNORED]), (13, 1))}
+    shared = {"seen": seen, "vocab_size": 40, "special_ids": SPECIAL, "negatives": negatives, "top_k": 5}
+    ranking = rank_targets(table_scorer(scores), histories, targets, batch_size=batch_size, **shared)
+    expected = ranks_from_scores(scores, to_padded(targets), to_padded(seen), SPECIAL)
+    assert ranking.ranks.values.tolist() == expected[expected > 0].tolist()
+    assert ranking.ranks.offsets.tolist() == targets.offsets.tolist()
+    whole = rank_targets(table_scorer(scores), histories, targets, batch_size=13, **shared)
+    assert (ranking.top_items == whole.top_items).all()
+    assert (ranking.sampled["few"].values == whole.sampled["few"].values).all()
+
+
+def test_lists_hold_the_best_unseen_items_and_end_where_items_end() -> None:
+    table = torch.tensor([[9.0, 9.0, 9.0, 1.0, 4.0, 3.0, 2.0], [9.0, 9.0, 9.0, -torch.inf, 4.0, 3.0, 2.0]])
+    seen = Ragged.from_lists([[4, 6], [4]])
+    ranking = rank_targets(
+        table_scorer(table),
+        Ragged.from_lists([[0], [1]]),
+        Ragged.from_lists([[3], [3]]),
+        seen=seen,
+        vocab_size=7,
+        special_ids=SPECIAL,
+        top_k=3,
+    )
+    # the second user's item 3 scores -inf and is a candidate all the same
+    assert ranking.top_items.tolist() == [[5, 3, IGNORED], [5, 6, 3]]
+    assert ranking.ranks.values.tolist() == [2, 3]
+
+
+def test_the_history_is_what_was_seen_by_default() -> None:
+    scores = torch.arange(8.0).repeat(1, 1)
+    ranking = rank_targets(
+        lambda _: scores,
+        Ragged.from_lists([[7, 6]]),
+        Ragged.from_lists([[5]]),
+        vocab_size=8,
+        special_ids=SPECIAL,
+    )
+    assert ranking.ranks.values.tolist() == [1]
+
+
+def rank_one(scores: torch.Tensor, history: list[int], targets: list[int], top_k: int = 0) -> Ranking:
+    return rank_targets(
+        lambda _: scores,
+        Ragged.from_lists([history]),
+        Ragged.from_lists([targets]),
+        vocab_size=8,
+        special_ids=SPECIAL,
+        top_k=top_k,
+    )
+
+
+def test_a_scorer_that_scores_all_alike_ranks_every_target_last() -> None:
+    assert rank_one(torch.zeros(1, 8), [7], [3, 5]).ranks.values.tolist() == [4, 4]
+
+
+def test_bad_input_is_named() -> None:
+    scores = torch.arange(8.0).repeat(1, 1)
+    with pytest.raises(ValueError, match="user rows 0 are among the seen"):
+        rank_one(scores, [5, 6], [6])
+    with pytest.raises(ValueError, match="special"):
+        rank_one(scores, [5], [2])
+    with pytest.raises(ValueError, match="outside the vocabulary of 8"):
+        rank_one(scores, [5], [8])
+    with pytest.raises(ValueError, match=r"top_k=6 .* 5 items"):
+        rank_one(scores, [5], [6], top_k=6)
+    with pytest.raises(ValueError, match="no targets"):
+        rank_one(scores, [5], [])
+    with pytest.raises(ValueError, match=r"shape \(1, 7\)"):
+        rank_one(scores[:, :7], [5], [6])
+    with pytest.raises(TypeError, match="int64"):
+        rank_one(scores.long(), [5], [6])
+
+
+def test_rows_of_nan_scores_are_named_by_user() -> None:
+    table = torch.zeros(5, 8)
+    table[3, 7] = torch.nan
+    histories = Ragged.from_lists([[user] for user in range(5)])
+    with pytest.raises(ValueError, match="NaN for user rows 3:"):
+        rank_targets(
+            table_scorer(table),
+            histories,
+            Ragged.from_lists([[4]] * 5),
+            seen=Ragged.from_lists([[]] * 5),
+            vocab_size=8,
+            special_ids=SPECIAL,
+            batch_size=2,
+        )
+
+
+def test_sizes_that_disagree_are_named() -> None:
+    with pytest.raises(ValueError, match="2 histories, 1 rows of targets"):
+        rank_targets(
+            lambda _: torch.zeros(1, 8),
+            Ragged.from_lists([[3], [4]]),
+            Ragged.from_lists([[5]]),
+            vocab_size=8,
+            special_ids=SPECIAL,
+        )

@@ -1,0 +1,207 @@
+"""`evaluation.json`: complete, refused when it is old, and the same picture of a scorer that knows all or nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation import report as reports
+from hf_bert4rec.evaluation.assessment import EvaluationResult, evaluate_scorer
+from hf_bert4rec.evaluation.baselines import fit_baselines
+from hf_bert4rec.evaluation.plots import write_plots
+from hf_bert4rec.evaluation.slices import popularity_profile, sliced
+from hf_bert4rec.evaluation.table import format_report, format_spread
+from hf_bert4rec.evaluation.task import EvaluationTask, genre_table, sampled_candidates
+
+SPECIAL, VOCAB, USERS = [0, 1, 2], 40, 30
+GENRES = [["Drama"], ["Comedy", "Drama"], ["War"], []]
+
+
+@pytest.fixture
+def task() -> EvaluationTask:
+    """Users who each saw 2 to 12 of 37 items; one target each."""
+    rng = np.random.default_rng(0)
+    walks = [3 + rng.permutation(VOCAB - 3)[: 3 + user % 11] for user in range(USERS)]
+    histories = Ragged.from_lists([walk[:-1] for walk in walks])
+    targets = Ragged.from_lists([walk[-1:] for walk in walks])
+    counts = np.bincount(histories.values, minlength=VOCAB)
+    return EvaluationTask(
+        histories,
+        targets,
+        known=histories,
+        vocab_size=VOCAB,
+        special_ids=SPECIAL,
+        genres=genre_table([GENRES[item % 4] for item in range(VOCAB - 3)], VOCAB),
+        negatives=sampled_candidates(counts, histories, targets, SPECIAL, seed=0),
+    )
+
+
+def knows(task: EvaluationTask):
+    """A scorer that puts the target of a history first."""
+    answers = {tuple(history): target[0] for history, target in zip(task.histories, task.targets, strict=True)}
+
+    def scorer(histories: Ragged) -> torch.Tensor:
+        scores = torch.zeros(len(histories), VOCAB)
+        for row, history in enumerate(histories):
+            scores[row, answers[tuple(history)]] = 1.0
+        return scores
+
+    return scorer
+
+
+def indifferent(histories: Ragged) -> torch.Tensor:
+    return torch.zeros(len(histories), VOCAB)
+
+
+def build(task: EvaluationTask, model: EvaluationResult) -> dict:
+    baselines = fit_baselines(task.known, VOCAB)
+    return reports.build_report(
+        task,
+        model,
+        {name: evaluate_scorer(scorer, task, [5, 10]) for name, scorer in baselines.items()},
+        identity={"name": "made-up", "weights_sha256": "0" * 64},
+        protocol={"dataset": "toy", "split": "leave-one-out", "part": "test", "targets_sha256": "f"},
+        ks=[5, 10],
+        seed=0,
+    )
+
+
+def test_a_scorer_that_knows_the_answer_gets_one_everywhere(task) -> None:
+    found = evaluate_scorer(knows(task), task, [1, 5, 10])
+    for values in (found.per_user, *found.sampled.values()):
+        for name, value in values.items():
+            if name.startswith(("hit_rate", "ndcg", "recall", "map", "mrr")):
+                assert (value == 1.0).all(), name
+    assert (found.per_user["precision@1"] == 1.0).all()
+
+
+def test_a_scorer_that_scores_all_alike_gets_nothing(task) -> None:
+    found = evaluate_scorer(indifferent, task, [1, 5, 10])
+    for values in (found.per_user, *found.sampled.values()):
+        for name, value in values.items():
+            if name.startswith(("hit_rate", "ndcg", "recall", "map", "precision")):
+                assert (value == 0.0).all(), name
+
+
+def test_a_scorer_that_has_seen_the_target_is_caught(task) -> None:
+    leaky = EvaluationTask(
+        Ragged.from_lists([[*h, *t] for h, t in zip(task.histories, task.targets, strict=True)]),
+        task.targets,
+        task.known,
+        VOCAB,
+        SPECIAL,
+    )
+    with pytest.raises(ValueError, match="among the seen items"):
+        evaluate_scorer(indifferent, leaky, [5])
+
+
+def test_the_report_holds_what_its_schema_says(task, tmp_path) -> None:
+    made = build(task, evaluate_scorer(knows(task), task, [5, 10]))
+    path = tmp_path / reports.REPORT_FILE
+    path.write_text(json.dumps(made, allow_nan=False))
+    report = reports.load_report(path)
+    assert report == made
+    assert report["metrics"]["ndcg@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert report["protocol"]["catalogue_size"] == VOCAB - 3
+    assert report["protocol"]["headline"] == "ndcg@10"
+    for found in report["baselines"].values():
+        difference = found["difference"]["ndcg@10"]
+        assert difference["mean"] == pytest.approx(1.0 - found["metrics"]["ndcg@10"]["mean"])
+        assert difference["low"] <= difference["mean"] <= difference["high"]
+    for kind in ("history_length", "target_popularity"):
+        assert sum(part["n"] for part in report["slices"][kind]["markov"]) == USERS
+    for shares in report["popularity"].values():
+        assert sum(shares) == pytest.approx(1.0)
+    assert {"genre_ndcg@5", "novelty@10", "intra_list_diversity@5"} <= set(report["metrics"])
+    assert {draw.split("_")[0] for draw in report["sampled"]} == {"popularity", "uniform"}
+    assert report["environment"]["versions"]["torch"].startswith("2.")
+
+
+def test_the_table_shows_model_baselines_and_differences(task) -> None:
+    text = format_report(build(task, evaluate_scorer(knows(task), task, [5, 10])))
+    first = next(line for line in text.splitlines() if line.startswith("ndcg@10 "))
+    assert first.split()[:5] == ["ndcg@10", "1.0000", "1.0000", "–", "1.0000"]
+    assert "each ranked among all 37 movies" in text
+    assert "no clear difference" not in text
+    assert max(map(len, text.splitlines())) < 110
+
+
+def test_a_model_like_its_baseline_shows_no_clear_difference(task) -> None:
+    text = format_report(build(task, evaluate_scorer(fit_baselines(task.known, VOCAB)["markov"], task, [5, 10])))
+    line = next(line for line in text.splitlines() if line.startswith("  Markov"))
+    assert "+0.0000" in line
+    assert "no clear difference" in line
+
+
+def test_every_plot_is_drawn(task, tmp_path) -> None:
+    paths = write_plots(build(task, evaluate_scorer(knows(task), task, [5, 10])), tmp_path / "plots")
+    assert [path.name for path in paths] == [
+        "metrics.png",
+        "history_length.png",
+        "target_popularity.png",
+        "popularity.png",
+    ]
+    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000 for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema_version": 0}', "schema version 0, .* run training/evaluate.py again"),
+        ('{"figures": {}}', "schema version None, .* run training/evaluate.py again"),
+        ('{"schema_version": 99}', "schema version 99, .* update hf-bert4rec"),
+        ('{"schema_version": 1, "metrics": {}}', "lacks the sections model, protocol"),
+        ('{"schema_ver', "is not JSON"),
+        ("[]", "schema version None"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_read_says_what_to_do(tmp_path, content: str, message: str) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        reports.load_report(path)
+
+
+def test_a_missing_evaluation_or_model_is_named(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no evaluation at .*evaluation\.json"):
+        reports.load_report(tmp_path / "evaluation.json")
+    with pytest.raises(FileNotFoundError, match=r"no model\.safetensors"):
+        reports.weights_sha256(tmp_path)
+
+
+def test_the_hash_of_the_weights_is_that_of_the_file(tmp_path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+    assert reports.weights_sha256(tmp_path).startswith("ba7816bf")
+
+
+def test_spread_over_seeds() -> None:
+    def made(value: float, targets: str = "a") -> dict:
+        return {"protocol": {"targets_sha256": targets}, "metrics": {"ndcg@10": {"mean": value}}}
+
+    found = reports.spread([made(0.1), made(0.3)])
+    assert found["ndcg@10"]["mean"] == pytest.approx(0.2)
+    assert found["ndcg@10"]["sd"] == pytest.approx(0.1414, abs=1e-4)
+    assert "0.2000" in format_spread(found)
+    with pytest.raises(ValueError, match="2 different sets of targets"):
+        reports.spread([made(0.1), made(0.3, "b")])
+    with pytest.raises(ValueError, match="not 1"):
+        reports.spread([made(0.1)])
+
+
+def test_slices_hold_every_row_once_and_equal_sizes_stay_together() -> None:
+    sizes = np.array([5] * 20 + [9, 9, 12, 30, 31])
+    parts = sliced(sizes, {"x": sizes.astype(float)}, seed=0, parts=5)
+    assert sum(part["n"] for part in parts) == len(sizes)
+    assert all(first["to"] < second["from"] for first, second in itertools.pairwise(parts))
+    assert parts[0]["metrics"]["x"] == {"mean": 5.0, "low": 5.0, "high": 5.0}
+
+
+def test_tenths_of_the_catalogue_are_ordered_by_popularity() -> None:
+    counts = np.arange(23)  # 0, 1 and 2 are special; item 22 is the most popular of 20
+    shares = popularity_profile(np.array([[22, 21], [3, -100]]), counts, np.arange(23) > 2)
+    assert shares == pytest.approx([2 / 3, 0, 0, 0, 0, 0, 0, 0, 0, 1 / 3])

@@ -1,0 +1,297 @@
+"""How the Hub on loopback answers a request: who asks, what goes in, what comes out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.hub.hub_contents import LFS_SUFFIXES, Commit, Repo, card_problems, commit_of, entry_of, listing, oid_of
+
+WRITER, READER, STRANGER = "hf_writer_token", "hf_reader_token", "hf_stranger_token"
+ACCOUNTS = {WRITER: ("someone", "write"), READER: ("someone", "read"), STRANGER: ("stranger", "write")}
+TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
+CUT, CUT_AFTER = "cut", "cut after"  # the connection breaks before the request is carried out, or after
+
+
+@dataclass
+class Rule:
+    """What happens to requests that match: a status, CUT, or CUT_AFTER."""
+
+    method: str
+    pattern: str
+    action: int | str
+
+
+class Refusal(Exception):
+    """An answer other than success."""
+
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request; a method of `ROUTES` answers it or raises `Refusal`."""
+
+    hub: Any
+    protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # headers and body in one packet: two would wait 40 ms for each other
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def handle_request(self) -> None:
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        split = urlsplit(self.path)
+        self.place, self.query = unquote(split.path), parse_qs(split.query)
+        with self.hub.lock:
+            self.hub.asked.append((self.command, self.place))
+            rule = next(
+                (r for r in self.hub.rules if r.method == self.command and re.search(r.pattern, self.place)), None
+            )
+        if rule is not None and self.place != "/_rules":
+            if isinstance(rule.action, int):
+                return self.send(rule.action, {"error": "told to fail"})
+            if rule.action == CUT:
+                return self.cut()
+        try:
+            with self.hub.lock:
+                status, content, headers = self.route()
+        except Refusal as refusal:
+            headers = {"X-Error-Code": refusal.code} if refusal.code else {}
+            status, content = refusal.status, {"error": str(refusal)}
+        if rule is not None and rule.action == CUT_AFTER and self.place != "/_rules":
+            return self.cut()
+        return self.send(status, content, headers)
+
+    do_GET = do_HEAD = do_POST = do_PUT = handle_request
+
+    def cut(self) -> None:
+        self.close_connection = True
+        self.connection.close()
+
+    def send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **(headers or {})}
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def route(self) -> tuple[int, Any, dict[str, str]]:
+        for method, pattern, answer in ROUTES:
+            found = re.fullmatch(pattern, self.place)
+            if self.command in method.split("|") and found:
+                result = answer(self, **found.groupdict())
+                return result if isinstance(result, tuple) else (200, result, {})
+        raise Refusal(404, f"no such endpoint: {self.command} {self.place}")
+
+    # Who asks, and for what
+
+    def account(self) -> tuple[str, str]:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in ACCOUNTS:
+            raise Refusal(401, "Invalid username or password.")
+        return ACCOUNTS[token]
+
+    def may_write(self, name: str) -> None:
+        account, role = self.account()
+        if role != "write" or name.split("/")[0] != account:
+            raise Refusal(403, f"You don't have the rights to write to {name}")
+
+    def repo(self, types: str | None, name: str) -> Repo:
+        repo = self.hub.repos.get((TYPES[types or "models"], name))
+        if repo is not None and repo.private:
+            account, _ = self.account()
+            repo = repo if account == name.split("/")[0] else None
+        if repo is None:
+            raise Refusal(404, "Repository not found", "RepoNotFound")
+        return repo
+
+    def commit_at(self, types: str | None, name: str, revision: str) -> Commit:
+        commit = self.repo(types, name).at(revision)
+        if commit is None:
+            raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return commit
+
+    # Accounts and repositories
+
+    def whoami(self) -> Any:
+        account, role = self.account()
+        return {"type": "user", "name": account, "auth": {"type": "access_token", "accessToken": {"role": role}}}
+
+    def create(self) -> Any:
+        asked = json.loads(self.body)
+        account, _ = self.account()
+        name = f"{asked.get('organization') or account}/{asked['name']}"
+        self.may_write(name)
+        key = (asked.get("type") or "model", name)
+        if key in self.hub.repos:
+            raise Refusal(409, "You already created this repo")
+        if key[0] == "space" and not asked.get("sdk"):
+            raise Refusal(400, "a Space needs an sdk")
+        repo = Repo(private=bool(asked.get("private") or asked.get("visibility") == "private"))
+        repo.branches["main"] = [commit_of("initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})]
+        self.hub.repos[key] = repo
+        return {"url": f"{self.hub.url}/{name}", "name": name}
+
+    def branch(self, types: str, name: str, branch: str) -> Any:
+        self.may_write(name)
+        repo = self.repo(types, name)
+        if branch in repo.branches:
+            raise Refusal(409, "Reference already exists")
+        repo.branches[branch] = list(repo.branches["main"])
+        return {}
+
+    def info(self, types: str, name: str, revision: str = "main") -> Any:
+        commit, repo = self.commit_at(types, name, revision), self.repo(types, name)
+        siblings = [{"rfilename": path} for path in sorted(commit.files)]
+        found = {"_id": name, "id": name, "sha": commit.sha, "private": repo.private, "siblings": siblings, "tags": []}
+        return found | {"lastModified": "2026-01-01T00:00:00.000Z", "createdAt": "2026-01-01T00:00:00.000Z"}
+
+    # Content going in
+
+    def validate_yaml(self) -> Any:
+        asked = json.loads(self.body)
+        problems = card_problems(asked["content"], asked.get("repoType") or "model")
+        if problems:
+            return 400, {"errors": [{"message": problem} for problem in problems], "warnings": []}, {}
+        return {"errors": [], "warnings": []}
+
+    def preupload(self, types: str, name: str, revision: str) -> Any:
+        self.may_write(name)
+        there = self.commit_at(types, name, revision).files
+        return {
+            "files": [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(LFS_SUFFIXES) else "regular",
+                    "shouldIgnore": False,
+                    "oid": None if file["path"] not in there else oid_of(file["path"], there[file["path"]]),
+                }
+                for file in json.loads(self.body)["files"]
+            ]
+        }
+
+    def lfs_batch(self, name: str, types: str | None = None) -> Any:
+        self.may_write(name)
+        objects = []
+        for wanted in json.loads(self.body)["objects"]:
+            entry = {"oid": wanted["oid"], "size": wanted["size"]}
+            if wanted["oid"] not in self.hub.large:
+                place = f"{self.hub.url}/_lfs/{wanted['oid']}"
+                entry["actions"] = {"upload": {"href": place}, "verify": {"href": f"{place}/verify"}}
+            objects.append(entry)
+        return {"transfer": "basic", "objects": objects}
+
+    def lfs_put(self, oid: str) -> Any:
+        if hashlib.sha256(self.body).hexdigest() != oid:
+            raise Refusal(400, "the content has another sha256")
+        self.hub.large[oid] = self.body
+        return {}
+
+    def lfs_verify(self, oid: str) -> Any:
+        if oid not in self.hub.large:
+            raise Refusal(404, "no such large file")
+        return {}
+
+    def commit(self, types: str, name: str, revision: str) -> Any:
+        self.may_write(name)
+        repo = self.repo(types, name)
+        files = dict(self.commit_at(types, name, revision).files)
+        message = ""
+        for line in self.body.splitlines():
+            entry = json.loads(line)
+            kind, value = entry["key"], entry["value"]
+            if kind == "header":
+                message = value["summary"]
+            elif kind == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif kind == "lfsFile":
+                if value["oid"] not in self.hub.large:
+                    raise Refusal(400, f"{value['path']} was not uploaded")
+                files[value["path"]] = self.hub.large[value["oid"]]
+            elif kind == "deletedFile" and files.pop(value["path"], None) is None:
+                raise Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
+        made = commit_of(message, files, len(repo.branches[revision]))
+        repo.branches[revision].append(made)
+        return {"commitUrl": f"{self.hub.url}/{name}/commit/{made.sha}", "commitOid": made.sha, "success": True}
+
+    # Content going out
+
+    def tree(self, types: str, name: str, revision: str, folder: str = "") -> Any:
+        deep = self.query.get("recursive", [""])[0].lower() in ("true", "1")
+        listed = listing(self.commit_at(types, name, revision).files, folder.strip("/"), deep)
+        if folder and not listed:
+            self.refuse_entry(folder)
+        return listed
+
+    def paths_info(self, types: str, name: str, revision: str) -> Any:
+        files = self.commit_at(types, name, revision).files
+        given = self.headers.get("Content-Type", "")
+        asked = json.loads(self.body) if "json" in given else parse_qs(self.body.decode())
+        paths = [asked["paths"]] if isinstance(asked["paths"], str) else asked["paths"]
+        found = [entry_of(path, files[path]) for path in paths if path in files]
+        return found + [
+            {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
+            for path in paths
+            if any(name.startswith(f"{path}/") for name in files)
+        ]
+
+    def resolve(self, name: str, revision: str, path: str, types: str | None = None) -> Any:
+        commit = self.commit_at(types, name, revision)
+        headers = {"X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes"}
+        if path not in commit.files:
+            self.refuse_entry(path)
+        data = commit.files[path]
+        headers |= {"ETag": f'"{oid_of(path, data)}"', "Content-Type": "application/octet-stream"}
+        if path.endswith(LFS_SUFFIXES):
+            sha = hashlib.sha256(data).hexdigest()
+            headers |= {"X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(data)), "ETag": f'"{sha}"'}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked is None:
+            return 200, data, headers
+        first, last = int(asked[1]), min(int(asked[2] or len(data) - 1), len(data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        return 206, data[first : last + 1], headers
+
+    def refuse_entry(self, path: str) -> None:
+        raise Refusal(404, f"{path} does not exist", "EntryNotFound")
+
+    def set_rules(self) -> Any:
+        self.hub.large.clear()  # what no commit took is forgotten, or a next push would not have to send it again
+        self.hub.rules[:] = [Rule(*rule) for rule in json.loads(self.body)]
+        return {}
+
+
+API = r"/api/(?P<types>models|datasets|spaces)/(?P<name>[^/]+/[^/]+)"
+PLAIN = r"/(?:(?P<types>datasets|spaces)/)?(?P<name>[^/]+/[^/]+)"
+ROUTES = [
+    ("GET", r"/api/whoami-v2", Handler.whoami),
+    ("POST", r"/api/repos/create", Handler.create),
+    ("POST", r"/api/validate-yaml", Handler.validate_yaml),
+    ("POST", API + r"/branch/(?P<branch>.+)", Handler.branch),
+    ("POST", API + r"/preupload/(?P<revision>.+)", Handler.preupload),
+    ("POST", API + r"/commit/(?P<revision>.+)", Handler.commit),
+    ("POST", API + r"/paths-info/(?P<revision>.+)", Handler.paths_info),
+    (
+        "GET",
+        API + r"/tree/(?P<revision>[^/]+)(?P<folder>/.*)?",
+        lambda self, folder=None, **k: self.tree(folder=folder or "", **k),
+    ),
+    ("GET|HEAD", API + r"/revision/(?P<revision>.+)", Handler.info),
+    ("GET|HEAD", API, Handler.info),
+    ("POST", PLAIN + r"\.git/info/lfs/objects/batch", Handler.lfs_batch),
+    ("POST", r"/_lfs/(?P<oid>\w+)/verify", Handler.lfs_verify),
+    ("PUT", r"/_lfs/(?P<oid>\w+)", Handler.lfs_put),
+    ("GET|HEAD", PLAIN + r"/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
+    ("POST", r"/_rules", Handler.set_rules),
+]

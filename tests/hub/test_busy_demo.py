@@ -1,0 +1,47 @@
+"""The demo's server under odd requests and fifty people at once. `make torture` asks it thousands of times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from model_card.space import app
+from tests.stress import demo
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[demo.Server]:
+    with demo.served(tmp_path_factory.mktemp("demo")) as found:
+        yield found
+
+
+def test_odd_requests_are_answered_or_refused_in_words(server):
+    outcomes = demo.odd_requests(server)
+    assert set(outcomes) == {"answered", "refused in words"}
+    assert outcomes.total() > 2 * len(demo.ODD)
+
+
+def test_a_refusal_says_what_is_wrong(server):
+    person = demo.Person(server, "curious")
+    assert person.send("pick", '["no such movie", null]') == (
+        "refused in words",
+        "no movie here is called 'no such movie': search for one, and pick it from what is found",
+    )
+    assert "is not in the list of choices" in person.send("watched", '[["no such id"]]')[1]
+    assert "Expected a `float | None`" in person.send("recommend", '[null, [], "x", null]')[1]
+    person.ask("pick", "Movie 105 (1990)", None)
+    assert "swap them" in person.ask("recommend", None, [], 3000, 1000)[0]
+
+
+def test_what_is_ticked_a_hundred_thousand_times_is_picked_once():
+    assert app.each_once([100, 101] * 50_000) == [100, 101]
+
+
+def test_of_fifty_people_at_once_nobody_is_lost_or_gets_anothers_answer(server):
+    found = demo.load(server, users=50, rounds=1, warm_up=0)
+    assert found["users_at_once"] == 50
+    assert found["requests_held"] == sum(found["outcomes"].values()) >= 50 * 8
+    assert found["last_third"]["p99_milliseconds"] < 1000 * demo.SLOWEST

@@ -1,0 +1,190 @@
+"""The card of a model: its metadata, every number in it, and its snippets, run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from hf_bert4rec.files import write_json
+from hf_bert4rec.hub.card.curve import draw_curve
+from hf_bert4rec.hub.card.render import read_evaluation, release_of, render_card, update_card
+from hf_bert4rec.hub.staging import without_titles
+from tests.published import read
+
+SECTIONS = [
+    "Quick start",
+    "What it is for, and what it is not for",
+    "Data",
+    "Architecture",
+    "Training",
+    "Evaluation",
+    "Limits and bias",
+    "How to reproduce",
+    "Versions",
+    "Citation",
+]
+FENCED = re.compile(r"```(?:python)?\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def records(model_folder) -> tuple[dict, dict]:
+    return read(model_folder / "training.json"), read(model_folder / "evaluation.json")
+
+
+def sections(card: str) -> dict[str, str]:
+    """The text of every section by its heading."""
+    parts = re.split(r"^## (.*)$", card, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+
+
+def test_metadata_holds_the_figures_of_the_result_file(model_folder, records):
+    data = ModelCard.load(model_folder / "README.md").data
+    assert data.library_name == "transformers"
+    assert {"recommendation", "sequential-recommendation", "bert4rec", "movielens"} <= set(data.tags)
+    assert (data.license, data.license_name) == ("other", "movielens-terms-of-use")
+    assert (data.datasets, data.metrics) == (["ml-latest-small"], ["ndcg", "hit_rate", "mrr"])
+    found = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert found == {name: round(records[1]["metrics"][name]["mean"], 6) for name in ("ndcg@10", "hit_rate@10", "mrr")}
+    assert {result.dataset_split for result in data.eval_results} == {"test"}
+
+
+def test_every_section_is_there_and_says_something(model_folder):
+    card = (model_folder / "README.md").read_text(encoding="utf-8")
+    found = sections(card)
+    assert list(found) == SECTIONS
+    assert all(len(text) > 60 for text in found.values())
+    for hole in ("None |", "nan", "$", "{", "  |  ", "()"):
+        assert hole not in FENCED.sub("", card), f"the card has a hole: {hole!r}"
+
+
+def test_every_picture_is_there(model_folder):
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (model_folder / "README.md").read_text(encoding="utf-8"))
+    assert len(pictures) == 5
+    for picture in pictures:
+        assert (model_folder / picture).read_bytes().startswith(b"\x89PNG"), picture
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """Every number of a record, however deep."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from numbers(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from numbers(inner)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+
+
+def test_every_number_stands_in_a_result_file(model_folder, records):
+    training, evaluation = records
+    known = [*numbers(training), *numbers(evaluation), *map(len, evaluation["popularity"].values())]
+    known += [sum(shares[5:]) for shares in evaluation["popularity"].values()]
+    known += [len(example["history"]) for example in evaluation["examples"]]
+    written = {f"{each:{form}}" for each in known for form in (".4f", "+.4f", ".1%", ".0%", ",", "g", ",.0f")}
+    found = sections((model_folder / "README.md").read_text(encoding="utf-8"))
+    for name in ("Data", "Architecture", "Training", "Evaluation", "Limits and bias"):
+        told = re.sub(r"> .*|!\[.*|`[^`]*`|\[\[?[^\]]*\]\([^)]*\)|\*\*Licence.*|\S*sha256\S*", "", found[name])
+        told = re.sub(r"MovieLens is a place of its own.*", "", told)  # facts of the site, not of a result file
+        told = re.sub(r"@(\d+)", r" \1 ", told)
+        assert len(re.findall(r"\d", told)) > 3, name
+        for number in re.findall(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?%?", told):
+            assert number.rstrip(",") in written, f"{number} of section {name} is in no result file"
+
+
+def test_the_table_says_what_the_file_says(model_folder, records):
+    text = sections((model_folder / "README.md").read_text(encoding="utf-8"))["Evaluation"]
+    metrics, baselines = records[1]["metrics"], records[1]["baselines"]
+    for spoken, name in (("NDCG@10", "ndcg@10"), ("HitRate@20", "hit_rate@20"), ("MRR", "mrr")):
+        theirs = " | ".join(f"{found['metrics'][name]['mean']:.4f}" for found in baselines.values())
+        ours = metrics[name]
+        row = f"| {spoken} | **{ours['mean']:.4f}** | {ours['low']:.4f} to {ours['high']:.4f} | {theirs} |"
+        assert row in text
+    for name, found in baselines.items():
+        difference = found["difference"]["ndcg@10"]
+        verdict = "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "not clearly different"
+        shown = {"item_knn": "item-kNN", "markov": "Markov"}.get(name, name)
+        assert re.search(
+            rf"\*\*{verdict} (than|from) {shown}\*\* \({re.escape(format(difference['mean'], '+.4f'))}", text
+        )
+
+
+def test_sampled_figures_stand_apart(model_folder, records):
+    text = sections((model_folder / "README.md").read_text(encoding="utf-8"))["Evaluation"]
+    before, after = text.split("**Sampled figures, apart.**")
+    for found in records[1]["sampled"].values():
+        assert f"| this model | {found['model']['ndcg@10']['mean']:.4f} |" in after
+    assert "drawn by popularity" not in before
+
+
+def run_snippet(code: str) -> Any:
+    """The value of the last line of a snippet."""
+    tree = ast.parse(code)
+    last = tree.body.pop()
+    assert isinstance(last, ast.Expr)
+    names: dict[str, Any] = {}
+    exec(compile(tree, "card", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "card", "eval"), names)
+
+
+def assert_same_answer(found: list[dict], told: list[dict]) -> None:
+    assert [{**movie, "score": None} for movie in found] == [{**movie, "score": None} for movie in told]
+    assert [movie["score"] for movie in found] == pytest.approx([movie["score"] for movie in told], rel=1e-3)
+
+
+def test_the_quick_start_runs_and_answers_as_told(model_folder, records):
+    card = render_card(*records, name=str(model_folder))
+    code, answer = FENCED.findall(sections(card)["Quick start"])
+    assert_same_answer(run_snippet(code), ast.literal_eval(answer))
+
+
+def test_without_titles_no_title_is_told(model_folder, records):
+    training, evaluation = without_titles(records[0]), {**records[1], "examples": []}
+    card = render_card(training, evaluation, name=str(model_folder), titles=False)
+    for title in ("Toy Story", "Godfather", "Casablanca", "Movie 7"):
+        assert title not in card
+    assert "Titles and genres do not." in sections(card)["Data"]
+    code, answer, naming = FENCED.findall(sections(card)["Quick start"])
+    found = [{**movie, "title": None, "genres": []} for movie in run_snippet(code)]
+    assert_same_answer(found, ast.literal_eval(answer))
+    assert 'load_movielens("ml-latest-small")["movies"]' in naming
+
+
+def test_a_model_that_was_not_evaluated_says_so(records):
+    found = sections(render_card(records[0]))
+    assert found["Evaluation"].startswith("Not evaluated yet")
+    assert "model-index" not in render_card(records[0])
+    assert "MovieLens is a place of its own" in found["Limits and bias"]
+
+
+def test_a_table_of_ones_own_is_no_movielens(records):
+    training = {**records[0], "dataset": "shop", "options": {**records[0]["options"], "ratings": "shop.csv"}}
+    card = render_card(training, records[1])
+    assert release_of(training) is None
+    assert "movielens" not in card.lower()
+    assert "license" not in card.split("---")[1]
+
+
+def test_an_evaluation_of_another_model_is_refused(model_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    report = read(folder / "evaluation.json")
+    report["model"]["weights_sha256"] = "0" * 64
+    write_json(folder / "evaluation.json", report)
+    before = (folder / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match=r"is the evaluation of another model.*training/evaluate.py"):
+        update_card(folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == before
+    (folder / "evaluation.json").unlink()
+    assert read_evaluation(folder) is None
+
+
+def test_the_curve_is_drawn_of_any_run(records):
+    for curve in (records[0]["curve"], [], records[0]["curve"][:1]):
+        assert draw_curve({**records[0], "curve": curve}).startswith(b"\x89PNG")

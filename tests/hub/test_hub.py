@@ -1,0 +1,127 @@
+"""An exported folder works where this package does not exist, and is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_bert4rec.hub import export as hub
+from hf_bert4rec.hub.verify import BrokenExportError, check_folder, compare
+from tests.conftest import MOVIES
+
+ISOLATED_LOADER = """
+import json, sys
+sys.modules["hf_bert4rec"] = None
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
+folder, history, saved = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+loaded = [
+    auto.from_pretrained(folder, trust_remote_code=True)
+    for auto in (AutoConfig, AutoTokenizer, AutoModel, AutoModelForMaskedLM)
+]
+pipe = pipeline("movie-recommendation", model=folder, trust_remote_code=True)
+pipe.save_pretrained(saved)
+again = pipeline("movie-recommendation", model=saved, trust_remote_code=True)
+try:
+    import hf_bert4rec
+    blocked = False
+except ImportError:
+    blocked = True
+print(json.dumps({
+    "classes": [type(each).__name__ for each in loaded],
+    "answer": pipe(history),
+    "again": again(history),
+    "blocked": blocked,
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_stranger_loads_the_folder_and_gets_the_same_answer(pipe, tmp_path):
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card")
+    history = ["Toy Story", 13, "16"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
+    command = [sys.executable, "-c", ISOLATED_LOADER, str(folder), json.dumps(history), str(tmp_path / "saved")]
+    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["blocked"]
+    assert told["classes"] == ["Bert4RecConfig", "Bert4RecTokenizer", "Bert4RecModel", "Bert4RecForMaskedLM"]
+    expected = pipe(history)
+    for answer in (told["answer"], told["again"]):
+        assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in expected]
+        scores = [movie["score"] for movie in answer]
+        assert scores == pytest.approx([movie["score"] for movie in expected], abs=1e-6)
+
+
+def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card", {"training.json": {"a": 1}})
+    names = {path.name for path in folder.iterdir()}
+    code = {path.name for path in (Path(hub.__file__).parents[1] / "model").glob("*_bert4rec.py")}
+    assert names == code | {
+        "README.md",
+        "config.json",
+        "items.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training.json",
+    }
+    config = json.loads((folder / "config.json").read_text())
+    assert set(config["auto_map"]) == {"AutoConfig", "AutoModel", "AutoModelForMaskedLM"}
+    assert set(config["custom_pipelines"]) == {"movie-recommendation"}
+
+
+@pytest.mark.slow
+def test_an_earlier_export_is_replaced_and_nothing_else_is(pipe, tmp_path):
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# First", {"old.json": {}})
+    hub.export(pipe.model, pipe.tokenizer, folder, "# Second")
+    assert (folder / "README.md").read_text() == "# Second"
+    assert not (folder / "old.json").exists()
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="thesis holds something that is not an exported recommender"):
+        hub.export(pipe.model, pipe.tokenizer, other, "# A card")
+    assert [path.name for path in other.iterdir()] == ["chapter.txt"]
+
+
+def test_a_failed_export_leaves_what_was_there(pipe, tmp_path, monkeypatch):
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# First")
+    with pytest.raises(ValueError, match="nan"):
+        hub.export(pipe.model, pipe.tokenizer, folder, "# Second", {"training.json": {"loss": float("nan")}})
+    assert (folder / "README.md").read_text() == "# First"
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+
+
+def test_the_answers_name_the_catalogue(pipe):
+    assert {movie["movie_id"] for movie in pipe([], top_k=40)} == set(MOVIES["movie_id"])
+
+
+@pytest.mark.slow
+def test_weights_of_another_shape_are_found_out(pipe, tmp_path):
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": config["num_hidden_layers"] + 1}))
+    with pytest.raises(BrokenExportError, match=r"the weights lack .*: fetch or export the model again"):
+        check_folder(folder, pipe)
+
+
+def test_another_ranking_is_found_out(pipe, tmp_path):
+    told = pipe([10], top_k=5)
+    compare(tmp_path, [10], told, told)
+    swapped, nudged = [told[1], told[0], *told[2:]], [{**told[0], "score": told[0]["score"] + 1e-4}, *told[1:]]
+    for answer in (swapped, nudged, told[:4], []):
+        with pytest.raises(BrokenExportError, match=r"answers \[10\] with .*the original with .* nothing was sent"):
+            compare(tmp_path, [10], answer, told)

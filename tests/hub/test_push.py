@@ -1,0 +1,248 @@
+"""To the Hub and back, against a Hub on loopback: publish, pull as a stranger, update, look back, go offline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_bert4rec.cli import push as push_to_hub
+from hf_bert4rec.data.prepare import DataArguments, prepare
+from hf_bert4rec.data.splits import target_hash
+from hf_bert4rec.files import write_json
+from hf_bert4rec.hub.dataset_repository import dataset_card
+from hf_bert4rec.hub.staging import stage
+from tests.docs.test_readme import blocks
+from tests.hub.hub_clients import PUBLISHER, PULLER, ROOT, run
+from tests.hub.hub_contents import card_problems
+from tests.hub.hub_server import WRITER, Hub
+from tests.published import make_folder, read, write_tables
+
+NAME, CLOSED, BY_PIPE, DATA = "someone/small", "someone/closed", "someone/by-pipe", "someone/walks"
+HISTORY = ["Toy Story", 107, "Godfather, The (1972)"]
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with Hub() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def folders(model_folder, tmp_path_factory) -> dict[str, Path]:
+    """The small model, one said to be of a closed release, and a later version of the first."""
+    place = tmp_path_factory.mktemp("folders")
+    closed = make_folder(place / "closed" / "closed", "ml-100k")
+    return {"first": model_folder, "closed": closed, "later": make_folder(place / "later" / "small", seed=1)}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> DataArguments:
+    return write_tables(tmp_path_factory.mktemp("tables"))
+
+
+@pytest.fixture(scope="module")
+def published(hub, folders, tables, tmp_path_factory) -> dict[str, Any]:
+    """Everything that can be published, published; what the process told of it."""
+    asked = {
+        "scripts": [
+            [str(folders["first"]), NAME, "--space"],
+            [str(folders["closed"]), CLOSED, "--private", "--revision", "v1.0"],
+        ],
+        "default": NAME,
+        "history": HISTORY,
+        "by_pipe": BY_PIPE,
+        "update": str(folders["later"]),
+        "data": asdict(tables),
+        "data_name": DATA,
+    }
+    return run(PUBLISHER, asked, hub.environment(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="module")
+def asked(hub, published, folders) -> dict[str, Any]:
+    """Models and data for a stranger to load by name."""
+    first = hub.repos["model", NAME].branches["main"][1].sha
+    movies = {"movie_id": [100, 101, 102], "title": ["Toy Story (1995)", "The Godfather (1972)", "Amélie (2001)"]}
+    models = [
+        ["new", NAME, {"history": HISTORY}],
+        ["old", NAME, {"revision": first, "history": HISTORY}],
+        ["by pipe", BY_PIPE, {"history": HISTORY}],
+        ["ids", CLOSED, {"revision": "v1.0", "history": [100, 107]}],
+        ["named", CLOSED, {"revision": "v1.0", "history": ["Toy Story", 107], "movies": movies}],
+    ]
+    return {"models": models, "data": DATA}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Where the stranger's downloads are kept."""
+    return tmp_path_factory.mktemp("stranger")
+
+
+@pytest.fixture(scope="module")
+def pulled(hub, asked, home) -> dict[str, Any]:
+    """What the stranger gets, over the network. The private model needs a token."""
+    return run(PULLER, asked, hub.environment(home), home)
+
+
+def ids(answer: list[dict[str, Any]]) -> list[int]:
+    return [movie["movie_id"] for movie in answer]
+
+
+@pytest.mark.slow
+def test_one_command_publishes_model_and_demo_in_one_commit_each(hub, published, folders):
+    assert f"published {hub.url}/{NAME}\n" in published["printed"][0]
+    assert f"published {hub.url}/spaces/{NAME}\n" in published["printed"][0]
+    assert len(hub.commits("model", NAME)) == 2  # the second is the update
+    assert len(hub.commits("space", NAME)) == len(hub.commits("dataset", DATA)) == 1
+    files = hub.repos["model", NAME].branches["main"][1].files
+    local = {path.relative_to(folders["first"]).as_posix() for path in folders["first"].rglob("*") if path.is_file()}
+    assert set(files) == local | {".gitattributes"}
+    assert files["model.safetensors"] == (folders["first"] / "model.safetensors").read_bytes()
+    card = files["README.md"].decode()
+    assert f'model="{NAME}"' in card
+    assert "Titles and genres ship too." in card
+    assert set(json.loads(files["items.json"])) == {"title", "year", "genres", "count"}
+
+
+@pytest.mark.slow
+def test_no_pickle_and_nothing_of_this_machine_is_published(hub, published, folders):
+    secrets = [WRITER, str(ROOT), str(Path.home()) + "/", *(str(folder.parent) for folder in folders.values())]
+    commits = [hub.repos[key].branches["main"][1] for key in (("model", NAME), ("space", NAME), ("dataset", DATA))]
+    commits += [hub.repos["model", BY_PIPE].at("main"), hub.repos["model", CLOSED].at("v1.0")]
+    for name, data in ((name, data) for commit in commits for name, data in commit.files.items()):
+        assert not name.endswith(PICKLES)
+        assert not [secret for secret in secrets if secret.encode() in data], name
+
+
+@pytest.mark.slow
+def test_the_demo_knows_its_model(hub, published):
+    files = hub.files("space", NAME)
+    assert set(files) == {".gitattributes", "README.md", "app.py", "style.css", "requirements.txt", "model.txt"}
+    assert files["model.txt"].decode().strip() == NAME
+    card = files["README.md"].decode()
+    assert "sdk: gradio" in card
+    assert f"- {NAME}" in card
+    assert "MODEL_NAME" not in card
+
+
+@pytest.mark.slow
+def test_a_closed_release_goes_without_titles(hub, published, pulled):
+    assert hub.repos["model", CLOSED].private
+    assert set(hub.files("model", CLOSED, "main")) == {".gitattributes"}
+    files = hub.files("model", CLOSED, "v1.0")
+    assert set(json.loads(files["items.json"])) == {"count"}
+    assert b"Titles and genres do not." in files["README.md"]
+    for name, data in files.items():
+        assert b"Casablanca" not in data, f"{name} holds a title"
+    assert {movie["title"] for movie in pulled["ids"]} == {None}
+    assert ids(pulled["named"]) == ids(pulled["ids"])
+
+
+@pytest.mark.slow
+def test_the_default_model_and_a_pipeline_that_pushes_itself(hub, published, pulled):
+    assert published["default"] == pulled["old"]
+    assert "'someone/nothing', cannot be loaded" in published["unreachable"]
+    assert "HF_BERT4REC_MODEL" in published["unreachable"]
+    assert ids(pulled["by pipe"]) == ids(published["default"])
+    files = hub.files("model", BY_PIPE)
+    assert "default" not in json.dumps(json.loads(files["config.json"])["custom_pipelines"])
+
+
+@pytest.mark.slow
+def test_an_update_is_seen_and_the_older_revision_stays(pulled, hub, folders):
+    assert ids(pulled["new"]) != ids(pulled["old"])
+    weights = [commit.files["model.safetensors"] for commit in hub.repos["model", NAME].branches["main"][1:]]
+    assert weights == [(folders[name] / "model.safetensors").read_bytes() for name in ("first", "later")]
+
+
+@pytest.mark.slow
+def test_what_was_pulled_once_works_offline(hub, asked, pulled, home):
+    environment = hub.environment(home, token=None) | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert run(PULLER, asked, environment, home) == pulled
+
+
+@pytest.mark.slow
+def test_a_data_set_comes_back_unchanged(hub, published, pulled, tables):
+    data = prepare(tables)
+    for part, table in {**data.splits, "movies": data.movies}.items():
+        assert pulled["data"][part] == {"features": str(table.features), "rows": table[:]}, part
+    assert published["data"] == f"{hub.url}/datasets/{DATA}"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "Of every user the last movie is held out"),
+        ({"split": "last-n", "targets": 2}, "Of every user the last 2 movies are held out"),
+        ({"split": "temporal", "quantile": 0.8}, "By time: what came after one moment"),
+    ],
+    ids=["leave-one-out", "last-n", "temporal"],
+)
+def test_the_card_of_a_data_set_counts_it(tables, options, words):
+    data = prepare(replace(tables, **options))
+    card = dataset_card(replace(data, name="ml-latest-small"), DATA)
+    assert f"histories of 60 users, 40 movies and {sum(map(len, data.histories['item_ids'])):,} interactions" in card
+    assert "Histories are ordered by time, ties by the row of the source" in card
+    assert f"**Split.** {words}" in card
+    assert "Every history has at least 12 interactions." in card
+    for part in ("validation", "test"):
+        assert f"| {part} | {len(data.splits[part]):,} |" in card
+        assert target_hash(data.splits[part]) in card
+    assert "May be redistributed" in card
+    assert not card_problems(card, "dataset")
+    assert "license" not in dataset_card(data, DATA).split("---")[1]
+
+
+def test_a_dry_run_lists_files_and_sizes_and_needs_no_token(folders, monkeypatch, capsys):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(push_to_hub, "check_folder", lambda folder, pipe: None)
+    push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--include-titles", "--space"])
+    told = capsys.readouterr().out
+    assert "model someone/closed" in told
+    assert "space someone/closed" in told
+    size = (folders["closed"] / "model.safetensors").stat().st_size
+    assert f"{size:>12,}  model.safetensors" in told
+    assert "nothing was sent" in told
+
+
+def test_a_demo_without_titles_is_refused(folders):
+    with pytest.raises(ValueError, match="add --include-titles"):
+        push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--space"])
+
+
+def test_a_demo_of_a_branch_shows_that_branch(tmp_path):
+    push_to_hub.stage_space(tmp_path / "space", NAME, titles=True, revision="v2")
+    assert (tmp_path / "space" / "model.txt").read_text() == f"{NAME}@v2\n"
+
+
+def test_only_what_is_known_is_published(model_folder, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(model_folder, folder)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"onnx")
+    assert stage(folder, tmp_path / "staged", NAME, titles=True) == ["notes.txt"]
+    assert (tmp_path / "staged" / "onnx" / "model.onnx").is_file()
+    assert read(tmp_path / "staged" / "evaluation.json")["model"]["name"] == NAME
+    write_json(folder / "training.json", {"dataset": "ml-100k"})
+    with pytest.raises(ValueError, match=r"lacks options, example, .*: train the model again"):
+        stage(folder, tmp_path / "again", NAME, titles=True)
+
+
+def test_what_the_readme_says_of_publishing_can_be_said():
+    (_, command), _, (_, snippet) = blocks("Publish")
+    arguments = push_to_hub.parse(command.split()[2:])
+    assert command.startswith("python training/push_to_hub.py ")
+    assert arguments.dry_run
+    names: dict[str, Any] = {}
+    *imports, call = snippet.strip().splitlines()
+    exec("\n".join(imports), names)
+    assert callable(names["push_dataset"])
+    assert call.startswith("push_dataset(prepare(DataArguments(dataset=")

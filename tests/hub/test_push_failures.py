@@ -1,0 +1,232 @@
+"""Pushes that fail, in every way: each is told in words, and what was on the Hub stays as it was."""
+
+from __future__ import annotations
+
+import errno
+import re
+import runpy
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+
+from hf_bert4rec.cli import push as push_to_hub
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.hub.dataset_repository import push_dataset, write_dataset
+from hf_bert4rec.hub.staging import stage
+from hf_bert4rec.hub.upload import push
+from tests.hub.hub_clients import PUSHER, ROOT, run
+from tests.hub.hub_server import CUT, CUT_AFTER, READER, STRANGER, WRITER, Hub
+from tests.published import make_folder, write_tables
+
+NAME = "someone/small"
+DATASET = {"repo_type": "dataset"}
+
+
+# Every request of a push: a method and a pattern of the path.
+STEPS = {
+    "who": ("GET", "whoami"),
+    "look": ("GET", "/api/[a-z]+/[^/]+/[^/]+$"),
+    "look at a branch": ("GET", "/api/[a-z]+/[^/]+/[^/]+/revision/"),
+    "ours": ("HEAD", "/resolve/"),
+    "read ours": ("GET", "/resolve/"),
+    "create": ("POST", "/api/repos/create"),
+    "branch": ("POST", "/branch/"),
+    "card check": ("POST", "validate-yaml"),
+    "preupload": ("POST", "/preupload/"),
+    "large files": ("POST", "/objects/batch"),
+    "large file": ("PUT", "/_lfs/"),
+    "large file check": ("POST", "/_lfs/.*/verify"),
+    "commit": ("POST", "/commit/"),
+}
+# Those of an update, in an order in which nothing that fails is at hand from an earlier push.
+UPDATE = (
+    "ours",
+    "read ours",
+    "who",
+    "look",
+    "card check",
+    "preupload",
+    "large files",
+    "large file",
+    "large file check",
+    "commit",
+)
+TOLD = "was not changed|was made and|did receive|cannot say"
+
+
+def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
+    """Pushes that the Hub or we refuse: what is asked, the kind of error, and words that the message must have."""
+    ask = {"folder": str(folder), "name": NAME, "token": WRITER}
+    fresh = {**ask, "name": "someone/fresh"}
+    return {
+        "no token": ({**ask, "token": None}, "PermissionError", "hf auth login"),
+        "unknown token": ({**ask, "token": "hf_unknown"}, "PermissionError", "refuses the token"),
+        "reading token": ({**ask, "token": READER}, "PermissionError", "may only read"),
+        "another's token": ({**ask, "token": STRANGER}, "PermissionError", "was not changed"),
+        "another's name": ({**fresh, "token": STRANGER}, "PermissionError", "may not write"),
+        "no slash": ({**ask, "name": "small"}, "ValueError", "'user/name'"),
+        "blank": ({**ask, "name": "some one/small"}, "ValueError", "'user/name'"),
+        "other model": ({**ask, "name": "someone/classifier"}, "FileExistsError", "holds something else"),
+        "other model, asked": ({**ask, "name": "someone/classifier", "check": "model"}, "FileExistsError", "else"),
+        "other data": (
+            {**ask, "name": "someone/corpus", "options": DATASET},
+            "FileExistsError",
+            "holds something else",
+        ),
+        "public already": ({**ask, "options": {"private": True}}, "FileExistsError", "public already"),
+        "no network": ({**ask, "endpoint": "http://127.0.0.1:9"}, "ConnectionError", "the Hub cannot be reached"),
+        "bad card": ({**ask, "folder": str(bad)}, "ValueError", "was not changed"),
+        "bad card, new": ({**fresh, "folder": str(bad)}, "ValueError", "was made and is empty"),
+    }
+
+
+def broken(folder: Path, space: Path) -> dict[str, tuple[dict, str, str]]:
+    """Pushes in which one request fails, or the connection breaks before or after it."""
+    ask = {"folder": str(folder), "name": NAME, "token": WRITER}
+
+    def case(step: str, action: int | str, **changed: Any) -> dict[str, Any]:
+        return {**ask, "rules": [[*STEPS[step], action]], **changed}
+
+    found = {
+        f"{step} {action}": (case(step, action), "ConnectionError", "") for step in UPDATE for action in (500, CUT)
+    }
+    for number, action in enumerate((500, CUT, CUT_AFTER)):
+        new, lost = f"someone/new-{number}", action == CUT_AFTER
+        words = "was made and is empty" if lost else "was not changed"
+        found[f"create {action}"] = (case("create", action, name=new), "ConnectionError", words)
+        branch = {"options": {"revision": f"b{number}"}}
+        words = "but for a new branch" if lost else "was not changed"
+        found[f"branch {action}"] = (case("branch", action, **branch), "ConnectionError", words)
+        found[f"look at a branch {action}"] = (case("look at a branch", action, **branch), "ConnectionError", "")
+        if not lost:
+            for kind, content in (("dataset", folder), ("space", space)):
+                options = {"name": f"someone/{kind}-{number}", "options": {"repo_type": kind}, "folder": str(content)}
+                words = f"the {kind} someone/{kind}-{number} was made and is empty: push again, or delete it"
+                found[f"{kind} {action}"] = (case("commit", action, **options), "ConnectionError", words)
+    words = "did receive the commit, only the answer was lost"
+    found["answer lost"] = (case("commit", CUT_AFTER), "ConnectionError", words)
+    return found
+
+
+@pytest.mark.slow
+def test_every_failure_is_told_and_changes_nothing(model_folder, tmp_path):
+    changed, bad, other, space = (tmp_path / name for name in ("small", "bad", "other", "space"))
+    push_to_hub.stage_space(space, NAME, titles=True)
+    make_folder(changed, seed=2)
+    bad.mkdir()
+    (bad / "README.md").write_text("---\ntags: bert4rec\n---\n")
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    there = [
+        {"folder": str(model_folder), "name": NAME, "token": WRITER},
+        {"folder": str(other), "name": "someone/classifier", "token": WRITER},
+        {"folder": str(other), "name": "someone/corpus", "token": WRITER, "options": DATASET},
+    ]
+    wanted = broken(changed, space) | refused(changed, bad)
+    with Hub() as hub:
+        asked = [*there, *(case for case, _, _ in wanted.values())]
+        told = run(PUSHER, asked, hub.environment(tmp_path / "home"))
+    assert [kind for kind, _ in told[:3]] == ["published"] * 3
+    for (label, (_, kind, words)), (found, message) in zip(wanted.items(), told[3:], strict=True):
+        assert found == kind, f"{label}: {found}: {message}"
+        assert words in message, f"{label}: {message}"
+        if found == "ConnectionError":
+            assert re.search("check the network|try again later", message), f"{label}: {message}"
+            assert re.search(TOLD, message), f"{label}: {message}"
+    commits = {name: len(hub.commits(kind, name)) for kind, name in hub.repos}
+    assert {name: number for name, number in commits.items() if number} == {
+        "someone/classifier": 1,
+        "someone/corpus": 1,
+        NAME: 2,  # the one before, and the one whose answer was lost
+    }
+    assert hub.files("model", NAME)["model.safetensors"] == (changed / "model.safetensors").read_bytes()
+    for request in set(hub.asked) - {("POST", "/_rules")}:
+        assert any(request[0] == method and re.search(pattern, request[1]) for method, pattern in STEPS.values()), (
+            f"{request} is a request that no failure was tried at"
+        )
+
+
+def test_the_script_ends_in_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["push_to_hub.py", str(tmp_path / "nothing"), NAME])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        runpy.run_path(str(ROOT / "training" / "push_to_hub.py"), run_name="__main__")
+    assert "nothing is no folder: train a model first" in capsys.readouterr().err
+
+
+def test_offline_is_said_so(model_folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", WRITER)  # the tests' own process has HF_HUB_OFFLINE set
+    with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
+        push(model_folder, NAME)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda folder: (folder / "training_args.bin").write_bytes(b"a pickle"), ValueError, "training_args.bin"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), FileNotFoundError, "lacks tokenizer.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), FileNotFoundError, "lacks model.safetensors"),
+        (lambda folder: (folder / "training.json").unlink(), FileNotFoundError, "lacks training.json"),
+        (lambda folder: change_weights(folder), ValueError, "evaluation of another model"),
+        (lambda folder: shutil.rmtree(folder), FileNotFoundError, "is no folder"),
+    ],
+    ids=["pickle", "no tokenizer", "no weights", "no record", "other weights", "nothing"],
+)
+def test_a_folder_that_is_not_whole_is_refused_at_once(model_folder, tmp_path, change, error, words):
+    folder = tmp_path / "copy"
+    shutil.copytree(model_folder, folder)
+    change(folder)
+    with pytest.raises(error, match=words):
+        push_to_hub.main([str(folder), NAME, "--dry-run"])
+
+
+def change_weights(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "is no JSON"), ('{"dataset": "ml-100k"}', "lacks options, example, command, curve, environment")],
+    ids=["cut short", "another version"],
+)
+def test_a_training_record_that_cannot_be_shown_is_refused(model_folder, tmp_path, text, words):
+    folder = shutil.copytree(model_folder, tmp_path / "copy")
+    (folder / "training.json").write_text(text)
+    with pytest.raises(ValueError, match=f"{words}.*: train the model again"):
+        push_to_hub.main([str(folder), NAME, "--dry-run"])
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_said_so_and_leaves_nothing(model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match=r"no room for a copy of .*TMPDIR; nothing was sent"):
+        stage(model_folder, tmp_path / "staged", NAME, titles=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_under_a_data_set_is_said_so_and_leaves_nothing(tmp_path, monkeypatch):
+    data = prepare(write_tables(tmp_path))
+    monkeypatch.setattr(Dataset, "to_parquet", full)
+    with pytest.raises(OSError, match=r"no room for the tables of ratings .*TMPDIR; nothing was sent"):
+        write_dataset(data, tmp_path / "staged", "someone/walks")
+    assert not (tmp_path / "staged").exists()
+
+
+def test_data_that_may_not_be_passed_on_stay_here(tmp_path):
+    data = prepare(write_tables(tmp_path))
+    with pytest.raises(PermissionError, match=r"Whose it is, .* redistribute=True; nothing was sent"):
+        push_dataset(data, "someone/walks")
+    closed = replace(data, name="ml-1m")
+    with pytest.raises(PermissionError, match=r"ml-1m may not be published by default. Research use only"):
+        push_dataset(closed, "someone/walks")
+    with pytest.raises(ValueError, match="no name of a repository"):
+        push_dataset(closed, "walks", redistribute=True)

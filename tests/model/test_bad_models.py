@@ -1,0 +1,263 @@
+"""Folders from strangers: damaged, lying or hostile ones end in a named error, soon and in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM
+
+from hf_bert4rec import Bert4RecForMaskedLM
+from hf_bert4rec.hub.export import write_folder
+from hf_bert4rec.hub.verify import load_pipeline
+from tests.stress.models import Damage, flip_bit
+from tests.stress.workloads import ITEMS, tiny_model, tiny_tokenizer
+from tests.training.test_checkpoints import Burglar
+
+WEIGHTS = "model.safetensors"
+pytestmark = pytest.mark.usefixtures("bounds")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "good"
+    tokenizer = tiny_tokenizer()
+    write_folder(tiny_model(tokenizer).eval(), tokenizer, folder, "# A card")
+    return folder
+
+
+@pytest.fixture
+def folder(good, tmp_path) -> Path:
+    return Path(shutil.copytree(good, tmp_path / "model"))
+
+
+def change(folder: Path, name: str, **values) -> None:
+    """Set keys of a JSON file."""
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def assert_refused(folder: Path, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        load_pipeline(folder, device="cpu")
+
+
+def assert_damage_is_named(folder: Path) -> None:
+    message = (
+        rf"the safetensors weights of {re.escape(str(folder))} are damaged \(.*header.*force_download=True, or export"
+    )
+    with pytest.raises(OSError, match=message):
+        AutoModelForMaskedLM.from_pretrained(folder)
+    assert_refused(folder, ValueError, message)
+
+
+def test_the_folder_that_is_damaged_here_is_good(folder):
+    assert len(load_pipeline(folder, device="cpu")([100, 101])) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden_size", "16", "hidden_size is '16'; it is a whole number from 1 to 65,536"),
+        ("hidden_size", 0, "hidden_size is 0"),
+        ("hidden_size", 2**20, "hidden_size is 1048576"),
+        ("hidden_size", True, "hidden_size is True"),
+        ("num_attention_heads", 0, "num_attention_heads is 0"),
+        ("num_attention_heads", -2, "num_attention_heads is -2"),
+        ("num_attention_heads", 3, "must be a multiple of num_attention_heads"),
+        ("num_hidden_layers", 10**9, "num_hidden_layers is 1000000000"),
+        ("num_hidden_layers", 3, r"the weights lack bert4rec.layers.1.attention.key.bias.* and 29 others"),
+        ("vocab_size", -1, "vocab_size is -1"),
+        ("vocab_size", None, "vocab_size is None"),
+        ("vocab_size", 2**27, "these sizes make 2,147,48"),
+        ("vocab_size", 14, "Could not load model"),
+        ("vocab_size", 10**6, "Could not load model"),
+        ("intermediate_size", 10**12, "intermediate_size is 1000000000000"),
+        ("max_position_embeddings", 10**9, "max_position_embeddings is 1000000000"),
+        ("pad_token_id", 99, "pad_token_id is 99; the vocabulary has 15 entries"),
+        ("mask_token_id", -1, "mask_token_id is -1"),
+        ("pad_token_id", 0.5, "pad_token_id is 0.5"),
+        ("mask_token_id", True, "mask_token_id is True"),
+        ("rotary_positions", "yes", "rotary_positions is 'yes'; it is true or false"),
+        ("hidden_dropout_prob", "0.1", "hidden_dropout_prob is '0.1'; it is a share"),
+        ("mask_token_id", None, "mask_token_id is None"),
+        ("hidden_act", ["gelu"], r"hidden_act is \['gelu'\]"),
+        ("custom_pipelines", 5, "config.json or .* is damaged, it seems .*TypeError.*fetch or export the model again"),
+        ("layer_types", ["x"], "config.json or .* is damaged, it seems .*fetch or export the model again"),
+        ("transformers_weights", "adapter_model.bin", "transformers_weights is 'adapter_model.bin': a model's weights"),
+        ("hidden_act", "import os", "hidden_act is 'import os'; transformers knows"),
+        ("hidden_dropout_prob", 1.5, "hidden_dropout_prob is 1.5"),
+        ("embedding_dropout_prob", -0.5, "embedding_dropout_prob is -0.5"),
+        ("layer_norm_eps", -1.0, "layer_norm_eps is -1.0"),
+        ("initializer_range", float("nan"), "initializer_range is nan"),
+        ("dtype", [], r"dtype is \[\]; weights are one of float32"),
+        ("dtype", "torch.float32", "dtype is 'torch.float32'"),
+        ("num_labels", 10**8, "num_labels is 100000000"),
+        ("_attn_implementation", "stranger/kernel", "kernels, which are code, are not fetched"),
+        ("attn_implementation", "stranger/kernel", "kernels, which are code, are not fetched"),
+        ("model_type", "bert", r"a BertForMaskedLM recommends no movies|Could not load model"),
+        ("model_type", "other", "contains custom code which must be executed"),  # never run, nor asked about
+    ],
+)
+def test_a_config_that_lies(folder, name, value, message):
+    change(folder, "config.json", **{name: value})
+    assert_refused(folder, (ValueError, TypeError), message)
+
+
+def test_rotary_positions_need_pairs(folder):
+    change(folder, "config.json", rotary_positions=True, num_attention_heads=16)
+    assert_refused(folder, ValueError, "must be even for rotary_positions")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("title", [1] * ITEMS, "title 0 is 1; it is a text or null"),
+        ("title", ["a"] * (ITEMS - 1), "with one value for each of 12 items"),
+        ("title", "a" * ITEMS, "'title' must be one of"),
+        ("year", ["1990"] * ITEMS, "year 0 is '1990'; it is a whole number or null"),
+        ("year", [10**400] * ITEMS, "year 0 is 1000"),
+        ("genres", ["Drama"] * ITEMS, "genres 0 is 'Drama'; it is a list of texts or null"),
+        ("genres", [[1]] * ITEMS, r"genres 0 is \[1\]"),
+        ("count", [-1] * ITEMS, "count 0 is -1"),
+        ("count", [float("nan")] * ITEMS, "count 0 is nan"),
+        ("script", ["x"] * ITEMS, "'script' must be one of"),
+    ],
+)
+def test_items_that_lie(folder, name, value, message):
+    change(folder, "items.json", **{name: value})
+    assert_refused(folder, ValueError, f"items.json: .*{message}|items.json: {message}")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({"100": 4}, "its ids are not 0, 1, 2, … each once"),  # 101 has it as well
+        ({"100": 500}, "its ids are not 0, 1, 2, … each once"),
+        ({"100": 2**32 - 1}, "its ids are not 0, 1, 2, … each once"),
+        ({"100": -1}, "expected u32"),
+        ({"[PAD]": 1, "[MASK]": 0}, "its first tokens are"),
+        ({"0100": 15}, "item '0100' is no whole number"),
+        ({"abc": 15}, "item 'abc' is no whole number"),
+        ({"9" * 5000: 15}, "item '9999.* is no whole number"),
+    ],
+)
+def test_a_vocabulary_that_lies_about_ids(folder, vocabulary, message):
+    written = json.loads((folder / "tokenizer.json").read_text())
+    written["model"]["vocab"] |= vocabulary
+    (folder / "tokenizer.json").write_text(json.dumps(written))
+    assert_refused(folder, ValueError, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("pad_token", "100", r"pad_token is '100', not '\[PAD\]'"),
+        ("unk_token", "nope", "unk_token is 'nope'"),
+        ("item_id_type", "float", "item_id_type is 'float'"),
+        ("extra_special_tokens", ["a"], "item 'a' is no whole number"),
+        ("tokenizer_class", "PreTrainedTokenizerFast", "a TokenizersBackend recommends no movies"),
+        ("tokenizer_class", 5, "tokenizer_config.json or .* is damaged, it seems .*AttributeError"),
+        ("added_tokens_decoder", {"3": 5}, "tokenizer_config.json or .* is damaged, it seems .*TypeError"),
+    ],
+)
+def test_a_tokenizer_config_that_lies(folder, name, value, message):
+    change(folder, "tokenizer_config.json", **{name: value})
+    assert_refused(folder, (ValueError, TypeError), message)
+
+
+def test_titles_in_the_tokenizer_config_are_checked_as_well(folder):
+    (folder / "items.json").unlink()
+    change(folder, "tokenizer_config.json", items={"title": [1] * ITEMS})
+    assert_refused(folder, ValueError, "items: title 0 is 1; it is a text or null")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 50, 0.5, 0.999])
+def test_truncated_weights(folder, kept):
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: int(kept * len(data)) if kept < 1 else kept])
+    assert_damage_is_named(folder)
+
+
+@pytest.mark.parametrize("size", [2**62, 2**32, 2**24])
+def test_a_header_that_claims_to_be_huge(folder, size):
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(size.to_bytes(8, "little") + data[8:])
+    assert_damage_is_named(folder)
+
+
+def test_flipped_bits_are_noticed_or_change_one_number(good, tmp_path):
+    told = [flip_bit(good, tmp_path / "flipped", bit) for bit in range(0, 8 * 8, 9)]  # the length of the header
+    assert set(told) == {Damage.REFUSED}
+    told = [flip_bit(good, tmp_path / "flipped", bit) for bit in range(8 * 8, 8 * 600, 397)]  # the header
+    assert Damage.SILENT not in told
+    size = 8 * (good / WEIGHTS).stat().st_size
+    told = [flip_bit(good, tmp_path / "flipped", bit) for bit in range(size - 8 * 2000, size, 1601)]  # numbers
+    assert set(told) <= {Damage.REFUSED, Damage.ONE_NUMBER}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(folder, value):
+    weights = load_file(folder / WEIGHTS)
+    weights["head.dense.weight"] = torch.full_like(weights["head.dense.weight"], value)
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    assert_refused(folder, ValueError, "the weight head.dense.weight holds NaN or infinite values; the file is damaged")
+
+
+def test_weights_that_are_missing_are_no_recommender(folder):
+    weights = load_file(folder / WEIGHTS)
+    del weights["head.dense.weight"]
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    assert Bert4RecForMaskedLM.from_pretrained(folder).missing_weights == ("head.dense.weight",)
+    assert_refused(folder, ValueError, "the weights lack head.dense.weight")
+
+
+def test_a_folder_with_pickled_weights_alone_is_refused_unread(folder, tmp_path):
+    mark = tmp_path / "broken in"
+    (folder / WEIGHTS).unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Burglar(mark)))
+    assert_refused(folder, ValueError, "Could not load model")
+    for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):
+        with pytest.raises(OSError, match=r"model\.safetensors"):
+            loader.from_pretrained(folder)
+        with pytest.raises(ValueError, match="never pickled ones"):
+            loader.from_pretrained(folder, use_safetensors=False)
+    assert not mark.exists()
+
+
+def shard(folder: Path, name: str) -> None:
+    """Make the weights those of a model in several files, of which there is one, called `name`."""
+    weight_map = dict.fromkeys(load_file(folder / WEIGHTS), name)
+    (folder / WEIGHTS).rename(folder / "shard.safetensors")
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def test_weights_in_several_files_are_read(folder):
+    shard(folder, "shard.safetensors")
+    assert len(load_pipeline(folder, device="cpu")([100, 101])) == 10
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "../good/model.safetensors", "/etc/passwd", "a/shard.safetensors", 5])
+def test_an_index_may_name_only_safetensors_of_the_same_folder(folder, tmp_path, name):
+    mark = tmp_path / "broken in"
+    (folder / "weights.bin").write_bytes(pickle.dumps(Burglar(mark)))
+    shard(folder, name)
+    message = rf"model.safetensors.index.json of {re.escape(str(folder))} names '{name}' for weights, which are read"
+    for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):
+        with pytest.raises(ValueError, match=message):
+            loader.from_pretrained(folder)
+    assert_refused(folder, ValueError, message)
+    assert not mark.exists()
+
+
+def test_a_single_pickled_file_is_refused_by_its_name(folder):
+    config = Bert4RecForMaskedLM.from_pretrained(folder).config
+    (folder / "weights.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"names 'weights\.bin' for weights"):
+        Bert4RecForMaskedLM.from_pretrained(folder / "weights.bin", config=config)

@@ -1,0 +1,142 @@
+"""New movies without retraining: old ones score as before, new ones start from their like, all of it is saved."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from datasets import Dataset
+
+from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from tests.conftest import MOVIES, NUM_MOVIES
+
+COLD_START_BOOST = {
+    "movie_id": [1, 200],
+    "title": ["Toy Story 2", "Untitled"],
+    "year": [1996, None],
+    "genres": [["Animation", "Comedy"], []],
+}
+
+
+def logits_of(model, tokenizer):
+    ids = torch.tensor([[*tokenizer.encode_items([10, 13]), tokenizer.mask_token_id]])
+    return model.next_item_logits(ids, torch.ones_like(ids))[0]
+
+
+def test_old_ids_and_logits_stay_and_new_ones_follow(tokenizer, model):
+    vocabulary, before = tokenizer.get_vocab(), logits_of(model, tokenizer)
+    rows = model.decoder.weight.detach().clone()
+    assert tokenizer.add_items(COLD_START_BOOST) == [43, 44]
+    report = model.add_items(tokenizer)
+    grown = tokenizer.get_vocab()
+    assert {token: grown[token] for token in vocabulary} == vocabulary
+    assert tokenizer.encode_items([1, 10, 200, 100, 1000]) == [43, 3, 44, 33, 2]
+    assert tokenizer("100 1 10 200").input_ids == [33, 43, 3, 44]
+    after = logits_of(model, tokenizer)
+    assert after.shape == (NUM_MOVIES + 5,)
+    torch.testing.assert_close(after[:-2], before, atol=1e-6, rtol=1e-6)  # another width rounds otherwise
+    torch.testing.assert_close(model.decoder.weight[:-2], rows, atol=0, rtol=0)
+    assert model.decoder.weight is model.get_input_embeddings().weight
+    assert model.config.vocab_size == len(tokenizer) == 45
+    assert [entry["start"] for entry in report] == ["similar movies", "mean of all movies"]
+    assert report[0]["similar"][0] == "Toy Story (1995)"
+    assert report[0] | {"similar": None} == {
+        "movie_id": 1,
+        "title": "Toy Story 2 (1996)",
+        "input_id": 43,
+        "start": "similar movies",
+        "similar": None,
+    }
+
+
+def test_a_new_movie_starts_near_its_like(pipe, model):
+    pipe.add_items(COLD_START_BOOST)
+    assert pipe.similar(1)[0]["title"] == "Toy Story (1995)"
+    vectors = model.get_input_embeddings().weight
+    lengths = vectors[3:43].norm(dim=-1)
+    assert lengths.min() - 1e-4 <= vectors[43].norm() <= lengths.max() + 1e-4
+
+
+def test_new_movies_are_usable_at_once_saved_and_loaded(pipe, tmp_path):
+    before = {movie["movie_id"]: movie["score"] for movie in pipe([10, 13], top_k=38)}
+    pipe.add_items(Dataset.from_dict(COLD_START_BOOST))
+    answer = pipe([10, "toy story 2", 13], candidates=[200, 16], explain=True, top_k=2)
+    assert {movie["movie_id"] for movie in answer} == {200, 16}
+    after = {movie["movie_id"]: movie["score"] for movie in pipe([10, 13], top_k=40)}
+    assert set(after) == set(before) | {1, 200}
+    taken = after[1] + after[200]
+    shares = {movie: score / (1 - taken) for movie, score in after.items() if movie in before}
+    assert {m: shares[m] / shares[16] for m in shares} == pytest.approx(
+        {m: before[m] / before[16] for m in before}, rel=1e-5
+    )
+    pipe.save_pretrained(tmp_path)
+    again = MovieRecommendationPipeline(
+        model=Bert4RecForMaskedLM.from_pretrained(tmp_path),
+        tokenizer=Bert4RecTokenizer.from_pretrained(tmp_path),
+        task="movie-recommendation",
+    )
+    assert again.tokenizer.items == pipe.tokenizer.items
+    assert again.tokenizer.find("toy story 2") == 1
+    assert {movie["movie_id"]: movie["score"] for movie in again([10, 13], top_k=40)} == pytest.approx(after, rel=1e-5)
+    assert pipe([], top_k=42)[-1]["score"] == 0
+
+
+def test_a_grown_model_can_be_trained(tokenizer, model):
+    tokenizer.add_items(COLD_START_BOOST)
+    model.add_items(tokenizer)
+    model.train()
+    ids = torch.tensor([[3, 43, 1]])
+    model(ids, labels=torch.tensor([[-100, -100, 44]])).loss.backward()
+    assert model.get_input_embeddings().weight.grad[44].abs().sum() > 0
+
+
+def test_given_vectors_are_taken(pipe):
+    vectors = pipe.embed_items([13, 16])
+    report = pipe.add_items(COLD_START_BOOST, vectors)
+    assert {entry["start"] for entry in report} == {"given vector"}
+    torch.testing.assert_close(pipe.embed_items([1, 200]), vectors)
+    assert pipe.similar(1, top_k=1)[0]["movie_id"] == 13
+
+
+def test_a_nameless_catalogue_grows_too(model):
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": MOVIES["movie_id"]})
+    tokenizer.add_items({"movie_id": [1]})
+    assert model.add_items(tokenizer)[0]["start"] == "mean of all movies"
+    tokenizer.add_items({"movie_id": [2], "title": ["Named"]})
+    assert tokenizer.movie(44)["title"] == "Named"
+    assert tokenizer.find("named") == 2
+    assert tokenizer.movie(3)["title"] == "10"
+
+
+@pytest.mark.parametrize(
+    ("movies", "vectors", "message"),
+    [
+        ({"movie_id": [1, 10]}, None, r"1 of the movies are in the catalogue already: \[10\]"),
+        ({"movie_id": ["x"]}, None, "'x' is not int"),
+        ({"movie_id": [1, 1]}, None, "stands twice"),
+        ({"movie_id": []}, None, "no movies"),
+        ({"movie_id": [1], "title": []}, None, "0 values of 'title'"),
+        (
+            {"movie_id": [1]},
+            torch.zeros(1, 7),
+            r"vectors are \(1, 7\); 1 new movies take finite ones of shape \(1, 16\)",
+        ),
+        ({"movie_id": [1]}, torch.zeros(2, 16), r"vectors are \(2, 16\)"),
+        ({"movie_id": [1]}, torch.full((1, 16), float("nan")), "finite"),
+    ],
+)
+def test_nothing_changes_half_way(pipe, movies, vectors, message):
+    vocabulary, items = pipe.tokenizer.get_vocab(), copy.deepcopy(pipe.tokenizer.items)
+    answer = pipe([10, 13])
+    with pytest.raises(ValueError, match=message):
+        pipe.add_items(movies, vectors)
+    assert pipe.tokenizer.get_vocab() == vocabulary
+    assert pipe.tokenizer.items == items
+    assert pipe.model.config.vocab_size == len(vocabulary)
+    assert [movie["movie_id"] for movie in pipe([10, 13])] == [movie["movie_id"] for movie in answer]
+
+
+def test_a_model_is_not_grown_without_new_movies(tokenizer, model):
+    with pytest.raises(ValueError, match=r"call tokenizer.add_items\(movies\) first"):
+        model.add_items(tokenizer)

@@ -1,0 +1,184 @@
+"""Requests that nobody should send: each ends in an answer, or in a ValueError, TypeError or LookupError in words."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline, UnknownTitleError
+from hf_bert4rec.model.requests_bert4rec import OPTIONS
+from hf_bert4rec.model.titles_bert4rec import normalise, split_year
+from tests.conftest import MOVIES, NUM_MOVIES
+
+HUGE = 10**5000  # Python refuses to print it
+BAD_TOP_K = [0, -1, 41, HUGE, -HUGE, 2**63, True, 3.0, "3", None, float("nan"), [3], 1j]
+LONGEST = 2000  # characters that a message may have, whatever was sent
+
+
+def deep(levels: int) -> list:
+    nested: list = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, -(10**400), 10, 13, 0, -1, 2**63, float("nan"), float("inf"), b"10", object(), 1j]),
+    st.floats(),
+    st.text(max_size=30),
+    st.sampled_from(
+        ["Toy Story", "sabrina", "\x00\x1b[31m", "<script>alert(1)</script>", "\ud800", "(" * 99, "[MASK]"]
+    ),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.tuples(inner, inner),
+        st.dictionaries(st.sampled_from(["history", "top_k", "", 5]), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(history=VALUES, options=st.dictionaries(st.sampled_from(OPTIONS), VALUES, max_size=2))
+def test_any_request_ends_in_an_answer_or_in_words(history, options):
+    assert isinstance(outcome(shared_pipe(), history, **options), list | Exception)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(option=st.sampled_from(OPTIONS), value=VALUES)
+def test_any_value_of_an_option_does_too(option, value):
+    assert isinstance(outcome(shared_pipe(), [10, "Toy Story"], **{option: value}), list | Exception)
+    assert isinstance(outcome(shared_pipe(), [{"history": [10], option: value}, []]), list | Exception)
+
+
+def outcome(pipe, history, **options):
+    """The answer, or the exception after a look at its words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return pipe(history, **options)
+        except (ValueError, TypeError, LookupError) as error:
+            refused = error
+    message = str(refused)
+    assert message
+    assert len(message) <= LONGEST, message[:200]
+    assert type(refused) not in (KeyError, IndexError, UnicodeEncodeError), message
+    assert "digits" not in message, message  # Python's own words for a number that it does not print
+    assert "instances of" not in message, message
+    return refused
+
+
+_SHARED: list[MovieRecommendationPipeline] = []
+
+
+def shared_pipe() -> MovieRecommendationPipeline:
+    return _SHARED[0]
+
+
+@pytest.fixture(autouse=True)
+def _share(pipe):
+    """hypothesis must not be given a new fixture for every example; the pipeline keeps nothing of a request."""
+    _SHARED[:] = [pipe]
+
+
+@pytest.mark.parametrize("top_k", BAD_TOP_K, ids=range(len(BAD_TOP_K)))
+def test_every_bad_top_k_is_named(pipe, top_k):
+    error = outcome(pipe, [10], top_k=top_k)
+    assert isinstance(error, ValueError | TypeError)
+    assert "top_k is" in str(error)
+
+
+@pytest.mark.parametrize("top_k", range(1, NUM_MOVIES + 1, 13))
+def test_every_good_top_k_is_answered(pipe, top_k):
+    assert len(pipe([10], top_k=top_k, exclude_seen=False)) == top_k
+
+
+@pytest.mark.parametrize(
+    "option", ["diversity", "popularity_penalty", "min_rating", "years", "ratings", "now", "timestamps"]
+)
+def test_numbers_beyond_every_float_are_named(pipe, option):
+    value = {"years": [HUGE, None], "ratings": [HUGE], "timestamps": [HUGE]}.get(option, HUGE)
+    error = outcome(pipe, {"history": [10], option: value})
+    assert isinstance(error, ValueError)
+    assert "too large" in str(error)
+
+
+def test_years_in_the_wrong_order_are_named_in_few_words(pipe):
+    error = outcome(pipe, {"history": [10], "years": [10**300, 1999]})
+    assert "the first year comes after the last; swap them" in str(error)
+    assert len(str(error)) < 200
+
+
+def test_an_id_of_thousands_of_digits_is_named(pipe):
+    with pytest.raises(ValueError, match="an id has at most 300 bits, not 16610"):
+        pipe([HUGE])
+
+
+@pytest.mark.parametrize(
+    "form", [lambda nested: nested, lambda nested: [[10, nested]], lambda nested: {"history": nested}]
+)
+def test_deep_nesting_is_named_in_a_short_message(pipe, form):
+    error = outcome(pipe, form(deep(100_000)))
+    assert isinstance(error, TypeError)
+    assert "an entry of a history is an id or a title, not list" in str(error)
+
+
+def test_keys_of_several_types_are_named(pipe):
+    with pytest.raises(ValueError, match="a request needs the key 'history'; this one has"):
+        pipe({"items": [10], 5: 1})
+    with pytest.raises(ValueError, match="unknown option 5"):
+        pipe({"history": [10], 5: 1})
+
+
+def test_a_very_long_history_is_answered_by_its_end(pipe):
+    ids = [MOVIES["movie_id"][place % 20] for place in range(100_000)]
+    started = time.monotonic()
+    answer, recent = pipe(ids, top_k=5), pipe(ids[-40:], top_k=5)
+    assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in recent]
+    assert time.monotonic() - started < 10
+    with pytest.warns(UserWarning, match=r"0'.*and 99980 more") as caught:
+        assert pipe([f"No Film {number}" for number in range(100_000)])[0]["source"] == "popularity"
+    assert len(str(caught[0].message)) < LONGEST
+
+
+@pytest.mark.parametrize("unit", [" ", "(", "(1995)", "a, the", "(a.k.a. ", "x (1995) "])
+def test_a_title_of_any_length_is_looked_up_in_no_time(pipe, unit):
+    text = unit * (200_000 // len(unit)) + "x"
+    started = time.monotonic()
+    with pytest.warns(UserWarning, match="not in the catalogue"):
+        pipe([text])
+    with pytest.raises(UnknownTitleError) as caught:
+        pipe(["Toy Story"], candidates=[text])
+    assert len(str(caught.value)) < LONGEST
+    assert time.monotonic() - started < 5
+
+
+def test_markup_and_control_characters_stay_what_they_are(model):
+    odd = ["<b>Bold</b> (1999)", "Nul\x00l", "Line\nbreak", "\u202eright to left", "Robert'); DROP TABLE movies;--"]
+    titles = odd + [f"Movie {number}" for number in range(NUM_MOVIES - len(odd))]
+    table = {"movie_id": MOVIES["movie_id"], "title": titles}
+    tokenizer = Bert4RecTokenizer.from_movies(table, dict.fromkeys(MOVIES["movie_id"], 1))
+    pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
+    answer = pipe([], top_k=NUM_MOVIES)
+    assert {movie["title"] for movie in answer} == set(titles)
+    for title, movie in zip(odd, MOVIES["movie_id"], strict=False):
+        assert tokenizer.find(title) == movie
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(st.text(max_size=40))
+def test_a_year_is_cut_off_any_text(text):
+    title, year = split_year(text)
+    assert year is not None or title == text
+    assert split_year(f"{title} (1995)  ") == (title.rstrip() if title.strip() else title.strip(), 1995)
+    assert isinstance(normalise(text), str)

@@ -1,0 +1,159 @@
+"""Of transformers' common tests, those of loading in other forms, and of what a config switches."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
+from tests.model.tiny import CLOSE, HIDDEN, LAYERS, VOCAB, answers, build
+
+CLASSES = [Bert4RecModel, Bert4RecForMaskedLM]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_in_many_files_it_is_the_same_model(kind, rows, cls, tmp_path):
+    model = build(kind, cls)
+    model.save_pretrained(tmp_path, max_shard_size=4000)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    shards = sorted(path.name for path in tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert sorted(set(index["weight_map"].values())) == shards
+    again, info = cls.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
+    assert torch.equal(answers(again, rows), answers(model, rows))
+
+
+def test_in_a_folder_of_a_folder_and_as_a_variant(kind, rows, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path / "inner")
+    again = Bert4RecForMaskedLM.from_pretrained(tmp_path, subfolder="inner")
+    assert torch.equal(answers(again, rows), answers(model, rows))
+    for name, options in (("whole", {}), ("sharded", {"max_shard_size": 4000})):
+        model.save_pretrained(tmp_path / name, variant="v2", **options)
+        again = Bert4RecForMaskedLM.from_pretrained(tmp_path / name, variant="v2")
+        assert torch.equal(answers(again, rows), answers(model, rows))
+        with pytest.raises(OSError, match=r"model\.safetensors"):
+            Bert4RecForMaskedLM.from_pretrained(tmp_path / name)
+
+
+def test_weights_given_by_hand_and_on_a_device(kind, rows, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    by_hand = Bert4RecForMaskedLM.from_pretrained(None, config=kind, state_dict=weights)
+    placed = Bert4RecForMaskedLM.from_pretrained(tmp_path, device_map="cpu")
+    with torch.device("cpu"):
+        within = Bert4RecForMaskedLM.from_pretrained(tmp_path)
+    for again in (by_hand, placed, within):
+        assert torch.equal(answers(again, rows), answers(model, rows))
+
+
+def test_a_model_can_be_made_without_memory(kind):
+    with torch.device("meta"):
+        model = Bert4RecForMaskedLM(kind)
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_every_tensor_is_a_parameter_or_a_buffer(kind):
+    for name, module in build(kind).named_modules():
+        held = {key for key, value in vars(module).items() if isinstance(value, torch.Tensor)}
+        assert not held, f"{name}: {held}, which no save and no move to a device would take along"
+
+
+def test_copies_answer_the_same(kind, rows):
+    model = build(kind)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(answers(again, rows), answers(model, rows))
+        assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
+
+
+def test_encoder_and_head_share_one_config_and_its_attention(kind, rows):
+    model = build(kind)
+    assert model.config is model.bert4rec.config
+    assert model.config._attn_implementation == "sdpa"
+    for name in ("eager", "sdpa", "eager"):
+        model.set_attn_implementation(name)
+        assert {layer.attention.config._attn_implementation for layer in model.bert4rec.layers} == {name}
+    assert len(model(**rows, output_attentions=True).attentions) == LAYERS
+
+
+def test_outputs_are_chosen_by_the_config_too(kind, rows):
+    kind.return_dict = False
+    assert isinstance(build(kind)(**rows), tuple)
+    kind._attn_implementation = "eager"  # sdpa has no weights to give, and transformers says so
+    kind.return_dict, kind.output_attentions = True, True
+    outputs = build(kind)(**rows)
+    assert len(outputs.attentions) == LAYERS
+    assert outputs.hidden_states is None
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_embeddings_grow_to_a_multiple_and_by_the_mean(kind, rows, tied):
+    kind.tie_word_embeddings = tied
+    model = build(kind)
+    model.resize_token_embeddings(VOCAB + 1, pad_to_multiple_of=16)
+    assert model.config.vocab_size == model.get_input_embeddings().num_embeddings == 48
+    assert model.get_output_embeddings().weight.shape == (48, HIDDEN)
+    assert model.get_output_embeddings().bias.shape == (48,)
+    assert answers(model, rows).isfinite().all()
+    assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) is tied
+
+
+def test_resized_saved_and_loaded_it_is_the_same(kind, rows, tmp_path):
+    model = build(kind)
+    model.resize_token_embeddings(VOCAB + 5)
+    model.save_pretrained(tmp_path)
+    again, info = Bert4RecForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
+    assert torch.equal(answers(again, rows), answers(model, rows))
+
+
+def test_a_few_rows_can_be_learned_by_heart(kind, labelled_rows):
+    kind.hidden_dropout_prob = kind.attention_probs_dropout_prob = 0.0
+    model = build(kind).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(60):
+        loss = model(**labelled_rows).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_gradients_reach_given_embeddings(kind, labelled_rows):
+    model = build(kind)
+    embedded = model.get_input_embeddings()(labelled_rows.pop("input_ids")).detach().requires_grad_()
+    model(inputs_embeds=embedded, **labelled_rows).loss.backward()
+    assert embedded.grad.abs().sum() > 0
+
+
+def test_flex_attention_teaches_the_same_where_it_runs(kind, labelled_rows):
+    kind.hidden_dropout_prob = kind.attention_probs_dropout_prob = 0.0
+    found = {}
+    for name in ("sdpa", "flex_attention"):
+        model = build(kind).train()
+        model.set_attn_implementation(name)
+        try:
+            model(**labelled_rows).loss.backward()
+        except (RuntimeError, NotImplementedError) as error:  # torch has no backward pass of it for a CPU
+            pytest.skip(f"flex attention does not train here: {type(error).__name__}")
+        found[name] = model.bert4rec.layers[0].attention.value.weight.grad
+    torch.testing.assert_close(found["flex_attention"], found["sdpa"], **CLOSE)
+
+
+def test_the_defaults_make_a_model_and_options_override_a_saved_config(kind, tmp_path):
+    assert Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=9)).decoder.out_features == 9
+    kind.save_pretrained(tmp_path / "inner")
+    again = Bert4RecConfig.from_pretrained(tmp_path, subfolder="inner", hidden_dropout_prob=0.75)
+    assert again.hidden_dropout_prob == 0.75
+    assert {**again.to_dict(), "hidden_dropout_prob": kind.hidden_dropout_prob} == kind.to_dict()
+    assert not isinstance(build(again).bert4rec.layers[0].dropout, nn.Identity)

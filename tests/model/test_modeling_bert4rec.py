@@ -1,0 +1,244 @@
+"""The model against transformers' own BERT, and the contracts of its two forms."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
+from hf_bert4rec.model.layers_bert4rec import Bert4RecDropout, rotary_angles, rotate
+
+ATTENTION_NAMES = {"query": "self.query", "key": "self.key", "value": "self.value", "output": "output.dense"}
+
+
+def bert_weights(state: dict[str, torch.Tensor], layers: int, hidden: int) -> dict[str, torch.Tensor]:
+    """This model's weights under the names that `BertForMaskedLM` has for them."""
+    renamed = {
+        "bert.embeddings.word_embeddings": "bert4rec.embeddings.item_embeddings",
+        "bert.embeddings.position_embeddings": "bert4rec.embeddings.position_embeddings",
+        "bert.embeddings.LayerNorm": "bert4rec.embeddings.norm",
+        "cls.predictions.transform.dense": "head.dense",
+        "cls.predictions.transform.LayerNorm": "head.norm",
+        "cls.predictions.decoder": "decoder",
+    }
+    for layer in range(layers):
+        theirs, ours = f"bert.encoder.layer.{layer}", f"bert4rec.layers.{layer}"
+        for name, bert_name in ATTENTION_NAMES.items():
+            renamed[f"{theirs}.attention.{bert_name}"] = f"{ours}.attention.{name}"
+        renamed[f"{theirs}.attention.output.LayerNorm"] = f"{ours}.attention_norm"
+        renamed[f"{theirs}.intermediate.dense"] = f"{ours}.feed_forward.up"
+        renamed[f"{theirs}.output.dense"] = f"{ours}.feed_forward.down"
+        renamed[f"{theirs}.output.LayerNorm"] = f"{ours}.feed_forward_norm"
+    copied = {
+        f"{theirs}.{part}": state[f"{ours}.{part}"]
+        for theirs, ours in renamed.items()
+        for part in ("weight", "bias")
+        if f"{ours}.{part}" in state
+    }
+    copied["cls.predictions.bias"] = state["decoder.bias"]
+    copied["bert.embeddings.token_type_embeddings.weight"] = torch.zeros(2, hidden)
+    return copied
+
+
+@pytest.fixture
+def bert(model, config) -> BertForMaskedLM:
+    shared = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = {name: getattr(config, name) for name in shared}
+    theirs = BertForMaskedLM(
+        BertConfig(**sizes, max_position_embeddings=config.max_position_embeddings, layer_norm_eps=1e-12)
+    ).eval()
+    weights = bert_weights(model.state_dict(), config.num_hidden_layers, config.hidden_size)
+    missing, unexpected = theirs.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert set(missing) <= {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
+    return theirs
+
+
+@pytest.fixture
+def batch(tokenizer) -> dict[str, torch.Tensor]:
+    """Three rows of 12, 7 and 2 places, padded on the right, the last place masked."""
+    torch.manual_seed(1)
+    lengths = torch.tensor([12, 7, 2])
+    attention_mask = (torch.arange(12) < lengths[:, None]).long()
+    input_ids = torch.randint(tokenizer.first_item_id, len(tokenizer), (3, 12)) * attention_mask
+    labels = torch.full_like(input_ids, -100)
+    rows = torch.arange(3)
+    labels[rows, lengths - 1] = input_ids[rows, lengths - 1]
+    input_ids[rows, lengths - 1] = tokenizer.mask_token_id
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def test_logits_and_gradients_equal_berts(model, bert, batch):
+    ours, theirs = model(**batch), bert(**batch)
+    ours.loss.backward()
+    theirs.loss.backward()
+    labelled = batch["labels"] != -100
+    torch.testing.assert_close(ours.logits, theirs.logits[labelled], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.loss, theirs.loss, atol=1e-5, rtol=1e-5)
+    state = {name: parameter.grad for name, parameter in model.named_parameters()}
+    state["decoder.weight"] = state["bert4rec.embeddings.item_embeddings.weight"]
+    expected = bert_weights(state, model.config.num_hidden_layers, model.config.hidden_size)
+    compared = 0
+    for name, parameter in bert.named_parameters():
+        if "token_type" in name:
+            continue
+        torch.testing.assert_close(expected[name], parameter.grad, atol=1e-5, rtol=1e-4, msg=name)
+        compared += 1
+    assert compared == len(list(model.parameters()))
+
+
+def test_sparse_prediction_changes_shape_and_nothing_else(model, batch):
+    sparse = model(**batch)
+    model.config.sparse_prediction = False
+    dense = model(**batch)
+    assert dense.logits.shape == (3, 12, model.config.vocab_size)
+    torch.testing.assert_close(dense.logits[batch["labels"] != -100], sparse.logits)
+    torch.testing.assert_close(dense.loss, sparse.loss)
+
+
+@pytest.mark.parametrize("option", ["pre_layer_norm", "rotary_positions", "causal"])
+def test_every_option_reaches_the_scores(config, model, batch, option):
+    other = copy.deepcopy(config)  # the model reads its own
+    setattr(other, option, True)
+    torch.manual_seed(0)
+    changed = Bert4RecForMaskedLM(other).eval()
+    changed.load_state_dict(model.state_dict(), strict=False)
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    assert not torch.allclose(changed(**inputs).logits, model(**inputs).logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("option", [None, "pre_layer_norm", "rotary_positions", "causal"])
+def test_padding_and_batch_change_no_score(config, option):
+    if option:
+        setattr(config, option, True)
+    torch.manual_seed(0)
+    model = Bert4RecForMaskedLM(config).eval()
+    ids = torch.tensor([[5, 9, 7, 1]])
+    ones = torch.ones_like(ids)
+    alone = model.next_item_logits(ids, ones)
+    right = torch.cat([ids, torch.zeros(1, 5, dtype=torch.long)], 1)
+    left = torch.cat([torch.zeros(1, 5, dtype=torch.long), ids], 1)
+    for padded, side in ((right, slice(0, 4)), (left, slice(5, 9))):
+        mask = torch.zeros_like(padded)
+        mask[:, side] = 1
+        torch.testing.assert_close(model.next_item_logits(padded, mask), alone, atol=1e-5, rtol=1e-5)
+        both = torch.cat([padded, torch.randint(3, 40, (1, 9))])
+        masks = torch.cat([mask, torch.ones(1, 9, dtype=torch.long)])
+        torch.testing.assert_close(model.next_item_logits(both, masks)[:1], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_causal_model_sees_what_came_before_and_nothing_else(config, batch):
+    config.causal = True
+    torch.manual_seed(0)
+    model = Bert4RecForMaskedLM(config).eval()
+    ids, ones = batch["input_ids"][:1], batch["attention_mask"][:1]  # a row of 12 places
+    logits = model(ids, ones).logits
+    for place in range(12):
+        other = ids.clone()
+        other[0, place] = 3 + (ids[0, place] - 2) % 40
+        changed = ~torch.isclose(model(other, ones).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
+        assert changed.tolist() == [later > place for later in range(12)]
+
+
+def test_sdpa_and_eager_attention_agree(model, batch):
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    sdpa = model(**inputs).logits
+    model.set_attn_implementation("eager")
+    eager = model(**inputs, output_attentions=True)
+    attended = batch["attention_mask"].bool()
+    torch.testing.assert_close(eager.logits[attended], sdpa[attended], atol=5e-5, rtol=1e-5)
+    assert eager.attentions[0].shape == (3, 2, 12, 12)
+
+
+def test_rotary_positions_turn_as_llamas_do():
+    torch.manual_seed(0)
+    heads, head_dim = 3, 8
+    position_ids = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 7, 8, 190]])
+    states = torch.randn(2, 5, heads * head_dim)
+    llama = LlamaConfig(hidden_size=heads * head_dim, num_attention_heads=heads, head_dim=head_dim)
+    cos, sin = LlamaRotaryEmbedding(llama)(states, position_ids)
+    split = states.unflatten(-1, (heads, head_dim)).transpose(1, 2)
+    expected, _ = apply_rotary_pos_emb(split, split, cos, sin)
+    found = rotate(states, rotary_angles(position_ids, heads, head_dim, torch.float32), head_dim)
+    torch.testing.assert_close(found.unflatten(-1, (heads, head_dim)).transpose(1, 2), expected)
+
+
+def test_a_history_longer_than_the_window_is_refused(model):
+    with pytest.raises(ValueError, match="13 places does not fit the model's window of 12"):
+        model(torch.full((1, 13), 5))
+
+
+def test_a_wider_batch_of_short_histories_is_taken(model):
+    ids = torch.zeros(1, 20, dtype=torch.long)
+    ids[:, 15:] = 5
+    assert model(ids, (ids > 0).long()).logits.shape == (1, 20, model.config.vocab_size)
+
+
+def test_both_or_neither_kind_of_input_is_refused(model):
+    with pytest.raises(ValueError, match="exactly one"):
+        model()
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="multiple of num_attention_heads"):
+        Bert4RecConfig(hidden_size=10, num_attention_heads=3)
+
+
+def test_saved_and_loaded_through_the_auto_classes(model, batch, tmp_path):
+    model.save_pretrained(tmp_path)
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert type(again) is Bert4RecForMaskedLM
+    torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, atol=0, rtol=0)
+    encoder = AutoModel.from_pretrained(tmp_path)
+    assert type(encoder) is Bert4RecModel
+    torch.testing.assert_close(
+        encoder(**inputs).last_hidden_state, model.bert4rec(**inputs).last_hidden_state, atol=0, rtol=0
+    )
+    assert again.decoder.weight is again.get_input_embeddings().weight
+
+
+def test_training_changes_every_parameter(model, batch):
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    model(**batch).loss.backward()
+    optimizer.step()
+    # Softmax ignores what is added to all scores of a row, so the keys' bias has no gradient but rounding.
+    unchanged = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
+    assert [name for name in unchanged if not name.endswith("key.bias")] == []
+
+
+def test_dropout_keeps_the_mean_and_drops_the_share_it_was_told_to():
+    torch.manual_seed(0)
+    states = torch.ones(501, 799, requires_grad=True)
+    dropout = Bert4RecDropout(0.3)
+    out = dropout(states)
+    assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
+    assert out.mean().item() == pytest.approx(1, abs=0.005)
+    assert abs(np.corrcoef(out[:-1].detach().ravel(), out[1:].detach().ravel())[0, 1]) < 0.01
+    out.sum().backward()
+    assert torch.equal(states.grad, out.detach())  # what was dropped gets no gradient
+    assert torch.equal(dropout.eval()(states), states)
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])
+def test_the_embeddings_may_have_a_dropout_of_their_own(config, own, expected):
+    config.hidden_dropout_prob, config.embedding_dropout_prob = 0.5, own
+    embeddings = Bert4RecModel(config).train().embeddings
+    states = embeddings(torch.randn(64, 8, config.hidden_size), torch.arange(8)[None])
+    assert (states == 0).float().mean().item() == pytest.approx(expected, abs=0.02)
+
+
+def test_dropout_repeats_with_torchs_own_random_state():
+    dropout = Bert4RecDropout(0.5)
+    states = torch.ones(3, 5)
+    state = torch.get_rng_state()
+    first = dropout(states)
+    torch.set_rng_state(state)
+    assert torch.equal(dropout(states), first)

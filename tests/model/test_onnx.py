@@ -1,0 +1,134 @@
+"""The ONNX file scores as torch does, and nobody who does not ask for it needs onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import pipeline
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.hub.export import write_folder
+from hf_bert4rec.model.pipeline_bert4rec import TASK
+from tests.conftest import MOVIES
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from hf_bert4rec.cli.export_onnx import check, describe, export_onnx  # noqa: E402
+from hf_bert4rec.model.onnx_bert4rec import OnnxScorer  # noqa: E402
+
+ISOLATED_LOADER = """
+import json, sys
+sys.modules["hf_bert4rec"] = sys.modules["onnxruntime"] = None  # importing them raises ImportError from here on
+from transformers import pipeline
+pipe = pipeline("movie-recommendation", model=sys.argv[1], trust_remote_code=True)
+answer = pipe([10, 13], top_k=3)
+try:
+    pipeline("movie-recommendation", model=sys.argv[1], trust_remote_code=True, backend="onnx")
+except ImportError as error:
+    told = str(error)
+sys.stdout.write("\\n" + json.dumps([[movie["movie_id"] for movie in answer], told]))
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A small model's folder with its ONNX file; read only."""
+    tokenizer = Bert4RecTokenizer.from_movies(MOVIES)
+    torch.manual_seed(0)
+    config = Bert4RecConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        max_position_embeddings=12,
+        initializer_range=0.5,
+        rotary_positions=True,
+        pre_layer_norm=True,
+    )
+    folder = tmp_path_factory.mktemp("onnx") / "model"
+    write_folder(Bert4RecForMaskedLM(config).eval(), tokenizer, folder, "# A card")
+    export_onnx(folder)
+    return folder
+
+
+def load(folder, **options):
+    return pipeline(TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, device="cpu", **options)
+
+
+@pytest.mark.slow
+def test_the_pipeline_answers_alike_on_both_backends(exported):
+    histories = [[10], MOVIES["movie_id"][:20], [10, 13, "Amelie"], []]
+    options = {"top_k": 10, "explain": True, "genres": ["Drama", "Romance"]}
+    on_torch, on_onnx = load(exported), load(exported, backend="onnx")
+    for history in histories[:-1]:
+        expected, found = on_torch(history, **options), on_onnx(history, **options)
+        assert [movie["movie_id"] for movie in found] == [movie["movie_id"] for movie in expected]
+        assert [movie["score"] for movie in found] == pytest.approx([movie["score"] for movie in expected], abs=1e-4)
+        assert [len(movie["because"]) for movie in found] == [len(movie["because"]) for movie in expected]
+    for alone, batched in zip(map(on_onnx, histories[:-1]), on_onnx(histories[:-1], batch_size=3), strict=True):
+        assert [movie["movie_id"] for movie in batched] == [movie["movie_id"] for movie in alone]
+
+
+@pytest.mark.slow
+def test_size_and_latency_are_told_and_a_wrong_file_is_found(exported, tokenizer):
+    lines = describe(exported, exported / "onnx" / "model.onnx")
+    assert "MB; the ten best movies are torch's" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "7", "64"]
+    model = Bert4RecForMaskedLM.from_pretrained(exported).eval()
+    with torch.no_grad():
+        model.head.dense.weight.mul_(2)
+    with pytest.raises(ValueError, match="the ONNX file differs from torch"):
+        check(OnnxScorer(exported / "onnx" / "model.onnx", len(tokenizer)), model, tokenizer)
+
+
+@pytest.mark.slow
+def test_bad_requests_for_onnx_are_named(exported, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(exported, bare, ignore=shutil.ignore_patterns("onnx"))
+    with pytest.raises(FileNotFoundError, match=r"has no onnx/model.onnx: write it with `python training/export_onnx"):
+        load(bare, backend="onnx")
+    with pytest.raises(ValueError, match="backend is 'jax'; it is 'torch' or 'onnx'"):
+        load(bare, backend="jax")
+    with pytest.raises(ValueError, match=r"scores 43 entries and the model 44: export the model again"):
+        OnnxScorer(exported / "onnx" / "model.onnx", 44)
+    with pytest.raises(ValueError, match="an ONNX file cannot grow"):
+        load(exported, backend="onnx").add_items({"movie_id": [1]})
+
+
+@pytest.mark.slow
+def test_a_file_of_earlier_weights_is_refused(exported, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    model = Bert4RecForMaskedLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.head.dense.weight.mul_(1.05)
+    model.save_pretrained(folder)
+    with pytest.raises(
+        ValueError, match=r"model\.onnx gives other scores than the model, by up to .*: the weights were"
+    ):
+        load(folder, backend="onnx")
+    assert load(exported, backend="onnx", dtype=torch.bfloat16).onnx_scorer is not None
+
+
+@pytest.mark.slow
+def test_a_user_without_onnxruntime_is_not_asked_for_it(exported, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ISOLATED_LOADER, str(exported)],
+        cwd=tmp_path,
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    movies, told = json.loads(done.stdout.rsplit("\n", 1)[-1])
+    assert movies == [movie["movie_id"] for movie in load(exported)([10, 13], top_k=3)]
+    assert told == 'backend="onnx" needs onnxruntime: pip install onnxruntime'

@@ -1,0 +1,308 @@
+"""Models that know times: what a place is told, what a memory makes of half-years, and what callers may write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.cli.export_onnx import export_onnx
+from hf_bert4rec.data.collators import DataCollatorForMaskedItems, DataCollatorForNextItem
+from hf_bert4rec.data.encoding import NextItemDataset
+from hf_bert4rec.data.ragged import Ragged, TimedHistories
+from hf_bert4rec.data.windows import TrainingWindows
+from hf_bert4rec.evaluation.assessment import ModelScorer
+from hf_bert4rec.evaluation.baselines import MarkovScorer
+from hf_bert4rec.model.memory_bert4rec import ERA, MIN_DECAY, SMOOTHING, YEAR
+from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
+from hf_bert4rec.model.pipeline_bert4rec import TASK
+from hf_bert4rec.model.time_bert4rec import DATES, GAPS, UNKNOWN_TIME, gap_between
+from hf_bert4rec.training.initialization import fit_time_span, fit_transition_memory
+
+START = 1_000_000_000
+
+
+@pytest.fixture
+def timed(histories) -> TimedHistories:
+    """The histories, with seconds that ascend in each, some of them the same."""
+    generator = np.random.default_rng(0)
+    times = [START + np.cumsum(generator.choice([0, 1, 40, 90_000, 10_000_000], len(history))) for history in histories]
+    return TimedHistories(histories.values, histories.offsets, np.concatenate(times))
+
+
+@pytest.fixture
+def clock(config, timed) -> Bert4RecForMaskedLM:
+    config.causal = config.time_aware = True
+    config.memory_size = config.vocab_size
+    torch.manual_seed(0)
+    model = Bert4RecForMaskedLM(config).eval()
+    fit_time_span(model, timed)
+    fit_transition_memory(model, timed)
+    return model
+
+
+@pytest.fixture
+def recommender(clock, tokenizer) -> MovieRecommendationPipeline:
+    return MovieRecommendationPipeline(model=clock, tokenizer=tokenizer, task=TASK)
+
+
+def batch_of(tokenizer, histories: TimedHistories, **options) -> dict[str, torch.Tensor]:
+    questions = NextItemDataset(histories, Ragged.from_lists([[5]] * len(histories)))
+    batch = DataCollatorForNextItem(tokenizer, 12, **options)([questions[row] for row in range(len(questions))])
+    return {name: batch[name] for name in ("input_ids", "attention_mask", "timestamps")}
+
+
+def test_gaps_are_told_apart_by_half_doublings():
+    gaps = torch.tensor([-5, 0, 1, 2, 3, 4, 60, 86_400, 2**31, 2**40, UNKNOWN_TIME])
+    earlier = torch.zeros_like(gaps)
+    found = gap_between(earlier, gaps)
+    assert found.tolist() == [0, 0, 1, 3, 4, 5, 12, 33, 63, GAPS - 1, GAPS]
+    assert gap_between(gaps[-1:], earlier[:1]).tolist() == [GAPS]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_padding_changes_no_answer(clock, tokenizer, timed, side):
+    together = clock.next_item_logits(**batch_of(tokenizer, timed, padding_side=side))
+    for row in (0, 7, 21):
+        alone = clock.next_item_logits(**batch_of(tokenizer, timed.rows(row, row + 1)))
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_the_whole_forward_has_the_last_places_logits(clock, tokenizer, timed):
+    clock.config.memory_weight = 0.0
+    batch = batch_of(tokenizer, timed.asked(timed.times[timed.offsets[1:] - 1] + 7))
+    last = batch["attention_mask"].sum(-1) - 1
+    whole = clock(**batch).logits[torch.arange(len(last)), last]
+    torch.testing.assert_close(clock.next_item_logits(**batch), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_every_time_counts_and_those_of_later_places_do_not(clock, tokenizer, timed):
+    row = int(timed.lengths.argmax())
+    batch = batch_of(tokenizer, timed.rows(row, row + 1))
+    whole = clock.bert4rec(**batch).last_hidden_state[0]
+    for place in range(12):
+        changed = {**batch, "timestamps": batch["timestamps"].clone()}
+        changed["timestamps"][0, place:] += 3_000_000
+        found = clock.bert4rec(**changed).last_hidden_state[0]
+        torch.testing.assert_close(found[:place], whole[:place], atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(found[-1], whole[-1], atol=1e-3)
+
+
+def test_without_times_is_with_unknown_ones(clock, tokenizer, timed):
+    batch = batch_of(tokenizer, timed)
+    batch["timestamps"].fill_(UNKNOWN_TIME)
+    expected = clock.next_item_logits(**batch)
+    del batch["timestamps"]
+    assert torch.equal(clock.next_item_logits(**batch), expected)
+
+
+def test_dates_beyond_the_training_data_are_its_first_and_last(clock):
+    times = clock.bert4rec.times
+    first, last = times.span.tolist()
+    assert first == START
+    dates = times._date(torch.tensor([[first - 10**8, first, (first + last) // 2, last, last + 10**8, UNKNOWN_TIME]]))[
+        0
+    ]
+    assert torch.equal(dates[0], dates[1])
+    assert torch.equal(dates[3], dates[4])
+    torch.testing.assert_close(dates[1], times.dates.weight[0])
+    torch.testing.assert_close(dates[3], times.dates.weight[DATES - 1])
+    middle = times.dates.weight[[DATES // 2 - 1, DATES // 2]].mean(0)
+    torch.testing.assert_close(dates[2], middle, atol=1e-4, rtol=1e-4)
+    assert not dates[5].any()
+
+
+def test_in_training_questions_and_rows_are_hidden(clock, tokenizer, timed):
+    """Dropout is off here: what differs from call to call is which times were hidden."""
+    for module in clock.modules():
+        module.p = module.attention_dropout = 0.0
+    batch = batch_of(tokenizer, timed)
+    plain = clock.bert4rec(**batch).last_hidden_state
+    clock.train()
+    torch.manual_seed(0)
+    one, other = (clock.bert4rec(**batch).last_hidden_state for _ in range(2))
+    assert not torch.equal(one, other)
+    same = ((one - plain).abs().amax(-1) < 1e-5)[batch["attention_mask"].bool()]
+    assert 0.02 < same.float().mean() < 0.9
+    torch.manual_seed(0)
+    assert torch.equal(clock.bert4rec(**batch).last_hidden_state, one)
+
+
+def test_half_years_add_up_to_the_markov_chain(clock, tokenizer, timed):
+    timed = timed.rows(0, 6)  # few enough for everything to be remembered
+    fit_transition_memory(clock, timed)
+    assert len(set((timed.times // int(ERA)).tolist())) > 1
+    batch = batch_of(tokenizer, timed)
+    scores = MarkovScorer(timed, len(tokenizer))(timed)
+    expected = scores / scores.sum(-1, keepdim=True).clamp(min=1e-9)
+    assert expected.any(1).sum() > 3
+    found = clock.memory(batch["input_ids"], batch["attention_mask"]).exp() - SMOOTHING
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_what_followed_long_ago_counts_less(config, tokenizer):
+    """Item 5 was followed by 6 in one half-year and by 7 ten years later, as often."""
+    config.causal = config.time_aware = True
+    config.memory_size = 4
+    early, late = int(ERA * 60.5), int(ERA * 80.5)
+    histories = TimedHistories(np.array([5, 6, 5, 7]), np.array([0, 2, 4]), np.array([early, early, late, late]))
+    model = Bert4RecForMaskedLM(config).eval()
+    fit_transition_memory(model, histories)
+    row = int(model.memory.followers[5, 0] != 6)
+    assert model.memory.eras[5, :2].tolist() == [[60, 80], [80, 60]][row]
+    question = torch.tensor([[5, tokenizer.mask_token_id]])
+    for asked, fresh, stale in ((early, 6, 7), (late, 7, 6)):
+        for times in ([asked, UNKNOWN_TIME], [early, asked]):  # of the question, or of the last item where unknown
+            shares = model.memory(question, torch.ones_like(question), torch.tensor([times])).exp() - SMOOTHING
+            weight = MIN_DECAY + np.exp(-20 * ERA / YEAR)
+            assert float(shares[0, stale] / shares[0, fresh]) == pytest.approx(weight / (MIN_DECAY + 1), rel=1e-3)
+            assert float(shares.sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_new_movie_is_remembered_in_the_half_year_of_its_likes(recommender, tokenizer, timed):
+    before = batch_of(tokenizer, timed)
+    old = recommender.model.next_item_logits(**before)
+    (report,) = recommender.add_items({"movie_id": [1], "title": ["Toy Story 2"], "genres": [["Drama", "Animation"]]})
+    memory = recommender.model.memory
+    new = report["input_id"]
+    alike = [tokenizer.resolve(movie) for movie in report["similar"]]
+    assert torch.equal(memory.eras[new, : len(tokenizer)], memory.eras[alike[0], : len(tokenizer)])
+    added = memory.followers == new
+    assert added.any()
+    eras = timed.times // int(ERA)
+    assert memory.eras[added].min() >= eras.min()
+    assert memory.eras[added].max() <= eras.max()
+    torch.testing.assert_close(recommender.model.next_item_logits(**before)[:, :-1], old, atol=1e-5, rtol=1e-5)
+
+
+def test_one_second_has_another_order_every_epoch_and_other_seconds_keep_theirs(tokenizer):
+    history = np.arange(3, 11)
+    seconds = np.array([1, 2, 2, 2, 2, 2, 7, 9]) + START
+    windows = TrainingWindows(TimedHistories(history, np.array([0, 8]), seconds), 12)
+    collate = DataCollatorForMaskedItems(tokenizer, mlm_probability=1.0, mask_replace_prob=0.0)
+    orders = set()
+    for epoch in range(20):
+        windows.set_epoch(epoch)
+        batch = collate([windows[0]])
+        order = batch["input_ids"][0].tolist()
+        assert torch.equal(collate([windows[0]])["input_ids"][0], batch["input_ids"][0])
+        assert torch.equal(batch["labels"], batch["input_ids"])
+        assert batch["timestamps"][0].tolist() == seconds.tolist()
+        assert [*order[:1], *sorted(order[1:6]), *order[6:]] == history.tolist()
+        orders.add(tuple(order))
+    assert len(orders) > 10
+
+
+def test_timed_rows_know_what_they_are_asked(timed):
+    asked = timed.asked(np.arange(len(timed))).rows(10, 13)
+    questions = NextItemDataset(asked, Ragged.from_lists([[1], [2], [3]]))
+    for row in range(3):
+        assert questions[row]["timestamps"].tolist() == timed.times_of_row(10 + row).tolist()
+        assert questions[row]["input_ids"].tolist() == timed[10 + row].tolist()
+        assert questions[row]["asked_at"] == 10 + row
+
+
+def test_the_pipeline_answers_as_the_evaluation_scores(recommender, clock, tokenizer, timed):
+    timed = timed.asked(timed.times[timed.offsets[1:] - 1] + 3_600)
+    scores = ModelScorer(clock, tokenizer)(timed)[:, tokenizer.first_item_id :].softmax(-1)
+    rows = np.flatnonzero((timed.lengths > 2) & (timed.lengths < 12))[:3]  # whole in the window
+    for row in rows:
+        request = {
+            "history": tokenizer.decode_items(timed[row].tolist()),
+            "timestamps": timed.times_of_row(row).tolist(),
+            "now": int(timed.asked_at[row]),
+        }
+        for movie in recommender(request, explain=True):
+            place = tokenizer.item_ids.index(movie["movie_id"])
+            assert movie["score"] == pytest.approx(float(scores[row, place]), rel=1e-3)
+            for reason in movie["because"]:
+                kept = [at for at, item in enumerate(request["history"]) if item != reason["movie_id"]]
+                without = {
+                    "history": [request["history"][at] for at in kept],
+                    "timestamps": [request["timestamps"][at] for at in kept],
+                    "now": request["now"],
+                }
+                left = recommender(without, candidates=[movie["movie_id"]], top_k=1, exclude_seen=False)[0]["score"]
+                assert np.log(movie["score"] / left) == pytest.approx(reason["contribution"], abs=1e-3)
+
+
+def test_moments_are_written_as_callers_like(recommender):
+    moment = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
+    forms = [START, float(START), moment, moment.astimezone(timezone(timedelta(hours=5)))]
+    forms += [moment.replace(tzinfo=None), "2001-09-09T01:46:40", "2001-09-09 06:46:40+05:00"]
+    asked = [{"history": [10], "timestamps": [form], "now": START + 60} for form in forms]
+    first, *others = recommender(asked)
+    assert all(other == first for other in others)
+    assert recommender({"history": [10], "timestamps": [None], "now": START + 60}) != first
+    assert recommender({"history": [10], "timestamps": [START], "now": START + 10**8}) != first
+    assert recommender({"history": [10], "timestamps": [START]}) != first
+
+
+@pytest.mark.parametrize(
+    ("request_of", "error", "message"),
+    [
+        ({"timestamps": [1]}, ValueError, "timestamps has 1 values and the history 2 entries"),
+        ({"timestamps": [5, 4]}, ValueError, "timestamps go back at place 1, to 4"),
+        ({"timestamps": 5}, TypeError, "timestamps is a list with one moment, or None"),
+        ({"timestamps": [1, "yesterday"]}, ValueError, "a timestamp is 'yesterday'; write it as"),
+        ({"timestamps": [1, True]}, TypeError, "a timestamp is a number, not True"),
+        ({"timestamps": [1, float("nan")]}, ValueError, "a timestamp is nan"),
+        ({"timestamps": [1, 10**400]}, ValueError, "it must be from -1.09951e\\+12 to 1.09951e\\+12"),
+        ({"timestamps": [1, 7], "now": 6}, ValueError, "now is 6, earlier than the last of the timestamps"),
+        ({"now": [6]}, TypeError, "now is seconds since 1970"),
+    ],
+)
+def test_moments_that_cannot_be_are_refused(recommender, request_of, error, message):
+    with pytest.raises(error, match=message):
+        recommender({"history": [10, 13], **request_of})
+
+
+def test_a_model_without_times_says_so(pipe):
+    with pytest.warns(UserWarning, match="was trained without times: timestamps and now change nothing"):
+        answer = pipe({"history": [10], "timestamps": [START], "now": START})
+    assert answer == pipe([10])
+
+
+def test_onnx_knows_times_too(recommender, tokenizer, timed, tmp_path):
+    recommender.save_pretrained(tmp_path)
+    export_onnx(tmp_path)
+    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, len(tokenizer))
+    batch = batch_of(tokenizer, timed.asked(timed.times[timed.offsets[1:] - 1] + 9))
+    with torch.no_grad():
+        for given in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):
+            expected = recommender.model.next_item_logits(**given)
+            torch.testing.assert_close(scorer(**given), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_times_need_a_causal_model_and_histories_that_have_them(model, clock, histories, timed):
+    with pytest.raises(ValueError, match="time_aware needs causal: true"):
+        Bert4RecConfig(time_aware=True)
+    for fill in (fit_transition_memory, fit_time_span):
+        with pytest.raises(ValueError, match="these histories have no times"):
+            fill(clock, histories)
+    with pytest.raises(ValueError, match="time_aware is false"):
+        fit_time_span(model, timed)
+
+
+def test_histories_with_times_are_histories(timed, histories):
+    assert isinstance(timed, Ragged)
+    for row, history in enumerate(timed):
+        assert history.tolist() == histories[row].tolist()
+    assert (
+        replace(timed, times=timed.times + 1).rows(2, 4).times.tolist()
+        == (timed.times[timed.offsets[2] : timed.offsets[4]] + 1).tolist()
+    )
+
+
+def test_values_left_out_and_rows_taken_keep_their_times(timed):
+    kept = timed.values % 2 == 0
+    left = timed.asked(np.arange(len(timed))).where(kept).take(np.array([7, 3, 3]))
+    for place, row in enumerate((7, 3, 3)):
+        even = timed[row] % 2 == 0
+        assert left[place].tolist() == timed[row][even].tolist()
+        assert left.times_of_row(place).tolist() == timed.times_of_row(row)[even].tolist()
+    assert left.asked_at.tolist() == [7, 3, 3]

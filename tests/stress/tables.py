@@ -1,0 +1,157 @@
+"""Campaign: random tables of ratings, right and wrong ones, against a plain account of what they must become."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from hf_bert4rec.data import build_histories, leave_one_out, read_interactions
+from hf_bert4rec.model.tokenization_bert4rec import Bert4RecTokenizer
+from tests.stress.archives import in_words
+
+CASES = 10_000
+WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+NO_SPACE = dict.fromkeys(range(0x1C, 0x20), "x")  # white space to Python alone, not to Unicode: ids like any other
+Row = tuple[Any, Any, Any, Any]
+COLUMNS = ("user_id", "movie_id", "rating", "timestamp")
+
+TEXTS = st.one_of(
+    st.sampled_from(
+        ["7", "007", "-1", "+1", " 1", "1.0", "", " ", "nan", "None", 'a"b', "a,b", "a\nb", "\r\n", "é", "💿"]
+    ),
+    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6),
+)
+WORDS = st.sampled_from(['a"b', "a,b", "a\nb", "\r\na", "é", "💿", "007", "+1", " 1", "nan", "x" * 300])
+WHOLES = st.one_of(st.integers(0, 5), st.sampled_from([-1, 2**31, 2**53 + 1, 2**62, -(2**62), 2**63 - 1, -(2**63)]))
+FLOATS = st.one_of(
+    st.integers(0, 3).map(float), st.sampled_from([0.5, 1e300, -1e18]), st.sampled_from([math.nan, math.inf])
+)
+TIMES = st.one_of(st.integers(-3, 9), st.sampled_from([2**62, -(2**62), 2**63 - 1]))
+FLOAT_TIMES = st.one_of(st.floats(-5, 5), st.sampled_from([math.nan, math.inf, 1e300]))
+RATINGS = st.one_of(st.sampled_from([0.5, 3.0, 5.0]), st.sampled_from([3.0, math.nan, math.inf, None]))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pl.DataFrame:
+    """A table of ratings: mostly usable ids and times, now and then of any kind; up to 24 rows."""
+    height = draw(st.integers(0, 24))
+    usual = st.integers(0, 5)
+    ids = st.sampled_from([usual] * 3 + [usual.map(str), WHOLES, WORDS, usual.map(float), FLOATS, TEXTS])
+    times = draw(st.sampled_from([st.integers(0, 9), TIMES, st.floats(-5, 5), FLOAT_TIMES]))
+    kinds = [draw(ids), draw(ids), draw(st.sampled_from([st.just(3.0)] * 4 + [RATINGS])), times]
+    if draw(st.integers(0, 9)) == 0:  # nulls in one column
+        place = draw(st.integers(0, 3))
+        kinds[place] = st.one_of(st.none(), kinds[place])
+    columns = [draw(st.lists(kind, min_size=height, max_size=height)) for kind in kinds]
+    return pl.DataFrame([pl.Series(name, column, strict=False) for name, column in zip(COLUMNS, columns, strict=True)])
+
+
+def expected(table: pl.DataFrame) -> dict[Any, list[Any]] | None:
+    """The histories that a table must become, user by user; None where it must be refused."""
+    rows = list(table.rows())
+    if not rows or any(pl.Null == kind for kind in table.dtypes):
+        return None
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    users, items = (_ids(column) for column in columns[:2])
+    if users is None or items is None or not all(map(_rating, columns[2])) or not all(map(_finite, columns[3])):
+        return None
+    met: dict[Any, list[tuple[Any, int, Any]]] = {}
+    for place, (user, item, time) in enumerate(zip(users, items, columns[3], strict=True)):
+        met.setdefault(user, []).append((time, place, item))
+    order = sorted(met, key=lambda user: user.encode() if isinstance(user, str) else user)
+    return {
+        user: list(dict.fromkeys(item for *_, item in sorted(met[user], key=lambda one: one[:2]))) for user in order
+    }
+
+
+def _ids(column: list[Any]) -> list[Any] | None:
+    if any(value is None for value in column):
+        return None
+    if isinstance(column[0], float):
+        whole = all(math.isfinite(value) and value == math.floor(value) and abs(value) <= 2**53 for value in column)
+        return [int(value) for value in column] if whole else None
+    if isinstance(column[0], str):
+        if any(not value.translate(NO_SPACE).strip() for value in column):
+            return None
+        return [int(value) for value in column] if all(WHOLE.fullmatch(value) for value in column) else column
+    return column
+
+
+def _finite(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _rating(value: Any) -> bool:
+    return _finite(value) and abs(value) < 3.4e38  # what a float32 holds
+
+
+def outcome(table: pl.DataFrame) -> str:
+    """ "right" or "refused", by the account above. AssertionError where it is otherwise."""
+    wanted = expected(table)
+    try:
+        read = read_interactions(table)
+        histories = build_histories(read["ratings"], min_interactions=1)
+    except ValueError as error:
+        if wanted is not None:
+            raise AssertionError(f"refused, though there is nothing wrong with {table.rows()}: {error}") from error
+        return in_words(error)
+    assert wanted is not None, f"taken, though it should not be: {table.rows()}"
+    found = dict(zip(histories["user_id"], histories["item_ids"], strict=True))
+    assert list(found.items()) == list(wanted.items()), f"{table.rows()} became {found}, not {wanted}"
+    return _split(histories, read["movies"], wanted)
+
+
+def _split(histories: Any, movies: Any, wanted: dict[Any, list[Any]]) -> str:
+    if max(map(len, wanted.values())) < 3:
+        try:
+            leave_one_out(histories)
+        except ValueError:
+            return "right, too small to be split"
+        raise AssertionError(f"split, though no history has three items: {wanted}")
+    test = leave_one_out(histories)["test"]
+    targets = {user: items[-1] for user, items in wanted.items() if len(items) >= 3}
+    assert dict(zip(test["user_id"], test["target"], strict=True)) == targets
+    tokenizer = Bert4RecTokenizer.from_movies(movies)
+    for row in test:
+        assert tokenizer.decode_items(tokenizer.encode_items(row["item_ids"])) == row["item_ids"]
+    return "right"
+
+
+def try_tables(cases: int, start: int = 0) -> Counter[str]:
+    """So many random tables, each judged; how they ended."""
+    counts: Counter[str] = Counter()
+
+    @seed(start)
+    @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(tables())
+    def judged(table: pl.DataFrame) -> None:
+        counts[outcome(table)] += 1
+
+    run: Callable[[], None] = judged
+    run()
+    return counts
+
+
+def campaign() -> dict[str, Any]:
+    """At least ten thousand tables, and one user with a million ratings."""
+    counts: Counter[str] = Counter()
+    start = 0
+    while counts.total() < CASES:
+        counts += try_tables(2000, start)
+        start += 1
+    return {"random_tables": counts.total(), "outcomes": dict(counts), "one_user_with_a_million_ratings": million()}
+
+
+def million(ratings: int = 1_000_000) -> str:
+    """One user who has rated a million movies, backwards in time."""
+    table = pl.DataFrame({"user_id": [1] * ratings, "movie_id": range(ratings), "timestamp": range(ratings, 0, -1)})
+    (history,) = build_histories(read_interactions(table)["ratings"], min_interactions=1)["item_ids"]
+    assert history == list(range(ratings - 1, -1, -1))
+    return "right"

@@ -1,0 +1,63 @@
+"""Recipes: every key reaches the run, the command line wins, and a typo is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_bert4rec.training.arguments import parse
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "training" / "recipes").glob("*.yaml"))
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"dataset: ml-1m\nhidden_size: 32\nlearning_rate: 5e-4\nbf16: false\noutput_dir: {tmp_path}/out\n")
+    return path
+
+
+def test_a_recipe_sets_and_the_command_line_overrides(recipe):
+    data, model, masking, training = parse([str(recipe), "--hidden_size", "48", "--mlm_probability", "0.4"])
+    assert data.dataset == "ml-1m"
+    assert model.hidden_size == 48
+    assert masking.mlm_probability == 0.4
+    assert training.learning_rate == 5e-4  # YAML alone reads a string here
+    assert training.bf16 is False
+    assert parse([str(recipe), "--learning_rate", "1e-2"])[3].learning_rate == 1e-2
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_parses(path, tmp_path):
+    data, _, _, training = parse([str(path), "--output_dir", str(tmp_path), "--bf16", "false"])
+    assert data.dataset.startswith("ml-")
+    assert training.learning_rate > 0
+
+
+def test_there_are_recipes():
+    assert {"ml-100k", "ml-latest-small", "ml-1m"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("learning_rat: 1", r"recipe.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'"),
+        ("push_to_hub: true", "push_to_hub would publish training_args.bin"),
+    ],
+)
+def test_bad_keys_are_named(recipe, line, message):
+    recipe.write_text(recipe.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=message):
+        parse([str(recipe)])
+
+
+def test_a_missing_recipe_lists_those_there_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"ml-100k"):
+        parse([str(tmp_path / "none.yaml")])
+
+
+def test_a_file_that_is_no_recipe_is_refused(recipe):
+    recipe.write_text("just words")
+    with pytest.raises(ValueError, match="key: value"):
+        parse([str(recipe)])

@@ -1,0 +1,98 @@
+"""A checkpoint that was not written to its end is never resumed from, nor is one that holds a stranger's code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_bert4rec.training.checkpoints import (
+    SEAL_FILE,
+    IncompleteCheckpointError,
+    check_complete,
+    latest_complete,
+    mark_complete,
+    remove_incomplete,
+)
+from tests.stress.workloads import tiny_trainer
+
+
+@pytest.fixture
+def trained(tmp_path) -> Path:
+    """Sealed checkpoints of the steps 8, 10 and 12, at least."""
+    tiny_trainer(tmp_path, save_total_limit=None).train()
+    return tmp_path
+
+
+def test_what_a_killed_run_leaves_is_told_from_a_whole_checkpoint(trained):
+    assert latest_complete(trained) == trained / "checkpoint-12"
+    (trained / "checkpoint-12" / "optimizer.pt").unlink()
+    with pytest.raises(
+        IncompleteCheckpointError, match=r"optimizer.pt is missing: the checkpoint is torn; resume from an ea"
+    ):
+        tiny_trainer(trained).train(resume_from_checkpoint=str(trained / "checkpoint-12"))
+    assert latest_complete(trained) == trained / "checkpoint-10"
+    weights = trained / "checkpoint-10" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(IncompleteCheckpointError, match=r"has [\d,]+ bytes and not"):
+        check_complete(weights.parent)
+    (trained / "checkpoint-8" / SEAL_FILE).write_text('{"model.safe')
+    with pytest.raises(IncompleteCheckpointError, match="was not written to its end"):
+        check_complete(trained / "checkpoint-8")
+    assert latest_complete(trained) == trained / "checkpoint-6"
+    remove_incomplete(trained)
+    assert sorted(path.name for path in trained.glob("checkpoint-*")) == [
+        "checkpoint-2",
+        "checkpoint-4",
+        "checkpoint-6",
+    ]
+
+
+def test_there_may_be_no_checkpoint_at_all(tmp_path):
+    assert latest_complete(tmp_path) is None
+    assert latest_complete(tmp_path / "nowhere") is None
+    (tmp_path / "checkpoint-12").mkdir()
+    (tmp_path / "checkpoint-notes").mkdir()
+    assert latest_complete(tmp_path) is None
+
+
+def test_only_so_many_checkpoints_are_kept_and_the_last_is_whole(tmp_path):
+    trainer = tiny_trainer(tmp_path)
+    trainer.train()
+    kept = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    assert len(kept) == 2
+    assert Path(trainer.state.best_model_checkpoint).name in kept
+    assert latest_complete(tmp_path) == tmp_path / "checkpoint-12"
+    assert trainer.args.save_total_limit == 2
+
+
+class Burglar:
+    """Pickled, it makes a file where it is read without care."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_is_read_as_weights_alone(trained, tmp_path, name):
+    mark = tmp_path / "broken in"
+    checkpoint = trained / "checkpoint-6"
+    torch.save({"state": Burglar(mark)}, checkpoint / name)
+    mark_complete(checkpoint)
+    with pytest.raises(pickle.UnpicklingError, match=r"[Ww]eights.only"):
+        tiny_trainer(trained).train(resume_from_checkpoint=str(checkpoint))
+    assert not mark.exists()
+
+
+def test_the_pickled_arguments_of_a_checkpoint_are_never_read(trained, tmp_path):
+    mark = tmp_path / "broken in"
+    checkpoint = trained / "checkpoint-10"
+    (checkpoint / "training_args.bin").write_bytes(pickle.dumps(Burglar(mark)))
+    mark_complete(checkpoint)
+    tiny_trainer(trained).train(resume_from_checkpoint=str(checkpoint))
+    assert not mark.exists()

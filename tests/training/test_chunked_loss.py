@@ -1,0 +1,144 @@
+"""Cross-entropy over a large catalogue: the same loss and gradients as in one piece, without the one piece."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.model import loss_bert4rec, modeling_bert4rec
+
+ITEMS, HIDDEN = 5000, 8
+PLACES = 7  # of a chunk
+OUTPUTS = [True, False]
+
+
+class LargestTensor(TorchDispatchMode):
+    """Elements of the largest tensor that any operation gives."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return found
+
+
+@pytest.fixture(params=OUTPUTS, ids=["labelled places", "all places"])
+def model(request) -> Bert4RecForMaskedLM:
+    torch.manual_seed(0)
+    config = Bert4RecConfig(
+        vocab_size=ITEMS,
+        hidden_size=HIDDEN,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        max_position_embeddings=40,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.5,
+        sparse_prediction=request.param,
+    )
+    return Bert4RecForMaskedLM(config).train()
+
+
+@pytest.fixture
+def batch() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    input_ids = torch.randint(3, ITEMS, (6, 40), generator=generator)
+    masked = torch.rand(input_ids.shape, generator=generator) < 0.4
+    return {"input_ids": input_ids, "labels": torch.where(masked, input_ids, -100)}
+
+
+def in_pieces(monkeypatch) -> None:
+    """From now on training makes the logits of so many places at a time."""
+    monkeypatch.setattr(modeling_bert4rec, "MAX_DENSE_LOGITS", 0)
+    monkeypatch.setattr(loss_bert4rec, "CPU_CHUNK_LOGITS", PLACES * ITEMS)
+    monkeypatch.setattr(loss_bert4rec, "LEAST_PLACES", 1)
+
+
+@pytest.fixture(autouse=True)
+def in_one_piece(monkeypatch) -> None:
+    """Whatever the sizes here, until `in_pieces`."""
+    monkeypatch.setattr(modeling_bert4rec, "MAX_DENSE_LOGITS", 1 << 30)
+
+
+def step(model, batch, **kwargs):
+    """Loss, gradients, and the largest tensor of a step."""
+    model.zero_grad()
+    with LargestTensor() as largest:
+        outputs = model(**batch, **kwargs)
+        outputs.loss.backward()
+    gradients = {name: value.grad.clone() for name, value in model.named_parameters()}
+    return outputs, gradients, largest.elements
+
+
+@pytest.mark.parametrize("counted", [{}, {"num_items_in_batch": torch.tensor(500)}], ids=["mean", "accumulated"])
+def test_loss_and_gradients_are_those_of_one_piece(model, batch, counted, monkeypatch):
+    whole, expected, most = step(model, batch, **counted)
+    in_pieces(monkeypatch)
+    pieces, found, most_in_pieces = step(model, batch, **counted)
+    assert pieces.logits is None
+    torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    places = int((batch["labels"] != -100).sum()) if model.config.sparse_prediction else batch["labels"].numel()
+    assert most >= places * ITEMS
+    assert most_in_pieces == HIDDEN * ITEMS  # the item embeddings themselves, and their gradient
+
+
+def test_the_loss_is_exact_however_far_apart_the_logits_are():
+    generator = torch.Generator().manual_seed(0)
+    states = (100 * torch.randn(30, HIDDEN, generator=generator)).requires_grad_()
+    decoder = torch.nn.Linear(HIDDEN, 200)
+    labels = torch.randint(200, (30,), generator=generator)
+    found = loss_bert4rec.cross_entropy_in_chunks(states, decoder, labels)
+    found.backward()
+    exact = states.detach().double().requires_grad_()
+    weight, bias = (parameter.detach().double() for parameter in decoder.parameters())
+    expected = torch.nn.functional.cross_entropy(exact @ weight.T + bias, labels)
+    expected.backward()
+    assert expected > 50
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(states.grad, exact.grad.float(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_frozen_gets_no_gradient_and_changes_no_other(model, batch, monkeypatch):
+    in_pieces(monkeypatch)
+    _, expected, _ = step(model, batch)
+    model.decoder.bias.requires_grad_(False)
+    model.zero_grad()
+    model(**batch).loss.backward()
+    assert model.decoder.bias.grad is None
+    assert all(
+        torch.equal(value.grad, expected[name]) for name, value in model.named_parameters() if "decoder" not in name
+    )
+
+
+def test_answers_keep_their_logits_however_many(model, batch, monkeypatch):
+    in_pieces(monkeypatch)
+    model.eval()
+    with torch.no_grad():
+        assert model(**batch).logits.shape[-1] == ITEMS
+        assert model(batch["input_ids"]).logits.shape == (6, 40, ITEMS)
+
+
+def test_memory_does_not_grow_with_the_places(model, batch, monkeypatch):
+    in_pieces(monkeypatch)
+    largest = [step(model, {name: value[:rows] for name, value in batch.items()})[2] for rows in (1, 3, 6)]
+    assert all(later == earlier for earlier, later in pairwise(largest))
+
+
+def test_training_in_chunks_runs_under_bfloat16_and_checkpointed_layers(model, batch, monkeypatch):
+    in_pieces(monkeypatch)
+    _, plain, _ = step(model, batch)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    _, checkpointed, _ = step(model, batch)
+    torch.testing.assert_close(checkpointed, plain)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, rounded, _ = step(model, batch)
+    name = "bert4rec.embeddings.item_embeddings.weight"
+    assert torch.cosine_similarity(rounded[name].flatten(), plain[name].flatten(), dim=0) > 0.99

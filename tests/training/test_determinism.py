@@ -1,0 +1,56 @@
+"""The same seed on the same machine: the same weights bit for bit, whatever loads the batches and whichever process."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.stress import endurance, models, training_kills
+from tests.stress import request_fuzz as callers
+from tests.stress.workloads import tiny_trainer
+
+
+def weights(folder, **options) -> dict[str, torch.Tensor]:
+    quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = tiny_trainer(folder, epochs=2, **quiet, **options)
+    trainer.train()
+    return {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+    expected = weights(tmp_path, seed=1)
+    torch.rand(7)  # what was drawn before the training changes nothing
+    assert same(weights(tmp_path, seed=1), expected)
+    assert not same(weights(tmp_path, seed=2), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_no_bit(tmp_path, workers):
+    assert same(weights(tmp_path, dataloader_num_workers=workers), weights(tmp_path))
+
+
+@pytest.mark.slow
+def test_two_processes_one_after_the_other_end_with_the_same_bits(tmp_path):
+    assert training_kills.unbroken_weights(tmp_path / "one") == training_kills.unbroken_weights(tmp_path / "other")
+
+
+def test_random_requests_are_answered_or_refused_in_words():
+    pipe, chance = callers.tiny_pipeline(), models.random.Random(5)
+    outcomes = {callers.outcome(pipe, callers.random_request(chance)) for _ in range(300)}
+    assert outcomes == {"answered", "refused"}
+
+
+def test_fifty_callers_at_once_get_the_answers_of_one(tmp_path):
+    found = callers.concurrent(callers.tiny_pipeline(), 400)
+    assert (found["callers"], found["requests_held"]) == (50, 400)
+
+
+def test_the_slope_of_memory_is_that_of_the_readings():
+    flat = endurance.slope([1000 * 1024] * 50)
+    assert (flat["steps"], flat["kib_a_thousand_steps"]) == (5000, 0.0)
+    assert endurance.slope([1024 * reading for reading in range(50)])["kib_a_thousand_steps"] == pytest.approx(10)

@@ -1,0 +1,65 @@
+"""The launcher's configurations, and evaluation that is shared out: every user counts once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import DistributedType
+from safetensors.torch import load_file
+
+from hf_bert4rec import Bert4RecForMaskedLM
+from hf_bert4rec.model.layers_bert4rec import Bert4RecLayer
+from tests.training.two_processes import LAUNCHER, USERS, ranks
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "training" / "accelerate").glob("*.yaml"))
+
+
+def test_there_are_configurations_for_gpus_and_machines():
+    assert [path.name for path in CONFIGS] == ["fsdp.yaml", "gpus.yaml", "machines.yaml"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_accelerate_knows_every_key(path):
+    config = load_config_from_file(str(path))
+    sharded = path.name == "fsdp.yaml"
+    assert config.distributed_type == (DistributedType.FSDP if sharded else DistributedType.MULTI_GPU)
+    assert config.num_processes % config.num_machines == 0
+    assert (config.num_machines > 1) == (path.name == "machines.yaml")
+
+
+def test_what_is_sharded_together_is_a_layer():
+    config = load_config_from_file(str(ROOT / "training" / "accelerate" / "fsdp.yaml"))
+    assert config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"] == Bert4RecLayer.__name__
+    assert Bert4RecLayer.__name__ in Bert4RecForMaskedLM._no_split_modules
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_trained_and_evaluated_like_whole_ones(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for how in ("sharded", "whole"):
+        command = [*LAUNCHER, str(ROOT / "tests" / "training" / "sharded.py"), str(tmp_path), how]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    sharded, whole = (load_file(tmp_path / f"{how}.safetensors") for how in ("sharded", "whole"))
+    assert whole["ndcg"] > 0
+    torch.testing.assert_close(sharded, whole)
+
+
+@pytest.mark.slow
+def test_every_user_is_ranked_once_by_two_processes(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [*LAUNCHER, str(ROOT / "tests" / "training" / "two_processes.py"), str(tmp_path)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    together = np.load(tmp_path / "ranks-of-2.npy")
+    alone = ranks(tmp_path)
+    assert together.shape == alone.shape == (USERS,)  # 31 users in batches of 4: the last batches are uneven
+    assert len(set(alone.tolist())) > 1
+    np.testing.assert_array_equal(together, alone)

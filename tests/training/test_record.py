@@ -1,0 +1,41 @@
+"""`training.json` tells how a model was made, and nothing of the machine that made it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from hf_bert4rec.data.prepare import DataArguments, prepare
+from hf_bert4rec.training.record import ROOT, command, example, without_places
+from tests.published import make_model, write_tables
+
+
+def test_options_name_tables_without_their_folders():
+    options = asdict(DataArguments(ratings="/home/me/shop.csv", items="/home/me/catalogue.csv", data_dir="/data"))
+    told = without_places(options)
+    assert (told["ratings"], told["items"]) == ("shop.csv", "catalogue.csv")
+    assert set(options) - set(told) == {"data_dir"}
+    assert not [value for value in told.values() if "/" in str(value)]
+    assert without_places(told) == told
+    assert without_places(asdict(DataArguments()))["ratings"] is None
+
+
+def test_the_command_can_be_given_elsewhere(tmp_path):
+    (tmp_path / "my shop.csv").write_text("")
+    recipe = str(ROOT / "training" / "recipes" / "ml-100k.yaml")
+    words = [recipe, "--ratings", str(tmp_path / "my shop.csv"), "--seed", "1", "--output_dir", str(tmp_path / "out")]
+    words += [f"--data_dir={tmp_path}", "--resume_from_checkpoint", "last", f"--items={tmp_path / 'my shop.csv'}"]
+    assert command(words) == (
+        "python training/train.py training/recipes/ml-100k.yaml --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'"
+    )
+
+
+def test_the_example_is_what_the_model_answers_to_the_most_watched(tmp_path):
+    data = prepare(write_tables(tmp_path))
+    told = example(make_model(data), data.tokenizer)
+    counts = dict(zip(data.tokenizer.item_ids, data.tokenizer.items["count"], strict=True))
+    assert [counts[item] for item in told["history_ids"]] == sorted(counts.values(), reverse=True)[:3]
+    assert [data.tokenizer.resolve(entry) for entry in told["history"]] == data.tokenizer.encode_items(
+        told["history_ids"]
+    )
+    assert len(told["answer"]) == 3
+    assert not {movie["movie_id"] for movie in told["answer"]} & set(told["history_ids"])

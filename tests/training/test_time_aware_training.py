@@ -1,0 +1,139 @@
+"""A recipe that learns from times, end to end: a shop in which it depends on the hour what is bought next."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from transformers import pipeline
+
+from benchmarks.quality import compare
+from hf_bert4rec.cli import evaluate
+from hf_bert4rec.cli import recommend_all as recommend
+from hf_bert4rec.evaluation.task import WITH_TIMES, WITHOUT_TIMES
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTICLES, CUSTOMERS = 30, 200
+SOON, LATER = 5, 90_000  # seconds until the article after, or until the one after seven
+RECIPE = """
+hidden_size: 16
+intermediate_size: 32
+num_hidden_layers: 1
+max_position_embeddings: 12
+hidden_dropout_prob: 0.0
+attention_probs_dropout_prob: 0.0
+rotary_positions: true
+pre_layer_norm: true
+causal: true
+time_aware: true
+memory_size: 10
+mlm_probability: 1.0
+mask_replace_prob: 0.0
+num_train_epochs: 40
+eval_strategy: steps
+eval_steps: 260
+save_strategy: steps
+save_steps: 260
+per_device_train_batch_size: 16
+learning_rate: 1e-2
+logging_steps: 50
+min_interactions: 3
+use_cpu: true
+bf16: false
+"""
+
+
+def write_shop(path: Path) -> None:
+    generator = np.random.default_rng(0)
+    lines = ["user_id,movie_id,timestamp"]
+    for customer in range(CUSTOMERS):
+        article, second, bought = int(generator.integers(ARTICLES)), 1_600_000_000, set()
+        while article not in bought and len(bought) < 9:
+            lines.append(f"{customer},{article},{second}")
+            bought.add(article)
+            later = generator.random() < 0.5
+            article, second = (article + (7 if later else 1)) % ARTICLES, second + (LATER if later else SOON)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """The model that was told times, and the same recipe without."""
+    folder = tmp_path_factory.mktemp("hours")
+    write_shop(folder / "shop.csv")
+    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, aware in (("timed", "true"), ("timeless", "false")):
+        command = [sys.executable, str(ROOT / "training" / "train.py"), str(folder / "recipe.yaml")]
+        command += ["--ratings", str(folder / "shop.csv"), "--output_dir", str(folder / name), "--time_aware", aware]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "timed", folder / "timeless"
+
+
+def told(folder: Path) -> list[str]:
+    return ["--ratings", str(folder.parent / "shop.csv")]
+
+
+@pytest.mark.slow
+def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
+    timed, timeless = trained
+    evaluate.main([str(timed), *told(timed), "--examples", "2"])
+    assert "told when it is asked" in capsys.readouterr().out
+    report = json.loads((timed / "evaluation.json").read_text(encoding="utf-8"))
+    untold = report["metrics"]["hit_rate@5"]["mean"], report["metrics"]["ndcg@5"]["mean"]
+    asked = report["times"][WITH_TIMES]["metrics"]["ndcg@5"]["mean"]
+    assert untold[0] > 0.9  # one of two articles comes next, and nobody says which
+    assert untold[1] < 0.85
+    assert asked > 0.95
+    assert report["times"][WITH_TIMES]["difference"]["ndcg@5"]["low"] > 0.1
+    assert report["times"][WITHOUT_TIMES]["metrics"]["hit_rate@5"]["mean"] > 0.8
+    card = (timed / "README.md").read_text(encoding="utf-8")
+    assert "It was shown when the movies of the history were seen; told when it is asked" in card
+    assert '`{"history": [...], "timestamps": [...], "now": ...}`' in card
+    result = timed.parent / "result.json"
+    compare.main([str(timed), *told(timed), "--than", str(timeless), "--result", str(result)])
+    found = json.loads(result.read_text(encoding="utf-8"))["found"]
+    assert found[WITH_TIMES]["ndcg@10"]["share"]["low"] > 0.1
+    assert found[WITH_TIMES]["ndcg@10"]["mean"] == pytest.approx(
+        report["times"][WITH_TIMES]["metrics"]["ndcg@10"]["mean"]
+    )
+    assert abs(found[compare.HISTORY]["ndcg@10"]["difference"]["mean"]) < 0.05
+    assert "told when it is asked\n  ndcg@10" in capsys.readouterr().out
+    kept = json.loads(result.read_text(encoding="utf-8"))
+    assert (kept["models"], kept["than"].split()[0]) == (1, "recipe.yaml")
+    compare.main([str(timed), *told(timed), "--than", "markov", "--result", str(result)])
+    kept = json.loads(result.read_text(encoding="utf-8"))
+    markov = report["baselines"]["markov"]
+    theirs = kept["found"][compare.HISTORY]["ndcg@10"]
+    assert theirs["other"] == pytest.approx(markov["metrics"]["ndcg@10"]["mean"])
+    assert theirs["difference"] == pytest.approx(markov["difference"]["ndcg@10"])
+
+
+@pytest.mark.slow
+def test_the_pipeline_asks_at_a_moment(trained):
+    pipe = pipeline("movie-recommendation", model=str(trained[0]), trust_remote_code=True)
+    history = {"history": [3, 4], "timestamps": [1_600_000_000, 1_600_000_005]}
+    for later, article in ((SOON, 5), (LATER, 11)):
+        assert pipe({**history, "now": 1_600_000_005 + later}, top_k=1)[0]["movie_id"] == article
+    assert {movie["movie_id"] for movie in pipe(history, top_k=2)} == {5, 11}
+
+
+@pytest.mark.slow
+def test_all_users_get_what_the_pipeline_gives_with_their_times(trained, tmp_path):
+    output = tmp_path / "all.parquet"
+    recommend.main([str(trained[0]), *told(trained[0]), "--output", str(output), "--top_k", "3"])
+    table = pq.read_table(output).to_pylist()
+    pipe = pipeline("movie-recommendation", model=str(trained[0]), trust_remote_code=True)
+    rows = [line.split(",") for line in (trained[0].parent / "shop.csv").read_text().splitlines()[1:]]
+    for user in (0, 7):
+        own = [(int(article), int(second)) for customer, article, second in rows if customer == str(user)]
+        request = {"history": [article for article, _ in own], "timestamps": [second for _, second in own]}
+        expected = [movie["movie_id"] for movie in pipe(request, top_k=3)]
+        assert [row["movie_id"] for row in table if row["user_id"] == user] == expected

@@ -1,0 +1,36 @@
+"""Run by a launcher in two processes: ranks of an uneven number of users, gathered."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from accelerate import PartialState
+
+from tests.stress.workloads import tiny_trainer
+
+USERS = 31
+CONFIG = Path(__file__).resolve().parents[2] / "training" / "accelerate" / "gpus.yaml"
+LAUNCHER = (
+    *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG), "--num_processes", "2"),
+    *("--main_process_port", "0"),  # any free one: the usual may be taken by another run on this machine
+)
+
+
+def ranks(folder: Path) -> np.ndarray:
+    """The rank of every target of the first users, from a model with random weights."""
+    trainer = tiny_trainer(folder, per_device_eval_batch_size=4)
+    questions = trainer.eval_dataset
+    for name in ("histories", "targets"):
+        setattr(questions, name, getattr(questions, name).rows(0, USERS))
+    found = trainer.predict(questions).predictions[:, 0]
+    if trainer.is_world_process_zero():
+        np.save(folder / f"ranks-of-{trainer.args.world_size}.npy", found)
+    return found
+
+
+if __name__ == "__main__":
+    ranks(Path(sys.argv[1]))
+    # A process that exits with the group's threads still running is now and then aborted by them.
+    PartialState().destroy_process_group()

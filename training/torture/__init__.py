@@ -1,1 +1,0 @@
-"""Attempts to break the package, counted: `python -m training.torture`, or `make torture`."""
