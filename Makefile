@@ -56,7 +56,7 @@ bench: $(INSTALLED)  ## measure everything beside the peers that there are; prin
 	$(PYTHON) -m benchmarks.table; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-bench-table: $(INSTALLED)  ## write the table, the README's part of it and the plots from the results that there are
+bench-table: $(INSTALLED)  ## write the benchmark tables and plots from existing results
 	$(PYTHON) -m benchmarks.table
 
 $(PEERS)/installed: benchmarks/peers/requirements.txt

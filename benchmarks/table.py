@@ -1,9 +1,9 @@
-"""Write the table of the benchmarks' results, the README's part of it, and the plots; print the table.
+"""Write the table of the benchmarks' results, the part of it in `docs/benchmarks.md`, and the plots; print the table.
 
     python -m benchmarks.table
 
-The whole table is `benchmarks/results/README.md`; the README has the rows that a target is set for, between
-its marks. Both are written from the JSON files alone.
+The whole table is `benchmarks/results/README.md`; `docs/benchmarks.md` has the rows that a target is set for,
+between its marks. Both are written from the JSON files alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.measure import QUIET, RESULTS
 from benchmarks.plots import draw_scaling_curves
 from hf_bert4rec.files import write_text
 
-ROOT = Path(__file__).resolve().parent.parent
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 ORDER = (
     "peers_training",
     "peers_quality",
@@ -40,7 +40,7 @@ HEAD = ("| what | median | quartiles | | target | |", "|---|---:|---:|---|---|--
 def main(argv: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--results", type=Path, default=RESULTS, help="folder with the results")
-    options.add_argument("--readme", type=Path, help="the file that shows the rows with targets; that of the checkout")
+    options.add_argument("--page", type=Path, help="the file with the rows that have targets; docs/benchmarks.md")
     arguments = options.parse_args(argv)
     results = read_results(arguments.results)
     whole = "\n\n".join(described(result) for result in results)
@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             whole += f"\n\n![Time and memory against users, length of histories and catalogue]({PLOT})"
     write_text(arguments.results / TABLE, f"# Benchmarks\n\n{whole}\n")
     print(whole)
-    readme = arguments.readme or (ROOT / "README.md" if arguments.results == RESULTS else None)
-    if readme is not None:
-        write_text(readme, between_marks(readme, summary(results)))
+    page = arguments.page or (PAGE if arguments.results == RESULTS else None)
+    if page is not None:
+        write_text(page, between_marks(page, summary(results)))
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:

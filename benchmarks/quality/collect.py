@@ -4,9 +4,9 @@
     python -m benchmarks.quality.collect                                  # the tables alone
 
 Each run becomes one JSON in `training/results/`: recipe, seed, curve, test figures with intervals, seconds, hardware
-and the hash of the test targets. The tables in the README and in `training/results/README.md` are written from those
-files, from what ablate.py and compare.py beside this file kept, and from `published.yaml`, which holds the figures of
-others and where they stand. The curve of every recipe's first run becomes a picture beside its JSON.
+and the hash of the test targets. The tables in `docs/evaluation.md`, in `training/results/README.md` and in the README
+are written from those files, from the files of ablate.py and compare.py, and from `published.yaml`, which holds the
+figures of others and their sources. The curve of every recipe's first run becomes a picture next to its JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from typing import Any
 
 import yaml
 
-from benchmarks.quality.tables import ablation_tables, comparison_table, format_tables, recipe_of, sampled_tables
+from benchmarks.quality.tables import (
+    ablation_tables,
+    comparison_table,
+    format_tables,
+    headline_table,
+    recipe_of,
+    sampled_tables,
+)
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
 from hf_bert4rec.files import atomic_write, write_json, write_text
 from hf_bert4rec.hub.card.curve import draw_curve
@@ -32,14 +39,17 @@ RESULTS = ROOT / "training" / "results"
 METRICS = ("ndcg@10", "hit_rate@10", "mrr")
 SAMPLED = ("ndcg@10", "hit_rate@10")
 COMPARED = ("markov", "popularity")
+PAGE = ROOT / "docs" / "evaluation.md"
 MARKS = ("<!-- results: written by benchmarks/quality/collect.py -->", "<!-- end of results -->")
+HEADLINE_MARKS = ("<!-- headline: written by benchmarks/quality/collect.py -->", "<!-- end of headline -->")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="exported and evaluated models")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are kept")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the file that shows the table")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page with all tables")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the file with the headline table")
     arguments = parser.parse_args(argv)
     collected = [result_of(folder) for folder in arguments.folders]
     for result in collected:
@@ -55,8 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts += [comparison_table(comparisons), *ablation_tables(ablations)]
     tables = "\n\n".join(part for part in parts if part)
     curves = [show_curve(result, arguments.results, result in collected) for result in first_runs(results)]
-    for path, whole in ((arguments.results / "README.md", [tables, *curves]), (arguments.readme, [tables])):
-        write_text(path, between_marks(path, "\n\n".join(part for part in whole if part)))
+    for path, marks, contents in (
+        (arguments.results / "README.md", MARKS, [tables, *curves]),
+        (arguments.page, MARKS, [tables]),
+        (arguments.readme, HEADLINE_MARKS, [headline_table(results, published)]),
+    ):
+        write_text(path, between_marks(path, marks, "\n\n".join(part for part in contents if part)))
         print(f"written: {path}")
 
 
@@ -121,14 +135,18 @@ def show_curve(result: dict[str, Any], folder: Path, anew: bool) -> str:
     return f"{title}\n\n![Training loss and validation NDCG@10 by epoch]({picture.name})"
 
 
-def between_marks(path: Path, tables: str) -> str:
-    """The text of a file with the tables between its marks."""
+def between_marks(path: Path, marks: tuple[str, str], tables: str) -> str:
+    """The text of a file with the tables between its marks.
+
+    Raises:
+        ValueError: the file lacks the marks.
+    """
     text = path.read_text(encoding="utf-8")
-    pattern = re.escape(MARKS[0]) + ".*?" + re.escape(MARKS[1])
+    pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
     if not re.search(pattern, text, flags=re.DOTALL):
-        raise ValueError(f"{path} has no place for the tables: the lines {MARKS[0]!r} and {MARKS[1]!r}")
-    whole = "\n\n".join(part for part in (MARKS[0], tables, MARKS[1]) if part)
-    return re.sub(pattern, lambda _: whole, text, flags=re.DOTALL)
+        raise ValueError(f"{path} lacks the lines {marks[0]!r} and {marks[1]!r}, between which the tables go")
+    marked = "\n\n".join(part for part in (marks[0], tables, marks[1]) if part)
+    return re.sub(pattern, lambda _: marked, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

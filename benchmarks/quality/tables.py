@@ -7,6 +7,11 @@ from statistics import mean, stdev
 from typing import Any
 
 PAPER_DRAW = "popularity_100"  # how the paper draws the candidates of a held-out item
+# Rows of the README's table: recipes as means over their seeds, models of others by their name in published.yaml, and
+# the Markov chain.
+HEADLINE_DATASET = "ml-1m.txt"
+HEADLINE_RECIPES = {"ml-1m": "**ours**, causal (`ml-1m`)", "ml-1m-masked": "**ours**, masked (`ml-1m-masked`)"}
+HEADLINE_PUBLISHED = ("SASRec, full cross-entropy (causal)", "gSASRec (causal)", "BERT4Rec, RecTools")
 Row = tuple[float, str]  # the NDCG@10 to sort by, and the line
 
 
@@ -28,6 +33,35 @@ def format_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> s
         head = f"**{dataset}**: {ours[0]['users']:,} users, {ours[0]['catalogue_size']:,} items, targets "
         parts.append(f"{head}`{ours[0]['targets_sha256'][:8]}`\n\n{_table(rows)}")
     return "\n\n".join(parts)
+
+
+def headline_table(results: list[dict[str, Any]], published: dict[str, Any]) -> str:
+    """The README's table, best NDCG@10 first; empty without runs on its data set."""
+    ours = [result for result in results if result["dataset"] == HEADLINE_DATASET]
+    if not ours:
+        return ""
+    rows = []
+    for recipe, label in HEADLINE_RECIPES.items():
+        runs = [result for result in ours if recipe_of(result) == recipe]
+        figures = [mean(run["test"][metric]["mean"] for run in runs) for metric in ("ndcg@10", "hit_rate@10")]
+        minutes = mean(run["seconds"] for run in runs) / 60
+        rows.append(
+            (
+                figures[0],
+                _line(
+                    label, *map("{:.4f}".format, figures), f"this repository, {len(runs)} seeds, {minutes:.0f} min each"
+                ),
+            )
+        )
+    for entry in published[HEADLINE_DATASET]:
+        if entry["model"] in HEADLINE_PUBLISHED:
+            values = [f"{entry[metric]:.4f}" for metric in ("ndcg@10", "hit_rate@10")]
+            rows.append((entry["ndcg@10"], _line(entry["model"], *values, entry["source"])))
+    markov = ours[0]["baselines"]["markov"]["test"]
+    values = [f"{markov[metric]['mean']:.4f}" for metric in ("ndcg@10", "hit_rate@10")]
+    rows.append((markov["ndcg@10"]["mean"], _line("Markov chain", *values, "this repository")))
+    lines = [line for _, line in sorted(rows, reverse=True)]
+    return "\n".join(["| model | NDCG@10 | HR@10 | source |", "|---|---|---|---|", *lines])
 
 
 def sampled_tables(results: list[dict[str, Any]], published: dict[str, Any]) -> list[str]:

@@ -24,7 +24,6 @@ from benchmarks import (
 )
 from benchmarks.histories import made_up
 from benchmarks.measure import QUIET, interleaved, load_of_machine, peak_megabytes, ratio_row, row, spread
-from benchmarks.peers.running import ROOT
 
 
 @pytest.mark.slow
@@ -136,7 +135,7 @@ def test_made_up_histories_have_every_item_and_none_twice():
     assert table["movie_id"].n_unique() == 200
 
 
-def test_the_readme_gets_what_has_a_target_and_what_is_missing(tmp_path):
+def test_the_page_gets_what_has_a_target_and_what_is_missing(tmp_path):
     rows = [
         row("a", "s", [1.0, 3.0], at_most=1),
         row("b", "×", [7.0], at_least=10, lower_bound=True),
@@ -145,27 +144,27 @@ def test_the_readme_gets_what_has_a_target_and_what_is_missing(tmp_path):
     result = {"benchmark": "peers_quality", "rows": rows, "missing": {"d": "said no"}, "load_before": 0.1, "peers": {}}
     result |= {"machine": "2 cores", "environment": {"versions": {"torch": "2"}, "date": "2026-01-02T03"}}
     (tmp_path / "peers_quality.json").write_text(json.dumps(result), encoding="utf-8")
-    readme = tmp_path / "front.md"
-    readme.write_text("before\n" + "\nold\n".join(table.MARKS) + "\nafter\n", encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text("before\n" + "\nold\n".join(table.MARKS) + "\nafter\n", encoding="utf-8")
     for _ in range(2):
-        table.main(["--results", str(tmp_path), "--readme", str(readme)])
-    lines = readme.read_text(encoding="utf-8").splitlines()
+        table.main(["--results", str(tmp_path), "--page", str(page)])
+    lines = page.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"
     assert "| Peers quality: a | 2 | 1.5 … 2.5 | s | ≤ 1 s | not met |" in lines
     assert "| Peers quality: b | > 7 |  | × | ≥ 10 × | not known |" in lines
     assert "| Peers quality: d | missing: said no | | | | |" in lines
     assert not any("Peers quality: c" in line or line == "old" for line in lines)
-    readme.write_text("no marks", encoding="utf-8")
+    page.write_text("no marks", encoding="utf-8")
     with pytest.raises(ValueError, match="has no place for the table"):
-        table.main(["--results", str(tmp_path), "--readme", str(readme)])
+        table.main(["--results", str(tmp_path), "--page", str(page)])
 
 
 def test_the_tables_of_this_repository_are_those_of_its_results(tmp_path):
     results = Path(shutil.copytree(table.RESULTS, tmp_path / "results"))
-    readme = Path(shutil.copy(ROOT / "README.md", tmp_path / "README.md"))
-    table.main(["--results", str(results), "--readme", str(readme)])
-    assert readme.read_text() == (ROOT / "README.md").read_text(), "run `make bench-table`"
+    page = Path(shutil.copy(table.PAGE, tmp_path / "page.md"))
+    table.main(["--results", str(results), "--page", str(page)])
+    assert page.read_text() == table.PAGE.read_text(), "run `make bench-table`"
     assert (results / "README.md").read_text() == (table.RESULTS / "README.md").read_text()
 
 
