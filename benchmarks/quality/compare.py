@@ -24,7 +24,7 @@ import torch
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.cli.evaluate import prepare_for
-from hf_bert4rec.cli.model_options import find_model, parse_beside_models
+from hf_bert4rec.cli.model_options import find_model, parse_model_options
 from hf_bert4rec.data.prepare import DataArguments
 from hf_bert4rec.evaluation.assessment import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.baselines import MarkovScorer
@@ -53,7 +53,7 @@ class ComparisonArguments:
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    _, folders, options, arguments = parse_beside_models(
+    _, folders, options, arguments = parse_model_options(
         list(sys.argv[1:] if argv is None else argv), ComparisonArguments, __doc__
     )
     if not arguments.than:

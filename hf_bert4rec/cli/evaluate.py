@@ -40,7 +40,7 @@ from ..hub.staging import TRAINING_FILE
 from ..training.hardware import describe_hardware
 from ..training.record import without_places
 from .console import set_up_console
-from .model_options import parse_beside_models, recorded_options
+from .model_options import parse_model_options, training_options
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class EvaluationArguments:
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    models, folders, options, arguments = parse_beside_models(
+    models, folders, options, arguments = parse_model_options(
         list(sys.argv[1:] if argv is None else argv), EvaluationArguments, __doc__
     )
     if min(arguments.ks) < 1 or options.targets < 1:
@@ -139,7 +139,7 @@ def prepare_for(folder: Path, options: DataArguments) -> Prepared:
     data = prepare(options)
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
     check_catalogues(tokenizer, data)
-    trained = recorded_options(folder)
+    trained = training_options(folder)
     told = without_places(vars(options))
     if trained is None or any(without_places(trained).get(key) != told[key] for key in IDENTIFYING):
         logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,9 @@ import pytest
 from transformers import pipeline
 
 from hf_bert4rec import Bert4RecTokenizer
-from hf_bert4rec.cli.recommend_all import Shards, main
+from hf_bert4rec.cli.recommend_all import main
+from hf_bert4rec.evaluation.shards import Shards
+from hf_bert4rec.hub.verify import load_pipeline
 from tests.published import make_folder
 from tests.training.two_processes import LAUNCHER
 
@@ -44,8 +49,8 @@ def ratings(histories, tmp_path_factory) -> Path:
 
 
 def options(ratings: Path, output: Path, *others: str) -> list[str]:
-    told = ["--ratings", str(ratings), "--min_interactions", "1", "--output", str(output), "--top_k", "5"]
-    return [*told, "--users_per_shard", "4", "--batch_size", "3", *others]
+    table = ["--ratings", str(ratings), "--output", str(output), "--top_k", "5"]
+    return [*table, "--users_per_shard", "4", "--batch_size", "3", *others]
 
 
 def assert_same_table(path: Path, other: Path) -> None:
@@ -58,7 +63,7 @@ def assert_same_table(path: Path, other: Path) -> None:
 
 def table_of(path: Path) -> pa.Table:
     table = pq.read_table(path)
-    assert table.schema.names == ["user_id", "movie_id", "rank", "score"]
+    assert table.schema.names == ["user_id", "movie_id", "rank", "score", "source"]
     return table
 
 
@@ -71,22 +76,106 @@ def unbroken(folder, ratings, tmp_path_factory) -> Path:
 
 def test_it_is_what_the_pipeline_answers(folder, histories, unbroken):
     pipe = pipeline("movie-recommendation", model=str(folder), trust_remote_code=True)
-    rows = table_of(unbroken).to_pylist()
-    assert {row["user_id"] for row in rows} == set(histories)  # the stranger is left out
-    found: dict[str, list] = {}
-    for row in rows:
-        found.setdefault(row["user_id"], []).append(row)
+    found = rows_by_user(unbroken)
+    assert set(found) == {*histories, "a stranger"}
     ids = {str(item): item for item in Bert4RecTokenizer.from_pretrained(folder).item_ids}
     for user, items in histories.items():
-        answer = pipe([ids[str(item)] for item in items], top_k=5)
-        assert [str(row["movie_id"]) for row in found[user]] == [str(movie["movie_id"]) for movie in answer]
-        assert [row["score"] for row in found[user]] == pytest.approx([movie["score"] for movie in answer], rel=1e-4)
-        assert [row["rank"] for row in found[user]] == list(range(1, len(answer) + 1))
+        assert_same_answer(found[user], pipe([ids[str(item)] for item in items], top_k=5))
+    assert_same_answer(found["a stranger"], pipe([], top_k=5))
 
 
-def test_it_goes_on_where_it_was_broken_off_and_takes_no_other_run_s_parts(
-    folder, ratings, unbroken, tmp_path, monkeypatch
-):
+def rows_by_user(path: Path) -> dict[str, list[dict]]:
+    rows: dict[str, list[dict]] = {}
+    for row in table_of(path).to_pylist():
+        rows.setdefault(row["user_id"], []).append(row)
+    return rows
+
+
+def assert_same_answer(rows: list[dict], answer: list[dict]) -> None:
+    assert [str(row["movie_id"]) for row in rows] == [str(movie["movie_id"]) for movie in answer]
+    assert [row["score"] for row in rows] == pytest.approx([movie["score"] for movie in answer], rel=1e-4)
+    assert [row["source"] for row in rows] == [movie["source"] for movie in answer]
+    assert [row["rank"] for row in rows] == list(range(1, len(answer) + 1))
+
+
+VISITORS = 40
+
+
+@pytest.fixture(scope="module")
+def visits(folder) -> dict[str, list[tuple[int, float]]]:
+    """Movies and ratings of this week's visitors, oldest first: the last two movies of most occur once in the table.
+
+    One visitor watched a movie twice, one likes nothing, one knows only movies that the model does not know.
+    """
+    items = Bert4RecTokenizer.from_pretrained(folder).item_ids
+    popular, rare = items[:8], items[8:]
+    visits = {
+        f"v{visitor}": [(popular[(visitor + step) % 8], 5.0 - step % 3) for step in range(5)]
+        + [(rare[(2 * visitor + step) % len(rare)], 5.0) for step in range(2)]
+        for visitor in range(VISITORS)
+    }
+    visits["v1"].append(visits["v1"][0])
+    visits["v2"] = [(item, 1.0) for item, _ in visits["v2"]]
+    visits["v3"] = [(900001, 5.0), (900002, 5.0)]
+    visits["v4"] = [(900001, 5.0), *visits["v4"]]
+    return visits
+
+
+@pytest.mark.parametrize("min_rating", [None, 4.0])
+def test_every_visitor_gets_what_the_pipeline_answers(folder, visits, tmp_path, min_rating):
+    table, output = tmp_path / "visitors.csv", tmp_path / "recs.parquet"
+    lines = [
+        f"{user},{item},{rating},{time}" for user, rows in visits.items() for time, (item, rating) in enumerate(rows)
+    ]
+    table.write_text("\n".join(["user_id,movie_id,rating,timestamp", *lines]) + "\n")
+    threshold = [] if min_rating is None else ["--min_rating", str(min_rating)]
+    main([str(folder), "--ratings", str(table), "--output", str(output), "--top_k", "10", *threshold])
+    recommended, pipe = rows_by_user(output), load_pipeline(folder)
+    assert set(recommended) == set(visits)
+    for user, rows in visits.items():
+        request = {"history": [item for item, _ in rows]}
+        if min_rating is not None:
+            request |= {"ratings": [rating for _, rating in rows], "min_rating": min_rating}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the pipeline warns of unknown movies
+            assert_same_answer(recommended[user], pipe(request, top_k=10))
+        assert not {row["movie_id"] for row in recommended[user]} & {item for item, _ in rows}
+    by_popularity = {user for user, rows in recommended.items() if rows[0]["source"] == "popularity"}
+    assert by_popularity == ({"v3"} if min_rating is None else {"v2", "v3"})
+
+
+def test_the_training_filters_do_not_filter_who_is_answered(folder, ratings, unbroken, tmp_path):
+    main([str(folder), *options(ratings, tmp_path / "recs.parquet", "--min_interactions", "50")])
+    assert_same_table(tmp_path / "recs.parquet", unbroken)
+
+
+def test_a_rating_threshold_without_ratings_is_reported(folder, ratings, unbroken, tmp_path, caplog):
+    main([str(folder), *options(ratings, tmp_path / "recs.parquet", "--min_rating", "4")])
+    assert "no ratings: min_rating 4 is not applied" in caplog.text
+    assert_same_table(tmp_path / "recs.parquet", unbroken)
+
+
+def test_the_items_table_of_the_training_is_not_needed(folder, ratings, unbroken, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((copy / "training.json").read_text())
+    record["options"] |= {"ratings": "gone.csv", "items": "gone-items.csv"}
+    (copy / "training.json").write_text(json.dumps(record))
+    main([str(copy), *options(ratings, tmp_path / "recs.parquet")])
+    assert_same_table(tmp_path / "recs.parquet", unbroken)
+
+
+def test_who_has_seen_almost_everything_gets_the_rest(folder, tmp_path, caplog):
+    items = Bert4RecTokenizer.from_pretrained(folder).item_ids
+    table = tmp_path / "ratings.csv"
+    lines = [f"1,{item},{time}" for time, item in enumerate(items[:-2])]
+    table.write_text("\n".join(["user_id,movie_id,timestamp", *lines]) + "\n")
+    main([str(folder), *options(table, tmp_path / "recs.parquet")])
+    rows = table_of(tmp_path / "recs.parquet").to_pylist()
+    assert sorted(row["movie_id"] for row in rows) == sorted(items[-2:])
+    assert "1 users have fewer than 5 unseen movies" in caplog.text
+
+
+def test_it_continues_where_it_was_interrupted(folder, ratings, unbroken, tmp_path, monkeypatch):
     output = tmp_path / "recs.parquet"
 
     write = Shards.write
@@ -134,7 +223,7 @@ def test_killed_half_way_it_ends_as_if_it_had_not_been(folder, ratings, unbroken
     kept = {path: path.stat().st_ino for path in tmp_path.glob("recs.parquet.parts/[0-9]*.parquet")}
     assert 5 <= len(kept) < 23
     with launch(folder, options(ratings, output)) as process:
-        assert f"goes on: {len(kept)} of 23 parts" in process.stderr.read()
+        assert f"continuing: {len(kept)} of 23 parts" in process.stderr.read()
     assert process.returncode == 0
     assert_same_table(output, unbroken)
 
@@ -151,8 +240,8 @@ def test_two_processes_write_the_table_of_one(folder, ratings, unbroken, tmp_pat
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (("--top_k", "0"), "--top_k 0 counts from 1"),
-        (("--users_per_shard", "-4"), "--users_per_shard -4 counts from 1"),
+        (("--top_k", "0"), "top_k is 0; it must be 1 or more"),
+        (("--users_per_shard", "-4"), "users_per_shard is -4; it must be 1 or more"),
         (("--top_k", "1000000"), "is more than the model's"),
         (("--ratings", "/no/such.csv"), "no table /no/such.csv"),
     ],
@@ -163,8 +252,21 @@ def test_wrong_options_are_named(folder, ratings, tmp_path, wrong, told):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_data_set_of_which_nothing_is_known_is_refused(folder, tmp_path):
-    table = tmp_path / "ratings.csv"
+def test_a_table_with_no_known_item_is_answered_by_popularity_with_a_warning(folder, tmp_path, caplog):
+    table, output = tmp_path / "ratings.csv", tmp_path / "recs.parquet"
     table.write_text("user_id,movie_id,timestamp\n1,nothing,1\n1,nobody,2\n")
-    with pytest.raises(ValueError, match="knows none of the data set's items"):
-        main([str(folder), *options(table, tmp_path / "recs.parquet")])
+    main([str(folder), *options(table, output)])
+    assert "none is known: was the model trained on another data set?" in caplog.text
+    assert {row["source"] for row in table_of(output).to_pylist()} == {"popularity"}
+
+
+def test_without_interaction_counts_nobody_is_answered_by_popularity(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    items = json.loads((copy / "items.json").read_text())
+    del items["count"]
+    (copy / "items.json").write_text(json.dumps(items))
+    table = tmp_path / "ratings.csv"
+    table.write_text("user_id,movie_id,timestamp\n1,nothing,1\n")
+    with pytest.raises(ValueError, match="popularity is not known"):
+        main([str(copy), *options(table, tmp_path / "recs.parquet")])
+    assert not (tmp_path / "recs.parquet").exists()

@@ -1,0 +1,252 @@
+"""Recommendations for every user of a table of interactions, written as one Parquet table.
+
+The filters of training data do not apply here: every user is answered, from every interaction, and gets what the
+pipeline answers to the same history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import torch
+from accelerate import PartialState
+from tqdm import tqdm
+
+from ..data.collators import IGNORED
+from ..data.encoding import encode_histories
+from ..data.prepare import DataArguments, load
+from ..data.ragged import Ragged, TimedHistories
+from ..data.tables import to_dataset, to_frame
+from ..model.modeling_bert4rec import Bert4RecForMaskedLM
+from ..model.requests_bert4rec import Request
+from ..model.steering_bert4rec import Catalogue, choose
+from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
+from .assessment import ModelScorer
+from .ranking import candidate_scores, to_padded, top_items
+from .report import weights_sha256
+from .shards import Shards
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("user_id", "movie_id", "rank", "score", "source")
+SOURCES = pa.array(["model", "popularity"])
+
+
+@dataclass(frozen=True)
+class BatchRecommendConfig:
+    """How many movies to recommend, and in which portions."""
+
+    top_k: int = field(default=100, metadata={"help": "movies per user"})
+    batch_size: int = field(default=256, metadata={"help": "users scored at once"})
+    users_per_shard: int = field(default=8192, metadata={"help": "users between two writes"})
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "batch_size", "users_per_shard"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Users:
+    """Users to recommend to, one row each, as input ids of items in the model's catalogue, oldest first.
+
+    `liked` is what the model reads, with times where the model uses them. `seen` adds what was rated below
+    `min_rating`; none of it is recommended.
+    """
+
+    user_ids: pa.Array
+    liked: Ragged
+    seen: Ragged
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def rows(self, start: int, stop: int) -> Users:
+        """Users `start` to `stop` (exclusive)."""
+        return Users(self.user_ids[start:stop], self.liked.rows(start, stop), self.seen.rows(start, stop))
+
+
+def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, config: BatchRecommendConfig) -> int:
+    """Write the best unseen movies of every user of a data set to the Parquet file `output`.
+
+    The columns are `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source`: "model", or
+    "popularity" for a user none of whose movies the model knows. The processes of an `accelerate launch` share the
+    users. Parts are kept next to `output` until all are written, so that an interrupted run continues.
+
+    Args:
+        folder: an exported model.
+        data: the table; of its filters only `min_rating` is used, see `read_users`.
+        output: the file to write.
+        config: list length and portions.
+
+    Returns:
+        The number of users.
+
+    Raises:
+        ValueError: `top_k` exceeds the catalogue, the table is malformed, or popularity is needed and the model has no
+            interaction counts.
+    """
+    folder, state = Path(folder), PartialState(cpu=not torch.cuda.is_available())
+    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).to(state.device)
+    recommender = BatchRecommender(model, Bert4RecTokenizer.from_pretrained(folder), config)
+    with state.main_process_first():  # it downloads the data, the other processes read the copy
+        users = read_users(data, recommender.tokenizer, model.config.time_aware)
+    recommender.check(users)
+    shards = Shards(Path(output), _fingerprint(folder, users, config), len(users), config.users_per_shard)
+    missing = shards.missing()
+    state.wait_for_everyone()  # every process has listed the shards before any process adds one
+    if state.is_main_process and len(missing) < len(shards.bounds):
+        done = len(shards.bounds) - len(missing)
+        logger.info("continuing: %d of %d parts are already written", done, len(shards.bounds))
+    own_shards = missing[state.process_index :: state.num_processes]
+    _write_shards(shards, own_shards, users, recommender, show_progress=state.is_local_main_process)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        shards.merge()
+    state.wait_for_everyone()
+    state.destroy_process_group()
+    return len(users)
+
+
+def read_users(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = False) -> Users:
+    """Every user of a table with all of its interactions, in the order of time, then of rows.
+
+    `min_interactions` and repeats are not filtered. Interactions rated below `min_rating` are seen, not liked; one
+    without a rating is liked. Items outside the model's catalogue are left out, with a warning.
+    """
+    frame = to_frame(load(data)["ratings"])
+    by_time = ["timestamp"] if "timestamp" in frame.columns else []
+    lists = {"item_ids": "movie_id", "timestamps": "timestamp", "ratings": "rating"}
+    rows = to_dataset(
+        frame.sort("user_id", *by_time, maintain_order=True)
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.col(column).alias(name) for name, column in lists.items() if column in frame.columns)
+    )
+    histories = encode_histories(rows, tokenizer, timed)
+    known = histories.values != tokenizer.unk_token_id  # (interactions,)
+    liked = known
+    if data.min_rating is not None:
+        if "ratings" in rows.column_names:
+            ratings = Ragged.from_column(rows, "ratings").values.astype(np.float64)
+            liked = known & ~(ratings < data.min_rating)  # NaN, a missing rating, is not below
+        else:
+            logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
+    user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
+    users = Users(user_ids, histories.where(liked), Ragged(histories.values, histories.offsets).where(known))
+    _warn_about_unknown_items(known, users)
+    return users
+
+
+def _warn_about_unknown_items(known: np.ndarray, users: Users) -> None:
+    if known.all():
+        return
+    hint = "" if known.any() else "; none is known: was the model trained on another data set?"
+    logger.warning(
+        "%d of %d interactions are with items outside the model's catalogue; %d users have no other and get popular "
+        "movies%s",
+        (~known).sum(),
+        len(known),
+        (users.seen.lengths == 0).sum(),
+        hint,
+    )
+
+
+class BatchRecommender:
+    """Lists of unseen movies for batches of users: by the model, or by popularity where it has nothing to read.
+
+    Raises:
+        ValueError: `top_k` exceeds the catalogue.
+    """
+
+    def __init__(self, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, config: BatchRecommendConfig) -> None:
+        if config.top_k > tokenizer.num_items:
+            raise ValueError(f"top_k {config.top_k} is more than the model's {tokenizer.num_items} items")
+        self.scorer, self.tokenizer, self.config = ModelScorer(model, tokenizer), tokenizer, config
+        self.catalogue, self.item_ids = Catalogue(tokenizer), pa.array(tokenizer.item_ids)
+
+    def check(self, users: Users) -> None:
+        """Raise ValueError where popularity is needed and not known; warn of users who have seen almost everything."""
+        if (users.liked.lengths == 0).any():
+            _ = self.catalogue.shares
+        pairs = np.unique(users.seen.row_ids * len(self.tokenizer) + users.seen.values)
+        unseen = self.tokenizer.num_items - np.bincount(pairs // len(self.tokenizer), minlength=len(users))
+        if short := int((unseen < self.config.top_k).sum()):
+            logger.warning("%d users have fewer than %d unseen movies and get those", short, self.config.top_k)
+
+    def recommend(self, users: Users, first_row: int = 0) -> pa.Table:
+        """The table's rows for a batch of users, in their order, best first; `first_row` numbers them in errors."""
+        parts = [self._by_model(users, first_row), self._by_popularity(users)]
+        row, item, rank, score = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        source = np.repeat([0, 1], [len(part[0]) for part in parts])
+        order = np.argsort(row, kind="stable")
+        columns = [
+            users.user_ids.take(pa.array(row[order])),
+            self.item_ids.take(pa.array(item[order])),
+            pa.array(rank[order].astype(np.int32)),
+            pa.array(score[order].astype(np.float32)),
+            SOURCES.take(pa.array(source[order])),
+        ]
+        return pa.table(columns, names=list(COLUMNS))
+
+    def _by_model(self, users: Users, first_row: int) -> tuple[np.ndarray, ...]:
+        """Row, item (from 0), rank and score of every recommendation to users with a history."""
+        rows = np.flatnonzero(users.liked.lengths)
+        if not len(rows):
+            return tuple(np.empty((4, 0), dtype=np.int64))
+        logits = self.scorer(users.liked.take(rows))  # (rows, vocab_size)
+        seen = to_padded(users.seen.take(rows)).to(logits.device)
+        candidates = candidate_scores(logits, seen, self.tokenizer.all_special_ids, first_row)
+        best = top_items(candidates, self.config.top_k)  # (rows, top_k)
+        present = best != IGNORED
+        row, position = present.nonzero(as_tuple=True)
+        item = best[present] - self.tokenizer.first_item_id
+        score = logits[:, self.tokenizer.first_item_id :].softmax(dim=1)[row, item]
+        own_row, items, ranks, scores = (column.cpu().numpy() for column in (row, item, position + 1, score))
+        return rows[own_row], items, ranks, scores
+
+    def _by_popularity(self, users: Users) -> tuple[np.ndarray, ...]:
+        """The same for users without a history, as the pipeline answers them."""
+        parts = [np.empty((4, 0))]
+        for row in np.flatnonzero(users.liked.lengths == 0).tolist():
+            request = Request(liked=[], seen=users.seen[row].tolist(), top_k=self.config.top_k)
+            log_shares = self.catalogue.shares.log()
+            chosen = choose(request, log_shares, self.catalogue, torch.empty(0))
+            ranks = np.arange(1, len(chosen) + 1)
+            parts.append(np.stack([np.full(len(chosen), row), chosen, ranks, log_shares[chosen].exp().numpy()]))
+        row, item, rank, score = np.concatenate(parts, axis=1)
+        return row.astype(np.int64), item.astype(np.int64), rank.astype(np.int64), score
+
+
+def _write_shards(
+    shards: Shards, numbers: Sequence[int], users: Users, recommender: BatchRecommender, show_progress: bool
+) -> None:
+    bounds = [shards.bounds[number] for number in numbers]
+    total, batch_size = sum(stop - start for start, stop in bounds), recommender.config.batch_size
+    disable = None if show_progress else True  # None: shown on a terminal only
+    with tqdm(total=total, desc="recommending", unit="user", disable=disable) as bar:
+        for number, (start, stop) in zip(numbers, bounds, strict=True):
+            tables = []
+            for first in range(start, stop, batch_size):
+                batch = users.rows(first, min(first + batch_size, stop))
+                tables.append(recommender.recommend(batch, first))
+                bar.update(len(batch))
+            shards.write(number, pa.concat_tables(tables))
+
+
+def _fingerprint(folder: Path, users: Users, config: BatchRecommendConfig) -> str:
+    """A hash of everything that decides the table and its parts."""
+    parts = [weights_sha256(folder), config, COLUMNS, users.user_ids.to_pylist()]
+    digest = hashlib.sha256(repr(parts).encode())
+    digest.update((folder / ITEMS_FILE).read_bytes())
+    for rows in (users.liked, users.seen):
+        digest.update(rows.values.tobytes() + rows.offsets.tobytes())
+    if isinstance(users.liked, TimedHistories):
+        digest.update(users.liked.times.tobytes())
+    return digest.hexdigest()
