@@ -60,7 +60,7 @@ def data_settings(folder: Path, arguments: DataArguments) -> dict[str, Any]:
     each (`targets`).
     """
     prepared = prepare(arguments)
-    questions, tokenizer = prepared.questions("validation"), prepared.tokenizer
+    questions, tokenizer = prepared.next_item_dataset("validation"), prepared.tokenizer
     path = folder / f"{prepared.name}.npz"
     train = questions.histories
     np.savez(path, values=train.values, offsets=train.offsets, targets=questions.targets.values)

@@ -70,7 +70,7 @@ def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] 
     The first has the most one-sided taste; each further one is the farthest from those already chosen.
     """
     profiles = genre_profiles(data)
-    sizes = data.questions("test").histories.lengths
+    sizes = data.next_item_dataset("test").histories.lengths
     chosen_from = np.flatnonzero((sizes >= lengths[0]) & (sizes <= lengths[1]) & (profiles.sum(1) > 0))
     if not len(chosen_from):
         chosen_from = np.arange(len(sizes))
@@ -84,7 +84,7 @@ def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] 
 
 def genre_profiles(data: Prepared) -> npt.NDArray[np.float64]:
     """Share of every genre in every test history against its share in all, (users, genres)."""
-    tokenizer, histories = data.tokenizer, data.questions("test").histories
+    tokenizer, histories = data.tokenizer, data.next_item_dataset("test").histories
     genres = [set(entry or []) for entry in tokenizer.items.get("genres", [[]] * tokenizer.num_items)]
     names = sorted(set().union(*genres))
     table = np.array([[name in entry for name in names] for entry in genres], dtype=np.float64)

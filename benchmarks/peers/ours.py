@@ -89,7 +89,7 @@ def evaluation(settings: Namespace) -> dict[str, Any]:
         max_position_embeddings=settings.length,
     )
     model = Bert4RecForMaskedLM(config).eval()
-    questions = data.questions("validation")
+    questions = data.next_item_dataset("validation")
     rows = min(settings.users, len(questions))
     histories, targets = questions.histories.rows(0, rows), questions.targets.rows(0, rows)
     scorer = ModelScorer(model, data.tokenizer)

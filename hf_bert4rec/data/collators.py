@@ -157,7 +157,9 @@ class DataCollatorForNextItem:
         attention_mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         if "timestamps" in rows[0]:
-            times = [[*row["timestamps"][-(self.max_length - 1) :], row.get("asked_at", UNKNOWN_TIME)] for row in rows]
+            times = [
+                [*row["timestamps"][-(self.max_length - 1) :], row.get("query_time", UNKNOWN_TIME)] for row in rows
+            ]
             batch["timestamps"] = pad_rows(list(map(np.array, times)), UNKNOWN_TIME, self.pad_to_multiple_of)
         if self.padding_side == "left":
             shift = (np.arange(input_ids.shape[1]) - (input_ids.shape[1] - lengths)[:, None]) % input_ids.shape[1]

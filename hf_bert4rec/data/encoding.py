@@ -46,7 +46,7 @@ def _encode(items: pa.Array, offsets: IntArray, tokenizer: Any) -> Ragged:
 class NextItemDataset(Dataset[dict[str, Any]]):
     """Rows `{"input_ids": whole history, "targets": (n,)}` of a validation or test split, for evaluation.
 
-    Of histories with times, rows have `timestamps` too, and `asked_at` where it is known.
+    Of histories with times, rows have `timestamps` too, and `query_time` where it is known.
     """
 
     def __init__(self, histories: Ragged, targets: Ragged) -> None:
@@ -58,14 +58,14 @@ class NextItemDataset(Dataset[dict[str, Any]]):
         return len(self.histories)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return {**question(self.histories, row), "targets": self.targets[row]}
+        return {**collator_row(self.histories, row), "targets": self.targets[row]}
 
 
-def question(histories: Ragged, row: int) -> dict[str, Any]:
-    """What a collator takes of one row: `input_ids`, and `timestamps` and `asked_at` as far as they are known."""
+def collator_row(histories: Ragged, row: int) -> dict[str, Any]:
+    """What a collator takes of one row: `input_ids`, and `timestamps` and `query_time` where known."""
     asked: dict[str, Any] = {"input_ids": histories[row]}
     if isinstance(histories, TimedHistories):
         asked["timestamps"] = histories.times_of_row(row)
-        if histories.asked_at is not None:
-            asked["asked_at"] = int(histories.asked_at[row])
+        if histories.query_times is not None:
+            asked["query_time"] = int(histories.query_times[row])
     return asked

@@ -67,7 +67,7 @@ class Prepared:
         """`train` with times, where there are any."""
         return add_times(self.train, self.splits["train"])
 
-    def questions(self, split: str, timed: bool = False) -> NextItemDataset:
+    def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
         """The validation or test split as histories, `timed` with their times, and targets of input ids."""
         rows = self.splits[split]
         return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))

@@ -86,34 +86,34 @@ class Ragged:
 class TimedHistories(Ragged):
     """Histories that say when: `times` (total,) are the seconds since 1970 of every value, int64.
 
-    `asked_at` (rows,) says when each row is asked what comes next, where that is known.
+    `query_times` (rows,) says when each row is asked what comes next, where that is known.
     """
 
     times: IntArray
-    asked_at: IntArray | None = None
+    query_times: IntArray | None = None
 
     def rows(self, start: int, stop: int) -> TimedHistories:
         plain = super().rows(start, stop)
         times = self.times[self.offsets[start] : self.offsets[start] + len(plain.values)]
-        asked_at = None if self.asked_at is None else self.asked_at[start:stop]
-        return TimedHistories(plain.values, plain.offsets, times, asked_at)
+        query_times = None if self.query_times is None else self.query_times[start:stop]
+        return TimedHistories(plain.values, plain.offsets, times, query_times)
 
     def where(self, kept: npt.NDArray[np.bool_]) -> TimedHistories:
         left = super().where(kept)
-        return TimedHistories(left.values, left.offsets, self.times[kept], self.asked_at)
+        return TimedHistories(left.values, left.offsets, self.times[kept], self.query_times)
 
     def take(self, rows: IntArray) -> TimedHistories:
         taken = super().take(rows)
-        asked_at = None if self.asked_at is None else self.asked_at[rows]
-        return TimedHistories(taken.values, taken.offsets, self.times[self._places(rows)], asked_at)
+        query_times = None if self.query_times is None else self.query_times[rows]
+        return TimedHistories(taken.values, taken.offsets, self.times[self._places(rows)], query_times)
 
     def times_of_row(self, row: int) -> IntArray:
         """The seconds of row `row`."""
         return self.times[self.offsets[row] : self.offsets[row + 1]]
 
-    def asked(self, asked_at: IntArray) -> TimedHistories:
+    def with_query_times(self, query_times: IntArray) -> TimedHistories:
         """The same histories, asked at these times (rows,)."""
-        return replace(self, asked_at=asked_at)
+        return replace(self, query_times=query_times)
 
 
 def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
@@ -123,7 +123,7 @@ def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
     return column.values[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def with_times(histories: Ragged) -> TimedHistories:
+def require_times(histories: Ragged) -> TimedHistories:
     """The histories, if they have times.
 
     Raises:

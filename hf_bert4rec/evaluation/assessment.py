@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
-from ..data.encoding import question
+from ..data.encoding import collator_row
 from ..data.ragged import Ragged
 from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
 from .metrics import FloatArray, metrics_per_user
@@ -65,7 +65,7 @@ class ModelScorer:
         for start in range(0, len(order), PADDED_TOGETHER):
             rows = order[start : start + PADDED_TOGETHER]
             places = torch.from_numpy(rows).to(self.model.device)
-            scores[places] = self._scores([question(histories, row) for row in rows])
+            scores[places] = self._scores([collator_row(histories, row) for row in rows])
         return scores
 
     def _scores(self, questions: list[dict[str, Any]]) -> torch.Tensor:

@@ -11,7 +11,7 @@ from datasets import concatenate_datasets
 
 from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
-from ..data.ragged import IntArray, Ragged, offsets_of, with_times
+from ..data.ragged import IntArray, Ragged, offsets_of, require_times
 from ..data.splits import target_times
 from ..data.transitions import item_counts
 from .list_metrics import BoolArray
@@ -53,7 +53,7 @@ def build_task(data: Prepared, part: str, seed: int = 0, timed: bool = False) ->
 
     `data.tokenizer` is the model's own; `seed` decides the sampled negatives.
     """
-    questions, tokenizer = data.questions(part, timed), data.tokenizer
+    questions, tokenizer = data.next_item_dataset(part, timed), data.tokenizer
     known = known_interactions(data, part)
     special = list(tokenizer.all_special_ids)
     counts = item_counts(known, len(tokenizer))
@@ -70,10 +70,10 @@ def build_task(data: Prepared, part: str, seed: int = 0, timed: bool = False) ->
 
 def time_ablations(task: EvaluationTask, data: Prepared, part: str) -> dict[str, EvaluationTask]:
     """Of a task with times the same with the time of the question too, and the same without any."""
-    histories = with_times(task.histories)
-    asked_at = target_times(data.splits[part])
+    histories = require_times(task.histories)
+    query_times = target_times(data.splits[part])
     plain = Ragged(histories.values, histories.offsets)
-    told = {} if asked_at is None else {WITH_TIMES: replace(task, histories=histories.asked(asked_at))}
+    told = {} if query_times is None else {WITH_TIMES: replace(task, histories=histories.with_query_times(query_times))}
     return {**told, WITHOUT_TIMES: replace(task, histories=plain)}
 
 

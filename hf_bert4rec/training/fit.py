@@ -41,7 +41,7 @@ def build_trainer(
         model=model,
         args=arguments,
         train_dataset=windows,
-        eval_dataset=data.questions("validation", timed=model.config.time_aware),
+        eval_dataset=data.next_item_dataset("validation", timed=model.config.time_aware),
         data_collator=collator,
         processing_class=data.tokenizer,
         callbacks=callbacks,

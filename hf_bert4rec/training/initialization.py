@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 from tqdm import tqdm
 
-from ..data.ragged import IntArray, Ragged, with_times
+from ..data.ragged import IntArray, Ragged, require_times
 from ..data.transitions import damped_transitions, windowed_transitions
 from ..model.memory_bert4rec import ERA
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
@@ -114,7 +114,7 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
         raise ValueError("memory_size is 0: the model was made without a memory; make one with, say, memory_size=200")
     eras, first = None, 0
     if memory.eras is not None:
-        eras = np.floor_divide(with_times(train).times, int(ERA))
+        eras = np.floor_divide(require_times(train).times, int(ERA))
         first = int(eras.min())
     table = damped_transitions(train, vocab_size, eras=None if eras is None else eras - first)
     table.sort_indices()
@@ -146,5 +146,5 @@ def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     """
     if model.bert4rec.times is None:
         raise ValueError("time_aware is false: the model takes no times; make one with time_aware=True, causal=True")
-    seconds = with_times(train).times
+    seconds = require_times(train).times
     model.bert4rec.times.span.copy_(torch.tensor([int(seconds.min()), int(seconds.max())]))

@@ -133,12 +133,12 @@ def test_every_door_gives_the_same_answer(folder, data, tmp_path) -> None:
         model=Bert4RecForMaskedLM.from_pretrained(folder),
         args=Bert4RecTrainingArguments(str(tmp_path / "run"), use_cpu=True, bf16=False, disable_tqdm=True),
         train_dataset=TrainingWindows(data.train, 10),
-        eval_dataset=data.questions("validation"),
+        eval_dataset=data.next_item_dataset("validation"),
         data_collator=DataCollatorForMaskedItems(data.tokenizer),
         processing_class=data.tokenizer,
     )
     trained = trainer.evaluate()
-    trainer_ranks = trainer.predict(data.questions("validation")).predictions[:, 0]
+    trainer_ranks = trainer.predict(data.next_item_dataset("validation")).predictions[:, 0]
 
     main([str(folder), "--part", "validation", "--examples", "0", "--output", str(tmp_path)])
     script = load_report(tmp_path / "evaluation.json")["metrics"]

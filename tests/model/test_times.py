@@ -74,7 +74,7 @@ def test_padding_changes_no_answer(clock, tokenizer, timed, side):
 
 def test_the_whole_forward_has_the_last_places_logits(clock, tokenizer, timed):
     clock.config.memory_weight = 0.0
-    batch = batch_of(tokenizer, timed.asked(timed.times[timed.offsets[1:] - 1] + 7))
+    batch = batch_of(tokenizer, timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 7))
     last = batch["attention_mask"].sum(-1) - 1
     whole = clock(**batch).logits[torch.arange(len(last)), last]
     torch.testing.assert_close(clock.next_item_logits(**batch), whole, atol=1e-4, rtol=1e-4)
@@ -198,23 +198,23 @@ def test_one_second_has_another_order_every_epoch_and_other_seconds_keep_theirs(
 
 
 def test_timed_rows_know_what_they_are_asked(timed):
-    asked = timed.asked(np.arange(len(timed))).rows(10, 13)
+    asked = timed.with_query_times(np.arange(len(timed))).rows(10, 13)
     questions = NextItemDataset(asked, Ragged.from_lists([[1], [2], [3]]))
     for row in range(3):
         assert questions[row]["timestamps"].tolist() == timed.times_of_row(10 + row).tolist()
         assert questions[row]["input_ids"].tolist() == timed[10 + row].tolist()
-        assert questions[row]["asked_at"] == 10 + row
+        assert questions[row]["query_time"] == 10 + row
 
 
 def test_the_pipeline_answers_as_the_evaluation_scores(recommender, clock, tokenizer, timed):
-    timed = timed.asked(timed.times[timed.offsets[1:] - 1] + 3_600)
+    timed = timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 3_600)
     scores = ModelScorer(clock, tokenizer)(timed)[:, tokenizer.first_item_id :].softmax(-1)
     rows = np.flatnonzero((timed.lengths > 2) & (timed.lengths < 12))[:3]  # whole in the window
     for row in rows:
         request = {
             "history": tokenizer.decode_items(timed[row].tolist()),
             "timestamps": timed.times_of_row(row).tolist(),
-            "now": int(timed.asked_at[row]),
+            "now": int(timed.query_times[row]),
         }
         for movie in recommender(request, explain=True):
             place = tokenizer.item_ids.index(movie["movie_id"])
@@ -271,7 +271,7 @@ def test_onnx_knows_times_too(recommender, tokenizer, timed, tmp_path):
     recommender.save_pretrained(tmp_path)
     export_onnx(tmp_path)
     scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, len(tokenizer))
-    batch = batch_of(tokenizer, timed.asked(timed.times[timed.offsets[1:] - 1] + 9))
+    batch = batch_of(tokenizer, timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 9))
     with torch.no_grad():
         for given in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):
             expected = recommender.model.next_item_logits(**given)
@@ -300,9 +300,9 @@ def test_histories_with_times_are_histories(timed, histories):
 
 def test_values_left_out_and_rows_taken_keep_their_times(timed):
     kept = timed.values % 2 == 0
-    left = timed.asked(np.arange(len(timed))).where(kept).take(np.array([7, 3, 3]))
+    left = timed.with_query_times(np.arange(len(timed))).where(kept).take(np.array([7, 3, 3]))
     for place, row in enumerate((7, 3, 3)):
         even = timed[row] % 2 == 0
         assert left[place].tolist() == timed[row][even].tolist()
         assert left.times_of_row(place).tolist() == timed.times_of_row(row)[even].tolist()
-    assert left.asked_at.tolist() == [7, 3, 3]
+    assert left.query_times.tolist() == [7, 3, 3]
