@@ -129,7 +129,7 @@ def as_rows(ranks: Ranks) -> Ragged:
     """Check ranks and bring them into rows, one a user, padding dropped.
 
     Raises:
-        ValueError: There is no user, a user has no target, or a rank is below 1.
+        ValueError: There is no user, a user has no target, or a rank is below 1 or not a whole number.
     """
     if not isinstance(ranks, Ragged):
         table = np.asarray(ranks)
@@ -139,9 +139,18 @@ def as_rows(ranks: Ranks) -> Ragged:
         raise ValueError("no ranks: nothing was evaluated")
     if len(empty := np.flatnonzero(ranks.lengths == 0)):
         raise ValueError(f"{len(empty)} users have no target (first: row {empty[0]}); leave them out")
+    if ranks.values.dtype.kind == "f":
+        ranks = ranks.with_values(_as_integers(ranks.values))
     if (lowest := ranks.values.min()) < 1:
         raise ValueError(f"a rank is {lowest}; ranks count from 1")
     return ranks
+
+
+def _as_integers(ranks: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    whole = np.isfinite(ranks) & (ranks == np.floor(ranks))
+    if not whole.all():
+        raise ValueError(f"a rank is {ranks[~whole][0]}; ranks are whole numbers")
+    return ranks.astype(np.int64)
 
 
 def discounts(k: int) -> FloatArray:
