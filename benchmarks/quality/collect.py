@@ -1,85 +1,96 @@
-"""Keep the results of finished runs, and write the tables from them.
+"""Record finished runs as result files, and generate the result tables from these.
 
     python -m benchmarks.quality.collect outputs/ml-1m outputs/ml-100k
-    python -m benchmarks.quality.collect                                  # the tables alone
+    python -m benchmarks.quality.collect                                  # tables only
 
-Each run becomes one JSON in `training/results/`: recipe, seed, curve, test figures with intervals, seconds, hardware
-and the hash of the test targets. The tables in `docs/evaluation.md`, in `training/results/README.md` and in the README
-are written from those files, from the files of ablate.py and compare.py, and from `published.yaml`, which holds the
-figures of others and their sources. The curve of every recipe's first run becomes a picture next to its JSON.
+Each run becomes one JSON file in `training/results/`: recipe, seed, curve, test metrics with intervals, seconds,
+hardware and the hash of the test targets. The tables in `docs/evaluation.md`, `training/results/README.md` and the
+README are generated from those files, from the results of `ablate.py` and `compare.py`, and from `published.yaml`,
+which holds published figures with their sources. The learning curve of each recipe's first run is drawn next to its
+JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.markdown import replace_between_marks
 from benchmarks.quality.tables import (
     ablation_tables,
     comparison_table,
-    format_tables,
     headline_table,
-    recipe_of,
+    recipe_name,
+    result_tables,
     sampled_tables,
 )
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
-from hf_bert4rec.files import atomic_write, write_json, write_text
+from hf_bert4rec.files import atomic_write, write_json
 from hf_bert4rec.hub.card.curve import draw_curve
 from hf_bert4rec.hub.staging import TRAINING_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"
-METRICS = ("ndcg@10", "hit_rate@10", "mrr")
-SAMPLED = ("ndcg@10", "hit_rate@10")
-COMPARED = ("markov", "popularity")
-PAGE = ROOT / "docs" / "evaluation.md"
 MARKS = ("<!-- results: written by benchmarks/quality/collect.py -->", "<!-- end of results -->")
 HEADLINE_MARKS = ("<!-- headline: written by benchmarks/quality/collect.py -->", "<!-- end of headline -->")
+TARGETS = {ROOT / "docs" / "evaluation.md": MARKS, ROOT / "README.md": HEADLINE_MARKS}  # all tables, the headline table
+METRICS = ("ndcg@10", "hit_rate@10", "mrr")
+SAMPLED_METRICS = ("ndcg@10", "hit_rate@10")
+BASELINES = ("markov", "popularity")
+RECORDED = ("dataset", "command", "options", "seconds", "hardware", "parameters", "best_validation_ndcg@10", "curve")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="exported and evaluated models")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are kept")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page with all tables")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the file with the headline table")
-    arguments = parser.parse_args(argv)
-    collected = [result_of(folder) for folder in arguments.folders]
-    for result in collected:
-        write_json(arguments.results / f"{name_of(result)}.json", result)
-    files = sorted(arguments.results.glob("*-seed*.json"))
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    published = yaml.safe_load((arguments.results / "published.yaml").read_text(encoding="utf-8"))
-    changes = sorted((arguments.results / "ablations").glob("*.json"))
-    ablations = [json.loads(path.read_text(encoding="utf-8")) for path in changes]
-    compared = sorted((arguments.results / "comparisons").glob("*.json"), key=lambda path: path.stem)
-    comparisons = [json.loads(path.read_text(encoding="utf-8")) for path in compared]
-    parts = [format_tables(results, published), *sampled_tables(results, published)]
-    parts += [comparison_table(comparisons), *ablation_tables(ablations)]
-    tables = "\n\n".join(part for part in parts if part)
-    curves = [show_curve(result, arguments.results, result in collected) for result in first_runs(results)]
-    for path, marks, contents in (
-        (arguments.results / "README.md", MARKS, [tables, *curves]),
-        (arguments.page, MARKS, [tables]),
-        (arguments.readme, HEADLINE_MARKS, [headline_table(results, published)]),
-    ):
-        write_text(path, between_marks(path, marks, "\n\n".join(part for part in contents if part)))
-        print(f"written: {path}")
+    collect(parser.parse_args(argv).folders, RESULTS, TARGETS)
 
 
-def result_of(folder: Path) -> dict[str, Any]:
-    """What is kept of a run: a part of its `training.json` and of its `evaluation.json`.
+def collect(folders: Sequence[Path], results: Path, targets: Mapping[Path, tuple[str, str]]) -> None:
+    """Record the runs of `folders` in `results`, and write the tables to its README.md and to `targets`.
+
+    Args:
+        targets: Files and the marks between which they show all tables (`MARKS`) or the headline (`HEADLINE_MARKS`).
+    """
+    new = [run_result(folder) for folder in folders]
+    for result in new:
+        write_json(results / f"{result_name(result)}.json", result)
+    runs = read_json_files(results, "*-seed*.json")
+    published = yaml.safe_load((results / "published.yaml").read_text(encoding="utf-8"))
+    tables = all_tables(runs, published, results)
+    curves = [curve_markdown(run, results, redraw=run in new) for run in first_seeds(runs)]
+    replace_between_marks(results / "README.md", MARKS, "\n\n".join([*tables, *curves]))
+    texts = {MARKS: "\n\n".join(tables), HEADLINE_MARKS: headline_table(runs, published)}
+    for path, marks in targets.items():
+        replace_between_marks(path, marks, texts[marks])
+
+
+def all_tables(runs: list[dict[str, Any]], published: dict[str, Any], results: Path) -> list[str]:
+    """All tables as Markdown, those without a row left out."""
+    tables = [*result_tables(runs, published), *sampled_tables(runs, published)]
+    tables.append(comparison_table(read_json_files(results / "comparisons")))
+    tables += ablation_tables(read_json_files(results / "ablations"))
+    return [table for table in tables if table]
+
+
+def read_json_files(folder: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
+    """The JSON files of a folder in the order of their names."""
+    paths = sorted(folder.glob(pattern), key=lambda path: path.stem)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def run_result(folder: Path) -> dict[str, Any]:
+    """The recorded part of a run's `training.json` and `evaluation.json`.
 
     Raises:
-        FileNotFoundError: it was not trained by `training/train.py`, or not evaluated.
-        ValueError: it was evaluated otherwise than on the leave-one-out test split.
+        FileNotFoundError: The folder was not written by `training/train.py`, or not evaluated.
+        ValueError: It was evaluated on something else than the leave-one-out test split.
     """
     if not (folder / TRAINING_FILE).is_file():
         raise FileNotFoundError(f"{folder} has no {TRAINING_FILE}: it was not made by training/train.py")
@@ -88,65 +99,55 @@ def result_of(folder: Path) -> dict[str, Any]:
     protocol = report["protocol"]
     if (protocol["split"], protocol["part"]) != ("leave-one-out", "test"):
         raise ValueError(
-            f"{folder} was evaluated on {protocol['split']}, {protocol['part']}: results are kept of tests"
+            f"{folder} was evaluated on {protocol['split']}, {protocol['part']}; evaluate it on leave-one-out, test"
         )
+    baselines = {name: report["baselines"][name] for name in BASELINES}
     sampled: dict[str, Any] = report["sampled"]
-    kept = ("dataset", "command", "options", "seconds", "hardware", "parameters", "best_validation_ndcg@10", "curve")
     return {
-        **{name: training[name] for name in kept},
+        **{name: training[name] for name in RECORDED},
         "targets_sha256": protocol["targets_sha256"],
         "catalogue_size": protocol["catalogue_size"],
         "users": protocol["counts"]["users"],
-        "test": {metric: report["metrics"][metric] for metric in METRICS},
+        "test": _select(report["metrics"], METRICS),
         "baselines": {
             name: {
-                "test": {metric: report["baselines"][name]["metrics"][metric] for metric in METRICS},
-                "difference": {metric: report["baselines"][name]["difference"][metric] for metric in METRICS},
+                "test": _select(baseline["metrics"], METRICS),
+                "difference": _select(baseline["difference"], METRICS),
             }
-            for name in COMPARED
+            for name, baseline in baselines.items()
         },
-        "sampled": {name: {metric: rows["model"][metric] for metric in SAMPLED} for name, rows in sampled.items()},
+        "sampled": {name: _select(rows["model"], SAMPLED_METRICS) for name, rows in sampled.items()},
         "environment": report["environment"],
     }
 
 
-def name_of(result: dict[str, Any]) -> str:
-    """The name of a result's file: data set, recipe and seed."""
-    return f"{result['dataset'].removesuffix('.txt')}-{recipe_of(result)}-seed{result['options']['seed']}"
+def _select(metrics: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: metrics[name] for name in names}
 
 
-def first_runs(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of every recipe on every data set the run with the smallest seed."""
+def result_name(result: dict[str, Any]) -> str:
+    """The stem of a result file: data set, recipe and seed."""
+    return f"{result['dataset'].removesuffix('.txt')}-{recipe_name(result)}-seed{result['options']['seed']}"
+
+
+def first_seeds(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The run with the smallest seed of every recipe and data set."""
     first: dict[tuple[str, str], dict[str, Any]] = {}
-    for result in sorted(results, key=lambda result: result["options"]["seed"]):
-        first.setdefault((result["dataset"], recipe_of(result)), result)
+    for run in sorted(runs, key=lambda run: run["options"]["seed"]):
+        first.setdefault((run["dataset"], recipe_name(run)), run)
     return list(first.values())
 
 
-def show_curve(result: dict[str, Any], folder: Path, anew: bool) -> str:
-    """The Markdown that shows a run's curve; the picture is drawn into `folder` where it is missing, or `anew`."""
-    picture = folder / f"{name_of(result)}.png"
-    if anew or not picture.is_file():
-        evaluated = [entry for entry in result["curve"] if "eval_ndcg@10" in entry]
+def curve_markdown(run: dict[str, Any], folder: Path, redraw: bool) -> str:
+    """Markdown that embeds a run's learning curve; draws the picture if it is missing, or with `redraw`."""
+    picture = folder / f"{result_name(run)}.png"
+    if redraw or not picture.is_file():
+        evaluated = [entry for entry in run["curve"] if "eval_ndcg@10" in entry]
         best = max(evaluated, key=lambda entry: entry["eval_ndcg@10"], default={"step": None})
         with atomic_write(picture) as temporary:
-            temporary.write_bytes(draw_curve({**result, "best_step": best["step"]}))
-    title = f"**{recipe_of(result)}** on {result['dataset']}, seed {result['options']['seed']}:"
+            temporary.write_bytes(draw_curve({**run, "best_step": best["step"]}))
+    title = f"**{recipe_name(run)}** on {run['dataset']}, seed {run['options']['seed']}:"
     return f"{title}\n\n![Training loss and validation NDCG@10 by epoch]({picture.name})"
-
-
-def between_marks(path: Path, marks: tuple[str, str], tables: str) -> str:
-    """The text of a file with the tables between its marks.
-
-    Raises:
-        ValueError: the file lacks the marks.
-    """
-    text = path.read_text(encoding="utf-8")
-    pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
-    if not re.search(pattern, text, flags=re.DOTALL):
-        raise ValueError(f"{path} lacks the lines {marks[0]!r} and {marks[1]!r}, between which the tables go")
-    marked = "\n\n".join(part for part in (marks[0], tables, marks[1]) if part)
-    return re.sub(pattern, lambda _: marked, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Compare two groups of models, each the same recipe with several seeds, user by user on the same held-out movies.
+"""Compare two groups of models on the same test items with paired bootstrap intervals.
 
-    python -m benchmarks.quality.compare outputs/with-42 outputs/with-43 --than outputs/without-42 outputs/without-43
-    python -m benchmarks.quality.compare outputs/with-42 outputs/with-43 --than markov
+    python -m benchmarks.quality.compare outputs/a-42 outputs/a-43 --reference outputs/b-42 outputs/b-43
+    python -m benchmarks.quality.compare outputs/a-42 outputs/a-43 --reference markov
 
-Of each group the mean over its models is taken for every user, and the mean difference of the users gets a paired
-bootstrap interval. Models that know times are also told when they are asked. Data options default to what the first
-model was trained with; `--result FILE` keeps what was found.
+A group is one recipe with several seeds: each user's metrics are averaged over its models, then the two groups are
+compared user by user. Time-aware models are also evaluated with the time of the query. Data options default to those
+that the first model was trained with. `--result FILE` saves the comparison as JSON.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from hf_bert4rec.training.hardware import disable_malloc_trim
 KS = (10,)
 MARKOV = "markov"
 METRICS = ("ndcg@10", "hit_rate@10")
-HISTORY = "when the movies of the history were seen"
-PerUser = dict[str, FloatArray]
+HISTORY_INPUT, QUERY_TIME_INPUT = "history", "history and query time"  # what a model is given
+PerUser = dict[str, FloatArray]  # metric name → (users,)
 
 
 @dataclass
 class ComparisonArguments:
-    """What is compared with, and where what was found goes."""
+    """The reference group, and where the result is saved."""
 
-    than: list[str] = field(default_factory=list, metadata={"help": "the other group, or markov"})
+    reference: list[str] = field(default_factory=list, metadata={"help": "models of the reference group, or markov"})
     part: str = field(default="test", metadata={"help": "part of the split", "choices": ("validation", "test")})
-    result: str | None = field(default=None, metadata={"help": "a JSON file to write"})
+    result: str | None = field(default=None, metadata={"help": "JSON file to write"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,25 +56,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     _, folders, options, arguments = parse_model_options(
         list(sys.argv[1:] if argv is None else argv), ComparisonArguments, __doc__
     )
-    if not arguments.than:
-        raise ValueError("nothing to compare with: name models after --than")
-    ours = mean_of(folders, options, arguments.part)
-    if arguments.than == [MARKOV]:
-        theirs, than = markov(folders[0], options, arguments.part), "Markov chain"
+    if not arguments.reference:
+        raise ValueError("no reference group: name its models, or markov, after --reference")
+    group = group_metrics(folders, options, arguments.part)
+    if arguments.reference == [MARKOV]:
+        reference, title = markov_metrics(folders[0], options, arguments.part), "Markov chain"
     else:
-        others = [find_model(name) for name in arguments.than]
-        theirs, than = mean_of(others, options, arguments.part)[HISTORY], trained_with(others[0])
-    found = {told: compare(per_user, theirs) for told, per_user in ours.items()}
-    for told, metrics in found.items():
-        print("\n".join(lines_of(told, metrics)))
+        others = [find_model(name) for name in arguments.reference]
+        reference, title = group_metrics(others, options, arguments.part)[HISTORY_INPUT], training_options(others[0])
+    results = {model_input: compare(per_user, reference) for model_input, per_user in group.items()}
+    for model_input, metrics in results.items():
+        print("\n".join(format_comparison(model_input, metrics)))
     if arguments.result is not None:
-        kept = {"dataset": options.dataset, "recipe": trained_with(folders[0]), "models": len(folders), "than": than}
-        write_json(Path(arguments.result), {**kept, "part": arguments.part, "found": found})
+        comparison = {"dataset": options.dataset, "recipe": training_options(folders[0]), "seeds": len(folders)}
+        comparison |= {"reference": title, "part": arguments.part, "results": results}
+        write_json(Path(arguments.result), comparison)
         print(f"written: {arguments.result}")
 
 
-def trained_with(folder: Path) -> str:
-    """Recipe and options that a model was trained with, its seed left out."""
+def training_options(folder: Path) -> str:
+    """Recipe and command-line options that a model was trained with, without the seed."""
     command = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["command"]
     words = shlex.split(command)[2:]
     if "--seed" in words:
@@ -82,61 +83,63 @@ def trained_with(folder: Path) -> str:
     return shlex.join([Path(words[0]).name, *words[1:]])
 
 
-def markov(folder: Path, options: DataArguments, part: str) -> PerUser:
-    """What the Markov chain reaches for every user, (users,), in the vocabulary of this model."""
+def markov_metrics(folder: Path, options: DataArguments, part: str) -> PerUser:
+    """Per-user metrics of the Markov chain over the vocabulary of this model."""
     task = build_task(prepare_for(folder, options), part)
     return evaluate_scorer(MarkovScorer(task.known, task.vocab_size), task, KS, name=MARKOV).per_user
 
 
-def mean_of(folders: Sequence[Path], options: DataArguments, part: str) -> dict[str, PerUser]:
-    """Every metric of every user, the mean over the models, by what these were told of times."""
-    all_of_them = [per_user_of(folder, options, part) for folder in folders]
+def group_metrics(folders: Sequence[Path], options: DataArguments, part: str) -> dict[str, PerUser]:
+    """Per-user metrics, averaged over the models of a group, by model input."""
+    per_model = [model_metrics(folder, options, part) for folder in folders]
     return {
-        told: {name: np.mean([found[told][name] for found in all_of_them], axis=0) for name in METRICS}
-        for told in all_of_them[0]
+        model_input: {name: np.mean([metrics[model_input][name] for metrics in per_model], axis=0) for name in METRICS}
+        for model_input in per_model[0]
     }
 
 
-def per_user_of(folder: Path, options: DataArguments, part: str) -> dict[str, PerUser]:
-    """Every metric of every user, (users,), by what the model was told of times."""
+def model_metrics(folder: Path, options: DataArguments, part: str) -> dict[str, PerUser]:
+    """Per-user metrics of a model, by model input."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
     data = prepare_for(folder, options)
     task = build_task(data, part, timed=model.config.time_aware)
-    tasks = {HISTORY: task}
-    if model.config.time_aware:
-        tasks |= {told: other for told, other in time_ablations(task, data, part).items() if told == WITH_TIMES}
+    tasks = {HISTORY_INPUT: task}
+    with_query_time = time_ablations(task, data, part).get(WITH_TIMES) if model.config.time_aware else None
+    if with_query_time is not None:
+        tasks[QUERY_TIME_INPUT] = with_query_time
     scorer = ModelScorer(model, data.tokenizer)
-    return {told: evaluate_scorer(scorer, each, KS, name=str(folder)).per_user for told, each in tasks.items()}
+    return {
+        model_input: evaluate_scorer(scorer, task, KS, name=str(folder)).per_user for model_input, task in tasks.items()
+    }
 
 
-def compare(ours: PerUser, theirs: PerUser) -> dict[str, dict[str, Any]]:
-    """Mean of both, the difference with its interval, and what share of theirs that is."""
-    differences = difference_intervals(ours, theirs)
-    means, others = intervals(ours), intervals(theirs)
+def compare(group: PerUser, reference: PerUser) -> dict[str, dict[str, Any]]:
+    """Means of both, and their absolute and relative difference with intervals, by metric."""
+    differences = difference_intervals(group, reference)
+    means, reference_means = intervals(group), intervals(reference)
     return {
         name: {
             "mean": means[name].mean,
-            "other": others[name].mean,
+            "reference_mean": reference_means[name].mean,
             "difference": differences[name]._asdict(),
-            "share": Interval(*(bound / others[name].mean for bound in differences[name]))._asdict(),
+            "relative": Interval(*(bound / reference_means[name].mean for bound in differences[name]))._asdict(),
         }
         for name in METRICS
     }
 
 
-def lines_of(told: str, metrics: dict[str, dict[str, Any]]) -> list[str]:
-    """A line a metric."""
-    lines = [told]
-    for name, found in metrics.items():
-        difference, share = found["difference"], found["share"]
-        bounds = f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
+def format_comparison(model_input: str, metrics: dict[str, dict[str, Any]]) -> list[str]:
+    """A title line and one line per metric."""
+    lines = [f"model input: {model_input}"]
+    for name, values in metrics.items():
+        difference = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**values["difference"])
+        relative = "{mean:+.1%} [{low:+.1%}, {high:+.1%}]".format(**values["relative"])
         lines.append(
-            f"  {name:<11} {found['mean']:.4f} and {found['other']:.4f}: {difference['mean']:+.4f} {bounds}, "
-            f"{share['mean']:+.1%} [{share['low']:+.1%}, {share['high']:+.1%}]"
+            f"  {name:<11} {values['mean']:.4f}, reference {values['reference_mean']:.4f}: {difference}, {relative}"
         )
     return lines
 
 
 if __name__ == "__main__":
-    disable_malloc_trim()  # of the scores of one batch for those of the next
+    disable_malloc_trim()  # the buffers of one batch are reused for the next
     main()

@@ -1,4 +1,4 @@
-"""One change at a time: what a change makes of a recipe, and that every change is one of a known key."""
+"""Ablations change the recipe keys they name, and runs that have a result are skipped."""
 
 from __future__ import annotations
 
@@ -7,39 +7,45 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.ablate import CHANGES, changed, main
+from benchmarks.quality import ablate
 from hf_bert4rec.training.arguments import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ROOT / "training" / "recipes" / "ml-1m-quick.yaml"
+RECIPE = """
+hidden_size: 16
+num_hidden_layers: 1
+max_position_embeddings: 8
+memory_size: 5
+use_cpu: true
+bf16: false
+num_train_epochs: 1
+output_dir: none
+"""
 
 
-def test_every_change_changes_a_key_of_the_recipe():
+def test_an_ablation_changes_only_the_keys_it_names():
     recipe = read_recipe(QUICK)
-    assert changed(recipe, CHANGES["as it is"]) == recipe
-    for name, change in CHANGES.items():
-        found = changed(recipe, change)
-        differing = {key for key in {*recipe, *found} if recipe.get(key) != found.get(key)}
+    assert ablate.apply_change(recipe, ablate.CHANGES[ablate.BASELINE]) == recipe
+    for name, change in ablate.CHANGES.items():
+        changed = ablate.apply_change(recipe, change)
+        differing = {key for key in {*recipe, *changed} if recipe.get(key) != changed.get(key)}
         assert differing == set(change), name
 
 
 @pytest.mark.slow
-def test_a_change_is_run_and_kept_once(tmp_path, monkeypatch):
-    ratings = tmp_path / "ratings.csv"
+def test_an_ablation_is_recorded_and_recorded_ones_are_skipped(tmp_path, monkeypatch):
+    ratings, recipe, results = tmp_path / "ratings.csv", tmp_path / "small.yaml", tmp_path / "results"
     rows = [f"{user},{(user + step) % 12},{step}" for user in range(40) for step in range(8)]
     ratings.write_text("user_id,movie_id,timestamp\n" + "\n".join(rows) + "\n")
-    recipe = tmp_path / "small.yaml"
-    recipe.write_text(
-        "hidden_size: 16\nnum_hidden_layers: 1\nmax_position_embeddings: 8\nmemory_size: 5\n"
-        "use_cpu: true\nbf16: false\nnum_train_epochs: 1\noutput_dir: none\n"
-    )
-    monkeypatch.setattr("benchmarks.quality.ablate.CHANGES", {"as it is": {}, "no memory": {"memory_size": None}})
-    command = [str(recipe), "--results", str(tmp_path / "kept"), "--ratings", str(ratings)]
-    main(command)
-    kept = {path.name: json.loads(path.read_text()) for path in (tmp_path / "kept").iterdir()}
-    assert set(kept) == {"small-as-it-is.json", "small-no-memory.json"}
-    assert kept["small-no-memory.json"]["change"] == {"memory_size": None}
-    assert kept["small-no-memory.json"]["parameters"] == kept["small-as-it-is.json"]["parameters"]
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
-    main(command)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == times
+    recipe.write_text(RECIPE)
+    monkeypatch.setattr(ablate, "CHANGES", {"baseline": {}, "no_memory": {"memory_size": None}})
+    results.mkdir()
+    (results / "small-baseline.json").write_text("recorded before")
+    ablate.run_ablations(recipe, ["--ratings", str(ratings)], results)
+    assert (results / "small-baseline.json").read_text() == "recorded before"
+    result = json.loads((results / "small-no_memory.json").read_text())
+    assert (result["name"], result["recipe"], result["change"]) == ("no_memory", "small.yaml", {"memory_size": None})
+    assert result["options"] == ["--ratings", str(ratings)]
+    assert 0 < result["best_validation_ndcg@10"] <= 1
+    assert result["parameters"] > 0

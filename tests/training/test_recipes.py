@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality.tables import recipe_of
+from benchmarks.quality.tables import recipe_name
 from hf_bert4rec import Bert4RecConfig
 from hf_bert4rec.cli import train
 from hf_bert4rec.data import releases
@@ -77,7 +77,7 @@ def test_a_recipe_for_a_gpu_trains_and_exports(arguments, monkeypatch, tmp_path)
 
 def test_recipes_that_were_not_run_say_so():
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in (TRAINING / "results").glob("*-seed*.json")]
-    ran = {recipe_of(result) for result in kept}
+    ran = {recipe_name(result) for result in kept}
     said = {path.stem for path in RECIPES if NOT_RUN in path.read_text(encoding="utf-8").split("\ndataset:")[0]}
     assert said == {path.stem for path in RECIPES} - ran
     assert {path.stem for path in GPU} <= said

@@ -98,22 +98,20 @@ def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
     assert "It was shown when the movies of the history were seen; told when it is asked" in card
     assert '`{"history": [...], "timestamps": [...], "now": ...}`' in card
     result = timed.parent / "result.json"
-    compare.main([str(timed), *told(timed), "--than", str(timeless), "--result", str(result)])
-    found = json.loads(result.read_text(encoding="utf-8"))["found"]
-    assert found[WITH_TIMES]["ndcg@10"]["share"]["low"] > 0.1
-    assert found[WITH_TIMES]["ndcg@10"]["mean"] == pytest.approx(
-        report["times"][WITH_TIMES]["metrics"]["ndcg@10"]["mean"]
-    )
-    assert abs(found[compare.HISTORY]["ndcg@10"]["difference"]["mean"]) < 0.05
-    assert "told when it is asked\n  ndcg@10" in capsys.readouterr().out
-    kept = json.loads(result.read_text(encoding="utf-8"))
-    assert (kept["models"], kept["than"].split()[0]) == (1, "recipe.yaml")
-    compare.main([str(timed), *told(timed), "--than", "markov", "--result", str(result)])
-    kept = json.loads(result.read_text(encoding="utf-8"))
+    compare.main([str(timed), *told(timed), "--reference", str(timeless), "--result", str(result)])
+    comparison = json.loads(result.read_text(encoding="utf-8"))
+    with_query_time = comparison["results"][compare.QUERY_TIME_INPUT]["ndcg@10"]
+    assert with_query_time["relative"]["low"] > 0.1
+    assert with_query_time["mean"] == pytest.approx(report["times"][WITH_TIMES]["metrics"]["ndcg@10"]["mean"])
+    assert abs(comparison["results"][compare.HISTORY_INPUT]["ndcg@10"]["difference"]["mean"]) < 0.05
+    assert f"model input: {compare.QUERY_TIME_INPUT}\n  ndcg@10" in capsys.readouterr().out
+    assert (comparison["seeds"], comparison["reference"].split()[0]) == (1, "recipe.yaml")
+    compare.main([str(timed), *told(timed), "--reference", "markov", "--result", str(result)])
     markov = report["baselines"]["markov"]
-    theirs = kept["found"][compare.HISTORY]["ndcg@10"]
-    assert theirs["other"] == pytest.approx(markov["metrics"]["ndcg@10"]["mean"])
-    assert theirs["difference"] == pytest.approx(markov["difference"]["ndcg@10"])
+    comparison = json.loads(result.read_text(encoding="utf-8"))
+    against_markov = comparison["results"][compare.HISTORY_INPUT]["ndcg@10"]
+    assert against_markov["reference_mean"] == pytest.approx(markov["metrics"]["ndcg@10"]["mean"])
+    assert against_markov["difference"] == pytest.approx(markov["difference"]["ndcg@10"])
 
 
 @pytest.mark.slow
