@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from hf_bert4rec.evaluation.report import environment
+from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
-from hf_bert4rec.training.hardware import describe_hardware
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

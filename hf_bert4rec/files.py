@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+TRAINING_FILE = "training.json"  # the record of its training, in a model's folder
 PACKAGE = Path(__file__).resolve().parent
 # Where a checkout keeps the files that a wheel holds in the package, as pyproject.toml maps them.
 IN_CHECKOUT = {"recipes": "training/recipes", "model_card": "model_card"}

@@ -13,8 +13,8 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.cli.evaluate import EvaluationArguments, evaluate
 from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.plots import write_plots
-from hf_bert4rec.evaluation.report import environment
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card.curve import CURVE_FILE, draw_curve
 from hf_bert4rec.hub.card.render import update_card

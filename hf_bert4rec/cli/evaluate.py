@@ -27,6 +27,7 @@ from .. import Bert4RecForMaskedLM, Bert4RecTokenizer
 from ..data.prepare import DataArguments, Prepared, prepare, split_histories
 from ..data.ragged import Ragged
 from ..data.splits import check_leakage, target_hash
+from ..environment import describe_hardware
 from ..evaluation.assessment import ModelScorer, evaluate_scorer
 from ..evaluation.baselines import fit_baselines
 from ..evaluation.examples import make_examples
@@ -37,7 +38,6 @@ from ..evaluation.task import build_task, time_ablations
 from ..files import write_json
 from ..hub.card.render import update_card
 from ..hub.staging import TRAINING_FILE
-from ..training.hardware import describe_hardware
 from ..training.record import without_places
 from .console import set_up_console
 from .model_options import parse_model_options, training_options

@@ -27,16 +27,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from ..environment import environment
 from .assessment import EvaluationResult
 from .bootstrap import LEVEL, RESAMPLES, Interval, difference_intervals, intervals
 from .metrics import FloatArray
@@ -46,7 +43,6 @@ from .task import EvaluationTask
 SCHEMA_VERSION = 1
 REPORT_FILE = "evaluation.json"
 SECTIONS = ("model", "protocol", "metrics", "together", "baselines", "slices", "popularity", "sampled")
-PACKAGES = ("torch", "transformers", "datasets", "numpy", "polars", "scipy")
 HEADLINE = ("ndcg", "hit_rate")
 
 
@@ -181,13 +177,6 @@ def weights_sha256(folder: str | Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def environment() -> dict[str, Any]:
-    """Versions that figures may depend on, and the date."""
-    versions = {"python": platform.python_version(), "hf-bert4rec": __version__}
-    versions |= {package: version(package) for package in PACKAGES}
-    return {"versions": versions, "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _protocol(task: EvaluationTask) -> dict[str, Any]:

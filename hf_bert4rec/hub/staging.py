@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.report import REPORT_FILE
-from ..files import write_json
+from ..files import TRAINING_FILE, write_json
 from ..model.tokenization_bert4rec import ITEMS_FILE
 
-TRAINING_FILE = "training.json"
 PUBLISHED = (
     "*_bert4rec.py",
     "config.json",

@@ -12,9 +12,8 @@ import numpy as np
 from .. import MovieRecommendationPipeline
 from ..data.prepare import Prepared
 from ..data.ragged import Ragged
-from ..evaluation.report import environment
+from ..environment import describe_hardware, environment
 from ..model.pipeline_bert4rec import TASK
-from .hardware import describe_hardware
 from .trainer import Bert4RecTrainer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,9 +17,8 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from hf_bert4rec.evaluation.report import environment
+from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
-from hf_bert4rec.training.hardware import describe_hardware
 from tests.stress import archives, demo, disks, endurance, kills, models, tables
 from tests.stress import request_fuzz as callers
 

@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from hf_bert4rec.training.hardware import describe_hardware, training_attention
+from hf_bert4rec.environment import describe_hardware
+from hf_bert4rec.training.hardware import training_attention
 
 COUNT_PAGE_FAULTS = """
 import resource, sys
