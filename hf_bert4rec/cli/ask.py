@@ -21,7 +21,7 @@ from typing import Any
 from transformers import utils
 
 from ..hub.verify import load_pipeline
-from ..model.requests_bert4rec import DEFAULT_TOP_K, read_movies
+from ..model.requests_bert4rec import DEFAULT_TOP_K, parse_movies
 
 BAD_INPUT = 2
 REPORTED = (ValueError, TypeError, LookupError, OSError, ImportError)  # what bad input raises; the rest is a bug
@@ -94,7 +94,9 @@ def ask(arguments: argparse.Namespace) -> Answer:
     if arguments.command == "similar":
         wanted = DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k
         return pipe.similar(arguments.movie, top_k=wanted)
-    read_movies(arguments.history, pipe.tokenizer, "history")  # raises, with suggestions, where the pipeline would warn
+    parse_movies(
+        arguments.history, pipe.tokenizer, "history"
+    )  # raises, with suggestions, where the pipeline would warn
     return pipe(arguments.history, **options_of(arguments, pipe.tokenizer.num_items))
 
 

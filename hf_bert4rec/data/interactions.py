@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict
 
 from .columns import as_ids, as_ratings, as_seconds
 from .movielens import read_movies
-from .tables import clean_genres, read_any, read_rows, split_genres, split_year, to_dataset, to_frame
+from .tables import clean_genres, read_any, read_rows, split_genres, split_years, to_dataset, to_frame
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def _read_items(items: Any, mapping: Mapping[str, str]) -> pl.DataFrame:
     if "year" in present:
         frame = frame.with_columns(pl.col("title").str.strip_chars(), _as_year(frame["year"], place))
     else:
-        frame = frame.with_columns(split_year())
+        frame = split_years(frame)
     if "genres" not in present:
         genres = pl.lit([], pl.List(pl.String)).alias("genres")
     elif isinstance(frame["genres"].dtype, pl.List):

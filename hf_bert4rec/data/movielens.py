@@ -14,7 +14,7 @@ from .archives import read_from_folder, read_from_zip
 from .download import download_checked
 from .mirrors import MIRRORED, write_mirrored_release
 from .releases import CITATION, DATA_VARIABLE, GENRES_100K, GROUPLENS, HOMEPAGE, Layout, Release, get_release
-from .tables import decode, read_rows, split_genres, split_year, to_dataset
+from .tables import decode, read_rows, split_genres, split_years, to_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -161,8 +161,7 @@ def _parse_movies(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
         frame = read_rows(rows.encode(), schema, "\t", place)
     else:
         frame = _parse_flags(text, place)
-    title, year = split_year()
-    movies = frame.select("movie_id", title, year, split_genres())
+    movies = split_years(frame).select("movie_id", "title", "year", split_genres())
     if twice := movies.filter(pl.col("movie_id").is_duplicated())["movie_id"].to_list():
         raise ValueError(f"{place}: movie_id {twice[0]} stands on more than one line")
     return movies

@@ -15,8 +15,8 @@ from datasets import Dataset, DatasetInfo, Features, List, Value
 from datasets.fingerprint import generate_random_fingerprint
 from polars.exceptions import PolarsError
 
-# A trailing "(V)" marks a direct-to-video film in the older releases: "Land Before Time III (1995) (V)".
-_TITLE_YEAR = r"^(.*\S)\s*\((\d{4})\)(?:\s*\(V\))?$"
+from ..model.items_bert4rec import split_year
+
 NO_GENRES = ("(no genres listed)", "unknown", "")
 
 # What a field of each type may look like: stricter than int() and float(), which take "nan", " 5" and "1_000".
@@ -111,13 +111,11 @@ def _first_bad_row(data: bytes, schema: dict[str, Any], separator: str, quoted: 
     return None
 
 
-def split_year(title: str = "title") -> tuple[pl.Expr, pl.Expr]:
-    """Expressions for the clean title (no blanks around it, no trailing year) and for the year (null if none)."""
-    clean = pl.col(title).str.strip_chars()
-    return (
-        clean.str.extract(_TITLE_YEAR, 1).fill_null(clean).alias("title"),
-        clean.str.extract(_TITLE_YEAR, 2).cast(pl.Int64).alias("year"),
-    )
+def split_years(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with its `title` column split into a title without year and a `year`, null if there is none."""
+    pairs = [split_year(title) if title is not None else (None, None) for title in frame["title"]]
+    titles, years = [title for title, _ in pairs], [year for _, year in pairs]
+    return frame.with_columns(pl.Series("title", titles, pl.String), pl.Series("year", years, pl.Int64))
 
 
 def split_genres(genres: str = "genres") -> pl.Expr:

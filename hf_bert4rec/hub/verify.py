@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import pipeline
 
-from ..model.json_bert4rec import report_corrupt_files
+from ..model.loading_bert4rec import report_corrupt_files
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 
 CARD_FILE = "README.md"

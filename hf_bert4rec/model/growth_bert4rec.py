@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .titles_bert4rec import normalise
+from .items_bert4rec import normalise
 
 NEIGHBOURS = 10
 YEARS = 3.0  # a movie that is so many years older or newer counts a third as much, roughly

@@ -1,37 +1,85 @@
-"""A table of items, checked: ids as tokens that can be told apart, and what is known of them as columns."""
+"""The item table: ids and what is known of each item, checked, and items found by a loosely typed title.
+
+Case, accents, punctuation and the position of an article do not matter in a title ("Godfather, The" is "the godfather"
+is "Godfather"), and the year may be missing; a year tells remakes apart. Titles are not unique, so any look-up can be
+ambiguous.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
+import reprlib
+import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
-from .titles_bert4rec import split_year
+TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: with \s* it would take n² steps
+DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
+PARENTHESES = re.compile(r"\(([^()]*)\)")
+TRAILING_ARTICLE = re.compile(r"^(.*), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)$")
+ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+")
+is_year = re.compile(r"\d{1,4}").fullmatch
+NO_GENRES = ("(no genres listed)", "unknown", "")
+ALIASES = {
+    "title": ("name", "titles", "movie_title", "movie_name", "item_name", "item_title", "Title", "Name"),
+    "year": ("Year", "release_year", "movie_year"),
+    "genres": ("genre", "Genres", "Genre"),
+}
 
-DESCRIPTIONS = ("title", "year", "genres")
+
+class AmbiguousTitleError(ValueError):
+    """A title that several movies share; the message lists them."""
+
+
+class UnknownTitleError(LookupError):
+    """A title that no movie of the catalogue has; the message suggests similar ones."""
+
+
+def short_repr(value: object) -> str:
+    """Return the repr of a value for a message: at most 80 characters, however long or deeply nested the value is."""
+    try:
+        return reprlib.repr(value)[:80] if isinstance(value, (list, tuple, dict, set)) else f"{value!r:.80}"
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"a {type(value).__name__} too large to print"
+
+
+def item_token(item_id: object) -> str:
+    """Return the form in which ids are compared: the text of the id without blanks around it."""
+    return str(item_id).strip()
 
 
 def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], dict[str, list[Any]]]:
-    """The ids of a movies table, and those of its columns `title`, `year` and `genres` that it has.
+    """Return the ids of a movies table, and its columns `title`, `year` and `genres` as plain Python values.
 
     Without a `year` column the year is split off titles such as "Heat (1995)".
 
     Args:
-        movies: a `datasets.Dataset` or a mapping of columns, with `movie_id`.
+        movies: a `datasets.Dataset`, a pandas or polars DataFrame, or a mapping of columns, with `movie_id`. Years may
+            be floats; titles, years and genres may be missing (None or NaN); genres are lists, JSON lists, or texts
+            such as "Comedy|Drama" and "Comedy, Drama".
         reserved: names that no id may have: the special tokens.
 
     Raises:
         KeyError: no column `movie_id`.
-        ValueError: no movies, columns of different lengths, ids of mixed types, twice the same one, or reserved.
+        ValueError: no movies, columns of different lengths, a title, year or genres of another type, a title column of
+            another name, or ids that are of mixed types, duplicate or reserved.
     """
-    known = list(getattr(movies, "column_names", None) or movies)
-    if "movie_id" not in known:
-        raise KeyError(f"the table of movies has no column 'movie_id'; it has {known}")
-    ids = list(movies["movie_id"][:])  # a Dataset reads a column whole far faster than value by value
-    check_ids(ids, reserved)
-    columns = {name: list(movies[name][:]) for name in DESCRIPTIONS if name in known}
+    names = [str(name) for name in _column_names(movies)]
+    if "movie_id" not in names:
+        raise KeyError(f"the table of movies has no column 'movie_id'; it has {names}")
+    for name, aliases in ALIASES.items():
+        if name not in names and (alias := next((alias for alias in aliases if alias in names), None)):
+            raise ValueError(f"the table of movies has no column {name!r}; rename its column {alias!r} to {name!r}")
+    ids = _read_ids(list(movies["movie_id"][:]), reserved)  # a Dataset reads a column as one slice much faster
+    columns = {name: list(movies[name][:]) for name in READERS if name in names}
     for name, column in columns.items():
         if len(column) != len(ids):
             raise ValueError(f"the table of movies has {len(ids)} ids and {len(column)} values of {name!r}")
+        columns[name] = [_read_value(name, value, row) for row, value in enumerate(column)]
     if "title" in columns and "year" not in columns:
         pairs = [split_year(title) if title else (title, None) for title in columns["title"]]
         columns["title"] = [title for title, _ in pairs]
@@ -39,76 +87,260 @@ def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], d
     return ids, columns
 
 
-def check_ids(ids: Sequence[int | str], reserved: Iterable[str]) -> None:
-    """Raise ValueError unless ids are there, of one type, each once, and none of them reserved."""
-    if not ids:
+def _column_names(movies: Any) -> list[Any]:
+    for attribute in (getattr(movies, "column_names", None), getattr(movies, "columns", None)):
+        if attribute is not None:
+            return list(attribute)
+    return list(movies)
+
+
+def _read_ids(values: Sequence[Any], reserved: Iterable[str]) -> list[int | str]:
+    """Return ids as int or stripped str; ValueError unless they are of one type, distinct and not reserved."""
+    if not values:
         raise ValueError("no movies: the table of items is empty")
-    if not (all(isinstance(item, int) for item in ids) or all(isinstance(item, str) for item in ids)):
-        odd = next((item for item in ids if type(item) is not type(ids[0])), ids[0])
+    ids = [_read_id(value, row) for row, value in enumerate(values)]
+    if odd := next((item for item in ids if type(item) is not type(ids[0])), None):
         raise ValueError(f"movie_id mixes types: {ids[0]!r} and {odd!r}; make all int or all str")
-    tokens = [str(item) for item in ids]
+    tokens = set()
+    for token in map(str, ids):
+        if token in tokens:
+            raise ValueError(f"duplicate movie_id {token!r}: give each item one row")
+        tokens.add(token)
     for special in reserved:
         if special in tokens:
-            raise ValueError(f"movie_id {special!r} is a special token's name; rename it")
-    seen: set[str] = set()
-    for token in tokens:
-        if token in seen:
-            raise ValueError(f"movie_id {token!r} stands twice in the table; an item has one row")
-        seen.add(token)
+            raise ValueError(f"movie_id {special!r} is the name of a special token; rename it")
+    return ids
 
 
-KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "title": ("a text or null", lambda value: value is None or isinstance(value, str)),
-    "year": ("a whole number or null", lambda value: value is None or (type(value) is int and abs(value) < 10**6)),
+def _read_id(value: Any, row: int) -> int | str:
+    if isinstance(value, str) and item_token(value) and "\n" not in item_token(value):
+        return item_token(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer():
+        return int(float(value))  # pandas turns an integer column with a missing value into floats
+    raise ValueError(f"movie_id, row {row}, is {short_repr(value)}; an id is an integer or a non-empty line of text")
+
+
+def _read_value(name: str, value: Any, row: int) -> Any:
+    """Return one value of a column as `COLUMN_TYPES` has it, or raise ValueError with its row."""
+    found = None if _is_missing(value) else READERS[name](value)
+    expected, is_valid = COLUMN_TYPES[name]
+    if not is_valid(found):
+        raise ValueError(f"the table of movies: {name}, row {row}, is {short_repr(value)}; it must be {expected}")
+    return found
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or pandas.NA, as tables mark what is missing."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and value != value)
+    )
+
+
+def _read_title(value: Any) -> Any:
+    return str(value) if isinstance(value, Integral) and not isinstance(value, bool) else value  # the film "300"
+
+
+def _read_year(value: Any) -> Any:
+    if isinstance(value, str):
+        text = value.strip().removesuffix(".0")
+        return None if not text else int(text) if is_year(text) else value
+    if isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer():
+        return int(float(value))
+    return value
+
+
+def _read_genres(value: Any) -> Any:
+    """Return a list of genres from a list, an array, a JSON list, or a text with "|" or "," between genres."""
+    if isinstance(value, str):
+        value = value.strip()
+        if value.startswith("["):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return value
+        else:
+            value = value.split("|" if "|" in value else ",")
+    elif isinstance(value, Iterable) and not isinstance(value, Mapping):
+        value = list(value)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return value
+    return [name.strip() for name in value if name.strip() not in NO_GENRES]
+
+
+READERS: dict[str, Callable[[Any], Any]] = {"title": _read_title, "year": _read_year, "genres": _read_genres}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+COLUMN_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "title": ("a text or null", lambda value: value is None or _is_text(value)),
+    "year": ("an integer or null", lambda value: value is None or (type(value) is int and abs(value) < 10**6)),
     "genres": (
         "a list of texts or null",
-        lambda value: value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value)),
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
     ),
-    "count": ("a whole number, 0 or more", lambda value: type(value) is int and 0 <= value < 2**53),
+    "count": ("an integer, 0 or more", lambda value: type(value) is int and 0 <= value < 2**53),
 }
 
 
 def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
-    """`items` where it maps known columns to `number` values of their type each; else ValueError."""
+    """Return `items` if it maps known columns to `number` values of their type each.
+
+    Raises:
+        ValueError: it does not; the message names `source`, column, row and value.
+    """
     if not isinstance(items, dict):
         raise ValueError(f"{source}: it is a {type(items).__name__}, not an object of columns")
     for name, column in items.items():
-        if name not in KINDS or not isinstance(column, list) or len(column) != number:
+        if name not in COLUMN_TYPES or not isinstance(column, list) or len(column) != number:
             raise ValueError(
-                f"{source}: {name!r} must be one of {tuple(KINDS)} with one value for each of {number} items"
+                f"{source}: {name!r} must be one of {tuple(COLUMN_TYPES)} with one value for each of {number} items"
             )
-        wanted, fits = KINDS[name]
-        for place, value in enumerate(column):
-            if not fits(value):
-                raise ValueError(f"{source}: {name} {place} is {value!r:.40}; it is {wanted}")
+        expected, is_valid = COLUMN_TYPES[name]
+        for row, value in enumerate(column):
+            if not is_valid(value):
+                raise ValueError(f"{source}: {name} {row} is {value!r:.40}; it must be {expected}")
     return items
 
 
-def described(
+def align_columns(
     tokens: Sequence[str], ids: Sequence[int | str], columns: Mapping[str, list[Any]]
 ) -> dict[str, list[Any]]:
-    """The columns of a table in the order of `tokens`; None where the table lacks an item.
+    """Return the columns of a table in the order of `tokens`, None for items that the table lacks.
 
     Raises:
-        ValueError: the table names none of the items.
+        ValueError: the table has none of the items.
     """
-    rows = {str(item): row for row, item in enumerate(ids)}
-    places = [rows.get(token) for token in tokens]
-    if all(place is None for place in places):
+    row_of = {str(item): row for row, item in enumerate(ids)}
+    rows = [row_of.get(token) for token in tokens]
+    if all(row is None for row in rows):
         raise ValueError(
             f"the table of movies has none of the catalogue's {len(tokens)} items: its ids are like {ids[0]!r}, "
             f"the catalogue's like {tokens[0]!r}"
         )
-    return {name: [None if row is None else column[row] for row in places] for name, column in columns.items()}
+    return {name: [None if row is None else column[row] for row in rows] for name, column in columns.items()}
 
 
-def appended(
+def append_columns(
     items: Mapping[str, list[Any]], number: int, columns: Mapping[str, list[Any]], added: int
 ) -> dict[str, list[Any]]:
-    """The columns of `number` items with those of `added` new ones after them; nobody has seen a new one yet."""
+    """Return the columns of `number` items followed by those of `added` new ones, whose counts are 0."""
     names = [*items, *(name for name in columns if name not in items)]
-    unknown = {name: [0 if name == "count" else None] * added for name in names}
-    return {name: [*items.get(name, [None] * number), *columns.get(name, unknown[name])] for name in names}
+    missing = {name: [0 if name == "count" else None] * added for name in names}
+    return {name: [*items.get(name, [None] * number), *columns.get(name, missing[name])] for name in names}
 
 
-__all__ = ["appended", "check_columns", "check_ids", "described", "read_table"]
+def normalise(title: str) -> str:
+    """Lower case, no accents, no punctuation, a trailing article moved to the front, an English one dropped."""
+    text = unicodedata.normalize("NFKD", title.casefold())
+    text = "".join(character for character in text if not unicodedata.combining(character)).strip()
+    if moved := TRAILING_ARTICLE.match(text):
+        text = f"{moved[2]} {moved[1]}"
+    words = re.findall(r"\w+", text.replace("'", "").replace("&", " and "))
+    if len(words) > 1 and words[0] in ("the", "a", "an"):
+        words = words[1:]
+    return " ".join(words)
+
+
+def split_year(title: str) -> tuple[str, int | None]:
+    """Split a title from its year, without blanks around it: "Toy Story (1995)" gives ("Toy Story", 1995).
+
+    The year is None if there is none at the end, and if nothing but a year is there. A "(V)" after the year, which
+    marks a direct-to-video film, is dropped.
+    """
+    text = title.strip()
+    dated = text.removesuffix(DIRECT_TO_VIDEO).rstrip()
+    name = dated[:-6].rstrip()
+    year = TRAILING_YEAR.search(dated[-6:])
+    return (name, int(year[1])) if year and name else (text, None)
+
+
+def spellings(title: str) -> list[str]:
+    """The normalised names of a title: all of it, without its parentheses, and the content of these."""
+    bare = PARENTHESES.sub(" ", title).strip()
+    inner = [ALSO_KNOWN_AS.sub("", text.casefold().strip()) for text in PARENTHESES.findall(title)]
+    return [name for name in dict.fromkeys(map(normalise, [title, bare, *inner])) if name]
+
+
+def full_title(title: str, year: int | None) -> str:
+    """The title as people write it: "Toy Story (1995)"."""
+    return title if year is None else f"{title} ({year})"
+
+
+class TitleIndex:
+    """Look-up from typed titles to positions in the lists of titles and years it was built from."""
+
+    def __init__(self, titles: Sequence[str], years: Sequence[int | None]) -> None:
+        self.titles, self.years = titles, years
+        self.by_title: dict[str, list[int]] = defaultdict(list)
+        self.by_spelling: dict[str, list[int]] = defaultdict(list)
+        for position, title in enumerate(titles):
+            for rank, name in enumerate(spellings(title)):
+                (self.by_spelling if rank else self.by_title)[name].append(position)
+
+    def candidates(self, query: str) -> list[int]:
+        """Positions of every movie the query may mean; main titles come before other spellings."""
+        title, year = split_year(query)
+        name = normalise(title)
+        for index in (self.by_title, self.by_spelling):
+            positions = [position for position in index.get(name, []) if year in (None, self.years[position])]
+            if positions:
+                return positions
+        return self.by_title.get(normalise(query), [])
+
+    def find(self, query: str, ids: Sequence[int | str]) -> int:
+        """Position of the one movie meant by `query`; `ids` name the candidates in messages.
+
+        Raises:
+            UnknownTitleError: no movie has this title; similar ones are suggested.
+            AmbiguousTitleError: several have it; all are listed.
+        """
+        position = self.find_or_none(query, ids)
+        if position is None:
+            raise UnknownTitleError(f"no movie is called {short_repr(query)}{self._suggestion(query)}")
+        return position
+
+    def find_or_none(self, query: str, ids: Sequence[int | str]) -> int | None:
+        """Like `find`, but None for a title that no movie has."""
+        positions = self.candidates(query)
+        if len(positions) > 1:
+            listed = "; ".join(
+                f"{full_title(self.titles[position], self.years[position])} (id {ids[position]})"
+                for position in positions
+            )
+            raise AmbiguousTitleError(
+                f"{short_repr(query)} may mean {len(positions)} movies: {listed}. Give the year or the id."
+            )
+        return positions[0] if positions else None
+
+    def suggest(self, query: str, limit: int = 3) -> list[str]:
+        """Titles similar to the query, best first."""
+        name = normalise(split_year(query)[0])
+        matches = difflib.get_close_matches(name, self.by_title, n=limit)
+        positions = [self.by_title[match][0] for match in matches]
+        return [full_title(self.titles[position], self.years[position]) for position in positions]
+
+    def _suggestion(self, query: str) -> str:
+        matches = self.suggest(query)
+        return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+
+
+__all__ = [
+    "COLUMN_TYPES",
+    "AmbiguousTitleError",
+    "TitleIndex",
+    "UnknownTitleError",
+    "align_columns",
+    "append_columns",
+    "check_columns",
+    "full_title",
+    "item_token",
+    "normalise",
+    "read_table",
+    "short_repr",
+    "split_year",
+]

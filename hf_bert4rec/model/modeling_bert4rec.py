@@ -21,7 +21,6 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_bert4rec import Bert4RecConfig
 from .growth_bert4rec import grow
-from .json_bert4rec import report_corrupt_files
 from .layers_bert4rec import (
     LABEL_COUNT_MULTIPLE,
     Bert4RecAttention,
@@ -35,11 +34,11 @@ from .layers_bert4rec import (
     labelled_positions,
     rotary_angles,
 )
+from .loading_bert4rec import INDEX_FILE, check_weight_files, report_corrupt_files
 from .loss_bert4rec import cross_entropy_in_chunks
 from .memory_bert4rec import Bert4RecMemory
 from .sampling_bert4rec import sampled_softmax_loss
 from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings
-from .weights_bert4rec import INDEX_FILE, check_weight_files
 
 MAX_DENSE_LOGITS = 1 << 18  # places of a batch × items, up to which training gives logits along with the loss
 

@@ -1,92 +1,88 @@
-"""Movies like a movie, and the embeddings behind it: what a pipeline gives for retrieval elsewhere."""
+"""Item embeddings, similar movies, and explanations of recommendations."""
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Integral
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from .requests_bert4rec import is_batch, listed, read_movies, read_top_k
-from .titles_bert4rec import short_repr
+PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
+EXPLAIN_BATCH_SIZE = 256  # histories scored at once
 
 
-class Retrieval:
-    """The part of the pipeline that needs item embeddings alone, or a user's; see `MovieRecommendationPipeline`."""
+class ItemEmbeddings:
+    """The output embeddings and biases of a model's items, by position in the catalogue."""
 
-    model: Any
-    tokenizer: Any
-    _batches: Callable[[Iterable[Any], int | None], Iterator[list[Any]]]
-    _inputs_of: Callable[[list[Any]], dict[str, torch.Tensor]]
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        self.first_item_id: int = tokenizer.first_item_id
+        self.num_items: int = tokenizer.num_items
 
-    def similar(self, movies: Any, top_k: int = 10) -> Any:
-        """Movies that the model takes for alike: cosine of item embeddings, which stand near where histories are alike.
+    def vectors(self, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Embeddings of these positions (n,), by default of all items: (n, hidden), on the model's device."""
+        if positions is None:
+            positions = torch.arange(self.num_items)
+        input_ids = (positions + self.first_item_id).to(self.model.device)
+        if self.model.config.tie_word_embeddings:
+            # A call and not the weight: quantized and offloaded embeddings have values only in their forward.
+            return self.model.get_input_embeddings()(input_ids).detach()
+        return _dequantized(self.model.get_output_embeddings().weight)[input_ids]
 
-        Args:
-            movies: an id or a title, or a list of them. top_k: movies for each, itself left out.
+    def biases(self, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Biases of these positions (n,), by default of all items: (n,), on the model's device."""
+        biases = _dequantized(self.model.get_output_embeddings().bias)[self.first_item_id :]
+        return biases if positions is None else biases[positions.to(biases.device)]
 
-        Returns `[{"movie_id", "title", "genres", "score"}, …]`, best first; for a list, a list of those. `score` is
-        the cosine, -1 to 1.
-
-        Raises:
-            LookupError: a movie that is not in the catalogue; AmbiguousTitleError: a title of several movies.
-        """
-        if isinstance(movies, (str, Integral)):
-            return self.similar([movies], top_k)[0]
-        movies = listed(movies)
-        if not isinstance(movies, list):
-            raise TypeError(f"similar takes an id, a title, or a list of them, not {short_repr(movies)}")
-        top_k = min(read_top_k(top_k, self.tokenizer.num_items), self.tokenizer.num_items - 1)
-        first = self.tokenizer.first_item_id
-        asked = torch.tensor(read_movies(movies, self.tokenizer, "similar"), dtype=torch.long) - first
-        vectors = torch.nn.functional.normalize(self._item_embeddings().float(), dim=-1)
-        cosines = (vectors[asked.to(vectors.device)] @ vectors.T).cpu()  # (asked, items)
-        cosines[torch.arange(len(asked)), asked] = -torch.inf
-        best = cosines.topk(top_k)
-        return [
-            [{**self.tokenizer.movie(first + place), "score": score} for place, score in zip(*row, strict=True)]
-            for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
-
-    def embed_users(self, histories: Any, batch_size: int | None = None) -> torch.Tensor:
-        """Embeddings of histories, float32 on the CPU: (histories, hidden), or (hidden,) for a single history.
-
-        For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is its logit, and
-        the softmax of all logits its score. A history without known movies is embedded as an empty one.
-        """
-        histories = listed(histories)
-        if isinstance(histories, Mapping) or (
-            not isinstance(histories, types.GeneratorType) and not is_batch(histories)
-        ):
-            return self.embed_users([histories], batch_size)[0]
-        embedded = [torch.empty(0, self.model.config.hidden_size)]
-        for batch in self._batches(histories, batch_size):
-            inputs = self._inputs_of(batch)
-            with torch.inference_mode():
-                inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
-                embedded.append(self.model.next_item_states(**inputs).float().cpu())
-        return torch.cat(embedded)
-
-    def embed_items(self, movies: Iterable[Any] | None = None) -> torch.Tensor:
-        """Embeddings of movies by id or title, of the whole catalogue without: (movies, hidden), float32 on the CPU."""
-        return self._item_embeddings()[self._places(movies)].float().cpu()
-
-    def item_biases(self, movies: Iterable[Any] | None = None) -> torch.Tensor:
-        """What a movie's logit has beside the inner product, (movies,), float32 on the CPU."""
-        biases = self.model.get_output_embeddings().bias.detach()[self.tokenizer.first_item_id :]
-        return biases[self._places(movies)].float().cpu()
-
-    def _places(self, movies: Iterable[Any] | None) -> Any:
-        if movies is None:
-            return slice(None)
-        items = read_movies(listed(movies), self.tokenizer, "embed_items")
-        return torch.tensor(items, dtype=torch.long, device=self.model.device) - self.tokenizer.first_item_id
-
-    def _item_embeddings(self) -> torch.Tensor:
-        """(items, hidden), as the model has them."""
-        return self.model.get_output_embeddings().weight.detach()[self.tokenizer.first_item_id :]
+    def most_similar(self, positions: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and positions, both (n, top_k), of the items most similar to each of `positions` (n,), without it."""
+        vectors = torch.nn.functional.normalize(self.vectors().float(), dim=-1)
+        cosines = (vectors[positions.to(vectors.device)] @ vectors.T).cpu()  # (n, items)
+        cosines[torch.arange(len(positions)), positions] = -torch.inf
+        best = cosines.topk(min(top_k, self.num_items - 1))
+        return best.values, best.indices
 
 
-__all__ = ["Retrieval"]
+def _dequantized(weight: Any) -> torch.Tensor:
+    """A weight of a linear layer as plain numbers; torch's quantized layers have methods for them."""
+    tensor = weight() if callable(weight) else weight
+    is_plain = type(tensor) in PLAIN_TENSORS and not tensor.is_quantized
+    return tensor.detach() if is_plain else tensor.dequantize()
+
+
+def contributions(
+    history: list[int],
+    positions: list[int],
+    log_scores: torch.Tensor,
+    score: Callable[[list[list[int]]], torch.Tensor],
+) -> list[list[tuple[int, float]]]:
+    """Return, for every recommended movie, the entries of the history that raise its score, strongest first.
+
+    An entry's contribution is log(score) with the full history less log(score) without the entry; all occurrences of a
+    repeated movie are left out together. The rest stays as it is: no older entry moves into the model's window.
+
+    Args:
+        history: input ids of the model's input, oldest first.
+        positions: catalogue positions of the recommended movies.
+        log_scores: (items,), with the full history.
+        score: from lists of indices into `history`, one list per shortened history, to log scores (histories, items).
+
+    Returns:
+        For each movie, (input id, contribution) of every entry with a positive contribution.
+    """
+    entries = list(dict.fromkeys(history))
+    if not entries or not positions:
+        return [[] for _ in positions]
+    rows = [[index for index, item in enumerate(history) if item != left_out] for left_out in entries]
+    starts = range(0, len(rows), EXPLAIN_BATCH_SIZE)
+    columns = torch.tensor(positions)
+    without = torch.cat([score(rows[start : start + EXPLAIN_BATCH_SIZE])[:, columns] for start in starts])
+    losses = log_scores[columns] - without  # (entries, movies)
+    explained = []
+    for loss in losses.T:
+        order = loss.argsort(descending=True, stable=True).tolist()
+        explained.append([(entries[index], loss[index].item()) for index in order if loss[index] > 0])
+    return explained
+
+
+__all__ = ["ItemEmbeddings", "contributions"]

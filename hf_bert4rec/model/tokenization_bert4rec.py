@@ -1,7 +1,7 @@
-"""The item tokenizer: a data set's item ids to vocabulary indices and back, and movies by title.
+"""The item tokenizer: item ids of a data set to vocabulary indices and back, and movies by title.
 
-Three special tokens come first, then one token an item. `items.json`, beside `tokenizer.json`, holds what is known of
-the items (titles, years, genres, interaction counts), in the vocabulary's order.
+Three special tokens come first, then one token per item. `items.json`, next to `tokenizer.json`, holds the item table
+(titles, years, genres, interaction counts) in vocabulary order.
 """
 
 from __future__ import annotations
@@ -18,27 +18,37 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
-from .items_bert4rec import appended, check_columns, described, read_table
-from .json_bert4rec import read_object, report_corrupt_files
-from .titles_bert4rec import TitleIndex, full_title
+from .items_bert4rec import (
+    TitleIndex,
+    align_columns,
+    append_columns,
+    check_columns,
+    full_title,
+    item_token,
+    read_table,
+    short_repr,
+)
+from .loading_bert4rec import read_object, report_corrupt_files
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
-ITEM_COLUMNS = ("title", "year", "genres", "count")
+FIRST_ITEM_ID = len(SPECIAL_TOKENS)
 ITEMS_FILE = "items.json"
 JSON_FILES = ("tokenizer_config.json", "tokenizer.json")
-WHOLE = re.compile(r"0|-?[1-9]\d{0,99}").fullmatch
+is_integer = re.compile(r"0|-?[1-9]\d{0,99}").fullmatch
 
 
 class Bert4RecTokenizer(TokenizersBackend):
     """Maps item ids to `input_ids`: [PAD] is 0, [MASK] 1, [UNK] 2, items follow in the order they were given.
 
     Build one with `from_movies`; load one with `from_pretrained` or `AutoTokenizer`. Item ids are int or str as in
-    the data set (`item_id_type`).
+    the data set (`item_id_type`), and compared without blanks around them. Truncation drops the oldest items.
     """
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "items_file": ITEMS_FILE}  # noqa: RUF012
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
     model = WordLevel
+    truncation_side = "left"
+    first_item_id = FIRST_ITEM_ID
 
     def __init__(
         self,
@@ -48,7 +58,6 @@ class Bert4RecTokenizer(TokenizersBackend):
         **kwargs: Any,
     ) -> None:
         kwargs = {**SPECIAL_TOKENS, "bos_token": None, "eos_token": None, **kwargs}
-        is_from_files = "tokenizer_object" not in kwargs
         super().__init__(item_id_type=item_id_type, **kwargs)
         self.item_id_type = item_id_type
         if item_id_type not in ("int", "str"):
@@ -56,20 +65,18 @@ class Bert4RecTokenizer(TokenizersBackend):
         self.item_tokens = self._checked_item_tokens()
         if items is None and items_file is not None:
             items = read_object(items_file)
-        if items is not None and is_from_files:  # tokenizer_config.json can hold them as well
-            check_columns(items, self.num_items, str(items_file or "items"))
-        self.items = self._checked_items(items or {}, items_file or "items")
+        # tokenizer_config.json of a stranger's folder can hold items as well.
+        self.items = check_columns({} if items is None else items, self.num_items, str(items_file or "items"))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load as `TokenizersBackend.from_pretrained` does.
 
         Raises:
-            OSError: a file is missing. ValueError: one is not what this class writes.
+            OSError: a file is missing. ValueError: a file differs from what this class writes.
         """
-        with report_corrupt_files(
-            pretrained_model_name_or_path, *JSON_FILES, bare=(Exception,)
-        ):  # as tokenizers raises
+        bare = (Exception,)  # the type of all errors of the tokenizers library
+        with report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, bare=bare, arguments=kwargs):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
@@ -82,45 +89,49 @@ class Bert4RecTokenizer(TokenizersBackend):
         """Build the vocabulary from a movies table.
 
         Args:
-            movies: a `datasets.Dataset` or mapping of columns with `movie_id` and, if known, `title`, `year` and
-                `genres`. Rows become items in this order. Without a year column the year is split off the title.
-            counts: interactions an item has in the training data; what popularity is measured by.
+            movies: a `datasets.Dataset`, DataFrame or mapping of columns with `movie_id` and, if known, `title`, `year`
+                and `genres`; see `read_table` for the forms of values. Rows become items in this order. Without a year
+                column the year is split off the title.
+            counts: interactions per item id in the training data, the measure of popularity.
+            kwargs: options of a tokenizer, such as `model_max_length`: the model's window less the [MASK].
 
         Raises:
-            ValueError: no movies, ids of mixed types or twice the same one, an id that is a special token.
+            KeyError, ValueError: those of `read_table`.
         """
         ids, items = read_table(movies, SPECIAL_TOKENS.values())
         if counts is not None:
-            items["count"] = [int(counts.get(item, 0)) for item in ids]
+            by_token = {item_token(item): int(count) for item, count in counts.items()}
+            items["count"] = [by_token.get(str(item), 0) for item in ids]
         backend = _backend([*SPECIAL_TOKENS.values(), *map(str, ids)])
         kind = "int" if isinstance(ids[0], int) else "str"
         return cls(tokenizer_object=backend, items=items, item_id_type=kind, **kwargs)
 
     def with_movies(self, movies: Any) -> Bert4RecTokenizer:
-        """A tokenizer of the same vocabulary that has titles, years and genres from a table; see `from_movies`.
+        """Return a tokenizer of the same vocabulary with titles, years and genres from a table; see `from_movies`.
 
-        Rows of movies that are not in the catalogue are passed over, movies without a row have no title.
+        Rows of movies outside the catalogue are ignored; movies without a row have no title.
 
         Raises:
             ValueError: the table has none of the catalogue's movies.
         """
         ids, columns = read_table(movies, SPECIAL_TOKENS.values())
-        items = {**self.items, **described(self.item_tokens, ids, columns)}
+        items = {**self.items, **align_columns(self.item_tokens, ids, columns)}
         backend = _backend([*SPECIAL_TOKENS.values(), *self.item_tokens])
-        return type(self)(tokenizer_object=backend, items=items, item_id_type=self.item_id_type)
+        kwargs = {"item_id_type": self.item_id_type, "model_max_length": self.model_max_length}
+        return type(self)(tokenizer_object=backend, items=items, **kwargs)
 
     def add_items(self, movies: Any) -> list[int]:
         """Append movies to the catalogue, in place; old input ids stay. Follow with `model.add_items(tokenizer)`.
 
         Args:
-            movies: a table as in `from_movies`, of new movies alone.
+            movies: a table as in `from_movies`, of new movies only.
 
         Returns:
             The new input ids, contiguous, in the order of the table.
 
         Raises:
-            ValueError: a movie that exists already, an id of another type than the catalogue's, or a bad table; the
-                tokenizer is as it was.
+            KeyError, ValueError: those of `read_table`, a movie that exists already, or an id of another type than the
+                catalogue's. The tokenizer is then unchanged.
         """
         ids, columns = read_table(movies, SPECIAL_TOKENS.values())
         if existing := [item for item in ids if item in self]:
@@ -128,10 +139,10 @@ class Bert4RecTokenizer(TokenizersBackend):
                 f"{len(existing)} of the movies are in the catalogue already: {existing[:5]}; leave them out"
             )
         if not isinstance(ids[0], int if self.item_id_type == "int" else str):
-            raise ValueError(f"movie_id {ids[0]!r} is not {self.item_id_type}, as the catalogue's ids are")
-        items = appended(self.items, self.num_items, columns, len(ids))
+            raise ValueError(f"movie_id {ids[0]!r} is not {self.item_id_type}, the type of the catalogue's ids")
+        items = append_columns(self.items, self.num_items, columns, len(ids))
         self._tokenizer.model = _word_level([*SPECIAL_TOKENS.values(), *self.item_tokens, *map(str, ids)])
-        start = len(self.item_tokens) + len(SPECIAL_TOKENS)
+        start = FIRST_ITEM_ID + self.num_items
         self.item_tokens, self.items = [*self.item_tokens, *map(str, ids)], items
         for name in ("titles", "_index", "_title_index"):
             self.__dict__.pop(name, None)
@@ -139,13 +150,8 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @property
     def num_items(self) -> int:
-        """Items in the catalogue, special tokens left out."""
+        """Items in the catalogue, without special tokens."""
         return len(self.item_tokens)
-
-    @property
-    def first_item_id(self) -> int:
-        """The vocabulary index of the first item; items take all indices from here on."""
-        return len(self) - self.num_items
 
     @property
     def item_ids(self) -> list[int | str]:
@@ -153,12 +159,41 @@ class Bert4RecTokenizer(TokenizersBackend):
         return [self._typed(token) for token in self.item_tokens]
 
     def __contains__(self, item_id: object) -> bool:
-        return str(item_id) in self._index
+        return item_token(item_id) in self._index
+
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+        """Refuse new tokens: the tokenizers library splits numeric ids at added ones ("1000" at "100").
+
+        Raises:
+            ValueError: a token that is not in the vocabulary; use `add_items`.
+        """
+        listed = new_tokens if isinstance(new_tokens, (list, tuple)) else [new_tokens]
+        self._refuse_new([str(token) for token in listed if token])
+        return super().add_tokens(new_tokens, special_tokens)
+
+    def add_special_tokens(self, special_tokens_dict: Any, *args: Any, **kwargs: Any) -> int:
+        """Refuse new special tokens: input ids of items start right after the three of this class.
+
+        Raises:
+            ValueError: a token that is not in the vocabulary; for items use `add_items`.
+        """
+        values = [value if isinstance(value, (list, tuple)) else [value] for value in special_tokens_dict.values()]
+        self._refuse_new([str(token) for listed in values for token in listed])
+        return super().add_special_tokens(special_tokens_dict, *args, **kwargs)
+
+    def _refuse_new(self, tokens: list[str]) -> None:
+        if not hasattr(self, "item_tokens"):  # while it is built, the vocabulary is checked afterwards
+            return
+        if new := [token for token in tokens if token not in self.get_vocab()]:
+            raise ValueError(
+                f"{short_repr(new)} cannot be added as tokens: add items with tokenizer.add_items(movies) and "
+                "model.add_items(tokenizer)"
+            )
 
     def encode_items(self, item_ids: Iterable[int | str]) -> list[int]:
         """Item ids to `input_ids`; an unknown one becomes [UNK]."""
         index, unknown = self._index, int(self.unk_token_id)
-        return [index.get(str(item), unknown) for item in item_ids]
+        return [index.get(item_token(item), unknown) for item in item_ids]
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
         """`input_ids` to item ids in the data set's own type; None for a special token.
@@ -166,17 +201,16 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             IndexError: an index outside the vocabulary.
         """
-        first = self.first_item_id
         decoded: list[int | str | None] = []
         for index in map(int, input_ids):
             if not 0 <= index < len(self):
                 raise IndexError(f"input id {index} is outside the vocabulary of {len(self)}")
-            decoded.append(self._typed(self.item_tokens[index - first]) if index >= first else None)
+            decoded.append(self._typed(self.item_tokens[index - FIRST_ITEM_ID]) if index >= FIRST_ITEM_ID else None)
         return decoded
 
     def movie(self, input_id: int) -> dict[str, Any]:
-        """What is known of one item: `{"movie_id", "title", "genres"}`; the title carries its year."""
-        position = input_id - self.first_item_id
+        """Describe one item: `{"movie_id", "title", "genres"}`; the title includes its year."""
+        position = input_id - FIRST_ITEM_ID
         return {
             "movie_id": self._typed(self.item_tokens[position]),
             "title": self.titles[position] if self.titles else None,
@@ -185,7 +219,7 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @cached_property
     def titles(self) -> list[str]:
-        """Titles with years, in vocabulary order; empty where the tokenizer has none."""
+        """Titles with years, in vocabulary order; empty if the tokenizer has none."""
         if "title" not in self.items:
             return []
         return [
@@ -194,24 +228,24 @@ class Bert4RecTokenizer(TokenizersBackend):
         ]
 
     def find(self, title: str) -> int | str:
-        """The id of the movie with this title, loosely typed.
+        """Return the id of the movie with this title, loosely typed.
 
         Raises:
-            UnknownTitleError: none has it. AmbiguousTitleError: several have it; all are listed.
+            UnknownTitleError: no movie has it. AmbiguousTitleError: several have it; all are listed.
         """
         return self.item_ids[self._title_index.find(title, self.item_tokens)]
 
     def resolve(self, entry: int | str) -> int | None:
-        """The `input_id` meant by one entry of a history, an item id or else a title; None where it is neither.
+        """Return the `input_id` of one entry of a history, an item id or else a title; None if it is neither.
 
         Raises:
             AmbiguousTitleError: a title of several movies; all are listed.
         """
-        found = self._index.get(str(entry))
-        if found is None and isinstance(entry, str):
+        input_id = self._index.get(item_token(entry))
+        if input_id is None and isinstance(entry, str):
             position = self._title_index.find_or_none(entry, self.item_tokens)
-            found = None if position is None else self.first_item_id + position
-        return found
+            input_id = None if position is None else FIRST_ITEM_ID + position
+        return input_id
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write `items.json`; `tokenizer.json` is written by transformers."""
@@ -232,13 +266,13 @@ class Bert4RecTokenizer(TokenizersBackend):
         except Exception as error:
             if type(error) is not Exception:
                 raise
-            # All that the library in Rust says of a disk, and not where.
+            # The tokenizers library raises a bare Exception, without the path, where the disk is full.
             raise OSError(f"tokenizer.json could not be written to {save_directory}: {error}") from error
         return saved + self.save_vocabulary(str(save_directory), filename_prefix)
 
     @cached_property
     def _index(self) -> dict[str, int]:
-        return {token: self.first_item_id + position for position, token in enumerate(self.item_tokens)}
+        return {token: FIRST_ITEM_ID + position for position, token in enumerate(self.item_tokens)}
 
     @cached_property
     def _title_index(self) -> TitleIndex:
@@ -252,10 +286,10 @@ class Bert4RecTokenizer(TokenizersBackend):
         return int(token) if self.item_id_type == "int" else token
 
     def _checked_item_tokens(self) -> list[str]:
-        """Item tokens in vocabulary order, after checking that the vocabulary is what this class writes."""
+        """Return item tokens in vocabulary order; ValueError unless this class could have written the vocabulary."""
         vocabulary = sorted(self.get_vocab().items(), key=lambda entry: entry[1])
         if [index for _, index in vocabulary] != list(range(len(vocabulary))):
-            raise ValueError("tokenizer.json: its ids are not 0, 1, 2, … each once; build it with from_movies")
+            raise ValueError("tokenizer.json: its ids are not 0, 1, 2, …; build it with from_movies")
         tokens = [token for token, _ in vocabulary]
         specials = list(SPECIAL_TOKENS.values())
         if tokens[: len(specials)] != specials:
@@ -265,17 +299,9 @@ class Bert4RecTokenizer(TokenizersBackend):
                 raise ValueError(f"tokenizer_config.json: {name} is {getattr(self, name)!r:.40}, not {token!r}")
         if not isinstance(self._tokenizer.model, WordLevel):
             raise ValueError(f"tokenizer.json: its model is {self._tokenizer.model!r:.20}…, not a WordLevel one")
-        if self.item_id_type == "int" and (odd := next((t for t in tokens[len(specials) :] if not WHOLE(t)), None)):
-            raise ValueError(f"tokenizer.json: item {odd!r:.40} is no whole number, which item_id_type 'int' promises")
-        return tokens[len(specials) :]
-
-    def _checked_items(self, items: dict[str, list[Any]], source: str) -> dict[str, list[Any]]:
-        for name, column in items.items():
-            if name not in ITEM_COLUMNS or not isinstance(column, list) or len(column) != self.num_items:
-                raise ValueError(
-                    f"{source}: {name!r} must be one of {ITEM_COLUMNS} with one value for each of "
-                    f"{self.num_items} items"
-                )
+        items = tokens[len(specials) :]
+        if self.item_id_type == "int" and (odd := next((token for token in items if not is_integer(token)), None)):
+            raise ValueError(f"tokenizer.json: item {odd!r:.40} is not an integer, as item_id_type 'int' requires")
         return items
 
 

@@ -48,7 +48,7 @@ def named(model):
     return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
 
 
-@pytest.mark.filterwarnings("ignore:10 movies asked for, none left", "ignore:this model was trained without times")
+@pytest.mark.filterwarnings("ignore:10 movies requested, none left", "ignore:this model was trained without times")
 def test_the_requests_of_the_readme_run(named, capsys):
     earlier = Dataset.from_dict({"user_id": [1] * 4, "movie_id": [1, 50, 100, 1]})
     names = {"pipe": named, "earlier": earlier}

@@ -63,11 +63,11 @@ FROM = {
 }
 # What reads, writes or fetches files, and the files that need it to load or save.
 FILE_ACCESS = {
-    "json_bert4rec.py": {"read_text", "is_file"},  # a JSON file that transformers found, or that it stumbled over
+    # JSON files of a model's folder, and the index of its weights
+    "loading_bert4rec.py": {"read_text", "is_file", "cached_file"},
     "tokenization_bert4rec.py": {"write_text", "from_pretrained"},  # items.json, where transformers saves
     "modeling_bert4rec.py": {"from_pretrained"},
     "onnx_bert4rec.py": {"cached_file", "InferenceSession", "onnxruntime"},  # onnx/model.onnx of the model's own folder
-    "weights_bert4rec.py": {"cached_file", "is_file"},  # model.safetensors.index.json of the model's own folder
 }
 READS_AND_WRITES = (
     "open read write read_bytes write_bytes unlink rename rmdir mkdir rmtree touch chmod lchmod symlink_to hardlink_to "

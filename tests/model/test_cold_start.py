@@ -114,7 +114,7 @@ def test_a_nameless_catalogue_grows_too(model):
     [
         ({"movie_id": [1, 10]}, None, r"1 of the movies are in the catalogue already: \[10\]"),
         ({"movie_id": ["x"]}, None, "'x' is not int"),
-        ({"movie_id": [1, 1]}, None, "stands twice"),
+        ({"movie_id": [1, 1]}, None, "duplicate movie_id"),
         ({"movie_id": []}, None, "no movies"),
         ({"movie_id": [1], "title": []}, None, "0 values of 'title'"),
         (

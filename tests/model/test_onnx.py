@@ -93,7 +93,7 @@ def test_size_and_latency_are_told_and_a_wrong_file_is_found(exported, tokenizer
 def test_bad_requests_for_onnx_are_named(exported, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(exported, bare, ignore=shutil.ignore_patterns("onnx"))
-    with pytest.raises(FileNotFoundError, match=r"has no onnx/model.onnx: write it with `python training/export_onnx"):
+    with pytest.raises(FileNotFoundError, match=r"has no onnx/model.onnx: write it with `hf-bert4rec export-onnx"):
         load(bare, backend="onnx")
     with pytest.raises(ValueError, match="backend is 'jax'; it is 'torch' or 'onnx'"):
         load(bare, backend="jax")

@@ -81,7 +81,7 @@ def test_unknown_entries_are_named_in_one_warning(pipe):
 
 def test_fewer_movies_than_asked_for(pipe):
     seen = MOVIES["movie_id"][:35]
-    with pytest.warns(UserWarning, match="10 movies asked for, 5 left") as caught:
+    with pytest.warns(UserWarning, match="10 movies requested, 5 left") as caught:
         assert len(pipe(seen)) == 5
     assert len(caught) == 1
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model.requests_bert4rec import Request
-from hf_bert4rec.model.steering_bert4rec import Catalogue, choose, diversified
+from hf_bert4rec.model.reranking_bert4rec import Catalogue, rerank_mmr, select_movies
 from tests.conftest import MOVIES, NUM_MOVIES
 
 HISTORY = [10, 28]
@@ -56,7 +56,7 @@ def test_steering_changes_no_score(pipe, ranked):
 
 
 def test_an_empty_answer_says_which_filter_emptied_it(pipe):
-    with pytest.warns(UserWarning, match="10 movies asked for, none left") as caught:
+    with pytest.warns(UserWarning, match="10 movies requested, none left") as caught:
         assert pipe(HISTORY, genres=["Romance"], years=(1990, 2000), exclude=["Sabrina (1995)"]) == []
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -78,9 +78,9 @@ def test_popularity_penalty_orders_by_lift(pipe, ranked, tokenizer):
 def test_diversity_by_hand():
     utility = torch.tensor([4.0, 3.9, 2.0, 0.0])
     vectors = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])
-    assert diversified(utility, vectors, 0.0, 4).tolist() == [0, 1, 2, 3]
-    assert diversified(utility, vectors, 0.45, 3).tolist() == [0, 2, 1]
-    assert diversified(utility, vectors, 1.0, 3).tolist() == [0, 2, 3]
+    assert rerank_mmr(utility, vectors, 0.0, 4).tolist() == [0, 1, 2, 3]
+    assert rerank_mmr(utility, vectors, 0.45, 3).tolist() == [0, 2, 1]
+    assert rerank_mmr(utility, vectors, 1.0, 3).tolist() == [0, 2, 3]
 
 
 def test_diversity_makes_lists_less_alike(pipe):
@@ -97,7 +97,7 @@ def test_diversity_of_popularity_with_uncounted_movies():
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [1, 2, 3]}, {2: 5})
     request = Request([], [], top_k=3, diversity=0.5)
     catalogue = Catalogue(tokenizer)
-    chosen = choose(request, catalogue.shares.log(), catalogue, torch.eye(3))
+    chosen = select_movies(request, catalogue.shares.log(), catalogue, lambda positions: torch.eye(3)[positions])
     assert chosen[0] == 1
     assert sorted(chosen) == [0, 1, 2]
 
@@ -158,8 +158,8 @@ def test_a_catalogue_that_knows_nothing_says_so(model):
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": MOVIES["movie_id"]})
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
     for options, message in (
-        ({"genres": ["Drama"]}, "genres cannot be asked for"),
-        ({"years": (1, 2)}, "years cannot be asked for"),
+        ({"genres": ["Drama"]}, "no filter by genres"),
+        ({"years": (1, 2)}, "no filter by years"),
         ({"popularity_penalty": 1.0}, "popularity is not known"),
     ):
         with pytest.raises(ValueError, match=message):

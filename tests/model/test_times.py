@@ -246,8 +246,8 @@ def test_moments_are_written_as_callers_like(recommender):
     ("request_of", "error", "message"),
     [
         ({"timestamps": [1]}, ValueError, "timestamps has 1 values and the history 2 entries"),
-        ({"timestamps": [5, 4]}, ValueError, "timestamps go back at place 1, to 4"),
-        ({"timestamps": 5}, TypeError, "timestamps is a list with one moment, or None"),
+        ({"timestamps": [5, 4]}, ValueError, "timestamps decrease at index 1, to 4"),
+        ({"timestamps": 5}, TypeError, "timestamps is a list with one time, or None"),
         ({"timestamps": [1, "yesterday"]}, ValueError, "a timestamp is 'yesterday'; write it as"),
         ({"timestamps": [1, True]}, TypeError, "a timestamp is a number, not True"),
         ({"timestamps": [1, float("nan")]}, ValueError, "a timestamp is nan"),

@@ -83,7 +83,7 @@ def test_built_from_a_dataset(tokenizer):
     [
         ([], "no movies"),
         ([1, "2"], "mixes types"),
-        ([1, 2, 1], "'1' stands twice"),
+        ([1, 2, 1], "duplicate movie_id '1'"),
         (["a", "[MASK]"], "special token"),
     ],
 )

@@ -1,0 +1,143 @@
+"""Read a stranger's model folder safely: JSON files, names of weight files, and the weights themselves.
+
+Damaged JSON surfaces from transformers and tokenizers as an AttributeError, a RecursionError or a bare Exception, and
+mostly without the file's name. The functions here turn these into a ValueError that names the file and the fix.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers.utils import cached_file
+
+FIX_HINT = "fetch or export the model again"
+PARSE_ERRORS = (
+    *(AttributeError, LookupError, RecursionError, TypeError, UnicodeDecodeError, json.JSONDecodeError),
+    StrictDataclassError,
+)
+INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
+HUB_LOCATION = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "proxies")
+is_shard_name = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.safetensors").fullmatch
+UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        ValueError: the file holds no valid JSON, or not an object; the message names the file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): {FIX_HINT}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not an object: {FIX_HINT}")
+    return content
+
+
+@contextmanager
+def report_corrupt_files(
+    folder: str | Path, *names: str, bare: tuple[type[Exception], ...] = (), arguments: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    """Turn a parse error of the block, which reads these files of `folder`, into a ValueError that names them.
+
+    Errors that this package raises pass unchanged, and so do all others but `PARSE_ERRORS` and the exact types `bare`.
+
+    Args:
+        arguments: keyword arguments of the caller; an error about one of them is the caller's, not the file's.
+    """
+    try:
+        yield
+    except Exception as error:
+        for name in names:
+            if (path := Path(folder) / name).is_file():
+                read_object(path)
+        is_parse_error = isinstance(error, PARSE_ERRORS) or type(error) in bare
+        if not is_parse_error or _raised_by_this_package(error) or _names_an_argument(error, arguments or {}):
+            raise
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(f"{folder}: {' or '.join(names)} seems to be damaged ({cause}): {FIX_HINT}") from error
+
+
+def _raised_by_this_package(error: Exception) -> bool:
+    """Whether the innermost frame of the traceback is in a sibling of this file."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and Path(frame.tb_frame.f_code.co_filename).parent == Path(__file__).parent
+
+
+def _names_an_argument(error: Exception, arguments: Mapping[str, Any]) -> bool:
+    """Whether a TypeError is about a keyword argument that the caller gave."""
+    named = UNEXPECTED_ARGUMENT.search(str(error))
+    return isinstance(error, TypeError) and named is not None and named[1] in arguments
+
+
+def check_weight_files(folder: Any, variant: str | None = None, **kwargs: Any) -> None:
+    """Refuse weights in a pickled file or outside the model's own folder.
+
+    transformers reads whatever file the index of a sharded model names, by torch.load where it is not safetensors.
+
+    Args:
+        folder: a folder, a file of weights, or a Hub name, whose index is then fetched.
+        kwargs: those of `from_pretrained`; `HUB_LOCATION` names those that matter.
+
+    Raises:
+        ValueError: the index names another kind of file, or one elsewhere.
+    """
+    if folder is None:
+        return
+    if Path(folder).is_file():
+        shards, source = {Path(folder).name}, "the name of the file"
+    else:
+        name = f"model.safetensors.index.{variant}.json" if variant else INDEX_FILE
+        index = cached_file(
+            folder,
+            name,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            **{key: kwargs[key] for key in HUB_LOCATION if kwargs.get(key) is not None},
+        )
+        shards, source = _shards(index) if index else set(), f"{name} of {folder}"
+    for shard in shards:
+        if not is_shard_name(shard):
+            raise ValueError(
+                f"{source} names {shard!r:.80} for weights; only safetensors files in the model's own folder are "
+                f"read: {FIX_HINT}"
+            )
+
+
+def _shards(index: str) -> set[str]:
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise ValueError(f"{index} has no weight_map from weights to files: {FIX_HINT}")
+    return set(map(str, weight_map.values()))
+
+
+def check_weights(model: Any) -> None:
+    """Raise ValueError if weights were missing from the model's file, or are NaN or infinite.
+
+    Quantized and offloaded weights are not read: they have no plain values in memory.
+    """
+    hint = f"the file is damaged: {FIX_HINT}"
+    if missing := getattr(model, "missing_weights", ()):
+        raise ValueError(f"the weights lack {', '.join(missing[:3])} and {max(0, len(missing) - 3)} others; {hint}")
+    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+        is_plain = type(weight) in (torch.Tensor, torch.nn.Parameter) and not weight.is_meta
+        if is_plain and not bool(weight.isfinite().all()):
+            raise ValueError(f"the weight {name} holds NaN or infinite values; {hint}")
+    if model.memory is not None:
+        followers = model.memory.followers
+        if int(followers.min()) < 0 or int(followers.max()) >= model.config.vocab_size:
+            raise ValueError(f"memory.followers names items beyond the vocabulary of {model.config.vocab_size}; {hint}")
+
+
+__all__ = ["FIX_HINT", "INDEX_FILE", "check_weight_files", "check_weights", "read_object", "report_corrupt_files"]
