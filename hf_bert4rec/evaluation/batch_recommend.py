@@ -26,7 +26,7 @@ from ..data.ragged import Ragged, TimedHistories
 from ..data.tables import to_dataset, to_frame
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.requests_bert4rec import Request
-from ..model.steering_bert4rec import Catalogue, choose
+from ..model.reranking_bert4rec import Catalogue, select_movies
 from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
 from .assessment import ModelScorer
 from .ranking import candidate_scores, to_padded, top_items
@@ -217,7 +217,7 @@ class BatchRecommender:
         for row in np.flatnonzero(users.liked.lengths == 0).tolist():
             request = Request(liked=[], seen=users.seen[row].tolist(), top_k=self.config.top_k)
             log_shares = self.catalogue.shares.log()
-            chosen = choose(request, log_shares, self.catalogue, torch.empty(0))
+            chosen = select_movies(request, log_shares, self.catalogue, torch.zeros_like)  # embeddings are not used
             ranks = np.arange(1, len(chosen) + 1)
             parts.append(np.stack([np.full(len(chosen), row), chosen, ranks, log_shares[chosen].exp().numpy()]))
         row, item, rank, score = np.concatenate(parts, axis=1)
