@@ -1,4 +1,4 @@
-"""A small model with everything that is published of one: records, evaluation, pictures. Its data are made up."""
+"""A small exported model with records, evaluation, plots and card, made from synthetic data."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ RECIPE = {
 
 
 def write_tables(folder: Path) -> DataArguments:
-    """Ratings in which everyone wanders through forty movies, and the movies' titles and genres."""
+    """Write a ratings table, in which users walk through forty movies in random order, and a table of the movies."""
     generator = np.random.default_rng(0)
     lines = ["user_id,movie_id,rating,timestamp"]
     for user in range(USERS):
         walk = generator.permutation(MOVIES)[: 12 + user % 9]
         lines += [f"{user},{100 + movie},4,{1000 + 10 * step + user % 3}" for step, movie in enumerate(walk)]
-    named = [*TITLES, *(f"Movie {movie} ({1950 + movie})" for movie in range(len(TITLES), MOVIES))]
-    rows = [f"{100 + movie},{title},{GENRES[movie % 4]}" for movie, title in enumerate(named)]
+    titles = [*TITLES, *(f"Movie {movie} ({1950 + movie})" for movie in range(len(TITLES), MOVIES))]
+    rows = [f"{100 + movie},{title},{GENRES[movie % 4]}" for movie, title in enumerate(titles)]
     (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "movies.csv").write_text("\n".join(["movie_id,title,genres", *rows]) + "\n", encoding="utf-8")
     return DataArguments(ratings=str(folder / "ratings.csv"), items=str(folder / "movies.csv"), min_interactions=3)
 
 
 def make_model(data: Prepared, seed: int = 0) -> Bert4RecForMaskedLM:
-    """A model with random weights, far enough apart for rankings to be compared."""
+    """A model with random weights whose scores differ enough for rankings to be compared."""
     torch.manual_seed(seed)
     config = Bert4RecConfig(
         vocab_size=len(data.tokenizer),
@@ -62,7 +62,7 @@ def make_model(data: Prepared, seed: int = 0) -> Bert4RecForMaskedLM:
 
 
 def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -> Path:
-    """An evaluated model, said to have learned from `dataset`: a release, or else a table of someone's own."""
+    """Export and evaluate a model; its records name `dataset`, a release or a custom table, as its training data."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     options = write_tables(folder.parent)
     data = prepare(options)
@@ -71,7 +71,7 @@ def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -
     write_folder(model, data.tokenizer, folder, "# A card", {"training.json": record, CURVE_FILE: draw_curve(record)})
     report = evaluate(str(folder), folder, options, EvaluationArguments())
     report["protocol"]["dataset"] = dataset
-    if dataset.startswith("ml-"):  # as if a release, and not a table, had been read
+    if dataset.startswith("ml-"):  # as if a release had been read in place of a table
         record["options"] |= {"ratings": None, "items": None}
         write_json(folder / "training.json", record)
     write_json(folder / "evaluation.json", report)
@@ -81,7 +81,7 @@ def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -
 
 
 def make_record(data: Prepared, model: Bert4RecForMaskedLM, options: DataArguments, dataset: str) -> dict:
-    """What training writes of a run, made up where nothing was trained."""
+    """The record that training writes; nothing was trained, so curve and times are invented."""
     return {
         "dataset": dataset,
         "num_users": len(data.histories),
@@ -113,5 +113,5 @@ def _sizes(model: Bert4RecForMaskedLM) -> dict[str, object]:
 
 
 def read(path: Path) -> dict:
-    """A JSON file."""
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -21,8 +21,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from hf_bert4rec.files import write_json
-from hf_bert4rec.hub.staging import TRAINING_FILE
+from hf_bert4rec.files import TRAINING_FILE, write_json
 from hf_bert4rec.training.arguments import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -31,8 +31,7 @@ from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.bootstrap import Interval, difference_intervals, intervals
 from hf_bert4rec.evaluation.metrics import FloatArray
 from hf_bert4rec.evaluation.task import WITH_TIMES, build_task, time_ablations
-from hf_bert4rec.files import write_json
-from hf_bert4rec.hub.staging import TRAINING_FILE
+from hf_bert4rec.files import TRAINING_FILE, write_json
 from hf_bert4rec.training.hardware import disable_malloc_trim
 
 KS = (10,)

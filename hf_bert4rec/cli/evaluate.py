@@ -35,9 +35,8 @@ from ..evaluation.plots import write_plots
 from ..evaluation.report import REPORT_FILE, build_report, spread, times_section, weights_sha256
 from ..evaluation.table import format_example, format_report, format_spread
 from ..evaluation.task import build_task, time_ablations
-from ..files import write_json
+from ..files import TRAINING_FILE, write_json
 from ..hub.card.render import update_card
-from ..hub.staging import TRAINING_FILE
 from ..training.record import without_places
 from .console import set_up_console
 from .model_options import parse_model_options, training_options

@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from transformers import HfArgumentParser
 
 from ..data.prepare import DataArguments
-from ..hub.staging import TRAINING_FILE
+from ..files import TRAINING_FILE
 
 Options = TypeVar("Options")
 

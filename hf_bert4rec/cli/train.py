@@ -18,10 +18,10 @@ from pathlib import Path
 from transformers import set_seed
 
 from ..data.prepare import prepare
+from ..files import TRAINING_FILE
 from ..hub.card.curve import CURVE_FILE, draw_curve
 from ..hub.card.render import render_card
 from ..hub.export import check_replaceable, export
-from ..hub.staging import TRAINING_FILE
 from ..training.arguments import parse
 from ..training.fit import build_trainer, run
 from ..training.hardware import disable_malloc_trim
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if trainer.is_world_process_zero():
         record = training_record(trainer, model, data, (data_arguments, model_arguments, masking), argv)
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
-        export(model, data.tokenizer, folder, render_card(record), files)
+        card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
+        export(model, data.tokenizer, folder, card, files)
         logger.info("exported to %s", folder)
     trainer.end()

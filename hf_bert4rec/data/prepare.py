@@ -56,6 +56,7 @@ class Prepared:
     histories: Dataset
     splits: DatasetDict
     tokenizer: Bert4RecTokenizer
+    custom: bool = False  # a table of the user's own, not a MovieLens release
 
     @cached_property
     def train(self) -> Ragged:
@@ -106,7 +107,7 @@ def prepare(arguments: DataArguments) -> Prepared:
     items, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.to_pylist(), counts.to_pylist(), strict=True)))
     name = Path(arguments.ratings).stem if arguments.ratings else arguments.dataset
-    return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer)
+    return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer, custom=bool(arguments.ratings))
 
 
 def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:

@@ -1,32 +1,35 @@
-"""A prepared data set on the Hub: training, validation and test histories and the movies, beside a card."""
+"""Publish a prepared data set on the Hub: training, validation and test histories, the movies, and a card."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import yaml
 from datasets import Dataset
+from huggingface_hub import DatasetCardData
+from huggingface_hub.constants import REPOCARD_NAME
 
 from ..data.prepare import Prepared
 from ..data.ragged import Ragged
 from ..data.releases import CITATION, HOMEPAGE, RELEASES, Release
 from ..data.splits import target_hash
-from .staging import whole
+from .card.markup import plain
+from .card.metadata import DATA_LICENCE
+from .staging import remove_on_failure
 from .upload import check_repo_id, check_token, push
-from .verify import CARD_FILE
 
-RULES = {
-    "cut": "By time: what came after one moment, the same for all users, is held out.",
-    "targets": "Of every user the last {number} movies are held out for testing and the {number} before those for "
+# How the split was made, by the column that only its test part has.
+SPLIT_RULES = {
+    "cut": "By time: interactions after a cut, the same for all users, are held out.",
+    "targets": "The last {number} movies of every user are held out for testing, the {number} before those for "
     "validation; a test history includes the latter.",
-    "target": "Of every user the last movie is held out for testing and the one before it for validation; a test "
-    "history includes the latter.",
+    "target": "The last movie of every user is held out for testing, the one before it for validation; a test history "
+    "includes the latter.",
 }
 PARTS = ("train", "validation", "test")
 CARD = """---
-{metadata}---
+{metadata}
+---
 
 # {name}, prepared for sequential recommendation
 
@@ -36,7 +39,7 @@ evaluation. Made by hf-bert4rec.
 ```python
 from datasets import load_dataset
 
-train = load_dataset("{repo_id}", "train", split="train")  # "validation", "test" and "movies" likewise
+train = load_dataset("{repo_id}", "train", split="train")  # also "validation", "test" and "movies"
 ```
 
 | part | rows | interactions | sha256 of the held-out movies |
@@ -45,7 +48,7 @@ train = load_dataset("{repo_id}", "train", split="train")  # "validation", "test
 
 **Order.** {order}
 
-**Split.** {rule} Every history has at least {shortest} interactions. Figures are comparable where the hash of the
+**Split.** {rule} Every history has at least {shortest} interactions. Figures are comparable only if the hash of the
 held-out movies is the same.
 
 **Columns.** {columns}
@@ -55,14 +58,14 @@ held-out movies is the same.
 
 
 def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
-    """Publish the splits and movies of a prepared data set, with a card, in one commit; gives its address.
+    """Publish the splits and movies of a prepared data set, with a card, in one commit; returns its address.
 
-    Each table is a configuration of its own, for their columns differ: `load_dataset(repo_id, "test", split="test")`
-    gives `data.splits["test"]` back unchanged.
+    Each table is a configuration, as their columns differ: `load_dataset(repo_id, "test", split="test")` returns
+    `data.splits["test"]` unchanged.
 
     Args:
-        redistribute: publish data whose licence does not allow it, as far as this package knows: a MovieLens release
-            other than ml-latest-small, or a table of your own. That is your decision.
+        redistribute: publish data whose licence is not known to allow it: a MovieLens release other than
+            ml-latest-small, or a custom table. You must have the right to do so.
 
     Raises:
         PermissionError: the data may not be redistributed, or the token is refused.
@@ -70,10 +73,10 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
     check_repo_id(repo_id)
     release = _release_of(data)
     if not redistribute and not (release is not None and release.redistributable):
-        licence = release.licence if release else "Whose it is, and what that allows, is not known here."
+        licence = release.licence if release else "Its licence is not known."
         raise PermissionError(
-            f"{data.name} may not be published by default. {licence} If you may, say so with redistribute=True; "
-            "nothing was sent"
+            f"{data.name} is not published by default. {licence} Set redistribute=True if you may publish it; nothing "
+            "was sent"
         )
     check_token()
     with tempfile.TemporaryDirectory() as temporary:
@@ -83,54 +86,54 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
 
 
 def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
-    """Write what `push_dataset` sends into a new folder: a Parquet file a table, and the card."""
-    with whole(folder, f"the tables of {data.name}"):
+    """Write what `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
+    with remove_on_failure(folder, f"the tables of {data.name}"):
         (folder / "data").mkdir(parents=True)
         for name, table in _tables(data).items():
             table.to_parquet(folder / "data" / f"{name}.parquet")
-        (folder / CARD_FILE).write_text(dataset_card(data, repo_id), encoding="utf-8")
+        (folder / REPOCARD_NAME).write_text(dataset_card(data, repo_id), encoding="utf-8")
 
 
 def dataset_card(data: Prepared, repo_id: str) -> str:
     """The card of a prepared data set: counts, order rule, hashes of the splits, columns, licence."""
     release = _release_of(data)
-    timed = "timestamps" in data.histories.column_names
-    order = (
-        "Histories are ordered by time, ties by the row of the source; the sort is stable."
-        if timed
-        else "Histories are in the order of the source, which has no times."
-    )
-    source = f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else data.name
+    source = f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(data.name)
     lengths = Ragged.from_column(data.histories, "item_ids").lengths
     return CARD.format(
-        metadata=_metadata(data, release),
-        name=data.name,
+        metadata=_card_data(data, release),
+        name=plain(data.name),
         source=source[0].upper() + source[1:] if release is None else source,
         users=len(data.histories),
         movies=len(data.movies),
         interactions=int(lengths.sum()),
         repo_id=repo_id,
         rows="\n".join(_row(data, part) for part in PARTS),
-        order=order,
+        order=_order(data),
         rule=_rule(data),
         shortest=int(lengths.min()),
         columns="; ".join(
             f"{name}: {', '.join(f'`{column}`' for column in table.column_names)}"
             for name, table in _tables(data).items()
         ),
-        licence=f"{release.licence}\n\n{CITATION}" if release else "That of its owner.",
+        licence=f"{release.licence}\n\n{CITATION}" if release else "Up to the owner of the data.",
     )
 
 
+def _order(data: Prepared) -> str:
+    if "timestamps" in data.histories.column_names:
+        return "Histories are ordered by time, ties by the row of the source; the sort is stable."
+    return "Histories are in the order of the source, which has no times."
+
+
 def _rule(data: Prepared) -> str:
-    """How the split was made, as its columns tell."""
     test = data.splits["test"]
     number = len(test[0]["targets"]) if "targets" in test.column_names else 1
-    return next(rule for column, rule in RULES.items() if column in test.column_names).format(number=number)
+    return next(rule for column, rule in SPLIT_RULES.items() if column in test.column_names).format(number=number)
 
 
 def _release_of(data: Prepared) -> Release | None:
-    return RELEASES.get(data.name.removesuffix(".txt"))
+    """The MovieLens release; None for a custom table, whatever its file is called."""
+    return None if data.custom else RELEASES.get(data.name.removesuffix(".txt"))
 
 
 def _tables(data: Prepared) -> dict[str, Dataset]:
@@ -144,14 +147,11 @@ def _row(data: Prepared, part: str) -> str:
     return f"| {part} | {len(rows):,} | {known:,} | {digest} |"
 
 
-def _metadata(data: Prepared, release: Release | None) -> str:
-    found: dict[str, Any] = {"tags": ["recommendation", "sequential-recommendation", "hf-bert4rec"]}
-    if release is not None:
-        found["tags"].append("movielens")
-        found |= {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
-    found["configs"] = [
+def _card_data(data: Prepared, release: Release | None) -> DatasetCardData:
+    configs = [
         {"config_name": name, "data_files": [{"split": name, "path": f"data/{name}.parquet"}]}
         | ({"default": True} if name == "train" else {})
         for name in _tables(data)
     ]
-    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+    tags = ["recommendation", "sequential-recommendation", "hf-bert4rec", *(["movielens"] if release else [])]
+    return DatasetCardData(tags=tags, configs=configs, **(DATA_LICENCE if release else {}))

@@ -1,4 +1,4 @@
-"""The recommender that `pipeline("movie-recommendation")` takes where no model is named."""
+"""The model that `pipeline("movie-recommendation")` loads if none is named."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MODEL_VARIABLE = "HF_BERT4REC_MODEL"
 
 
 class DefaultModel(dict[str, Any]):
-    """What transformers' registry asks for a task's default, looked up when it is asked.
+    """The task's default for the pipeline registry of transformers, resolved on access.
 
-    `default["model"]` is `(name, revision)`: the folder or name in the environment variable `HF_BERT4REC_MODEL`, else
-    `DEFAULT_MODEL`.
+    `default["model"]` is `(name, revision)`. The name is the folder or repository in the environment variable
+    `HF_BERT4REC_MODEL`, or else `DEFAULT_MODEL`.
 
     Raises:
-        OSError: it cannot be reached; the message says what to do.
+        OSError: the model cannot be loaded; the message says how to name another.
     """
 
     def __init__(self) -> None:

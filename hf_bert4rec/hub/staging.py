@@ -1,4 +1,4 @@
-"""What of a model's folder is published: files that are known, no pickle, titles only where they may go along."""
+"""The folders that a push sends: a model with its card, and the demo as a Space. Only known files are copied."""
 
 from __future__ import annotations
 
@@ -6,118 +6,153 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.report import REPORT_FILE
-from ..files import TRAINING_FILE, write_json
-from ..model.tokenization_bert4rec import ITEMS_FILE
+from huggingface_hub.constants import REPOCARD_NAME
 
-PUBLISHED = (
-    "*_bert4rec.py",
+from ..evaluation.report import REPORT_FILE
+from ..files import TRAINING_FILE, data_folder, write_json
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
+from ..model.tokenization_bert4rec import ITEMS_FILE
+from .card.curve import CURVE_FILE, draw_curve
+from .card.evaluation_section import PICTURES
+from .card.render import render_card
+from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
+from .verify import CODE_FOLDER, code_files, has_titles
+
+COPIED = (
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
-    ITEMS_FILE,
     "model*.safetensors",
     "model.safetensors.index.json",
-    "onnx/model.onnx",
-    TRAINING_FILE,
-    REPORT_FILE,
-    "plots/*.png",
+    f"{ONNX_FOLDER}/{ONNX_FILE}",
 )
-REWRITTEN = (ITEMS_FILE, TRAINING_FILE, REPORT_FILE)
-NEEDED = ("dataset", "options", "example", "command", "curve", "environment")  # of a training record
-TITLE_COLUMNS = ("title", "year", "genres")  # everything of items.json but the interaction counts
+SPACE_FOLDER = data_folder("model_card") / "space"
+SPACE_FILES = ("app.py", "style.css", "requirements.txt")
+COUNT_COLUMN = "count"  # of items.json: published with every model, for the popularity fallback
 
 
-def stage(folder: Path, target: Path, name: str, titles: bool) -> list[str]:
-    """Copy what is published of `folder` into the new folder `target`; gives what was left out, by name.
+@dataclass(frozen=True)
+class StagedModel:
+    """A model folder ready to be pushed.
 
-    Args:
-        folder: an exported model.
-        target: a folder that is not there yet.
-        name: of the repository that the copy is for.
-        titles: whether titles and genres go with it. Without them examples go too, for they quote both.
+    Attributes:
+        titles: whether titles, years and genres are published with it.
+        left_out: files of the original folder that are not published, as relative paths.
+    """
+
+    folder: Path
+    titles: bool
+    left_out: list[str]
+
+
+def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool = False) -> StagedModel:
+    """Copy what is published of an exported model to the new folder `target`, with the card for `repo_id`.
+
+    The code is that of this package, not of `folder`: an export of an earlier version is published with current code.
+    Titles and genres are published if the data set may be redistributed or `include_titles` is set. Without them the
+    evaluation's examples are left out too, as they quote both.
 
     Raises:
         FileNotFoundError: the folder has no training record.
-        OSError: no room on the disk; `target` is then removed.
+        ValueError: its records are damaged, or its evaluation is of other weights.
+        OSError: the disk is full; `target` is then removed.
     """
-    chosen = {path for pattern in PUBLISHED for path in folder.glob(pattern)}
-    with whole(target, f"a copy of {folder}"):
-        for path in sorted(chosen):
-            _copy(path, target / path.relative_to(folder))
-        _rewrite(folder, target, name, titles)
-    everything = {path for path in folder.rglob("*") if path.is_file()}
-    return sorted(str(path.relative_to(folder)) for path in everything - chosen - {folder / "README.md"})
+    training, evaluation = without_private_paths(read_training(folder)), read_evaluation(folder)
+    release = release_of(training)
+    titles = has_titles(folder) and (include_titles or (release is not None and release.redistributable))
+    if evaluation is not None:
+        evaluation = {**evaluation, "model": {**evaluation["model"], "name": repo_id}}
+    if not titles:
+        training = without_titles(training)
+        evaluation = evaluation and {**evaluation, "examples": []}
+    with remove_on_failure(target, f"a copy of {folder}"):
+        _copy_files(folder, target, with_plots=evaluation is not None)
+        write_json(target / ITEMS_FILE, _published_items(folder, titles))
+        write_json(target / TRAINING_FILE, training)
+        if evaluation is not None:
+            write_json(target / REPORT_FILE, evaluation)
+        (target / CURVE_FILE).write_bytes(draw_curve(training))
+        onnx = (target / ONNX_FOLDER / ONNX_FILE).is_file()
+        card = render_card(training, evaluation, repo_id, titles=titles, onnx=onnx)
+        (target / REPOCARD_NAME).write_text(card, encoding="utf-8")
+    return StagedModel(target, titles, _left_out(folder, target))
+
+
+def stage_space(model: Path, target: Path, repo_id: str, revision: str | None = None) -> None:
+    """Copy the demo to the new folder `target`, set up to load the model `repo_id`, at `revision` if given.
+
+    Raises:
+        ValueError: the staged folder `model` has no titles, which the demo searches by.
+    """
+    if not has_titles(model):
+        raise ValueError(
+            "the demo searches movies by title, and this model is published without titles: add --include-titles if "
+            "you may publish them, or leave out --space"
+        )
+    with remove_on_failure(target, "the demo"):
+        target.mkdir(parents=True)
+        for name in SPACE_FILES:
+            shutil.copyfile(SPACE_FOLDER / name, target / name)
+        card = (SPACE_FOLDER / REPOCARD_NAME).read_text(encoding="utf-8").replace("MODEL_NAME", repo_id)
+        (target / REPOCARD_NAME).write_text(card, encoding="utf-8")
+        (target / "model.txt").write_text(f"{repo_id}@{revision}\n" if revision else f"{repo_id}\n", encoding="utf-8")
+
+
+def list_files(folder: Path) -> str:
+    """A line with size and relative path for each file, and one with the totals."""
+    sizes = {path.relative_to(folder): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    lines = [f"{size:>12,}  {path}" for path, size in sizes.items()]
+    return "\n".join([*lines, f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files"])
 
 
 @contextmanager
-def whole(target: Path, what: str) -> Iterator[None]:
-    """Remove the folder `target` if the block fails to write it; a full disk is said so, naming `what` had no room."""
+def remove_on_failure(target: Path, content: str) -> Iterator[None]:
+    """Remove the folder `target` if writing it fails; a full disk is reported as no room for `content`."""
     try:
         yield
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
         if error.errno == errno.ENOSPC:
-            told = f"no room for {what} in {target.parent}: free some, or name another folder with TMPDIR"
-            raise OSError(error.errno, f"{told}; nothing was sent") from error
+            message = f"no room for {content} in {target.parent}: free some, or name another folder with TMPDIR"
+            raise OSError(error.errno, f"{message}; nothing was sent") from error
         raise
 
 
-def read_training(folder: Path) -> dict[str, Any]:
-    """The training record of an exported model.
-
-    Raises:
-        FileNotFoundError: it has none. ValueError: one that is cut short, or of another version.
-    """
-    path = folder / TRAINING_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} lacks {TRAINING_FILE}, from which its card is written: train it again")
-    try:
-        found = _read(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): train the model again") from error
-    if missing := [name for name in NEEDED if name not in found]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}, which its card shows: train the model again")
-    return found
+def _published_items(folder: Path, titles: bool) -> dict[str, Any]:
+    items = json.loads((folder / ITEMS_FILE).read_text(encoding="utf-8"))
+    return items if titles else {name: column for name, column in items.items() if name == COUNT_COLUMN}
 
 
-def without_titles(training: Mapping[str, Any]) -> dict[str, Any]:
-    """A training record whose example names movies by id alone."""
-    example = training["example"]
-    answer = [{**movie, "title": None, "genres": []} for movie in example["answer"]]
-    return {**training, "example": {**example, "history": example["history_ids"], "answer": answer}}
-
-
-def _rewrite(folder: Path, target: Path, name: str, titles: bool) -> None:
-    training = read_training(folder)
-    write_json(target / TRAINING_FILE, training if titles else without_titles(training))
-    items = _read(folder / ITEMS_FILE)
-    kept = items if titles else {column: values for column, values in items.items() if column not in TITLE_COLUMNS}
-    write_json(target / ITEMS_FILE, kept)
-    if (folder / REPORT_FILE).is_file():
-        report = _read(folder / REPORT_FILE)
-        report["model"]["name"] = name
-        write_json(target / REPORT_FILE, report if titles else {**report, "examples": []})
+def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:
+    """Copy model, tokenizer, ONNX file and plots of `folder`, and this package's code, to `target`."""
+    files = {path for pattern in COPIED for path in folder.glob(pattern)}
+    if with_plots:
+        files |= {path for name in PICTURES if (path := folder / "plots" / name).is_file()}
+    for path in sorted(files):
+        _copy(path, target / path.relative_to(folder))
+    for name in code_files():
+        shutil.copyfile(CODE_FOLDER / name, target / name)
+    (target / CURVE_FILE).parent.mkdir(exist_ok=True)
 
 
 def _copy(path: Path, target: Path) -> None:
-    if path.name in REWRITTEN:
-        return
+    """Copy a file; large weights are hard-linked where the file system allows it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":  # may be large; a second name is as good as a copy
+    if path.suffix == ".safetensors":
         try:
             os.link(path.resolve(), target)
-        except OSError:
-            pass
-        else:
             return
+        except OSError:  # another file system: copy
+            pass
     shutil.copyfile(path, target)
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _left_out(folder: Path, target: Path) -> list[str]:
+    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return sorted(str(path) for path in files if not (target / path).exists())

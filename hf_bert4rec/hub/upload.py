@@ -1,13 +1,13 @@
-"""A folder to the Hub, in one commit: all of it arrives or nothing does, and a failure says in words what is there now.
+"""Push a folder to the Hub in one commit; an error says what is on the Hub afterwards.
 
-`HfApi.upload_folder` may cut a folder into several commits, so commits are made by `create_commit` here.
+`HfApi.upload_folder` may split a folder into several commits, so this module calls `create_commit`.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,23 @@ import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-# By what a repository of ours is known: a file, and words in it.
-MARKS = {
+REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+# A repository that this package made has this file with this text in it.
+SIGNATURES = {
     "model": ("config.json", '"bert4rec"'),
     "dataset": ("README.md", "hf-bert4rec"),
     "space": ("README.md", "hf-bert4rec"),
 }
-# Files of an earlier push that a later one may not have; whatever else someone put there stays.
+# Files of an earlier push that are deleted if the folder lacks them. All other files on the Hub are left alone.
 STALE = ("*_bert4rec.py", "model*.safetensors*", "onnx/*", "plots/*", "evaluation.json", "data/*.parquet")
-BARE = {".gitattributes", "README.md"}
+INITIAL_FILES = {".gitattributes", "README.md"}
 FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError, RuntimeError, ValueError)
+PRECONDITION_FAILED = 412  # the Hub's answer to a commit whose parent is not the head of the branch
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A branch of a repository as it stands: its files, its last commit, whether strangers may read it."""
+    """State of a branch: its files, its last commit, and whether the repository is private."""
 
     files: frozenset[str]
     commit: str
@@ -40,106 +41,123 @@ class Remote:
 
 @dataclass
 class Progress:
-    """How far a push came, for what is said when it fails."""
+    """Steps that a push has begun, to work out what a failed one left behind."""
 
     creating: bool = False
     branching: bool = False
-    sending: bool = False
+    committing: bool = False
     before: Remote | None = None  # the branch that the commit goes to
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raise ValueError unless this is a name as the Hub wants it, "user/name"."""
-    if not NAME.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
+    """Raise ValueError unless this is a repository name that the Hub accepts, "user/name"."""
+    if not REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
         raise ValueError(
-            f"{repo_id!r} is no name of a repository: it is 'user/name', each of letters, digits, '-', '_' and '.', "
+            f"{repo_id!r} is not a repository name: it must be 'user/name', each of letters, digits, '-', '_' and '.', "
             "beginning with a letter or digit"
         )
 
 
 def check_token() -> str:
-    """The account that the token at hand belongs to.
+    """The account of the current token.
 
     Raises:
-        PermissionError: there is no token, the Hub does not know it, or it may only read. ConnectionError: no network.
+        PermissionError: there is no token, the Hub does not know it, or it is read-only.
+        ConnectionError: the Hub cannot be reached.
     """
     if get_token() is None:
         raise PermissionError("no token for the Hub: run `hf auth login`, or set the environment variable HF_TOKEN")
     try:
-        found = HfApi().whoami()
+        account = HfApi().whoami()
     except FAILURES as error:
-        raise _in_words(error, "the Hub cannot say whose token this is") from error
-    role = found.get("auth", {}).get("accessToken", {}).get("role")
-    if role == "read":
-        raise PermissionError("the token may only read: make one that may write in the Hub's settings, under tokens")
-    return found["name"]
+        raise _explain(error, "the account of the token is unknown") from error
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise PermissionError("the token may only read: create one with write access in the Hub's settings, Tokens")
+    return account["name"]
 
 
 def check_target(repo_id: str, repo_type: str = "model") -> None:
-    """Raise FileExistsError where a repository of this name holds something else; ConnectionError without network."""
+    """Check that the repository is absent, empty or made by this package.
+
+    Raises:
+        FileExistsError: it holds something else.
+        ConnectionError: the Hub cannot be reached.
+    """
     api = HfApi(library_name="hf-bert4rec")
     try:
-        _check_ours(api, repo_id, repo_type, _look(api, repo_id, repo_type, None))
+        _check_signature(api, repo_id, repo_type, _read_remote(api, repo_id, repo_type, None))
     except FileExistsError:
         raise
     except FAILURES as error:
-        raise _in_words(error, f"the {repo_type} {repo_id} was not changed") from error
+        raise _explain(error, f"the {repo_type} {repo_id} was not changed") from error
 
 
 def push(
     folder: Path, repo_id: str, repo_type: str = "model", *, private: bool = False, revision: str | None = None
 ) -> str:
-    """Make `folder` the content of a repository by one commit; gives its address.
+    """Make `folder` the content of a repository in one commit; returns its address.
 
-    Files of an earlier push that are not in `folder` are removed in the same commit; what others put there stays.
+    Files of an earlier push that `folder` lacks are deleted in the same commit; files that others added remain.
 
     Raises:
-        ValueError: a name of the wrong form, a card that the Hub refuses.
-        FileExistsError: a repository of this name that holds something else, or `private` for a public one.
-        PermissionError: the token is refused. ConnectionError: no network, or the Hub failed. All say what is there.
+        ValueError: `repo_id` is malformed, or the Hub refuses the card.
+        FileExistsError: the repository holds something else, or is public and `private` is set.
+        PermissionError: the token is refused.
+        RuntimeError: another commit arrived during this push.
+        ConnectionError: the Hub cannot be reached, or failed. Every message says what is on the Hub now.
     """
     check_repo_id(repo_id)
     check_token()
     api, progress = HfApi(library_name="hf-bert4rec"), Progress()
     try:
-        _make_room(api, repo_id, repo_type, private, revision, progress)
-        operations = _operations(folder, progress.before.files if progress.before else frozenset())
-        message = f"Upload {folder.name} with hf-bert4rec"
-        progress.sending = True
-        api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type, revision=revision)
+        progress.before = _prepare_branch(api, repo_id, repo_type, private, revision, progress)
+        progress.committing = True
+        api.create_commit(
+            repo_id,
+            _operations(folder, progress.before.files if progress.before else frozenset()),
+            commit_message=f"Upload {folder.name} with hf-bert4rec",
+            repo_type=repo_type,
+            revision=revision,
+            parent_commit=progress.before.commit if progress.before else None,
+        )
     except FileExistsError:
         raise
     except FAILURES as error:
-        raise _in_words(error, _left_behind(api, repo_id, repo_type, revision, progress)) from error
+        if _status(error) == PRECONDITION_FAILED:
+            raise RuntimeError(
+                f"another commit to the {repo_type} {repo_id} arrived during this push: look at it, then push again; "
+                "nothing of this push was committed"
+            ) from error
+        raise _explain(error, _state_after_failure(api, repo_id, repo_type, revision, progress)) from error
     return f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
 
 
-def _make_room(
+def _prepare_branch(
     api: HfApi, repo_id: str, repo_type: str, private: bool, revision: str | None, progress: Progress
-) -> None:
-    """Make repository and branch where they are not there, and note how the branch stands."""
-    there = _look(api, repo_id, repo_type, None)
-    _check_ours(api, repo_id, repo_type, there)
-    if there is None:
+) -> Remote | None:
+    """Create repository and branch if they do not exist; returns the state of the branch."""
+    remote = _read_remote(api, repo_id, repo_type, None)
+    _check_signature(api, repo_id, repo_type, remote)
+    if remote is None:
         progress.creating = True
         sdk = {"space_sdk": "gradio"} if repo_type == "space" else {}
         api.create_repo(repo_id, repo_type=repo_type, private=private, **sdk)
-    elif private and not there.private:
+    elif private and not remote.private:
         raise FileExistsError(
             f"the {repo_type} {repo_id} is public already: make it private in its settings, then push again"
         )
-    if revision is not None and (there is None or _look(api, repo_id, repo_type, revision) is None):
+    if revision is not None and (remote is None or _read_remote(api, repo_id, repo_type, revision) is None):
         progress.branching = True
         api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
-    progress.before = _look(api, repo_id, repo_type, revision)
+    return _read_remote(api, repo_id, repo_type, revision)
 
 
-def _look(api: HfApi, repo_id: str, repo_type: str, revision: str | None) -> Remote | None:
-    """The repository as it stands; None where there is none."""
+def _read_remote(api: HfApi, repo_id: str, repo_type: str, revision: str | None) -> Remote | None:
+    """State of the repository's branch; None if there is no such repository or branch."""
     try:
         info = api.repo_info(repo_id, repo_type=repo_type, revision=revision)
     except RepositoryNotFoundError as error:
-        if error.response.status_code == 401:  # the Hub answers so, too, to a token that it does not know
+        if error.response.status_code == 401:  # the Hub's answer to an unknown token, too
             check_token()
         return None
     except RevisionNotFoundError:
@@ -147,65 +165,70 @@ def _look(api: HfApi, repo_id: str, repo_type: str, revision: str | None) -> Rem
     return Remote(frozenset(file.rfilename for file in info.siblings or []), info.sha or "", bool(info.private))
 
 
-def _check_ours(api: HfApi, repo_id: str, repo_type: str, remote: Remote | None) -> None:
-    """Raise FileExistsError where the repository holds something that this package did not make."""
-    if remote is None or remote.files <= BARE:
+def _check_signature(api: HfApi, repo_id: str, repo_type: str, remote: Remote | None) -> None:
+    """Raise FileExistsError if the repository holds something that this package did not make."""
+    if remote is None or remote.files <= INITIAL_FILES:
         return
-    name, mark = MARKS[repo_type]
+    name, text = SIGNATURES[repo_type]
     if name in remote.files:
         path = api.hf_hub_download(repo_id, name, repo_type=repo_type, revision=remote.commit)
-        if mark in Path(path).read_text(encoding="utf-8"):
+        if text in Path(path).read_text(encoding="utf-8"):
             return
     raise FileExistsError(
-        f"the {repo_type} {repo_id} holds something else ({', '.join(sorted(remote.files - BARE)[:3])}, …): "
+        f"the {repo_type} {repo_id} holds something else ({', '.join(sorted(remote.files - INITIAL_FILES)[:3])}, …): "
         "choose another name; nothing was changed"
     )
 
 
-def _operations(folder: Path, there: frozenset[str]) -> list[Any]:
+def _operations(folder: Path, remote_files: frozenset[str]) -> list[Any]:
+    """Add every file of the folder, delete the stale ones."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    stale = [name for name in there - set(files) if any(fnmatch.fnmatch(name, pattern) for pattern in STALE)]
+    stale = [name for name in remote_files - set(files) if any(fnmatch.fnmatch(name, pattern) for pattern in STALE)]
     added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()]
     return [*added, *(CommitOperationDelete(path_in_repo=name) for name in sorted(stale))]
 
 
-def _left_behind(api: HfApi, repo_id: str, repo_type: str, revision: str | None, progress: Progress) -> str:
-    """What a failed push left on the Hub, as far as the Hub can be asked."""
-    place = f"the {repo_type} {repo_id}"
-    if not (progress.creating or progress.branching or progress.sending):
-        return f"{place} was not changed"
+def _state_after_failure(api: HfApi, repo_id: str, repo_type: str, revision: str | None, progress: Progress) -> str:
+    """A clause on what a failed push left on the Hub, as far as the Hub answers."""
+    target = f"the {repo_type} {repo_id}"
+    if not (progress.creating or progress.branching or progress.committing):
+        return f"{target} was not changed"
     try:
-        now = _look(api, repo_id, repo_type, revision)
+        now = _read_remote(api, repo_id, repo_type, revision)
     except FAILURES:
-        return f"the Hub cannot say whether {place} was changed: look at it before you push again"
-    if progress.sending and now is not None and progress.before is not None and now.commit != progress.before.commit:
-        return f"{place} did receive the commit, only the answer was lost"
+        return f"whether {target} was changed is unknown: look at it before you push again"
+    if progress.committing and now is not None and progress.before is not None and now.commit != progress.before.commit:
+        return f"{target} did receive the commit, only the response was lost"
     if progress.creating and (now is not None or progress.branching):
-        return f"{place} was made and is empty: push again, or delete it"
+        return f"{target} was created and is empty: push again, or delete it"
     if progress.branching and now is not None:
-        return f"{place} was not changed but for a new branch {revision!r}, which holds what the main one does"
-    return f"{place} was not changed"
+        return f"{target} was not changed except for a new branch {revision!r}, a copy of the main branch"
+    return f"{target} was not changed"
 
 
-def _in_words(error: BaseException, left: str) -> Exception:
-    """The error as one of Python's own kinds that says what to do; `left` says how things stand."""
-    chain: Sequence[BaseException] = list(_causes(error))
-    status = next((found.response.status_code for found in chain if isinstance(found, HfHubHTTPError)), None)
+def _explain(error: BaseException, state: str) -> Exception:
+    """A built-in exception for what went wrong, with what to do; `state` says what is on the Hub now."""
+    causes, status = list(_causes(error)), _status(error)
     if status == 401:
-        return PermissionError(f"the Hub refuses the token: log in again with `hf auth login`; {left}")
+        return PermissionError(f"the Hub refuses the token: log in again with `hf auth login`; {state}")
     if status == 403:
-        return PermissionError(f"the token may not write there: use one that may, or another name; {left}")
+        return PermissionError(f"the token has no write access there: use another token or name; {state}")
     if status is not None and 400 <= status < 500 and status != 429:
-        return ValueError(f"the Hub refuses this ({error}); {left}")
+        return ValueError(f"the Hub refuses this ({error}); {state}")
     if status is not None:
-        return ConnectionError(f"the Hub failed (status {status}): try again later; {left}")
-    if any(isinstance(found, OfflineModeIsEnabled) for found in chain):
-        return ConnectionError(f"HF_HUB_OFFLINE is set: unset it to reach the Hub; {left}")
-    if any(isinstance(found, httpx2.HTTPError) for found in chain):
-        return ConnectionError(f"the Hub cannot be reached ({chain[-1]}): check the network; {left}")
+        return ConnectionError(f"the Hub failed (status {status}): try again later; {state}")
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+        return ConnectionError(f"HF_HUB_OFFLINE is set: unset it to reach the Hub; {state}")
+    if any(isinstance(cause, httpx2.HTTPError) for cause in causes):
+        return ConnectionError(f"the Hub cannot be reached ({causes[-1]}): check the network; {state}")
     if isinstance(error, ValueError):
-        return ValueError(f"{error}; {left}")
-    return ConnectionError(f"the push failed ({error}); {left}")
+        return ValueError(f"{error}; {state}")
+    return ConnectionError(f"the push failed ({error}); {state}")
+
+
+def _status(error: BaseException) -> int | None:
+    """HTTP status of the first response among the causes of an error."""
+    return next((cause.response.status_code for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

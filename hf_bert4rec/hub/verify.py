@@ -1,4 +1,4 @@
-"""Whether a folder is a recommender that a stranger can load: its files, and its answers in a process of their own."""
+"""Check that a folder is a complete recommender which loads, and ranks the same, without this package installed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.constants import REPOCARD_NAME
 from transformers import pipeline
 
 from ..model.loading_bert4rec import report_corrupt_files
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
+from ..model.tokenization_bert4rec import ITEMS_FILE
 
-CARD_FILE = "README.md"
-CODE_FILES = tuple(sorted(path.name for path in (Path(__file__).parents[1] / "model").glob("*_bert4rec.py")))
-JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "items.json")
-REQUIRED = (*JSON_FILES, "pipeline_bert4rec.py", CARD_FILE)
+CODE_FOLDER = Path(__file__).parents[1] / "model"
+JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", ITEMS_FILE)
+REQUIRED_FILES = (*JSON_FILES, "pipeline_bert4rec.py", REPOCARD_NAME)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 TOLERANCE = 1e-5
-MAX_STDERR_CHARS = 1500  # characters of another process's last words that a message repeats
+MAX_STDERR_CHARS = 1500
 
 ISOLATED_LOADER = """
 import json, sys, warnings
@@ -32,112 +34,126 @@ warnings.simplefilter("ignore")
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline, utils
 utils.logging.disable_progress_bar()
 utils.logging.set_verbosity_error()
-folder, asked = sys.argv[1], json.load(sys.stdin)
+folder, request = sys.argv[1], json.load(sys.stdin)
 AutoConfig.from_pretrained(folder, trust_remote_code=True)
 AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 AutoModel.from_pretrained(folder, trust_remote_code=True)
 _, info = AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
 pipe = pipeline("movie-recommendation", model=folder, trust_remote_code=True)
-told = {"answers": [pipe(history, top_k=asked["top_k"]) for history in asked["histories"]]}
-told["problems"] = {name: sorted(map(str, found)) for name, found in info.items() if found}
-sys.stdout.write("\\n" + json.dumps(told))
+result = {"answers": [pipe(history, top_k=request["top_k"]) for history in request["histories"]]}
+result["problems"] = {kind: sorted(map(str, names)) for kind, names in info.items() if names}
+sys.stdout.write("\\n" + json.dumps(result))
 """
 
 
 class BrokenExportError(RuntimeError):
-    """A folder that does not load, or answers otherwise, where this package is absent."""
+    """A folder that does not load, or ranks differently, in a process without this package."""
 
 
 def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
-    """Check that `folder` has what it needs, nothing pickled, and ranks as `pipe` does with this package blocked.
+    """Check that `folder` is complete, holds no pickle, and ranks as `pipe` does where this package is not installed.
 
-    It is loaded in a new process through AutoConfig, AutoTokenizer, AutoModel, AutoModelForMaskedLM and `pipeline`.
+    The folder is loaded in a new process through AutoConfig, AutoTokenizer, AutoModel, AutoModelForMaskedLM and
+    `pipeline`. An ONNX file in it must give the scores of the weights.
 
     Raises:
-        FileNotFoundError: a file is missing. ValueError: a pickled one is there.
-        BrokenExportError: it does not load, its weights do not match its config, or its ranking is another.
+        FileNotFoundError: a file is missing.
+        ValueError: a pickled file is present, or the ONNX file gives other scores than the weights.
+        ImportError: the folder holds an ONNX file and onnxruntime is not installed.
+        BrokenExportError: the folder does not load, its weights do not match its config, or it ranks differently.
     """
     folder = Path(folder)
     check_files(folder)
-    histories = probes(pipe.tokenizer)
+    histories = probe_histories(pipe.tokenizer)
     top_k = min(10, pipe.tokenizer.num_items)
-    told = _ask_a_stranger(folder, {"histories": histories, "top_k": top_k})
-    if told["problems"]:
-        kind, names = next(iter(told["problems"].items()))
+    result = _answer_in_isolation(folder, {"histories": histories, "top_k": top_k})
+    if result["problems"]:
+        kind, names = next(iter(result["problems"].items()))
         raise BrokenExportError(
             f"{folder}: the weights do not match config.json ({kind.replace('_', ' ')}: {', '.join(names[:3])}): "
             "export the model again"
         )
-    for history, answer in zip(histories, told["answers"], strict=True):
+    for history, answer in zip(histories, result["answers"], strict=True):
         compare(folder, history, answer, pipe(history, top_k=top_k))
+    if (folder / ONNX_FOLDER / ONNX_FILE).is_file():
+        load_pipeline(folder, backend="onnx", device="cpu")  # compares the file's scores with those of the weights
 
 
 def check_files(folder: Path) -> None:
-    """Raise FileNotFoundError where a needed file is missing, ValueError where a pickled one is there."""
+    """Raise FileNotFoundError if a required file is missing, ValueError if a pickled one is present."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder: train a model first, with training/train.py")
-    missing = [name for name in REQUIRED if not (folder / name).is_file()]
+        raise FileNotFoundError(f"{folder} is not a folder: train a model first, with `hf-bert4rec train`")
+    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
     if not list(folder.glob("model*.safetensors")):
         missing.append("model.safetensors")
     if missing:
-        raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}: it is no exported recommender, or not a whole one"
-        )
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: it is not a complete exported recommender")
     pickled = sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES)
     if pickled:
-        raise ValueError(
-            f"{folder} holds {', '.join(pickled)}: pickled files run code where they are loaded; remove them"
-        )
+        raise ValueError(f"{folder} holds {', '.join(pickled)}: pickled files run code when loaded; remove them")
 
 
-def probes(tokenizer: Any) -> list[list[Any]]:
-    """Histories of item ids to compare answers by: short, long and, where popularity is known, empty."""
+def code_files() -> list[str]:
+    """Names of the Python files that travel with every model."""
+    return sorted(path.name for path in CODE_FOLDER.glob("*_bert4rec.py"))
+
+
+def has_titles(folder: Path) -> bool:
+    """Whether `items.json` of a model folder names any title."""
+    items = json.loads((folder / ITEMS_FILE).read_text(encoding="utf-8"))
+    return any(items.get("title", []))
+
+
+def probe_histories(tokenizer: Any) -> list[list[Any]]:
+    """Histories of item ids to compare answers for: short, long and, if popularity is known, empty."""
     ids = tokenizer.item_ids
     step = max(1, len(ids) // 8)
-    found = [ids[:1], ids[-3:], ids[::step]]
-    return [*found, []] if "count" in tokenizer.items else found
+    histories = [ids[:1], ids[-3:], ids[::step]]
+    return [*histories, []] if "count" in tokenizer.items else histories
 
 
 def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipeline:
-    """The recommender of a folder or a Hub name, by this package's code and never its own; `options` as of `pipeline`.
+    """Load the recommender of a folder or Hub repository with this package's code, never with its own.
+
+    Args:
+        options: passed to `transformers.pipeline`.
 
     Raises:
-        OSError, ValueError, TypeError: it cannot be loaded; the error names the file that is damaged.
+        OSError, ValueError, TypeError: it cannot be loaded; the error names the damaged file.
     """
-    own = {"pipeline_class": MovieRecommendationPipeline, "trust_remote_code": False}
-    with report_corrupt_files(
-        folder, *JSON_FILES, bare=(RuntimeError,)
-    ):  # as of a pipeline that a config describes oddly
-        return pipeline(TASK, model=str(folder), **own, **options)
+    trusted = {"pipeline_class": MovieRecommendationPipeline, "trust_remote_code": False}
+    # transformers raises RuntimeError for a config that does not describe a pipeline.
+    with report_corrupt_files(folder, *JSON_FILES, bare=(RuntimeError,)):
+        return pipeline(TASK, model=str(folder), **trusted, **options)
 
 
-def _ask_a_stranger(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """What the folder answers in a new process, elsewhere, with nothing of this package and no network."""
-    with tempfile.TemporaryDirectory() as elsewhere:
+def compare(folder: Path, history: Sequence[Any], answer: list[Any], expected: list[Any]) -> None:
+    """Raise BrokenExportError unless two answers have the same movies, with scores within TOLERANCE."""
+    ids, expected_ids = ([movie["movie_id"] for movie in movies] for movies in (answer, expected))
+    difference = max((abs(a["score"] - b["score"]) for a, b in zip(expected, answer, strict=False)), default=0.0)
+    if ids != expected_ids or not difference <= TOLERANCE:  # a NaN difference fails too
+        raise BrokenExportError(
+            f"{folder} answers {list(history)!r:.60} with {ids[:5]}, the original with {expected_ids[:5]} "
+            f"(scores differ by {difference:.1e}): the export is broken, nothing was sent"
+        )
+
+
+def _answer_in_isolation(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Run ISOLATED_LOADER on the folder: a new process in an empty directory, without this package or network."""
+    with tempfile.TemporaryDirectory() as directory:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": elsewhere}
-        done = subprocess.run(
+        environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": directory}
+        process = subprocess.run(
             [sys.executable, "-c", ISOLATED_LOADER, str(folder.resolve())],
-            input=json.dumps(asked),
-            cwd=elsewhere,
+            input=json.dumps(request),
+            cwd=directory,
             env=environment,
             capture_output=True,
             text=True,
             check=False,
         )
-    if done.returncode:
+    if process.returncode:
         raise BrokenExportError(
-            f"{folder} does not load without this package:\n{done.stderr.strip()[-MAX_STDERR_CHARS:]}"
+            f"{folder} does not load without this package:\n{process.stderr.strip()[-MAX_STDERR_CHARS:]}"
         )
-    return json.loads(done.stdout.rsplit("\n", 1)[-1])
-
-
-def compare(folder: Path, history: Sequence[Any], found: list[Any], expected: list[Any]) -> None:
-    """Raise BrokenExportError unless two answers to a history have the same movies and, nearly, scores."""
-    ours, theirs = ([movie["movie_id"] for movie in answer] for answer in (expected, found))
-    apart = max((abs(a["score"] - b["score"]) for a, b in zip(expected, found, strict=False)), default=0.0)
-    if ours != theirs or not apart <= TOLERANCE:
-        raise BrokenExportError(
-            f"{folder} answers {list(history)!r:.60} with {theirs[:5]}, the original with {ours[:5]} "
-            f"(scores {apart:.1e} apart): the export is broken, nothing was sent"
-        )
+    return json.loads(process.stdout.rsplit("\n", 1)[-1])

@@ -117,5 +117,5 @@ def test_a_causal_model_with_a_memory_is_a_recipe_too(shop):
     assert config["causal"]
     assert config["memory_size"] == config["vocab_size"] == 18  # no more than there are
     card = (shop / "causal" / "README.md").read_text()
-    assert "Every movie of a history is predicted from those before it" in card
+    assert "Every item of a history is predicted from those before it" in card
     assert "Beside it stands a memory" in card

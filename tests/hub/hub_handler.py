@@ -17,11 +17,12 @@ WRITER, READER, STRANGER = "hf_writer_token", "hf_reader_token", "hf_stranger_to
 ACCOUNTS = {WRITER: ("someone", "write"), READER: ("someone", "read"), STRANGER: ("stranger", "write")}
 TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
 CUT, CUT_AFTER = "cut", "cut after"  # the connection breaks before the request is carried out, or after
+OVERTAKEN = "overtaken"  # someone else's commit arrives before the request is carried out
 
 
 @dataclass
 class Rule:
-    """What happens to requests that match: a status, CUT, or CUT_AFTER."""
+    """What happens to requests that match: a status, CUT, CUT_AFTER or OVERTAKEN."""
 
     method: str
     pattern: str
@@ -60,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.send(rule.action, {"error": "told to fail"})
             if rule.action == CUT:
                 return self.cut()
+            if rule.action == OVERTAKEN:
+                self.overtake()
         try:
             with self.hub.lock:
                 status, content, headers = self.route()
@@ -71,6 +74,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.send(status, content, headers)
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_request
+
+    def overtake(self) -> None:
+        match = re.match(API, self.place)
+        assert match
+        branch = self.repo(match["types"], match["name"]).branches["main"]
+        branch.append(commit_of("someone else's", dict(branch[-1].files), len(branch)))
 
     def cut(self) -> None:
         self.close_connection = True
@@ -213,6 +222,8 @@ class Handler(BaseHTTPRequestHandler):
             kind, value = entry["key"], entry["value"]
             if kind == "header":
                 message = value["summary"]
+                if value.get("parentCommit", repo.branches[revision][-1].sha) != repo.branches[revision][-1].sha:
+                    raise Refusal(412, "A commit has happened since. Please refresh and try again.")
             elif kind == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif kind == "lfsFile":

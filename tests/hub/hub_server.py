@@ -16,9 +16,9 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from tests.hub.hub_contents import Repo
-from tests.hub.hub_handler import CUT, CUT_AFTER, READER, STRANGER, WRITER, Handler, Rule
+from tests.hub.hub_handler import CUT, CUT_AFTER, OVERTAKEN, READER, STRANGER, WRITER, Handler, Rule
 
-__all__ = ["CUT", "CUT_AFTER", "READER", "STRANGER", "WRITER", "Hub", "Rule"]
+__all__ = ["CUT", "CUT_AFTER", "OVERTAKEN", "READER", "STRANGER", "WRITER", "Hub", "Rule"]
 
 
 class Hub:

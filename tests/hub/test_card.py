@@ -1,4 +1,4 @@
-"""The card of a model: its metadata, every number in it, and its snippets, run."""
+"""The model card: its metadata, every number in it, and its snippets, which are run."""
 
 from __future__ import annotations
 
@@ -13,28 +13,34 @@ from huggingface_hub import ModelCard
 
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card.curve import draw_curve
-from hf_bert4rec.hub.card.render import read_evaluation, release_of, render_card, update_card
-from hf_bert4rec.hub.staging import without_titles
+from hf_bert4rec.hub.card.render import render_card, update_card
+from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
 from tests.published import read
 
 SECTIONS = [
-    "Quick start",
-    "What it is for, and what it is not for",
-    "Data",
+    "How to use",
+    "Intended use",
+    "Training data",
     "Architecture",
-    "Training",
+    "Training procedure",
     "Evaluation",
-    "Limits and bias",
-    "How to reproduce",
-    "Versions",
+    "Limitations",
+    "Files",
+    "Reproducibility",
+    "Framework versions",
     "Citation",
 ]
-FENCED = re.compile(r"```(?:python)?\n(.*?)```", re.DOTALL)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def records(model_folder) -> tuple[dict, dict]:
     return read(model_folder / "training.json"), read(model_folder / "evaluation.json")
+
+
+def snippets(text: str) -> list[str]:
+    """The Python blocks of a text."""
+    return [code for language, code in FENCED.findall(text) if language == "python"]
 
 
 def sections(card: str) -> dict[str, str]:
@@ -54,7 +60,7 @@ def test_metadata_holds_the_figures_of_the_result_file(model_folder, records):
     assert {result.dataset_split for result in data.eval_results} == {"test"}
 
 
-def test_every_section_is_there_and_says_something(model_folder):
+def test_every_section_has_content(model_folder):
     card = (model_folder / "README.md").read_text(encoding="utf-8")
     found = sections(card)
     assert list(found) == SECTIONS
@@ -82,19 +88,19 @@ def numbers(value: Any) -> Iterator[float]:
         yield value
 
 
-def test_every_number_stands_in_a_result_file(model_folder, records):
+def test_every_number_is_in_a_result_file(model_folder, records):
     training, evaluation = records
     known = [*numbers(training), *numbers(evaluation), *map(len, evaluation["popularity"].values())]
     known += [sum(shares[5:]) for shares in evaluation["popularity"].values()]
     known += [len(example["history"]) for example in evaluation["examples"]]
     written = {f"{each:{form}}" for each in known for form in (".4f", "+.4f", ".1%", ".0%", ",", "g", ",.0f")}
     found = sections((model_folder / "README.md").read_text(encoding="utf-8"))
-    for name in ("Data", "Architecture", "Training", "Evaluation", "Limits and bias"):
-        told = re.sub(r"> .*|!\[.*|`[^`]*`|\[\[?[^\]]*\]\([^)]*\)|\*\*Licence.*|\S*sha256\S*", "", found[name])
-        told = re.sub(r"MovieLens is a place of its own.*", "", told)  # facts of the site, not of a result file
-        told = re.sub(r"@(\d+)", r" \1 ", told)
-        assert len(re.findall(r"\d", told)) > 3, name
-        for number in re.findall(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?%?", told):
+    for name in ("Training data", "Architecture", "Training procedure", "Evaluation", "Limitations"):
+        text = re.sub(r"> .*|!\[.*|`[^`]*`|\[\[?[^\]]*\]\([^)]*\)|\*\*Licence.*|\S*sha256\S*", "", found[name])
+        text = re.sub(r"MovieLens is a place of its own.*", "", text)  # facts of the site, not of a result file
+        text = re.sub(r"@(\d+)", r" \1 ", text)
+        assert len(re.findall(r"\d", text)) > 3, name
+        for number in re.findall(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?%?", text):
             assert number.rstrip(",") in written, f"{number} of section {name} is in no result file"
 
 
@@ -115,7 +121,7 @@ def test_the_table_says_what_the_file_says(model_folder, records):
         )
 
 
-def test_sampled_figures_stand_apart(model_folder, records):
+def test_sampled_figures_are_apart(model_folder, records):
     text = sections((model_folder / "README.md").read_text(encoding="utf-8"))["Evaluation"]
     before, after = text.split("**Sampled figures, apart.**")
     for found in records[1]["sampled"].values():
@@ -138,34 +144,34 @@ def assert_same_answer(found: list[dict], told: list[dict]) -> None:
     assert [movie["score"] for movie in found] == pytest.approx([movie["score"] for movie in told], rel=1e-3)
 
 
-def test_the_quick_start_runs_and_answers_as_told(model_folder, records):
-    card = render_card(*records, name=str(model_folder))
-    code, answer = FENCED.findall(sections(card)["Quick start"])
+def test_the_first_snippet_runs_and_answers_as_printed(model_folder, records):
+    card = render_card(*records, name=str(model_folder), titles=True)
+    code, answer = snippets(sections(card)["How to use"])
     assert_same_answer(run_snippet(code), ast.literal_eval(answer))
 
 
-def test_without_titles_no_title_is_told(model_folder, records):
+def test_without_titles_the_card_names_none(model_folder, records):
     training, evaluation = without_titles(records[0]), {**records[1], "examples": []}
     card = render_card(training, evaluation, name=str(model_folder), titles=False)
     for title in ("Toy Story", "Godfather", "Casablanca", "Movie 7"):
         assert title not in card
-    assert "Titles and genres do not." in sections(card)["Data"]
-    code, answer, naming = FENCED.findall(sections(card)["Quick start"])
+    assert "Titles and genres are not part of it." in sections(card)["Training data"]
+    code, answer, naming = snippets(sections(card)["How to use"])
     found = [{**movie, "title": None, "genres": []} for movie in run_snippet(code)]
     assert_same_answer(found, ast.literal_eval(answer))
     assert 'load_movielens("ml-latest-small")["movies"]' in naming
 
 
 def test_a_model_that_was_not_evaluated_says_so(records):
-    found = sections(render_card(records[0]))
+    found = sections(render_card(records[0], titles=True))
     assert found["Evaluation"].startswith("Not evaluated yet")
-    assert "model-index" not in render_card(records[0])
-    assert "MovieLens is a place of its own" in found["Limits and bias"]
+    assert "model-index" not in render_card(records[0], titles=True)
+    assert "MovieLens is a place of its own" in found["Limitations"]
 
 
-def test_a_table_of_ones_own_is_no_movielens(records):
+def test_a_custom_table_is_not_movielens(records):
     training = {**records[0], "dataset": "shop", "options": {**records[0]["options"], "ratings": "shop.csv"}}
-    card = render_card(training, records[1])
+    card = render_card(training, records[1], titles=False)
     assert release_of(training) is None
     assert "movielens" not in card.lower()
     assert "license" not in card.split("---")[1]
@@ -178,7 +184,7 @@ def test_an_evaluation_of_another_model_is_refused(model_folder, tmp_path):
     report["model"]["weights_sha256"] = "0" * 64
     write_json(folder / "evaluation.json", report)
     before = (folder / "README.md").read_text(encoding="utf-8")
-    with pytest.raises(ValueError, match=r"is the evaluation of another model.*training/evaluate.py"):
+    with pytest.raises(ValueError, match=r"is the evaluation of another model.*hf-bert4rec evaluate"):
         update_card(folder)
     assert (folder / "README.md").read_text(encoding="utf-8") == before
     (folder / "evaluation.json").unlink()

@@ -1,4 +1,4 @@
-"""To the Hub and back, against a Hub on loopback: publish, pull as a stranger, update, look back, go offline."""
+"""Publish, pull without this package, update, load an older revision and go offline, on a loopback Hub."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from hf_bert4rec.data.prepare import DataArguments, prepare
 from hf_bert4rec.data.splits import target_hash
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.dataset_repository import dataset_card
-from hf_bert4rec.hub.staging import stage
+from hf_bert4rec.hub.staging import stage_model, stage_space
+from hf_bert4rec.hub.verify import code_files
 from tests.docs.test_readme import blocks
-from tests.hub.hub_clients import PUBLISHER, PULLER, ROOT, run
-from tests.hub.hub_contents import card_problems
-from tests.hub.hub_server import WRITER, Hub
+from tests.hub.hub_clients import PUBLISHER, PULLER, PUSHER, ROOT, run
+from tests.hub.hub_contents import Repo, card_problems, commit_of
+from tests.hub.hub_server import OVERTAKEN, WRITER, Hub
 from tests.published import make_folder, read, write_tables
 
 NAME, CLOSED, BY_PIPE, DATA = "someone/small", "someone/closed", "someone/by-pipe", "someone/walks"
@@ -107,7 +108,7 @@ def test_one_command_publishes_model_and_demo_in_one_commit_each(hub, published,
     assert files["model.safetensors"] == (folders["first"] / "model.safetensors").read_bytes()
     card = files["README.md"].decode()
     assert f'model="{NAME}"' in card
-    assert "Titles and genres ship too." in card
+    assert "Titles and genres are part of it." in card
     assert set(json.loads(files["items.json"])) == {"title", "year", "genres", "count"}
 
 
@@ -138,7 +139,7 @@ def test_a_closed_release_goes_without_titles(hub, published, pulled):
     assert set(hub.files("model", CLOSED, "main")) == {".gitattributes"}
     files = hub.files("model", CLOSED, "v1.0")
     assert set(json.loads(files["items.json"])) == {"count"}
-    assert b"Titles and genres do not." in files["README.md"]
+    assert b"Titles and genres are not part of it." in files["README.md"]
     for name, data in files.items():
         assert b"Casablanca" not in data, f"{name} holds a title"
     assert {movie["title"] for movie in pulled["ids"]} == {None}
@@ -179,15 +180,15 @@ def test_a_data_set_comes_back_unchanged(hub, published, pulled, tables):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "Of every user the last movie is held out"),
-        ({"split": "last-n", "targets": 2}, "Of every user the last 2 movies are held out"),
-        ({"split": "temporal", "quantile": 0.8}, "By time: what came after one moment"),
+        ({}, "The last movie of every user is held out"),
+        ({"split": "last-n", "targets": 2}, "The last 2 movies of every user are held out"),
+        ({"split": "temporal", "quantile": 0.8}, "By time: interactions after a cut"),
     ],
     ids=["leave-one-out", "last-n", "temporal"],
 )
 def test_the_card_of_a_data_set_counts_it(tables, options, words):
     data = prepare(replace(tables, **options))
-    card = dataset_card(replace(data, name="ml-latest-small"), DATA)
+    card = dataset_card(replace(data, name="ml-latest-small", custom=False), DATA)
     assert f"histories of 60 users, 40 movies and {sum(map(len, data.histories['item_ids'])):,} interactions" in card
     assert "Histories are ordered by time, ties by the row of the source" in card
     assert f"**Split.** {words}" in card
@@ -204,12 +205,12 @@ def test_a_dry_run_lists_files_and_sizes_and_needs_no_token(folders, monkeypatch
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(push_to_hub, "check_folder", lambda folder, pipe: None)
     push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--include-titles", "--space"])
-    told = capsys.readouterr().out
-    assert "model someone/closed" in told
-    assert "space someone/closed" in told
+    printed = capsys.readouterr().out
+    assert "model someone/closed" in printed
+    assert "space someone/closed" in printed
     size = (folders["closed"] / "model.safetensors").stat().st_size
-    assert f"{size:>12,}  model.safetensors" in told
-    assert "nothing was sent" in told
+    assert f"{size:>12,}  model.safetensors" in printed
+    assert "nothing was sent" in printed
 
 
 def test_a_demo_without_titles_is_refused(folders):
@@ -217,23 +218,104 @@ def test_a_demo_without_titles_is_refused(folders):
         push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--space"])
 
 
-def test_a_demo_of_a_branch_shows_that_branch(tmp_path):
-    push_to_hub.stage_space(tmp_path / "space", NAME, titles=True, revision="v2")
+def test_a_demo_of_a_branch_loads_that_branch(model_folder, tmp_path):
+    stage_space(model_folder, tmp_path / "space", NAME, revision="v2")
     assert (tmp_path / "space" / "model.txt").read_text() == f"{NAME}@v2\n"
 
 
-def test_only_what_is_known_is_published(model_folder, tmp_path):
+def test_only_known_files_are_published(model_folder, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(model_folder, folder)
     (folder / "notes.txt").write_text("mine")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"onnx")
-    assert stage(folder, tmp_path / "staged", NAME, titles=True) == ["notes.txt"]
+    assert stage_model(folder, tmp_path / "staged", NAME).left_out == ["notes.txt"]
     assert (tmp_path / "staged" / "onnx" / "model.onnx").is_file()
+    assert "`onnx/model.onnx`" in (tmp_path / "staged" / "README.md").read_text(encoding="utf-8")
     assert read(tmp_path / "staged" / "evaluation.json")["model"]["name"] == NAME
     write_json(folder / "training.json", {"dataset": "ml-100k"})
     with pytest.raises(ValueError, match=r"lacks options, example, .*: train the model again"):
-        stage(folder, tmp_path / "again", NAME, titles=True)
+        stage_model(folder, tmp_path / "again", NAME)
+
+
+def test_plots_of_an_evaluation_that_was_removed_are_not_published(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "copy")
+    (folder / "evaluation.json").unlink()
+    staged = stage_model(folder, tmp_path / "staged", NAME)
+    assert [path.name for path in (staged.folder / "plots").iterdir()] == ["training.png"]
+    assert "plots/metrics.png" in staged.left_out
+
+
+def test_a_training_record_is_published_without_paths_and_tokens_of_the_machine(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "copy")
+    record = read(folder / "training.json")
+    record["options"] |= {
+        "ratings": "/home/ann/shop/ratings.csv",
+        "items": r"C:\Users\ann\items.csv",
+        "data_dir": "/home",
+    }
+    record["command"] = (
+        "python training/train.py /home/ann/shop.yaml --ratings=/home/ann/shop/ratings.csv "
+        "--items '/home/ann/items.csv' --hub_token hf_secret --seed 1 --push_to_hub_token=hf_secret"
+    )
+    write_json(folder / "training.json", record)
+    (folder / "evaluation.json").unlink()
+    staged = stage_model(folder, tmp_path / "staged", NAME).folder
+    published = read(staged / "training.json")
+    assert published["options"]["ratings"] == "ratings.csv"
+    assert published["options"]["items"] == "items.csv"
+    assert "data_dir" not in published["options"]
+    expected = "python training/train.py shop.yaml --ratings=ratings.csv --items 'items.csv' --seed 1"
+    assert published["command"] == expected
+    assert f".venv/bin/{expected} --output_dir" in (staged / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_model_of_a_table_without_titles_says_that_it_has_none(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "copy")
+    items = read(folder / "items.json")
+    write_json(folder / "items.json", {**items, "title": [None] * len(items["title"])})
+    staged = stage_model(folder, tmp_path / "staged", NAME, include_titles=True)
+    assert not staged.titles
+    assert "Titles and genres are not part of it." in (staged.folder / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="published without titles"):
+        stage_space(staged.folder, tmp_path / "space", NAME)
+
+
+OLD_LAYOUT = (
+    "configuration explain growth items json layers loss memory modeling moments onnx pipeline requests retrieval "
+    "sampling steering time titles tokenization weights"
+)
+
+
+@pytest.mark.slow
+def test_code_files_of_an_older_layout_are_deleted_in_the_same_commit(hub, model_folder, tmp_path):
+    code = {f"{name}_bert4rec.py": b"# older code" for name in OLD_LAYOUT.split()}
+    other = {"config.json": b'{"model_type": "bert4rec"}', "notes.txt": b"mine", "plots/old.png": b"a plot"}
+    hub.repos["model", "someone/old"] = Repo(private=False, branches={"main": [commit_of("old", code | other)]})
+    folder = stage_model(model_folder, tmp_path / "staged", "someone/old").folder
+    case = {"folder": str(folder), "name": "someone/old", "token": WRITER}
+    assert run(PUSHER, [case], hub.environment(tmp_path / "home"))[0][0] == "published"
+    assert len(hub.repos["model", "someone/old"].branches["main"]) == 2
+    files = hub.files("model", "someone/old")
+    assert {name for name in files if name.endswith(".py")} == set(code_files())
+    assert "plots/old.png" not in files
+    assert files["notes.txt"] == b"mine"
+    assert files["modeling_bert4rec.py"] == (folder / "modeling_bert4rec.py").read_bytes() != b"# older code"
+
+
+@pytest.mark.slow
+def test_of_two_pushes_at_once_one_is_refused(hub, model_folder, tmp_path):
+    name = "someone/busy"
+    start = commit_of("first", {"config.json": b'{"model_type": "bert4rec"}'})
+    hub.repos["model", name] = Repo(private=False, branches={"main": [start]})
+    case = {"folder": str(model_folder), "name": name, "token": WRITER, "rules": [["POST", "/preupload/", OVERTAKEN]]}
+    [[kind, message]] = run(PUSHER, [case], hub.environment(tmp_path / "home"))
+    assert (kind, "another commit" in message, "nothing of this push was committed" in message) == (
+        "RuntimeError",
+        True,
+        True,
+    )
+    assert [commit.message for commit in hub.repos["model", name].branches["main"]] == ["first", "someone else's"]
 
 
 def test_what_the_readme_says_of_publishing_can_be_said():

@@ -1,4 +1,4 @@
-"""Pushes that fail, in every way: each is told in words, and what was on the Hub stays as it was."""
+"""Every way in which a push can fail: the error says what to do, and the Hub is unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.hub.dataset_repository import push_dataset, write_dataset
-from hf_bert4rec.hub.staging import stage
+from hf_bert4rec.hub.staging import stage_model, stage_space
 from hf_bert4rec.hub.upload import push
 from tests.hub.hub_clients import PUSHER, ROOT, run
 from tests.hub.hub_server import CUT, CUT_AFTER, READER, STRANGER, WRITER, Hub
@@ -57,7 +57,7 @@ UPDATE = (
     "large file check",
     "commit",
 )
-TOLD = "was not changed|was made and|did receive|cannot say"
+STATE = "was not changed|was created and|did receive|is unknown"
 
 
 def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
@@ -69,7 +69,7 @@ def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
         "unknown token": ({**ask, "token": "hf_unknown"}, "PermissionError", "refuses the token"),
         "reading token": ({**ask, "token": READER}, "PermissionError", "may only read"),
         "another's token": ({**ask, "token": STRANGER}, "PermissionError", "was not changed"),
-        "another's name": ({**fresh, "token": STRANGER}, "PermissionError", "may not write"),
+        "another's name": ({**fresh, "token": STRANGER}, "PermissionError", "no write access"),
         "no slash": ({**ask, "name": "small"}, "ValueError", "'user/name'"),
         "blank": ({**ask, "name": "some one/small"}, "ValueError", "'user/name'"),
         "other model": ({**ask, "name": "someone/classifier"}, "FileExistsError", "holds something else"),
@@ -82,7 +82,7 @@ def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
         "public already": ({**ask, "options": {"private": True}}, "FileExistsError", "public already"),
         "no network": ({**ask, "endpoint": "http://127.0.0.1:9"}, "ConnectionError", "the Hub cannot be reached"),
         "bad card": ({**ask, "folder": str(bad)}, "ValueError", "was not changed"),
-        "bad card, new": ({**fresh, "folder": str(bad)}, "ValueError", "was made and is empty"),
+        "bad card, new": ({**fresh, "folder": str(bad)}, "ValueError", "was created and is empty"),
     }
 
 
@@ -98,18 +98,18 @@ def broken(folder: Path, space: Path) -> dict[str, tuple[dict, str, str]]:
     }
     for number, action in enumerate((500, CUT, CUT_AFTER)):
         new, lost = f"someone/new-{number}", action == CUT_AFTER
-        words = "was made and is empty" if lost else "was not changed"
+        words = "was created and is empty" if lost else "was not changed"
         found[f"create {action}"] = (case("create", action, name=new), "ConnectionError", words)
         branch = {"options": {"revision": f"b{number}"}}
-        words = "but for a new branch" if lost else "was not changed"
+        words = "except for a new branch" if lost else "was not changed"
         found[f"branch {action}"] = (case("branch", action, **branch), "ConnectionError", words)
         found[f"look at a branch {action}"] = (case("look at a branch", action, **branch), "ConnectionError", "")
         if not lost:
             for kind, content in (("dataset", folder), ("space", space)):
                 options = {"name": f"someone/{kind}-{number}", "options": {"repo_type": kind}, "folder": str(content)}
-                words = f"the {kind} someone/{kind}-{number} was made and is empty: push again, or delete it"
+                words = f"the {kind} someone/{kind}-{number} was created and is empty: push again, or delete it"
                 found[f"{kind} {action}"] = (case("commit", action, **options), "ConnectionError", words)
-    words = "did receive the commit, only the answer was lost"
+    words = "did receive the commit, only the response was lost"
     found["answer lost"] = (case("commit", CUT_AFTER), "ConnectionError", words)
     return found
 
@@ -117,7 +117,7 @@ def broken(folder: Path, space: Path) -> dict[str, tuple[dict, str, str]]:
 @pytest.mark.slow
 def test_every_failure_is_told_and_changes_nothing(model_folder, tmp_path):
     changed, bad, other, space = (tmp_path / name for name in ("small", "bad", "other", "space"))
-    push_to_hub.stage_space(space, NAME, titles=True)
+    stage_space(model_folder, space, NAME)
     make_folder(changed, seed=2)
     bad.mkdir()
     (bad / "README.md").write_text("---\ntags: bert4rec\n---\n")
@@ -138,7 +138,7 @@ def test_every_failure_is_told_and_changes_nothing(model_folder, tmp_path):
         assert words in message, f"{label}: {message}"
         if found == "ConnectionError":
             assert re.search("check the network|try again later", message), f"{label}: {message}"
-            assert re.search(TOLD, message), f"{label}: {message}"
+            assert re.search(STATE, message), f"{label}: {message}"
     commits = {name: len(hub.commits(kind, name)) for kind, name in hub.repos}
     assert {name: number for name, number in commits.items() if number} == {
         "someone/classifier": 1,
@@ -156,7 +156,7 @@ def test_the_script_ends_in_words(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["push_to_hub.py", str(tmp_path / "nothing"), NAME])
     with pytest.raises(SystemExit, match=r"^2$"):
         runpy.run_path(str(ROOT / "training" / "push_to_hub.py"), run_name="__main__")
-    assert "nothing is no folder: train a model first" in capsys.readouterr().err
+    assert "nothing is not a folder: train a model first" in capsys.readouterr().err
 
 
 def test_offline_is_said_so(model_folder, monkeypatch):
@@ -173,7 +173,7 @@ def test_offline_is_said_so(model_folder, monkeypatch):
         (lambda folder: (folder / "model.safetensors").unlink(), FileNotFoundError, "lacks model.safetensors"),
         (lambda folder: (folder / "training.json").unlink(), FileNotFoundError, "lacks training.json"),
         (lambda folder: change_weights(folder), ValueError, "evaluation of another model"),
-        (lambda folder: shutil.rmtree(folder), FileNotFoundError, "is no folder"),
+        (lambda folder: shutil.rmtree(folder), FileNotFoundError, "is not a folder"),
     ],
     ids=["pickle", "no tokenizer", "no weights", "no record", "other weights", "nothing"],
 )
@@ -192,7 +192,7 @@ def change_weights(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "is no JSON"), ('{"dataset": "ml-100k"}', "lacks options, example, command, curve, environment")],
+    [("{", "is not valid JSON"), ('{"dataset": "ml-100k"}', "lacks options, example, command, curve, environment")],
     ids=["cut short", "another version"],
 )
 def test_a_training_record_that_cannot_be_shown_is_refused(model_folder, tmp_path, text, words):
@@ -209,7 +209,7 @@ def full(*_: object) -> None:
 def test_a_full_disk_is_said_so_and_leaves_nothing(model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match=r"no room for a copy of .*TMPDIR; nothing was sent"):
-        stage(model_folder, tmp_path / "staged", NAME, titles=True)
+        stage_model(model_folder, tmp_path / "staged", NAME)
     assert not list(tmp_path.iterdir())
 
 
@@ -223,10 +223,13 @@ def test_a_full_disk_under_a_data_set_is_said_so_and_leaves_nothing(tmp_path, mo
 
 def test_data_that_may_not_be_passed_on_stay_here(tmp_path):
     data = prepare(write_tables(tmp_path))
-    with pytest.raises(PermissionError, match=r"Whose it is, .* redistribute=True; nothing was sent"):
+    with pytest.raises(PermissionError, match=r"Its licence is not known.*redistribute=True.*nothing was sent"):
         push_dataset(data, "someone/walks")
-    closed = replace(data, name="ml-1m")
-    with pytest.raises(PermissionError, match=r"ml-1m may not be published by default. Research use only"):
+    closed = replace(data, name="ml-1m", custom=False)
+    with pytest.raises(PermissionError, match=r"ml-1m is not published by default. Research use only"):
         push_dataset(closed, "someone/walks")
-    with pytest.raises(ValueError, match="no name of a repository"):
+    namesake = replace(data, name="ml-latest-small")  # a custom table, ml-latest-small.csv
+    with pytest.raises(PermissionError, match="Its licence is not known"):
+        push_dataset(namesake, "someone/walks")
+    with pytest.raises(ValueError, match="not a repository name"):
         push_dataset(closed, "walks", redistribute=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hf_bert4rec.cli.push import SPACE, stage_space
+from hf_bert4rec.hub.staging import SPACE_FOLDER, stage_space
 from model_card.space import app
 from tests.hub.hub_contents import Repo, commit_of
 from tests.hub.hub_server import Hub
@@ -48,10 +48,10 @@ def hub(model_folder) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def address(hub, tmp_path_factory) -> Iterator[str]:
+def address(hub, model_folder, tmp_path_factory) -> Iterator[str]:
     """The demo of the small model, served from what would be pushed, by someone without a token."""
     folder = tmp_path_factory.mktemp("space")
-    stage_space(folder / "small", NAME, titles=True)
+    stage_space(model_folder, folder / "small", NAME)
     environment = hub.environment(folder / "home", token=None) | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": ""}
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
@@ -262,14 +262,14 @@ def test_no_model_is_said_so(monkeypatch, tmp_path):
 
 
 def test_the_page_needs_only_what_its_requirements_list():
-    tree = ast.parse((SPACE / "app.py").read_text(encoding="utf-8"))
+    tree = ast.parse((SPACE_FOLDER / "app.py").read_text(encoding="utf-8"))
     found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     found |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     foreign = {name.split(".")[0] for name in found} - set(sys.stdlib_module_names)
-    lines = (SPACE / "requirements.txt").read_text().splitlines()
+    lines = (SPACE_FOLDER / "requirements.txt").read_text().splitlines()
     listed = {re.split(r"[=<>~]", line)[0] for line in lines if not line.startswith("-")}
     assert foreign <= listed
     assert listed - foreign == {"torch"}  # which the model's own code imports
     version = next(line for line in lines if line.startswith("gradio==")).removeprefix("gradio==")
-    assert f"sdk_version: {version}\n" in (SPACE / "README.md").read_text(encoding="utf-8")
+    assert f"sdk_version: {version}\n" in (SPACE_FOLDER / "README.md").read_text(encoding="utf-8")
     assert f"gradio=={version}\n" in (ROOT / "constraints.txt").read_text()

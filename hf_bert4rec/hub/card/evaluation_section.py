@@ -7,7 +7,7 @@ from typing import Any
 
 from ...evaluation.table import NAMES
 from .markup import plain
-from .metadata import spoken
+from .metadata import metric_label
 
 RANKED = ("ndcg", "hit_rate")
 LISTED = {
@@ -70,7 +70,7 @@ def _table(evaluation: Mapping[str, Any]) -> str:
     rows = [_metric_row(evaluation, name) for name in names if name in evaluation["metrics"]]
     for name in (f"{together}@{k}" for together in TOGETHER):
         theirs = [f"{found['together'][name]:.4f}" for found in baselines.values()]
-        rows.append([spoken(name), f"**{evaluation['together'][name]:.4f}**", "", *theirs])
+        rows.append([metric_label(name), f"**{evaluation['together'][name]:.4f}**", "", *theirs])
     lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] + ["---:"] * (len(header) - 1), *rows]]
     meanings = {f"{name}@{k}": meaning for name, meaning in (LISTED | TOGETHER).items()}
     legend = "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
@@ -81,7 +81,7 @@ def _metric_row(evaluation: Mapping[str, Any], name: str) -> list[str]:
     ours = evaluation["metrics"][name]
     theirs = [found["metrics"].get(name) for found in evaluation["baselines"].values()]
     others = ["" if found is None else f"{found['mean']:.4f}" for found in theirs]
-    return [spoken(name), f"**{ours['mean']:.4f}**", f"{ours['low']:.4f} to {ours['high']:.4f}", *others]
+    return [metric_label(name), f"**{ours['mean']:.4f}**", f"{ours['low']:.4f} to {ours['high']:.4f}", *others]
 
 
 def _differences(evaluation: Mapping[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _differences(evaluation: Mapping[str, Any]) -> str:
         verdict = f"**{clear} {label(name)}**" if clear else f"**not clearly different from {label(name)}**"
         told.append(f"{verdict} ({difference['mean']:+.4f}, {difference['low']:+.4f} to {difference['high']:+.4f})")
     return (
-        f"By {spoken(headline)}, user by user on the same held-out movies, this model is "
+        f"By {metric_label(headline)}, user by user on the same held-out movies, this model is "
         + "; ".join(told)
         + f". In brackets: the mean difference and its {evaluation['bootstrap']['level']:.0%} interval."
         + _times(evaluation, headline)

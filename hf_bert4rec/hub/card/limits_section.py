@@ -7,7 +7,7 @@ from typing import Any
 
 from ...data.releases import Release
 from .evaluation_section import label
-from .metadata import spoken
+from .metadata import metric_label
 
 MOVIELENS = (
     "**MovieLens is a place of its own.** Its users came to rate movies and be recommended some, and rated at least "
@@ -56,9 +56,9 @@ def _slices(evaluation: Mapping[str, Any]) -> str:
     best = max(evaluation["baselines"], key=lambda name: evaluation["baselines"][name]["metrics"][headline]["mean"])
     theirs = slices["target_popularity"][best][0]["metrics"][headline]["mean"]
     return (
-        f"**Where it is weak.** {spoken(headline)} is {_told(rare, headline)} known interactions of the held-out movie "
-        f"({label(best)}, the best baseline: {theirs:.4f}) and {_told(common, headline)}. By length of the history it "
-        f"is {_told(short, headline)} movies and {_told(long, headline)}."
+        f"**Where it is weak.** {metric_label(headline)} is {_told(rare, headline)} known interactions of the held-out "
+        f"movie ({label(best)}, the best baseline: {theirs:.4f}) and {_told(common, headline)}. By length of the "
+        f"history it is {_told(short, headline)} movies and {_told(long, headline)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Text of a stranger's table in a card: it is shown, and means nothing to Markdown or a browser."""
+"""Escaping of text from data sets and configs, so that Markdown and HTML show it as it is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import html
 import re
 import unicodedata
 
-MARKS = re.compile(r"([\\`*_\[\]|~#])")
+MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 
 
 def plain(text: object) -> str:
-    """The text on one line, with what Markdown and HTML would act on made harmless."""
+    """The text on one line, with Markdown and HTML escaped and control characters replaced by blanks."""
     line = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in str(text))
-    return MARKS.sub(r"\\\1", html.escape(line, quote=False))
+    return MARKDOWN.sub(r"\\\1", html.escape(line, quote=False))

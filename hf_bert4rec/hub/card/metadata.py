@@ -1,51 +1,50 @@
-"""The block of YAML above a model card, which the Hub reads: tags, licence, and results as `model-index`."""
+"""The YAML front matter of a model card: tags, licence, and results as `model-index`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from ...data.releases import HOMEPAGE, Release
 
-TAGS = ["recommendation", "sequential-recommendation", "bert4rec"]
-NAMES = {"ndcg": "NDCG", "hit_rate": "HitRate", "mrr": "MRR"}
+TAGS = ("recommendation", "sequential-recommendation", "bert4rec")
+METRIC_LABELS = {"ndcg": "NDCG", "hit_rate": "HitRate", "mrr": "MRR"}
+DATA_LICENCE = {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
 
 
-def metadata(
+def model_card_data(
     training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, release: Release | None, title: str
-) -> str:
-    """The YAML of a model trained on `release`, or on a table of its own where that is None."""
-    found: dict[str, Any] = {"library_name": "transformers", "tags": TAGS + ["movielens"] * (release is not None)}
+) -> ModelCardData:
+    """Metadata of a model trained on `release`, or on a custom table if that is None."""
+    data: dict[str, Any] = {"library_name": "transformers", "tags": [*TAGS, *(["movielens"] if release else [])]}
     if release is not None:
-        found |= {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
-        found["datasets"] = [release.name]
+        data |= {**DATA_LICENCE, "datasets": [release.name]}
     if evaluation is not None:
-        found["metrics"] = ["ndcg", "hit_rate", "mrr"]
-        found["model-index"] = [{"name": title, "results": [_result(evaluation)]}]
-    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=1000)
+        data |= {"metrics": list(METRIC_LABELS), "model_name": title, "eval_results": _eval_results(evaluation)}
+    return ModelCardData(**data)
 
 
-def spoken(metric: str) -> str:
-    """ "ndcg@10" as people write it: "NDCG@10"."""
+def metric_label(metric: str) -> str:
+    """The usual spelling of a metric: "NDCG@10" for "ndcg@10"."""
     name, at, k = metric.partition("@")
-    return NAMES.get(name, name) + at + k
+    return METRIC_LABELS.get(name, name) + at + k
 
 
-def _result(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
     protocol = evaluation["protocol"]
     k = protocol["headline"].split("@")[1]
-    names = (f"ndcg@{k}", f"hit_rate@{k}", "mrr")
-    return {
-        "task": {"type": "sequential-recommendation", "name": "Next-movie recommendation"},
-        "dataset": {
-            "type": protocol["dataset"],
-            "name": f"{protocol['dataset']}, {protocol['split']}, ranked over the whole catalogue",
-            "split": protocol["part"],
-        },
-        "metrics": [
-            {"type": name, "name": spoken(name), "value": round(evaluation["metrics"][name]["mean"], 6)}
-            for name in names
-        ],
-    }
+    return [
+        EvalResult(
+            task_type="sequential-recommendation",
+            task_name="Next-item recommendation",
+            dataset_type=protocol["dataset"],
+            dataset_name=f"{protocol['dataset']}, {protocol['split']}, ranked over the full catalogue",
+            dataset_split=protocol["part"],
+            metric_type=metric,
+            metric_name=metric_label(metric),
+            metric_value=round(evaluation["metrics"][metric]["mean"], 6),
+        )
+        for metric in (f"ndcg@{k}", f"hit_rate@{k}", "mrr")
+    ]

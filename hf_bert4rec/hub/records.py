@@ -1,0 +1,87 @@
+"""The records in a model folder: `training.json`, `evaluation.json`, and what they say about the data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from ..data.releases import RELEASES, Release
+from ..evaluation.report import REPORT_FILE, load_report, weights_sha256
+from ..files import TRAINING_FILE
+
+REQUIRED_KEYS = ("dataset", "options", "example", "command", "curve", "environment")
+# An absolute path, of POSIX or Windows, as a word of a command line or as the value of an option.
+ABSOLUTE_PATH = re.compile(r"(?P<before>^|[\s='\"])(?P<path>(?:~?/|[A-Za-z]:[\\/])[^\s='\"]*)")
+SECRET_OPTION = re.compile(r"\s--(?:\w+_)?token(?:=|\s+)\S+")
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Read the training record of an exported model.
+
+    Raises:
+        FileNotFoundError: the folder has none.
+        ValueError: the record is truncated or lacks keys that the card needs.
+    """
+    path = folder / TRAINING_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} lacks {TRAINING_FILE}, which its card is written from: train the model again"
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): train the model again") from error
+    missing = [key for key in REQUIRED_KEYS if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}, which the card needs: train the model again")
+    return record
+
+
+def read_evaluation(folder: Path) -> dict[str, Any] | None:
+    """Read the evaluation of a model folder; None if it was not evaluated.
+
+    Raises:
+        ValueError: the evaluation belongs to other weights than those in the folder.
+    """
+    path = folder / REPORT_FILE
+    if not path.is_file():
+        return None
+    evaluation = load_report(path)
+    recorded, actual = evaluation["model"]["weights_sha256"], weights_sha256(folder)
+    if recorded != actual:
+        raise ValueError(
+            f"{path} is the evaluation of another model: it was made for weights with sha256 {recorded[:12]}…, the "
+            f"folder holds {actual[:12]}…; run `hf-bert4rec evaluate {folder}` again"
+        )
+    return evaluation
+
+
+def release_of(training: Mapping[str, Any]) -> Release | None:
+    """The MovieLens release that a model was trained on, or None for a custom table."""
+    custom = training["options"].get("ratings") is not None
+    return None if custom else RELEASES.get(training["dataset"].removesuffix(".txt"))
+
+
+def without_titles(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A training record whose example names movies by id only."""
+    example = training["example"]
+    answer = [{**movie, "title": None, "genres": []} for movie in example["answer"]]
+    return {**training, "example": {**example, "history": example["history_ids"], "answer": answer}}
+
+
+def without_private_paths(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A training record without folders and tokens of the machine that trained: paths become file names."""
+    options = {key: _file_name(value) for key, value in training["options"].items() if key != "data_dir"}
+    command = SECRET_OPTION.sub("", training["command"])
+    command = ABSOLUTE_PATH.sub(lambda match: match["before"] + _file_name(match["path"]), command)
+    return {**training, "options": options, "command": command}
+
+
+def _file_name(value: Any) -> Any:
+    """The last component of an absolute path; any other value unchanged."""
+    if isinstance(value, str) and ABSOLUTE_PATH.fullmatch(value):
+        return PurePath(value.replace("\\", "/")).name
+    return value
