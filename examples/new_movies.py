@@ -31,10 +31,10 @@ from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import leave_one_out
-from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.bootstrap import intervals
 from hf_bert4rec.evaluation.metrics import hit_rate, ndcg
 from hf_bert4rec.evaluation.ranking import rank_targets
+from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.files import write_json
 from hf_bert4rec.training.arguments import parse
 from hf_bert4rec.training.fine_tuning import fine_tune

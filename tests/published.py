@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
-from hf_bert4rec.cli.evaluate import EvaluationArguments, evaluate
 from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.environment import environment
+from hf_bert4rec.evaluation.evaluate import evaluate_model
 from hf_bert4rec.evaluation.plots import write_plots
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card.curve import CURVE_FILE, draw_curve
@@ -69,7 +69,7 @@ def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -
     model = make_model(data, seed)
     record = make_record(data, model, options, dataset)
     write_folder(model, data.tokenizer, folder, "# A card", {"training.json": record, CURVE_FILE: draw_curve(record)})
-    report = evaluate(str(folder), folder, options, EvaluationArguments())
+    report = evaluate_model(folder, options)
     report["protocol"]["dataset"] = dataset
     if dataset.startswith("ml-"):  # as if a release had been read in place of a table
         record["options"] |= {"ratings": None, "items": None}

@@ -14,8 +14,8 @@ from benchmarks.peers.common import Clock, Stopwatch, answer
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.prepare import DataArguments, prepare
-from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.ranking import rank_targets
+from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.training.arguments import parse
 from hf_bert4rec.training.fit import build_trainer
 from hf_bert4rec.training.hardware import disable_malloc_trim

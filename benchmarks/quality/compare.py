@@ -23,18 +23,20 @@ import torch
 
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
-from hf_bert4rec.cli.evaluate import prepare_for
-from hf_bert4rec.cli.model_options import find_model, parse_model_options
+from hf_bert4rec.cli.model_options import parse_model_options
 from hf_bert4rec.data.prepare import DataArguments
-from hf_bert4rec.evaluation.assessment import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.bootstrap import Interval, difference_intervals, intervals
+from hf_bert4rec.evaluation.config import EvaluationConfig
+from hf_bert4rec.evaluation.evaluate import prepare_for_model
 from hf_bert4rec.evaluation.metrics import FloatArray
+from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import WITH_TIMES, build_task, time_ablations
+from hf_bert4rec.evaluation.trained_model import find_model
 from hf_bert4rec.files import TRAINING_FILE, write_json
 from hf_bert4rec.training.hardware import disable_malloc_trim
 
-KS = (10,)
+KS = [10]
 MARKOV = "markov"
 METRICS = ("ndcg@10", "hit_rate@10")
 HISTORY_INPUT, QUERY_TIME_INPUT = "history", "history and query time"  # what a model is given
@@ -84,8 +86,9 @@ def training_options(folder: Path) -> str:
 
 def markov_metrics(folder: Path, options: DataArguments, part: str) -> PerUser:
     """Per-user metrics of the Markov chain over the vocabulary of this model."""
-    task = build_task(prepare_for(folder, options), part)
-    return evaluate_scorer(MarkovScorer(task.known, task.vocab_size), task, KS, name=MARKOV).per_user
+    config = EvaluationConfig(part=part, ks=KS)
+    task = build_task(prepare_for_model(folder, options), config)
+    return evaluate_scorer(MarkovScorer(task.known, task.vocab_size), task, config, MARKOV).per_user
 
 
 def group_metrics(folders: Sequence[Path], options: DataArguments, part: str) -> dict[str, PerUser]:
@@ -100,15 +103,15 @@ def group_metrics(folders: Sequence[Path], options: DataArguments, part: str) ->
 def model_metrics(folder: Path, options: DataArguments, part: str) -> dict[str, PerUser]:
     """Per-user metrics of a model, by model input."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
-    data = prepare_for(folder, options)
-    task = build_task(data, part, timed=model.config.time_aware)
+    data, config = prepare_for_model(folder, options), EvaluationConfig(part=part, ks=KS)
+    task = build_task(data, config, timed=model.config.time_aware)
     tasks = {HISTORY_INPUT: task}
-    with_query_time = time_ablations(task, data, part).get(WITH_TIMES) if model.config.time_aware else None
+    with_query_time = time_ablations(task, data, config).get(WITH_TIMES) if model.config.time_aware else None
     if with_query_time is not None:
         tasks[QUERY_TIME_INPUT] = with_query_time
     scorer = ModelScorer(model, data.tokenizer)
     return {
-        model_input: evaluate_scorer(scorer, task, KS, name=str(folder)).per_user for model_input, task in tasks.items()
+        model_input: evaluate_scorer(scorer, task, config, str(folder)).per_user for model_input, task in tasks.items()
     }
 
 

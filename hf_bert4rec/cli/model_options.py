@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from huggingface_hub import snapshot_download
 from transformers import HfArgumentParser
 
 from ..data.prepare import DataArguments
-from ..files import TRAINING_FILE
+from ..evaluation.trained_model import find_model, training_data_options
 
 Options = TypeVar("Options")
 
@@ -43,27 +40,9 @@ def parse_model_options(
     parser.add_argument("models", nargs=nargs, help="folders, or names on the Hub, before all options")
     models = parser.parse_known_args(argv)[0].models
     folders = [find_model(name) for name in models]
-    names = {entry.name for entry in fields(DataArguments)} - {"data_dir"}  # which may be another machine's
-    recorded = training_options(folders[0]) or {}
-    parser.set_defaults(**{name: value for name, value in recorded.items() if name in names})
+    parser.set_defaults(**training_data_options(folders[0]))
     data, options, _ = parser.parse_args_into_dataclasses(argv)
     for name in tables:
         if (table := getattr(data, name)) is not None and not Path(table).is_file():
             raise FileNotFoundError(f"no table {table}: say where it is with --{name}")
     return models, folders, data, options
-
-
-def find_model(name: str) -> Path:
-    """The model's folder; a name that is not a folder is downloaded from the Hub, without pickles."""
-    if Path(name).is_dir():
-        return Path(name)
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except (ValueError, OSError) as error:
-        raise FileNotFoundError(f"{name} is neither a folder nor a model on the Hub: {error}") from error
-
-
-def training_options(folder: Path) -> dict[str, Any] | None:
-    """The options that a model was trained with, from its training record; None without a record."""
-    path = folder / TRAINING_FILE
-    return json.loads(path.read_text(encoding="utf-8"))["options"] if path.is_file() else None

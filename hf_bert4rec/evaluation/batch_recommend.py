@@ -28,10 +28,10 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.requests_bert4rec import Request
 from ..model.reranking_bert4rec import Catalogue, select_movies
 from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
-from .assessment import ModelScorer
 from .ranking import candidate_scores, to_padded, top_items
-from .report import weights_sha256
+from .scoring import ModelScorer
 from .shards import Shards
+from .trained_model import weights_sha256
 
 logger = logging.getLogger(__name__)
 

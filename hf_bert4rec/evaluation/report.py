@@ -1,31 +1,32 @@
-"""`evaluation.json`: one evaluation, whole, in a form that a person, a card and a later version can read.
+"""`evaluation.json`: one complete evaluation, for readers, for the model card and for later versions.
 
-Schema, version 1. An *estimate* is `{"mean", "low", "high"}`: mean over users, bounds of its bootstrap interval.
+Schema, version 2. An *estimate* is `{"mean", "low", "high"}`: mean over users, bounds of its bootstrap interval.
 
 ```
-schema_version     1
+schema_version     2
 model              name, weights_sha256, parameters, window
-protocol           dataset, split, part, order, min_interactions, min_rating, counts {users, interactions, targets},
-                   catalogue_size, targets_sha256, candidates, ties, known, ks, headline, seeds
-bootstrap          resamples, level
-metrics            {"ndcg@10": estimate, …} over the whole catalogue
-together           {"coverage@10": number, "gini@10": number, …}: all users' lists together
-baselines          {"popularity": {metrics, together, difference {name: estimate of model - baseline, paired}}, …}
+protocol           dataset, split, part, order, min_interactions, min_rating, targets_sha256, users_in_all,
+                   interactions_in_all, catalogue_size, candidates, ties, known, ks, headline, seeds,
+                   counts {users, targets, unseen_targets (in no training history), known_interactions}
+bootstrap          resamples, level, seed
+metrics            {"ndcg@10": estimate, …} over the full catalogue
+aggregate          {"coverage@10": number, "gini@10": number, …} over the lists of all users
+baselines          {"popularity": {metrics, aggregate, difference {name: estimate of model - baseline, paired}}, …}
 slices             {"history_length" | "target_popularity": {"model" | baseline: [{from, to, n, metrics}, …]}}
-popularity         {"known" | "targets" | "model" | baseline: shares of the catalogue's tenths, popular first}
+popularity         {"known" | "targets" | "model" | baseline: shares of the catalogue's tenths, most popular first}
 sampled            {"popularity_100": {"model" | baseline: {name: estimate}}, …}: never the headline
-times              {"told when it is asked": {metrics, difference {name: estimate of it - model}}, …}: of a model that
-                   knows times, whose other figures are of times of the history alone
-examples           [{history, held_out, recommended}, …], each movie {movie_id, title, genres}
-environment        versions, hardware, seconds, date
+times              {"with the time of the query" | "without any times": {metrics, difference {name: estimate of it -
+                   model}}}: of a time-aware model, whose other figures use the times of the history only
+examples           [{history, history_length, held_out, recommended}, …], each movie {movie_id, title, genres}
+environment        versions, date, hardware, seconds
 ```
 
-Keys may be added within a version; a changed meaning raises it.
+Keys may be added within a version; a changed meaning raises it. Version 1 is read, too: it called `aggregate`
+"together", named the entries of `times` otherwise and had no `unseen_targets`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,81 +34,78 @@ from typing import Any
 
 import numpy as np
 
-from ..environment import environment
-from .assessment import EvaluationResult
+from ..environment import describe_hardware, environment
 from .bootstrap import LEVEL, RESAMPLES, Interval, difference_intervals, intervals
+from .config import EvaluationConfig
 from .metrics import FloatArray
+from .scoring import EvaluationResult
 from .slices import by_history_length, by_target_popularity, popularity_profile
-from .task import EvaluationTask
+from .task import WITH_TIMES, WITHOUT_TIMES, EvaluationTask
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REPORT_FILE = "evaluation.json"
-SECTIONS = ("model", "protocol", "metrics", "together", "baselines", "slices", "popularity", "sampled")
-HEADLINE = ("ndcg", "hit_rate")
+SECTIONS = ("model", "protocol", "metrics", "aggregate", "baselines", "slices", "popularity", "sampled")
+TIMES_IN_VERSION_1 = {"told when it is asked": WITH_TIMES, "told no times": WITHOUT_TIMES}
 
 
 def build_report(
     task: EvaluationTask,
     model: EvaluationResult,
     baselines: Mapping[str, EvaluationResult],
+    config: EvaluationConfig,
     *,
-    identity: Mapping[str, Any],
+    model_info: Mapping[str, Any],
     protocol: Mapping[str, Any],
-    ks: Sequence[int],
-    seed: int,
     examples: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Put figures, intervals, slices and differences together as the module's docstring says.
+    """Combine results into the schema of this module, with intervals, slices and paired differences.
 
     Args:
-        task: What was asked.
-        model: What the model reached.
-        baselines: What each baseline reached on the same task.
-        identity: The `model` section.
-        protocol: What the task does not know of itself: data set, split, order, hash of the targets, seeds.
-        ks: Lengths of lists; slices and pictures use 10 if it is among them, else the first.
-        seed: Of the bootstrap.
-        examples: Histories with what was held out and what was recommended.
+        task: what was evaluated on.
+        model: what the model reached.
+        baselines: what each baseline reached on the same task.
+        config: its list lengths and seed are used.
+        model_info: the `model` section.
+        protocol: what the task does not hold: data set, split, order, hash of the targets, seeds.
+        examples: histories with what was held out and what was recommended.
     """
-    headline = 10 if 10 in ks else ks[0]
-    assessments = {"model": model, **baselines}
+    k, seed = config.headline_k, config.seed
+    results = {"model": model, **baselines}
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": dict(identity),
-        "protocol": {**protocol, **_protocol(task), "ks": list(ks), "headline": f"ndcg@{headline}"},
+        "model": dict(model_info),
+        "protocol": {**protocol, **_protocol(task), "ks": [*config.ks], "headline": f"ndcg@{k}"},
         "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "seed": seed},
         "metrics": estimates(model.per_user, seed),
-        "together": model.together,
+        "aggregate": model.aggregate,
         "baselines": {
             name: {
                 "metrics": estimates(baseline.per_user, seed),
-                "together": baseline.together,
-                "difference": _as_dicts(difference_intervals(*_defined(model, baseline), seed)),
+                "aggregate": baseline.aggregate,
+                "difference": _difference(model, baseline, seed),
             }
             for name, baseline in baselines.items()
         },
-        "slices": _slices(task, assessments, headline, seed),
-        "popularity": _popularity(task, assessments, headline),
+        "slices": _slices(task, results, k, seed),
+        "popularity": _popularity(task, results, k),
         "sampled": {
-            draw: {name: estimates(found.sampled[draw], seed) for name, found in assessments.items()}
+            draw: {name: estimates(result.sampled[draw], seed) for name, result in results.items()}
             for draw in model.sampled
         },
         "examples": [dict(example) for example in examples],
         "environment": {
             **environment(),
-            "seconds": {name: round(found.seconds, 2) for name, found in assessments.items()},
+            "hardware": describe_hardware(),
+            "seconds": {name: round(result.seconds, 2) for name, result in results.items()},
         },
     }
 
 
-def times_section(model: EvaluationResult, others: Mapping[str, EvaluationResult], seed: int) -> dict[str, Any]:
-    """What a model that knows times reaches when it is told more of them, or less: metrics, and what that changes."""
+def times_section(model: EvaluationResult, ablations: Mapping[str, EvaluationResult], seed: int) -> dict[str, Any]:
+    """Metrics of a time-aware model given more times, or none, and their difference from its own."""
     return {
-        name: {
-            "metrics": estimates(other.per_user, seed),
-            "difference": _as_dicts(difference_intervals(*_defined(other, model), seed)),
-        }
-        for name, other in others.items()
+        name: {"metrics": estimates(result.per_user, seed), "difference": _difference(result, model, seed)}
+        for name, result in ablations.items()
     }
 
 
@@ -117,39 +115,52 @@ def estimates(per_user: Mapping[str, FloatArray], seed: int) -> dict[str, dict[s
 
 
 def load_report(path: str | Path) -> dict[str, Any]:
-    """Read `evaluation.json` back, checked.
+    """Read `evaluation.json`, checked, in the current schema.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is of another schema version, or no evaluation at all; the message says what to do.
+        FileNotFoundError: there is none.
+        ValueError: it has an unknown schema version, or is not an evaluation; the message names the command to run.
     """
-    path = Path(path)
+    path, again = Path(path), "run `hf-bert4rec evaluate` on the model again"
     if not path.is_file():
-        raise FileNotFoundError(f"no evaluation at {path}: run training/evaluate.py on the model first")
+        raise FileNotFoundError(f"no evaluation at {path}: run `hf-bert4rec evaluate` on the model first")
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): run training/evaluate.py again") from error
-    found = report.get("schema_version") if isinstance(report, dict) else None
-    if not isinstance(found, int) or found < SCHEMA_VERSION:
+        raise ValueError(f"{path} is not JSON ({error}): {again}") from error
+    version = report.get("schema_version") if isinstance(report, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"{path} has schema version {version}, this package reads 1 to {SCHEMA_VERSION}: {again}")
+    if version > SCHEMA_VERSION:
         raise ValueError(
-            f"{path} has schema version {found}, this package reads {SCHEMA_VERSION}: run training/evaluate.py again"
+            f"{path} has schema version {version}, this package reads 1 to {SCHEMA_VERSION}: update hf-bert4rec"
         )
-    if found > SCHEMA_VERSION:
-        raise ValueError(f"{path} has schema version {found}, this package reads {SCHEMA_VERSION}: update hf-bert4rec")
+    report = _from_version_1(report) if version == 1 else report
     if missing := [name for name in SECTIONS if name not in report]:
-        raise ValueError(f"{path} lacks the sections {', '.join(missing)}: run training/evaluate.py again")
+        raise ValueError(f"{path} lacks the sections {', '.join(missing)}: {again}")
+    return report
+
+
+def _from_version_1(report: Mapping[str, Any]) -> dict[str, Any]:
+    def renamed(section: Mapping[str, Any]) -> dict[str, Any]:
+        return {"aggregate" if key == "together" else key: value for key, value in section.items()}
+
+    report = {**renamed(report), "schema_version": SCHEMA_VERSION}
+    if "baselines" in report:
+        report["baselines"] = {name: renamed(baseline) for name, baseline in report["baselines"].items()}
+    if "times" in report:
+        report["times"] = {TIMES_IN_VERSION_1.get(name, name): value for name, value in report["times"].items()}
     return report
 
 
 def spread(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mean and spread of every metric over evaluations of models that differ in their seed only.
+    """Mean and standard deviation of every metric over evaluations of models that differ in their seed only.
 
     Returns:
         `{name: {"mean", "sd", "values"}}`; the standard deviation is the sample's (n - 1).
 
     Raises:
-        ValueError: Fewer than two reports, or reports on different targets.
+        ValueError: fewer than two reports, or reports on different targets.
     """
     if len(reports) < 2:
         raise ValueError(f"a spread needs two evaluations or more, not {len(reports)}")
@@ -162,28 +173,12 @@ def spread(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return result
 
 
-def weights_sha256(folder: str | Path) -> str:
-    """sha256 of a model folder's weights: of the one file, or of its shards one after the other by name.
-
-    Raises:
-        FileNotFoundError: The folder holds no safetensors weights.
-    """
-    shards = sorted(Path(folder).glob("model*.safetensors"))
-    if not shards:
-        raise FileNotFoundError(f"no model.safetensors in {folder}: is it an exported model?")
-    digest = hashlib.sha256()
-    for shard in shards:
-        with shard.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def _protocol(task: EvaluationTask) -> dict[str, Any]:
     return {
         "counts": {
             "users": len(task.targets),
             "targets": len(task.targets.values),
+            "unseen_targets": task.unseen_targets,
             "known_interactions": len(task.known.values),
         },
         "catalogue_size": task.catalogue_size,
@@ -193,10 +188,8 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
     }
 
 
-def _slices(
-    task: EvaluationTask, assessments: Mapping[str, EvaluationResult], k: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    ranks = {name: found.ranking.ranks for name, found in assessments.items()}
+def _slices(task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int, seed: int) -> dict[str, Any]:
+    ranks = {name: result.ranking.ranks for name, result in results.items()}
     return {
         "history_length": {name: by_history_length(task.histories, r, k, seed) for name, r in ranks.items()},
         "target_popularity": {
@@ -205,20 +198,20 @@ def _slices(
     }
 
 
-def _popularity(task: EvaluationTask, assessments: Mapping[str, EvaluationResult], k: int) -> dict[str, list[float]]:
+def _popularity(task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int) -> dict[str, list[float]]:
     is_item = np.ones(task.vocab_size, dtype=bool)
     is_item[list(task.special_ids)] = False
     items = {"known": task.known.values, "targets": task.targets.values}
-    items |= {name: found.ranking.top_items[:, :k] for name, found in assessments.items()}
+    items |= {name: result.ranking.top_items[:, :k] for name, result in results.items()}
     return {name: popularity_profile(values, task.counts, is_item) for name, values in items.items()}
 
 
-def _defined(
-    model: EvaluationResult, baseline: EvaluationResult
-) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    names = [name for name, values in model.per_user.items() if not np.isnan(values - baseline.per_user[name]).all()]
-    return {name: model.per_user[name] for name in names}, baseline.per_user
+def _difference(first: EvaluationResult, second: EvaluationResult, seed: int) -> dict[str, dict[str, float]]:
+    """Paired intervals of first - second for every metric that both define for some user."""
+    values, others = first.per_user, second.per_user
+    names = [name for name in values if not np.isnan(values[name] - others[name]).all()]
+    return _as_dicts(difference_intervals({name: values[name] for name in names}, others, seed))
 
 
-def _as_dicts(found: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    return {name: interval._asdict() for name, interval in found.items()}
+def _as_dicts(named: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+    return {name: interval._asdict() for name, interval in named.items()}

@@ -22,7 +22,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     ]
     rows = [_metric_row(report, name) for name in _shown(report, k)]
     rows += [
-        [name, _figure(report["together"][name]), "", *(_figure(b["together"][name]) for b in baselines.values())]
+        [name, _figure(report["aggregate"][name]), "", *(_figure(b["aggregate"][name]) for b in baselines.values())]
         for name in (f"{together}@{k}" for together in TOGETHER)
     ]
     counts = protocol["counts"]
@@ -31,6 +31,8 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"{counts['users']:,} users, {counts['targets']:,} targets, each ranked among all "
         f"{protocol['catalogue_size']:,} movies but the user's own",
     ]
+    if unseen := counts.get("unseen_targets"):
+        title.append(f"{unseen:,} targets are movies that training never saw")
     lines = [*title, "", *_aligned([header, *rows]), "", *_differences(report)]
     return "\n".join([*lines, "", *_sampled(report, k)]).rstrip()
 

@@ -1,4 +1,4 @@
-"""What is asked of the model and of every baseline alike: the same histories, targets, genres and negatives."""
+"""What the model and every baseline are evaluated on: the same histories, targets, genres and negatives."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from ..data.prepare import Prepared
 from ..data.ragged import IntArray, Ragged, offsets_of, require_times
 from ..data.splits import target_times
 from ..data.transitions import item_counts
+from .config import EvaluationConfig
 from .list_metrics import BoolArray
 from .sampled import PAPER_NEGATIVES, sample_negatives
 
-WITH_TIMES, WITHOUT_TIMES = "told when it is asked", "told no times"
+WITH_TIMES, WITHOUT_TIMES = "with the time of the query", "without any times"
 
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """What is asked: rank `targets`, shown `histories`, whose items may not be recommended. All are input ids.
+    """Rank `targets` given `histories`, whose items may not be recommended; one row per user, all input ids.
 
-    `known` holds all interactions that precede the targets, one row a user (of whom more may be there than are
-    asked about): baselines are fitted on them and popularity is counted in them. `genres` is a boolean table
-    (vocab_size, n_genres) where genres are known; `negatives` are sampled candidates, (users, n) for each name.
+    `known` holds all interactions that precede the targets, one row per user, also of users without targets: baselines
+    are fitted on them and popularity is counted in them. `genres` is a boolean table (vocab_size, n_genres), None where
+    genres are unknown. `negatives` are named sets of sampled candidates, (users, n) each. `unseen_targets` counts the
+    targets whose item occurs in no training history.
     """
 
     histories: Ragged
@@ -36,6 +38,7 @@ class EvaluationTask:
     special_ids: Sequence[int]
     genres: BoolArray | None = None
     negatives: Mapping[str, IntArray] = field(default_factory=dict)
+    unseen_targets: int = 0
 
     @cached_property
     def counts(self) -> IntArray:
@@ -48,40 +51,46 @@ class EvaluationTask:
         return self.vocab_size - len(set(self.special_ids))
 
 
-def build_task(data: Prepared, part: str, seed: int = 0, timed: bool = False) -> EvaluationTask:
-    """The task that the "validation" or "test" part of a data set's split sets; `timed`, it says when things were.
+def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) -> EvaluationTask:
+    """The task for one part of a data set's split.
 
-    `data.tokenizer` is the model's own; `seed` decides the sampled negatives.
+    Args:
+        data: encoded with the model's own tokenizer.
+        config: its part and seed are used.
+        timed: whether the histories keep their times.
     """
-    questions, tokenizer = data.next_item_dataset(part, timed), data.tokenizer
-    known = known_interactions(data, part)
+    rows, tokenizer = data.next_item_dataset(config.part, timed), data.tokenizer
+    known = known_interactions(data, config.part)
     special = list(tokenizer.all_special_ids)
     counts = item_counts(known, len(tokenizer))
     return EvaluationTask(
-        histories=questions.histories,
-        targets=questions.targets,
+        histories=rows.histories,
+        targets=rows.targets,
         known=known,
         vocab_size=len(tokenizer),
         special_ids=special,
         genres=genre_table(tokenizer.items.get("genres", []), len(tokenizer)),
-        negatives=sampled_candidates(counts, questions.histories, questions.targets, special, seed),
+        negatives=sampled_candidates(counts, rows.histories, rows.targets, special, config.seed),
+        unseen_targets=int((item_counts(data.train, len(tokenizer))[rows.targets.values] == 0).sum()),
     )
 
 
-def time_ablations(task: EvaluationTask, data: Prepared, part: str) -> dict[str, EvaluationTask]:
-    """Of a task with times the same with the time of the question too, and the same without any."""
+def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfig) -> dict[str, EvaluationTask]:
+    """A task with times, once with the time of each query added (where it is known) and once without any times."""
     histories = require_times(task.histories)
-    query_times = target_times(data.splits[part])
+    query_times = target_times(data.splits[config.part])
     plain = Ragged(histories.values, histories.offsets)
-    told = {} if query_times is None else {WITH_TIMES: replace(task, histories=histories.with_query_times(query_times))}
-    return {**told, WITHOUT_TIMES: replace(task, histories=plain)}
+    tasks = {WITHOUT_TIMES: replace(task, histories=plain)}
+    if query_times is None:
+        return tasks
+    return {WITH_TIMES: replace(task, histories=histories.with_query_times(query_times)), **tasks}
 
 
 def known_interactions(data: Prepared, part: str) -> Ragged:
-    """All interactions that precede the targets of `part`, input ids, one row a user.
+    """All interactions that precede the targets of `part`, input ids, one row per user.
 
-    With a cut in time it is everything before the cut; otherwise what the users of `part` are shown, and the
-    training rows of all others.
+    With a cut in time these are all interactions before the cut; otherwise the histories of `part`, and the training
+    rows of all other users.
     """
     rows, train = data.splits[part], data.splits["train"]
     if "cut" in rows.column_names:
@@ -89,15 +98,15 @@ def known_interactions(data: Prepared, part: str) -> Ragged:
         early = Ragged.from_column(data.histories, "timestamps").values < rows[0]["cut"]
         lengths = np.bincount(histories.row_ids[early], minlength=len(histories))
         return Ragged(histories.values[early], offsets_of(lengths[lengths > 0]))
-    asked = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
-    others = train.select(np.flatnonzero(~asked)).select_columns(["item_ids"])
+    evaluated = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
+    others = train.select(np.flatnonzero(~evaluated)).select_columns(["item_ids"])
     return encode_histories(concatenate_datasets([rows.select_columns(["item_ids"]), others]), data.tokenizer)
 
 
 def sampled_candidates(
     counts: IntArray, histories: Ragged, targets: Ragged, special_ids: Sequence[int], seed: int
 ) -> dict[str, IntArray]:
-    """The paper's 100 negatives a user drawn by popularity, and 100 drawn uniformly; fewer if items are few."""
+    """100 negatives per user drawn by popularity, as in the paper, and 100 drawn uniformly; fewer if items are few."""
     n_items = len(counts) - len(set(special_ids))
     popular = min(PAPER_NEGATIVES, int((np.delete(counts, list(special_ids)) > 0).sum()))
     uniform = min(PAPER_NEGATIVES, n_items)
@@ -110,7 +119,7 @@ def sampled_candidates(
 def genre_table(genres: Sequence[Sequence[str] | None], vocab_size: int) -> BoolArray | None:
     """Which input id has which genre, (vocab_size, n_genres); None if no item has any.
 
-    `genres` are those of the items in the vocabulary's order, of which items take the last places.
+    `genres` are those of the items in the vocabulary's order; items come last in the vocabulary.
 
     >>> genre_table([["Drama"], None, ["Comedy", "Drama"]], vocab_size=4).astype(int)
     array([[0, 0],

@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..data.releases import RELEASES, Release
-from ..evaluation.report import REPORT_FILE, load_report, weights_sha256
+from ..evaluation.report import REPORT_FILE, load_report
+from ..evaluation.trained_model import weights_sha256
 from ..files import TRAINING_FILE
 
 REQUIRED_KEYS = ("dataset", "options", "example", "command", "curve", "environment")

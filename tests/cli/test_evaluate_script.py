@@ -18,9 +18,11 @@ from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.evaluation.assessment import ModelScorer, evaluate_scorer
+from hf_bert4rec.evaluation.config import EvaluationConfig
+from hf_bert4rec.evaluation.evaluate import evaluate_model
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.report import load_report
+from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task, known_interactions
 from hf_bert4rec.hub.export import export
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
@@ -91,6 +93,11 @@ def test_the_file_and_the_pictures_are_beside_the_model(evaluated, folder, data)
     assert set(evaluated["environment"]["seconds"]) == {"model", "all", *evaluated["baselines"]}
 
 
+def test_python_gives_the_report_of_the_command(evaluated, folder) -> None:
+    report = evaluate_model(folder, config=EvaluationConfig(examples=3))
+    assert {**report, "environment": None} == {**evaluated, "environment": None}
+
+
 def test_the_card_shows_what_was_found(evaluated, folder) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"**{evaluated['metrics']['ndcg@10']['mean']:.4f}**" in card
@@ -143,7 +150,8 @@ def test_every_door_gives_the_same_answer(folder, data, tmp_path) -> None:
     main([str(folder), "--part", "validation", "--examples", "0", "--output", str(tmp_path)])
     script = load_report(tmp_path / "evaluation.json")["metrics"]
     model = ModelScorer(Bert4RecForMaskedLM.from_pretrained(folder), data.tokenizer)
-    script_ranks = evaluate_scorer(model, build_task(data, "validation"), [10], batch_size=7).ranking.ranks.values
+    config = EvaluationConfig(part="validation", ks=[10], batch_size=7)
+    script_ranks = evaluate_scorer(model, build_task(data, config), config).ranking.ranks.values
 
     rows = data.splits["validation"]
     piped, gaps = pipeline_ranks(folder, list(rows["item_ids"]), list(rows["target"]))
@@ -164,6 +172,21 @@ def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -
     assert found["metrics"]["mrr"]["values"] == single
     assert found["metrics"]["mrr"]["mean"] == pytest.approx(np.mean(single))
     assert "2 models" in capsys.readouterr().out
+
+
+def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, capsys) -> None:
+    """Two users end on a movie that nobody watched before: it is in no training history."""
+    table = tmp_path / "ratings.csv"
+    lines = Path(options.ratings).read_text().splitlines()
+    walks = [line.split(",") for line in lines[1:]]
+    last = {user: max((row for row in walks if row[0] == user), key=lambda row: int(row[3])) for user in ("3", "8")}
+    lines = [line for line in lines if line.split(",")[1] != "107"]
+    lines += [f"{user},107,4,{int(row[3]) + 10}" for user, row in last.items()]
+    table.write_text("\n".join(lines) + "\n")
+    main([str(folder), "--ratings", str(table), "--min_interactions", "1", "--output", str(tmp_path)])
+    counts = load_report(tmp_path / "evaluation.json")["protocol"]["counts"]
+    assert (counts["targets"], counts["unseen_targets"]) == (USERS, 2)
+    assert "2 targets are movies that training never saw" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("split", ["last-n", "temporal"])
@@ -193,9 +216,9 @@ def test_bad_input_is_named(folder, options, tmp_path) -> None:
         main([str(folder), "--ratings", str(few)])
     with pytest.raises(FileNotFoundError, match=r"no table shop.csv: say where it is with --ratings"):
         main([str(folder), "--ratings", "shop.csv"])
-    with pytest.raises(ValueError, match="top_k=31 is not between 0 and the catalogue's 30"):
+    with pytest.raises(ValueError, match="k=31 exceeds the catalogue's 30 items"):
         main([str(folder), "--ks", "5", "31"])
-    with pytest.raises(ValueError, match="count from 1"):
+    with pytest.raises(ValueError, match="list lengths must be 1 or more"):
         main([str(folder), "--ks", "0"])
     with pytest.raises(FileNotFoundError, match="nowhere is neither a folder nor a model"):
         main([str(tmp_path / "nowhere")])

@@ -11,14 +11,17 @@ import torch
 
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation import report as reports
-from hf_bert4rec.evaluation.assessment import EvaluationResult, evaluate_scorer
 from hf_bert4rec.evaluation.baselines import fit_baselines
+from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.plots import write_plots
+from hf_bert4rec.evaluation.scoring import EvaluationResult, evaluate_scorer
 from hf_bert4rec.evaluation.slices import popularity_profile, sliced
 from hf_bert4rec.evaluation.table import format_report, format_spread
 from hf_bert4rec.evaluation.task import EvaluationTask, genre_table, sampled_candidates
+from hf_bert4rec.evaluation.trained_model import weights_sha256
 
 SPECIAL, VOCAB, USERS = [0, 1, 2], 40, 30
+CONFIG = EvaluationConfig(ks=[5, 10])
 GENRES = [["Drama"], ["Comedy", "Drama"], ["War"], []]
 
 
@@ -63,16 +66,15 @@ def build(task: EvaluationTask, model: EvaluationResult) -> dict:
     return reports.build_report(
         task,
         model,
-        {name: evaluate_scorer(scorer, task, [5, 10]) for name, scorer in baselines.items()},
-        identity={"name": "made-up", "weights_sha256": "0" * 64},
+        {name: evaluate_scorer(scorer, task, CONFIG) for name, scorer in baselines.items()},
+        CONFIG,
+        model_info={"name": "made-up", "weights_sha256": "0" * 64},
         protocol={"dataset": "toy", "split": "leave-one-out", "part": "test", "targets_sha256": "f"},
-        ks=[5, 10],
-        seed=0,
     )
 
 
 def test_a_scorer_that_knows_the_answer_gets_one_everywhere(task) -> None:
-    found = evaluate_scorer(knows(task), task, [1, 5, 10])
+    found = evaluate_scorer(knows(task), task, EvaluationConfig(ks=[1, 5, 10]))
     for values in (found.per_user, *found.sampled.values()):
         for name, value in values.items():
             if name.startswith(("hit_rate", "ndcg", "recall", "map", "mrr")):
@@ -81,7 +83,7 @@ def test_a_scorer_that_knows_the_answer_gets_one_everywhere(task) -> None:
 
 
 def test_a_scorer_that_scores_all_alike_gets_nothing(task) -> None:
-    found = evaluate_scorer(indifferent, task, [1, 5, 10])
+    found = evaluate_scorer(indifferent, task, EvaluationConfig(ks=[1, 5, 10]))
     for values in (found.per_user, *found.sampled.values()):
         for name, value in values.items():
             if name.startswith(("hit_rate", "ndcg", "recall", "map", "precision")):
@@ -97,11 +99,11 @@ def test_a_scorer_that_has_seen_the_target_is_caught(task) -> None:
         SPECIAL,
     )
     with pytest.raises(ValueError, match="among the seen items"):
-        evaluate_scorer(indifferent, leaky, [5])
+        evaluate_scorer(indifferent, leaky, EvaluationConfig(ks=[5]))
 
 
 def test_the_report_holds_what_its_schema_says(task, tmp_path) -> None:
-    made = build(task, evaluate_scorer(knows(task), task, [5, 10]))
+    made = build(task, evaluate_scorer(knows(task), task, CONFIG))
     path = tmp_path / reports.REPORT_FILE
     path.write_text(json.dumps(made, allow_nan=False))
     report = reports.load_report(path)
@@ -123,7 +125,7 @@ def test_the_report_holds_what_its_schema_says(task, tmp_path) -> None:
 
 
 def test_the_table_shows_model_baselines_and_differences(task) -> None:
-    text = format_report(build(task, evaluate_scorer(knows(task), task, [5, 10])))
+    text = format_report(build(task, evaluate_scorer(knows(task), task, CONFIG)))
     first = next(line for line in text.splitlines() if line.startswith("ndcg@10 "))
     assert first.split()[:5] == ["ndcg@10", "1.0000", "1.0000", "–", "1.0000"]
     assert "each ranked among all 37 movies" in text
@@ -132,14 +134,14 @@ def test_the_table_shows_model_baselines_and_differences(task) -> None:
 
 
 def test_a_model_like_its_baseline_shows_no_clear_difference(task) -> None:
-    text = format_report(build(task, evaluate_scorer(fit_baselines(task.known, VOCAB)["markov"], task, [5, 10])))
+    text = format_report(build(task, evaluate_scorer(fit_baselines(task.known, VOCAB)["markov"], task, CONFIG)))
     line = next(line for line in text.splitlines() if line.startswith("  Markov"))
     assert "+0.0000" in line
     assert "no clear difference" in line
 
 
 def test_every_plot_is_drawn(task, tmp_path) -> None:
-    paths = write_plots(build(task, evaluate_scorer(knows(task), task, [5, 10])), tmp_path / "plots")
+    paths = write_plots(build(task, evaluate_scorer(knows(task), task, CONFIG)), tmp_path / "plots")
     assert [path.name for path in paths] == [
         "metrics.png",
         "history_length.png",
@@ -152,8 +154,8 @@ def test_every_plot_is_drawn(task, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"schema_version": 0}', "schema version 0, .* run training/evaluate.py again"),
-        ('{"figures": {}}', "schema version None, .* run training/evaluate.py again"),
+        ('{"schema_version": 0}', "schema version 0, .* run `hf-bert4rec evaluate`"),
+        ('{"figures": {}}', "schema version None, .* run `hf-bert4rec evaluate`"),
         ('{"schema_version": 99}', "schema version 99, .* update hf-bert4rec"),
         ('{"schema_version": 1, "metrics": {}}', "lacks the sections model, protocol"),
         ('{"schema_ver', "is not JSON"),
@@ -167,16 +169,30 @@ def test_an_evaluation_that_cannot_be_read_says_what_to_do(tmp_path, content: st
         reports.load_report(path)
 
 
+def test_version_1_is_read_as_version_2(task, tmp_path) -> None:
+    report = build(task, evaluate_scorer(knows(task), task, CONFIG))
+    report["times"] = {"with the time of the query": {"metrics": {}, "difference": {}}, "without any times": {}}
+    old = json.loads(
+        json.dumps(report)
+        .replace('"aggregate"', '"together"')
+        .replace("with the time of the query", "told when it is asked")
+        .replace("without any times", "told no times")
+    )
+    path = tmp_path / reports.REPORT_FILE
+    path.write_text(json.dumps({**old, "schema_version": 1}))
+    assert reports.load_report(path) == report
+
+
 def test_a_missing_evaluation_or_model_is_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no evaluation at .*evaluation\.json"):
         reports.load_report(tmp_path / "evaluation.json")
     with pytest.raises(FileNotFoundError, match=r"no model\.safetensors"):
-        reports.weights_sha256(tmp_path)
+        weights_sha256(tmp_path)
 
 
 def test_the_hash_of_the_weights_is_that_of_the_file(tmp_path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"abc")
-    assert reports.weights_sha256(tmp_path).startswith("ba7816bf")
+    assert weights_sha256(tmp_path).startswith("ba7816bf")
 
 
 def test_spread_over_seeds() -> None:

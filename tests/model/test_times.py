@@ -15,8 +15,8 @@ from hf_bert4rec.data.collators import DataCollatorForMaskedItems, DataCollatorF
 from hf_bert4rec.data.encoding import NextItemDataset
 from hf_bert4rec.data.ragged import Ragged, TimedHistories
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.baselines import MarkovScorer
+from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.model.memory_bert4rec import ERA, MIN_DECAY, SMOOTHING, YEAR
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK

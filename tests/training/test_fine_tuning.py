@@ -11,9 +11,9 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.data.encoding import encode_histories
 from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.evaluation.assessment import ModelScorer
 from hf_bert4rec.evaluation.metrics import ndcg
 from hf_bert4rec.evaluation.ranking import rank_targets
+from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.training.fine_tuning import fine_tune
 
 OLD, NEW = range(12), range(12, 20)

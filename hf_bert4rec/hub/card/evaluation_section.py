@@ -12,7 +12,7 @@ from .metadata import metric_label
 RANKED = ("ndcg", "hit_rate")
 LISTED = {
     "genre_precision": "share of the list that has a genre of the held-out movie",
-    "novelty": "how rare listed movies are, in nats",
+    "novelty": "how rare listed movies are, in bits",
     "intra_list_diversity": "unlikeness of genres within a list",
 }
 TOGETHER = {
@@ -53,13 +53,19 @@ def _protocol(evaluation: Mapping[str, Any]) -> str:
     counts = protocol["counts"]
     return (
         f"**Protocol.** {protocol['dataset']}, split {protocol['split']}, {protocol['part']} part: "
-        f"{counts['targets']:,} held-out movies of {counts['users']:,} users. Each is ranked among "
+        f"{counts['targets']:,} held-out movies of {counts['users']:,} users{_unseen(counts)}. Each is ranked among "
         f"{protocol['candidates']} ({protocol['catalogue_size']:,} movies); ties {protocol['ties']}. Order of "
         f"histories: {protocol['order']}. Model and baselines know {protocol['known'].split(';')[0]}. Intervals: "
         f"{bootstrap['level']:.0%}, bootstrap over users, {bootstrap['resamples']:,} resamples, seed "
         f"{bootstrap['seed']}. sha256 of the held-out movies: `{protocol['targets_sha256']}`; of the weights: "
         f"`{evaluation['model']['weights_sha256']}`. Figures with another hash of held-out movies are not comparable."
     )
+
+
+def _unseen(counts: Mapping[str, int]) -> str:
+    if "unseen_targets" not in counts:  # an evaluation by an earlier version
+        return ""
+    return f", {counts['unseen_targets']:,} of them movies that training never saw"
 
 
 def _table(evaluation: Mapping[str, Any]) -> str:
@@ -69,8 +75,8 @@ def _table(evaluation: Mapping[str, Any]) -> str:
     names = [f"{name}@{each}" for name in RANKED for each in ks] + ["mrr"] + [f"{name}@{k}" for name in LISTED]
     rows = [_metric_row(evaluation, name) for name in names if name in evaluation["metrics"]]
     for name in (f"{together}@{k}" for together in TOGETHER):
-        theirs = [f"{found['together'][name]:.4f}" for found in baselines.values()]
-        rows.append([metric_label(name), f"**{evaluation['together'][name]:.4f}**", "", *theirs])
+        theirs = [f"{found['aggregate'][name]:.4f}" for found in baselines.values()]
+        rows.append([metric_label(name), f"**{evaluation['aggregate'][name]:.4f}**", "", *theirs])
     lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] + ["---:"] * (len(header) - 1), *rows]]
     meanings = {f"{name}@{k}": meaning for name, meaning in (LISTED | TOGETHER).items()}
     legend = "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())

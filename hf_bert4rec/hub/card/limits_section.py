@@ -40,7 +40,7 @@ def limits_section(training: Mapping[str, Any], evaluation: Mapping[str, Any] | 
 def _popularity(evaluation: Mapping[str, Any]) -> str:
     shares, k = evaluation["popularity"], evaluation["protocol"]["headline"].split("@")[1]
     half = {who: sum(tenths[len(tenths) // 2 :]) for who, tenths in shares.items()}
-    novelty = evaluation["together"][f"coverage@{k}"]
+    novelty = evaluation["aggregate"][f"coverage@{k}"]
     return (
         f"**Popularity bias, measured.** The most popular tenth of the catalogue takes {shares['known'][0]:.1%} of the "
         f"known interactions and {shares['targets'][0]:.1%} of the held-out movies, and {shares['model'][0]:.1%} of "

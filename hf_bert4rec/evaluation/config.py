@@ -1,0 +1,38 @@
+"""The settings of one evaluation, made once and passed to everything that takes part in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .metrics import DEFAULT_KS
+
+PARTS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is held out and measured.
+
+    Raises:
+        ValueError: an unknown part, no list lengths, or a number out of range.
+    """
+
+    part: str = field(default="test", metadata={"help": "part of the split", "choices": PARTS})
+    ks: list[int] = field(default_factory=lambda: [*DEFAULT_KS], metadata={"help": "lengths of the lists"})
+    examples: int = field(default=5, metadata={"help": "histories to print with their recommendations"})
+    seed: int = field(default=0, metadata={"help": "of intervals, sampled negatives, random baseline and examples"})
+    batch_size: int = field(default=256, metadata={"help": "users scored at once"})
+    device: str | None = field(default=None, metadata={"help": "where the model runs; by default cuda if available"})
+
+    def __post_init__(self) -> None:
+        if self.part not in PARTS:
+            raise ValueError(f"part is {self.part!r}; it must be one of {', '.join(PARTS)}")
+        if not self.ks or min(self.ks) < 1:
+            raise ValueError(f"ks are {self.ks}; list lengths must be 1 or more")
+        if self.examples < 0 or self.batch_size < 1:
+            raise ValueError(f"examples is {self.examples} and batch_size {self.batch_size}; at least 0 and 1")
+
+    @property
+    def headline_k(self) -> int:
+        """List length of headline metric, slices and plots: 10 if it is measured, else the first."""
+        return 10 if 10 in self.ks else self.ks[0]

@@ -1,0 +1,146 @@
+"""Evaluate a trained model and the baselines on the same held-out items."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import DatasetDict
+
+from ..data.prepare import DataArguments, Prepared, prepare, split_histories
+from ..data.ragged import Ragged
+from ..data.splits import check_leakage, target_hash
+from ..model.modeling_bert4rec import Bert4RecForMaskedLM
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from .baselines import fit_baselines
+from .config import EvaluationConfig
+from .examples import make_examples
+from .report import build_report, times_section
+from .scoring import ModelScorer, evaluate_scorer
+from .task import build_task, time_ablations
+from .trained_model import find_model, training_data_options, training_options, weights_sha256
+
+logger = logging.getLogger(__name__)
+
+HISTORY_OPTIONS = ("dataset", "min_interactions", "min_rating")  # with the table's name they decide the histories
+SPLIT_OPTIONS = ("split", "targets", "quantile")
+
+
+def evaluate_model(
+    model: str | Path, data: DataArguments | None = None, config: EvaluationConfig | None = None
+) -> dict[str, Any]:
+    """Rank every held-out item with a model and with the baselines.
+
+    ```python
+    report = evaluate_model("outputs/ml-100k", config=EvaluationConfig(ks=[10]))
+    report["metrics"]["ndcg@10"]  # {"mean": …, "low": …, "high": …}
+    ```
+
+    Args:
+        model: an exported folder, or a name on the Hub.
+        data: the data set and its split; by default those of the training.
+        config: what is measured.
+
+    Returns:
+        The content of `evaluation.json`; `report.py` describes it.
+
+    Raises:
+        FileNotFoundError: no such model, or no such table.
+        ValueError: the catalogues differ, nothing is held out, a list is longer than the catalogue, or a score is NaN.
+        LeakageError: the model's training data hold a target.
+    """
+    start = time.perf_counter()
+    config = config or EvaluationConfig()
+    folder = find_model(model)
+    options = data or DataArguments(**training_data_options(folder))
+    network = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    network.to(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    prepared = prepare_for_model(folder, options)
+    task = build_task(prepared, config, timed=network.config.time_aware)
+    scorer = ModelScorer(network, prepared.tokenizer)
+    baselines = fit_baselines(task.known, task.vocab_size, config.seed)
+    result = evaluate_scorer(scorer, task, config, str(model))
+    report = build_report(
+        task,
+        result,
+        {name: evaluate_scorer(baseline, task, config, name) for name, baseline in baselines.items()},
+        config,
+        model_info={
+            "name": str(model),
+            "weights_sha256": weights_sha256(folder),
+            "parameters": network.num_parameters(),
+            "window": network.config.max_position_embeddings,
+        },
+        protocol=_protocol(prepared, options, config),
+        examples=make_examples(scorer, task, prepared.tokenizer, config),
+    )
+    if network.config.time_aware:
+        ablations = {
+            name: evaluate_scorer(scorer, ablation, config, f"{model}, {name}")
+            for name, ablation in time_ablations(task, prepared, config).items()
+        }
+        report["times"] = times_section(result, ablations, config.seed)
+    report["environment"]["seconds"]["all"] = round(time.perf_counter() - start, 2)
+    return report
+
+
+def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
+    """The data set encoded with the model's own tokenizer, checked for leaks into the model's training.
+
+    Raises:
+        ValueError: the catalogues of model and data set differ.
+        LeakageError: the split leaks, or the model was trained on what is held out.
+    """
+    data = prepare(options)
+    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
+    _check_catalogues(tokenizer, data)
+    trained = training_options(folder)
+    if trained is None or _history_options(trained) != _history_options(vars(options)):
+        logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)
+    else:
+        training_split = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
+        train = split_histories(data.histories, training_split)["train"]
+        check_leakage(DatasetDict(data.splits | {"train": train}))
+    return replace(data, tokenizer=tokenizer)
+
+
+def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides the histories; a table counts by its name, as the training record has no folders."""
+    table = options.get("ratings")
+    return (Path(table).name if table else None, *(options.get(name) for name in HISTORY_OPTIONS))
+
+
+def _check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
+    """Raise ValueError unless model and data set have the same items."""
+    model_items, data_items = set(tokenizer.item_ids), set(data.tokenizer.item_ids)
+    missing, extra = data_items - model_items, model_items - data_items
+    if missing or extra:
+        examples = ", ".join(map(repr, sorted(missing or extra, key=str)[:3]))
+        raise ValueError(
+            f"the model's catalogue and that of {data.name} differ: {len(missing):,} items of the data set are missing "
+            f"from the model and {len(extra):,} of the model's are not in the data set ({examples}, …): evaluate on "
+            "the data set, and with the --min_interactions and --min_rating, that the model was trained with"
+        )
+
+
+def _protocol(data: Prepared, options: DataArguments, config: EvaluationConfig) -> dict[str, Any]:
+    """What the report says of the data and the split."""
+    split = {"last-n": f"last {options.targets}", "temporal": f"temporal at {options.quantile}"}
+    timed = "timestamps" in data.histories.column_names
+    return {
+        "dataset": data.name,
+        "split": split.get(options.split, options.split),
+        "part": config.part,
+        "order": "by user, time, row of the release; stable" if timed else "as the file lists them",
+        "min_interactions": options.min_interactions,
+        "min_rating": options.min_rating,
+        "targets_sha256": target_hash(data.splits[config.part]),
+        "users_in_all": len(data.histories),
+        "interactions_in_all": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
+        "seeds": dict.fromkeys(("bootstrap", "negatives", "random"), config.seed),
+    }

@@ -1,0 +1,115 @@
+"""What a scorer reaches on a task: one pass over the users, then every metric."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
+from ..data.encoding import collator_row
+from ..data.ragged import Ragged
+from .config import EvaluationConfig
+from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
+from .metrics import FloatArray, metrics_per_user
+from .ranking import Ranking, Scorer, rank_targets
+from .task import EvaluationTask
+
+FORWARD_BATCH = 64  # histories of similar lengths per forward pass: less padding at the same throughput
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What one scorer reached.
+
+    `per_user`: every metric over the full catalogue, (users,) each. `aggregate`: coverage and Gini of all lists.
+    `sampled`: for each set of negatives the metrics among those. `seconds`: duration of the scoring pass.
+    """
+
+    ranking: Ranking
+    per_user: dict[str, FloatArray]
+    aggregate: dict[str, float]
+    sampled: dict[str, dict[str, FloatArray]]
+    seconds: float
+
+
+class ModelScorer:
+    """A trained model as a scorer: the most recent items and a [MASK], read at the [MASK].
+
+    Histories with times are scored with their times.
+
+    Args:
+        model: has `next_item_logits(input_ids, attention_mask)`, (batch, vocab_size); put into evaluation mode.
+        tokenizer: the model's own.
+
+    Raises:
+        ValueError: model and tokenizer disagree in size.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        if len(tokenizer) != model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer)} entries and the model {model.config.vocab_size}: "
+                "they do not belong together; load both from one folder"
+            )
+        self.model = model.eval()
+        self.collate = DataCollatorForNextItem(tokenizer, model.config.max_position_embeddings)
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32, on the model's device."""
+        by_length = np.argsort(histories.lengths, kind="stable")
+        scores = torch.empty(len(by_length), self.model.config.vocab_size, device=self.model.device)
+        for start in range(0, len(by_length), FORWARD_BATCH):
+            rows = by_length[start : start + FORWARD_BATCH]
+            index = torch.from_numpy(rows).to(self.model.device)
+            scores[index] = self._forward([collator_row(histories, row) for row in rows])
+        return scores
+
+    def _forward(self, rows: list[dict[str, Any]]) -> torch.Tensor:
+        batch = self.collate(rows)
+        inputs = {name: batch[name].to(self.model.device) for name in MODEL_INPUTS if name in batch}
+        with torch.no_grad():
+            return self.model.next_item_logits(**inputs).float()
+
+
+def evaluate_scorer(
+    scorer: Scorer, task: EvaluationTask, config: EvaluationConfig, name: str = "model"
+) -> EvaluationResult:
+    """Rank the task's targets with one pass of the scorer and compute every metric at every k.
+
+    Args:
+        scorer: a model or a baseline.
+        task: histories and targets.
+        config: its list lengths and batch size are used.
+        name: label of the progress bar.
+
+    Raises:
+        ValueError: as `rank_targets`, or a list is longer than the catalogue.
+    """
+    if max(config.ks) > task.catalogue_size:
+        raise ValueError(f"k={max(config.ks)} exceeds the catalogue's {task.catalogue_size} items: give smaller ks")
+    start = time.perf_counter()
+    ranking = rank_targets(
+        scorer,
+        task.histories,
+        task.targets,
+        vocab_size=task.vocab_size,
+        special_ids=task.special_ids,
+        top_k=max(config.ks),
+        negatives=task.negatives,
+        batch_size=config.batch_size,
+        description=name,
+    )
+    seconds = time.perf_counter() - start
+    lists, ks = ranking.top_items, config.ks
+    per_user = metrics_per_user(ranking.ranks, ks)
+    per_user |= list_metrics_per_user(lists, task.counts, len(task.known), ks)
+    if task.genres is not None:
+        per_user |= genre_metrics_per_user(lists, task.targets, task.histories, task.genres, ks)
+    aggregate = {f"coverage@{k}": coverage(lists[:, :k], task.catalogue_size) for k in ks}
+    aggregate |= {f"gini@{k}": gini(lists[:, :k], task.catalogue_size) for k in ks}
+    sampled = {name: metrics_per_user(ranks, ks) for name, ranks in ranking.sampled.items()}
+    return EvaluationResult(ranking, per_user, aggregate, sampled, seconds)

@@ -1,0 +1,60 @@
+"""A trained model as an evaluation finds it: its folder, the hash of its weights, and what it was trained with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from ..data.prepare import DataArguments
+from ..files import TRAINING_FILE
+
+
+def find_model(name: str | Path) -> Path:
+    """The model's folder; a name that is not a folder is downloaded from the Hub, without pickles.
+
+    Raises:
+        FileNotFoundError: neither a folder nor a model on the Hub.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+    except (ValueError, OSError) as error:
+        raise FileNotFoundError(f"{name} is neither a folder nor a model on the Hub: {error}") from error
+
+
+def training_options(folder: Path) -> dict[str, Any] | None:
+    """The options that a model was trained with, from its training record; None without a record."""
+    path = folder / TRAINING_FILE
+    return json.loads(path.read_text(encoding="utf-8"))["options"] if path.is_file() else None
+
+
+def training_data_options(folder: Path) -> dict[str, Any]:
+    """Those of the options that select the data; empty without a record.
+
+    Tables are recorded by name, without their folder.
+    """
+    names = {entry.name for entry in fields(DataArguments)} - {"data_dir"}  # which may be another machine's
+    return {name: value for name, value in (training_options(folder) or {}).items() if name in names}
+
+
+def weights_sha256(folder: str | Path) -> str:
+    """sha256 of a model folder's weights: of the one file, or of its shards concatenated in the order of names.
+
+    Raises:
+        FileNotFoundError: the folder has no safetensors weights.
+    """
+    shards = sorted(Path(folder).glob("model*.safetensors"))
+    if not shards:
+        raise FileNotFoundError(f"no model.safetensors in {folder}: is it an exported model?")
+    digest = hashlib.sha256()
+    for shard in shards:
+        with shard.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
