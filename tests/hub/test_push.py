@@ -17,7 +17,6 @@ from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.dataset_repository import dataset_card
 from hf_bert4rec.hub.staging import stage_model, stage_space
 from hf_bert4rec.hub.verify import code_files
-from tests.docs.test_readme import blocks
 from tests.hub.hub_clients import PUBLISHER, PULLER, PUSHER, ROOT, run
 from tests.hub.hub_contents import Repo, card_problems, commit_of
 from tests.hub.hub_server import OVERTAKEN, WRITER, Hub
@@ -316,15 +315,3 @@ def test_of_two_pushes_at_once_one_is_refused(hub, model_folder, tmp_path):
         True,
     )
     assert [commit.message for commit in hub.repos["model", name].branches["main"]] == ["first", "someone else's"]
-
-
-def test_what_the_readme_says_of_publishing_can_be_said():
-    (_, command), _, (_, snippet) = blocks("Publish")
-    arguments = push_to_hub.parse(command.split()[2:])
-    assert command.startswith("python training/push_to_hub.py ")
-    assert arguments.dry_run
-    names: dict[str, Any] = {}
-    *imports, call = snippet.strip().splitlines()
-    exec("\n".join(imports), names)
-    assert callable(names["push_dataset"])
-    assert call.startswith("push_dataset(prepare(DataArguments(dataset=")
