@@ -16,6 +16,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import ranks_from_scores
-from hf_bert4rec.model import modeling_bert4rec
+from hf_bert4rec.training import training_forward
+from hf_bert4rec.training.training_forward import training_forward_installed
 
 MASK, FIRST = 1, 3  # input ids: padding, [MASK], unknown, then items
 MASKED, LAYERS = 0.2, 2
@@ -105,23 +107,30 @@ def measured(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:
 
 def step_memory(arguments: Namespace) -> dict[str, Any]:
     """Seconds of a step, and the memory that forward and backward need above the weights and their gradients."""
-    modeling_bert4rec.MAX_DENSE_LOGITS = sys.maxsize if arguments.measure in ("every", "dense") else 0
+    training_forward.MAX_DENSE_LOGITS = sys.maxsize if arguments.measure in ("every", "dense") else 0
     model, optimizer, batches = prepared(arguments, arguments.items[0], arguments.measure)
     batch = next(batches)
-    step(model, optimizer, batch)  # gradients and the optimizer's state are there from now on
-    optimizer.zero_grad(set_to_none=False)
-    megabytes = peak_megabytes(lambda: model(**batch).loss.backward())
-    start = time.perf_counter()
-    step(model, optimizer, batch)
-    return {"seconds": time.perf_counter() - start, "megabytes": megabytes}
+    with installed(model, arguments.measure):
+        step(model, optimizer, batch)  # gradients and the optimizer's state are there from now on
+        optimizer.zero_grad(set_to_none=False)
+        megabytes = peak_megabytes(lambda: model(**batch).loss.backward())
+        start = time.perf_counter()
+        step(model, optimizer, batch)
+        return {"seconds": time.perf_counter() - start, "megabytes": megabytes}
+
+
+def installed(model: Bert4RecForMaskedLM, loss: str) -> AbstractContextManager[None]:
+    """The trainer's forward, or the model's own where logits are made at every position."""
+    return nullcontext() if loss == "every" else training_forward_installed(model)
 
 
 def quality(arguments: Namespace, items: int, loss: str) -> float:
     """NDCG@10 of the last item of further walks, among the whole catalogue, after `steps` steps."""
     arguments = Namespace(**{**vars(arguments), "batch": TAUGHT[0], "length": TAUGHT[1]})
     model, optimizer, batches = prepared(arguments, items, loss)
-    for _ in tqdm(range(arguments.steps), desc=f"{items:,} items, {loss}", disable=None):
-        step(model, optimizer, next(batches))
+    with installed(model, loss):
+        for _ in tqdm(range(arguments.steps), desc=f"{items:,} items, {loss}", disable=None):
+            step(model, optimizer, next(batches))
     arguments.batch = ASKED
     walks = walks_of(arguments, items, np.random.default_rng(1))
     asked, targets = walks.clone(), walks[:, -1:]

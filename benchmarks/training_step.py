@@ -13,9 +13,11 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -28,9 +30,14 @@ from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.model.layers_bert4rec import LABEL_COUNT_MULTIPLE, Bert4RecDropout, labelled_positions
+from hf_bert4rec.training import training_forward
 from hf_bert4rec.training.hardware import bf16_is_fast, disable_malloc_trim, training_attention
 from hf_bert4rec.training.trainer import WindowSampler
+from hf_bert4rec.training.training_forward import (
+    LABEL_COUNT_MULTIPLE,
+    labelled_positions,
+    training_forward_installed,
+)
 
 LAYERS, DROPOUT = 2, 0.2
 KINDS = AS_IT_IS, PLAIN_DROPOUT, EVERY_PLACE = "as it is", "nn.Dropout", "last layer at every place"
@@ -86,7 +93,7 @@ def rows_of(width: int, found: dict[str, list[dict[str, Any]]]) -> list[dict[str
         row(f"{name}, last layer at every place", "tokens/s", every),
         row(f"{name}, freed memory given back", "tokens/s", returned),
         row(f"{name}, with nn.Dropout and memory given back", "tokens/s", neither),
-        ratio_row(f"{name}, Bert4RecDropout : nn.Dropout", ours, theirs),
+        ratio_row(f"{name}, FastDropout : nn.Dropout", ours, theirs),
         ratio_row(f"{name}, last layer at masked places : at every place", ours, every),
         ratio_row(f"{name}, freed memory kept : given back", ours, returned),
         row(f"{name}, matrix products' peak", "GFLOP/s", [taken["peak"] for taken in found["kept"]]),
@@ -101,15 +108,24 @@ class Trained:
 
     model: Bert4RecForMaskedLM
     optimizer: torch.optim.Optimizer
+    fast_dropout: bool = True
+    labelled_only: bool = True
 
     def step(self, batch: Batch) -> None:
         """Forward, backward, clip, update, as the recipes do."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            loss = self.model(**batch).loss
-        loss.backward()
+        with training_forward_installed(self.model, self.fast_dropout), self._positions():
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+                loss = self.model(**batch).loss
+            loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def _positions(self) -> AbstractContextManager[Any]:
+        """All positions through the last layer, unless the labelled ones only."""
+        if self.labelled_only:
+            return nullcontext()
+        return mock.patch.object(training_forward, "supports_query_positions", return_value=False)
 
 
 def measure(arguments: Namespace) -> dict[str, Any]:
@@ -118,8 +134,8 @@ def measure(arguments: Namespace) -> dict[str, Any]:
     batches = made_up_batches(arguments)
     kinds = {
         AS_IT_IS: trained(width, arguments.length),
-        PLAIN_DROPOUT: trained(width, arguments.length, True),
-        EVERY_PLACE: trained(width, arguments.length, model_class=_EveryPlace),
+        PLAIN_DROPOUT: trained(width, arguments.length, fast_dropout=False),
+        EVERY_PLACE: trained(width, arguments.length, labelled_only=False),
     }
     seconds = dict.fromkeys(kinds, 0.0)
     peaks = [peak(arguments.products)]
@@ -139,20 +155,8 @@ def measure(arguments: Namespace) -> dict[str, Any]:
     }
 
 
-class _EveryPlace(Bert4RecForMaskedLM):
-    """A model whose last layer works out every place, as the others do."""
-
-    def _last_layer_chooses(self, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]) -> bool:
-        return False
-
-
-def trained(
-    width: int,
-    length: int,
-    plain_dropout: bool = False,
-    model_class: type[Bert4RecForMaskedLM] = Bert4RecForMaskedLM,
-) -> Trained:
-    """A fresh model in the recipes' form, with torch's own dropout where that is asked for."""
+def trained(width: int, length: int, **options: bool) -> Trained:
+    """A fresh model in the recipes' form."""
     torch.manual_seed(0)
     config = Bert4RecConfig(
         vocab_size=ITEMS + 4,
@@ -166,13 +170,9 @@ def trained(
         pre_layer_norm=True,
         rotary_positions=True,
     )
-    model = model_class(config).train()
+    model = Bert4RecForMaskedLM(config).train()
     model.set_attn_implementation(training_attention(length, bf16_is_fast()))
-    for module in list(model.modules()) if plain_dropout else []:
-        for name, child in module.named_children():
-            if isinstance(child, Bert4RecDropout):
-                setattr(module, name, nn.Dropout(child.p))
-    return Trained(model, torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True))
+    return Trained(model, torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True), **options)
 
 
 def made_up_batches(arguments: Namespace) -> list[Batch]:
@@ -200,8 +200,8 @@ def products(batch: Batch, width: int) -> float:
     The last layer makes keys and values of every place, and all else of the labelled ones.
     """
     rows, length = batch["input_ids"].shape
-    asked = labelled_positions(batch["labels"], LABEL_COUNT_MULTIPLE)
-    places, labelled = asked.places.numel(), len(asked.chosen)
+    queries = labelled_positions(batch["labels"], LABEL_COUNT_MULTIPLE)
+    places, labelled = queries.positions.numel(), len(queries.indices)
     square = 2 * width**2  # of a projection, for a place; the feed-forward is eight of them
     layer = rows * length * (12 * square + 4 * length * width)  # 4 projections; attention
     last = 2 * rows * length * square + places * (2 * square + 4 * length * width) + labelled * 8 * square

@@ -26,8 +26,8 @@ from torch import nn
 from .. import Bert4RecForMaskedLM, Bert4RecTokenizer
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..files import atomic_write
+from ..model.extensions_bert4rec import UNKNOWN_TIME
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
-from ..model.time_bert4rec import UNKNOWN_TIME
 from .console import set_up_console
 
 TOLERANCE = 1e-4  # between scores (softmax over all items) of torch and ONNX
@@ -113,9 +113,10 @@ def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> 
 
 def _times(model: Bert4RecForMaskedLM, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
     """Times of a random history within those of the training data, for a model that takes them."""
-    if model.bert4rec.times is None:
+    time_embeddings = model.bert4rec.time_embeddings
+    if time_embeddings is None:
         return {}
-    first, last = model.bert4rec.times.span.tolist()
+    first, last = time_embeddings.span.tolist()
     return {"timestamps": np.sort(generator.integers(first, last + 1, length))}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..model.time_bert4rec import UNKNOWN_TIME
+from ..model.extensions_bert4rec import UNKNOWN_TIME
 from .negatives import NegativeSampler
 from .ragged import FloatArray, IntArray
 from .random_streams import hashed_uniform

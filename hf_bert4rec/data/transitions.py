@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from ..model.memory_bert4rec import STEPS
+from ..model.extensions_bert4rec import STEPS
 from .ragged import IntArray, Ragged, offsets_of
 from .sorting import run_lengths
 
@@ -16,20 +16,22 @@ POWER = 0.7  # of an earlier item's count, which its transitions are divided by:
 
 
 def damped_transitions(
-    train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER, eras: IntArray | None = None
+    train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER, time_bins: IntArray | None = None
 ) -> sparse.csr_array:
     """T[a, b] / count(a)^`power`, of the shape of `windowed_transitions`."""
     damping = sparse.diags_array(np.maximum(item_counts(train, vocab_size), 1) ** -power)
-    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, eras))
+    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, time_bins))
 
 
-def windowed_transitions(train: Ragged, vocab_size: int, steps: int, eras: IntArray | None = None) -> sparse.csr_array:
+def windowed_transitions(
+    train: Ragged, vocab_size: int, steps: int, time_bins: IntArray | None = None
+) -> sparse.csr_array:
     """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size).
 
-    With `eras`, a number from 0 for every interaction, b has a column in each: b + vocab_size * era.
+    With `time_bins`, a number from 0 for every interaction, b has a column in each: b + vocab_size * time_bin.
     """
-    columns = train.values if eras is None else train.values + vocab_size * eras
-    shape = vocab_size, vocab_size * (1 if eras is None else int(eras.max(initial=0)) + 1)
+    columns = train.values if time_bins is None else train.values + vocab_size * time_bins
+    shape = vocab_size, vocab_size * (1 if time_bins is None else int(time_bins.max(initial=0)) + 1)
     total = sparse.csr_array(shape, dtype=np.float64)
     users = train.row_ids
     for distance in range(1, steps + 1):

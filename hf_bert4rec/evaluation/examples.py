@@ -9,8 +9,8 @@ import numpy as np
 
 from ..data.collators import IGNORED
 from ..data.ragged import Ragged, TimedHistories
+from ..model.extensions_bert4rec import UNKNOWN_TIME
 from ..model.items_bert4rec import AmbiguousTitleError, UnknownTitleError
-from ..model.time_bert4rec import UNKNOWN_TIME
 from .config import EvaluationConfig
 from .ranking import Scorer, candidate_scores, to_padded, top_items
 from .task import EvaluationTask

@@ -135,9 +135,11 @@ def check_weights(model: Any) -> None:
         if is_plain and not bool(weight.isfinite().all()):
             raise ValueError(f"the weight {name} holds NaN or infinite values; {hint}")
     if model.memory is not None:
-        followers = model.memory.followers
-        if int(followers.min()) < 0 or int(followers.max()) >= model.config.vocab_size:
-            raise ValueError(f"memory.followers names items beyond the vocabulary of {model.config.vocab_size}; {hint}")
+        next_items = model.memory.next_items
+        if int(next_items.min()) < 0 or int(next_items.max()) >= model.config.vocab_size:
+            raise ValueError(
+                f"memory.next_items names items beyond the vocabulary of {model.config.vocab_size}; {hint}"
+            )
 
 
 __all__ = ["FIX_HINT", "INDEX_FILE", "check_weight_files", "check_weights", "read_object", "report_corrupt_files"]

@@ -1,46 +1,236 @@
-"""BERT4Rec: a bidirectional transformer that fills masked places in a history of items.
+"""BERT4Rec: a bidirectional transformer that predicts masked items in a history of items.
 
-Read from the bottom up: `Bert4RecForMaskedLM` scores items, `Bert4RecModel` encodes a history, its layers are in
-`layers_bert4rec.py`. With the default configuration it is `transformers.BertForMaskedLM` without token types (a test
-holds the two equal). Notable: positions count from the oldest attended item, so padding on either side changes nothing;
-the last layer and the logits are worked out only at the places that are asked for.
+With the default configuration this is `transformers.BertForMaskedLM` without token types (a test checks that logits and
+gradients are equal). Two things differ from a model of text: positions count from the oldest attended item, so padding
+on either side changes nothing, and the last layer can be limited to the positions whose output is needed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from transformers.activations import ACT2FN
+from transformers.initialization import copy_, zeros_
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
-from transformers.modeling_utils import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .cold_start_bert4rec import extend_catalogue
 from .configuration_bert4rec import Bert4RecConfig
-from .growth_bert4rec import grow
-from .layers_bert4rec import (
-    LABEL_COUNT_MULTIPLE,
-    Bert4RecAttention,
-    Bert4RecEmbeddings,
-    Bert4RecHead,
-    Bert4RecLayer,
-    QueryPositions,
-    autocast_dtype,
-    gather_positions,
-    label_indices,
-    labelled_positions,
-    rotary_angles,
-)
+from .extensions_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings, Bert4RecTransitionMemory
 from .loading_bert4rec import INDEX_FILE, check_weight_files, report_corrupt_files
-from .loss_bert4rec import cross_entropy_in_chunks
-from .memory_bert4rec import Bert4RecMemory
-from .sampling_bert4rec import sampled_softmax_loss
-from .time_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings
 
-MAX_DENSE_LOGITS = 1 << 18  # places of a batch × items, up to which training gives logits along with the loss
+ROTARY_BASE = 10_000.0
+# Names of weights in folders saved by earlier versions, and what they are called now.
+RENAMED_WEIGHTS = {
+    "memory.followers": "memory.next_items",
+    "memory.strengths": "memory.weights",
+    "memory.eras": "memory.time_bins",
+    "times.span": "time_embeddings.span",
+    "times.dates": "time_embeddings.dates",
+    "times.gap_before": "time_embeddings.gap_before",
+    "times.gap_until": "time_embeddings.gap_until",
+}
+
+RotaryAngles = tuple[torch.Tensor, torch.Tensor]
+
+
+class QueryPositions(NamedTuple):
+    """Positions whose output is needed from the last layer.
+
+    positions: (batch, queries), the same number in every row. indices: (outputs,) indices into the flattened
+    positions: the outputs to compute, without those that only fill up a row.
+    """
+
+    positions: torch.Tensor
+    indices: torch.Tensor
+
+
+def gather_positions(states: torch.Tensor, query_positions: QueryPositions | None) -> torch.Tensor:
+    """Select each row's query positions, (batch, seq, hidden) → (batch, queries, hidden); all positions for None."""
+    if query_positions is None:
+        return states
+    positions = query_positions.positions
+    states = states.expand(len(positions), -1, -1)  # rotary angles that all rows share are (1, seq, hidden)
+    return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def last_positions(attention_mask: torch.Tensor) -> QueryPositions:
+    """The last attended position of each row of a mask (batch, seq)."""
+    positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    last = (positions * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
+    return QueryPositions(last, torch.arange(len(last), device=last.device))
+
+
+def autocast_dtype(states: torch.Tensor) -> torch.dtype:
+    """The dtype in which linear layers multiply these states: autocast's where it is on."""
+    device = states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+
+
+def rotary_angles(position_ids: torch.Tensor, heads: int, head_dim: int, dtype: torch.dtype) -> RotaryAngles:
+    """Cosine and signed sine of every position's angles; each (batch, seq, hidden)."""
+    steps = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
+    angles = position_ids[..., None].float() * ROTARY_BASE**-steps  # (batch, seq, head_dim / 2)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    # Repeated for every head: a CPU multiplies full rows faster than it broadcasts over heads.
+    return torch.cat((cos, cos), -1).repeat(1, 1, heads), torch.cat((-sin, sin), -1).repeat(1, 1, heads)
+
+
+def rotate(states: torch.Tensor, angles: RotaryAngles, head_dim: int) -> torch.Tensor:
+    """Rotate states (batch, seq, hidden) by their positions' angles (RoFormer, arXiv:2104.09864)."""
+    cos, sin = angles
+    swapped = states.unflatten(-1, (-1, head_dim)).roll(head_dim // 2, -1).flatten(-2)  # swap the halves of each head
+    return states * cos + swapped * sin
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention without a fused kernel; query, key and value are (batch, heads, seq, head_dim)."""
+    weights = (query * scaling) @ key.transpose(2, 3)  # (batch, heads, seq, seq)
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights  # (batch, seq, heads, head_dim)
+
+
+class Bert4RecEmbeddings(nn.Module):
+    """Item embedding, plus a position embedding unless positions are rotary; layer norm; dropout."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.item_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position_embeddings = (
+            None if config.rotary_positions else nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        dropout = config.embedding_dropout_prob
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+
+    def forward(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        if self.position_embeddings is not None:
+            inputs_embeds = inputs_embeds + self.position_embeddings(position_ids)
+        return self.dropout(self.norm(inputs_embeds))  # (batch, seq, hidden)
+
+
+class Bert4RecAttention(nn.Module):
+    """Multi-head attention to all positions, or with `config.causal` to the position itself and earlier ones."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.is_causal = config.causal
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        angles: RotaryAngles | None,
+        query_positions: QueryPositions | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        hidden_states = hidden_states.to(autocast_dtype(hidden_states))  # once; autocast would cast three times
+        query = self.query(gather_positions(hidden_states, query_positions))
+        key, value = self.key(hidden_states), self.value(hidden_states)
+        if angles is not None:
+            cos, sin = (gather_positions(part, query_positions) for part in angles)
+            query, key = rotate(query, (cos, sin), self.head_dim), rotate(key, angles, self.head_dim)
+        query, key, value = (
+            states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, seq, head_dim)
+            for states in (query, key, value)
+        )
+        attention_interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        dropout = self.attention_dropout if self.training else 0.0
+        context, weights = attention_interface(
+            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+        )
+        return self.output(context.flatten(-2)), weights  # (batch, queries, hidden)
+
+
+class Bert4RecFeedForward(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.down(self.activation(self.up(hidden_states)))
+
+
+class Bert4RecLayer(GradientCheckpointingLayer):
+    """Attention and feed-forward, each with dropout, a residual connection and a layer norm."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.pre_layer_norm = config.pre_layer_norm
+        self.attention = Bert4RecAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = Bert4RecFeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        angles: RotaryAngles | None,
+        query_positions: QueryPositions | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """(batch, seq, hidden) → the same, or (outputs, hidden) of the query positions, which attend to all."""
+        residual = gather_positions(hidden_states, query_positions)
+        attention_input = self.attention_norm(hidden_states) if self.pre_layer_norm else hidden_states
+        attention_output, _ = self.attention(attention_input, attention_mask, angles, query_positions, **kwargs)
+        if query_positions is not None:
+            residual, attention_output = (
+                states.flatten(0, 1)[query_positions.indices] for states in (residual, attention_output)
+            )
+        hidden_states = residual + self.dropout(attention_output)
+        if self.pre_layer_norm:
+            return hidden_states + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_states)))
+        hidden_states = self.attention_norm(hidden_states)
+        return self.feed_forward_norm(hidden_states + self.dropout(self.feed_forward(hidden_states)))
+
+
+class Bert4RecHead(nn.Module):
+    """Dense layer, activation and layer norm between the encoder and the output embeddings."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.activation(self.dense(hidden_states)))
 
 
 class Bert4RecPreTrainedModel(PreTrainedModel):
@@ -57,23 +247,33 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
     _can_record_outputs = {"hidden_states": Bert4RecLayer, "attentions": Bert4RecAttention}  # noqa: RUF012
     missing_weights: tuple[str, ...] = ()
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Bert4RecTimeEmbeddings):
+            copy_(module.span, torch.tensor([0, 1]))
+        elif isinstance(module, Bert4RecTransitionMemory):
+            for table in module.buffers():
+                zeros_(table)
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load as `PreTrainedModel.from_pretrained` does, from safetensors alone: a pickled file can run code.
+        """`PreTrainedModel.from_pretrained`, restricted to safetensors: a pickled file can run code.
 
-        `missing_weights` of the model names those that the file lacked, which are random.
+        The model's `missing_weights` names the weights that the file lacked, which are newly initialised.
 
         Raises:
-            ValueError: `use_safetensors=False`, an index that names other files, or damaged JSON. OSError: no
-                safetensors file, or a damaged one.
+            ValueError: `use_safetensors=False`, an index that names other files, or corrupt JSON. OSError: no
+                safetensors file, or a corrupt one.
         """
         if kwargs.pop("use_safetensors", True) is False:
-            raise ValueError("use_safetensors=False: weights are read from safetensors files alone, never pickled ones")
+            raise ValueError("use_safetensors=False: weights are read from safetensors files only, never pickled ones")
         check_weight_files(pretrained_model_name_or_path, **kwargs)
-        told = kwargs.pop("output_loading_info", False)
+        output_loading_info = kwargs.pop("output_loading_info", False)
+        kwargs["key_mapping"] = RENAMED_WEIGHTS | (kwargs.get("key_mapping") or {})
         try:
             with report_corrupt_files(pretrained_model_name_or_path, "config.json", INDEX_FILE):
-                model, info = super().from_pretrained(
+                model, loading_info = super().from_pretrained(
                     pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
                 )
         except SafetensorError as error:
@@ -81,22 +281,18 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
                 f"the safetensors weights of {pretrained_model_name_or_path} are damaged ({error}): download them with "
                 "force_download=True, or export the model again"
             ) from error
-        model.missing_weights = tuple(sorted(info["missing_keys"]))
-        return (model, info) if told else model
-
-
-def positions_of(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Position of every attended place, counted from the oldest one; 0 where padded. (batch, seq) → (batch, seq)."""
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        model._weight_conversions = None  # save under today's names, not under those of the file
+        model.missing_weights = tuple(sorted(loading_info["missing_keys"]))
+        return (model, loading_info) if output_loading_info else model
 
 
 class Bert4RecModel(Bert4RecPreTrainedModel):
-    """The encoder: `input_ids` (batch, seq) in, `last_hidden_state` (batch, seq, hidden) out."""
+    """The encoder: `input_ids` (batch, seq) → `last_hidden_state` (batch, seq, hidden)."""
 
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__(config)
         self.embeddings = Bert4RecEmbeddings(config)
-        self.times = Bert4RecTimeEmbeddings(config) if config.time_aware else None
+        self.time_embeddings = Bert4RecTimeEmbeddings(config) if config.time_aware else None
         self.layers = nn.ModuleList([Bert4RecLayer(config) for _ in range(config.num_hidden_layers)])
         self.final_norm = (
             nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.pre_layer_norm else nn.Identity()
@@ -119,123 +315,78 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         timestamps: torch.Tensor | None = None,
-        asked: QueryPositions | None = None,
+        query_positions: QueryPositions | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode histories.
 
         Args:
-            input_ids: (batch, seq) vocabulary indices, or give `inputs_embeds` (batch, seq, hidden).
-            attention_mask: (batch, seq), 1 at places that count; all count where it is not given.
-            position_ids: (batch, seq); derived from `attention_mask` where not given.
-            timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the place that asks for the next
-                one the time of the question; `UNKNOWN_TIME` where not known, as all are where not given. A model that
-                is not `time_aware` passes over them.
-            asked: the places that the last layer works out alone: `last_hidden_state` is (asked, hidden) then. They see
-                every place, so of a causal model only each row's last may be asked for.
+            input_ids: (batch, seq) vocabulary indices; or pass `inputs_embeds` (batch, seq, hidden).
+            attention_mask: (batch, seq), 0 at padding; by default nothing is padding.
+            position_ids: (batch, seq); by default counted from each row's oldest attended position.
+            timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the [MASK] the time of the query;
+                `UNKNOWN_TIME` where unknown, as all are by default. Ignored unless the model is `time_aware`.
+            query_positions: compute the last layer at these positions only; `last_hidden_state` is then (outputs,
+                hidden). They attend to all positions, so in a causal model only a row's last one may be queried.
 
         Raises:
-            ValueError: both or neither of `input_ids` and `inputs_embeds`, or more places than the window has.
+            ValueError: both or neither of `input_ids` and `inputs_embeds`, or a history longer than the window.
         """
-        hidden_states, angles = self._embed(input_ids, attention_mask, position_ids, inputs_embeds, timestamps)
-        hidden_states = self._through_layers(hidden_states, attention_mask, angles, asked, **kwargs)
-        return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
-
-    def last_states(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        timestamps: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        """What `forward` gives at each row's last attended place, (batch, hidden); the last layer makes no more."""
-        hidden_states, angles = self._embed(input_ids, attention_mask, None, None, timestamps)
-        places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-        last = (places * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
-        asked = QueryPositions(last, torch.arange(len(last), device=last.device))
-        # The last place sees all the others, whether the model is causal or not.
-        hidden_states = self._through_layers(hidden_states, attention_mask, angles, asked, **kwargs)
-        return self.final_norm(hidden_states)
-
-    def _through_layers(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        angles: tuple[torch.Tensor, torch.Tensor] | None,
-        asked: QueryPositions | None,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        """States after all layers, of which the last works out those `asked` for alone: they see all the others."""
-        mask = self._mask(hidden_states, attention_mask)
-        for layer in self.layers if asked is None else self.layers[:-1]:
-            hidden_states = layer(hidden_states, mask, angles, **kwargs)
-        if asked is None:
-            return hidden_states
-        own = gather_positions(hidden_states, asked)
-        mask = create_bidirectional_mask(self.config, own, attention_mask, encoder_hidden_states=hidden_states)
-        return self.layers[-1](hidden_states, mask, angles, asked, **kwargs)
-
-    def _embed(
-        self,
-        input_ids: torch.Tensor | None,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        timestamps: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
-        """What the first layer gets, (batch, seq, hidden), and the angles of rotary positions."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = self.embeddings.item_embeddings(input_ids)
         if position_ids is None:
-            position_ids = self._default_positions(inputs_embeds, attention_mask)
+            position_ids = self._position_ids(inputs_embeds, attention_mask)
         if self.config.causal:
             inputs_embeds = self.shift_right(inputs_embeds, position_ids)
-        if self.times is not None:
-            inputs_embeds = inputs_embeds + self.times(self._known_times(inputs_embeds, timestamps), position_ids)
+        if self.time_embeddings is not None:
+            if timestamps is None:
+                timestamps = torch.full(inputs_embeds.shape[:2], UNKNOWN_TIME, device=inputs_embeds.device)
+            inputs_embeds = inputs_embeds + self.time_embeddings(timestamps, position_ids)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
-        angles = None
-        if self.config.rotary_positions:
-            heads = self.config.num_attention_heads
-            head_dim = self.config.hidden_size // heads
-            angles = rotary_angles(position_ids, heads, head_dim, autocast_dtype(hidden_states))
-        return hidden_states, angles
+        angles = self._rotary_angles(hidden_states, position_ids) if self.config.rotary_positions else None
+
+        if self.config.causal:
+            mask = create_causal_mask(self.config, hidden_states, attention_mask, past_key_values=None)
+        else:
+            mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
+        for layer in self.layers[:-1]:
+            hidden_states = layer(hidden_states, mask, angles, **kwargs)
+        if query_positions is not None:
+            queries = gather_positions(hidden_states, query_positions)
+            mask = create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=hidden_states)
+        hidden_states = self.layers[-1](hidden_states, mask, angles, query_positions, **kwargs)
+        return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
 
     def shift_right(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """Each place with the embedding of the item before its own, the oldest with that of [MASK]."""
-        oldest = self.embeddings.item_embeddings.weight[self.config.mask_token_id]  # (hidden,)
-        before = inputs_embeds.roll(1, dims=1)  # (batch, seq, hidden)
+        """Embeddings of the item before each position, (batch, seq, hidden); of [MASK] at the oldest position."""
+        mask_id = torch.full((1,), self.config.mask_token_id, device=inputs_embeds.device)
+        oldest = self.embeddings.item_embeddings(mask_id)  # (1, hidden)
+        before = inputs_embeds.roll(1, dims=1)
         return torch.where((position_ids == 0)[..., None], oldest.to(before.dtype), before)
 
-    def _known_times(self, inputs_embeds: torch.Tensor, timestamps: torch.Tensor | None) -> torch.Tensor:
-        if timestamps is not None:
-            return timestamps
-        return torch.full(inputs_embeds.shape[:2], UNKNOWN_TIME, device=inputs_embeds.device)
-
-    def _mask(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> Any:
-        if self.config.causal:
-            return create_causal_mask(self.config, hidden_states, attention_mask, past_key_values=None)
-        return create_bidirectional_mask(self.config, hidden_states, attention_mask)
-
-    def _default_positions(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def _position_ids(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Positions (batch or 1, seq) counted from each row's oldest attended one; 0 where padded."""
         if attention_mask is None or attention_mask.dim() != 2:
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)[None]
         else:
-            position_ids = positions_of(attention_mask)
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         # A padded batch may be wider than the window, a history may not be longer.
-        if inputs_embeds.shape[1] > self.config.max_position_embeddings:
-            longest = int(position_ids.max()) + 1
-            if longest > self.config.max_position_embeddings:
-                raise ValueError(
-                    f"a history of {longest} places does not fit the model's window of "
-                    f"{self.config.max_position_embeddings}: keep its most recent items"
-                )
+        window = self.config.max_position_embeddings
+        if inputs_embeds.shape[1] > window and (length := int(position_ids.max()) + 1) > window:
+            raise ValueError(
+                f"a history of {length} positions exceeds the model's window of {window}: keep its most recent items"
+            )
         return position_ids
+
+    def _rotary_angles(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> RotaryAngles:
+        heads = self.config.num_attention_heads
+        return rotary_angles(position_ids, heads, self.config.hidden_size // heads, autocast_dtype(hidden_states))
 
 
 class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
-    """The encoder with a head that scores every item at every place, through the item embeddings and a bias each."""
+    """The encoder with a head that scores every item at every position by its output embedding and a bias."""
 
     _tied_weights_keys = {"decoder.weight": "bert4rec.embeddings.item_embeddings.weight"}  # noqa: RUF012
 
@@ -244,7 +395,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         self.bert4rec = Bert4RecModel(config)
         self.head = Bert4RecHead(config)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
-        self.memory = Bert4RecMemory(config) if config.memory_size else None
+        self.memory = Bert4RecTransitionMemory(config) if config.memory_size else None
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -254,9 +405,10 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         self.decoder = new_embeddings
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """`PreTrainedModel.resize_token_embeddings`; use `add_items` to add items that can be recommended at once."""
         embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
         if self.memory is not None:
-            self.memory.resize(len(embeddings.weight))
+            self.config.memory_size = self.memory.resize(self.config.vocab_size)
         return embeddings
 
     @can_return_tuple
@@ -267,71 +419,38 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        negatives: torch.Tensor | None = None,
-        negatives_log_count: torch.Tensor | None = None,
         timestamps: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
-        """Score items at every place.
+        """Score items at every position.
 
         Args:
-            labels: (batch, seq) true `input_ids` at masked places, -100 elsewhere. With them the output has a
-                `loss` (cross-entropy), and its `logits` are (labelled places, vocab) if
-                `config.sparse_prediction`. Without them `logits` are (batch, seq, vocab). In training, where batch ×
-                seq × vocab is more than `MAX_DENSE_LOGITS`, only the loss is given and `logits` is None.
-            negatives: (n,) `input_ids` drawn from the catalogue, for a loss by `sampled_softmax_loss` and no `logits`.
-            negatives_log_count: (n,) logarithm of how often each was to be expected among the n.
+            labels: (batch, seq) true `input_ids` at masked positions, -100 elsewhere. With them the output has a
+                `loss` (cross-entropy), and with `config.sparse_prediction` its `logits` are (labelled positions,
+                vocab). Without them `logits` are (batch, seq, vocab).
 
         The other arguments are those of `Bert4RecModel.forward`.
         """
-        many = labels is not None and self.training and labels.numel() * self.config.vocab_size > MAX_DENSE_LOGITS
-        alone = labels is not None and (self.config.sparse_prediction or negatives is not None or many)
-        multiple = LABEL_COUNT_MULTIPLE if many and negatives is None else 1
-        asked = None
-        if labels is not None and alone and self._last_layer_chooses(attention_mask, kwargs):
-            asked = labelled_positions(labels, multiple)
         outputs = self.bert4rec(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             timestamps=timestamps,
-            asked=asked,
-            return_dict=True,  # whatever the config says
+            return_dict=True,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
-        if labels is not None and alone:
+        if labels is not None and self.config.sparse_prediction:
             labelled = labels != -100
-            if asked is None:
-                hidden_states = hidden_states.flatten(0, 1)[label_indices(labelled, multiple)]
-            labels = labels[labelled]  # (labelled,), of states (labelled or more, hidden)
-        hidden_states = self.head(hidden_states)
-        logits, loss = None, None
-        count = kwargs.get("num_items_in_batch")
-        if labels is not None and negatives is not None:
-            loss = sampled_softmax_loss(hidden_states, self.decoder, labels, negatives, negatives_log_count, count)
-        elif labels is not None and many:
-            loss = cross_entropy_in_chunks(hidden_states, self.decoder, labels, count)
-        else:
-            logits = self.decoder(hidden_states)
-        if labels is not None and logits is not None:
+            hidden_states, labels = hidden_states[labelled], labels[labelled]  # (labelled, hidden), (labelled,)
+        logits = self.decoder(self.head(hidden_states))
+        loss = None
+        if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
-
-    def _last_layer_chooses(self, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]) -> bool:
-        """Whether the last layer may work out the labelled places alone.
-
-        Not of a causal model, in which each sees others, or with a mask that says so; not where attention takes as many
-        questions as keys; and not for those who want every place's states or attention.
-        """
-        alike = not self.config.causal and (attention_mask is None or attention_mask.dim() == 2)
-        recorded = kwargs.get("output_hidden_states", self.config.output_hidden_states) or kwargs.get(
-            "output_attentions", self.config.output_attentions
-        )
-        return alike and self.config._attn_implementation in ("sdpa", "eager") and not recorded
 
     def next_item_logits(
         self,
@@ -340,9 +459,9 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         timestamps: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Logits at each row's last attended place, where serving puts the [MASK]: (batch, vocab), float32.
+        """Logits at each row's last attended position, that of the [MASK]: (batch, vocab), float32.
 
-        What is remembered of the history's last items is added to them; `forward` gives the network's logits alone.
+        They include the transition memory's scores of the history; the logits of `forward` do not.
         """
         states = self.next_item_states(input_ids, attention_mask, timestamps=timestamps, **kwargs)
         logits = self.decoder(states).float()
@@ -351,25 +470,28 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         return logits
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        """What the item embeddings are multiplied with for the network's logits: (batch, hidden), a user embedded."""
-        return self.head(self.bert4rec.last_states(input_ids, attention_mask, **kwargs))
+        """User embeddings (batch, hidden): their products with the output embeddings, plus bias, are the logits."""
+        outputs = self.bert4rec(
+            input_ids, attention_mask, query_positions=last_positions(attention_mask), return_dict=True, **kwargs
+        )
+        return self.head(outputs.last_hidden_state)
 
     def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
-        """Grow the model by the movies that `tokenizer.add_items` added, without training.
+        """Extend the model by the items that `tokenizer.add_items` added, without training.
 
-        A new movie starts from the movies most like it by genres, year and title; what other movies score before the
-        softmax does not change. The model can be saved and fine-tuned as it is.
+        A new item starts from the items most similar to it by genres, year and title; the logits of the other items do
+        not change. The model can be saved and fine-tuned as usual.
 
         Args:
-            vectors: (new movies, hidden) to start from instead, such as `pipe.embed_items` gives.
+            vectors: (new items, hidden) input embeddings to start from instead, such as `pipe.embed_items` gives.
 
         Returns:
-            For every new movie `{"movie_id", "title", "input_id", "start", "similar"}`: what it started from.
+            For every new item `{"movie_id", "title", "input_id", "start", "similar"}`, where its embedding came from.
 
         Raises:
-            ValueError: no new movies, or vectors of another shape; the model is as it was.
+            ValueError: no new items, or vectors of another shape; the model is unchanged.
         """
-        return grow(self, tokenizer, vectors)
+        return extend_catalogue(self, tokenizer, vectors)
 
 
 Bert4RecModel.register_for_auto_class("AutoModel")

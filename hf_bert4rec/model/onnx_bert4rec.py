@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.utils import cached_file
 
-from .time_bert4rec import UNKNOWN_TIME
+from .extensions_bert4rec import UNKNOWN_TIME
 
 ONNX_FOLDER, ONNX_FILE = "onnx", "model.onnx"
 EXPORT_HINT = "export the model again with `hf-bert4rec export-onnx`"

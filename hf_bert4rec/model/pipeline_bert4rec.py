@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForMaskedLM, Pipeline
 
+from .extensions_bert4rec import UNKNOWN_TIME
 from .items_bert4rec import short_repr
 from .loading_bert4rec import check_weights
 from .onnx_bert4rec import OnnxScorer, find_onnx
@@ -33,7 +34,6 @@ from .requests_bert4rec import (
 )
 from .reranking_bert4rec import Catalogue, describe_filters, select_movies
 from .retrieval_bert4rec import ItemEmbeddings, contributions
-from .time_bert4rec import UNKNOWN_TIME
 
 TASK = "movie-recommendation"
 DEFAULT_BATCH_SIZE = 64

@@ -1,8 +1,8 @@
-"""A start for item embeddings: which items stand near each other in histories.
+"""Initial item embeddings from co-occurrence, and the model's parts that are counted from the training data.
 
-Positive pointwise mutual information of items within a few steps, factorised (Levy and Goldberg, NeurIPS 2014; Levy et
-al., TACL 2015 for the smoothing by powers). From random embeddings a model first learns popularity and stays there for
-many epochs; from these it does not.
+Embeddings are a truncated SVD of the positive pointwise mutual information of items within a few steps of each other
+(Levy and Goldberg, NeurIPS 2014; Levy et al., TACL 2015 for the smoothing by powers). From random embeddings a model
+first learns popularity and stays there for many epochs; from these it does not.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from ..data.ragged import IntArray, Ragged, require_times
 from ..data.transitions import damped_transitions, windowed_transitions
-from ..model.memory_bert4rec import ERA
+from ..model.extensions_bert4rec import TIME_BIN
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
 STEPS = 5
 CONTEXT_POWER = 0.75
-SMALL = 4  # times the width: catalogues up to here are factorised whole
-LARGE = 20_000  # items: larger ones are factorised approximately, in a tenth of the time
-ROUNDS, SPARE = 4, 16  # of the approximation; vectors that it is given more than are asked for
-COLUMNS = 32  # of a product at a time: as much of a vector for every item as a cache holds
+DENSE_SVD_FACTOR = 4  # catalogues of up to this many times the rank get a dense SVD
+EXACT_SVD_ITEMS = 20_000  # larger catalogues are factorised approximately, in a tenth of the time
+ROUNDS, OVERSAMPLING = 4, 16  # iterations of the approximation, and its extra vectors
+COLUMNS = 32  # of a product at a time, which a cache holds for every item
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -36,30 +36,30 @@ def cooccurrence_embeddings(
 ) -> torch.Tensor:
     """Embeddings (vocab_size, hidden_size) from a truncated SVD of the PPMI matrix, scaled to a standard deviation.
 
-    Rows of items without a neighbour, special tokens among them, are zero: leave those as they were initialised.
+    Rows of items without a neighbour and of special tokens are zero: keep the random initialisation of those.
     """
     association = positive_mutual_information(histories, vocab_size)
     rank = min(hidden_size, vocab_size - 1)
     left, values = _singular_vectors(association, rank, seed)
-    # A singular vector is as good with its sign turned, and a solver on another number of threads may turn it.
+    # The sign of a singular vector is arbitrary and depends on the solver's number of threads: fix it.
     left = left * np.sign(np.take_along_axis(left, np.abs(left).argmax(0)[None], 0))
     order = np.argsort(-values)
     embeddings = np.zeros((vocab_size, hidden_size))
     embeddings[:, :rank] = left[:, order] * np.sqrt(values[order])
     present = association.sum(1) > 0
-    embeddings[~present] = 0  # the solver leaves rounding there
+    embeddings[~present] = 0  # the solver leaves rounding errors there
     embeddings[present] *= std / embeddings[present].std()
     return torch.from_numpy(embeddings).float()
 
 
 def _singular_vectors(table: sparse.csr_array, rank: int, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Left vectors (items, rank) of the largest singular values (rank,) of a square table, and these, in any order."""
-    if table.shape[0] <= SMALL * rank:
-        # Of a small matrix the solver wants more vectors than there are, and draws the rest without a seed.
+    """Left singular vectors (items, rank) and values (rank,) of a square table, the largest in any order."""
+    if table.shape[0] <= DENSE_SVD_FACTOR * rank:
+        # `svds` would want more vectors than a small matrix has, and draws the rest without a seed.
         left, values, _ = np.linalg.svd(table.toarray())
         return left[:, :rank], values[:rank]
     generator = np.random.default_rng(seed)
-    if table.shape[0] <= LARGE:
+    if table.shape[0] <= EXACT_SVD_ITEMS:
         left, values, _ = svds(table, k=rank, v0=generator.standard_normal(table.shape[0]))
         return left, values
     return _approximate_vectors(table.astype(np.float32), rank, generator)
@@ -68,30 +68,31 @@ def _singular_vectors(table: sparse.csr_array, rank: int, seed: int) -> tuple[Fl
 def _approximate_vectors(
     table: sparse.csr_array, rank: int, generator: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """The same by iterating a random subspace (Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4)."""
-    right = generator.standard_normal((table.shape[0], rank + SPARE), dtype=np.float32)
-    for _ in tqdm(range(ROUNDS), desc="start of embeddings", unit="round", disable=None):
+    """`_singular_vectors` by randomized subspace iteration (Halko et al., SIAM Review 2011, algorithm 4.4)."""
+    right = generator.standard_normal((table.shape[0], rank + OVERSAMPLING), dtype=np.float32)
+    for _ in tqdm(range(ROUNDS), desc="initial embeddings", unit="round", disable=None):
         left = np.linalg.qr(_product(table, right))[0]
         right = np.linalg.qr(_product(table.T, left))[0]
     left = np.linalg.qr(_product(table, right))[0]
-    within = _product(table.T, left)  # (items, rank + SPARE): the table seen from the subspace
-    squares, turn = np.linalg.eigh(within.T @ within)  # in rising order
-    return left @ turn[:, -rank:], np.sqrt(np.maximum(squares[-rank:], 0))
+    within = _product(table.T, left)  # (items, rank + OVERSAMPLING)
+    squares, rotation = np.linalg.eigh(within.T @ within)  # in ascending order
+    return left @ rotation[:, -rank:], np.sqrt(np.maximum(squares[-rank:], 0))
 
 
 def _product(table: sparse.sparray, vectors: FloatArray) -> FloatArray:
-    """The product with (items, n) vectors, a few at a time: over 60,000 items three times as fast as all at once."""
-    parts = [table @ np.ascontiguousarray(vectors[:, at : at + COLUMNS]) for at in range(0, vectors.shape[1], COLUMNS)]
+    """`table @ vectors` (items, n), a few columns at a time: three times as fast for 60,000 items as all at once."""
+    starts = range(0, vectors.shape[1], COLUMNS)
+    parts = [table @ np.ascontiguousarray(vectors[:, start : start + COLUMNS]) for start in starts]
     return np.concatenate(parts, axis=1)
 
 
 def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.csr_array:
-    """PPMI (vocab_size, vocab_size) of items within `STEPS` of each other, nearer pairs weighing 1/distance more."""
-    followed = windowed_transitions(histories, vocab_size, STEPS)
-    table = sparse.csr_array(followed + followed.T)
+    """PPMI (vocab_size, vocab_size) of items within `STEPS` of each other, pairs weighted by 1/distance."""
+    transitions = windowed_transitions(histories, vocab_size, STEPS)
+    table = sparse.csr_array(transitions + transitions.T)
     totals: npt.NDArray[np.float64] = np.asarray(table.sum(0), dtype=np.float64)
     context = totals**CONTEXT_POWER
-    information = table.data  # in place, step by step: of a large catalogue these are gigabytes
+    information = table.data  # in place: for a large catalogue these are gigabytes
     information *= context.sum()
     information /= np.repeat(totals, np.diff(table.indptr))
     information /= context[table.indices]
@@ -102,49 +103,50 @@ def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.cs
 
 
 def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
-    """Have the model remember the strongest `config.memory_size` transitions of every item of training histories.
+    """Fill the model's memory with the `config.memory_size` strongest transitions of every item of the histories.
 
-    Of a model that knows times, a transition of another half-year is another one.
+    In a `time_aware` model the same transition in another half-year is a separate entry.
 
     Raises:
-        ValueError: the model has no memory, or knows times and the histories have none.
+        ValueError: the model has no memory, or is `time_aware` and the histories have no times.
     """
     memory, vocab_size = model.memory, model.config.vocab_size
     if memory is None:
-        raise ValueError("memory_size is 0: the model was made without a memory; make one with, say, memory_size=200")
-    eras, first = None, 0
-    if memory.eras is not None:
-        eras = np.floor_divide(require_times(train).times, int(ERA))
-        first = int(eras.min())
-    table = damped_transitions(train, vocab_size, eras=None if eras is None else eras - first)
+        raise ValueError("memory_size is 0: the model has no memory; create it with, for example, memory_size=200")
+    time_bins, first = None, 0
+    if memory.time_bins is not None:
+        time_bins = np.floor_divide(require_times(train).times, int(TIME_BIN))
+        first = int(time_bins.min())
+    table = damped_transitions(train, vocab_size, time_bins=None if time_bins is None else time_bins - first)
     table.sort_indices()
-    columns = np.zeros(memory.followers.shape, dtype=table.indices.dtype)
-    strengths = np.zeros(memory.strengths.shape, dtype=np.float32)
+    columns = np.zeros(memory.next_items.shape, dtype=table.indices.dtype)
+    weights = np.zeros(memory.weights.shape, dtype=np.float32)
     for row, (start, stop) in enumerate(pairwise(table.indptr)):
-        order = _strongest(table.data[start:stop], model.config.memory_size)
+        order = _largest(table.data[start:stop], model.config.memory_size)
         columns[row, : len(order)] = table.indices[start:stop][order]
-        strengths[row, : len(order)] = table.data[start:stop][order]
-    memory.strengths.copy_(torch.from_numpy(strengths))
-    memory.followers.copy_(torch.from_numpy(columns % vocab_size))
-    if memory.eras is not None:
-        memory.eras.copy_(torch.from_numpy(columns // vocab_size + first))
+        weights[row, : len(order)] = table.data[start:stop][order]
+    memory.weights.copy_(torch.from_numpy(weights))
+    memory.next_items.copy_(torch.from_numpy(columns % vocab_size))
+    if memory.time_bins is not None:
+        memory.time_bins.copy_(torch.from_numpy(columns // vocab_size + first))
 
 
-def _strongest(values: npt.NDArray[np.float64], number: int) -> IntArray:
-    """Places of the `number` largest values, or of all, in falling order; of equal ones the first comes first."""
-    places = np.arange(len(values))
+def _largest(values: npt.NDArray[np.float64], number: int) -> IntArray:
+    """Indices of the `number` largest values in descending order; of equal values the first comes first."""
+    indices = np.arange(len(values))
     if len(values) > number:
-        places = np.flatnonzero(values >= np.partition(values, -number)[-number])
-    return places[np.argsort(-values[places], kind="stable")][:number]
+        indices = np.flatnonzero(values >= np.partition(values, -number)[-number])
+    return indices[np.argsort(-values[indices], kind="stable")][:number]
 
 
 def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
-    """Tell a model that knows times from when to when its training histories go.
+    """Set the first and the last second of the training histories, between which dates are embedded.
 
     Raises:
-        ValueError: it knows no times, or the histories have none.
+        ValueError: the model is not `time_aware`, or the histories have no times.
     """
-    if model.bert4rec.times is None:
-        raise ValueError("time_aware is false: the model takes no times; make one with time_aware=True, causal=True")
+    time_embeddings = model.bert4rec.time_embeddings
+    if time_embeddings is None:
+        raise ValueError("time_aware is false: create the model with time_aware=True, causal=True")
     seconds = require_times(train).times
-    model.bert4rec.times.span.copy_(torch.tensor([int(seconds.min()), int(seconds.max())]))
+    time_embeddings.span.copy_(torch.tensor([int(seconds.min()), int(seconds.max())]))

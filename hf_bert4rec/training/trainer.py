@@ -28,6 +28,7 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .checkpoints import check_complete, mark_complete, mark_incomplete, remove_incomplete
 from .ema import WeightAverage
 from .hardware import bf16_is_fast
+from .training_forward import training_forward_installed
 
 MAKE_ROOM = "Earlier checkpoints are whole: make room, then resume from the last one"
 
@@ -122,6 +123,10 @@ class Bert4RecTrainer(Trainer):
         self.add_callback(_EpochToSampler(self))
         if self.args.ema_decay is not None:
             self.add_callback(_KeepAverage(self))
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        with training_forward_installed(self.model):
+            return super()._inner_training_loop(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WindowSampler:
         grouped = self.args.train_sampling_strategy == "group_by_length"

@@ -19,9 +19,9 @@ MODULES = {
     "re": "compile findall",
     "reprlib": "repr",
     "sys": "_getframe",
-    "torch": "Tensor addmm allclose arange as_tensor autograd bool cat dtype empty empty_like exp finfo float32 "
+    "torch": "Tensor allclose arange as_tensor bool cat dtype empty empty_like exp finfo float32 "
     "float64 from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf inference_mode int32 int64 "
-    "is_autocast_enabled isin long maximum minimum mm nn ones ones_like rand stack tensor uint8 where zeros "
+    "is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand stack tensor uint8 where zeros "
     "zeros_like",
     "transformers": "__file__",
     "types": "GeneratorType",
@@ -49,9 +49,9 @@ FROM = {
     "tokenizers.pre_tokenizers": "WhitespaceSplit",
     "torch": "nn",
     "torch.nn": "functional",
-    "torch.autograd.function": "once_differentiable",
     "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend",
     "transformers.activations": "ACT2FN",
+    "transformers.initialization": "copy_ zeros_",
     "transformers.masking_utils": "create_bidirectional_mask create_causal_mask",
     "transformers.modeling_layers": "GradientCheckpointingLayer",
     "transformers.modeling_outputs": "BaseModelOutput MaskedLMOutput",

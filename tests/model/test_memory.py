@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.data.transitions import damped_transitions
 from hf_bert4rec.evaluation.baselines import MarkovScorer
-from hf_bert4rec.model.memory_bert4rec import COLD_START_BOOST, SMOOTHING
+from hf_bert4rec.model.extensions_bert4rec import COLD_START_BOOST, SMOOTHING
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.training import initialization
@@ -51,17 +52,17 @@ def test_the_strongest_followers_are_kept(config, tokenizer, histories):
     table = damped_transitions(histories, len(tokenizer)).toarray()
     for row in range(tokenizer.first_item_id, len(tokenizer)):
         kept = np.zeros(len(tokenizer))
-        np.add.at(kept, model.memory.followers[row].numpy(), model.memory.strengths[row].numpy())
+        np.add.at(kept, model.memory.next_items[row].numpy(), model.memory.weights[row].numpy())
         assert np.sort(kept)[::-1][:3] == pytest.approx(np.sort(table[row])[::-1][:3], rel=1e-6)
         assert kept[kept > 0] == pytest.approx(table[row][kept > 0], rel=1e-6)
-    assert not model.memory.strengths[: tokenizer.first_item_id].any()
+    assert not model.memory.weights[: tokenizer.first_item_id].any()
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), max_size=12), st.integers(1, 8))
 def test_of_equal_followers_the_first_is_kept(values, number):
     wanted = sorted(range(len(values)), key=lambda place: (-values[place], place))[:number]
-    assert initialization._strongest(np.array(values), number).tolist() == wanted
+    assert initialization._largest(np.array(values), number).tolist() == wanted
 
 
 def test_its_weight_reaches_the_scores(remembering, tokenizer, histories):
@@ -112,15 +113,15 @@ def test_a_smaller_vocabulary_forgets_what_it_lost(remembering, tokenizer, histo
     remembering.resize_token_embeddings(20)
     ids = torch.tensor([[5, 6, tokenizer.mask_token_id]])
     assert remembering.next_item_logits(ids, torch.ones_like(ids)).shape == (1, 20)
-    assert int(remembering.memory.followers.max()) < 20
+    assert int(remembering.memory.next_items.max()) < 20
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("followers", 10**6, "memory.followers names items beyond the 43 there are"),
-        ("followers", -1, "memory.followers names items beyond"),
-        ("strengths", float("nan"), "memory.strengths holds NaN"),
+        ("next_items", 10**6, "memory.next_items names items beyond the 43 there are"),
+        ("next_items", -1, "memory.next_items names items beyond"),
+        ("weights", float("nan"), "memory.weights holds NaN"),
     ],
 )
 def test_a_memory_that_lies_is_refused(remembering, tokenizer, name, value, message):
@@ -131,7 +132,7 @@ def test_a_memory_that_lies_is_refused(remembering, tokenizer, name, value, mess
 
 @pytest.mark.parametrize("size", [-1, 44, True, "3"])
 def test_a_size_that_cannot_be_is_refused(config, size):
-    with pytest.raises(ValueError, match="memory_size is"):
+    with pytest.raises((ValueError, StrictDataclassError), match="memory_size"):
         Bert4RecConfig(vocab_size=config.vocab_size, memory_size=size)
 
 

@@ -38,9 +38,9 @@ def test_the_head_loads_into_the_encoder_and_back(kind, rows, tmp_path):
     assert torch.equal(answers(grown.bert4rec, rows), answers(encoder, rows))
     missing = {"head.dense.weight", "head.dense.bias", "head.norm.weight", "head.norm.bias", "decoder.bias"}
     if kind.memory_size:
-        missing |= {"memory.followers", "memory.strengths"}
+        missing |= {"memory.next_items", "memory.weights"}
     if kind.time_aware:
-        missing.add("memory.eras")
+        missing.add("memory.time_bins")
     assert set(info["missing_keys"]) == missing
     assert not info["unexpected_keys"]
 

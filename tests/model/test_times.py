@@ -17,10 +17,18 @@ from hf_bert4rec.data.ragged import Ragged, TimedHistories
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.scoring import ModelScorer
-from hf_bert4rec.model.memory_bert4rec import ERA, MIN_DECAY, SMOOTHING, YEAR
+from hf_bert4rec.model.extensions_bert4rec import (
+    DATES,
+    GAPS,
+    MIN_DECAY,
+    SMOOTHING,
+    TIME_BIN,
+    UNKNOWN_TIME,
+    YEAR,
+    gap_between,
+)
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
-from hf_bert4rec.model.time_bert4rec import DATES, GAPS, UNKNOWN_TIME, gap_between
 from hf_bert4rec.training.initialization import fit_time_span, fit_transition_memory
 
 START = 1_000_000_000
@@ -101,7 +109,7 @@ def test_without_times_is_with_unknown_ones(clock, tokenizer, timed):
 
 
 def test_dates_beyond_the_training_data_are_its_first_and_last(clock):
-    times = clock.bert4rec.times
+    times = clock.bert4rec.time_embeddings
     first, last = times.span.tolist()
     assert first == START
     dates = times._date(torch.tensor([[first - 10**8, first, (first + last) // 2, last, last + 10**8, UNKNOWN_TIME]]))[
@@ -135,7 +143,7 @@ def test_in_training_questions_and_rows_are_hidden(clock, tokenizer, timed):
 def test_half_years_add_up_to_the_markov_chain(clock, tokenizer, timed):
     timed = timed.rows(0, 6)  # few enough for everything to be remembered
     fit_transition_memory(clock, timed)
-    assert len(set((timed.times // int(ERA)).tolist())) > 1
+    assert len(set((timed.times // int(TIME_BIN)).tolist())) > 1
     batch = batch_of(tokenizer, timed)
     scores = MarkovScorer(timed, len(tokenizer))(timed)
     expected = scores / scores.sum(-1, keepdim=True).clamp(min=1e-9)
@@ -148,17 +156,17 @@ def test_what_followed_long_ago_counts_less(config, tokenizer):
     """Item 5 was followed by 6 in one half-year and by 7 ten years later, as often."""
     config.causal = config.time_aware = True
     config.memory_size = 4
-    early, late = int(ERA * 60.5), int(ERA * 80.5)
+    early, late = int(TIME_BIN * 60.5), int(TIME_BIN * 80.5)
     histories = TimedHistories(np.array([5, 6, 5, 7]), np.array([0, 2, 4]), np.array([early, early, late, late]))
     model = Bert4RecForMaskedLM(config).eval()
     fit_transition_memory(model, histories)
-    row = int(model.memory.followers[5, 0] != 6)
-    assert model.memory.eras[5, :2].tolist() == [[60, 80], [80, 60]][row]
+    row = int(model.memory.next_items[5, 0] != 6)
+    assert model.memory.time_bins[5, :2].tolist() == [[60, 80], [80, 60]][row]
     question = torch.tensor([[5, tokenizer.mask_token_id]])
     for asked, fresh, stale in ((early, 6, 7), (late, 7, 6)):
         for times in ([asked, UNKNOWN_TIME], [early, asked]):  # of the question, or of the last item where unknown
             shares = model.memory(question, torch.ones_like(question), torch.tensor([times])).exp() - SMOOTHING
-            weight = MIN_DECAY + np.exp(-20 * ERA / YEAR)
+            weight = MIN_DECAY + np.exp(-20 * TIME_BIN / YEAR)
             assert float(shares[0, stale] / shares[0, fresh]) == pytest.approx(weight / (MIN_DECAY + 1), rel=1e-3)
             assert float(shares.sum()) == pytest.approx(1, abs=1e-4)
 
@@ -170,12 +178,12 @@ def test_a_new_movie_is_remembered_in_the_half_year_of_its_likes(recommender, to
     memory = recommender.model.memory
     new = report["input_id"]
     alike = [tokenizer.resolve(movie) for movie in report["similar"]]
-    assert torch.equal(memory.eras[new, : len(tokenizer)], memory.eras[alike[0], : len(tokenizer)])
-    added = memory.followers == new
+    assert torch.equal(memory.time_bins[new, : len(tokenizer)], memory.time_bins[alike[0], : len(tokenizer)])
+    added = memory.next_items == new
     assert added.any()
-    eras = timed.times // int(ERA)
-    assert memory.eras[added].min() >= eras.min()
-    assert memory.eras[added].max() <= eras.max()
+    time_bins = timed.times // int(TIME_BIN)
+    assert memory.time_bins[added].min() >= time_bins.min()
+    assert memory.time_bins[added].max() <= time_bins.max()
     torch.testing.assert_close(recommender.model.next_item_logits(**before)[:, :-1], old, atol=1e-5, rtol=1e-5)
 
 
@@ -279,7 +287,7 @@ def test_onnx_knows_times_too(recommender, tokenizer, timed, tmp_path):
 
 
 def test_times_need_a_causal_model_and_histories_that_have_them(model, clock, histories, timed):
-    with pytest.raises(ValueError, match="time_aware needs causal: true"):
+    with pytest.raises(ValueError, match="time_aware needs causal=True"):
         Bert4RecConfig(time_aware=True)
     for fill in (fit_transition_memory, fit_time_span):
         with pytest.raises(ValueError, match="these histories have no times"):

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from hf_bert4rec.model import modeling_bert4rec
+from hf_bert4rec.training import training_forward
 from tests.stress.workloads import tiny_trainer
 
 
@@ -43,7 +43,7 @@ def shard() -> None:
 
 def trained(folder: Path, how: str) -> None:
     """Train a little without dropout, and keep what evaluation said and the weights of the end."""
-    modeling_bert4rec.MAX_DENSE_LOGITS = 0  # the loss in chunks reads the decoder's weights, not through its forward
+    training_forward.MAX_DENSE_LOGITS = 0  # the chunked loss reads the decoder weights, not through its forward
     if how == "sharded":
         shard()
         with pytest.raises(ValueError, match="which FSDP shards"):

@@ -61,7 +61,7 @@ def test_singular_vectors_are_not_turned_by_the_solver(monkeypatch):
 def test_a_large_catalogue_is_factorised_almost_as_well(monkeypatch):
     walks = Ragged.from_lists([np.random.default_rng(user).permutation(np.arange(3, 400))[:40] for user in range(400)])
     exact = cooccurrence_embeddings(walks, 400, 16, 0.02, seed=1).numpy()
-    monkeypatch.setattr(cooccurrence, "LARGE", 0)
+    monkeypatch.setattr(cooccurrence, "EXACT_SVD_ITEMS", 0)
     monkeypatch.setattr(cooccurrence, "COLUMNS", 5)
     monkeypatch.setattr(cooccurrence, "svds", None)
     found = cooccurrence_embeddings(walks, 400, 16, 0.02, seed=1).numpy()

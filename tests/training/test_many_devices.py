@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.model.layers_bert4rec import Bert4RecLayer
+from hf_bert4rec.model.modeling_bert4rec import Bert4RecLayer
 from tests.training.two_processes import LAUNCHER, USERS, ranks
 
 ROOT = Path(__file__).resolve().parents[2]

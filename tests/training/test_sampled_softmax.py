@@ -13,9 +13,10 @@ from torch.nn import functional
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.negatives import NegativeSampler
-from hf_bert4rec.model.sampling_bert4rec import sampled_softmax_loss
 from hf_bert4rec.training.arguments import MaskingArguments
 from hf_bert4rec.training.fit import build_collator
+from hf_bert4rec.training.losses import sampled_softmax_loss
+from hf_bert4rec.training.training_forward import training_forward_installed
 
 ITEMS, HIDDEN, PLACES, FIRST = 400, 6, 9, 3
 
@@ -96,15 +97,17 @@ def test_draws_follow_their_shares_and_depend_on_epoch_and_row_alone(counts):
 
 def test_the_model_takes_the_collator_s_negatives(tokenizer, histories):
     torch.manual_seed(0)
-    config = Bert4RecConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, max_position_embeddings=24)
-    model = Bert4RecForMaskedLM(config).eval()
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 24}
+    config = Bert4RecConfig(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = Bert4RecForMaskedLM(config).train()
     rows = [{"input_ids": ids, "index": row, "epoch": 0} for row, ids in enumerate(histories) if len(ids) > 1]
     counts = np.bincount(histories.values, minlength=len(tokenizer))
     sampler = NegativeSampler(counts, 20_000, tokenizer.first_item_id)
     plain = DataCollatorForMaskedItems(tokenizer)(rows)
     batch = DataCollatorForMaskedItems(tokenizer, negatives=sampler)(rows)
     assert batch["negatives"].shape == batch["negatives_log_count"].shape == (20_000,)
-    outputs = model(**batch)
+    with training_forward_installed(model):
+        outputs = model(**batch)
     assert outputs.logits is None
     scores = model(**plain).logits.clone()
     scores[:, : tokenizer.first_item_id] = -torch.inf

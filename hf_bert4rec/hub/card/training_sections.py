@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...data.releases import HOMEPAGE, Release
-from ...model.time_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
+from ...model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
 from .curve import CURVE_FILE
 from .markup import plain
 from .usage_sections import item_noun

@@ -1,0 +1,165 @@
+"""New items without retraining: initial embeddings from similar items, and the model extended by them.
+
+A new item starts as the weighted mean of the items most similar to it by genres, year and words of the title, scaled to
+their mean length, with half their probability. The rows of other items stay as they are, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from .items_bert4rec import normalise
+
+NEIGHBOURS = 10
+YEARS = 3.0  # scale of the decay by difference of years: e times less per 3 years
+UNKNOWN_YEAR_GAP = 10.0  # years assumed between two items of which one has no year
+TITLE_WEIGHT = 1.0  # of equal title words, relative to equal genres
+# Averaged embeddings score too high against every user, so subtract a bias. Without it new movies crowd the lists: on
+# ml-100k the NDCG of the old ones fell by 31 %, with it by 5 to 8 %.
+COLD_START_BIAS = math.log(2)
+
+
+class ContentSimilarity:
+    """Similarity of items by their metadata: the columns of `items.json`, of which the first `known` rows are trained.
+
+    Similarities are weighted by the logarithm of an item's count: rarely seen items have poorly trained embeddings.
+    """
+
+    def __init__(self, items: dict[str, list[Any]], known: int) -> None:
+        self.known = known
+        self.genres = [frozenset(names or []) for names in items.get("genres", [])]
+        self.years = items.get("year", [])
+        self.words = [frozenset(normalise(title or "").split()) for title in items.get("title", [])]
+        counts = items.get("count")
+        self.trust = (torch.ones(known) if counts is None else torch.tensor(counts[:known]).float()).log1p()
+        self.rows_with_word: dict[str, list[int]] = defaultdict(list)
+        for row, words in enumerate(self.words[:known]):
+            for word in words:
+                self.rows_with_word[word].append(row)
+        self.rows_of_genres = {genres: torch.zeros(known, dtype=torch.bool) for genres in Counter(self.genres[:known])}
+        for row, genres in enumerate(self.genres[:known]):
+            self.rows_of_genres[genres][row] = True
+
+    def to(self, row: int) -> torch.Tensor:
+        """Similarity (known,) of the trained items to the item in this row, 0 where they have nothing in common."""
+        similarity = torch.zeros(self.known)
+        if self.genres and (own_genres := self.genres[row]):
+            for genres, rows in self.rows_of_genres.items():
+                if shared := len(own_genres & genres):
+                    similarity[rows] = shared / math.sqrt(len(own_genres) * len(genres))
+        if self.words:
+            similarity += TITLE_WEIGHT * self._title_overlap(row)
+        if self.years and (own_year := self.years[row]) is not None:
+            gaps = [UNKNOWN_YEAR_GAP if year is None else abs(own_year - year) for year in self.years[: self.known]]
+            similarity *= torch.exp(-torch.tensor(gaps, dtype=torch.float32) / YEARS)
+        return similarity * self.trust
+
+    def _title_overlap(self, row: int) -> torch.Tensor:
+        """Share (known,) of the title's words that each trained item's title has too, weighted by their rarity."""
+        rows_of = {word: self.rows_with_word.get(word, []) for word in self.words[row]}
+        weights = {word: math.log((1 + self.known) / (1 + len(rows))) for word, rows in rows_of.items()}
+        total = max(sum(weights.values()), 1e-9)
+        overlap = torch.zeros(self.known)
+        for word, rows in rows_of.items():
+            overlap[rows] += weights[word] / total
+        return overlap
+
+
+def nearest_items(items: dict[str, list[Any]], known: int, number: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each of the `number` rows after the first `known`: rows of similar items, most similar first, and weights."""
+    similarity_of = ContentSimilarity(items, known)
+    nearest = []
+    for row in range(known, known + number):
+        best = similarity_of.to(row).topk(min(NEIGHBOURS, known))
+        nearest.append((best.indices[best.values > 0], best.values[best.values > 0]))
+    return nearest
+
+
+def average_embeddings(vectors: torch.Tensor, nearest: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Weighted means of vectors (known, hidden), scaled to the mean length of what they average: (new, hidden)."""
+    averages = []
+    for rows, weights in (_or_all(vectors, *entry) for entry in nearest):
+        mean = weights @ vectors[rows]
+        length = weights @ vectors[rows].norm(dim=-1)
+        averages.append(mean * length / mean.norm().clamp(min=1e-9))
+    return torch.stack(averages)
+
+
+def average_biases(biases: torch.Tensor, nearest: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Weighted means of biases (known,), less `COLD_START_BIAS`: (new,)."""
+    return torch.stack([weights @ biases[rows] for rows, weights in (_or_all(biases, *entry) for entry in nearest)]) - (
+        COLD_START_BIAS
+    )
+
+
+def _or_all(values: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and normalised weights for averaging `values`; all rows equally where no item is similar."""
+    if not len(rows):
+        rows, weights = torch.arange(len(values)), torch.ones(len(values))
+    return rows.to(values.device), (weights / weights.sum()).to(values)
+
+
+def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -> list[dict[str, Any]]:
+    """Add rows for the items that `tokenizer` has and `model` lacks; see `Bert4RecForMaskedLM.add_items`."""
+    size, first = model.config.vocab_size, tokenizer.first_item_id
+    number = len(tokenizer) - size
+    if number <= 0:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} entries and the model {size}: call tokenizer.add_items(movies) first"
+        )
+    embeddings, decoder = model.get_input_embeddings(), model.get_output_embeddings()
+    weight, bias = embeddings.weight.detach(), decoder.bias.detach()
+    if vectors is not None:
+        vectors = torch.as_tensor(vectors).to(weight)
+        if vectors.shape != (number, weight.shape[1]) or not vectors.isfinite().all():
+            raise ValueError(
+                f"vectors are {tuple(vectors.shape)}; {number} new movies take finite ones of shape "
+                f"{(number, weight.shape[1])}, as wide as the model"
+            )
+    nearest = nearest_items(tokenizer.items, size - first, number)
+    rows = average_embeddings(weight[first:], nearest) if vectors is None else vectors
+    tied = decoder.weight is embeddings.weight
+    _set_rows(embeddings, torch.cat([weight, rows]))
+    embeddings.num_embeddings = len(embeddings.weight)
+    if tied:
+        decoder.weight = embeddings.weight
+    else:
+        output_weight = decoder.weight.detach()
+        _set_rows(decoder, torch.cat([output_weight, average_embeddings(output_weight[first:], nearest)]))
+    decoder.bias = nn.Parameter(
+        torch.cat([bias, average_biases(bias[first:], nearest)]), requires_grad=decoder.bias.requires_grad
+    )
+    decoder.out_features = model.config.vocab_size = size + number
+    if model.memory is not None:
+        model.memory.resize(size + number)
+        model.config.memory_size = model.memory.add([(first + rows).tolist() for rows, _ in nearest])
+    return [
+        _report(tokenizer, size + row, similar.tolist() if vectors is None else None)
+        for row, (similar, _) in enumerate(nearest)
+    ]
+
+
+def _set_rows(module: nn.Embedding | nn.Linear, weight: torch.Tensor) -> None:
+    module.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
+
+
+def _report(tokenizer: Any, input_id: int, similar_rows: list[int] | None) -> dict[str, Any]:
+    """One entry of the report on new items."""
+    movie = tokenizer.movie(input_id)
+    similar = [tokenizer.movie(tokenizer.first_item_id + row) for row in similar_rows or []]
+    start = "given vector" if similar_rows is None else "similar movies" if similar_rows else "mean of all movies"
+    return {
+        "movie_id": movie["movie_id"],
+        "title": movie["title"],
+        "input_id": input_id,
+        "start": start,
+        "similar": [other["title"] or other["movie_id"] for other in similar],
+    }
+
+
+__all__ = ["extend_catalogue"]

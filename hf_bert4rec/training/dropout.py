@@ -1,0 +1,34 @@
+"""Dropout that draws its mask faster on a CPU than torch's."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class FastDropout(nn.Dropout):
+    """Dropout that draws one random number per eight elements, where torch draws one per element on one thread.
+
+    That is a fifth of a training step on a CPU. Each element is decided by a byte, so `p` is rounded to 1/256.
+    """
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0 or states.device.type != "cpu":
+            return super().forward(states)
+        threshold = min(max(round(self.p * 256), 1), 255)
+        random_bytes = torch.empty(-(-states.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        keep = random_bytes.view(torch.uint8)[: states.numel()].view(states.shape) >= threshold
+        return states * keep.to(states.dtype).mul_(256 / (256 - threshold))
+
+
+def install_fast_dropout(model: nn.Module) -> list[tuple[nn.Module, str, nn.Dropout]]:
+    """Replace every `nn.Dropout`; returns (parent, name, original) of each to put them back."""
+    replaced = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if type(child) is nn.Dropout
+    ]
+    for parent, name, child in replaced:
+        setattr(parent, name, FastDropout(child.p).train(child.training))
+    return replaced

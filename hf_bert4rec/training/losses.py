@@ -1,0 +1,106 @@
+"""Losses over large catalogues: cross-entropy in chunks, and softmax over a sample of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from ..model.modeling_bert4rec import autocast_dtype
+
+CPU_CHUNK_LOGITS = 1 << 19  # positions × items of a chunk that fits a CPU's cache
+GPU_CHUNK_LOGITS = 1 << 26  # elsewhere, where larger products are faster and memory is the limit
+MIN_CHUNK_POSITIONS = 64  # below that, accumulating the gradient of the item embeddings dominates
+
+
+def chunked_cross_entropy(
+    states: torch.Tensor, decoder: nn.Linear, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross-entropy of `decoder(states)`, of which only a chunk exists at a time.
+
+    Args:
+        states: (positions or more, hidden); rows beyond the last label are ignored.
+        labels: (positions,) `input_ids`.
+        num_items_in_batch: divisor of the sum of losses; the number of positions by default.
+    """
+    dtype = autocast_dtype(states)
+    states, weight, bias = states.to(dtype), decoder.weight.to(dtype), decoder.bias.to(dtype)
+    chunk_logits = CPU_CHUNK_LOGITS if states.device.type == "cpu" else GPU_CHUNK_LOGITS
+    chunk_positions = max(MIN_CHUNK_POSITIONS, chunk_logits // len(weight))
+    total: torch.Tensor = SummedCrossEntropy.apply(states, weight, bias, labels, chunk_positions)
+    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+class SummedCrossEntropy(torch.autograd.Function):
+    """Sum of the cross-entropies of a linear layer's logits, whose gradients are computed in the forward pass.
+
+    Each chunk's logits are turned into their gradient at once and dropped, so no logit is computed twice and nothing
+    of the size of positions × catalogue is allocated. The idea is that of Liger Kernel (Hsu et al., arXiv:2410.10989).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        labels: torch.Tensor,
+        chunk_positions: int,
+    ) -> torch.Tensor:
+        total = torch.zeros((), device=states.device)
+        grad_states = torch.zeros_like(states)
+        grad_weight, grad_bias = (torch.zeros_like(parameter, dtype=torch.float32) for parameter in (weight, bias))
+        for start in range(0, len(labels), chunk_positions):
+            chunk = states[start : start + chunk_positions]
+            targets = labels[start : start + chunk_positions, None]  # (labelled, 1)
+            logits = torch.addmm(bias, chunk, weight.t())  # (chunk, vocab)
+            probabilities = logits.float().softmax(-1)
+            # logsumexp from the largest probability: exact, and saves another pass of exponentials.
+            log_sum = logits.amax(-1, keepdim=True).float() - probabilities.amax(-1, keepdim=True).log()  # (chunk, 1)
+            labelled = len(targets)
+            total += (log_sum[:labelled] - logits[:labelled].gather(1, targets)).sum()
+            probabilities[:labelled].scatter_add_(1, targets, probabilities.new_full(targets.shape, -1.0))
+            probabilities[labelled:] = 0
+            grad_logits = probabilities.to(states.dtype)
+            torch.mm(grad_logits, weight, out=grad_states[start : start + chunk_positions])
+            grad_weight += grad_logits.t() @ chunk
+            grad_bias += grad_logits.sum(0)
+        ctx.save_for_backward(grad_states, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None)
+
+
+def sampled_softmax_loss(
+    states: torch.Tensor,
+    decoder: nn.Linear,
+    labels: torch.Tensor,
+    negatives: torch.Tensor,
+    negatives_log_count: torch.Tensor | None,
+    num_items_in_batch: torch.Tensor | int | None = None,
+) -> torch.Tensor:
+    """Cross-entropy over the label and `negatives` instead of the vocabulary, each negative weighted by 1 / count.
+
+    The label is present with certainty, so it is not weighted, and negatives equal to it are masked: the sum over the
+    vocabulary is then estimated without bias, and exact if every item is drawn once. Sources: Bengio and Senécal, 2008
+    (importance sampling); Khrylchenko et al., arXiv:2507.09331 (the label).
+
+    Args:
+        states: (positions, hidden). labels: (positions,) `input_ids`.
+        negatives: (n,) `input_ids`, shared by all positions.
+        negatives_log_count: (n,) log of the expected number of times that each is among the n; None for once.
+        num_items_in_batch: divisor of the sum of losses; the number of positions by default.
+    """
+    positive = (states * decoder.weight[labels]).sum(-1).float() + decoder.bias[labels]  # (positions,)
+    negative = functional.linear(states, decoder.weight[negatives], decoder.bias[negatives]).float()  # (positions, n)
+    if negatives_log_count is not None:
+        negative = negative - negatives_log_count
+    negative = negative.masked_fill(labels[:, None] == negatives, -torch.inf)
+    losses = torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive
+    return losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)

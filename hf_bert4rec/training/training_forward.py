@@ -1,0 +1,107 @@
+"""What the trainer installs in a model for the time of training: a forward that gives the loss only, and fast dropout.
+
+The loss and its gradients are those of `Bert4RecForMaskedLM.forward`, from less work: the last layer and the logits are
+computed at the labelled positions only, and the logits of a large catalogue in chunks or for a sample of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import MaskedLMOutput
+
+from ..model.modeling_bert4rec import Bert4RecForMaskedLM, QueryPositions
+from .dropout import install_fast_dropout
+from .losses import chunked_cross_entropy, sampled_softmax_loss
+
+MAX_DENSE_LOGITS = 1 << 18  # positions of a batch × items; larger batches are computed in chunks
+# oneDNN builds a bfloat16 kernel per shape, a fifth of a step; rounding sizes up keeps the number of shapes low.
+QUERY_LENGTH_MULTIPLE, LABEL_COUNT_MULTIPLE = 8, 256
+
+
+@contextmanager
+def training_forward_installed(model: Any, fast_dropout: bool = True) -> Iterator[None]:
+    """Within the block `model`, or the model that an adapter wraps, trains by `training_forward` and `FastDropout`."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base.forward = MethodType(training_forward, base)
+    replaced = install_fast_dropout(base) if fast_dropout else []
+    try:
+        yield
+    finally:
+        for module, name, dropout in replaced:
+            setattr(module, name, dropout)
+        for name in ("forward", "_original_forward"):  # accelerate wraps the one and keeps it as the other
+            base.__dict__.pop(name, None)
+
+
+def training_forward(
+    self: Bert4RecForMaskedLM,
+    *args: Any,
+    labels: torch.Tensor | None = None,
+    negatives: torch.Tensor | None = None,
+    negatives_log_count: torch.Tensor | None = None,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    **inputs: Any,
+) -> MaskedLMOutput:
+    """The loss of a training batch, without `logits`; `Bert4RecForMaskedLM.forward` in evaluation.
+
+    Args:
+        labels: (batch, seq) true `input_ids` at masked positions, -100 elsewhere.
+        negatives: (n,) `input_ids` drawn from the catalogue, for `sampled_softmax_loss`; ignored if an adapter wraps
+            the decoder.
+        negatives_log_count: (n,) logarithm of how often each is expected among the n.
+        num_items_in_batch: divisor of the sum of losses; the number of labelled positions by default.
+        inputs: those of `Bert4RecModel.forward`.
+    """
+    if labels is None or not self.training:
+        return Bert4RecForMaskedLM.forward(self, *args, labels=labels, **inputs)
+    if type(self.decoder) is not nn.Linear:  # an adapter's or quantised layer: only its own forward is right
+        negatives, chunked = None, False
+    else:
+        chunked = negatives is None and labels.numel() * self.config.vocab_size > MAX_DENSE_LOGITS
+    multiple = LABEL_COUNT_MULTIPLE if chunked else 1
+    query_positions = labelled_positions(labels, multiple) if supports_query_positions(self) else None
+    outputs = self.bert4rec(*args, query_positions=query_positions, return_dict=True, **inputs)
+    hidden_states = outputs.last_hidden_state
+    labelled = labels != -100
+    if query_positions is None:
+        hidden_states = hidden_states.flatten(0, 1)[label_indices(labelled, multiple)]
+    states, labels = self.head(hidden_states), labels[labelled]  # (labelled or more, hidden), (labelled,)
+    if negatives is not None:
+        loss = sampled_softmax_loss(states, self.decoder, labels, negatives, negatives_log_count, num_items_in_batch)
+    elif chunked:
+        loss = chunked_cross_entropy(states, self.decoder, labels, num_items_in_batch)
+    else:
+        logits = self.decoder(states)
+        loss = self.loss_function(
+            logits, labels, vocab_size=self.config.vocab_size, num_items_in_batch=num_items_in_batch
+        )
+    return MaskedLMOutput(loss=loss)
+
+
+def supports_query_positions(model: Bert4RecForMaskedLM) -> bool:
+    """Whether the last layer can be limited to labelled positions.
+
+    Not in a causal model, where each attends to others, nor by attention kernels that need as many queries as keys.
+    """
+    return not model.config.causal and model.config._attn_implementation in ("sdpa", "eager")
+
+
+def labelled_positions(labels: torch.Tensor, multiple: int = 1) -> QueryPositions:
+    """The labelled positions of labels (batch, seq), row by row, padded to a `multiple` of outputs."""
+    labelled = labels != -100
+    queries = int(labelled.sum(-1).amax().clamp(min=1))
+    queries = min(-(-queries // QUERY_LENGTH_MULTIPLE) * QUERY_LENGTH_MULTIPLE, labels.shape[1])
+    positions = labelled.byte().argsort(dim=-1, descending=True, stable=True)[:, :queries]  # labelled ones first
+    return QueryPositions(positions, label_indices(labelled.gather(1, positions), multiple))
+
+
+def label_indices(labelled: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Flat indices of the labelled positions, padded with 0 to a `multiple` of them."""
+    indices = labelled.flatten().nonzero()[:, 0]
+    return nn.functional.pad(indices, (0, -len(indices) % multiple))

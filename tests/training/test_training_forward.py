@@ -1,0 +1,192 @@
+"""The forward that training installs: the loss and gradients of the model's own, from labelled positions only."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hf_bert4rec import Bert4RecForMaskedLM
+from hf_bert4rec.training import training_forward
+from hf_bert4rec.training.dropout import FastDropout
+from hf_bert4rec.training.training_forward import (
+    LABEL_COUNT_MULTIPLE,
+    label_indices,
+    labelled_positions,
+    training_forward_installed,
+)
+from tests.model.tiny import CLOSE, WINDOW, build
+
+LABELLED = [{0, 3, 11}, {8}, set(), {0}]  # positions in four rows of length 12, 9, 5 and 1
+LABELS = 5
+
+
+@pytest.fixture
+def batch(rows):
+    labels = torch.full((4, WINDOW), -100)
+    for row, positions in enumerate(LABELLED):
+        for position in positions:
+            labels[row, position] = 5 + position
+    return {**rows, "labels": labels}
+
+
+def step(model, batch, **kwargs):
+    """Loss, gradients, and the shape of the input to the last layer's feed-forward."""
+    shapes = []
+    hook = model.bert4rec.layers[-1].feed_forward.register_forward_pre_hook(
+        lambda module, arguments: shapes.append(tuple(arguments[0].shape))
+    )
+    model.zero_grad()
+    torch.manual_seed(0)  # for the random dropout of times
+    loss = model(**batch, **kwargs).loss
+    loss.backward()
+    hook.remove()
+    gradients = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    return loss, gradients, shapes[0]
+
+
+def training_step(model, batch, **kwargs):
+    with training_forward_installed(model):
+        return step(model, batch, **kwargs)
+
+
+def model_of(kind, attention="sdpa"):
+    kind.hidden_dropout_prob = kind.attention_probs_dropout_prob = 0.0
+    torch.manual_seed(0)
+    model = build(kind).train()
+    model.set_attn_implementation(attention)
+    return model
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("side", ["right", "left", "none"])
+@pytest.mark.parametrize("reentrant", [None, False, True], ids=["", "checkpointed", "checkpointed, reentrant"])
+def test_loss_and_gradients_are_those_of_the_plain_forward(kind, batch, attention, side, reentrant):
+    if side == "none":
+        del batch["attention_mask"]
+    if side == "left":
+        batch = {name: values.flip(1) for name, values in batch.items()}
+    model = model_of(kind, attention)
+    if reentrant is not None:
+        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    loss, gradients, shape = training_step(model, batch)
+    expected, all_gradients, full_shape = step(model, batch)
+    assert shape[:-1] == ((4, WINDOW) if kind.causal else (LABELS,))
+    assert full_shape[:-1] == (4, WINDOW)
+    torch.testing.assert_close(loss, expected, **CLOSE)
+    assert gradients.keys() == all_gradients.keys()
+    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+
+
+def test_chunks_and_padding_to_a_multiple_do_not_change_the_loss(kind, batch, monkeypatch):
+    model = model_of(kind)
+    expected, all_gradients, _ = step(model, batch)
+    monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
+    loss, gradients, shape = training_step(model, batch)
+    assert shape[:-1] == ((4, WINDOW) if kind.causal else (LABEL_COUNT_MULTIPLE,))
+    torch.testing.assert_close(loss, expected, **CLOSE)
+    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_a_batch_without_labels_has_a_loss_of_zero(kind, batch, limit, monkeypatch):
+    monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", limit)
+    batch["labels"] = torch.full_like(batch["labels"], -100)
+    loss, gradients, _ = training_step(model_of(kind), batch, num_items_in_batch=torch.tensor(3))
+    assert loss == 0
+    assert all((gradient == 0).all() for gradient in gradients.values())
+
+
+class Wrapped(nn.Module):
+    """A decoder with an added low-rank term, as an adapter makes one; its `weight` is that of the layer inside."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+        self.delta = nn.Parameter(torch.full_like(layer.weight, 0.1))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.layer.weight
+
+    @property
+    def bias(self) -> torch.Tensor:
+        return self.layer.bias
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self.layer(states) + states @ self.delta.T
+
+
+@pytest.mark.parametrize("negatives", [{}, {"negatives": torch.arange(3, 9)}], ids=["", "negatives"])
+def test_a_wrapped_decoder_is_trained_through_its_forward(kind, batch, negatives, monkeypatch):
+    monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
+    model = model_of(kind)
+    model.decoder = Wrapped(model.decoder)
+    expected, all_gradients, _ = step(model, batch)
+    loss, gradients, _ = training_step(model, {**batch, **negatives})
+    torch.testing.assert_close(loss, expected, **CLOSE)
+    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+    assert gradients["decoder.delta"].abs().sum() > 0
+
+
+def test_evaluation_keeps_its_logits(kind, batch, rows):
+    model = model_of(kind).eval()
+    expected = model(**batch).logits
+    with training_forward_installed(model), torch.no_grad():
+        assert torch.equal(model(**batch).logits, expected)
+        assert model(rows["input_ids"], rows["attention_mask"]).loss is None
+
+
+def test_a_model_is_as_before_once_training_has_ended(kind, batch):
+    kind.hidden_dropout_prob = 0.3
+    model = build(kind).train()
+    modules = dict(model.named_modules())
+    with training_forward_installed(model):
+        layer = model.bert4rec.layers[0]
+        assert type(layer.dropout) is FastDropout
+        assert layer.dropout.p == 0.3
+        clone = copy.deepcopy(model)
+        assert clone(**batch).logits is None
+        assert clone.forward.__self__ is clone
+    assert dict(model.named_modules()) == modules
+    assert model.forward.__func__ is Bert4RecForMaskedLM.forward
+    assert pickle.loads(pickle.dumps(model))(**batch).logits.shape[0] == LABELS
+
+
+def test_labelled_positions_of_every_row(monkeypatch):
+    labels = torch.tensor([[-100, 7, -100, 8], [9, -100, -100, -100], [-100] * 4])
+    queries = labelled_positions(labels)
+    assert queries.positions.tolist() == [[1, 3, 0, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert queries.indices.tolist() == [0, 1, 4]
+    assert labelled_positions(labels, 4).indices.tolist() == [0, 1, 4, 0]
+    monkeypatch.setattr(training_forward, "QUERY_LENGTH_MULTIPLE", 2)
+    queries = labelled_positions(labels, 3)
+    assert queries.positions.tolist() == [[1, 3], [0, 1], [0, 1]]
+    assert queries.indices.tolist() == [0, 1, 2]
+    assert label_indices(labels != -100, 2).tolist() == [1, 3, 4, 0]
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share():
+    torch.manual_seed(0)
+    states = torch.ones(501, 799, requires_grad=True)
+    dropout = FastDropout(0.3)
+    out = dropout(states)
+    assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
+    assert out.mean().item() == pytest.approx(1, abs=0.005)
+    assert abs(np.corrcoef(out[:-1].detach().ravel(), out[1:].detach().ravel())[0, 1]) < 0.01
+    out.sum().backward()
+    assert torch.equal(states.grad, out.detach())  # dropped elements get no gradient
+    assert torch.equal(dropout.eval()(states), states)
+
+
+def test_dropout_repeats_with_torchs_own_random_state():
+    dropout = FastDropout(0.5)
+    states = torch.ones(3, 5)
+    state = torch.get_rng_state()
+    first = dropout(states)
+    torch.set_rng_state(state)
+    assert torch.equal(dropout(states), first)
