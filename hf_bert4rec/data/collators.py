@@ -17,7 +17,7 @@ import torch
 from ..model.extensions_bert4rec import UNKNOWN_TIME
 from .negatives import NegativeSampler
 from .ragged import FloatArray, IntArray
-from .random_streams import hashed_uniform
+from .random_streams import Stream, hashed_uniform
 
 IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
@@ -104,26 +104,26 @@ class DataCollatorForMaskedItems:
             batch["negatives"], batch["negatives_log_count"] = drawn
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
-    def _draw(self, stream: int, key: list[IntArray], width: int) -> FloatArray:
+    def _draw(self, stream: Stream, key: list[IntArray], width: int) -> FloatArray:
         """Uniform numbers for every place of every row, (rows, width), of one of several independent streams."""
         return hashed_uniform(self.seed, stream, *key, np.arange(width))
 
     def _order(self, times: IntArray, key: list[IntArray]) -> IntArray:
         """Places of every row in the order of their times, (rows, width), by chance where these are the same."""
-        return np.lexsort((self._draw(4, key, times.shape[1]), times), axis=-1)
+        return np.lexsort((self._draw(Stream.ORDER_OF_TIES, key, times.shape[1]), times), axis=-1)
 
     def _masked_places(self, lengths: IntArray, key: list[IntArray], width: int) -> npt.NDArray[np.bool_]:
         places = np.arange(width)
-        draws = np.where(places < lengths[:, None], self._draw(0, key, width), 2.0)
+        draws = np.where(places < lengths[:, None], self._draw(Stream.MASKED_POSITIONS, key, width), 2.0)
         # The place with the smallest draw is masked whatever it is: without a label a row has no loss.
         masked = (draws < self.mlm_probability) | (places == draws.argmin(-1)[:, None])
-        last_only = hashed_uniform(self.seed, 1, *key) < self.last_item_prob  # (rows, 1)
+        last_only = hashed_uniform(self.seed, Stream.LAST_ITEM_ONLY, *key) < self.last_item_prob  # (rows, 1)
         return np.where(last_only, places == lengths[:, None] - 1, masked)
 
     def _replaced(self, input_ids: IntArray, masked: npt.NDArray[np.bool_], key: list[IntArray]) -> IntArray:
-        kind = self._draw(2, key, input_ids.shape[1])
+        kind = self._draw(Stream.REPLACEMENT_KIND, key, input_ids.shape[1])
         first, items = self.tokenizer.first_item_id, self.tokenizer.num_items
-        random_items = first + (self._draw(3, key, input_ids.shape[1]) * items).astype(np.int64)
+        random_items = first + (self._draw(Stream.REPLACEMENT_ITEM, key, input_ids.shape[1]) * items).astype(np.int64)
         replaced = np.where(kind < self.mask_replace_prob + self.random_replace_prob, random_items, input_ids)
         replaced = np.where(kind < self.mask_replace_prob, self.tokenizer.mask_token_id, replaced)
         return np.where(masked, replaced, input_ids)

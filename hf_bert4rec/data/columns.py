@@ -1,80 +1,179 @@
-"""One column of a stranger's table at a time: ids, ratings and times, checked and in the types we use."""
+"""Columns of an input table: ids, ratings and times, checked and converted to one type each."""
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import polars as pl
 
-_EXACT = 2**53  # from here on a float no longer tells two neighbouring whole numbers apart
-_WHOLE = r"^(0|-?[1-9]\d{0,17})$"
-# Tried in turn, per value; what names no zone is taken as UTC.
+logger = logging.getLogger(__name__)
+
+# What str.strip() removes; Polars' own default leaves four of these characters.
+BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
+MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
+_MAX_EXACT_FLOAT = 2**53  # from here on neighbouring integers have the same float
+INTEGER = r"^(0|-?[1-9]\d{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
+
+# (unit, units in a second, upper bound of their numbers): 10^11 is the year 5138 in seconds, 1973 in milliseconds.
+_UNITS = (
+    ("seconds", 1, 10**11),
+    ("milliseconds", 10**3, 10**14),
+    ("microseconds", 10**6, 10**17),
+    ("nanoseconds", 10**9, 10**20),
+)
+_ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
+_COMPACT_DATES = (
+    ("%Y%m%d", 19000101, 21001231),
+    ("%Y%m%d%H%M", 190001010000, 210012312359),
+    ("%Y%m%d%H%M%S", 19000101000000, 21001231235959),
+)
+# Tried in turn for each value; a time without a zone is UTC.
 _ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
 _NAIVE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_DAY_OR_MONTH_FIRST = r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b"
 
 
-def as_ids(values: pl.Series, column: str, place: str) -> pl.Series:
-    """Ids as int64 where every one is a whole number as it would be printed, else as strings."""
+def as_ids(values: pl.Series, column: str, source: str) -> pl.Series:
+    """Return ids as int64 if all are integers as printed, else as text without blanks around it.
+
+    Raises:
+        ValueError: A missing, fractional or inexact id, an id with a line break, or a column of another type.
+    """
     kind = values.dtype
+    if isinstance(kind, pl.Decimal) and kind.scale:
+        values, kind = values.cast(pl.Float64), pl.Float64()
     if kind.is_float():
-        _refuse(values, values.is_null() | ~values.is_finite(), column, place, "an id is needed")
-        _refuse(values, values != values.floor(), column, place, "an id is a whole number or a string")
-        _refuse(values, values.abs() > _EXACT, column, place, "a float tells ids apart up to 2^53: use int64 or text")
+        _refuse(values, values.is_null() | ~values.is_finite(), column, source, "an id is needed")
+        _refuse(values, values != values.floor(), column, source, "an id is an integer or text")
+        inexact = values.abs() > _MAX_EXACT_FLOAT
+        _refuse(values, inexact, column, source, "floats represent ids exactly up to 2^53 only: use int64 or text")
         return values.cast(pl.Int64)
-    if not (kind.is_integer() or kind in (pl.String, pl.Categorical) or isinstance(kind, pl.Enum)):
-        raise ValueError(f"{place}: column {column!r} is of type {kind}; ids are whole numbers or strings")
-    if kind.is_integer():
-        _refuse(values, values.is_null(), column, place, "an id is needed")
-        return _as_int64(values, column, place)
-    text = values.cast(pl.String)
-    _refuse(text, text.is_null() | (text.str.strip_chars() == ""), column, place, "an id is needed")
-    return text.cast(pl.Int64) if text.str.contains(_WHOLE).all() else text
+    if kind.is_integer() or isinstance(kind, pl.Decimal):
+        _refuse(values, values.is_null(), column, source, "an id is needed")
+        return _as_int64(values, column, source)
+    if not (kind in (pl.String, pl.Categorical) or isinstance(kind, pl.Enum)):
+        hint = ": give one row per interaction" if isinstance(kind, pl.List | pl.Array) else ""
+        raise ValueError(f"{source}: column {column!r} is of type {kind}; ids are integers or text{hint}")
+    return _text_ids(values.cast(pl.String), column, source)
 
 
-def as_ratings(values: pl.Series, column: str, place: str) -> pl.Series:
-    """Ratings as float32, all finite."""
-    found = values.cast(pl.Float32, strict=False)
-    _refuse(values, found.is_null() | ~found.is_finite(), column, place, "a rating is a finite number")
-    return found
+def _text_ids(text: pl.Series, column: str, source: str) -> pl.Series:
+    distinct = text.unique()  # each id is checked once: a large table repeats them
+    clean = distinct.str.strip_chars(BLANKS)
+    values = text
+    if (clean != distinct).any():
+        text = text.str.strip_chars(BLANKS)
+    if clean.has_nulls() or (clean == "").any():
+        _refuse(values, text.is_null() | (text == ""), column, source, "an id is needed")
+    if clean.str.contains(r"[\r\n]").any():
+        wish = "an id has no line break: check the file's quote marks (quote_char, escape_char)"
+        _refuse(values, text.str.contains(r"[\r\n]"), column, source, wish)
+    integer, missing = clean.str.contains(INTEGER), clean.is_in(MISSING_WORDS)
+    if missing.any():
+        if integer.any() and (integer | missing).all():
+            _refuse(values, text.is_in(MISSING_WORDS), column, source, "an id is needed")
+        logger.warning("%s: column %r has the id %r: is it a missing value?", source, column, clean.filter(missing)[0])
+    return text.str.strip_suffix(".0").cast(pl.Int64) if integer.all() else text
 
 
-def as_seconds(values: pl.Series, column: str, place: str) -> pl.Series:
-    """Times as numbers: whole ones as int64, others as float64, dates as unix seconds."""
+def as_ratings(values: pl.Series, column: str, source: str) -> pl.Series:
+    """Return ratings as float32.
+
+    Raises:
+        ValueError: A rating that is missing, not a number or not finite.
+    """
+    plain = values.str.strip_chars() if values.dtype == pl.String else values
+    ratings = plain.cast(pl.Float32, strict=False)
+    wish = "a rating is a finite number; read the table without ratings by rating_column=None (--rating_column '')"
+    _refuse(values, ratings.is_null() | ~ratings.is_finite(), column, source, wish)
+    return ratings
+
+
+def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
+    """Return times as seconds since 1970: int64, or float64 if one has a fraction of a second.
+
+    Accepts dates, datetimes, ISO text and numbers. The unit of numbers (seconds to nanoseconds) follows from their
+    magnitude; numbers such as 20240501 and 20240501123000 are read as dates.
+
+    Raises:
+        ValueError: A time that is missing, unreadable or beyond any date, or numbers in two units.
+    """
     kind = values.dtype
+    if isinstance(kind, pl.Decimal):
+        values, kind = (values.cast(pl.Float64), pl.Float64()) if kind.scale else (values, pl.Int64())
     if kind.is_integer():
-        _refuse(values, values.is_null(), column, place, "a time is needed")
-        return _as_int64(values, column, place)
+        _refuse(values, values.is_null(), column, source, "a time is needed")
+        return _from_numbers(_as_int64(values, column, source), column, source)
     if kind.is_float():
-        _refuse(values, values.is_null() | ~values.is_finite(), column, place, "a time is a finite number")
-        return values.cast(pl.Float64)
-    if kind.is_temporal() and kind != pl.Time and not isinstance(kind, pl.Duration):
-        _refuse(values, values.is_null(), column, place, "a time is needed")
-        return _unix(values)
+        _refuse(values, values.is_null() | ~values.is_finite(), column, source, "a time is a finite number")
+        return _from_numbers(values.cast(pl.Float64), column, source)
+    if isinstance(kind, pl.Date | pl.Datetime):
+        _refuse(values, values.is_null(), column, source, "a time is needed")
+        return _seconds_of_datetimes(values)
     if kind != pl.String:
-        raise ValueError(f"{place}: column {column!r} is of type {kind}; times are numbers, dates or ISO strings")
-    return _from_text(values.str.strip_chars(), column, place)
+        raise ValueError(f"{source}: column {column!r} is of type {kind}; times are numbers, dates or ISO text")
+    return _from_text(values.str.strip_chars(BLANKS), column, source)
 
 
-def _as_int64(values: pl.Series, column: str, place: str) -> pl.Series:
-    found = values.cast(pl.Int64, strict=False)
-    _refuse(values, found.is_null(), column, place, "a whole number here has at most 63 bits")
-    return found
+def _as_int64(values: pl.Series, column: str, source: str) -> pl.Series:
+    integers = values.cast(pl.Int64, strict=False)
+    _refuse(values, integers.is_null(), column, source, "an integer here has at most 63 bits")
+    return integers
 
 
-def _from_text(text: pl.Series, column: str, place: str) -> pl.Series:
-    if text.str.contains(r"^-?\d{1,18}$").all() and not text.has_nulls():
-        return text.cast(pl.Int64)
+def _from_numbers(values: pl.Series, column: str, source: str) -> pl.Series:
+    """Seconds from numbers in seconds, milli-, micro- or nanoseconds, or from dates written as numbers."""
+    low: Any = values.min()
+    high: Any = values.max()
+    for form, first, last in _COMPACT_DATES:
+        if low >= first and high <= last and values.dtype == pl.Int64:
+            dates = values.cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
+            if not dates.has_nulls():
+                logger.info("%s: column %r is read as dates, %s to %s", source, column, dates.min(), dates.max())
+                return _seconds_of_datetimes(dates)
+    largest = max(-low, high)
+    if largest < _UNITS[0][2]:
+        return values
+    number = next((number for number, (*_, bound) in enumerate(_UNITS) if largest < bound), None)
+    size = values.cast(pl.Float64).abs()
+    if number is None:
+        _refuse(values, size >= _UNITS[-1][2], column, source, "no unit makes a date of it")
+    unit, factor, _ = _UNITS[number or 0]
+    lower = _UNITS[(number or 0) - 1][2]
+    wish = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
+    _refuse(values, (size >= _ANY_UNIT) & (size < lower), column, source, wish)
+    logger.info("%s: column %r is in %s; converted to seconds", source, column, unit)
+    return _divided(values, factor)
+
+
+def _divided(values: pl.Series, factor: int) -> pl.Series:
+    """The quotients: int64 if all are integers, else float64."""
+    if values.dtype == pl.Int64 and (values % factor == 0).all():
+        return values // factor
+    return pl.Series(values.name, values.to_numpy() / factor)  # Polars rounds the quotient of integers twice
+
+
+def _from_text(text: pl.Series, column: str, source: str) -> pl.Series:
+    integers = text.cast(pl.Int64, strict=False)
+    if not integers.has_nulls():
+        return _from_numbers(integers, column, source)
     numbers = text.cast(pl.Float64, strict=False)
-    if numbers.is_not_null().any():
+    if numbers.is_finite().any():
         wrong = numbers.is_null() | ~numbers.is_finite()
-        _refuse(text, wrong, column, place, "a time is a finite number, as elsewhere in the column")
-        return numbers
-    moments = _moments(text)
-    _refuse(text, moments.is_null(), column, place, "a time is a number or an ISO date")
-    return _unix(moments)
+        _refuse(text, wrong, column, source, "a time is a finite number, as elsewhere in the column")
+        return _from_numbers(numbers, column, source)
+    datetimes = _parsed(text)
+    wish = "a time is a number or an ISO date"
+    if text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any():
+        wish = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
+    _refuse(text, datetimes.is_null(), column, source, wish)
+    return _seconds_of_datetimes(datetimes)
 
 
-def _moments(text: pl.Series) -> pl.Series:
-    """ISO dates and times as UTC, null where none of the forms fits."""
-    zoned = text.str.replace(r"[zZ]$", "+00:00")
+def _parsed(text: pl.Series) -> pl.Series:
+    """ISO dates and times as UTC; null if no form matches. BigQuery writes "2024-05-01 12:30:00 UTC"."""
+    zoned = text.str.replace(r"(?i)\s?(z|utc)$", "+00:00")
     zones = [zoned.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC") for form in _ZONED]
     naive = [text.str.to_datetime(form, strict=False, time_unit="us") for form in _NAIVE]
     days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
@@ -82,19 +181,17 @@ def _moments(text: pl.Series) -> pl.Series:
     return pl.select(pl.coalesce(*zones, *utc)).to_series()
 
 
-def _unix(moments: pl.Series) -> pl.Series:
-    """Seconds since 1970: int64, or float64 where a moment has a fraction of a second."""
-    micros = moments.cast(pl.Datetime("us", getattr(moments.dtype, "time_zone", None))).dt.epoch("us")
-    if (micros % 1_000_000 == 0).all():
-        return micros // 1_000_000
-    return micros / 1_000_000
+def _seconds_of_datetimes(datetimes: pl.Series) -> pl.Series:
+    micros = datetimes.cast(pl.Datetime("us", getattr(datetimes.dtype, "time_zone", None))).dt.epoch("us")
+    return _divided(micros, 1_000_000)
 
 
-def _refuse(values: pl.Series, bad: pl.Series, column: str, place: str, wish: str) -> None:
+def _refuse(values: pl.Series, bad: pl.Series, column: str, source: str, wish: str) -> None:
+    """Raise ValueError that names the first row in which `bad` is true, its value, and what is expected."""
     if not bad.any():
         return
     row = bad.arg_true()[0]
     raise ValueError(
-        f"{place}, row {row} (counted from 0, without a header): column {column!r} is {values[row]!r}, but {wish}; "
+        f"{source}, row {row} (counted from 0, without a header): column {column!r} is {values[row]!r}, but {wish}; "
         f"{bad.sum():,} of {len(bad):,} rows are like that"
     )

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .ragged import FloatArray, IntArray
-from .random_streams import hashed_uniform
+from .random_streams import Stream, hashed_uniform
 
 UNIFORM, POWER = 0.5, 0.75  # half of the draws by counts ** 0.75 (word2vec, arXiv:1310.4546), half any item alike
-STREAM = 4  # beside the masks' four
 
 
 class NegativeSampler:
@@ -35,6 +34,6 @@ class NegativeSampler:
 
     def draw(self, epoch: int, row: int) -> tuple[IntArray, npt.NDArray[np.float32]]:
         """Input ids (number,), and the logarithm of the number of times that each is expected among them."""
-        uniform = hashed_uniform(self.seed, STREAM, epoch, row, np.arange(self.number))
+        uniform = hashed_uniform(self.seed, Stream.NEGATIVES, epoch, row, np.arange(self.number))
         places = np.minimum(np.searchsorted(self._upto, uniform, side="right"), len(self.share) - 1)
         return places + self.first_item_id, np.log(self.number * self.share[places]).astype(np.float32)

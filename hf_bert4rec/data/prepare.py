@@ -35,10 +35,15 @@ class DataArguments:
     data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA unless given")
     ratings: str | None = _help("a CSV or Parquet table of your own, in place of a MovieLens release")
     items: str | None = _help("a CSV or Parquet table of its items: the item column, title, year, genres")
-    user_column: str = _help("its column of users", "user_id")
-    item_column: str = _help("its column of items", "movie_id")
-    time_column: str = _help("its column of times; empty where rows are in order", "timestamp")
-    rating_column: str = _help("its column of ratings", "rating")
+    user_column: str = _help("column of users", "user_id")
+    item_column: str = _help("column of items, in both tables", "movie_id")
+    time_column: str = _help("column of times; '' if the rows are in order", "timestamp")
+    rating_column: str = _help("column of ratings; '' to read none", "rating")
+    title_column: str = _help("the items' column of titles; '' if there is none", "title")
+    year_column: str = _help("the items' column of years", "year")
+    genres_column: str = _help("the items' column of genres", "genres")
+    quote_char: str | None = _help("character around fields of the tables, '' for none; in CSV files \" by default")
+    escape_char: str | None = _help("character before quote marks in fields, such as \\ in files that Spark writes")
     min_interactions: int = _help("users and items with fewer interactions are left out, repeatedly", 5)
     min_rating: float | None = _help("interactions rated lower are left out")
     split: str = field(default="leave-one-out", metadata={"help": "what is held out", "choices": SPLITS})
@@ -75,20 +80,31 @@ class Prepared:
 
 
 def load(arguments: DataArguments) -> DatasetDict:
-    """Ratings and movies of the named release, of the sequence file, or of the table given in its place."""
+    """Ratings and movies of the named release, of the sequence file, or of the user's own table."""
     if arguments.ratings is not None:
         return read_interactions(
             arguments.ratings,
             user_column=arguments.user_column,
             item_column=arguments.item_column,
             time_column=arguments.time_column or None,
-            rating_column=arguments.rating_column,
+            rating_column=arguments.rating_column or None,
             items=arguments.items,
-            item_columns={"movie_id": arguments.item_column} if arguments.items else None,
+            item_columns=_item_columns(arguments),
+            quote_char=arguments.quote_char,
+            escape_char=arguments.escape_char,
         )
     if arguments.dataset == SEQUENCES:
         return load_ml1m_sequences(find_release_folder("ml-1m", arguments.data_dir))
     return load_movielens(arguments.dataset, data_dir=arguments.data_dir)
+
+
+def _item_columns(arguments: DataArguments) -> dict[str, str | None]:
+    """The item table's id column, and those of its other columns that do not have their usual name."""
+    columns: dict[str, str | None] = {"movie_id": arguments.item_column}
+    for name in ("title", "year", "genres"):
+        if (column := getattr(arguments, f"{name}_column")) != name:
+            columns[name] = column or None
+    return columns
 
 
 def prepare(arguments: DataArguments) -> Prepared:

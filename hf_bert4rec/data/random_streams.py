@@ -1,16 +1,32 @@
-"""Random numbers that are a function of their keys: the same for any number of workers and after a resume."""
+"""Random numbers as a function of their keys: the same for any number of workers and after a resume."""
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 import numpy as np
 
 from .ragged import FloatArray, IntArray
 
 
+class Stream(IntEnum):
+    """The second key of every draw, so that draws for different purposes are independent.
+
+    A changed number changes the masks, and with them every trained model.
+    """
+
+    MASKED_POSITIONS = 0
+    LAST_ITEM_ONLY = 1
+    REPLACEMENT_KIND = 2
+    REPLACEMENT_ITEM = 3
+    ORDER_OF_TIES = 4
+    NEGATIVES = 5
+
+
 def hashed_uniform(*keys: int | IntArray) -> FloatArray:
     """Uniform numbers in [0, 1) that depend on the keys alone; arrays of keys broadcast.
 
-    Every key is mixed in by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    Each key is mixed in by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
     """
     state = np.zeros((), dtype=np.uint64)
     with np.errstate(over="ignore"):

@@ -15,9 +15,8 @@ from datasets import Dataset, DatasetInfo, Features, List, Value
 from datasets.fingerprint import generate_random_fingerprint
 from polars.exceptions import PolarsError
 
-from ..model.items_bert4rec import split_year
-
-NO_GENRES = ("(no genres listed)", "unknown", "")
+from ..model.items_bert4rec import NO_GENRES, split_year
+from .delimited import read_delimited
 
 # What a field of each type may look like: stricter than int() and float(), which take "nan", " 5" and "1_000".
 _PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
@@ -161,37 +160,44 @@ def to_frame(dataset: Dataset, columns: list[str] | None = None) -> pl.DataFrame
     return frame
 
 
-def read_any(table: Any, what: str) -> tuple[pl.DataFrame, str]:
-    """A file or data frame as a polars frame, and its name for errors.
+def read_table(
+    table: Any, what: str, quote_char: str | None = None, escape_char: str | None = None
+) -> tuple[pl.DataFrame, str]:
+    """Return a file or data frame as a polars frame, and its name for errors.
 
-    Fields of text files stay strings, so that an id "007" is not turned into 7; empty ones are null.
+    Fields of text files stay text, so that an id "007" does not become 7; empty ones are null. A named index of a
+    pandas DataFrame becomes columns. `quote_char` and `escape_char` are those of `read_delimited`.
+
+    Raises:
+        ValueError: The file or frame cannot be read. TypeError: `table` is neither.
     """
     if isinstance(table, str | Path):
-        return _read_file(Path(table)), str(table)
-    place = f"the table of {what}"
+        return _read_file(Path(table), quote_char, escape_char), str(table)
+    source = f"the table of {what}"
     if isinstance(table, pl.DataFrame):
-        return table, place
+        return table, source
     if isinstance(table, Dataset):
-        return to_frame(table), place
+        return to_frame(table), source
     if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
+        if any(name is not None and name not in table.columns for name in table.index.names):
+            table = table.reset_index()
         try:
-            return pl.from_pandas(table), place
+            return pl.from_pandas(table), source
         except (TypeError, ValueError, pa.ArrowException, PolarsError) as error:
-            raise ValueError(f"{place}: a column mixes types, or holds what no table can: {error}") from error
+            raise ValueError(f"{source}: a column mixes types, or holds what no table can: {error}") from error
     raise TypeError(
-        f"{place} is a {type(table).__name__}; give a path to a CSV, TSV or Parquet file, "
+        f"{source} is a {type(table).__name__}; give a path to a CSV, TSV or Parquet file, "
         "or a pandas or polars DataFrame"
     )
 
 
-def _read_file(path: Path) -> pl.DataFrame:
+def _read_file(path: Path, quote_char: str | None, escape_char: str | None) -> pl.DataFrame:
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if suffix not in ("csv", "tsv", "parquet", "pq"):
         raise ValueError(f"{path}: the name must end in .csv, .tsv (either with .gz), .parquet or .pq, not .{suffix}")
+    if suffix in ("csv", "tsv"):
+        return read_delimited(path, quote_char, escape_char)
     try:
-        if suffix in ("parquet", "pq"):
-            return pl.read_parquet(path)
-        return pl.read_csv(path, separator="\t" if suffix == "tsv" else ",", infer_schema=False)
+        return pl.read_parquet(path)
     except PolarsError as error:
-        hint = " It must be UTF-8." if "utf" in str(error).lower() else ""
-        raise ValueError(f"{path} cannot be read as .{suffix}: {str(error).splitlines()[0]}.{hint}") from error
+        raise ValueError(f"{path} cannot be read as .{suffix}: {str(error).splitlines()[0]}") from error

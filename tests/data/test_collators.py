@@ -11,10 +11,11 @@ from hf_bert4rec.data.collators import (
     IGNORED,
     DataCollatorForMaskedItems,
     DataCollatorForNextItem,
-    hashed_uniform,
     pad_rows,
 )
+from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.random_streams import Stream, hashed_uniform
 from hf_bert4rec.data.windows import TrainingWindows
 
 
@@ -129,6 +130,22 @@ def test_draws_are_uniform_and_independent():
     assert abs(np.corrcoef(draws[:-1].ravel(), draws[1:].ravel())[0, 1]) < 0.01
     assert abs(np.corrcoef(draws[:, :-1].ravel(), draws[:, 1:].ravel())[0, 1]) < 0.01
     assert len(np.unique(draws)) == draws.size
+
+
+def test_every_stream_of_random_numbers_is_another():
+    assert len({int(stream) for stream in Stream}) == len(Stream.__members__) == 6
+    draws = np.stack([hashed_uniform(42, stream, 0, 7, np.arange(1000)) for stream in Stream])
+    correlations = np.corrcoef(draws) - np.eye(len(Stream))
+    assert np.abs(correlations).max() < 0.12
+
+
+def test_negatives_do_not_follow_the_order_of_ties(tokenizer):
+    collator = DataCollatorForMaskedItems(tokenizer)
+    ties = collator._draw(Stream.ORDER_OF_TIES, [np.array([[3]]), np.array([[7]])], 50)[0]
+    counts = np.zeros(len(tokenizer), dtype=np.int64)  # every item is equally likely
+    sampler = NegativeSampler(counts, 50, tokenizer.first_item_id)
+    same_stream = (ties * tokenizer.num_items).astype(np.int64) + tokenizer.first_item_id
+    assert (sampler.draw(3, 7)[0] != same_stream).sum() > 40
 
 
 @pytest.mark.parametrize("options", [{"mlm_probability": 1.2}, {"mask_replace_prob": 0.8, "random_replace_prob": 0.3}])

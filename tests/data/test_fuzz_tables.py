@@ -58,10 +58,14 @@ def tables(draw: st.DrawFn) -> dict[str, tuple[type, list[Any]]]:
 
 def naive_ids(values: list[Any]) -> list[Any]:
     if isinstance(next((value for value in values if value is not None), 0), str):
-        if any(value is None or not value.strip() for value in values):
+        stripped = [(value or "").strip() for value in values]
+        if any(not value or "\n" in value or "\r" in value for value in stripped):
             raise Bad
-        whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values)
-        return [int(value) for value in values] if whole else values
+        integers = [bool(re.fullmatch(r"(0|-?[1-9]\d{0,17})(\.0)?", value)) for value in stripped]
+        missing = [value in ("NaN", "null", "None", "nan") for value in stripped]
+        if any(missing) and any(integers) and all(map(max, integers, missing)):
+            raise Bad
+        return [int(value.removesuffix(".0")) for value in stripped] if all(integers) else stripped
     if any(value is None or not math.isfinite(value) or value != int(value) for value in values):
         raise Bad
     if any(isinstance(value, float) and abs(value) > 2**53 for value in values):
@@ -75,6 +79,22 @@ def naive_numbers(values: list[Any], largest: float = math.inf) -> list[Any]:
     return values
 
 
+def naive_seconds(values: list[Any]) -> list[Any]:
+    """Times in the unit of the largest; a time of a smaller unit among them is wrong, unless it may be of any."""
+    naive_numbers(values)
+    powers = [3 * sum(abs(value) >= bound for bound in (10**11, 10**14, 10**17)) for value in values]
+    power = max(powers)
+    if any(abs(value) >= 10**20 for value in values):
+        raise Bad
+    if any(lower < power and abs(value) >= 10**8 for value, lower in zip(values, powers, strict=True)):
+        raise Bad
+    if power == 0:
+        return values
+    if all(isinstance(value, int) and value % 10**power == 0 for value in values):
+        return [value // 10**power for value in values]
+    return [value / 10**power for value in values]
+
+
 def naive_rows(table: dict[str, tuple[type, list[Any]]], written: bool) -> list[dict[str, Any]]:
     """The rows as documented. `written`: the table went through a CSV file, in which an id is text."""
     found = {}
@@ -84,7 +104,7 @@ def naive_rows(table: dict[str, tuple[type, list[Any]]], written: bool) -> list[
     if "rating" in table:
         naive_numbers(table["rating"][1], 3.4028235e38)
     if "timestamp" in table:
-        found["timestamp"] = naive_numbers(table["timestamp"][1])
+        found["timestamp"] = naive_seconds(table["timestamp"][1])
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 

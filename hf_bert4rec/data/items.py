@@ -1,0 +1,117 @@
+"""The item table of a user's own data: titles, years and genres in one form."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from .columns import as_ids
+from .tables import clean_genres, split_years
+
+logger = logging.getLogger(__name__)
+
+ITEM_COLUMNS = ("movie_id", "title", "year", "genres")
+
+
+def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> pl.DataFrame:
+    """Return the item table as movie_id, title, year and genres.
+
+    Args:
+        mapping: the frame's columns by our names; None or "" for a column that is not to be read.
+
+    Raises:
+        ValueError: A missing or unmappable column, a duplicate item, or a value that cannot be read.
+    """
+    columns = _columns_of(frame, mapping, source)
+    if frame.is_empty():
+        raise ValueError(f"{source} has no rows")
+    ids = as_ids(frame[columns["movie_id"]], columns["movie_id"], source)
+    if (repeated := ~ids.is_first_distinct()).any():
+        row = repeated.arg_true()[0]
+        raise ValueError(f"{source}, row {row} (counted from 0): duplicate item {ids[row]!r}; give each item one row")
+    titles = pl.lit(None, pl.String) if "title" not in columns else frame[columns["title"]].cast(pl.String)
+    items = pl.DataFrame({"movie_id": ids}).with_columns(title=titles)
+    if "year" in columns:
+        years = _read_years(frame[columns["year"]], source)
+        items = items.with_columns(pl.col("title").str.strip_chars(), year=years)
+    else:
+        items = split_years(items)
+    genres = pl.lit([], pl.List(pl.String))
+    if "genres" in columns:
+        genres = clean_genres(pl.lit(read_genres(frame[columns["genres"]], source)))
+    title = pl.col("title")
+    title_or_id = pl.when(title.str.len_chars() > 0).then(title).otherwise(pl.col("movie_id").cast(pl.String))
+    return items.select("movie_id", title_or_id.alias("title"), "year", genres.alias("genres"))
+
+
+def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> dict[str, str]:
+    """Our names of the columns to read, each with the frame's own."""
+    if unknown := set(mapping) - set(ITEM_COLUMNS):
+        raise ValueError(f"item_columns maps {sorted(unknown)}, but only {list(ITEM_COLUMNS)} can be mapped")
+    columns = {ours: theirs for ours in ITEM_COLUMNS if (theirs := mapping.get(ours, ours))}
+    missing = [ours for ours, theirs in columns.items() if theirs not in frame.columns]
+    unread = [name for name in frame.columns if name not in columns.values()]
+    for ours in missing:
+        required = ours in mapping or ours == "movie_id"
+        has_other_text = any(frame[name].dtype in (pl.String, pl.Categorical) for name in unread)
+        if required or (ours == "title" and has_other_text):
+            option = "item" if ours == "movie_id" else ours
+            none = "" if required else f" (None, or --{option}_column '', if there is none)"
+            raise ValueError(
+                f"{source} has no column {columns[ours]!r}; it has {frame.columns}. "
+                f"Name the right one with item_columns={{{ours!r}: ...}} or --{option}_column{none}."
+            )
+    if missing and unread:
+        logger.warning("%s has no %s; its columns %s are not read", source, " and no ".join(missing), unread)
+    return {ours: theirs for ours, theirs in columns.items() if ours not in missing}
+
+
+def _read_years(years: pl.Series, source: str) -> pl.Series:
+    if isinstance(years.dtype, pl.Date | pl.Datetime):
+        return years.dt.year().cast(pl.Int64)
+    text = years.cast(pl.String).str.strip_chars().str.replace(r"\.0$", "")
+    text = pl.select(pl.when(text.is_in(["", "nan", "NaN"])).then(None).otherwise(text)).to_series()
+    numbers = text.cast(pl.Int64, strict=False)
+    if (bad := numbers.is_null() & text.is_not_null()).any():
+        row = bad.arg_true()[0]
+        raise ValueError(f"{source}, row {row} (counted from 0): year {text[row]!r} is not an integer")
+    return numbers
+
+
+def read_genres(values: pl.Series, source: str) -> pl.Series:
+    """Return genres as lists of text, from lists, from JSON lists of names or of objects with a name, or from text.
+
+    The separator of text is the first of "|", ";" and "," that the column contains.
+    """
+    if isinstance(values.dtype, pl.List | pl.Array):
+        lists = values.cast(pl.List(values.dtype.inner))
+        if isinstance(values.dtype.inner, pl.Struct):
+            lists = lists.list.eval(pl.element().struct.field("name"))
+        return lists.cast(pl.List(pl.String)).fill_null([])
+    text = values.cast(pl.String).fill_null("").str.strip_chars()
+    if text.str.starts_with("[").any():
+        return pl.Series([_parse_list(value, row, source) for row, value in enumerate(text)], dtype=pl.List(pl.String))
+    separator = next((mark for mark in "|;," if text.str.contains(mark, literal=True).any()), "|")
+    return text.str.split(separator)
+
+
+def _parse_list(text: str, row: int, source: str) -> list[str]:
+    """The names in a list that JSON or Python wrote."""
+    if not text:
+        return []
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            entries: Any = parse(text)
+            if isinstance(entries, dict):
+                break
+            return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in entries]
+        except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
+            continue
+    raise ValueError(
+        f"{source}, row {row} (counted from 0): genres {text:.80} is not a list of names, as other rows are"
+    )
