@@ -27,6 +27,7 @@ DENSE_SVD_FACTOR = 4  # catalogues of up to this many times the rank get a dense
 EXACT_SVD_ITEMS = 20_000  # larger catalogues are factorised approximately, in a tenth of the time
 ROUNDS, OVERSAMPLING = 4, 16  # iterations of the approximation, and its extra vectors
 COLUMNS = 32  # of a product at a time, which a cache holds for every item
+MAX_TIME_BINS = 256  # 128 years
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -113,11 +114,10 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     memory, vocab_size = model.memory, model.config.vocab_size
     if memory is None:
         raise ValueError("memory_size is 0: the model has no memory; create it with, for example, memory_size=200")
-    time_bins, first = None, 0
+    bins, bin_index = None, None
     if memory.time_bins is not None:
-        time_bins = np.floor_divide(require_times(train).times, int(TIME_BIN))
-        first = int(time_bins.min())
-    table = damped_transitions(train, vocab_size, time_bins=None if time_bins is None else time_bins - first)
+        bins, bin_index = _time_bins(require_times(train).times)
+    table = damped_transitions(train, vocab_size, time_bins=bin_index)
     table.sort_indices()
     columns = np.zeros(memory.next_items.shape, dtype=table.indices.dtype)
     weights = np.zeros(memory.weights.shape, dtype=np.float32)
@@ -127,8 +127,23 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
         weights[row, : len(order)] = table.data[start:stop][order]
     memory.weights.copy_(torch.from_numpy(weights))
     memory.next_items.copy_(torch.from_numpy(columns % vocab_size))
-    if memory.time_bins is not None:
-        memory.time_bins.copy_(torch.from_numpy(columns // vocab_size + first))
+    if memory.time_bins is not None and bins is not None:
+        memory.time_bins.copy_(torch.from_numpy(bins[columns // vocab_size]))
+
+
+def _time_bins(times: IntArray) -> tuple[IntArray, IntArray]:
+    """At most `MAX_TIME_BINS` half-years, and the index of each interaction's among them.
+
+    The transitions have a column per item and half-year, so that a few outliers in time would take gigabytes. Beyond
+    the bound only the latest half-years with an interaction remain, and earlier interactions count to the first.
+    """
+    half_years = np.floor_divide(times, int(TIME_BIN))
+    first, last = int(half_years.min()), int(half_years.max())
+    if last - first < MAX_TIME_BINS:
+        return np.arange(first, last + 1), half_years - first
+    bins, index = np.unique(half_years, return_inverse=True)
+    surplus = max(len(bins) - MAX_TIME_BINS, 0)
+    return bins[surplus:], np.maximum(index - surplus, 0)
 
 
 def _largest(values: npt.NDArray[np.float64], number: int) -> IntArray:

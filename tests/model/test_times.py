@@ -171,6 +171,21 @@ def test_what_followed_long_ago_counts_less(config, tokenizer):
             assert float(shares.sum()) == pytest.approx(1, abs=1e-4)
 
 
+def test_the_number_of_half_years_is_bounded(config, tokenizer):
+    """Item 5 is followed by 6 in 300 half-years, the latest of which is 10^6 half-years after the others."""
+    config.causal = config.time_aware = True
+    config.memory_size = 400
+    half_years = [*range(299), 10**6]
+    times = np.repeat([int(TIME_BIN * (number + 0.5)) for number in half_years], 2)
+    histories = TimedHistories(np.array([5, 6] * 300), np.arange(0, 601, 2), times)
+    model = Bert4RecForMaskedLM(config)
+    fit_transition_memory(model, histories)
+    filled = model.memory.weights[5] > 0
+    # The latest 256 half-years are 44 to 298 and 10^6; the first of them holds its own and the 44 before it.
+    assert sorted(model.memory.time_bins[5][filled].tolist()) == [*range(44, 299), 10**6]
+    assert model.memory.weights[5].max() == pytest.approx(45 * float(model.memory.weights[5][filled].min()))
+
+
 def test_a_new_movie_is_remembered_in_the_half_year_of_its_likes(recommender, tokenizer, timed):
     before = batch_of(tokenizer, timed)
     old = recommender.model.next_item_logits(**before)
