@@ -47,7 +47,7 @@ demo: $(INSTALLED)  ## try the model that was trained last on a page in the brow
 
 # Every row of the table, peers beside ours where `make bench-peers` has been run; a failure does not keep the others back.
 ASKED := $(if $(filter file,$(origin MODEL)),,$(MODEL))
-BENCHMARKS := serving training_step step_profile data_preparation large_catalogue scaling scaling_curves \
+BENCHMARKS := serving training_step step_profile data_preparation large_catalogue data_parallel scaling_curves \
 	peers_evaluation peers_training peers_quality
 
 bench: $(INSTALLED)  ## measure everything beside the peers that there are; print the table, write it and the plots

@@ -1,12 +1,11 @@
-"""Ratings to histories to leave-one-out, beside the same in pandas and RecTools: seconds and peak memory.
+"""Time and peak memory from ratings to leave-one-out splits, compared with pandas and RecTools.
 
     python -m benchmarks.data_preparation --rows 25000000
 
-The rows are made up in the shape of MovieLens 25M. Every measurement is a process of its own that reads them, and then
-starts its clock; its peak memory is that of the whole process, the rows included. RecTools's `Dataset.construct` gives
-ids their places and no more: neither histories nor splits. Beside it stands RecTools's whole way, of which it is
-a part: `LastNSplitter`, `Dataset.construct`, and the histories that its transformers train on; only the k-core is left
-out.
+Ratings are synthetic, in the shape of MovieLens 25M. Each measurement runs in its own process, which reads the ratings
+before the clock starts; peak memory is that of the process, ratings included. RecTools has two rows. "split, construct,
+sequences" does comparable work without the k-core: `LastNSplitter`, `Dataset.construct`, and the sequences that its
+transformers train on. "Dataset.construct only" maps ids to indices; it makes neither histories nor splits.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,141 +25,143 @@ import polars as pl
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from benchmarks.measure import in_process, load_of_machine, parser, ratio_row, row, write_result
-from benchmarks.peers.running import Field, in_turns, run
+from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, run_in_subprocess, write_result
+from benchmarks.peers.common import peak_process_megabytes
+from benchmarks.peers.runner import PeerRuns, run
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import build_histories, leave_one_out
 
-CORE = 5
-USERS, ITEMS, ROWS = 162_541, 59_047, 25_000_095  # of MovieLens 25M
-NAMES = {
-    "ours": "hf_bert4rec",
+MIN_INTERACTIONS = 5
+USERS, ITEMS, RATINGS = 162_541, 59_047, 25_000_095  # of MovieLens 25M
+TITLES = {
+    "hf_bert4rec": "hf_bert4rec",
     "pandas": "pandas",
-    "splits": "RecTools to splits",
-    "construct": "RecTools Dataset.construct alone",
+    "splits": "RecTools (split, construct, sequences)",
+    "construct": "RecTools (Dataset.construct only)",
 }
-RECTOOLS = ("splits", "construct")
-MOST_SECONDS, MOST_MEGABYTES, AT_LEAST = 20, 4000, 3  # of MovieLens 25M's rows; times as fast as each of the others
-BOUND = 1200  # seconds after which RecTools is ended
+RECTOOLS_ACTIONS = ("splits", "construct")
+MAX_SECONDS, MAX_MEGABYTES, MIN_SPEED_UP = 20, 4000, 3  # targets at the size of MovieLens 25M
+TIMEOUT = 1200  # seconds for RecTools
+Measurements = dict[str, list[dict[str, Any]]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=2)
-    options.add_argument("--rows", type=int, default=25_000_000, help="interactions to make up")
-    options.add_argument("--measure", nargs=2, metavar=("WHO", "FILE"), help="one measurement, in this process")
-    arguments = options.parse_args(argv)
+    parser = benchmark_parser(__doc__, repeats=2)
+    parser.add_argument("--rows", type=int, default=25_000_000, help="number of synthetic ratings")
+    parser.add_argument("--measure", nargs=2, metavar=("LIBRARY", "FILE"), help="measure once in this process")
+    arguments = parser.parse_args(argv)
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
         return
-    load, field = load_of_machine(), Field()
+    load, peers = cpu_load(), PeerRuns()
     if importlib.util.find_spec("pandas") is None:
-        field.missing["pandas"] = "not installed"
+        peers.missing["pandas"] = "not installed"
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "ratings.parquet"
-        synthetic(arguments.rows).write_parquet(path)
-        found = measurements(field, path, arguments.repeats)
-    del arguments.measure
-    write_result(arguments, "data_preparation", rows_of(found, arguments.rows), load, field.missing, field.versions)
+        synthetic_ratings(arguments.rows).write_parquet(path)
+        measurements = measure_all(peers, path, arguments.repeats)
+    rows = result_rows(measurements, arguments.rows)
+    write_result(arguments, "data_preparation", rows, load, peers.missing, peers.versions)
 
 
-def synthetic(rows: int) -> pl.DataFrame:
-    """About so many interactions of users and items as uneven as MovieLens's, in order of users, times shuffled."""
+def synthetic_ratings(rows: int) -> pl.DataFrame:
+    """About `rows` interactions with MovieLens-like user activity and item popularity, sorted by user."""
     generator = np.random.default_rng(0)
-    users, items = max(10, rows * USERS // ROWS), max(50, round(ITEMS * min(1.0, rows / ROWS) ** 0.5))
+    users, items = max(10, rows * USERS // RATINGS), max(50, round(ITEMS * min(1.0, rows / RATINGS) ** 0.5))
     activity = np.exp(generator.normal(0, 1.2, users))
     popularity = 1 / np.arange(10, items + 10)
     user = generator.choice(users, rows, p=activity / activity.sum())
     item = generator.choice(items, rows, p=popularity / popularity.sum())
-    pairs = np.unique(user * items + item)  # a release has no movie twice for a user
-    times = generator.integers(800_000_000, 1_600_000_000, len(pairs))
-    return pl.DataFrame({"user_id": pairs // items, "movie_id": pairs % items, "timestamp": times})
+    pairs = np.unique(user * items + item)  # at most one rating per user and item
+    timestamps = generator.integers(800_000_000, 1_600_000_000, len(pairs))
+    return pl.DataFrame({"user_id": pairs // items, "movie_id": pairs % items, "timestamp": timestamps})
 
 
-def measurements(field: Field, path: Path, repeats: int) -> dict[str, list[dict[str, Any]]]:
-    """Every measurement, taken in turns.
+def measure_all(peers: PeerRuns, path: Path, repeats: int) -> Measurements:
+    """All measurements of all libraries, interleaved.
 
     Raises:
-        ValueError: the two that hold movies out hold different ones out.
+        ValueError: hf_bert4rec and pandas produce different test items.
     """
-    found: dict[str, list[dict[str, Any]]] = {"ours": []}
+    measurements: Measurements = {"hf_bert4rec": []}
     for repeat in range(repeats):
-        for name in in_turns([name for name in NAMES if NAMES[name] not in field.missing], repeat):
-            if name not in RECTOOLS:
-                found.setdefault(name, []).append(in_process(__file__, ["--measure", name, path]))
-                continue
-            ask = partial(run, "rectools", name, {"table": str(path)}, BOUND)
-            if (taken := field.measure(NAMES[name], "rectools", ask)) is not None:
-                found.setdefault(name, []).append(taken)
-    if len({taken["targets"] for each in found.values() for taken in each if "targets" in taken}) != 1:
-        raise ValueError("hf_bert4rec and pandas hold different movies out: there is nothing to compare")
-    return found
+        for name in rotated([name for name in TITLES if TITLES[name] not in peers.missing], repeat):
+            if name in RECTOOLS_ACTIONS:
+                settings = {"table": str(path)}
+                result = peers.measure(TITLES[name], "rectools", partial(run, "rectools", name, settings, TIMEOUT))
+            else:
+                result = run_in_subprocess(__file__, ["--measure", name, path])
+            if result is not None:
+                measurements.setdefault(name, []).append(result)
+    if len({result["targets"] for results in measurements.values() for result in results if "targets" in result}) > 1:
+        raise ValueError("hf_bert4rec and pandas produce different test items, so their times are not comparable")
+    return measurements
 
 
-def rows_of(found: dict[str, list[dict[str, Any]]], rows: int) -> list[dict[str, Any]]:
-    """Seconds, memory, and the ratios of the seconds; of fewer rows than MovieLens 25M's no targets are known."""
-    lines, whole = [], rows >= 25_000_000
-    for name, taken in found.items():
-        most = whole and name == "ours"
-        seconds, peaks = ([each[what] for each in taken] for what in ("seconds", "peak"))
-        label = f"{rows:,} rows to splits, {NAMES[name]}"
-        lines.append(row(label, "s", seconds, **({"at_most": MOST_SECONDS} if most else {})))
-        lines.append(row(f"{label}, memory", "MB", peaks, **({"at_most": MOST_MEGABYTES} if most else {})))
-    ours = [each["seconds"] for each in found["ours"]]
-    for name, taken in found.items():
-        if name != "ours":
-            seconds = [each["seconds"] for each in taken]
-            target = {"at_least": AT_LEAST} if whole else {}
-            name = f"{NAMES[name]} : hf_bert4rec, seconds"
-            lines.append(ratio_row(name, seconds, ours[: len(seconds)], **target))
-    return lines
+def result_rows(measurements: Measurements, ratings: int) -> list[dict[str, Any]]:
+    """Time, peak memory and speed-up; targets apply at the size of MovieLens 25M only."""
+    rows, full_size = [], ratings >= 25_000_000
+    seconds = {name: [result["seconds"] for result in results] for name, results in measurements.items()}
+    for name, results in measurements.items():
+        ours = full_size and name == "hf_bert4rec"
+        time_target, memory_target = ({"at_most": MAX_SECONDS}, {"at_most": MAX_MEGABYTES}) if ours else ({}, {})
+        rows.append(row(f"{ratings:,} ratings, time, {TITLES[name]}", "s", seconds[name], **time_target))
+        peaks = [result["peak"] for result in results]
+        rows.append(row(f"{ratings:,} ratings, peak memory, {TITLES[name]}", "MB", peaks, **memory_target))
+    for name, values in seconds.items():
+        if name != "hf_bert4rec":
+            target = {"at_least": MIN_SPEED_UP} if full_size else {}
+            ours_paired = seconds["hf_bert4rec"][: len(values)]
+            rows.append(ratio_row(f"speed-up over {TITLES[name]}", values, ours_paired, **target))
+    return rows
 
 
-def measure(who: str, path: str) -> dict[str, Any]:
-    """Seconds from rows in memory to splits, the process's peak memory, and a hash of the movies held out."""
-    prepare: Callable[[str], Callable[[], Any]] = {"ours": with_us, "pandas": with_pandas}[who]
-    run = prepare(path)
+def measure(library: str, path: str) -> dict[str, Any]:
+    """Seconds from ratings in memory to splits, peak memory of the process, and a hash of the test items."""
+    load: Callable[[str], Callable[[], Any]] = {"hf_bert4rec": load_hf_bert4rec, "pandas": load_pandas}[library]
+    split = load(path)
     start = time.perf_counter()
-    targets = run()
+    targets = split()
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    peak = peak_process_megabytes()
     digest = hashlib.sha256(np.asarray(targets(), dtype=np.int64).tobytes()).hexdigest()
     return {"seconds": seconds, "peak": peak, "targets": digest}
 
 
-def with_us(path: str) -> Callable[[], Callable[[], Any]]:
-    """Read the rows; what is given back makes histories and splits of them."""
+def load_hf_bert4rec(path: str) -> Callable[[], Callable[[], Any]]:
+    """Read the ratings; the returned function builds histories and splits."""
     ratings = Dataset(pq.read_table(path))
 
-    def run() -> Callable[[], Any]:
-        splits = leave_one_out(build_histories(ratings, min_interactions=CORE))
+    def split() -> Callable[[], Any]:
+        splits = leave_one_out(build_histories(ratings, min_interactions=MIN_INTERACTIONS))
         return lambda: splits["test"].with_format("numpy")["target"][:]
 
-    return run
+    return split
 
 
-def with_pandas(path: str) -> Callable[[], Callable[[], Any]]:
-    """The same, as a notebook would do it."""
-    import pandas as pd  # only this process has it
+def load_pandas(path: str) -> Callable[[], Callable[[], Any]]:
+    """The same in idiomatic pandas."""
+    import pandas as pd  # only in this process, so that its memory is not counted for the others
 
     ratings = pd.read_parquet(path)
 
-    def run() -> Callable[[], Any]:
+    def split() -> Callable[[], Any]:
         frame = ratings.sort_values(["user_id", "timestamp"], kind="stable")
         frame = frame.drop_duplicates(["user_id", "movie_id"])
         height = -1
         while height != len(frame):
             height = len(frame)
             for name in ("movie_id", "user_id"):
-                frame = frame[frame.groupby(name)[name].transform("size") >= CORE]
+                frame = frame[frame.groupby(name)[name].transform("size") >= MIN_INTERACTIONS]
         histories = frame.groupby("user_id")[["movie_id", "timestamp"]].agg(list)
         parts = {"train": slice(None, -2), "validation": slice(None, -2), "test": slice(None, -1)}
-        splits = {part: histories.map(lambda row, cut=cut: row[cut]) for part, cut in parts.items()}
+        splits = {part: histories.map(lambda row, part=part: row[parts[part]]) for part in parts}
         splits["validation"]["target"] = histories["movie_id"].str[-2]
         splits["test"]["target"] = histories["movie_id"].str[-1]
         return lambda: splits["test"]["target"].to_numpy()
 
-    return run
+    return split
 
 
 if __name__ == "__main__":

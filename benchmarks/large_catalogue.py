@@ -1,12 +1,12 @@
-"""A training step over a large catalogue: peak memory and time, and what sampling the catalogue costs in quality.
+"""Peak memory and time of a training step with a large catalogue, and the quality of the sampled softmax.
 
     python -m benchmarks.large_catalogue
 
-Four losses take the same batches: logits at every place, at masked places all at once, at masked places in chunks, and
-over a sample of the catalogue. Memory is measured in a process of its own for each; what logits at every place need
-where they do not fit is computed, and named so: they and their gradient, of four bytes. For quality, users walk along a
-chain of a few items that lie scattered in the catalogue, and after the same number of steps each loss is asked for the
-next item of further walks.
+Four losses are compared on the same batches: logits at all positions, dense logits at masked positions, chunked logits
+at masked positions, and sampled softmax. Each is measured in its own process. Where logits at all positions do not fit
+into memory, their size is estimated: logits and their gradient, 4 bytes each. Quality is measured on walks along a
+cyclic chain of a few items scattered over the catalogue: each loss trains for the same number of steps, then predicts
+the last item of new walks.
 """
 
 from __future__ import annotations
@@ -15,17 +15,27 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from benchmarks.measure import in_process, load_of_machine, parser, peak_megabytes, ratio_row, row, write_result
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from benchmarks.measure import (
+    benchmark_parser,
+    cpu_load,
+    peak_megabytes,
+    ratio_row,
+    row,
+    run_in_subprocess,
+    write_result,
+)
+from benchmarks.models import FIRST_ITEM_ID, MASK_ID, Batch, untrained_model
+from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
@@ -33,165 +43,159 @@ from hf_bert4rec.evaluation.ranking import ranks_from_scores
 from hf_bert4rec.training import training_forward
 from hf_bert4rec.training.training_forward import training_forward_installed
 
-MASK, FIRST = 1, 3  # input ids: padding, [MASK], unknown, then items
-MASKED, LAYERS = 0.2, 2
-TAUGHT, ASKED = (16, 20), 200  # rows and items of a batch where quality is measured, and walks that are asked about
-LOSSES = {"at every place": "every", "all at once": "dense", "in chunks": "chunks", "sampled": "sampled"}
-COPIES = 4  # of the logits that their forward and backward hold at a time, at most
-SIZES = ("width", "batch", "length", "negatives", "walked")
-Batch = dict[str, torch.Tensor]
+MASK_PROBABILITY = 0.2
+QUALITY_BATCH, QUALITY_LENGTH, QUALITY_WALKS = 16, 20, 200  # training batch and test walks of the quality rows
+ALL_POSITIONS, DENSE, CHUNKED, SAMPLED = "all_positions", "dense", "chunked", "sampled"
+LOSSES = {
+    ALL_POSITIONS: "logits at all positions",
+    DENSE: "dense logits",
+    CHUNKED: "chunked logits",
+    SAMPLED: "sampled softmax",
+}
+LOGIT_COPIES = 4  # copies of the logits that forward and backward hold at once, at most
+SIZES = ("hidden_size", "batch", "length", "negatives", "chain")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=2)
-    options.add_argument("--items", type=int, nargs="+", default=[60_000, 1_000_000], help="sizes of the catalogue")
-    options.add_argument("--width", type=int, default=32)
-    options.add_argument("--batch", type=int, default=32, help="rows in the step whose memory is measured")
-    options.add_argument("--length", type=int, default=50, help="items in such a row")
-    options.add_argument("--negatives", type=int, default=4096, help="items that stand for the catalogue")
-    options.add_argument("--steps", type=int, default=200, help="steps of training before quality is measured")
-    options.add_argument("--walked", type=int, default=100, help="items that anyone ever meets")
-    options.add_argument("--measure", choices=list(LOSSES.values()), help="one step's memory, in this process")
-    arguments = options.parse_args(argv)
+    parser = benchmark_parser(__doc__, repeats=2)
+    parser.add_argument("--items", type=int, nargs="+", default=[60_000, 1_000_000], help="catalogue sizes")
+    parser.add_argument("--hidden_size", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=32, help="rows per step")
+    parser.add_argument("--length", type=int, default=50, help="items per row")
+    parser.add_argument("--negatives", type=int, default=4096, help="negatives of the sampled softmax")
+    parser.add_argument("--steps", type=int, default=200, help="training steps before quality is measured")
+    parser.add_argument("--chain", type=int, default=100, help="items in the chain that walks follow")
+    parser.add_argument("--measure", choices=list(LOSSES), help="measure one step in this process")
+    arguments = parser.parse_args(argv)
     if arguments.measure:
-        print(json.dumps(step_memory(arguments)))
+        print(json.dumps(measure_step(arguments)))
         return
-    load, rows, missing = load_of_machine(), [], {}
-    for items in arguments.items:
-        for name, loss in LOSSES.items():
-            if loss == "every" and COPIES * logits_megabytes(arguments, items) > free_megabytes():
-                computed = 2 * logits_megabytes(arguments, items)
-                rows.append(row(f"{items:,} items, {name}, memory computed", "MB", [computed]))
-                continue
-            found = [measured(arguments, items, loss) for _ in range(arguments.repeats)]
-            rows.append(row(f"{items:,} items, {name}, a step", "s", [taken["seconds"] for taken in found]))
-            if found[0]["megabytes"] is None:
-                missing[f"{items:,} items, {name}, peak memory"] = "the peak cannot be reset here"
-                continue
-            rows += memory_rows(arguments, items, name, [taken["megabytes"] for taken in found])
-    for name in ("in chunks", "sampled"):
-        reached = quality(arguments, arguments.items[-1], LOSSES[name])
-        rows.append(row(f"{arguments.items[-1]:,} items, {name}, NDCG@10", "", [reached]))
-    del arguments.measure
+    load, missing = cpu_load(), dict[str, str]()
+    rows = [line for items in arguments.items for loss in LOSSES for line in step_rows(arguments, items, loss, missing)]
+    for loss in (CHUNKED, SAMPLED):
+        ndcg = quality(arguments, arguments.items[-1], loss)
+        rows.append(row(f"{arguments.items[-1]:,} items, NDCG@10, {LOSSES[loss]}", "", [ndcg]))
     write_result(arguments, "large_catalogue", rows, load, missing)
 
 
-def memory_rows(arguments: Namespace, items: int, name: str, peaks: list[float]) -> list[dict[str, Any]]:
-    """Peak memory, and for ours how it compares with the one buffer that there must not be."""
-    rows = [row(f"{items:,} items, {name}, peak memory", "MB", peaks)]
-    if name in ("in chunks", "sampled"):
-        buffer = [logits_megabytes(arguments, items)] * len(peaks)
-        label = f"{items:,} items, {name}, peak memory : a buffer of batch × length × catalogue"
-        rows.append(ratio_row(label, peaks, buffer, at_most=1))
+def step_rows(arguments: Namespace, items: int, loss: str, missing: dict[str, str]) -> list[dict[str, Any]]:
+    """Step time and peak memory of one loss; chunked and sampled losses also relative to the full logits."""
+    full_logits = logits_megabytes(arguments, items)
+    if loss == ALL_POSITIONS and LOGIT_COPIES * full_logits > available_megabytes():
+        return [row(f"{items:,} items, estimated memory, {LOSSES[loss]}", "MB", [2 * full_logits])]
+    options = [part for name in SIZES for part in (f"--{name}", getattr(arguments, name))]
+    command = ["--items", items, *options, "--measure", loss]
+    measurements = [run_in_subprocess(__file__, command) for _ in range(arguments.repeats)]
+    seconds = [measurement["seconds"] for measurement in measurements]
+    rows = [row(f"{items:,} items, step time, {LOSSES[loss]}", "s", seconds)]
+    name = f"{items:,} items, peak memory, {LOSSES[loss]}"
+    peaks = [measurement["megabytes"] for measurement in measurements]
+    if None in peaks:
+        missing[name] = "peak memory can be measured on Linux only"
+        return rows
+    rows.append(row(name, "MB", peaks))
+    if loss in (CHUNKED, SAMPLED):
+        ratio = f"{items:,} items, peak memory / (batch × length × catalogue) buffer, {LOSSES[loss]}"
+        rows.append(ratio_row(ratio, peaks, [full_logits] * len(peaks), at_most=1))
     return rows
 
 
 def logits_megabytes(arguments: Namespace, items: int) -> float:
-    """Logits at every place of a batch, in float32."""
-    return arguments.batch * arguments.length * (items + FIRST) * 4 / 1e6
+    """Size of float32 logits at all positions of a batch."""
+    return arguments.batch * arguments.length * (items + FIRST_ITEM_ID) * 4 / 1e6
 
 
-def free_megabytes() -> float:
-    """Memory that is there to be taken; none where the system does not say."""
-    information = Path("/proc/meminfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
+def available_megabytes() -> float:
+    """Available memory; 0 where the system does not report it."""
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
     return next((float(line.split()[1]) / 1e3 for line in lines if line.startswith("MemAvailable")), 0.0)
 
 
-def measured(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:
-    """One measurement of a step, in a process of its own."""
-    sizes = [part for name in SIZES for part in (f"--{name}", getattr(arguments, name))]
-    return in_process(__file__, ["--items", items, *sizes, "--measure", loss])
-
-
-def step_memory(arguments: Namespace) -> dict[str, Any]:
-    """Seconds of a step, and the memory that forward and backward need above the weights and their gradients."""
-    training_forward.MAX_DENSE_LOGITS = sys.maxsize if arguments.measure in ("every", "dense") else 0
-    model, optimizer, batches = prepared(arguments, arguments.items[0], arguments.measure)
-    batch = next(batches)
-    with installed(model, arguments.measure):
-        step(model, optimizer, batch)  # gradients and the optimizer's state are there from now on
+def measure_step(arguments: Namespace) -> dict[str, Any]:
+    """Seconds of a step, and peak memory of forward and backward above weights, gradients and optimizer state."""
+    dense = arguments.measure in (ALL_POSITIONS, DENSE)
+    training_forward.MAX_DENSE_LOGITS = sys.maxsize if dense else 0
+    model, optimizer = model_and_optimizer(arguments, arguments.items[0], arguments.measure)
+    batch = next(training_batches(arguments, arguments.items[0], arguments.measure))
+    with forward_of(model, arguments.measure):
+        step(model, optimizer, batch)  # allocates gradients and optimizer state
         optimizer.zero_grad(set_to_none=False)
         megabytes = peak_megabytes(lambda: model(**batch).loss.backward())
         start = time.perf_counter()
         step(model, optimizer, batch)
-        return {"seconds": time.perf_counter() - start, "megabytes": megabytes}
+    return {"seconds": time.perf_counter() - start, "megabytes": megabytes}
 
 
-def installed(model: Bert4RecForMaskedLM, loss: str) -> AbstractContextManager[None]:
-    """The trainer's forward, or the model's own where logits are made at every position."""
-    return nullcontext() if loss == "every" else training_forward_installed(model)
+def forward_of(model: Bert4RecForMaskedLM, loss: str) -> AbstractContextManager[None]:
+    """The trainer's forward; the model's own for logits at all positions."""
+    return nullcontext() if loss == ALL_POSITIONS else training_forward_installed(model)
 
 
 def quality(arguments: Namespace, items: int, loss: str) -> float:
-    """NDCG@10 of the last item of further walks, among the whole catalogue, after `steps` steps."""
-    arguments = Namespace(**{**vars(arguments), "batch": TAUGHT[0], "length": TAUGHT[1]})
-    model, optimizer, batches = prepared(arguments, items, loss)
-    with installed(model, loss):
-        for _ in tqdm(range(arguments.steps), desc=f"{items:,} items, {loss}", disable=None):
+    """Full-catalogue NDCG@10 of the last item of new walks after `steps` training steps."""
+    arguments = Namespace(**{**vars(arguments), "batch": QUALITY_BATCH, "length": QUALITY_LENGTH})
+    model, optimizer = model_and_optimizer(arguments, items, loss)
+    batches = training_batches(arguments, items, loss)
+    with forward_of(model, loss):
+        for _ in tqdm(range(arguments.steps), desc=f"{items:,} items, {LOSSES[loss]}", disable=None):
             step(model, optimizer, next(batches))
-    arguments.batch = ASKED
-    walks = walks_of(arguments, items, np.random.default_rng(1))
-    asked, targets = walks.clone(), walks[:, -1:]
-    asked[:, -1] = MASK
+    arguments.batch = QUALITY_WALKS
+    walks = draw_walks(arguments, items, np.random.default_rng(1))
+    inputs, targets = walks.clone(), walks[:, -1:]
+    inputs[:, -1] = MASK_ID
     with torch.no_grad():
-        scores = model.eval().next_item_logits(asked, torch.ones_like(asked))
-    return metrics_from_ranks(ranks_from_scores(scores, targets, asked, range(FIRST)).numpy())["ndcg@10"]
+        scores = model.eval().next_item_logits(inputs, torch.ones_like(inputs))
+    return metrics_from_ranks(ranks_from_scores(scores, targets, inputs, range(FIRST_ITEM_ID)).numpy())["ndcg@10"]
 
 
-def prepared(arguments: Namespace, items: int, loss: str) -> tuple[Bert4RecForMaskedLM, torch.optim.Optimizer, Any]:
-    """A fresh model, its optimizer and endless batches for that loss."""
-    torch.manual_seed(0)
-    config = Bert4RecConfig(
-        vocab_size=items + FIRST,
-        hidden_size=arguments.width,
-        intermediate_size=4 * arguments.width,
-        num_hidden_layers=LAYERS,
-        max_position_embeddings=arguments.length,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.2,  # with the usual 0.02, so few steps would end on the plateau of popularity
-        pre_layer_norm=True,
-        rotary_positions=True,
-        sparse_prediction=loss != "every",
-    )
-    model = Bert4RecForMaskedLM(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0, fused=True)
-    return model, optimizer, batches_of(arguments, items, loss == "sampled")
+def model_and_optimizer(
+    arguments: Namespace, items: int, loss: str
+) -> tuple[Bert4RecForMaskedLM, torch.optim.Optimizer]:
+    """An untrained model for this loss, and its optimizer."""
+    model = untrained_model(
+        items + FIRST_ITEM_ID,
+        arguments.hidden_size,
+        arguments.length,
+        initializer_range=0.2,  # with 0.02, a few hundred steps do not get beyond popularity
+        sparse_prediction=loss != ALL_POSITIONS,
+    ).train()
+    return model, torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0, fused=True)
 
 
 def step(model: Bert4RecForMaskedLM, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    """Forward, backward, update."""
+    """Forward, backward, update; gradients stay allocated."""
     model(**batch).loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=False)
 
 
-def batches_of(arguments: Namespace, items: int, sampled: bool) -> Any:
-    """Masked walks without end, with negatives where the loss wants them."""
-    generator, number = np.random.default_rng(0), 0
-    counts = np.zeros(items + FIRST, dtype=np.int64)
-    counts[met(arguments, items)] = 100
-    sampler = NegativeSampler(counts, arguments.negatives, FIRST)
+def training_batches(arguments: Namespace, items: int, loss: str) -> Iterator[Batch]:
+    """An endless stream of masked walks, with negatives for the sampled softmax."""
+    generator, index = np.random.default_rng(0), 0
+    counts = np.zeros(items + FIRST_ITEM_ID, dtype=np.int64)
+    counts[chain_ids(arguments, items)] = 100
+    sampler = NegativeSampler(counts, arguments.negatives, FIRST_ITEM_ID)
     while True:
-        walks = walks_of(arguments, items, generator)
-        masked = torch.from_numpy(generator.random(walks.shape) < MASKED)
-        batch = {"input_ids": walks.masked_fill(masked, MASK), "labels": walks.masked_fill(~masked, -100)}
-        if sampled:
-            ids, log_count = sampler.draw(0, number)
+        walks = draw_walks(arguments, items, generator)
+        masked = torch.from_numpy(generator.random(walks.shape) < MASK_PROBABILITY)
+        batch = {"input_ids": walks.masked_fill(masked, MASK_ID), "labels": walks.masked_fill(~masked, -100)}
+        if loss == SAMPLED:
+            ids, log_count = sampler.draw(0, index)
             batch |= {"negatives": torch.from_numpy(ids), "negatives_log_count": torch.from_numpy(log_count)}
-        number += 1
+        index += 1
         yield batch
 
 
-def met(arguments: Namespace, items: int) -> Any:
-    """Input ids of the items that anyone meets, in the order of the one chain that they form, (walked,)."""
-    return FIRST + np.random.default_rng(2).permutation(items)[: arguments.walked]
+def chain_ids(arguments: Namespace, items: int) -> npt.NDArray[np.int64]:
+    """Input ids of the chain in order, scattered over the catalogue, (chain,)."""
+    return FIRST_ITEM_ID + np.random.default_rng(2).permutation(items)[: arguments.chain]
 
 
-def walks_of(arguments: Namespace, items: int, generator: np.random.Generator) -> torch.Tensor:
-    """A batch of walks along the chain, each from a place of chance, (batch, length)."""
-    chain = met(arguments, items)
+def draw_walks(arguments: Namespace, items: int, generator: np.random.Generator) -> torch.Tensor:
+    """Walks along the chain from random starts, (batch, length)."""
+    chain = chain_ids(arguments, items)
     starts = generator.integers(0, len(chain), (arguments.batch, 1))
     return torch.from_numpy(chain[(starts + np.arange(arguments.length)) % len(chain)])
 

@@ -1,15 +1,16 @@
-"""Users a second of a full-ranking evaluation, beside RecTools's `recommend` and RePlay's prediction.
+"""Throughput of full-catalogue evaluation, compared with RecTools' `recommend` and RePlay's prediction.
 
     python -m benchmarks.peers_evaluation
 
-Everyone scores the whole catalogue for the same users with an untrained model of the same sizes, leaves out what a user
-has seen and gives the ten best; ours finds the rank of the held-out item as well. Each measurement is a process of its
-own, and they take turns.
+Every library scores the full catalogue for the same users with an untrained model of the same size, excludes seen items
+and returns the top 10; hf_bert4rec also computes the rank of the held-out item. Each measurement runs in its own
+process; the libraries alternate.
 """
 
 from __future__ import annotations
 
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,58 +18,57 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.histories import movielens_1m, of_shape
-from benchmarks.measure import load_of_machine, parser, ratio_row, row, write_result
-from benchmarks.peers.running import NAMES, Field, in_turns, run
+from benchmarks.data import ITEMS, movielens_1m, synthetic_data
+from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
+from benchmarks.peers.runner import OURS, TITLES, PeerRuns, model_settings, run
 from hf_bert4rec.cli.console import set_up_console
 
-CONTENDERS = ("ours", "rectools", "replay")
-ITEMS = 3416  # of MovieLens 1M
-AT_LEAST = 3  # times each peer
+LIBRARIES = (OURS, "rectools", "replay")
+MIN_SPEED_UP = 3  # target over each peer
+TIMEOUT = 600  # seconds per measurement
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=3)
-    options.add_argument("--items", type=int, nargs="+", default=[ITEMS, 60_000], help="sizes of the catalogue")
-    options.add_argument("--users", type=int, default=2000, help="users to rank for")
-    options.add_argument("--width", type=int, default=64)
-    options.add_argument("--length", type=int, default=200, help="the models' window")
-    options.add_argument("--batch", type=int, default=256, help="users in a batch")
-    options.add_argument("--bound", type=float, default=600, help="seconds after which a contender is ended")
-    arguments = options.parse_args(argv)
-    load, field, rows = load_of_machine(), Field(), []
+    parser = benchmark_parser(__doc__, repeats=3)
+    parser.add_argument("--items", type=int, nargs="+", default=[ITEMS, 60_000], help="catalogue sizes")
+    parser.add_argument("--users", type=int, default=2000, help="users to rank for")
+    parser.add_argument("--hidden_size", type=int, default=64)
+    parser.add_argument("--length", type=int, default=200, help="window of the models")
+    parser.add_argument("--batch", type=int, default=256, help="users per batch")
+    arguments = parser.parse_args(argv)
+    load, peers, rows = cpu_load(), PeerRuns(), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as temporary:
         for items in arguments.items:
-            folder = Path(temporary)
-            data = movielens_1m(folder) if items == ITEMS else of_shape(folder, users=arguments.users, items=items)
-            same = {"layers": 2, "heads": max(1, arguments.width // 32), "dropout": 0.2, "mask": 0.2}
-            same |= {name: getattr(arguments, name) for name in ("users", "width", "length", "batch")}
-            rows += rows_of(items, measurements(items, arguments.repeats, arguments.bound, field, {**data, **same}))
-    write_result(arguments, "peers_evaluation", rows, load, field.missing, field.versions)
+            rows += result_rows(items, measure_all(arguments, peers, items, Path(temporary)))
+    write_result(arguments, "peers_evaluation", rows, load, peers.missing, peers.versions)
 
 
-def measurements(
-    items: int, repeats: int, bound: float, field: Field, settings: dict[str, Any]
-) -> dict[str, list[float]]:
-    """Users a second of every contender, in turns."""
-    found: dict[str, list[float]] = {}
-    for repeat in range(repeats):
-        for name in tqdm(in_turns(CONTENDERS, repeat), desc=f"{items:,} items", disable=None):
-            label = f"{items:,} items, {NAMES[name]}"
-            taken = field.measure(label, name, partial(run, name, "evaluation", settings, bound))
-            if taken is not None:
-                found.setdefault(name, []).append(taken["users_per_second"])
-    return found
+def measure_all(arguments: Namespace, peers: PeerRuns, items: int, folder: Path) -> dict[str, list[float]]:
+    """Users per second of every library at one catalogue size, interleaved."""
+    data = movielens_1m(folder) if items == ITEMS else synthetic_data(folder, users=arguments.users, items=items)
+    sizes = {name: getattr(arguments, name) for name in ("users", "length", "batch")}
+    settings = {**data, **model_settings(arguments.hidden_size), **sizes}
+    throughputs: dict[str, list[float]] = {}
+    for repeat in range(arguments.repeats):
+        for library in tqdm(rotated(LIBRARIES, repeat), desc=f"{items:,} items", disable=None):
+            name = f"{items:,} items, throughput, {TITLES[library]}"
+            result = peers.measure(name, library, partial(run, library, "evaluation", settings, TIMEOUT))
+            if result is not None:
+                throughputs.setdefault(library, []).append(result["users_per_second"])
+    return throughputs
 
 
-def rows_of(items: int, found: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """Speeds of all, and how many times each peer's ours is."""
-    rows = [row(f"{items:,} items, {NAMES[who]}", "users/s", speeds) for who, speeds in found.items()]
-    for who, speeds in found.items():
-        if who != "ours":
-            ours = found["ours"][: len(speeds)]
-            rows.append(ratio_row(f"{items:,} items, hf_bert4rec : {NAMES[who]}", ours, speeds, at_least=AT_LEAST))
+def result_rows(items: int, throughputs: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """Throughput of every library, and the speed-up over each peer."""
+    rows = [
+        row(f"{items:,} items, throughput, {TITLES[library]}", "users/s", values)
+        for library, values in throughputs.items()
+    ]
+    for library, values in throughputs.items():
+        if library != OURS:
+            name = f"{items:,} items, speed-up over {TITLES[library]}"
+            rows.append(ratio_row(name, throughputs[OURS][: len(values)], values, at_least=MIN_SPEED_UP))
     return rows
 
 

@@ -1,11 +1,12 @@
-"""Minutes of training to a validation NDCG@10 on MovieLens 1M, beside RecTools and RePlay at their own best settings.
+"""Training time to a validation NDCG@10 on MovieLens 1M, compared with RecTools and RePlay at their published settings.
 
     HF_BERT4REC_DATA=folder python -m benchmarks.peers_quality
 
-Ours trains with `training/recipes/ml-1m-quick.yaml`. At every look, the scores of all users are ranked by
-`hf_bert4rec.evaluation` over the whole catalogue, seen items left out; that time does not count. Ours is
-looked at several times an epoch, a peer once; between looks the curve is taken to be straight. A peer is stopped at
-`--times` our own time to the last threshold; what it has not reached by then is a lower bound.
+hf_bert4rec trains with `training/recipes/ml-1m-quick.yaml`. At each evaluation, the scores of all users are ranked by
+`hf_bert4rec.evaluation` over the full catalogue with seen items excluded; evaluation is not timed. hf_bert4rec is
+evaluated several times per epoch, a peer once; the curve is interpolated linearly in between. A peer is stopped at
+`--time_limit_ratio` times the time of hf_bert4rec to the last threshold; a threshold it has not reached by then gives a
+lower bound.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.histories import movielens_1m, of_shape
-from benchmarks.measure import load_of_machine, parser, row, write_result
-from benchmarks.peers.running import NAMES, Field, converse, run
+from benchmarks.data import movielens_1m, synthetic_data
+from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
+from benchmarks.peers.runner import OURS, TITLES, PeerRuns, run
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.prepare import SEQUENCES
 from hf_bert4rec.data.ragged import Ragged, offsets_of
@@ -32,95 +33,99 @@ from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import rank_targets
 
 PEERS = ("rectools", "replay")
-AT_LEAST = 10  # times our time
-BATCH = 256
-FLOAT = "float32"
-SLACK = 600  # seconds for what does not count: starting, and looks
-Curve = list[dict[str, float]]
+MIN_SPEED_UP = 10  # target over each peer
+BATCH = 256  # users per batch of the evaluation
+FLOAT32 = "float32"
+MAX_SECONDS = 7200  # of training
+UNTIMED_SECONDS = 600  # time limit for startup and evaluations
+Curve = list[dict[str, float]]  # `seconds` of training and `ndcg@10` at every evaluation
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=1)
-    options.add_argument("--thresholds", type=float, nargs="+", default=[0.13, 0.15], help="of validation NDCG@10")
-    options.add_argument("--times", type=float, default=12, help="our time to the last threshold that a peer is given")
-    options.add_argument("--looks", type=int, default=8, help="evaluations of ours in an epoch; peers have one")
-    options.add_argument("--longest", type=float, default=7200, help="seconds that nobody trains longer than")
-    options.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="keys of ours' recipe")
-    options.add_argument("--users", type=int, help="make up so many histories, in place of MovieLens 1M")
-    arguments = options.parse_args(argv)
-    load, field = load_of_machine(), Field()
+    parser = benchmark_parser(__doc__, repeats=1)
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.13, 0.15], help="validation NDCG@10")
+    parser.add_argument("--time_limit_ratio", type=float, default=12, help="time limit of peers relative to ours")
+    parser.add_argument("--evaluations_per_epoch", type=int, default=8, help="of hf_bert4rec; peers have one")
+    parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="recipe keys of hf_bert4rec")
+    parser.add_argument("--users", type=int, help="use this many synthetic histories instead of MovieLens 1M")
+    arguments = parser.parse_args(argv)
+    load, peers = cpu_load(), PeerRuns()
     rows: list[dict[str, Any]] = []
     trained: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        data = of_shape(folder, users=arguments.users) if arguments.users else movielens_1m(folder)
+        data = synthetic_data(folder, users=arguments.users) if arguments.users else movielens_1m(folder)
         if data["name"] != SEQUENCES and not arguments.users:
-            field.missing["minutes to a quality"] = f"no {SEQUENCES} where HF_BERT4REC_DATA says"
+            peers.missing["training time"] = f"no {SEQUENCES} in HF_BERT4REC_DATA"
         else:
-            ours = our_curves(arguments, field, data)
-            seconds = peers_seconds(arguments, ours)
-            trained = {"ours": ours}
-            for peer in PEERS:
-                trained |= peer_curve(arguments, field, data, peer, seconds)
-            rows = [line for threshold in arguments.thresholds for line in rows_of(threshold, trained, field)]
-    write_result(arguments, "peers_quality", rows, load, field.missing, field.versions, trained=trained)
+            trained = train_all(arguments, peers, data)
+            rows = [line for threshold in arguments.thresholds for line in result_rows(threshold, trained, peers)]
+    write_result(arguments, "peers_quality", rows, load, peers.missing, peers.versions, trained=trained)
 
 
-def our_curves(arguments: Namespace, field: Field, data: dict[str, Any]) -> dict[str, Curve]:
-    """NDCG@10 by seconds of training, until the highest threshold or the recipe's end.
+def train_all(arguments: Namespace, peers: PeerRuns, data: dict[str, Any]) -> dict[str, Any]:
+    """The curves of hf_bert4rec by precision, and the curve and training seconds of every peer."""
+    curves = our_curves(arguments, peers, data)
+    highest = max(arguments.thresholds)
+    slowest = max(time_to_reach(curve, highest) or curve[-1]["seconds"] for curve in curves.values())
+    seconds = min(MAX_SECONDS, arguments.time_limit_ratio * slowest)
+    trained: dict[str, Any] = {OURS: curves}
+    for peer in PEERS:
+        result = peer_curve(peers, data, peer, seconds, stop_at=highest)
+        trained |= {} if result is None else {peer: result}
+    return trained
 
-    In the precision that ours chooses, and after that in float32 where it chose another.
+
+def our_curves(arguments: Namespace, peers: PeerRuns, data: dict[str, Any]) -> dict[str, Curve]:
+    """NDCG@10 by seconds of training, up to the highest threshold or the end of the recipe.
+
+    In the default precision, and in float32 if that is another one.
     """
     settings = {
         **data,
-        "times_an_epoch": arguments.looks,
-        "enough": max(arguments.thresholds),
+        "evaluations_per_epoch": arguments.evaluations_per_epoch,
+        "stop_at": max(arguments.thresholds),
         "options": dict(option.split("=", 1) for option in arguments.options),
     }
     curves: dict[str, Curve] = {}
-    for precision in (None, FLOAT):
+    for precision in (None, FLOAT32):
         if precision not in curves:
-            asked = {**settings, "precision": precision}
-            found = field.measure("ours", "ours", partial(run, "ours", "quality", asked, arguments.longest + SLACK))
-            assert found is not None  # a failure of ours ends the benchmark
-            curves[precision or found["precision"]] = found["curve"]
+            action = partial(run, OURS, "quality", {**settings, "precision": precision}, MAX_SECONDS + UNTIMED_SECONDS)
+            result = peers.measure(OURS, OURS, action)
+            assert result is not None  # a failure of hf_bert4rec raises
+            curves[precision or result["precision"]] = result["curve"]
     return curves
 
 
-def peers_seconds(arguments: Namespace, ours: dict[str, Curve]) -> float:
-    """How long a peer may train: so many times our slowest time to the highest threshold."""
-    highest = max(arguments.thresholds)
-    slowest = max(reached(curve, highest) or curve[-1]["seconds"] for curve in ours.values())
-    return min(arguments.longest, arguments.times * slowest)
-
-
-def peer_curve(arguments: Namespace, field: Field, data: dict[str, Any], peer: str, seconds: float) -> dict[str, Any]:
-    """`curve` of a peer, and the `seconds` that it trained for; nothing where it could not be had."""
+def peer_curve(
+    peers: PeerRuns, data: dict[str, Any], peer: str, seconds: float, stop_at: float
+) -> dict[str, Any] | None:
+    """`curve` of a peer and the `seconds` it trained for; None if it could not be run."""
     curve: Curve = []
-    settings = {**data, "seconds": seconds}
-    with tqdm(desc=f"{NAMES[peer]}, looks", disable=None) as bar:
+    with tqdm(desc=f"{TITLES[peer]}, evaluations", disable=None) as bar:
 
         def reply(message: dict[str, Any]) -> bool:
             bar.update()
             curve.append({"seconds": message["seconds"], "ndcg@10": ndcg(data, message["scores"])})
-            return curve[-1]["ndcg@10"] < max(arguments.thresholds)
+            return curve[-1]["ndcg@10"] < stop_at
 
-        ask = partial(converse, peer, "quality", settings, 2 * seconds + SLACK, reply)
-        ended = field.measure(NAMES[peer], peer, ask)
-    return {peer: {"curve": curve, "seconds": ended["seconds"]}} if ended is not None else {}
+        settings = {**data, "seconds": seconds}
+        action = partial(run, peer, "quality", settings, 2 * seconds + UNTIMED_SECONDS, reply)
+        result = peers.measure(TITLES[peer], peer, action)
+    return None if result is None else {"curve": curve, "seconds": result["seconds"]}
 
 
 def ndcg(data: dict[str, Any], path: str) -> float:
-    """NDCG@10 of what a peer scored: `scores` (users, items) and the `items` of its columns, as input ids."""
-    rows, told = np.load(data["data"]), np.load(path)
-    scores = np.full((len(rows["targets"]), data["vocab_size"]), np.finfo(np.float32).min, dtype=np.float32)
-    scores[:, told["items"]] = told["scores"]
-    users = iter(torch.from_numpy(scores).split(BATCH))
+    """NDCG@10 of a peer's scores: `scores` (users, items), and `items`, the input id of every column."""
+    histories, scored = np.load(data["data"]), np.load(path)
+    scores = np.full((len(histories["targets"]), data["vocab_size"]), np.finfo(np.float32).min, dtype=np.float32)
+    scores[:, scored["items"]] = scored["scores"]
+    batches = iter(torch.from_numpy(scores).split(BATCH))
     ranking = rank_targets(
-        lambda histories: next(users),
-        Ragged(rows["values"], rows["offsets"]),
-        Ragged(rows["targets"], offsets_of(np.ones(len(rows["targets"]), dtype=np.int64))),
+        lambda batch: next(batches),
+        Ragged(histories["values"], histories["offsets"]),
+        Ragged(histories["targets"], offsets_of(np.ones(len(histories["targets"]), dtype=np.int64))),
         vocab_size=data["vocab_size"],
         special_ids=range(data["first_item"]),
         batch_size=BATCH,
@@ -128,38 +133,40 @@ def ndcg(data: dict[str, Any], path: str) -> float:
     return metrics_from_ranks(ranking.ranks.values)["ndcg@10"]
 
 
-def reached(curve: Curve, threshold: float) -> float | None:
-    """Seconds of training to so much, on straight lines between looks; None where no look found it.
+def time_to_reach(curve: Curve, threshold: float) -> float | None:
+    """Seconds of training to a threshold, interpolated linearly between evaluations; None if it was not reached.
 
-    >>> reached([{"seconds": 10, "ndcg@10": 0.1}, {"seconds": 30, "ndcg@10": 0.14}], 0.13)
+    >>> time_to_reach([{"seconds": 10, "ndcg@10": 0.1}, {"seconds": 30, "ndcg@10": 0.14}], 0.13)
     25.0
     """
-    for before, look in itertools.pairwise([None, *curve]):
-        if look is not None and look["ndcg@10"] >= threshold:
+    for before, after in itertools.pairwise([None, *curve]):
+        if after is not None and after["ndcg@10"] >= threshold:
             if before is None:
-                return look["seconds"]
-            share = (threshold - before["ndcg@10"]) / (look["ndcg@10"] - before["ndcg@10"])
-            return round(before["seconds"] + share * (look["seconds"] - before["seconds"]), 3)
+                return after["seconds"]
+            share = (threshold - before["ndcg@10"]) / (after["ndcg@10"] - before["ndcg@10"])
+            return round(before["seconds"] + share * (after["seconds"] - before["seconds"]), 3)
     return None
 
 
-def rows_of(threshold: float, trained: dict[str, Any], field: Field) -> list[dict[str, Any]]:
-    """Minutes of everyone to a threshold, and how many times ours each peer's are."""
-    label = f"validation NDCG@10 {threshold}"
-    found = {peer: reached(trained[peer]["curve"], threshold) for peer in PEERS if peer in trained}
-    taken = {peer: seconds or trained[peer]["seconds"] for peer, seconds in found.items()}
-    bounds = {peer: {} if seconds else {"lower_bound": True} for peer, seconds in found.items()}
-    rows = [row(f"{label}, {NAMES[peer]}", "min", [taken[peer] / 60], **bounds[peer]) for peer in found]
-    for precision, curve in trained["ours"].items():
-        name = f"{label}, {NAMES['ours']}, {precision}"
-        ours = reached(curve, threshold)
+def result_rows(threshold: float, trained: dict[str, Any], peers: PeerRuns) -> list[dict[str, Any]]:
+    """Training time of every library to a threshold, and the speed-up over each peer."""
+    label = f"NDCG@10 {threshold}"
+    reached = {peer: time_to_reach(trained[peer]["curve"], threshold) for peer in PEERS if peer in trained}
+    seconds = {peer: time or trained[peer]["seconds"] for peer, time in reached.items()}
+    bounds = {peer: {} if time else {"lower_bound": True} for peer, time in reached.items()}
+    rows = [
+        row(f"{label}, training time, {TITLES[peer]}", "min", [seconds[peer] / 60], **bounds[peer]) for peer in seconds
+    ]
+    for precision, curve in trained[OURS].items():
+        name = f"{label}, training time, {OURS} {precision}"
+        ours = time_to_reach(curve, threshold)
         if ours is None:
-            field.missing[name] = f"reached {max(look['ndcg@10'] for look in curve):.4f}"
+            peers.missing[name] = f"reached {max(point['ndcg@10'] for point in curve):.4f}"
             continue
         rows.append(row(name, "min", [ours / 60]))
-        for peer, seconds in taken.items():
-            ratio = f"{label}, {NAMES[peer]} : {NAMES['ours']}, {precision}"
-            rows.append(row(ratio, "×", [seconds / ours], at_least=AT_LEAST, **bounds[peer]))
+        for peer, time in seconds.items():
+            ratio = f"{label}, speed-up, {OURS} {precision} over {TITLES[peer]}"
+            rows.append(row(ratio, "×", [time / ours], at_least=MIN_SPEED_UP, **bounds[peer]))
     return rows
 
 

@@ -1,11 +1,11 @@
-"""Real tokens a second of training, beside every peer at the same sizes: MovieLens 1M, or histories of its shape.
+"""Training throughput, compared with RecTools, RePlay, cornac and RecBole at the same model size.
 
     python -m benchmarks.peers_training --seconds 60
 
-Everyone trains with a library's own loop, in a process and an environment of their own, for the same time; they take
-turns, and whoever begins is another one in every repeat. Padding does not count, and neither does what comes before the
-third step. RecBole makes a row of every prefix, which MovieLens 1M is too large for: it and ours train on a table of
-MovieLens 100K's shape as well.
+Every library trains on MovieLens 1M (or synthetic histories of its shape) with its own training loop, in its own
+process and environment, for the same time; the libraries alternate. Padding tokens and the first two steps are not
+counted. RecBole makes a row of every prefix of a history, for which MovieLens 1M is too large: RecBole and hf_bert4rec
+are also measured on synthetic histories in the shape of MovieLens 100K.
 """
 
 from __future__ import annotations
@@ -20,100 +20,102 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.histories import movielens_1m, of_shape
-from benchmarks.measure import load_of_machine, parser, ratio_row, row, write_result
-from benchmarks.peers.running import NAMES, Field, in_turns, run
+from benchmarks.data import movielens_1m, synthetic_data
+from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
+from benchmarks.peers.runner import OURS, TITLES, PeerRuns, model_settings, run
 from hf_bert4rec.cli.console import set_up_console
 
-SMALL = {"users": 943, "items": 1349, "median": 60}  # of MovieLens 100K
-CONTENDERS = {"large": ("ours", "rectools", "replay", "cornac"), "small": ("ours", "recbole")}
-AT_LEAST = 5  # times the fastest peer
-FLOAT, BRAIN = "float32", "bfloat16"
-PRECISIONS = {"ours": (None, FLOAT), "cornac": (FLOAT,)}  # None is what ours chooses by itself; cornac has no other
-Found = dict[tuple[str, str], list[float]]
+ML_100K_SHAPE = {"users": 943, "items": 1349, "median": 60}
+LIBRARIES = (OURS, "rectools", "replay", "cornac")
+MIN_SPEED_UP = 5  # target over the fastest peer
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+# None is the default precision of hf_bert4rec on this machine; cornac supports float32 only.
+PRECISIONS: dict[str, tuple[str | None, ...]] = {OURS: (None, FLOAT32), "cornac": (FLOAT32,)}
+STARTUP_SECONDS = 300  # time limit for everything but training
+Throughputs = dict[tuple[str, str], list[float]]  # by library and precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=2)
-    options.add_argument("--widths", type=int, nargs="+", default=[64, 128])
-    options.add_argument("--length", type=int, default=200, help="places of a row")
-    options.add_argument("--batch", type=int, default=128, help="rows in a step")
-    options.add_argument("--seconds", type=float, default=30, help="for which everyone trains")
-    options.add_argument("--bound", type=float, default=300, help="seconds more, after which a contender is ended")
-    options.add_argument("--users", type=int, help="make up so many histories, in place of MovieLens 1M")
-    arguments = options.parse_args(argv)
-    load, field = load_of_machine(), Field()
+    parser = benchmark_parser(__doc__, repeats=2)
+    parser.add_argument("--hidden_sizes", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--length", type=int, default=200, help="positions per row")
+    parser.add_argument("--batch", type=int, default=128, help="rows per step")
+    parser.add_argument("--seconds", type=float, default=30, help="training time of each library")
+    parser.add_argument("--users", type=int, help="use this many synthetic histories instead of MovieLens 1M")
+    arguments = parser.parse_args(argv)
+    load, peers, rows = cpu_load(), PeerRuns(), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        large = of_shape(folder, users=arguments.users) if arguments.users else movielens_1m(folder)
-        rows = table_rows(arguments, field, large, "large")
-        if field.there("recbole"):
-            rows += table_rows(arguments, field, of_shape(folder, **SMALL), "small")
-    write_result(arguments, "peers_training", rows, load, field.missing, field.versions, data=large["name"])
+        data = synthetic_data(folder, users=arguments.users) if arguments.users else movielens_1m(folder)
+        for hidden_size in arguments.hidden_sizes:
+            throughputs = measure_all(arguments, peers, data, hidden_size, LIBRARIES)
+            rows += result_rows(f"hidden size {hidden_size}", throughputs)
+        if peers.is_installed("recbole"):
+            small = synthetic_data(folder, **ML_100K_SHAPE)
+            for hidden_size in arguments.hidden_sizes:
+                throughputs = measure_all(arguments, peers, small, hidden_size, (OURS, "recbole"))
+                rows += result_rows(f"ml-100k shape, hidden size {hidden_size}", throughputs)
+    write_result(arguments, "peers_training", rows, load, peers.missing, peers.versions, data=data["name"])
 
 
-def table_rows(arguments: Namespace, field: Field, data: dict[str, Any], table: str) -> list[dict[str, Any]]:
-    """All rows of one of the two tables of interactions."""
-    rows = []
-    for width in arguments.widths:
-        found = measurements(arguments, field, {**data, **sizes(arguments, width)}, CONTENDERS[table])
-        rows += rows_of(f"width {width}" if table == "large" else f"RecBole's table, width {width}", found)
-    return rows
-
-
-def sizes(arguments: Namespace, width: int) -> dict[str, Any]:
-    """What all contenders train at."""
-    same = {"length": arguments.length, "batch": arguments.batch, "seconds": arguments.seconds, "options": {}}
-    return {"width": width, "layers": 2, "heads": max(1, width // 32), "dropout": 0.2, "mask": 0.2, **same}
-
-
-def measurements(arguments: Namespace, field: Field, settings: dict[str, Any], who: Sequence[str]) -> Found:
-    """Tokens a second by contender and precision, in turns; whoever failed once is not asked again."""
-    found: Found = {}
-    turns = [(name, precision) for name in who for precision in PRECISIONS.get(name, (FLOAT, BRAIN))]
-    chosen = None
+def measure_all(
+    arguments: Namespace, peers: PeerRuns, data: dict[str, Any], hidden_size: int, libraries: Sequence[str]
+) -> Throughputs:
+    """Tokens per second of every library and precision, interleaved; failed combinations are not repeated."""
+    sizes = {"length": arguments.length, "batch": arguments.batch, "seconds": arguments.seconds, "options": {}}
+    settings = {**data, **model_settings(hidden_size), **sizes}
+    runs = [(library, precision) for library in libraries for precision in PRECISIONS.get(library, (FLOAT32, BFLOAT16))]
+    throughputs: Throughputs = {}
+    default_precision = None
     for repeat in range(arguments.repeats):
-        for name, precision in tqdm(in_turns(turns, repeat), desc=f"width {settings['width']}", disable=None):
-            if name == "ours" and precision is not None and precision == chosen:
-                continue  # it is what ours chooses anyway
-            label = f"width {settings['width']}, {NAMES[name]}" + (f", {precision}" if precision else "")
-            asked = {**settings, "precision": precision}
-            bound = arguments.seconds + arguments.bound
-            taken = field.measure(label, name, partial(run, name, "train", asked, bound))
-            if taken is None:
+        for library, precision in tqdm(rotated(runs, repeat), desc=f"hidden size {hidden_size}", disable=None):
+            if library == OURS and precision is not None and precision == default_precision:
+                continue  # already measured as the default
+            name = f"hidden size {hidden_size}, throughput, {TITLES[library]}" + (f" {precision}" if precision else "")
+            action = partial(
+                run, library, "train", {**settings, "precision": precision}, arguments.seconds + STARTUP_SECONDS
+            )
+            result = peers.measure(name, library, action)
+            if result is None:
                 continue
-            chosen = taken["precision"] if name == "ours" and precision is None else chosen
-            found.setdefault((name, precision or taken["precision"]), []).append(taken["tokens_per_second"])
-    return found
+            if library == OURS and precision is None:
+                default_precision = result["precision"]
+            key = library, precision or result["precision"]
+            throughputs.setdefault(key, []).append(result["tokens_per_second"])
+    return throughputs
 
 
-def rows_of(label: str, found: Found) -> list[dict[str, Any]]:
-    """Speeds of all, and how many times each peer's ours is, in the same precision and in what ours chooses."""
-    rows = [row(f"{label}, {NAMES[who]}, {precision}", "tokens/s", taken) for (who, precision), taken in found.items()]
-    ours = {precision: taken for (who, precision), taken in found.items() if who == "ours"}
-    peers = {key: taken for key, taken in found.items() if key[0] != "ours"}
-    for precision, taken in ours.items():
-        for (who, theirs), speed in peers.items():
-            name = f"{label}, hf_bert4rec, {precision} : {NAMES[who]}, {theirs}"
-            rows.append(ratio_row(name, *paired(taken, speed)))
+def result_rows(label: str, throughputs: Throughputs) -> list[dict[str, Any]]:
+    """Throughput of every library, the speed-up over each peer, and over the fastest peer."""
+    rows = [
+        row(f"{label}, throughput, {TITLES[library]} {precision}", "tokens/s", values)
+        for (library, precision), values in throughputs.items()
+    ]
+    ours = {precision: values for (library, precision), values in throughputs.items() if library == OURS}
+    peers = {key: values for key, values in throughputs.items() if key[0] != OURS}
+    for precision, values in ours.items():
+        for (library, peer_precision), peer_values in peers.items():
+            name = f"{label}, speed-up, {OURS} {precision} over {TITLES[library]} {peer_precision}"
+            rows.append(ratio_row(name, *truncated(values, peer_values)))
     if peers:
-        rows += [fastest_row(label, precision, taken, peers) for precision, taken in ours.items()]
+        rows += [fastest_peer_row(label, precision, values, peers) for precision, values in ours.items()]
     return rows
 
 
-def fastest_row(label: str, precision: str, ours: list[float], peers: Found) -> dict[str, Any]:
-    """How many times the fastest peer's, which for ours in float32 is the fastest in float32."""
-    alike = {key: speed for key, speed in peers.items() if precision in (BRAIN, key[1])} or peers
-    (who, theirs), speed = max(alike.items(), key=lambda entry: np.median(entry[1]))
-    name = f"{label}, hf_bert4rec, {precision} : fastest peer ({NAMES[who]}, {theirs})"
-    return ratio_row(name, *paired(ours, speed), at_least=AT_LEAST)
+def fastest_peer_row(label: str, precision: str, values: list[float], peers: Throughputs) -> dict[str, Any]:
+    """The speed-up over the fastest peer; float32 is compared with the fastest peer in float32."""
+    comparable = {key: peer_values for key, peer_values in peers.items() if precision in (BFLOAT16, key[1])} or peers
+    (library, peer_precision), peer_values = max(comparable.items(), key=lambda entry: np.median(entry[1]))
+    peer = f"the fastest peer ({TITLES[library]} {peer_precision})"
+    name = f"{label}, speed-up, {OURS} {precision} over {peer}"
+    return ratio_row(name, *truncated(values, peer_values), at_least=MIN_SPEED_UP)
 
 
-def paired(ours: list[float], theirs: list[float]) -> tuple[list[float], list[float]]:
-    """As many of one as of the other: a contender may have failed in a later repeat."""
-    count = min(len(ours), len(theirs))
-    return ours[:count], theirs[:count]
+def truncated(values: list[float], others: list[float]) -> tuple[list[float], list[float]]:
+    """Both lists cut to the shorter one; a library may fail in a later repeat."""
+    count = min(len(values), len(others))
+    return values[:count], others[:count]
 
 
 if __name__ == "__main__":

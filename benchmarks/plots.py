@@ -1,4 +1,4 @@
-"""Pictures of the benchmarks' results, drawn from their JSON alone."""
+"""Plots of benchmark results, drawn from their JSON files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from benchmarks.scaling_curves import LEAST
+from benchmarks.scaling_curves import AXES, MIN_MEGABYTES
 
 COLOURS = {
     "training step": "#1f5fa8",
     "evaluation": "#e08214",
     "data preparation": "#7fb37f",
-    "start of training": "#9a6fb0",
+    "initialization": "#9a6fb0",
 }
-AXES = {"users": "users", "length": "items of a history", "items": "items of the catalogue"}
-MOST_TICKS = 6
-QUANTITIES = {"seconds": "seconds", "megabytes": "MB above those before"}
+MAX_TICKS = 6
+QUANTITIES = {"seconds": "seconds", "megabytes": "peak memory in MB"}
 
 
 def draw_scaling_curves(result: Mapping[str, Any], path: Path) -> None:
-    """Time and memory against each size, one line a kind of work; a dotted line grows in proportion."""
+    """Time and peak memory over each size, one line per workload; dotted lines are proportional growth."""
     with plt.rc_context({**STYLE, "figure.figsize": (9.6, 5.8)}):
         figure, grid = plt.subplots(len(QUANTITIES), len(AXES), layout="constrained", sharey="row")
         for axes_row, quantity in zip(grid, QUANTITIES, strict=True):
@@ -44,7 +43,7 @@ def draw_scaling_curves(result: Mapping[str, Any], path: Path) -> None:
             axes_row[0].set_ylabel(QUANTITIES[quantity])
         for axes, axis in zip(grid[-1], AXES, strict=True):
             axes.set_xlabel(AXES[axis])
-        grid[0][0].plot([], [], linestyle=":", color="#4d4d4d", label="in proportion")
+        grid[0][0].plot([], [], linestyle=":", color="#4d4d4d", label="proportional")
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
         with atomic_write(path) as temporary:
@@ -57,9 +56,9 @@ def _of_axis(result: Mapping[str, Any], axis: str) -> list[Mapping[str, Any]]:
 
 
 def _set_scales(axes: Axes, sizes: list[int]) -> None:
-    """Logarithms on both sides, in plain numbers; the sizes themselves below where few enough were measured."""
+    """Logarithmic axes with plain numbers; ticks at the measured sizes if there are few."""
     axes.set(xscale="log", yscale="log")
-    if len(sizes) <= MOST_TICKS:
+    if len(sizes) <= MAX_TICKS:
         axes.set_xticks(sizes)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -71,12 +70,12 @@ def _set_scales(axes: Axes, sizes: list[int]) -> None:
 def _draw_curve(axes: Axes, curve: Mapping[str, Any], quantity: str) -> None:
     points = [point for point in curve["points"] if point[quantity]]
     if not points:
-        return  # the peak of memory could not be measured
+        return  # peak memory was not measured
     sizes = [point["size"] for point in points]
-    taken = np.maximum([point[quantity] for point in points], LEAST if quantity == "megabytes" else 0.0)
-    low, middle, high = np.percentile(taken, [25, 50, 75], axis=1)
+    values = np.maximum([point[quantity] for point in points], MIN_MEGABYTES if quantity == "megabytes" else 0.0)
+    low, middle, high = np.percentile(values, [25, 50, 75], axis=1)
     colour = COLOURS[curve["work"]]
     axes.fill_between(sizes, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(sizes, middle, marker="o", markersize=3.5, color=colour, label=curve["work"])
-    in_proportion = [middle[0] * size / sizes[0] for size in sizes]
-    axes.plot(sizes, in_proportion, linestyle=":", color=colour, linewidth=0.9)
+    proportional = [middle[0] * size / sizes[0] for size in sizes]
+    axes.plot(sizes, proportional, linestyle=":", color=colour, linewidth=0.9)

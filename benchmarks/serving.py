@@ -1,11 +1,12 @@
-"""What an answer of the pipeline costs beside the model alone, and what each feature costs.
+"""Serving latency, throughput and peak memory of the pipeline and of each of its features.
 
     python -m benchmarks.serving
     python -m benchmarks.serving outputs/ml-100k
 
-Without a folder it asks an untrained model of MovieLens 1M's size: 3,416 items, width 128, 2 layers, length 200. One
-request on one thread against the bare forward; a batch on all threads against model and topk by hand; time and memory
-of every feature. Histories are random, of movies given by id.
+Without a folder, an untrained model of MovieLens 1M's size is measured: 3,416 items, hidden size 128, 2 layers, window
+200. Three parts: latency of one request on one thread, compared with the forward pass only; throughput of a batch on
+all threads, compared with the model and `topk` called directly; latency and peak memory of each feature. Histories are
+random movie ids.
 """
 
 from __future__ import annotations
@@ -21,55 +22,58 @@ import numpy as np
 import torch
 from transformers import pipeline
 
-from benchmarks.measure import interleaved, load_of_machine, parser, peak_megabytes, ratio_row, row, write_result
+from benchmarks.data import ITEMS
+from benchmarks.measure import (
+    benchmark_parser,
+    cpu_load,
+    peak_megabytes,
+    ratio_row,
+    row,
+    time_interleaved,
+    write_result,
+)
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from hf_bert4rec.model.pipeline_bert4rec import DEFAULT_BATCH_SIZE, TASK
 
 TOP_K = 10
-ITEMS = 3416  # of MovieLens 1M
-MOST_MILLISECONDS, MOST_FORWARDS, BY_HAND = 10, 1.5, 0.8  # targets
+MAX_P50_MILLISECONDS, MAX_FORWARD_RATIO, MIN_DIRECT_RATIO = 10, 1.5, 0.8  # targets
 Calls = dict[str, Callable[[], Any]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    options = parser(__doc__, repeats=9)
-    options.add_argument(
-        "folder",
-        type=Path,
-        nargs="?",
-        help="an exported recommender; an untrained one of MovieLens 1M's size unless given",
-    )
-    options.add_argument("--calls", type=int, default=100, help="requests in a repeat, of which p50 and p99 are taken")
-    options.add_argument("--length", type=int, default=50, help="entries of the history in a single request")
-    options.add_argument("--users", type=int, default=512, help="histories in a batch")
-    arguments = options.parse_args(argv)
-    load = load_of_machine()
+    parser = benchmark_parser(__doc__, repeats=9)
+    parser.add_argument("folder", type=Path, nargs="?", help="an exported recommender (default: an untrained model)")
+    parser.add_argument("--calls", type=int, default=100, help="requests per repeat, for p50 and p99")
+    parser.add_argument("--length", type=int, default=50, help="history length of a single request")
+    parser.add_argument("--users", type=int, default=512, help="histories in a batch")
+    arguments = parser.parse_args(argv)
+    load = cpu_load()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or untrained(Path(temporary) / "untrained")
-        pipe = loaded(folder)
-        history = histories(pipe, 1, arguments.length)[0]
+        folder = arguments.folder or save_untrained(Path(temporary) / "untrained")
+        pipe = load_pipeline(folder)
+        history = random_histories(pipe, 1, arguments.length)[0]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        rows = one_request(pipe, history, arguments.repeats, arguments.calls)
+        rows = request_rows(pipe, history, arguments.repeats, arguments.calls)
         torch.set_num_threads(threads)
-        rows += batch(pipe, histories(pipe, arguments.users), arguments.repeats)
-        calls, missing = features(pipe, history, folder, Path(temporary))
-        rows += costs(calls, arguments.repeats)
+        rows += batch_rows(pipe, random_histories(pipe, arguments.users), arguments.repeats)
+        calls, missing = feature_calls(pipe, history, folder, Path(temporary))
+        rows += feature_rows(calls, arguments.repeats)
     write_result(arguments, "serving", rows, load, missing, items=pipe.tokenizer.num_items)
 
 
-def untrained(folder: Path) -> Path:
-    """A recommender of MovieLens 1M's size with weights of chance, and made-up titles, years and genres."""
-    names = ["Action", "Comedy", "Drama", "Horror", "Romance", "Thriller"]
+def save_untrained(folder: Path) -> Path:
+    """Save an untrained recommender of MovieLens 1M's size with synthetic titles, years and genres."""
+    genres = ["Action", "Comedy", "Drama", "Horror", "Romance", "Thriller"]
     ids = list(range(1, ITEMS + 1))
     movies = {
         "movie_id": ids,
         "title": [f"Movie {number}" for number in range(ITEMS)],
         "year": [1920 + number % 80 for number in range(ITEMS)],
-        "genres": [[names[number % 6], names[number % 5]] for number in range(ITEMS)],
+        "genres": [[genres[number % 6], genres[number % 5]] for number in range(ITEMS)],
     }
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict.fromkeys(ids, 10))
     torch.manual_seed(0)
@@ -79,13 +83,13 @@ def untrained(folder: Path) -> Path:
     return folder
 
 
-def loaded(folder: Path, **options: Any) -> MovieRecommendationPipeline:
-    """The recommender of a folder, on the CPU."""
+def load_pipeline(folder: Path, **options: Any) -> MovieRecommendationPipeline:
+    """The pipeline of a folder, on the CPU."""
     return pipeline(TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, device="cpu", **options)
 
 
-def histories(pipe: MovieRecommendationPipeline, users: int, length: int | None = None) -> list[list[Any]]:
-    """Random histories of movie ids; of all lengths that the window holds where none is given."""
+def random_histories(pipe: MovieRecommendationPipeline, users: int, length: int | None = None) -> list[list[Any]]:
+    """Random histories of movie ids without repeats; lengths are uniform up to the window unless given."""
     generator = np.random.default_rng(0)
     longest = min(pipe.model.config.max_position_embeddings - 1, pipe.tokenizer.num_items - TOP_K)
     lengths = generator.integers(1, longest + 1, users) if length is None else [min(length, longest)] * users
@@ -93,79 +97,87 @@ def histories(pipe: MovieRecommendationPipeline, users: int, length: int | None 
     return [generator.choice(ids, size, replace=False).tolist() for size in lengths]
 
 
-def one_request(
+def request_rows(
     pipe: MovieRecommendationPipeline, history: list[Any], repeats: int, calls: int
 ) -> list[dict[str, Any]]:
-    """p50 and p99 of one request and of the bare forward, taken in turns."""
-    inputs = {name: torch.tensor(value) for name, value in by_hand_inputs(pipe, [history]).items()}
+    """Latency p50 and p99 of one request and of the forward pass only, interleaved."""
+    inputs = direct_inputs(pipe, [history])
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
             return pipe.model.next_item_logits(**inputs)
 
-    turns: Calls = {"pipeline": lambda: pipe(history, top_k=TOP_K), "forward": forward}
-    found: dict[str, list[list[float]]] = {name: [] for name in turns}
+    alternating: Calls = {"pipeline": lambda: pipe(history, top_k=TOP_K), "forward": forward}
+    percentiles: dict[str, list[list[float]]] = {name: [] for name in alternating}
     for _ in range(repeats):
-        for name, seconds in interleaved(turns, calls, warm_up=5).items():
-            found[name].append((1e3 * np.percentile(seconds, [50, 99])).tolist())
+        for name, seconds in time_interleaved(alternating, calls, warm_up=5).items():
+            percentiles[name].append((1e3 * np.percentile(seconds, [50, 99])).tolist())
     rows = []
-    for place, level in enumerate(("p50", "p99")):
-        whole, bare = ([levels[place] for levels in found[name]] for name in turns)
-        most = {"at_most": MOST_MILLISECONDS} if level == "p50" and pipe.tokenizer.num_items == ITEMS else {}
-        rows.append(row(f"one request, one thread, {level}", "ms", whole, **most))
-        rows.append(row(f"its forward alone, {level}", "ms", bare))
-        rows.append(ratio_row(f"one request : its forward, {level}", whole, bare, at_most=MOST_FORWARDS))
+    for index, level in enumerate(("p50", "p99")):
+        request, forward_only = ([levels[index] for levels in percentiles[name]] for name in alternating)
+        has_target = level == "p50" and pipe.tokenizer.num_items == ITEMS
+        target = {"at_most": MAX_P50_MILLISECONDS} if has_target else {}
+        name = f"latency {level} of one request"
+        rows.append(row(f"{name}, pipeline", "ms", request, **target))
+        rows.append(row(f"{name}, forward pass only", "ms", forward_only))
+        rows.append(ratio_row(f"{name}, pipeline / forward pass", request, forward_only, at_most=MAX_FORWARD_RATIO))
     return rows
 
 
-def by_hand_inputs(pipe: MovieRecommendationPipeline, asked: list[list[Any]]) -> dict[str, Any]:
-    """Ids to padded lists, as anyone would write it who has the model and the tokenizer."""
-    encoded = [[*pipe.tokenizer.encode_items(history), pipe.tokenizer.mask_token_id] for history in asked]
+def direct_inputs(pipe: MovieRecommendationPipeline, histories: list[list[Any]]) -> dict[str, torch.Tensor]:
+    """Padded model inputs with a final [MASK], made with the tokenizer only; each (batch, seq)."""
+    tokenizer = pipe.tokenizer
+    encoded = [[*tokenizer.encode_items(history), tokenizer.mask_token_id] for history in histories]
     longest = max(map(len, encoded))
     return {
-        "input_ids": [[*ids, *[pipe.tokenizer.pad_token_id] * (longest - len(ids))] for ids in encoded],
-        "attention_mask": [[1] * len(ids) + [0] * (longest - len(ids)) for ids in encoded],
+        "input_ids": torch.tensor([[*ids, *[tokenizer.pad_token_id] * (longest - len(ids))] for ids in encoded]),
+        "attention_mask": torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in encoded]),
     }
 
 
-def by_hand(pipe: MovieRecommendationPipeline, asked: list[list[Any]]) -> list[list[Any]]:
-    """The ids of the movies that the pipeline recommends, without it."""
-    answers = []
-    for start in range(0, len(asked), DEFAULT_BATCH_SIZE):
-        lists = by_hand_inputs(pipe, asked[start : start + DEFAULT_BATCH_SIZE])
-        inputs = {name: torch.tensor(value) for name, value in lists.items()}
+def recommend_directly(pipe: MovieRecommendationPipeline, histories: list[list[Any]]) -> list[list[Any]]:
+    """The ids of the movies that the pipeline recommends, from the model and `topk` only."""
+    recommendations = []
+    for start in range(0, len(histories), DEFAULT_BATCH_SIZE):
+        inputs = direct_inputs(pipe, histories[start : start + DEFAULT_BATCH_SIZE])
         with torch.inference_mode():
             logits = pipe.model.next_item_logits(**inputs)
-            logits.scatter_(1, inputs["input_ids"], -torch.inf)  # seen
+            logits.scatter_(1, inputs["input_ids"], -torch.inf)  # excludes seen items
             logits[:, : pipe.tokenizer.first_item_id] = -torch.inf
-            best = logits.topk(TOP_K).indices.tolist()
-        answers += [pipe.tokenizer.decode_items(ids) for ids in best]
-    return answers
+            top_ids = logits.topk(TOP_K).indices.tolist()
+        recommendations += [pipe.tokenizer.decode_items(ids) for ids in top_ids]
+    return recommendations
 
 
-def batch(pipe: MovieRecommendationPipeline, asked: list[list[Any]], repeats: int) -> list[dict[str, Any]]:
-    """Users a second through the pipeline and by hand.
+def batch_rows(pipe: MovieRecommendationPipeline, histories: list[list[Any]], repeats: int) -> list[dict[str, Any]]:
+    """Batch throughput of the pipeline, and of the model and `topk` called directly.
 
     Raises:
-        ValueError: the two do not recommend the same, so that there is nothing to compare.
+        ValueError: The two recommend different movies, so their throughput is not comparable.
     """
-    found = [[movie["movie_id"] for movie in movies] for movies in pipe(asked, top_k=TOP_K)]
-    agreeing = np.mean([ours == theirs for ours, theirs in zip(found, by_hand(pipe, asked), strict=True)])
-    if agreeing < 0.99:  # ties may fall either way
-        raise ValueError(f"pipeline and model recommend the same to only {agreeing:.1%} of the histories")
-    turns: Calls = {"pipeline": lambda: pipe(asked, top_k=TOP_K), "by hand": lambda: by_hand(pipe, asked)}
-    speeds = {name: [len(asked) / time for time in times] for name, times in interleaved(turns, repeats).items()}
+    recommended = [[movie["movie_id"] for movie in movies] for movies in pipe(histories, top_k=TOP_K)]
+    direct = recommend_directly(pipe, histories)
+    agreement = np.mean([ours == theirs for ours, theirs in zip(recommended, direct, strict=True)])
+    if agreement < 0.99:  # ties may be broken either way
+        raise ValueError(f"pipeline and model recommend the same movies for {agreement:.1%} of the histories only")
+    alternating: Calls = {
+        "pipeline": lambda: pipe(histories, top_k=TOP_K),
+        "direct": lambda: recommend_directly(pipe, histories),
+    }
+    seconds = time_interleaved(alternating, repeats)
+    throughput = {name: [len(histories) / taken for taken in times] for name, times in seconds.items()}
+    ratio = "batch throughput, pipeline / model and topk"
     return [
-        row("batch through the pipeline", "users/s", speeds["pipeline"]),
-        row("batch by model and topk", "users/s", speeds["by hand"]),
-        ratio_row("batch through the pipeline : by hand", speeds["pipeline"], speeds["by hand"], at_least=BY_HAND),
+        row("batch throughput, pipeline", "users/s", throughput["pipeline"]),
+        row("batch throughput, model and topk", "users/s", throughput["direct"]),
+        ratio_row(ratio, throughput["pipeline"], throughput["direct"], at_least=MIN_DIRECT_RATIO),
     ]
 
 
-def features(
+def feature_calls(
     pipe: MovieRecommendationPipeline, history: list[Any], folder: Path, temporary: Path
 ) -> tuple[Calls, dict[str, str]]:
-    """A call of every feature, and why those that are left out are."""
+    """One call per feature, and the reasons for missing ones."""
     items, missing = pipe.tokenizer.items, {}
     calls: Calls = {
         "recommend": lambda: pipe(history, top_k=TOP_K),
@@ -175,54 +187,55 @@ def features(
         "similar": lambda: pipe.similar(history[0], top_k=TOP_K),
         "embed_users": lambda: pipe.embed_users(history),
         "embed_items": lambda: pipe.embed_items(),
-        "add_items": growth(loaded(folder)),
+        "add_items": add_one_item(load_pipeline(folder)),
     }
     genres = [name for names in items.get("genres", []) for name in names or []]
     years = [year for year in items.get("year", []) if year is not None]
     if genres and years:
-        genre, first = max(sorted(set(genres)), key=genres.count), int(np.median(years))
-        calls["filters"] = lambda: pipe(history, top_k=1, genres=[genre], years=(first, None), exclude=history[:1])
+        genre, first_year = max(sorted(set(genres)), key=genres.count), int(np.median(years))
+        calls["filters"] = lambda: pipe(history, top_k=1, genres=[genre], years=(first_year, None), exclude=history[:1])
     else:
         missing["filters"] = "the catalogue has no genres or no years"
-    if lacking := [name for name in ("onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]:
-        missing["ONNX"] = f"{' and '.join(lacking)} not installed"
+    if uninstalled := [name for name in ("onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]:
+        missing["ONNX"] = f"{' and '.join(uninstalled)} not installed"
     else:
-        on_onnx = with_onnx(folder, temporary)
-        calls["ONNX"] = lambda: on_onnx(history, top_k=TOP_K)
+        onnx_pipe = load_onnx_pipeline(folder, temporary)
+        calls["ONNX"] = lambda: onnx_pipe(history, top_k=TOP_K)
     return calls, missing
 
 
-def growth(pipe: MovieRecommendationPipeline) -> Callable[[], Any]:
-    """A call that adds one more movie each time."""
-    numbered = isinstance(pipe.tokenizer.item_ids[0], int)
+def add_one_item(pipe: MovieRecommendationPipeline) -> Callable[[], Any]:
+    """A call that adds a new movie each time."""
+    integer_ids = isinstance(pipe.tokenizer.item_ids[0], int)
 
     def add() -> Any:
         ids = pipe.tokenizer.item_ids
-        new = max(ids) + 1 if numbered else f"new-{len(ids)}"
-        return pipe.add_items({"movie_id": [new], "title": [f"Benchmark {len(ids)}"], "year": [1999]})
+        new_id = max(ids) + 1 if integer_ids else f"new-{len(ids)}"
+        return pipe.add_items({"movie_id": [new_id], "title": [f"Benchmark {len(ids)}"], "year": [1999]})
 
     return add
 
 
-def with_onnx(folder: Path, temporary: Path) -> MovieRecommendationPipeline:
-    """The recommender on an ONNX file, exported to a copy where the folder has none."""
+def load_onnx_pipeline(folder: Path, temporary: Path) -> MovieRecommendationPipeline:
+    """The pipeline on an ONNX file, which is exported to a copy of the folder if it has none."""
     if not (folder / ONNX_FOLDER / ONNX_FILE).is_file():
         from hf_bert4rec.cli.export_onnx import export_onnx  # needs onnxruntime
 
         folder = Path(shutil.copytree(folder, temporary / "model"))
         export_onnx(folder)
-    return loaded(folder, backend="onnx")
+    return load_pipeline(folder, backend="onnx")
 
 
-def costs(calls: Calls, repeats: int) -> list[dict[str, Any]]:
-    """Time and memory of every call."""
+def feature_rows(calls: Calls, repeats: int) -> list[dict[str, Any]]:
+    """Latency and peak memory of every call."""
     rows = [
-        row(name, "ms", [1e3 * second for second in seconds]) for name, seconds in interleaved(calls, repeats).items()
+        row(f"latency, {name}", "ms", [1e3 * taken for taken in seconds])
+        for name, seconds in time_interleaved(calls, repeats).items()
     ]
     for name, call in calls.items():
         peaks = [peak for _ in range(repeats) if (peak := peak_megabytes(call)) is not None]
         if peaks:
-            rows.append(row(f"{name}, memory", "MB", peaks))
+            rows.append(row(f"peak memory, {name}", "MB", peaks))
     return rows
 
 

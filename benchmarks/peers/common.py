@@ -1,12 +1,14 @@
-"""What every contender's script shares, in whichever environment it runs: settings, data, a clock, its answer.
+"""Shared by the scripts of all libraries: settings, training data, throughput, and messages to the runner.
 
-A contender is started as `python with_….py ACTION SETTINGS.json` and answers with one line of JSON behind a mark, as
-the libraries print what they like. This file may import nothing but numpy: no environment has this package but ours.
+A script is started as `python with_….py ACTION SETTINGS.json` and prints its result as one prefixed line of JSON, since
+the libraries print to stdout as well. This file imports numpy only: the environments of the peers have nothing else in
+common.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from argparse import Namespace
@@ -17,46 +19,50 @@ from typing import Any
 
 import numpy as np
 
-ANSWER = "ANSWER "
+MESSAGE_PREFIX = "BENCHMARK "
 WARM_UP = 2  # batches before the clock starts
-PAUSE = "CONTINUE"
+CONTINUE, STOP = "CONTINUE", "STOP"  # replies of the runner
 
 
-def answer(actions: Mapping[str, Callable[[Namespace], dict[str, Any]]], packages: tuple[str, ...]) -> None:
-    """Do what the command line asks for and print what it gave, with the versions it ran on."""
+def run_action(actions: Mapping[str, Callable[[Namespace], dict[str, Any]]], packages: tuple[str, ...]) -> None:
+    """Run the action named on the command line; print its result with the versions of the packages."""
     name, path = sys.argv[1:3]
     settings = Namespace(**json.loads(Path(path).read_text(encoding="utf-8")))
-    found = actions[name](settings)
-    versions = {package: metadata.version(package) for package in packages}
-    say({**found, "versions": versions})
+    result = actions[name](settings)
+    send({**result, "versions": {package: metadata.version(package) for package in packages}})
 
 
-def say(message: Mapping[str, Any]) -> None:
-    """One line to whoever started this process."""
-    print(ANSWER + json.dumps(message), flush=True)
+def send(message: Mapping[str, Any]) -> None:
+    """Print one message for the runner."""
+    print(MESSAGE_PREFIX + json.dumps(message), flush=True)
 
 
-def ask(message: Mapping[str, Any]) -> bool:
-    """Say something and wait for the reply: whether to go on."""
-    say(message)
-    return sys.stdin.readline().strip() == PAUSE
+def ask_to_continue(message: Mapping[str, Any]) -> bool:
+    """Send a message and wait for the reply; True to continue training."""
+    send(message)
+    return sys.stdin.readline().strip() == CONTINUE
 
 
-def histories_of(settings: Namespace) -> tuple[Any, Any]:
-    """Users and items of every training interaction, oldest first within a user, each (interactions,)."""
+def read_histories(settings: Namespace) -> tuple[Any, Any]:
+    """User index and input id of every training interaction, oldest first within a user, each (interactions,)."""
     data = np.load(settings.data)
     return np.repeat(np.arange(len(data["offsets"]) - 1), np.diff(data["offsets"])), data["values"]
 
 
-class Clock:
-    """Real tokens a second of a training loop, from the third batch on and for so many seconds."""
+def peak_process_megabytes() -> float:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+class ThroughputMeter:
+    """Tokens per second of a training loop without padding, after `WARM_UP` batches, for a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.batches, self.tokens = seconds, 0, 0
         self.start = self.stop = 0.0
 
     def batch_done(self, tokens: int) -> bool:
-        """Count a batch that has just been trained on; whether the time is over."""
+        """Count a finished batch; True once the time is up."""
         self.batches += 1
         now = time.perf_counter()
         if self.batches <= WARM_UP:
@@ -67,76 +73,81 @@ class Clock:
         return now - self.start >= self.seconds
 
     def result(self) -> dict[str, Any]:
-        """Tokens a second, and how many steps they were taken over.
+        """Tokens per second, and the steps and seconds they were measured over.
 
         Raises:
-            ValueError: training ended before the clock had started.
+            ValueError: Training ended during the warm-up.
         """
         if not self.tokens:
-            raise ValueError(f"training ended after {self.batches} batches: too few to measure")
+            raise ValueError(f"training ended after {self.batches} batches, {WARM_UP + 1} are needed")
         seconds = self.stop - self.start
         return {"tokens_per_second": self.tokens / seconds, "steps": self.batches - WARM_UP, "seconds": seconds}
 
 
-class TimeOver(Exception):
-    """Thrown out of a training loop that has no other way to be ended."""
+class TimeUp(Exception):
+    """Ends a training loop that has no hook to stop it."""
 
 
-def counted(clock: Clock, compute_loss: Callable[..., Any], tokens_of: Callable[..., int]) -> Callable[..., Any]:
-    """A loss that tells the clock of every batch once the next one comes, for loops that call nothing else back."""
-    waiting: list[int] = []
+def metered(
+    meter: ThroughputMeter, compute_loss: Callable[..., Any], count_tokens: Callable[..., int]
+) -> Callable[..., Any]:
+    """Wrap the loss function of a loop without callbacks: a batch counts as done when the next one starts.
 
-    def counting(*arguments: Any, **more: Any) -> Any:
-        if waiting and clock.batch_done(waiting.pop()):
-            raise TimeOver
-        waiting.append(tokens_of(*arguments, **more))
-        return compute_loss(*arguments, **more)
+    The wrapped function raises `TimeUp` once the time is up.
+    """
+    pending: list[int] = []
 
-    return counting
+    def loss(*args: Any, **kwargs: Any) -> Any:
+        if pending and meter.batch_done(pending.pop()):
+            raise TimeUp
+        pending.append(count_tokens(*args, **kwargs))
+        return compute_loss(*args, **kwargs)
+
+    return loss
 
 
 class Stopwatch:
-    """Seconds of training, with pauses that do not count."""
+    """Seconds of training without pauses."""
 
     def __init__(self) -> None:
-        self.past, self.since = 0.0, time.perf_counter()
+        self.elapsed, self.resumed_at = 0.0, time.perf_counter()
         self.paused = False
 
     @property
     def seconds(self) -> float:
-        """Seconds so far; within a pause those up to it."""
-        return self.past if self.paused else self.past + time.perf_counter() - self.since
+        """Seconds so far."""
+        return self.elapsed if self.paused else self.elapsed + time.perf_counter() - self.resumed_at
 
     def pause(self, call: Callable[[], Any]) -> Any:
-        """Do something that does not count."""
-        self.past, self.paused = self.seconds, True
+        """Call a function that is not timed."""
+        self.elapsed, self.paused = self.seconds, True
         try:
             return call()
         finally:
-            self.since, self.paused = time.perf_counter(), False
+            self.resumed_at, self.paused = time.perf_counter(), False
 
 
-class Examined:
-    """A training whose scores are looked at from outside, and whose time is kept without that."""
+class QualityMonitor:
+    """Times a training and sends its scores to the runner, which evaluates them and decides whether to continue."""
 
     def __init__(self, settings: Namespace) -> None:
         self.settings, self.watch, self.seconds = settings, Stopwatch(), 0.0
 
     def start(self) -> None:
-        """Count from now on: what prepared the data is over."""
+        """Start the clock; data preparation before it is not counted."""
         self.watch = Stopwatch()
 
-    def late(self) -> bool:
-        """Whether the time that was given is over."""
+    def time_is_up(self) -> bool:
+        """Whether the time limit is reached."""
         self.seconds = self.watch.seconds
         return self.seconds > self.settings.seconds
 
-    def go_on(self, scores_of: Callable[[], tuple[Any, Any]]) -> bool:
-        """Hand over scores (users, items) and the item of every column; whether training goes on."""
-        return self.watch.pause(lambda: self._asked(scores_of)) and not self.late()
+    def evaluate(self, compute_scores: Callable[[], tuple[Any, Any]]) -> bool:
+        """Send scores (users, items) and the input id of every column, untimed; True to continue training."""
+        return self.watch.pause(lambda: self._send_scores(compute_scores)) and not self.time_is_up()
 
-    def _asked(self, scores_of: Callable[[], tuple[Any, Any]]) -> bool:
-        scores, items = scores_of()
+    def _send_scores(self, compute_scores: Callable[[], tuple[Any, Any]]) -> bool:
+        scores, items = compute_scores()
         path = Path(self.settings.scratch) / "scores.npz"
         np.savez(path, scores=scores, items=items)
-        return ask({"seconds": self.watch.seconds, "scores": str(path)})
+        return ask_to_continue({"seconds": self.watch.seconds, "scores": str(path)})

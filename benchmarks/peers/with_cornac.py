@@ -1,4 +1,4 @@
-"""cornac as a contender: its `TransformerRec` with a BERT backbone and masked items."""
+"""cornac: `TransformerRec` with a BERT backbone and masked items."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from cornac.data import SequentialDataset
 from cornac.models import TransformerRec
 from cornac.models.transformer_rec.objectives import MLMObjective
 
-from benchmarks.peers.common import Clock, TimeOver, answer, counted, histories_of
+from benchmarks.peers.common import ThroughputMeter, TimeUp, metered, read_histories, run_action
 
 
 def train(settings: Namespace) -> dict[str, Any]:
-    """Tokens a second at the sizes that all contenders have; its loss is over a sample of items, as by default.
+    """Training throughput; the loss is sampled, cornac's default.
 
     Raises:
-        ValueError: bfloat16 is asked for, which it does not offer.
+        ValueError: bfloat16 was requested, which cornac does not support.
     """
     if settings.precision == "bfloat16":
         raise ValueError("TransformerRec has no option for bfloat16")
-    user, item = histories_of(settings)
+    user, item = read_histories(settings)
     rows = zip(user.tolist(), user.tolist(), item.tolist(), np.arange(len(user)).tolist(), strict=True)
     data = SequentialDataset.build(list(rows), fmt="USIT")
     model = TransformerRec(
@@ -38,16 +38,16 @@ def train(settings: Namespace) -> dict[str, Any]:
         n_epochs=1000,
         seed=0,
     )
-    clock = Clock(settings.seconds)
+    meter = ThroughputMeter(settings.seconds)
 
-    def tokens(objective: Any, network: Any, rows: Any, *rest: Any) -> int:
+    def count_tokens(objective: Any, network: Any, rows: Any, *rest: Any) -> int:
         return int((np.asarray(rows) != objective.pad_idx).sum())
 
-    MLMObjective.compute_loss = counted(clock, MLMObjective.compute_loss, tokens)
-    with contextlib.suppress(TimeOver):
+    MLMObjective.compute_loss = metered(meter, MLMObjective.compute_loss, count_tokens)
+    with contextlib.suppress(TimeUp):
         model.fit(data)
-    return clock.result()
+    return meter.result()
 
 
 if __name__ == "__main__":
-    answer({"train": train}, ("cornac", "torch", "transformers"))
+    run_action({"train": train}, ("cornac", "torch", "transformers"))

@@ -1,4 +1,4 @@
-"""RecBole as a contender: its BERT4Rec, trained by its own trainer on a row for every prefix of a history."""
+"""RecBole: BERT4Rec with RecBole's trainer, which makes one row of every prefix of a history."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from recbole.model.sequential_recommender import BERT4Rec
 from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
-from benchmarks.peers.common import Clock, TimeOver, answer, counted, histories_of
+from benchmarks.peers.common import ThroughputMeter, TimeUp, metered, read_histories, run_action
 
 PAD = 0
 
 
 def train(settings: Namespace) -> dict[str, Any]:
-    """Tokens a second at the sizes that all contenders have; those of every prefix count."""
-    config = Config(model="BERT4Rec", dataset="histories", config_dict=options(settings))
+    """Training throughput; the tokens of every prefix count."""
+    config = Config(model="BERT4Rec", dataset="histories", config_dict=config_dict(settings))
     init_seed(0, True)
     data = create_dataset(config)
     training, _, _ = data_preparation(config, data)
     model = BERT4Rec(config, training.dataset).to(config["device"])
-    clock = Clock(settings.seconds)
-    loss = counted(clock, model.calculate_loss, lambda batch: int((batch[model.MASK_ITEM_SEQ] != PAD).sum()))
+    meter = ThroughputMeter(settings.seconds)
+    loss = metered(meter, model.calculate_loss, lambda batch: int((batch[model.MASK_ITEM_SEQ] != PAD).sum()))
     model.calculate_loss = loss
-    with contextlib.suppress(TimeOver):
+    with contextlib.suppress(TimeUp):
         Trainer(config, model).fit(training, saved=False)
-    return clock.result()
+    return meter.result()
 
 
-def options(settings: Namespace) -> dict[str, Any]:
-    """RecBole's words for the sizes, and the interactions in its file format beside them."""
+def config_dict(settings: Namespace) -> dict[str, Any]:
+    """RecBole's names of the settings; writes the interactions in its file format."""
     folder = Path(settings.scratch) / "histories"
     folder.mkdir()
-    user, item = histories_of(settings)
+    user, item = read_histories(settings)
     head = "user_id:token\titem_id:token\ttimestamp:float"
     table = np.stack([user, item, np.arange(len(user))], axis=1)
     np.savetxt(folder / "histories.inter", table, "%d", "\t", header=head, comments="")
@@ -64,4 +64,4 @@ def options(settings: Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    answer({"train": train}, ("recbole", "torch"))
+    run_action({"train": train}, ("recbole", "torch"))

@@ -1,4 +1,4 @@
-"""RePlay as a contender: its BERT4Rec, trained and asked by Lightning as its example does."""
+"""RePlay: BERT4Rec, trained and evaluated with Lightning as in RePlay's example."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from replay.models.nn.sequential.callbacks import PandasPredictionCallback
 from replay.models.nn.sequential.postprocessors import RemoveSeenItems
 from torch.utils.data import DataLoader, Subset
 
-from benchmarks.peers.common import Clock, Examined, answer
+from benchmarks.peers.common import QualityMonitor, ThroughputMeter, run_action
 
 ITEMS = "item_id_seq"
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
 
 
 def train(settings: Namespace) -> dict[str, Any]:
-    """Tokens a second at the sizes that all contenders have."""
-    clock = Clock(settings.seconds)
+    """Training throughput."""
+    meter = ThroughputMeter(settings.seconds)
     precision = "bf16-mixed" if settings.precision == "bfloat16" else "32-true"
-    fit(settings, _Count(clock), precision=precision, max_epochs=1000)
-    return clock.result()
+    fit(settings, _MeterCallback(meter), precision=precision, max_epochs=1000)
+    return meter.result()
 
 
 def quality(settings: Namespace) -> dict[str, Any]:
-    """Scores of every user at the end of every epoch, at the settings of RePlay's own example."""
+    """Sends the scores of every user after each epoch, with the settings of RePlay's example."""
     torch.manual_seed(0)
     sizes = {"width": 300, "layers": 2, "heads": 4, "length": 100, "batch": 512, "dropout": 0.5, "mask": 0.15}
     settings = Namespace(**{**vars(settings), **sizes})
-    examining = _Examine(settings)
-    fit(settings, examining, max_epochs=1000)
-    return {"seconds": examining.examined.seconds}
+    callback = _QualityCallback(settings)
+    fit(settings, callback, max_epochs=1000)
+    return {"seconds": callback.monitor.seconds}
 
 
 def evaluation(settings: Namespace) -> dict[str, Any]:
-    """Users a second of a prediction, ten items, seen ones left out, by an untrained model."""
+    """Throughput of prediction with 10 items and seen items excluded, of an untrained model."""
     data = sequences(settings)
-    model = model_of(settings, data)
-    best = PandasPredictionCallback(10, "user_id", "item_id", postprocessors=[RemoveSeenItems(data)])
-    asked = Subset(Bert4RecPredictionDataset(data, settings.length), range(min(settings.users, len(data))))
-    trainer = Trainer(callbacks=[best], devices=1, inference_mode=True, **QUIET)
+    model = build_model(settings, data)
+    top_items = PandasPredictionCallback(10, "user_id", "item_id", postprocessors=[RemoveSeenItems(data)])
+    queries = Subset(Bert4RecPredictionDataset(data, settings.length), range(min(settings.users, len(data))))
+    trainer = Trainer(callbacks=[top_items], devices=1, inference_mode=True, **QUIET)
     start = time.perf_counter()
-    trainer.predict(model, DataLoader(asked, batch_size=settings.batch), return_predictions=False)
-    found = best.get_result()
+    trainer.predict(model, DataLoader(queries, batch_size=settings.batch), return_predictions=False)
+    recommendations = top_items.get_result()
     seconds = time.perf_counter() - start
-    return {"users_per_second": found["user_id"].nunique() / seconds, "users": len(asked)}
+    return {"users_per_second": recommendations["user_id"].nunique() / seconds, "users": len(queries)}
 
 
 def sequences(settings: Namespace) -> PandasSequentialDataset:
-    """All histories, items counted from 0."""
+    """All histories, with item indices from 0."""
     data = np.load(settings.data)
     items, offsets = data["values"] - settings.first_item, data["offsets"]
     feature = TensorFeatureInfo(
@@ -76,8 +76,8 @@ def sequences(settings: Namespace) -> PandasSequentialDataset:
     return PandasSequentialDataset(TensorSchema(feature), "user_id", ITEMS, frame)
 
 
-def model_of(settings: Namespace, data: PandasSequentialDataset) -> Bert4Rec:
-    """A fresh model."""
+def build_model(settings: Namespace, data: PandasSequentialDataset) -> Bert4Rec:
+    """An untrained model."""
     return Bert4Rec(
         data.schema,
         block_count=settings.layers,
@@ -90,52 +90,54 @@ def model_of(settings: Namespace, data: PandasSequentialDataset) -> Bert4Rec:
 
 
 def fit(settings: Namespace, callback: Callback, **limits: Any) -> None:
-    """Train until the callback or the limits end it."""
+    """Train until the callback or the limits of the Lightning trainer stop it."""
     data = sequences(settings)
     rows = Bert4RecTrainingDataset(data, settings.length, mask_prob=settings.mask)
     loader = DataLoader(rows, batch_size=settings.batch, shuffle=True)
-    if isinstance(callback, _Examine):
-        callback.asked = DataLoader(Bert4RecPredictionDataset(data, settings.length), batch_size=settings.batch)
-    Trainer(callbacks=[callback], devices=1, **QUIET, **limits).fit(model_of(settings, data), loader)
+    if isinstance(callback, _QualityCallback):
+        callback.queries = DataLoader(Bert4RecPredictionDataset(data, settings.length), batch_size=settings.batch)
+    Trainer(callbacks=[callback], devices=1, **QUIET, **limits).fit(build_model(settings, data), loader)
 
 
-class _Count(Callback):
-    """Tells the clock the tokens of every batch, and ends training when the time is over."""
+class _MeterCallback(Callback):
+    """Counts the tokens of every batch and stops training once the time is up."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, meter: ThroughputMeter) -> None:
+        self.meter = meter
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        trainer.should_stop = self.clock.batch_done(int(batch["pad_mask"].sum()))
+        trainer.should_stop = self.meter.batch_done(int(batch["pad_mask"].sum()))
 
 
-class _Examine(Callback):
-    """Hands the scores of every user over at the end of every epoch, and stops where that is asked for."""
+class _QualityCallback(Callback):
+    """Sends the scores of every user after each epoch."""
 
-    asked: DataLoader[Any]
+    queries: DataLoader[Any]
 
     def __init__(self, settings: Namespace) -> None:
-        self.settings, self.examined = settings, Examined(settings)
+        self.settings, self.monitor = settings, QualityMonitor(settings)
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
-        self.examined.start()
+        self.monitor.start()
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        trainer.should_stop = self.examined.late()
+        trainer.should_stop = self.monitor.time_is_up()
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        trainer.should_stop = not self.examined.go_on(lambda: self.scores(module))
+        trainer.should_stop = not self.monitor.evaluate(lambda: self.scores(module))
         module.train()
 
     def scores(self, module: Bert4Rec) -> tuple[Any, Any]:
-        """Scores (users, items) in the order of users, and the item of every column."""
+        """Scores (users, items) in the order of users, and the input id of every column."""
         module.eval()
         with torch.inference_mode():
-            scores = [module.predict(module.transfer_batch_to_device(batch, module.device, 0)) for batch in self.asked]
+            scores = [
+                module.predict(module.transfer_batch_to_device(batch, module.device, 0)) for batch in self.queries
+            ]
         items = np.arange(self.settings.first_item, self.settings.vocab_size)
         return torch.cat(scores).float().cpu().numpy(), items
 
 
 if __name__ == "__main__":
     actions = {"train": train, "quality": quality, "evaluation": evaluation}
-    answer(actions, ("replay-rec", "torch", "lightning"))
+    run_action(actions, ("replay-rec", "torch", "lightning"))

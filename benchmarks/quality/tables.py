@@ -108,8 +108,9 @@ def ablation_tables(ablations: list[dict[str, Any]]) -> list[str]:
         runs = sorted((run for run in ablations if run["recipe"] == recipe), key=_validation, reverse=True)
         baseline = next(_validation(run) for run in runs if not run["change"])
         command = ["python -m benchmarks.quality.ablate", f"training/recipes/{recipe}", *runs[0]["options"]]
+        title = f"**Ablations**, one change at a time, on validation, seed {runs[0]['seed']} (`null`: key removed)"
         lines = [
-            f"**Ablations**, one change at a time, on validation, seed {runs[0]['seed']} (`null`: key removed): `{' '.join(command)}`",
+            f"{title}: `{' '.join(command)}`",
             "",
             "| ablation | recipe keys changed | NDCG@10 | difference |",
             "|---|---|---|---|",

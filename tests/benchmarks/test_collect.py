@@ -122,7 +122,7 @@ def test_seeds_of_a_recipe_are_averaged(model_folder, results, page):
 def test_a_model_without_evaluation_is_refused(model_folder, results, page, tmp_path):
     copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     (copy / "evaluation.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"run training/evaluate.py"):
+    with pytest.raises(FileNotFoundError, match="run `hf-bert4rec evaluate`"):
         collect([copy], results, {page: MARKS})
     (copy / "training.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"not made by training/train.py"):

@@ -1,16 +1,16 @@
-"""Ours, as a contender: trained by `Bert4RecTrainer` as training/train.py would, ranked as evaluation ranks."""
+"""hf_bert4rec: trained as `training/train.py` trains, ranked as `hf_bert4rec.evaluation` ranks."""
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl
 
-from benchmarks.peers.common import Clock, Stopwatch, answer
+from benchmarks.measure import ROOT
+from benchmarks.peers.common import Stopwatch, ThroughputMeter, run_action
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.prepare import DataArguments, prepare
@@ -21,13 +21,13 @@ from hf_bert4rec.training.fit import build_trainer
 from hf_bert4rec.training.hardware import disable_malloc_trim
 from hf_bert4rec.training.trainer import Bert4RecTrainer
 
-RECIPE = Path(__file__).resolve().parents[2] / "training" / "recipes" / "ml-1m-quick.yaml"
-PAD = 0
-AT = "eval_ndcg@10"
+RECIPE = ROOT / "training" / "recipes" / "ml-1m-quick.yaml"
+PAD_ID = 0
+NDCG = "eval_ndcg@10"
 
 
 def train(settings: Namespace) -> dict[str, Any]:
-    """Tokens a second at the sizes that all contenders have."""
+    """Training throughput."""
     options = {
         "hidden_size": settings.width,
         "intermediate_size": 4 * settings.width,
@@ -35,7 +35,7 @@ def train(settings: Namespace) -> dict[str, Any]:
         "num_attention_heads": settings.heads,
         "max_position_embeddings": settings.length,
         "hidden_dropout_prob": settings.dropout,
-        "causal": "false",  # the peers' task, where the recipe's is another
+        "causal": "false",  # the task of the peers
         "memory_size": 0,
         "mlm_probability": settings.mask,
         "mask_replace_prob": 1.0,
@@ -48,35 +48,35 @@ def train(settings: Namespace) -> dict[str, Any]:
         "load_best_model_at_end": "false",
         **settings.options,
     }
-    trainer = trainer_of(settings, options)
-    clock = Clock(settings.seconds)
-    trainer.add_callback(_Count(trainer, clock))
+    trainer = recipe_trainer(settings, options)
+    meter = ThroughputMeter(settings.seconds)
+    trainer.add_callback(_MeterCallback(trainer, meter))
     trainer.train()
     trainer.end()
-    return {**clock.result(), "precision": "bfloat16" if trainer.args.bf16 else "float32"}
+    return {**meter.result(), "precision": "bfloat16" if trainer.args.bf16 else "float32"}
 
 
 def quality(settings: Namespace) -> dict[str, Any]:
-    """Seconds of training at which validation NDCG@10 was what, evaluated several times an epoch."""
+    """Validation NDCG@10 by seconds of training, evaluated several times per epoch."""
     options = {"eval_strategy": "steps", "save_strategy": "no", "load_best_model_at_end": "false"}
-    trainer = trainer_of(settings, {**options, **settings.options})
-    trainer.args.eval_steps = 1 / (trainer.args.num_train_epochs * settings.times_an_epoch)
+    trainer = recipe_trainer(settings, {**options, **settings.options})
+    trainer.args.eval_steps = 1 / (trainer.args.num_train_epochs * settings.evaluations_per_epoch)
     watch, evaluate, curve = Stopwatch(), trainer.evaluate, []
 
-    def evaluated(*args: Any, **kwargs: Any) -> Any:
+    def timed_evaluate(*args: Any, **kwargs: Any) -> Any:
         metrics = watch.pause(lambda: evaluate(*args, **kwargs))
-        curve.append({"seconds": watch.seconds, "ndcg@10": metrics[AT]})
-        if metrics[AT] >= settings.enough:
+        curve.append({"seconds": watch.seconds, "ndcg@10": metrics[NDCG]})
+        if metrics[NDCG] >= settings.stop_at:
             trainer.control.should_training_stop = True
         return metrics
 
-    trainer.evaluate = evaluated
+    trainer.evaluate = timed_evaluate
     trainer.train()
     return {"curve": curve, "precision": "bfloat16" if trainer.args.bf16 else "float32"}
 
 
 def evaluation(settings: Namespace) -> dict[str, Any]:
-    """Users a second that an untrained model ranks the whole catalogue for, ten best and the target's rank."""
+    """Throughput of full-catalogue ranking by an untrained model: top 10 and the rank of the target."""
     disable_malloc_trim()
     data = prepare(DataArguments(**settings.arguments))
     torch.manual_seed(0)
@@ -89,12 +89,12 @@ def evaluation(settings: Namespace) -> dict[str, Any]:
         max_position_embeddings=settings.length,
     )
     model = Bert4RecForMaskedLM(config).eval()
-    questions = data.next_item_dataset("validation")
-    rows = min(settings.users, len(questions))
-    histories, targets = questions.histories.rows(0, rows), questions.targets.rows(0, rows)
+    dataset = data.next_item_dataset("validation")
+    rows = min(settings.users, len(dataset))
+    histories, targets = dataset.histories.rows(0, rows), dataset.targets.rows(0, rows)
     scorer = ModelScorer(model, data.tokenizer)
 
-    def ranked(stop: int) -> None:
+    def rank(stop: int) -> None:
         rank_targets(
             scorer,
             histories.rows(0, stop),
@@ -105,19 +105,19 @@ def evaluation(settings: Namespace) -> dict[str, Any]:
             batch_size=settings.batch,
         )
 
-    ranked(min(rows, settings.batch))  # warms up
+    rank(min(rows, settings.batch))  # warm-up
     start = time.perf_counter()
-    ranked(rows)
+    rank(rows)
     return {"users_per_second": rows / (time.perf_counter() - start), "users": rows}
 
 
-def trainer_of(settings: Namespace, options: dict[str, Any]) -> Bert4RecTrainer:
-    """What training/train.py would train with the quick recipe of MovieLens 1M and these options."""
+def recipe_trainer(settings: Namespace, options: dict[str, Any]) -> Bert4RecTrainer:
+    """The trainer of `training/train.py` with the quick recipe of MovieLens 1M and these options."""
     set_up_console()
     disable_malloc_trim()
     options = {**settings.arguments, "output_dir": settings.scratch, "report_to": "none", **options}
     if settings.precision is not None:
-        # Trainer takes bfloat16 on a CPU only where it is told that a CPU is meant.
+        # Trainer accepts bf16 on a CPU only with use_cpu.
         options |= {"bf16": settings.precision == "bfloat16", "use_cpu": not torch.cuda.is_available()}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     data_arguments, model_arguments, masking, arguments = parse([str(RECIPE), *words])
@@ -126,24 +126,24 @@ def trainer_of(settings: Namespace, options: dict[str, Any]) -> Bert4RecTrainer:
     return trainer
 
 
-class _Count(TrainerCallback):
-    """Tells the clock the tokens of every step, and ends training when the time is over."""
+class _MeterCallback(TrainerCallback):
+    """Counts the tokens of every step and stops training once the time is up."""
 
-    def __init__(self, trainer: Bert4RecTrainer, clock: Clock) -> None:
-        self.clock, self.tokens = clock, 0
-        step = trainer.training_step
+    def __init__(self, trainer: Bert4RecTrainer, meter: ThroughputMeter) -> None:
+        self.meter, self.tokens = meter, 0
+        training_step = trainer.training_step
 
-        def counted(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-            self.tokens += int((inputs["input_ids"] != PAD).sum())
-            return step(model, inputs, *args, **kwargs)
+        def counting_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            self.tokens += int((inputs["input_ids"] != PAD_ID).sum())
+            return training_step(model, inputs, *args, **kwargs)
 
-        trainer.training_step = counted
+        trainer.training_step = counting_step
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
-        if self.clock.batch_done(self.tokens):
+        if self.meter.batch_done(self.tokens):
             control.should_training_stop = True
         self.tokens = 0
 
 
 if __name__ == "__main__":
-    answer({"train": train, "quality": quality, "evaluation": evaluation}, ("torch", "transformers", "accelerate"))
+    run_action({"train": train, "quality": quality, "evaluation": evaluation}, ("torch", "transformers", "accelerate"))

@@ -1,0 +1,76 @@
+"""Untrained models in the form of the recipes: pre-norm, rotary positions, no attention dropout."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.training import training_forward
+from hf_bert4rec.training.hardware import bf16_is_fast
+from hf_bert4rec.training.training_forward import training_forward_installed
+
+LAYERS = 2
+MASK_ID, FIRST_ITEM_ID = 1, 3  # input ids: [PAD], [MASK], [UNK], then items
+Batch = dict[str, torch.Tensor]
+
+
+def untrained_model(
+    vocab_size: int,
+    hidden_size: int,
+    length: int,
+    **options: Any,
+) -> Bert4RecForMaskedLM:
+    """A model with seeded random weights; `options` override fields of the config."""
+    torch.manual_seed(0)
+    config: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "intermediate_size": 4 * hidden_size,
+        "num_hidden_layers": LAYERS,
+        "max_position_embeddings": length,
+        "attention_probs_dropout_prob": 0.0,
+        "pre_layer_norm": True,
+        "rotary_positions": True,
+    }
+    return Bert4RecForMaskedLM(Bert4RecConfig(**{**config, **options}))
+
+
+@dataclass
+class TrainingStep:
+    """A model and its optimizer; `__call__` is one step with the trainer's forward.
+
+    Args:
+        fast_dropout: Whether `FastDropout` replaces `nn.Dropout`.
+        labelled_only: Whether the last layer computes the labelled positions only.
+    """
+
+    model: Bert4RecForMaskedLM
+    optimizer: torch.optim.Optimizer
+    fast_dropout: bool = True
+    labelled_only: bool = True
+
+    @classmethod
+    def of(cls, model: Bert4RecForMaskedLM, **options: bool) -> TrainingStep:
+        """A step with the fused AdamW of the recipes."""
+        return cls(model.train(), torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True), **options)
+
+    def __call__(self, batch: Batch) -> None:
+        """Forward, backward, clip, update, as the trainer does."""
+        with training_forward_installed(self.model, self.fast_dropout), self._positions():
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+                loss = self.model(**batch).loss
+            loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _positions(self) -> AbstractContextManager[Any]:
+        if self.labelled_only:
+            return nullcontext()
+        return mock.patch.object(training_forward, "supports_query_positions", return_value=False)
