@@ -219,7 +219,7 @@ def add_one_item(pipe: MovieRecommendationPipeline) -> Callable[[], Any]:
 def load_onnx_pipeline(folder: Path, temporary: Path) -> MovieRecommendationPipeline:
     """The pipeline on an ONNX file, which is exported to a copy of the folder if it has none."""
     if not (folder / ONNX_FOLDER / ONNX_FILE).is_file():
-        from hf_bert4rec.cli.export_onnx import export_onnx  # needs onnxruntime
+        from hf_bert4rec.hub.onnx_export import export_onnx  # needs onnxruntime
 
         folder = Path(shutil.copytree(folder, temporary / "model"))
         export_onnx(folder)

@@ -36,9 +36,9 @@ from hf_bert4rec import MovieRecommendationPipeline
 from hf_bert4rec.cli.ask import main as shell
 from hf_bert4rec.cli.ask import table
 from hf_bert4rec.cli.console import set_up_console
-from hf_bert4rec.cli.export_onnx import describe, export_onnx
 from hf_bert4rec.data import build_histories, read_interactions
 from hf_bert4rec.files import atomic_write
+from hf_bert4rec.hub.onnx_export import describe, export_onnx
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.training.fine_tuning import fine_tune
 
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     with atomic_write(arguments.output) as written:
         written.write_text(write_page(title, introduction, steps), encoding="utf-8")
-    logging.getLogger("training").info("written to %s", arguments.output)
+    logging.getLogger("hf_bert4rec").info("written to %s", arguments.output)
 
 
 def visit_to(folder: Path) -> Visit:

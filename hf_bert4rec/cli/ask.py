@@ -1,11 +1,11 @@
-"""`hf-bert4rec recommend | similar | explain`: ask a trained model from a shell.
+"""`hf-bert4rec recommend | similar | explain`: query a trained model from a shell.
 
     hf-bert4rec recommend outputs/ml-100k "star wars" fargo --genre Comedy --from-year 1990
     hf-bert4rec similar outputs/ml-100k fargo
     hf-bert4rec explain outputs/ml-100k "star wars" fargo --movie "empire strikes back"
 
-MODEL is a folder or a name on the Hub; it is read with this package's code, never with its own. Movies are ids or
-titles, loosely typed. Tables are for people; `--json` prints what the pipeline answers.
+MODEL is a folder or a name on the Hub; this package's code loads it, never code from its repository. Movies are ids or
+titles, loosely typed. The answer is printed as a table, or with `--json` as the pipeline returns it.
 """
 
 from __future__ import annotations
@@ -23,66 +23,60 @@ from transformers import utils
 from ..hub.verify import load_pipeline
 from ..model.requests_bert4rec import DEFAULT_TOP_K, parse_movies
 
-BAD_INPUT = 2
-REPORTED = (ValueError, TypeError, LookupError, OSError, ImportError)  # what bad input raises; the rest is a bug
 Answer = list[dict[str, Any]]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0, or 2 with a line on stderr where the input is bad."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command, whose name comes first."""
     arguments = make_parser().parse_args(argv)
     utils.logging.set_verbosity_error()
     utils.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            answer = ask(arguments)
-    except REPORTED as error:
-        print(f"hf-bert4rec: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        answer = ask(arguments)
     for warning in caught:
         if warning.category is UserWarning:
             print(f"hf-bert4rec: {warning.message}", file=sys.stderr)
-    print(json.dumps(answer, ensure_ascii=False, indent=2) if arguments.json else table(answer))
-    return 0
+    print(to_json(answer) if arguments.json else table(answer))
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The three commands and their options."""
-    parser = argparse.ArgumentParser(
-        prog="hf-bert4rec", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="hf-bert4rec", description=__doc__, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True)
     recommend = commands.add_parser("recommend", help="what to watch next, after a history")
-    explain = commands.add_parser("explain", help="the same, with the entries of the history that speak for it")
+    explain = commands.add_parser("explain", help="the same, each with the movies of the history that led to it")
     similar = commands.add_parser("similar", help="movies like a movie")
     for command in (recommend, explain):
         command.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
         command.add_argument("history", metavar="MOVIE", nargs="*", help="ids or titles, oldest first")
-        _add_steering(command)
+        _add_reranking(command)
     explain.add_argument(
         "--movie", action="append", dest="candidates", help="explain this movie, recommended or not; repeatable"
     )
     recommend.add_argument("--candidate", action="append", dest="candidates", help="rank only these; repeatable")
-    recommend.add_argument("--explain", action="store_true", help="as the command explain")
+    recommend.add_argument("--explain", action="store_true", help="the same as the command explain")
     similar.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
     similar.add_argument("movie", metavar="MOVIE", help="its id or title")
     for command in (recommend, explain, similar):
-        command.add_argument("--top-k", type=int, help=f"movies to print; {DEFAULT_TOP_K} unless given")
+        command.add_argument("--top-k", type=int, help=f"movies to print (default {DEFAULT_TOP_K})")
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def _add_steering(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--ratings", help="of the history's movies, separated by commas, '-' for none: 5,-,1")
-    command.add_argument("--min-rating", type=float, help="movies rated lower count as seen, not as liked; 3")
+def _add_reranking(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--ratings", help="ratings of the history's movies, separated by commas, '-' for none: 5,-,1")
+    command.add_argument("--min-rating", type=float, help="movies rated lower count as seen, not as liked (default 3)")
     command.add_argument("--exclude", action="append", help="a movie not to recommend; repeatable")
     command.add_argument("--genre", action="append", dest="genres", help="any of these; repeatable")
     command.add_argument("--from-year", type=int)
     command.add_argument("--to-year", type=int)
-    command.add_argument("--diversity", type=float, help="0 (by score) to 1 (unlike each other)")
-    command.add_argument("--popularity-penalty", type=float, help="0 or more; 1 asks for what is likelier than usual")
-    command.add_argument("--include-seen", action="store_true", help="recommend movies of the history, too")
+    command.add_argument("--diversity", type=float, help="0 (rank by score) to 1 (movies unlike each other)")
+    command.add_argument(
+        "--popularity-penalty", type=float, help="0 or more; 1 ranks by how much likelier than usual a movie is"
+    )
+    command.add_argument("--include-seen", action="store_true", help="recommend movies of the history too")
     command.add_argument("--backend", choices=("torch", "onnx"), default="torch")
 
 
@@ -92,32 +86,30 @@ def ask(arguments: argparse.Namespace) -> Answer:
     backend = getattr(arguments, "backend", "torch")
     pipe = load_pipeline(arguments.model, backend=backend)
     if arguments.command == "similar":
-        wanted = DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k
-        return pipe.similar(arguments.movie, top_k=wanted)
-    parse_movies(
-        arguments.history, pipe.tokenizer, "history"
-    )  # raises, with suggestions, where the pipeline would warn
+        return pipe.similar(arguments.movie, top_k=DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k)
+    # Raises, with suggestions, for movies about which the pipeline would warn.
+    parse_movies(arguments.history, pipe.tokenizer, "history")
     return pipe(arguments.history, **options_of(arguments, pipe.tokenizer.num_items))
 
 
 def check_model(name: str) -> None:
-    """Raise FileNotFoundError for what can be neither a model's folder nor a name on the Hub."""
+    """Raise FileNotFoundError unless `name` is a model's folder or could be a name on the Hub."""
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{name} has no config.json: it is not the folder of a model")
+            raise FileNotFoundError(f"{name} has no config.json: it is not a model's folder")
     elif folder.is_absolute() or not 1 <= len(folder.parts) <= 2 or folder.parts[0] in (".", ".."):
         raise FileNotFoundError(f"{name} is neither a folder nor a name on the Hub, such as someone/bert4rec-ml-1m")
 
 
 def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
-    """The pipeline's options that a command line gives; those it does not give keep the pipeline's defaults."""
+    """The pipeline's options on the command line; the others keep the pipeline's defaults."""
     options = {
         name: getattr(arguments, name)
         for name in ("top_k", "min_rating", "exclude", "candidates", "genres", "diversity", "popularity_penalty")
         if getattr(arguments, name) is not None
     }
-    if arguments.candidates is not None:  # all of them, unless a number is given
+    if arguments.candidates is not None:  # rank all candidates by default
         options.setdefault("top_k", min(len(set(arguments.candidates)), num_items))
     if arguments.from_year is not None or arguments.to_year is not None:
         options["years"] = (arguments.from_year, arguments.to_year)
@@ -137,14 +129,20 @@ def read_rating(text: str) -> float | None:
         raise ValueError(f"--ratings: {text!r} is neither a number nor '-'") from None
 
 
+def to_json(answer: Answer) -> str:
+    """An answer as JSON, which is ASCII where the terminal cannot show everything else."""
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    return json.dumps(answer, ensure_ascii=not unicode, indent=2)
+
+
 def table(answer: Answer) -> str:
-    """An answer to read: place, score, title and genres, and under a movie what speaks for it."""
+    """An answer as text: rank, score, title and genres, and below each movie the explanation."""
     if not answer:
         return "no movies"
     lines = []
-    for place, movie in enumerate(answer, 1):
+    for rank, movie in enumerate(answer, 1):
         genres = f"  [{', '.join(movie['genres'])}]" if movie["genres"] else ""
-        lines.append(f"{place:3}. {movie['score']:7.4f}  {movie['title'] or movie['movie_id']}{genres}")
+        lines.append(f"{rank:3}. {movie['score']:7.4f}  {movie['title'] or movie['movie_id']}{genres}")
         lines += [
             f"{'':14}{entry['contribution']:+.3f}  {entry['title'] or entry['movie_id']}"
             for entry in movie.get("because", [])

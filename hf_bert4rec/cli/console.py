@@ -1,4 +1,4 @@
-"""How the scripts talk: logs on stderr, progress bars only where there is a terminal."""
+"""Logs and progress bars of the commands."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import transformers
 
 
 def set_up_console() -> None:
-    """Log at INFO, and keep progress bars off anything that is not a terminal."""
+    """Log to stderr at INFO; show progress bars on a terminal only."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for name in ("training", "hf_bert4rec"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("hf_bert4rec").setLevel(logging.INFO)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()

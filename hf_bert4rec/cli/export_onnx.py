@@ -1,162 +1,28 @@
-"""Export a trained recommender to ONNX, check it against torch, and say what it weighs and how fast it is.
+"""`hf-bert4rec export-onnx`: export a trained model to ONNX, check it against torch, and print its size and latency.
 
-    python training/export_onnx.py outputs/ml-100k
+    hf-bert4rec export-onnx outputs/ml-100k
 
-Writes `onnx/model.onnx` into the folder: `input_ids` and `attention_mask` (batch, length), both of any size up to the
-model's window, to `logits` (batch, vocab) at each row's last attended place. `pipeline(..., backend="onnx")` finds it.
-Needs `pip install 'hf-bert4rec[onnx]'`.
+Writes `onnx/model.onnx` into the folder, which `pipeline(..., backend="onnx")` loads. Needs
+`pip install 'hf-bert4rec[onnx]'`.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import logging
-import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
-
-from .. import Bert4RecForMaskedLM, Bert4RecTokenizer
-from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
-from ..files import atomic_write
-from ..model.extensions_bert4rec import UNKNOWN_TIME
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
+from ..hub.onnx_export import describe, export_onnx
 from .console import set_up_console
-
-TOLERANCE = 1e-4  # between scores (softmax over all items) of torch and ONNX
-TOP_K = 10
-Batch = dict[str, torch.Tensor]
-
-
-class NextItemLogits(nn.Module):
-    """What is exported: encoder, head and item embeddings, read at the place of the [MASK]."""
-
-    def __init__(self, model: Bert4RecForMaskedLM) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        return self.model.next_item_logits(input_ids, attention_mask, timestamps)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="an exported recommender")
+    parser = argparse.ArgumentParser(
+        prog="hf-bert4rec export-onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="an exported model")
     folder = parser.parse_args(argv).folder
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} is not an exported recommender: it has no config.json")
-    path = export_onnx(folder)
-    for line in describe(folder, path):
-        print(line)
-
-
-def export_onnx(folder: Path) -> Path:
-    """Write `onnx/model.onnx` into the folder; a file that fails the check does not take its place.
-
-    Raises:
-        ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ.
-    """
-    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    path = folder / ONNX_FOLDER / ONNX_FILE
-    with atomic_write(path) as temporary:
-        _write(model, temporary)
-        check(OnnxScorer(temporary, model.config.vocab_size), model, tokenizer)
-    return path
-
-
-def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
-    batch, length = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
-    input_ids = torch.ones(2, min(5, model.config.max_position_embeddings), dtype=torch.long)
-    inputs = {"input_ids": input_ids, "attention_mask": input_ids.clone()}  # one tensor for both would become one input
-    if model.config.time_aware:
-        inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which is not needed
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the exporter's progress report
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            NextItemLogits(model).eval(),
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=["logits"],
-            dynamic_shapes={name: {0: batch, 1: length} for name in inputs},
-            dynamo=True,
-        )
-    assert program is not None
-    program.save(str(path), external_data=False)
-
-
-def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> list[Batch]:
-    """Batches of 1, 7 and 64 random histories of all lengths that the window holds."""
-    generator = np.random.default_rng(0)
-    window = model.config.max_position_embeddings
-    collate = DataCollatorForNextItem(tokenizer, window)
-    items = np.arange(tokenizer.first_item_id, len(tokenizer))
-    batches = []
-    for rows in (1, 7, 64):
-        lengths = generator.integers(1, min(window, len(items) + 1), rows)
-        histories = [generator.choice(items, length, replace=False) for length in lengths]
-        batch = collate([{"input_ids": history, **_times(model, len(history), generator)} for history in histories])
-        batches.append({name: batch[name] for name in MODEL_INPUTS if name in batch})
-    return batches
-
-
-def _times(model: Bert4RecForMaskedLM, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Times of a random history within those of the training data, for a model that takes them."""
-    time_embeddings = model.bert4rec.time_embeddings
-    if time_embeddings is None:
-        return {}
-    first, last = time_embeddings.span.tolist()
-    return {"timestamps": np.sort(generator.integers(first, last + 1, length))}
-
-
-def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> float:
-    """The largest difference of a score from torch's; see `export_onnx` for what it raises."""
-    first, largest = tokenizer.first_item_id, 0.0
-    for batch in random_batches(model, tokenizer):
-        with torch.inference_mode():
-            expected = model.next_item_logits(**batch)[:, first:].softmax(-1)
-        found = scorer(**batch)[:, first:].softmax(-1)
-        largest = max(largest, (found - expected).abs().max().item())
-        top_k = min(TOP_K, tokenizer.num_items)
-        best = expected.gather(1, found.topk(top_k).indices)  # torch's scores of ONNX's ten: equal but for ties
-        if largest > TOLERANCE or not torch.allclose(best, expected.topk(top_k).values, atol=1e-7, rtol=1e-4):
-            raise ValueError(f"the ONNX file differs from torch by {largest:.1e} in a score, or in its ten best movies")
-    return largest
-
-
-def describe(folder: Path, path: Path) -> list[str]:
-    """Size, difference from torch, and latency of both."""
-    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    scorer = OnnxScorer(path, model.config.vocab_size)
-    lines = [
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB; the ten best movies are torch's, scores differ by at most "
-        f"{check(scorer, model, tokenizer):.0e}"
-    ]
-    for batch in random_batches(model, tokenizer):
-        rows, width = batch["input_ids"].shape
-        with torch.inference_mode():
-            torch_time, onnx_time = milliseconds(model.next_item_logits, batch), milliseconds(scorer, batch)
-        lines.append(f"{rows:3} histories of up to {width}: torch {torch_time:.1f} ms, ONNX {onnx_time:.1f} ms")
-    return lines
-
-
-def milliseconds(score: Callable[..., Any], batch: Batch, repeats: int = 20) -> float:
-    """The median time of one call."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        score(**batch)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]) * 1e3)
+        raise FileNotFoundError(f"{folder} has no config.json: it is not a model's folder")
+    print("\n".join(describe(folder, export_onnx(folder))))

@@ -1,4 +1,4 @@
-"""`hf-bert4rec`: train, evaluate, ask, publish.
+"""`hf-bert4rec`: train, evaluate and query recommenders, and publish them.
 
     hf-bert4rec train ml-100k
     hf-bert4rec evaluate outputs/ml-100k
@@ -11,49 +11,67 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
+
+from ..hub.verify import BrokenExportError
 
 # Command: its module, the extra that it needs, and what it does.
 COMMANDS = {
     "train": ("train", "train", "train a model from a recipe and export it"),
-    "evaluate": ("evaluate", "train", "evaluate a model beside baselines and write its card"),
+    "evaluate": ("evaluate", "train", "compare a model with baselines and write its card"),
     "recommend": ("ask", "", "what to watch next, after a history"),
     "similar": ("ask", "", "movies like a movie"),
-    "explain": ("ask", "", "recommendations with the entries of the history that speak for them"),
+    "explain": ("ask", "", "recommendations, each with the movies of the history that led to it"),
     "recommend-all": ("recommend_all", "train", "recommend to every user of a data set"),
     "export-onnx": ("export_onnx", "onnx", "write onnx/model.onnx into a model's folder"),
     "push": ("push", "train", "publish a model, its card and its demo on the Hub"),
 }
+EXTRAS = {"train": ("accelerate", "matplotlib"), "onnx": ("onnx", "onnxruntime", "onnxscript")}
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, the shell's convention
+BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 2 where the command is unknown or cannot be imported."""
+    """Run one command; the exit status is 0, or 2 with a line on stderr where the input is bad."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(usage())
-        return 0 if words else 2
+        return 0 if words else BAD_INPUT
     if words[0] not in COMMANDS:
         print(f"hf-bert4rec: unknown command {words[0]!r}\n\n{usage()}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
     module, extra, _ = COMMANDS[words[0]]
-    try:
-        command = importlib.import_module(f".{module}", __package__)
-    except ModuleNotFoundError as error:
-        if not extra:
-            raise
-        print(
-            f"hf-bert4rec {words[0]} needs {error.name}: pip install 'hf-bert4rec[{extra}]'",
-            file=sys.stderr,
-        )
-        return 2
+    if missing := [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]:
+        needs = f"hf-bert4rec {words[0]} needs {' and '.join(missing)}"
+        print(f"{needs}: pip install 'hf-bert4rec[{extra}]'", file=sys.stderr)
+        return BAD_INPUT
+    command = importlib.import_module(f".{module}", __package__)
     try:
         return command.main(words if module == "ask" else words[1:]) or 0
-    except (OSError, RuntimeError, ValueError) as error:
-        if module != "push":
+    except Exception as error:
+        if not is_bad_input(error):
             raise
-        print(f"hf-bert4rec push: {error}", file=sys.stderr)
-        return 2
+        print(f"hf-bert4rec: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def is_bad_input(error: Exception) -> bool:
+    """Whether an exception is about files or options of the user. The rest are bugs and keep their traceback.
+
+    Operating system errors are; errors of values are if this package raised them, not a library that it calls.
+    """
+    if isinstance(error, OSError):
+        return not isinstance(error, BrokenPipeError)
+    if isinstance(error, (KeyError, IndexError)):
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    raised_here = frame.f_globals.get("__name__", "").startswith("hf_bert4rec.")
+    return raised_here and isinstance(error, (ValueError, LookupError, ImportError, BrokenExportError))
 
 
 def usage() -> str:
@@ -63,5 +81,21 @@ def usage() -> str:
 
 
 def console(*command: str) -> None:
-    """The installed command; a script of training/ gives the command that it runs."""
-    sys.exit(main([*command, *sys.argv[1:]]))
+    """The installed program; the scripts in training/ name the command that they run.
+
+    Characters that the terminal cannot show are replaced. A reader that closes the pipe (`| head`) ends the program
+    without a traceback.
+    """
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        try:
+            status = main([*command, *sys.argv[1:]])
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would flush again at exit
+        status = BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("hf-bert4rec: interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    sys.exit(status)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from transformers import HfArgumentParser
-
 from ..data.prepare import DataArguments
 from ..evaluation.trained_model import find_model, training_data_options
+from ..training.arguments import OptionParser
 
 Options = TypeVar("Options")
 
@@ -34,14 +32,12 @@ def parse_model_options(
     Raises:
         FileNotFoundError: no such model, or a table is missing; the training record has its name without its folder.
     """
-    parser = HfArgumentParser(
-        (DataArguments, options_class), description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = OptionParser((DataArguments, options_class), description)
     parser.add_argument("models", nargs=nargs, help="folders, or names on the Hub, before all options")
     models = parser.parse_known_args(argv)[0].models
     folders = [find_model(name) for name in models]
     parser.set_defaults(**training_data_options(folders[0]))
-    data, options, _ = parser.parse_args_into_dataclasses(argv)
+    data, options, _ = parser.parse_options(argv)
     for name in tables:
         if (table := getattr(data, name)) is not None and not Path(table).is_file():
             raise FileNotFoundError(f"no table {table}: say where it is with --{name}")

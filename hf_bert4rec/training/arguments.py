@@ -1,30 +1,33 @@
-"""A recipe file and the command line, parsed into typed arguments: one file is one experiment.
+"""The options of a training run, from a recipe and the command line.
 
-Every key of a recipe is a field of one of the dataclasses here or of `Bert4RecTrainingArguments`, and every one can be
-overridden on the command line: `train.py recipe.yaml --learning_rate 5e-4`.
+A recipe is a YAML file that describes one experiment. Its keys are the fields of the dataclasses below, of
+`DataArguments` and of `Bert4RecTrainingArguments`. The command line overrides it:
+`hf-bert4rec train ml-100k --learning_rate 5e-4`.
 """
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
 
-from .. import Bert4RecConfig
 from ..data.prepare import DataArguments
 from ..files import data_folder
+from ..model.configuration_bert4rec import Bert4RecConfig
 from .trainer import Bert4RecTrainingArguments
 
 
 @dataclass
 class ModelArguments:
-    """Sizes and options of the model; what `Bert4RecConfig` says of them."""
+    """Sizes and options of the model, as `Bert4RecConfig` documents them."""
 
     hidden_size: int = Bert4RecConfig.hidden_size
     num_hidden_layers: int = Bert4RecConfig.num_hidden_layers
@@ -43,80 +46,152 @@ class ModelArguments:
     time_aware: bool = Bert4RecConfig.time_aware
 
 
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass
 class MaskingArguments:
-    """What a training row is and how it starts; see `DataCollatorForMaskedItems` and `TrainingWindows`."""
+    """Training rows, their masks, and the start and end of training.
 
-    mlm_probability: float = field(default=0.2, metadata={"help": "share of a row's items that are masked"})
-    mask_replace_prob: float = field(default=1.0, metadata={"help": "share of those that become [MASK]"})
-    random_replace_prob: float = field(default=0.0, metadata={"help": "share that become a random item"})
-    last_item_prob: float = field(default=0.0, metadata={"help": "share of rows that mask only the last item"})
-    window_stride: int | None = field(
-        default=None, metadata={"help": "items between window starts; a whole window unless given"}
+    See `DataCollatorForMaskedItems` and `TrainingWindows`.
+    """
+
+    mlm_probability: float = _option(0.2, "share of a row's items that are masked")
+    mask_replace_prob: float = _option(1.0, "share of masked items that become [MASK]")
+    random_replace_prob: float = _option(0.0, "share of masked items that become a random item")
+    last_item_prob: float = _option(0.0, "share of rows in which only the last item is masked")
+    window_stride: int | None = _option(None, "items between window starts; by default windows do not overlap")
+    cooccurrence_init: float | None = _option(
+        None, "standard deviation of item embeddings initialised from co-occurrence; by default they are random"
     )
-    cooccurrence_init: float | None = field(
-        default=None,
-        metadata={"help": "start item embeddings from co-occurrence, scaled to this standard deviation"},
+    sampled_negatives: int | None = _option(
+        None, "items sampled for a batch's softmax, for catalogues of more than 100,000 items"
     )
-    sampled_negatives: int | None = field(
-        default=None,
-        metadata={"help": "items that stand for the catalogue in a batch's loss, for catalogues past 100,000 items"},
+    early_stopping_patience: int | None = _option(
+        None, "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"
     )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "stop after so many evaluations without a better NDCG@10"}
-    )
+
+    def __post_init__(self) -> None:
+        if (self.early_stopping_patience or 0) < 0:
+            raise ValueError(
+                f"early_stopping_patience is {self.early_stopping_patience}; it is a number of evaluations, or none"
+            )
 
 
 Arguments = tuple[DataArguments, ModelArguments, MaskingArguments, Bert4RecTrainingArguments]
-RECIPES = data_folder("recipes")
 CLASSES = (DataArguments, ModelArguments, MaskingArguments, Bert4RecTrainingArguments)
+RECIPES = data_folder("recipes")
 
 
-def parse(argv: Sequence[str] | None = None) -> Arguments:
-    """Read `RECIPE [--key value …]`; the command line wins over the recipe, the recipe over the defaults.
+class OptionParser(HfArgumentParser):
+    """`HfArgumentParser` that raises ValueError for bad options, and reads `none` for an optional number."""
+
+    def __init__(self, classes: Sequence[type], description: str | None) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(classes, description=description, formatter_class=formatter, allow_abbrev=False)
+        hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
+        for action in self._actions:
+            if action.type in (int, float) and hints.get(action.dest) == action.type | None:
+                action.type = _none_or(action.type)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; --help lists all options")
+
+    def parse_options(self, words: Sequence[str]) -> list[Any]:
+        """An instance of each dataclass, then the namespace of the positional arguments.
+
+        Raises:
+            ValueError: an unknown option, with the nearest known one, or a value that cannot be.
+        """
+        try:
+            *parsed, unknown = self.parse_args_into_dataclasses(
+                list(words), return_remaining_strings=True, look_for_args_file=False
+            )
+        except ValueError as error:
+            raise ValueError(str(error)) from error  # of transformers' arguments too: the command line reports it
+        if unknown:
+            known = [option.removeprefix("--") for option in self._option_string_actions]
+            name = unknown[0].split("=")[0]
+            self.error(f"unknown option {name}{_nearest(name.removeprefix('--'), known)}")
+        return parsed
+
+
+def _none_or(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else convert(text)
+
+    read.__name__ = convert.__name__  # which argparse's errors name
+    return read
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) -> Arguments:
+    """Read `RECIPE [--key value ...]`. The command line overrides the recipe, the recipe the defaults.
 
     Raises:
-        FileNotFoundError: no such recipe; those that ship are listed.
-        ValueError: an unknown key, with the nearest known one, or a recipe that would publish pickles.
+        FileNotFoundError: no such recipe; the names of the installed ones are listed.
+        ValueError: an unknown key, with the nearest known one; a bad value; or a recipe that would publish pickles.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(CLASSES, description=__doc__)
-    parser.add_argument("recipe", help="the name of a recipe that ships, or a YAML file; comes first")
-    if argv and not argv[0].startswith("-"):
-        # YAML reads 5e-4 as a string; argparse converts string defaults by the field's own type.
-        parser.set_defaults(**read_recipe(find_recipe(argv[0])))
-    data, model, masking, training, _ = parser.parse_args_into_dataclasses(argv)
+    parser = OptionParser(CLASSES, description)
+    parser.add_argument("recipe", help="the name of an installed recipe, or a YAML file")
+    recipe = find_recipe(parser.parse_known_args(argv)[0].recipe)
+    words = [word for key, value in read_recipe(recipe).items() for word in as_words(key, value)]
+    try:
+        parser.parse_known_args([*words, str(recipe)])
+    except ValueError as error:
+        raise ValueError(f"{recipe}: {error}") from error
+    data, model, masking, training, _ = parser.parse_options([*words, *argv])
     if training.push_to_hub:
         raise ValueError(
-            "push_to_hub would publish training_args.bin, a pickle, and leave out the pipeline and the card: train "
-            "first, then run `hf-bert4rec push`"
+            "push_to_hub would publish training_args.bin, a pickle, without the pipeline and the card: train first, "
+            "then run `hf-bert4rec push`"
         )
     return data, model, masking, training
 
 
 def find_recipe(name: str) -> Path:
-    """Path of a recipe: a file, or the name of one that ships with the package.
+    """Path of a recipe: a file, or the name of an installed one.
 
     Raises:
-        FileNotFoundError: neither; those that ship are listed.
+        FileNotFoundError: neither; the names of the installed ones are listed.
     """
     if Path(name).is_file():
         return Path(name)
-    shipped = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
-    if name not in shipped:
-        raise FileNotFoundError(f"no recipe {name!r}: give a YAML file, or one of {', '.join(shipped)}")
-    return shipped[name]
+    installed = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if name not in installed:
+        raise FileNotFoundError(f"no recipe {name!r}: give a YAML file, or one of {', '.join(installed)}")
+    return installed[name]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The keys and values of a recipe file, its keys checked."""
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """The keys and values of a recipe.
+
+    Raises:
+        ValueError: the file is not YAML, not `key: value` lines, or has an unknown key.
+    """
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"{path}: a recipe is a list of 'key: value' lines")
     known = {entry.name for cls in CLASSES for entry in fields(cls)}
     for key in recipe:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{path}: unknown key {key!r}{hint}")
+            raise ValueError(f"{path}: unknown key {key!r}{_nearest(str(key), known)}")
     return recipe
+
+
+def as_words(key: str, value: Any) -> list[str]:
+    """A recipe's entry as words of the command line, so that both are checked alike."""
+    if isinstance(value, list):
+        return [f"--{key}", *map(str, value)]
+    if isinstance(value, dict):
+        value = json.dumps(value)
+    return [f"--{key}={'none' if value is None else value}"]

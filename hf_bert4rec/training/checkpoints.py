@@ -1,7 +1,7 @@
-"""Training checkpoints that are whole or are not taken: a seal, written last, lists the files and their sizes.
+"""Detection of incomplete training checkpoints: a list of files and sizes, written last, marks a complete one.
 
-A run that is killed while it writes or removes a checkpoint leaves a torn one behind, which looks like any other and
-which transformers would resume from, optimizer or not.
+A run that is killed while it writes or removes a checkpoint leaves some of its files behind. transformers would resume
+from it all the same, with or without an optimizer state.
 """
 
 from __future__ import annotations
@@ -12,60 +12,63 @@ from pathlib import Path
 
 from ..files import write_json
 
-SEAL_FILE = "whole.json"
+COMPLETE_FILE = "complete.json"
 
 
 class IncompleteCheckpointError(ValueError):
-    """A checkpoint that was not written to its end, or of which files were lost."""
+    """A checkpoint that was not completely written, or lost files."""
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Declare a checkpoint whole: from now on a missing file, or one of another size, is noticed."""
-    paths = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != SEAL_FILE]
-    write_json(checkpoint / SEAL_FILE, {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in paths})
+    """Record the names and sizes of a checkpoint's files, against which `check_complete` compares it."""
+    paths = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != COMPLETE_FILE]
+    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in paths}
+    write_json(checkpoint / COMPLETE_FILE, sizes)
 
 
 def mark_incomplete(checkpoint: Path) -> None:
-    """Declare a checkpoint torn until it is sealed again, since its files are about to be written over."""
-    (checkpoint / SEAL_FILE).unlink(missing_ok=True)
+    """Remove the mark before files of the checkpoint are overwritten."""
+    (checkpoint / COMPLETE_FILE).unlink(missing_ok=True)
 
 
 def check_complete(checkpoint: str | Path) -> None:
-    """Raise IncompleteCheckpointError unless every file that the seal lists is there with its size."""
+    """Raise IncompleteCheckpointError unless the checkpoint is marked and all its files have their sizes."""
     checkpoint = Path(checkpoint)
-    mend = "resume from an earlier one; `last` finds the last whole one"
+    fix = "resume from an earlier one; `last` selects the latest complete one"
     try:
-        sizes = json.loads((checkpoint / SEAL_FILE).read_text(encoding="utf-8"))
+        sizes = json.loads((checkpoint / COMPLETE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise IncompleteCheckpointError(f"{checkpoint} was not written to its end (no {SEAL_FILE}): {mend}") from error
+        raise IncompleteCheckpointError(
+            f"{checkpoint} was not completely written (no {COMPLETE_FILE}): {fix}"
+        ) from error
     for name, size in sizes.items():
         path = checkpoint / name
-        found = path.stat().st_size if path.is_file() else None
-        if found != size:
-            state = "is missing" if found is None else f"has {found:,} bytes and not {size:,}"
-            raise IncompleteCheckpointError(f"{path} {state}: the checkpoint is torn; {mend}")
+        actual = path.stat().st_size if path.is_file() else None
+        if actual != size:
+            state = "is missing" if actual is None else f"has {actual:,} bytes instead of {size:,}"
+            raise IncompleteCheckpointError(f"{path} {state}: the checkpoint is incomplete; {fix}")
 
 
 def latest_complete(folder: str | Path) -> Path | None:
-    """The whole checkpoint with the highest step in `folder`; None where there is none."""
-    whole = [checkpoint for checkpoint in _checkpoints(folder) if _is_whole(checkpoint)]
-    return whole[-1] if whole else None
+    """The complete checkpoint with the highest step in `folder`, or None."""
+    complete = [checkpoint for checkpoint in _checkpoints(folder) if _is_complete(checkpoint)]
+    return complete[-1] if complete else None
 
 
 def remove_incomplete(folder: str | Path) -> None:
-    """Remove what a killed run left of checkpoints: transformers counts them when it decides which ones to keep."""
+    """Remove incomplete checkpoints, which transformers would count when it decides which ones to keep."""
     for checkpoint in _checkpoints(folder):
-        if not _is_whole(checkpoint):
+        if not _is_complete(checkpoint):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _checkpoints(folder: str | Path) -> list[Path]:
-    """By rising step."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    """Folders `checkpoint-STEP`, by ascending step."""
+    steps = {path: path.name.removeprefix("checkpoint-") for path in Path(folder).glob("checkpoint-*")}
+    return sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path) -> bool:
     try:
         check_complete(checkpoint)
     except IncompleteCheckpointError:

@@ -1,4 +1,4 @@
-"""`training.json`: what a card, an evaluation and a reader need to know of a finished run."""
+"""`training.json`: the record of a finished run, for its card, its evaluation and its reader."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import MovieRecommendationPipeline
 from ..data.prepare import Prepared
 from ..data.ragged import Ragged
 from ..environment import describe_hardware, environment
-from ..model.pipeline_bert4rec import TASK
-from .trainer import Bert4RecTrainer
+from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
+from .arguments import RECIPES
+from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVE = ("step", "epoch", "loss", "eval_ndcg@10", "eval_hit_rate@10")
@@ -32,26 +32,22 @@ TRAINER_OPTIONS = (
     "data_seed",
     "bf16",
 )
-OWN_PLACES = ("--output_dir", "--data_dir", "--logging_dir", "--resume_from_checkpoint")  # of this machine alone
+LOCAL_OPTIONS = ("--output_dir", "--data_dir", "--logging_dir", "--resume_from_checkpoint")  # not for other machines
 
 
 def training_record(
-    trainer: Bert4RecTrainer, model: Any, data: Prepared, arguments: tuple[Any, ...], argv: Sequence[str]
+    trainer: Bert4RecTrainer, model: Any, data: Prepared, arguments: Sequence[Any], argv: Sequence[str]
 ) -> dict[str, Any]:
-    """The record of a run: data, options, curve, time, hardware, versions, and an example of what the model answers.
+    """The record of a run: data, options, curve, time, hardware, versions, and an example answer of the model.
 
     Args:
         model: the trained model, unwrapped.
-        arguments: the dataclasses whose fields are options of the run, beside the trainer's own.
-        argv: the command line, the script's name left out.
+        arguments: dataclasses whose fields are options of the run, in addition to the trainer's.
+        argv: the command line, without the program's name.
     """
     state = trainer.state
     logged = [entry for entry in state.log_history if "loss" in entry or "eval_ndcg@10" in entry]
     summary: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "train_runtime" in entry), {})
-    options = without_places({name: value for part in arguments for name, value in vars(part).items()})
-    options |= {name: _plain(getattr(trainer.args, name)) for name in TRAINER_OPTIONS}
-    if trainer.args.max_steps > 0:  # then they decide, and the number of epochs means nothing
-        options |= {"max_steps": trainer.args.max_steps, "num_train_epochs": None}
     return {
         "dataset": data.name,
         "num_users": len(data.histories),
@@ -62,7 +58,7 @@ def training_record(
         "command": command(argv),
         "hardware": describe_hardware(),
         "environment": environment(),
-        "options": options,
+        "options": run_options(arguments, trainer.args),
         "processes": trainer.args.world_size,
         "seconds": round(summary.get("train_runtime", 0.0), 1),
         "best_step": state.best_global_step,
@@ -71,55 +67,65 @@ def training_record(
     }
 
 
-def example(model: Any, tokenizer: Any, number: int = 3, top_k: int = 3) -> dict[str, Any]:
-    """What the model answers to the most watched movies: the card's quick start.
+def run_options(arguments: Sequence[Any], training: Bert4RecTrainingArguments) -> dict[str, Any]:
+    """The options that decide a run, as JSON values and without this machine's folders."""
+    options = portable_options({name: value for part in arguments for name, value in vars(part).items()})
+    options |= {name: _as_json(getattr(training, name)) for name in TRAINER_OPTIONS}
+    if training.max_steps > 0:  # it overrides the number of epochs
+        options |= {"max_steps": training.max_steps, "num_train_epochs": None}
+    return options
 
-    `history` names them by title where a title names one movie alone, `history_ids` by id; `answer` is the pipeline's.
+
+def example(model: Any, tokenizer: Any, number: int = 3, top_k: int = 3) -> dict[str, Any]:
+    """The model's answer to the `number` most watched movies, for the card's quick start.
+
+    `history` has their titles, or ids where a title is not unique; `history_ids` their ids; `answer` is the pipeline's.
     """
-    places = np.argsort(-np.array(tokenizer.items["count"]), kind="stable")[:number]
-    movies = [tokenizer.movie(tokenizer.first_item_id + int(place)) for place in places]
-    titles = tokenizer.titles
-    pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device=model.device)
+    indices = np.argsort(-np.array(tokenizer.items["count"]), kind="stable")[:number]
+    movies = [tokenizer.movie(tokenizer.first_item_id + int(index)) for index in indices]
     ids = [movie["movie_id"] for movie in movies]
+    unique = [movie["title"] and tokenizer.titles.count(movie["title"]) == 1 for movie in movies]
+    pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device=model.device)
     return {
-        "history": [
-            movie["title"] if movie["title"] and titles.count(movie["title"]) == 1 else movie["movie_id"]
-            for movie in movies
-        ],
+        "history": [movie["title" if named else "movie_id"] for movie, named in zip(movies, unique, strict=True)],
         "history_ids": ids,
         "answer": pipe(ids, top_k=min(top_k, tokenizer.num_items)),
     }
 
 
-def without_places(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a run without folders of this machine, for a record is published: of a table the file's name stays."""
+def portable_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options without folders of this machine, since the record is published. Tables keep their file names."""
     names = {name: Path(options[name]).name for name in ("ratings", "items") if options.get(name)}
     return {name: value for name, value in {**options, **names}.items() if name != "data_dir"}
 
 
 def command(argv: Sequence[str]) -> str:
-    """The command line that trained, without the places that mean something on one machine only."""
+    """The command line of the training, without options that mean something on one machine only."""
     words, skip = [], False
     for word in argv:
         name = word.split("=")[0]
-        if skip or name in OWN_PLACES:
+        if skip or name in LOCAL_OPTIONS:
             skip = not skip and "=" not in word
             continue
         words.append(_portable(word))
-    return shlex.join(["python", "training/train.py", *words])
+    return shlex.join(["hf-bert4rec", "train", *words])
 
 
 def _portable(word: str) -> str:
-    """A path within the checkout from its root; of any other existing path the name alone."""
+    """Of an installed recipe the name; of another path in the checkout that from its root, of any other the file name.
+
+    A word that is not an existing path is returned as it is.
+    """
     option, equals, value = word.rpartition("=")
     path = Path(value)
     if not value or not path.exists():
         return word
     path = path.resolve()
-    inside = path.is_relative_to(ROOT)
-    return f"{option}{equals}{path.relative_to(ROOT).as_posix() if inside else path.name}"
+    if path.parent == RECIPES.resolve():
+        return f"{option}{equals}{path.stem}"
+    in_checkout = path.is_relative_to(ROOT)
+    return f"{option}{equals}{path.relative_to(ROOT).as_posix() if in_checkout else path.name}"
 
 
-def _plain(value: Any) -> Any:
-    """An option as JSON can hold it."""
+def _as_json(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else getattr(value, "value", str(value))

@@ -1,11 +1,15 @@
-"""The command line answers as the pipeline does: tables for people, JSON for machines, errors in one line."""
+"""The command line gives the pipeline's answers as tables or JSON, and reports bad input in one line."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hf_bert4rec.cli.main import main
@@ -84,22 +88,73 @@ def test_explanations_and_similar_movies(capsys, folder, pipe):
         (["similar", "FOLDER", "Toy Storie"], "did you mean 'Toy Story (1995)'"),
         (["recommend", "FOLDER/nothing", "10"], "nothing is neither a folder nor a name on the Hub"),
         (["recommend", "FOLDER/..", "10"], "has no config.json"),
+        (["train", "ml-1"], "no recipe 'ml-1': give a YAML file, or one of ml-100k, ml-10m, ml-1m-masked, "),
+        (["train", "FOLDER/README.md"], "a recipe is a list of 'key: value' lines"),
+        (["train", "ml-100k", "--learning_rat", "1"], "unknown option --learning_rat; did you mean 'learning_rate'"),
+        (["train", "ml-100k", "--hidden_size", "wide"], "argument --hidden_size/--hidden-size: invalid int value"),
+        (["train", "ml-100k", "--dataset", "ml-9", "--output_dir", "FOLDER/new", "--use_cpu"], "ml-9"),
+        (["train", "ml-100k", "--ratings", "FOLDER/none.csv", "--output_dir", "FOLDER/new"], "none.csv"),
+        (["train", "ml-100k", "--ema_decay", "2"], "ema_decay is a share between 0 and 1"),
+        (["evaluate", "FOLDER", "--pat", "test"], "unknown option --pat; did you mean 'part'"),
+        (["evaluate", "FOLDER", "--part", "train"], "invalid choice: 'train' (choose from 'validation', 'test')"),
+        (["export-onnx", "FOLDER/.."], "has no config.json"),
+        (["push", "FOLDER", "no-slash"], "no-slash"),
     ],
 )
-def test_bad_input_is_told_in_a_line(capsys, folder, words, message):
+def test_bad_input_is_one_line_on_stderr(capsys, folder, words, message):
     assert main([word.replace("FOLDER", folder) for word in words]) == 2
-    told = capsys.readouterr()
-    assert not told.out
-    assert message in told.err
-    assert told.err.startswith("hf-bert4rec: ")
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert message in printed.err
+    assert printed.err.startswith("hf-bert4rec: ")
+    assert printed.err.count("\n") == 1
 
 
 def test_an_empty_answer_says_why(capsys, folder):
     assert main(["recommend", folder, "10", "--genre", "romance", "--to-year", "1900"]) == 0
-    told = capsys.readouterr()
-    assert told.out == "no movies\n"
-    assert "years=(None, 1900) leaves none" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "no movies\n"
+    assert "years=(None, 1900) leaves none" in printed.err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, folder):
+    def fail(*words, **options):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("hf_bert4rec.cli.ask.load_pipeline", fail)
+    with pytest.raises(KeyError, match="a bug"):
+        main(["similar", folder, "10"])
+    monkeypatch.setattr("hf_bert4rec.cli.ask.load_pipeline", lambda *words, **options: np.zeros(2) + np.zeros(3))
+    with pytest.raises(ValueError, match="broadcast"):  # raised by code outside the package
+        main(["similar", folder, "10"])
+
+
+def test_a_command_without_its_extra_names_it(monkeypatch, capsys, folder):
+    monkeypatch.setattr("hf_bert4rec.cli.main.find_spec", lambda name: None if name == "onnxscript" else name)
+    assert main(["export-onnx", folder]) == 2
+    assert capsys.readouterr().err == "hf-bert4rec export-onnx needs onnxscript: pip install 'hf-bert4rec[onnx]'\n"
+
+
+COMMAND = (sys.executable, "-c", "from hf_bert4rec.cli.main import console; console()")
+
+
+def test_a_terminal_without_accents_gets_an_answer(folder):
+    options = {"env": {**os.environ, "PYTHONIOENCODING": "ascii"}, "capture_output": True, "text": True}
+    words = ["similar", folder, "toy story", "--top-k", "39"]
+    shown = subprocess.run([*COMMAND, *words], check=True, **options)
+    assert "Am?lie (2001)" in shown.stdout
+    answer = json.loads(subprocess.run([*COMMAND, *words, "--json"], check=True, **options).stdout)
+    assert "Amélie (2001)" in [movie["title"] for movie in answer]
+
+
+@pytest.mark.parametrize(("words", "unbuffered"), [(["--help"], "1"), (["train", "--help"], "")])
+def test_a_reader_that_goes_away_ends_the_command_quietly(words, unbuffered):
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([*COMMAND, *words], env=environment, text=True, **pipes)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() in (0, 141)  # argparse ignores that it cannot print its help
 
 
 def test_the_command_is_installed_under_its_name():

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
-from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.data.transitions import damped_transitions
 from hf_bert4rec.evaluation.baselines import MarkovScorer
+from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.extensions_bert4rec import COLD_START_BOOST, SMOOTHING
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK

@@ -21,7 +21,7 @@ from tests.conftest import MOVIES
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from hf_bert4rec.cli.export_onnx import check, describe, export_onnx  # noqa: E402
+from hf_bert4rec.hub.onnx_export import check, describe, export_onnx  # noqa: E402
 from hf_bert4rec.model.onnx_bert4rec import OnnxScorer  # noqa: E402
 
 ISOLATED_LOADER = """

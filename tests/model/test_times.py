@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
-from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems, DataCollatorForNextItem
 from hf_bert4rec.data.encoding import NextItemDataset
 from hf_bert4rec.data.ragged import Ragged, TimedHistories
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.scoring import ModelScorer
+from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.extensions_bert4rec import (
     DATES,
     GAPS,

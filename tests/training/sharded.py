@@ -55,7 +55,7 @@ def trained(folder: Path, how: str) -> None:
     trainer.train()
     assert isinstance(trainer.model, FSDPModule) == (how == "sharded")
     ndcg = trainer.evaluate()["eval_ndcg@10"]
-    model = trainer.whole_model()
+    model = trainer.gathered_model()
     if trainer.is_world_process_zero():
         weights = {name: value.detach().contiguous() for name, value in model.named_parameters()}
         save_file({**weights, "ndcg": torch.tensor(ndcg)}, folder / f"{how}.safetensors")

@@ -44,12 +44,45 @@ def test_there_are_recipes():
     [
         ("learning_rat: 1", r"recipe.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'"),
         ("push_to_hub: true", "push_to_hub would publish training_args.bin"),
+        ("split: temporl", r"recipe.yaml: argument --split: invalid choice: 'temporl'"),
+        ("num_hidden_layers: 2.5", r"recipe.yaml: argument --num_hidden_layers.*invalid int value: '2.5'"),
+        ("causal: maybe", r"recipe.yaml: .*'?maybe'?"),
+        ("seed: [1", r"recipe.yaml is not a YAML file"),
+        ("early_stopping_patience: -1", "early_stopping_patience is -1"),
     ],
 )
 def test_bad_keys_are_named(recipe, line, message):
     recipe.write_text(recipe.read_text() + line + "\n")
     with pytest.raises(ValueError, match=message):
         parse([str(recipe)])
+
+
+def test_the_recipe_may_follow_options(recipe):
+    data, model, _, training = parse(["--seed", "3", str(recipe)])
+    assert (data.dataset, model.hidden_size, training.seed) == ("ml-1m", 32, 3)
+
+
+@pytest.mark.parametrize("off", ["none", "None", "0"])
+def test_early_stopping_of_a_recipe_can_be_switched_off(recipe, off):
+    recipe.write_text(recipe.read_text() + "early_stopping_patience: 3\nema_decay: 0.9\nwindow_stride: null\n")
+    assert parse([str(recipe)])[2].early_stopping_patience == 3
+    _, _, masking, training = parse([str(recipe), "--early_stopping_patience", off, "--ema_decay", "none"])
+    assert not masking.early_stopping_patience
+    assert masking.window_stride is None
+    assert training.ema_decay is None
+
+
+def test_lists_and_mappings_of_a_recipe_reach_the_run(recipe):
+    lines = "report_to: [tensorboard]\nlr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0e-5}\n"
+    recipe.write_text(recipe.read_text() + lines)
+    training = parse([str(recipe)])[3]
+    assert training.report_to == ["tensorboard"]
+    assert training.lr_scheduler_kwargs == {"min_lr": 1e-5}
+
+
+def test_options_are_not_abbreviated(recipe):
+    with pytest.raises(ValueError, match="unknown option --target"):
+        parse([str(recipe), "--target", "3"])
 
 
 def test_a_missing_recipe_lists_those_there_are(tmp_path):

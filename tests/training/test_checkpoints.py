@@ -1,4 +1,4 @@
-"""A checkpoint that was not written to its end is never resumed from, nor is one that holds a stranger's code."""
+"""A checkpoint that was not completely written is never resumed from, nor is one that holds a stranger's code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hf_bert4rec.training.checkpoints import (
-    SEAL_FILE,
+    COMPLETE_FILE,
     IncompleteCheckpointError,
     check_complete,
     latest_complete,
@@ -30,16 +30,16 @@ def test_what_a_killed_run_leaves_is_told_from_a_whole_checkpoint(trained):
     assert latest_complete(trained) == trained / "checkpoint-12"
     (trained / "checkpoint-12" / "optimizer.pt").unlink()
     with pytest.raises(
-        IncompleteCheckpointError, match=r"optimizer.pt is missing: the checkpoint is torn; resume from an ea"
+        IncompleteCheckpointError, match=r"optimizer.pt is missing: the checkpoint is incomplete; resume"
     ):
         tiny_trainer(trained).train(resume_from_checkpoint=str(trained / "checkpoint-12"))
     assert latest_complete(trained) == trained / "checkpoint-10"
     weights = trained / "checkpoint-10" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(IncompleteCheckpointError, match=r"has [\d,]+ bytes and not"):
+    with pytest.raises(IncompleteCheckpointError, match=r"has [\d,]+ bytes instead of"):
         check_complete(weights.parent)
-    (trained / "checkpoint-8" / SEAL_FILE).write_text('{"model.safe')
-    with pytest.raises(IncompleteCheckpointError, match="was not written to its end"):
+    (trained / "checkpoint-8" / COMPLETE_FILE).write_text('{"model.safe')
+    with pytest.raises(IncompleteCheckpointError, match="was not completely written"):
         check_complete(trained / "checkpoint-8")
     assert latest_complete(trained) == trained / "checkpoint-6"
     remove_incomplete(trained)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from hf_bert4rec.data.prepare import DataArguments, prepare
-from hf_bert4rec.training.record import ROOT, command, example, without_places
+from hf_bert4rec.training.record import ROOT, command, example, portable_options
 from tests.published import make_model, write_tables
 
 
 def test_options_name_tables_without_their_folders():
     options = asdict(DataArguments(ratings="/home/me/shop.csv", items="/home/me/catalogue.csv", data_dir="/data"))
-    told = without_places(options)
+    told = portable_options(options)
     assert (told["ratings"], told["items"]) == ("shop.csv", "catalogue.csv")
     assert set(options) - set(told) == {"data_dir"}
     assert not [value for value in told.values() if "/" in str(value)]
-    assert without_places(told) == told
-    assert without_places(asdict(DataArguments()))["ratings"] is None
+    assert portable_options(told) == told
+    assert portable_options(asdict(DataArguments()))["ratings"] is None
 
 
 def test_the_command_can_be_given_elsewhere(tmp_path):
@@ -24,9 +24,7 @@ def test_the_command_can_be_given_elsewhere(tmp_path):
     recipe = str(ROOT / "training" / "recipes" / "ml-100k.yaml")
     words = [recipe, "--ratings", str(tmp_path / "my shop.csv"), "--seed", "1", "--output_dir", str(tmp_path / "out")]
     words += [f"--data_dir={tmp_path}", "--resume_from_checkpoint", "last", f"--items={tmp_path / 'my shop.csv'}"]
-    assert command(words) == (
-        "python training/train.py training/recipes/ml-100k.yaml --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'"
-    )
+    assert command(words) == ("hf-bert4rec train ml-100k --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'")
 
 
 def test_the_example_is_what_the_model_answers_to_the_most_watched(tmp_path):

@@ -1,0 +1,150 @@
+"""Export of a trained model to ONNX, checked against torch.
+
+The file maps `input_ids`, `attention_mask` and, of a time-aware model, `timestamps`, all (batch, length) with any
+length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
+from ..files import atomic_write
+from ..model.extensions_bert4rec import UNKNOWN_TIME
+from ..model.modeling_bert4rec import Bert4RecForMaskedLM
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
+
+TOLERANCE = 1e-4  # largest difference of a score (softmax over all items) between torch and ONNX
+TOP_K = 10
+BATCH_SIZES = (1, 7, 64)
+Batch = dict[str, torch.Tensor]
+
+
+class NextItemLogits(nn.Module):
+    """The exported graph: the logits at the [MASK] that ends each history."""
+
+    def __init__(self, model: Bert4RecForMaskedLM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self.model.next_item_logits(input_ids, attention_mask, timestamps)
+
+
+def export_onnx(folder: Path) -> Path:
+    """Write `onnx/model.onnx` into a model's folder. A file that fails the check is removed.
+
+    Raises:
+        ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ.
+    """
+    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
+    path = folder / ONNX_FOLDER / ONNX_FILE
+    with atomic_write(path) as temporary:
+        _write(model, temporary)
+        check(OnnxScorer(temporary, model.config.vocab_size), model, tokenizer)
+    return path
+
+
+def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
+    batch, length = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
+    input_ids = torch.ones(2, min(5, model.config.max_position_embeddings), dtype=torch.long)
+    inputs = {"input_ids": input_ids, "attention_mask": input_ids.clone()}  # the same tensor would become one input
+    if model.config.time_aware:
+        inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision, which is not used, is missing
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            NextItemLogits(model).eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_shapes={name: {0: batch, 1: length} for name in inputs},
+            dynamo=True,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)
+
+
+def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> list[Batch]:
+    """Batches of random histories with lengths from 1 to what the window holds."""
+    generator = np.random.default_rng(0)
+    window = model.config.max_position_embeddings
+    collate = DataCollatorForNextItem(tokenizer, window)
+    items = np.arange(tokenizer.first_item_id, len(tokenizer))
+    batches = []
+    for rows in BATCH_SIZES:
+        lengths = generator.integers(1, min(window, len(items) + 1), rows)
+        histories = [generator.choice(items, length, replace=False) for length in lengths]
+        batch = collate([{"input_ids": history, **_times(model, len(history), generator)} for history in histories])
+        batches.append({name: batch[name] for name in MODEL_INPUTS if name in batch})
+    return batches
+
+
+def _times(model: Bert4RecForMaskedLM, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Sorted timestamps within those of the training data; nothing for a model that takes none."""
+    time_embeddings = model.bert4rec.time_embeddings
+    if time_embeddings is None:
+        return {}
+    first, last = time_embeddings.span.tolist()
+    return {"timestamps": np.sort(generator.integers(first, last + 1, length))}
+
+
+def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> float:
+    """The largest difference of a score from torch's.
+
+    Raises:
+        ValueError: as `export_onnx`.
+    """
+    first, top_k = tokenizer.first_item_id, min(TOP_K, tokenizer.num_items)
+    largest = 0.0
+    for batch in random_batches(model, tokenizer):
+        with torch.inference_mode():
+            expected = model.next_item_logits(**batch)[:, first:].softmax(-1)  # (batch, items)
+        scores = scorer(**batch)[:, first:].softmax(-1)
+        largest = max(largest, (scores - expected).abs().max().item())
+        best = expected.gather(1, scores.topk(top_k).indices)  # torch's scores of ONNX's best: equal except for ties
+        if largest > TOLERANCE or not torch.allclose(best, expected.topk(top_k).values, atol=1e-7, rtol=1e-4):
+            raise ValueError(f"the ONNX file differs from torch by {largest:.1e} in a score, or in its ten best movies")
+    return largest
+
+
+def describe(folder: Path, path: Path) -> list[str]:
+    """Lines with the file's size, its difference from torch, and the latency of both."""
+    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
+    scorer = OnnxScorer(path, model.config.vocab_size)
+    difference = check(scorer, model, tokenizer)
+    megabytes = path.stat().st_size / 1e6
+    lines = [f"{path}: {megabytes:.1f} MB; the ten best movies are torch's, scores differ by at most {difference:.0e}"]
+    for batch in random_batches(model, tokenizer):
+        rows, width = batch["input_ids"].shape
+        with torch.inference_mode():
+            torch_time, onnx_time = milliseconds(model.next_item_logits, batch), milliseconds(scorer, batch)
+        lines.append(f"{rows:3} histories of up to {width}: torch {torch_time:.1f} ms, ONNX {onnx_time:.1f} ms")
+    return lines
+
+
+def milliseconds(score: Callable[..., Any], batch: Batch, repeats: int = 20) -> float:
+    """The median time of one call."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        score(**batch)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]) * 1e3)
