@@ -12,7 +12,6 @@ logger = logging.getLogger(__name__)
 # What str.strip() removes; Polars' own default leaves four of these characters.
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
-_MAX_EXACT_FLOAT = 2**53  # from here on neighbouring integers have the same float
 INTEGER = r"^(0|-?[1-9]\d{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
 
 # (unit, units in a second, upper bound of their numbers): 10^11 is the year 5138 in seconds, 1973 in milliseconds.
@@ -46,8 +45,7 @@ def as_ids(values: pl.Series, column: str, source: str) -> pl.Series:
     if kind.is_float():
         _refuse(values, values.is_null() | ~values.is_finite(), column, source, "an id is needed")
         _refuse(values, values != values.floor(), column, source, "an id is an integer or text")
-        inexact = values.abs() > _MAX_EXACT_FLOAT
-        _refuse(values, inexact, column, source, "floats represent ids exactly up to 2^53 only: use int64 or text")
+        _refuse_inexact(values, column, source)
         return values.cast(pl.Int64)
     if kind.is_integer() or isinstance(kind, pl.Decimal):
         _refuse(values, values.is_null(), column, source, "an id is needed")
@@ -107,6 +105,8 @@ def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
         return _from_numbers(_as_int64(values, column, source), column, source)
     if kind.is_float():
         _refuse(values, values.is_null() | ~values.is_finite(), column, source, "a time is a finite number")
+        if kind != pl.Float64:
+            _refuse_inexact(values, column, source)
         return _from_numbers(values.cast(pl.Float64), column, source)
     if isinstance(kind, pl.Date | pl.Datetime):
         _refuse(values, values.is_null(), column, source, "a time is needed")
@@ -120,6 +120,13 @@ def _as_int64(values: pl.Series, column: str, source: str) -> pl.Series:
     integers = values.cast(pl.Int64, strict=False)
     _refuse(values, integers.is_null(), column, source, "an integer here has at most 63 bits")
     return integers
+
+
+def _refuse_inexact(values: pl.Series, column: str, source: str) -> None:
+    """Raise ValueError for floats so large that neighbouring integers have the same float."""
+    bits = {"Float64": 53, "Float32": 24}.get(str(values.dtype), 11)
+    wish = f"{values.dtype} is exact up to 2^{bits} only: use int64"
+    _refuse(values, values.abs().cast(pl.Float64) > 2**bits, column, source, wish)
 
 
 def _from_numbers(values: pl.Series, column: str, source: str) -> pl.Series:

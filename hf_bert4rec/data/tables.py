@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,16 +180,25 @@ def read_table(
     if isinstance(table, Dataset):
         return to_frame(table), source
     if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
-        if any(name is not None and name not in table.columns for name in table.index.names):
-            table = table.reset_index()
-        try:
-            return pl.from_pandas(table), source
-        except (TypeError, ValueError, pa.ArrowException, PolarsError) as error:
-            raise ValueError(f"{source}: a column mixes types, or holds what no table can: {error}") from error
+        return _from_pandas(table, source), source
     raise TypeError(
         f"{source} is a {type(table).__name__}; give a path to a CSV, TSV or Parquet file, "
         "or a pandas or polars DataFrame"
     )
+
+
+def _from_pandas(table: Any, source: str) -> pl.DataFrame:
+    if any(name is not None and name not in table.columns for name in table.index.names):
+        table = table.reset_index()
+    try:
+        frame = pl.from_pandas(table)
+    except (TypeError, ValueError, OverflowError, pa.ArrowException, PolarsError) as error:
+        raise ValueError(f"{source}: a column mixes types, or holds what no table can: {error}") from error
+    for name, kind in frame.schema.items():
+        if kind == pl.Date and any(isinstance(value, datetime) for value in table[name]):
+            # Arrow takes the type of the first value, and drops the time of day of the others.
+            raise ValueError(f"{source}: column {name!r} mixes dates and datetimes; convert it with pandas.to_datetime")
+    return frame
 
 
 def _read_file(path: Path, quote_char: str | None, escape_char: str | None) -> pl.DataFrame:

@@ -60,12 +60,13 @@ def test_seconds_stay_as_they_are() -> None:
         ),
         (["5/31/2024 10:00"], "row 0 .*day and month may come in either order"),
         (["2024-05-01", "NaN"], "row 1 .*is 'NaN', but a time is a number or an ISO date"),
+        (pl.Series([1.0, MAY_2024], dtype=pl.Float32), r"row 1 .*but Float32 is exact up to 2\^24 only: use int64"),
         ([timedelta(1)], "is of type Duration"),
         ([True], "is of type Boolean"),
         ([[1]], r"is of type List\(Int64\)"),
     ],
 )
-def test_times_that_cannot_be_read(values: list[Any], message: str) -> None:
+def test_times_that_cannot_be_read(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"mine.*{message}"):
         seconds(values)
 
@@ -132,13 +133,14 @@ def test_one_form_of_an_id() -> None:
         (["7", "\\N", "8"], r"row 1 .*is '\\\\N', but an id is needed"),
         (["x", "y\r\nz"], "row 1 .*an id has no line break"),
         (["x", "\u3000"], r"row 1 .*is '\\u3000', but an id is needed"),
+        (pl.Series([2.0**24, 2.0**24 + 2], dtype=pl.Float32), r"row 1 .*but Float32 is exact up to 2\^24 only"),
         ([Decimal("7.5")], "row 0 .*is 7.5, but an id is an integer or text"),
         ([[1, 2]], r"is of type List\(Int64\); ids are integers or text: give one row per interaction"),
         ([b"x"], "is of type Binary"),
         ([date(2024, 5, 1)], "is of type Date"),
     ],
 )
-def test_ids_that_are_none(values: list[Any], message: str) -> None:
+def test_ids_that_are_none(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"mine.*{message}"):
         ids(values)
 
@@ -153,6 +155,20 @@ def test_ratings_of_other_types() -> None:
     assert as_ratings(pl.Series([" 4.5", "3 "]), "rating", "mine").to_list() == [4.5, 3.0]
     with pytest.raises(ValueError, match=r"row 1 .*is None, but a rating .*rating_column=None"):
         as_ratings(pl.Series([4.0, None]), "rating", "mine")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("timestamp", [date(2024, 5, 1), datetime(2024, 5, 1, 3)], "'timestamp' mixes dates and datetimes; convert it"),
+        ("movie_id", [2**70, 1], "a column mixes types, or holds what no table can"),
+        ("movie_id", [1, "a"], "a column mixes types, or holds what no table can"),
+    ],
+)
+def test_columns_that_pandas_keeps_as_objects(column: str, values: list[Any], message: str) -> None:
+    frame = pd.DataFrame({"user_id": [1, 1], "movie_id": [5, 6], "timestamp": [2, 1]})
+    with pytest.raises(ValueError, match=f"the table of interactions: .*{message}"):
+        read_interactions(frame.assign(**{column: pd.Series(values, dtype=object)}))
 
 
 def test_a_named_index_of_pandas_is_a_column() -> None:
