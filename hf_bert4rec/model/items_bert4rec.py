@@ -124,14 +124,14 @@ def _read_id(value: Any, row: int) -> int | str:
 
 def _read_value(name: str, value: Any, row: int) -> Any:
     """Return one value of a column as `COLUMN_TYPES` has it, or raise ValueError with its row."""
-    found = None if _is_missing(value) else READERS[name](value)
+    found = None if is_missing(value) else READERS[name](value)
     expected, is_valid = COLUMN_TYPES[name]
     if not is_valid(found):
         raise ValueError(f"the table of movies: {name}, row {row}, is {short_repr(value)}; it must be {expected}")
     return found
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Whether a value is None, NaN, NaT or pandas.NA, as tables mark what is missing."""
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and value != value)
@@ -338,6 +338,7 @@ __all__ = [
     "append_columns",
     "check_columns",
     "full_title",
+    "is_missing",
     "item_token",
     "normalise",
     "read_table",

@@ -30,6 +30,7 @@ from .requests_bert4rec import (
     parse_movies,
     parse_request,
     parse_top_k,
+    read_inputs,
     warn_caller,
 )
 from .reranking_bert4rec import Catalogue, describe_filters, select_movies
@@ -62,14 +63,17 @@ class MovieRecommendationPipeline(Pipeline):
 
     Args of a call:
         inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` that may add options of
-            its own, or a batch of those: a list, a `datasets` column, or a generator (answered lazily).
+            its own, or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered
+            lazily. Keys of a dict that are no options are ignored.
         batch_size: histories scored at once; changes speed, never the answer.
+        num_workers: accepted for the signature of transformers; histories are read in this process.
         top_k: movies to recommend, 1 to the size of the catalogue.
         exclude_seen: leave out the movies of the history.
         ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (default 3) are
-            seen but not liked: they are neither recommended nor part of the model's input.
-        timestamps: when each entry of the history was, for a model trained with times: seconds since 1970,
-            `datetime`s, ISO 8601 texts, or None. Ascending, as the history is.
+            seen but not liked: they are neither recommended nor part of the model's input. Thumbs up and down are
+            True and False.
+        timestamps: when each entry of the history was, for a model trained with times: seconds, milli-, micro- or
+            nanoseconds since 1970, `datetime`s, ISO 8601 texts, or None. Ascending, as the history is.
         now: the time of the recommendation, in the same forms; unknown by default.
         exclude: ids and titles never to recommend; takes precedence over `candidates`.
         candidates: the only ids and titles to recommend.
@@ -115,6 +119,8 @@ class MovieRecommendationPipeline(Pipeline):
         check_weights(self.model)
         if movies is not None:
             self.tokenizer = self.tokenizer.with_movies(movies)
+        window = self.model.config.max_position_embeddings - 1  # one position is the [MASK]
+        self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, window)
         self.catalogue = Catalogue(self.tokenizer)
         self.item_embeddings = ItemEmbeddings(self.model, self.tokenizer)
         self.onnx_scorer = None
@@ -141,9 +147,11 @@ class MovieRecommendationPipeline(Pipeline):
         check_option_names(options)
         return options, {}, {}
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+    def __call__(
+        self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **options: Any
+    ) -> Any:
         options = {**self._preprocess_params, **self._sanitize_parameters(**options)[0]}
-        inputs = as_list(inputs)
+        inputs = read_inputs(inputs)
         if is_lazy(inputs):
             return self._answer(inputs, batch_size, options)
         if isinstance(inputs, Mapping) or not is_batch(inputs):
@@ -287,7 +295,7 @@ class MovieRecommendationPipeline(Pipeline):
         For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is its logit, and
         the softmax of all logits its score. A history without known movies is embedded as an empty one.
         """
-        histories = as_list(histories)
+        histories = read_inputs(histories)
         if isinstance(histories, Mapping) or (not is_lazy(histories) and not is_batch(histories)):
             return self.embed_users([histories], batch_size)[0]
         embedded = [torch.empty(0, self.model.config.hidden_size)]

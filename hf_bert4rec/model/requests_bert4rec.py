@@ -8,15 +8,14 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import pairwise
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import transformers
 
-from .items_bert4rec import short_repr
+from .items_bert4rec import is_missing, short_repr
+from .timestamps_bert4rec import parse_number, parse_times
 
 OPTIONS = (
     "top_k",
@@ -37,7 +36,7 @@ DEFAULT_TOP_K = 10
 DEFAULT_MIN_RATING = 3.0
 MAX_ID_BITS = 300  # Python refuses to print integers of thousands of digits
 MAX_NAMED_ENTRIES = 20  # unknown entries that a warning lists
-MAX_SECONDS = 2**40  # from 1970, in either direction: some 35,000 years
+SILENT_KEYS = ("user_id",)  # keys of a request that are no options and need no warning
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,11 @@ class Request:
 
 @dataclass
 class UnknownEntries:
-    """Entries that match nothing in the catalogue, collected for one warning per call."""
+    """Entries that match nothing in the catalogue, and keys that are no options: one warning each per call."""
 
     history: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
     def warn(self) -> None:
         """Name each entry once, up to `MAX_NAMED_ENTRIES` of them."""
@@ -76,6 +76,8 @@ class UnknownEntries:
             warn_caller(f"not in the catalogue, left out of the history: {_list_names(self.history)}")
         if self.exclude:
             warn_caller(f"not in the catalogue, nothing to exclude: {_list_names(self.exclude)}")
+        if self.keys:
+            warn_caller(f"not options of a request, ignored: {_list_names(self.keys)}")
 
 
 def _list_names(names: list[str]) -> str:
@@ -84,32 +86,46 @@ def _list_names(names: list[str]) -> str:
     return ", ".join(distinct[:MAX_NAMED_ENTRIES]) + more
 
 
-def check_option_names(options: Mapping[str, Any]) -> None:
+def check_option_names(options: Iterable[Any]) -> None:
     """Raise ValueError for an option that a request does not take."""
     for name in options:
         if name not in OPTIONS:
-            matches = difflib.get_close_matches(str(name), OPTIONS, n=1)
-            hint = f"; did you mean {matches[0]!r}?" if matches else "."
+            similar = _similar_option(name)
+            hint = f"; did you mean {similar!r}?" if similar else "."
             raise ValueError(f"unknown option {short_repr(name)}{hint} A request takes {', '.join(OPTIONS)}.")
+
+
+def _similar_option(name: Any) -> str | None:
+    return next(iter(difflib.get_close_matches(str(name), OPTIONS, n=1)), None)
 
 
 def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unknown: UnknownEntries) -> Request:
     """Parse one history, a list or a dict `{"history": [...]}` with options of its own, which take precedence.
 
+    Other keys, such as the other columns of a data set's row, are ignored with a warning.
+
     Raises:
-        TypeError: a value of the wrong type. ValueError: a value out of range; both name the option and the value.
+        TypeError: a value of the wrong type. ValueError: a value out of range, or a key that resembles an option; both
+            name the option and the value.
     """
     if isinstance(history, Mapping):
-        own_options = dict(history)
-        if "history" not in own_options:
-            raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(own_options))}")
-        history = own_options.pop("history")
-        check_option_names(own_options)
-        options = {**options, **own_options}
+        row = dict(history)
+        if "history" not in row:
+            raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
+        history = row.pop("history")
+        others = [name for name in row if name not in OPTIONS]
+        check_option_names(name for name in others if not isinstance(name, str) or _similar_option(name))
+        unknown.keys += [short_repr(name) for name in others if name not in SILENT_KEYS]
+        options = {**options, **{name: value for name, value in row.items() if name in OPTIONS}}
     entries = _parse_list(history, "a history is a list of ids and titles")
     seen = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
-    is_liked = _parse_ratings(options.get("ratings"), options.get("min_rating", DEFAULT_MIN_RATING), entries)
-    timestamps, now = _parse_times(options.get("timestamps"), options.get("now"), len(entries))
+    is_liked = _parse_ratings(options.get("ratings"), options.get("min_rating"), len(entries))
+    timestamps = options.get("timestamps")
+    if timestamps is not None:
+        timestamps = _parse_list(
+            timestamps, "timestamps is a list with one time, or None, for each entry of the history"
+        )
+    timestamps, now = parse_times(timestamps, options.get("now"), len(entries))
     liked = {index: item for index, item in enumerate(seen) if item is not None and is_liked[index]}
     return Request(
         liked=list(liked.values()),
@@ -155,74 +171,31 @@ def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[in
     return items
 
 
-def parse_number(name: str, value: Any, lower: float = 0.0, upper: float = math.inf) -> float:
-    """Return a number within bounds; TypeError for another type, ValueError for NaN and for one out of bounds."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number, not {short_repr(value)}")
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond the range of a float
-        number = math.nan
-    if math.isnan(number) or not lower <= number <= upper:
-        bound = f"from {lower:g} to {upper:g}" if upper < math.inf else f"{lower:g} or more"
-        raise ValueError(f"{name} is {short_repr(value)}; it must be {bound}")
-    return number
-
-
-def parse_timestamp(name: str, value: Any) -> int:
-    """Return seconds since 1970, rounded down, of a number of seconds, a `datetime` or an ISO 8601 text.
-
-    Times without a zone are UTC.
-
-    Raises:
-        TypeError: a value of another type. ValueError: a text that is not a date, or a number beyond all dates.
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError(
-                f"{name} is {short_repr(value)}; write it as 2026-11-25T16:00:00, or in seconds"
-            ) from error
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            value = datetime.fromisoformat(f"{value.isoformat()}+00:00")
-        value = value.timestamp()
-    elif not isinstance(value, Real):
-        raise TypeError(f"{name} is seconds since 1970, a datetime or an ISO 8601 text, not {short_repr(value)}")
-    return math.floor(parse_number(name, value, -MAX_SECONDS, MAX_SECONDS))
-
-
-def parse_timestamps(values: list[Any], num_entries: int) -> list[int | None]:
-    """Return the seconds of every entry of a history, oldest first; None where the caller gave None.
-
-    Raises:
-        ValueError: another number of timestamps than of entries, or a timestamp earlier than one before it.
-    """
-    if len(values) != num_entries:
-        raise ValueError(
-            f"timestamps has {len(values)} values and the history {num_entries} entries: give one each, None where the "
-            "time is not known"
-        )
-    seconds = [None if value is None else parse_timestamp("a timestamp", value) for value in values]
-    known = [(index, second) for index, second in enumerate(seconds) if second is not None]
-    for (_, earlier), (index, later) in pairwise(known):
-        if later < earlier:
-            raise ValueError(
-                f"timestamps decrease at index {index}, to {short_repr(values[index])}: give the history oldest first"
-            )
-    return seconds
-
-
 def is_lazy(inputs: Any) -> bool:
-    """Whether histories come from an iterator, or from another iterable of unknown length."""
+    """Whether histories come from an iterator, which is read no further than needed."""
     return isinstance(inputs, Iterator)
 
 
+def read_inputs(inputs: Any) -> Any:
+    """Return histories as an iterator if `inputs` has no length or is a map-style data set, else see `as_list`."""
+    if isinstance(inputs, Iterable):
+        return as_list(inputs) if hasattr(inputs, "__len__") else iter(inputs)
+    if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):  # a torch Dataset, transformers' KeyDataset
+        return (inputs[index] for index in range(len(inputs)))
+    return as_list(inputs)
+
+
 def as_list(value: Any) -> Any:
-    """Return arrays, columns and other iterables as lists; mappings, strings, scalars and iterators unchanged."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
+    """Return arrays, columns and other iterables as lists; mappings, strings, scalars and iterators unchanged.
+
+    Raises:
+        TypeError: a DataFrame, whose iteration gives the names of its columns.
+    """
+    for method in ("tolist", "to_pylist"):
+        if hasattr(value, method):
+            return value.tolist() if method == "tolist" else value.to_pylist()
+    if type(value).__name__ in ("DataFrame", "LazyFrame"):
+        raise TypeError(f"a {type(value).__name__} is a table: give one of its columns, such as frame['history']")
     if isinstance(value, (list, Mapping, str, bytes, Iterator)) or not isinstance(value, Iterable):
         return value
     return list(value)
@@ -270,33 +243,32 @@ def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
     return item
 
 
-def _parse_ratings(ratings: Any, min_rating: Any, entries: list[Any]) -> list[bool]:
-    """Return whether each entry is liked: rated `min_rating` or more, or not rated (None)."""
-    min_rating = parse_number("min_rating", min_rating, lower=-math.inf)
+def _parse_ratings(ratings: Any, min_rating: Any, num_entries: int) -> list[bool]:
+    """Return whether each entry is liked: True, rated `min_rating` or more, or not rated (None or NaN).
+
+    Raises:
+        ValueError: no rating above 1 and no `min_rating`, as with thumbs up, which the default would call dislikes.
+    """
+    least = DEFAULT_MIN_RATING if min_rating is None else parse_number("min_rating", min_rating, lower=-math.inf)
     if ratings is None:
-        return [True] * len(entries)
+        return [True] * num_entries
     ratings = _parse_list(ratings, "ratings is a list with one number, or None, for each entry of the history")
-    if len(ratings) != len(entries):
+    if len(ratings) != num_entries:
         raise ValueError(
-            f"ratings has {len(ratings)} values and the history {len(entries)} entries: give one each, None where "
+            f"ratings has {len(ratings)} values and the history {num_entries} entries: give one each, None where "
             "there is no rating"
         )
-    return [rating is None or parse_number("a rating", rating, lower=-math.inf) >= min_rating for rating in ratings]
-
-
-def _parse_times(timestamps: Any, now: Any, num_entries: int) -> tuple[list[int | None] | None, int | None]:
-    """Return the times of the entries and of the query, which must not be earlier."""
-    seconds = None
-    if timestamps is not None:
-        expected = "timestamps is a list with one time, or None, for each entry of the history"
-        seconds = parse_timestamps(_parse_list(timestamps, expected), num_entries)
-    if now is None:
-        return seconds, None
-    query_time = parse_timestamp("now", now)
-    latest = max((second for second in seconds or [] if second is not None), default=query_time)
-    if latest > query_time:
-        raise ValueError(f"now is {short_repr(now)}, earlier than the last of the timestamps, which is second {latest}")
-    return seconds, query_time
+    numbers = [
+        parse_number("a rating", rating, lower=-math.inf)
+        for rating in ratings
+        if not isinstance(rating, bool) and not is_missing(rating)
+    ]
+    if min_rating is None and numbers and min(numbers) >= 0 and max(numbers) <= 1:
+        raise ValueError(
+            f"ratings are {short_repr(ratings)}, none above 1: for thumbs up and down give True and False, or "
+            f"min_rating=1; for stars give min_rating={DEFAULT_MIN_RATING:g}"
+        )
+    return [rating is True or is_missing(rating) or (rating is not False and rating >= least) for rating in ratings]
 
 
 def _parse_exclude(entries: Any, tokenizer: Any, unknown: list[str]) -> list[int] | None:
@@ -352,8 +324,7 @@ __all__ = [
     "is_lazy",
     "parse_movies",
     "parse_request",
-    "parse_timestamp",
-    "parse_timestamps",
     "parse_top_k",
+    "read_inputs",
     "warn_caller",
 ]

@@ -162,31 +162,32 @@ class Bert4RecTokenizer(TokenizersBackend):
         return item_token(item_id) in self._index
 
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
-        """Refuse new tokens: the tokenizers library splits numeric ids at added ones ("1000" at "100").
+        """Refuse new tokens and ignore those of the vocabulary: an added token "10" would split the id "100".
 
         Raises:
             ValueError: a token that is not in the vocabulary; use `add_items`.
         """
+        if not hasattr(self, "item_tokens"):  # under construction; the vocabulary is checked afterwards
+            return super().add_tokens(new_tokens, special_tokens)
         listed = new_tokens if isinstance(new_tokens, (list, tuple)) else [new_tokens]
-        self._refuse_new([str(token) for token in listed if token])
-        return super().add_tokens(new_tokens, special_tokens)
+        self._refuse([str(token) for token in listed if token and str(token) not in self.get_vocab()])
+        return 0
 
     def add_special_tokens(self, special_tokens_dict: Any, *args: Any, **kwargs: Any) -> int:
-        """Refuse new special tokens: input ids of items start right after the three of this class.
+        """Refuse special tokens other than the three of this class, which come before the items.
 
         Raises:
-            ValueError: a token that is not in the vocabulary; for items use `add_items`.
+            ValueError: another token; for items use `add_items`.
         """
         values = [value if isinstance(value, (list, tuple)) else [value] for value in special_tokens_dict.values()]
-        self._refuse_new([str(token) for listed in values for token in listed])
+        tokens = [str(token) for listed in values for token in listed]
+        self._refuse([token for token in tokens if token not in SPECIAL_TOKENS.values()])
         return super().add_special_tokens(special_tokens_dict, *args, **kwargs)
 
-    def _refuse_new(self, tokens: list[str]) -> None:
-        if not hasattr(self, "item_tokens"):  # while it is built, the vocabulary is checked afterwards
-            return
-        if new := [token for token in tokens if token not in self.get_vocab()]:
+    def _refuse(self, tokens: list[str]) -> None:
+        if tokens:
             raise ValueError(
-                f"{short_repr(new)} cannot be added as tokens: add items with tokenizer.add_items(movies) and "
+                f"{short_repr(tokens)} cannot be added as tokens: add items with tokenizer.add_items(movies) and "
                 "model.add_items(tokenizer)"
             )
 
@@ -302,6 +303,8 @@ class Bert4RecTokenizer(TokenizersBackend):
         items = tokens[len(specials) :]
         if self.item_id_type == "int" and (odd := next((token for token in items if not is_integer(token)), None)):
             raise ValueError(f"tokenizer.json: item {odd!r:.40} is not an integer, as item_id_type 'int' requires")
+        if added := sorted(set(self.get_added_vocab()) - set(specials)):
+            raise ValueError(f"tokenizer.json: items {short_repr(added)} are added tokens; build it with from_movies")
         return items
 
 

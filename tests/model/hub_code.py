@@ -36,7 +36,7 @@ FROM = {
     "collections.abc": "Callable Iterable Iterator Mapping Sequence",
     "contextlib": "contextmanager",
     "dataclasses": "dataclass field",
-    "datetime": "datetime",
+    "datetime": "date datetime",
     "functools": "cached_property",
     "huggingface_hub.dataclasses": "strict",
     "huggingface_hub.errors": "StrictDataclassError",

@@ -166,6 +166,7 @@ def test_a_vocabulary_that_lies_about_ids(folder, vocabulary, message):
         ("unk_token", "nope", "unk_token is 'nope'"),
         ("item_id_type", "float", "item_id_type is 'float'"),
         ("extra_special_tokens", ["a"], "item 'a' is not an integer"),
+        ("extra_special_tokens", ["100"], r"items \['100'\] are added tokens"),
         ("tokenizer_class", "PreTrainedTokenizerFast", "a TokenizersBackend recommends no movies"),
         ("tokenizer_class", 5, "tokenizer_config.json or .* seems to be damaged .*AttributeError"),
         ("added_tokens_decoder", {"3": 5}, "tokenizer_config.json or .* seems to be damaged .*TypeError"),

@@ -113,8 +113,8 @@ def test_disliked_movies_count_as_seen_and_are_not_shown(pipe):
     assert ids_of(steered) == [movie for movie in ids_of(pipe(HISTORY, top_k=38)) if movie != 13][:10]
     assert ids_of(pipe([10, 28, 13], ratings=[5, 4, 3])) == ids_of(pipe([10, 28, 13]))
     assert ids_of(pipe([10, 28, 13], ratings=[5, 4, 3], min_rating=3.5)) == ids_of(steered)
-    assert {movie["source"] for movie in pipe([13], ratings=[1])} == {"popularity"}
-    assert 13 not in ids_of(pipe([13], ratings=[1], top_k=NUM_MOVIES - 1))
+    assert {movie["source"] for movie in pipe([13], ratings=[1], min_rating=3)} == {"popularity"}
+    assert 13 not in ids_of(pipe([13], ratings=[1], min_rating=3, top_k=NUM_MOVIES - 1))
 
 
 def test_an_unknown_movie_to_exclude_is_named(pipe, ranked):

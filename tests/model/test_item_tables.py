@@ -1,0 +1,185 @@
+"""Item tables as catalogues come, and vocabularies as people grow them: normalised, or refused before a save."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.model.items_bert4rec import split_year
+from tests.conftest import MOVIES, NUM_MOVIES
+
+CATALOGUE = {
+    "movie_id": [1, 2, 3],
+    "title": ["Toy Story", None, 300],
+    "year": [1995.0, float("nan"), 2006.0],
+    "genres": ["Animation|Comedy", None, "Action, War"],
+}
+EXPECTED = {
+    "title": ["Toy Story", None, "300"],
+    "year": [1995, None, 2006],
+    "genres": [["Animation", "Comedy"], None, ["Action", "War"]],
+}
+
+
+def saved_and_loaded(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    return Bert4RecTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [CATALOGUE, pd.DataFrame(CATALOGUE), pl.DataFrame(CATALOGUE, strict=False)],
+    ids=["mapping", "pandas", "polars"],
+)
+def test_a_catalogue_as_it_comes_is_saved_and_loaded(table, tmp_path):
+    again = saved_and_loaded(Bert4RecTokenizer.from_movies(table), tmp_path)
+    assert again.item_ids == [1, 2, 3]
+    assert again.items == EXPECTED
+    assert again.titles == ["Toy Story (1995)", "2", "300 (2006)"]
+
+
+def test_movies_added_from_pandas_are_saved_and_loaded(pipe, tmp_path):
+    new = pd.DataFrame(
+        {"movie_id": np.array([500, 501]), "title": ["New (2020)", np.nan], "genres": ['["Drama", "War"]', np.nan]}
+    )
+    pipe.add_items(new)
+    pipe.save_pretrained(tmp_path)
+    again = Bert4RecTokenizer.from_pretrained(tmp_path)
+    assert again.item_ids[-2:] == [500, 501]
+    assert again.items["title"][-2:] == ["New", None]
+    assert again.items["year"][-2:] == [2020, None]
+    assert again.items["genres"][-2:] == [["Drama", "War"], None]
+
+
+@pytest.mark.parametrize(
+    ("genres", "expected"),
+    [
+        ("Comedy", ["Comedy"]),
+        ("Comedy|Sci-Fi, Fantasy", ["Comedy", "Sci-Fi, Fantasy"]),
+        ("Comedy, Drama", ["Comedy", "Drama"]),
+        ('["Comedy", "Drama"]', ["Comedy", "Drama"]),
+        (("Comedy", " Drama "), ["Comedy", "Drama"]),
+        (np.array(["Comedy", "Drama"]), ["Comedy", "Drama"]),
+        ("(no genres listed)", []),
+        ("", []),
+    ],
+)
+def test_genres_in_any_form_are_a_list(genres, expected):
+    assert Bert4RecTokenizer.from_movies({"movie_id": [1], "genres": [genres]}).items["genres"] == [expected]
+
+
+@pytest.mark.parametrize("year", [1995, 1995.0, "1995", "1995.0", " 1995 ", np.int32(1995), np.float64(1995)])
+def test_a_year_in_any_form_is_an_integer(year):
+    assert Bert4RecTokenizer.from_movies({"movie_id": [1], "year": [year]}).items["year"] == [1995]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("year", "MCMXCV", r"year, row 1, is 'MCMXCV'; it must be an integer or null"),
+        ("year", 1995.5, r"year, row 1, is 1995.5"),
+        ("year", True, r"year, row 1, is True"),
+        ("title", 1.5, r"title, row 1, is 1.5; it must be a text or null"),
+        ("title", "\ud800", r"title, row 1, is '\\ud800'"),
+        ("genres", '[{"id": 16, "name": "Animation"}]', r"genres, row 1, is .*; it must be a list of texts or null"),
+        ("genres", "[Comedy", r"genres, row 1, is '\[Comedy'"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_its_row(column, value, message):
+    with pytest.raises(ValueError, match=message):
+        Bert4RecTokenizer.from_movies({"movie_id": [1, 2], column: [None, value]})
+
+
+@pytest.mark.parametrize(
+    ("column", "target"), [("name", "title"), ("movie_title", "title"), ("release_year", "year"), ("genre", "genres")]
+)
+def test_a_column_of_another_name_is_refused_with_the_fix(column, target):
+    with pytest.raises(ValueError, match=f"no column '{target}'; rename its column '{column}' to '{target}'"):
+        Bert4RecTokenizer.from_movies({"movie_id": [1], column: ["x"]})
+
+
+@pytest.mark.parametrize("ids", [np.array([10, 20]), pd.Series([10.0, 20.0]), [np.int32(10), 20]])
+def test_ids_of_numpy_and_pandas_are_integers(ids, tmp_path):
+    again = saved_and_loaded(Bert4RecTokenizer.from_movies({"movie_id": ids}), tmp_path)
+    assert again.item_ids == [10, 20]
+    assert again.encode_items([10, 20.0, "10 "]) == [3, 2, 3]  # 20.0 is none of the ids
+
+
+@pytest.mark.parametrize("ids", [[True, False], [1.5, 2.0], [float("nan"), 1.0], ["", "a"], [None, 1], ["a\nb", "c"]])
+def test_what_is_no_id_is_refused(ids):
+    with pytest.raises(ValueError, match=r"movie_id, row [01], is .*; an id is an integer or a non-empty line of text"):
+        Bert4RecTokenizer.from_movies({"movie_id": ids})
+
+
+def test_ids_are_compared_without_blanks_around_them():
+    with pytest.raises(ValueError, match="duplicate movie_id '10'"):
+        Bert4RecTokenizer.from_movies({"movie_id": [" 10", "10"]})
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [" a", "b "]}, {"a ": 5, " b": 7})
+    assert tokenizer.item_ids == ["a", "b"]
+    assert tokenizer.items["count"] == [5, 7]
+    assert tokenizer.encode_items(["a", " b", "c"]) == [3, 4, 2]
+    assert "a\t" in tokenizer
+    with pytest.raises(ValueError, match="in the catalogue already"):
+        tokenizer.add_items({"movie_id": ["b "]})
+
+
+@pytest.mark.parametrize("grow", ["add_tokens", "add_special_tokens"])
+def test_new_tokens_are_refused_and_nothing_moves(pipe, tokenizer, grow):
+    expected = pipe([10, 13])
+    new = ["99999"] if grow == "add_tokens" else {"cls_token": "[CLS]"}
+    with pytest.raises(ValueError, match=r"cannot be added as tokens: add items with tokenizer\.add_items"):
+        getattr(tokenizer, grow)(new)
+    assert len(tokenizer) == NUM_MOVIES + 3
+    assert tokenizer.first_item_id == 3
+    assert pipe([10, 13]) == expected
+    assert tokenizer.add_tokens(["10", "[MASK]"]) == 0  # in the vocabulary already
+    assert tokenizer("100 10")["input_ids"] == [33, 3]
+    with pytest.raises(ValueError, match="cannot be added as tokens"):
+        tokenizer.add_special_tokens({"cls_token": "10"})
+
+
+def test_truncation_keeps_the_most_recent_movies(tokenizer, tmp_path):
+    history = "10 13 16 19 22"
+    for candidate in (tokenizer, saved_and_loaded(tokenizer, tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+        found = candidate(history, truncation=True, max_length=2)["input_ids"]
+        assert candidate.decode_items(found) == [19, 22]
+
+
+def test_the_window_of_the_model_is_the_length_of_the_tokenizer(pipe, config, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert written["model_max_length"] == config.max_position_embeddings - 1 == 11
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    found = tokenizer(" ".join(map(str, MOVIES["movie_id"])), truncation=True)["input_ids"]
+    assert tokenizer.decode_items(found) == MOVIES["movie_id"][-11:]
+    tokens = torch.tensor([[*found, tokenizer.mask_token_id]])
+    assert pipe.model(tokens).logits.shape == (1, 12, NUM_MOVIES + 3)
+
+
+def test_a_pipeline_leaves_a_shorter_length_of_the_tokenizer_alone(model):
+    tokenizer = Bert4RecTokenizer.from_movies(MOVIES, model_max_length=5)
+    MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
+    assert tokenizer.model_max_length == 5
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Toy Story (1995)", ("Toy Story", 1995)),
+        ("Land Before Time III (1995) (V)", ("Land Before Time III", 1995)),
+        (" Heat (1995) ", ("Heat", 1995)),
+        ("Heat", ("Heat", None)),
+        ("(1995)", ("(1995)", None)),
+        ("V (1983) (TV)", ("V (1983) (TV)", None)),
+        ("2001: A Space Odyssey (1968)", ("2001: A Space Odyssey", 1968)),
+    ],
+)
+def test_titles_and_years_by_hand(title, expected):
+    assert split_year(title) == expected

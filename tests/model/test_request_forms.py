@@ -1,0 +1,174 @@
+"""Requests as callers of the ecosystem write them: data sets, iterators, tables, thumbs, and times in every unit."""
+
+from __future__ import annotations
+
+import datetime as dt
+import types
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from datasets import Dataset
+from transformers.pipelines.pt_utils import KeyDataset
+
+from hf_bert4rec.model.timestamps_bert4rec import parse_timestamp, parse_timestamps
+
+HISTORIES = [[10, 13], [16], [19, 22, 25]]
+NEW_YEAR_2024 = 1_704_103_200  # 2024-01-01 10:00:00 UTC, by `date -u -d "2024-01-01 10:00:00" +%s`
+
+
+class MapStyle(torch.utils.data.Dataset):
+    def __len__(self):
+        return len(HISTORIES)
+
+    def __getitem__(self, index):
+        return HISTORIES[index]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(HISTORIES)
+
+
+def ids_of(answers):
+    return [[movie["movie_id"] for movie in answer] for answer in answers]
+
+
+@pytest.fixture
+def expected(pipe):
+    return ids_of(pipe(HISTORIES))
+
+
+ROWS = Dataset.from_dict({"history": HISTORIES})
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [KeyDataset(ROWS, "history"), MapStyle(), Stream(), ROWS.to_iterable_dataset()],
+    ids=["KeyDataset", "map style", "iterable", "datasets iterable"],
+)
+def test_data_sets_are_answered_lazily(pipe, expected, inputs):
+    answers = pipe(inputs)
+    assert isinstance(answers, types.GeneratorType)
+    assert ids_of(answers) == expected
+
+
+@pytest.mark.parametrize("wrap", [iter, lambda rows: map(list, rows), lambda rows: (row for row in rows)])
+def test_an_iterator_is_read_no_further_than_needed(pipe, wrap):
+    read = []
+
+    def histories():
+        for history in HISTORIES * 10:
+            read.append(history)
+            yield history
+
+    next(pipe(wrap(histories()), batch_size=2))
+    assert len(read) == 2
+
+
+def test_num_workers_is_accepted(pipe, expected):
+    assert ids_of(pipe(HISTORIES, num_workers=2)) == expected
+    assert ids_of(pipe(KeyDataset(ROWS, "history"), num_workers=2, batch_size=2)) == expected
+
+
+@pytest.mark.parametrize("table", [pd.DataFrame, pl.DataFrame])
+def test_a_frame_is_refused_and_its_column_answered(pipe, expected, table):
+    frame = table({"history": HISTORIES})
+    with pytest.raises(TypeError, match=r"a DataFrame is a table: give one of its columns, such as frame\['history'\]"):
+        pipe(frame)
+    assert ids_of(pipe(frame["history"])) == expected
+    assert ids_of(pipe(pa.chunked_array([HISTORIES]))) == expected
+
+
+def test_rows_with_other_columns_go_through_map(pipe, expected, recwarn):
+    rows = ROWS.add_column("user_id", ["ann", "bob", "cat"])
+    found = rows.map(lambda row: {"answer": [movie["movie_id"] for movie in pipe(row)]})
+    assert found["answer"][:] == expected
+    assert ids_of(pipe(rows)) == expected
+    assert not recwarn
+    with pytest.warns(UserWarning, match="not options of a request, ignored: 'country'"):
+        pipe({"history": [10], "country": "NL"})
+    for typo in ("topk", "genre", 5):
+        with pytest.raises(ValueError, match="unknown option"):
+            pipe({"history": [10], typo: 1})
+
+
+def test_an_unknown_option_ends_in_full_stops(pipe):
+    with pytest.raises(ValueError, match=r"unknown option 'colour'\. A request takes top_k, .*, explain\.$"):
+        pipe([10], colour=1)
+
+
+def test_thumbs_up_are_likes_or_refused(pipe):
+    with pytest.raises(ValueError, match=r"ratings are \[1, 1\], none above 1: for thumbs .* True and False"):
+        pipe([10, 13], ratings=[1, 1])
+    liked = ids_of([pipe([10, 13])])
+    for ratings, options in (([True, True], {}), ([1, 1], {"min_rating": 1}), (np.array([True, True]), {})):
+        assert ids_of([pipe([10, 13], ratings=ratings, **options)]) == liked
+    assert ids_of([pipe([10, 13], ratings=[True, False])]) == ids_of([pipe([10], exclude=[13])])
+    assert {movie["source"] for movie in pipe([10], ratings=[1], min_rating=3)} == {"popularity"}
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, np.float64("nan")])
+def test_a_missing_rating_is_no_rating(pipe, missing):
+    assert ids_of([pipe([10, 13], ratings=[5, missing])]) == ids_of([pipe([10, 13])])
+
+
+def test_blanks_around_an_id_do_not_matter(pipe):
+    assert ids_of([pipe([" 10", "13 ", "\t16\n"])]) == ids_of([pipe([10, 13, 16])])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        NEW_YEAR_2024,
+        NEW_YEAR_2024 * 10**3,
+        NEW_YEAR_2024 * 10**6,
+        NEW_YEAR_2024 * 10**9,
+        NEW_YEAR_2024 * 10**9 + 999_999_999,
+        float(NEW_YEAR_2024) + 0.9,
+        str(NEW_YEAR_2024),
+        "2024-01-01 10:00:00 UTC",
+        "2024-01-01 10:00:00.123456 UTC",
+        "2024-01-01 10:00:00.5 UTC",
+        "2024-01-01T10:00:00Z",
+        "2024-01-01 11:00:00+01:00",
+        "2024-01-01 10:00:00+00",
+        " 2024-01-01 10:00:00 ",
+        dt.datetime(2024, 1, 1, 10),
+        dt.datetime(2024, 1, 1, 11, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+        pd.Timestamp("2024-01-01 10:00:00"),
+        pd.Timestamp("2024-01-01 10:00:00.123456789", tz="UTC"),
+        np.datetime64("2024-01-01T10:00:00"),
+        np.datetime64("2024-01-01T10:00:00.123456789"),
+        np.int64(NEW_YEAR_2024),
+    ],
+)
+def test_a_time_in_any_form_is_seconds(value):
+    assert parse_timestamp("now", value) == NEW_YEAR_2024
+    assert parse_timestamps([value], 1) == [NEW_YEAR_2024]
+
+
+@pytest.mark.parametrize("value", [dt.date(2024, 1, 1), np.datetime64("2024-01-01"), "2024-01-01"])
+def test_a_day_begins_at_midnight_utc(value):
+    assert parse_timestamp("now", value) == NEW_YEAR_2024 - 36_000
+
+
+def test_a_history_has_one_unit_and_dates_keep_theirs():
+    assert parse_timestamps([5_000, 1_704_103_200_000], 2) == [5, NEW_YEAR_2024]  # milliseconds, the first of 1970
+    assert parse_timestamps([dt.date(1970, 1, 2), 1_704_103_200_000], 2) == [86_400, NEW_YEAR_2024]
+    column = np.array(["2024-01-01T10:00:00", "NaT"], "datetime64[ns]").tolist()
+    assert parse_timestamps(column, 2) == [NEW_YEAR_2024, None]
+
+
+@pytest.mark.parametrize("missing", [None, pd.NaT, float("nan"), np.datetime64("NaT"), pd.NA])
+def test_a_missing_time_is_unknown(missing):
+    assert parse_timestamps([missing, 7], 2) == [None, 7]
+
+
+@pytest.mark.parametrize("value", ["31.01.2024", "01/02/2024", "1-2-2024 10:00"])
+def test_day_or_month_first_is_refused_with_a_hint(value):
+    with pytest.raises(ValueError, match=r"write it as 2026-11-25T16:00:00, year first \(day and month would be amb"):
+        parse_timestamp("now", value)
