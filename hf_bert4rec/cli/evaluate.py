@@ -22,7 +22,7 @@ from ..evaluation.config import EvaluationConfig
 from ..evaluation.evaluate import evaluate_model
 from ..evaluation.plots import write_plots
 from ..evaluation.report import REPORT_FILE, spread
-from ..evaluation.table import format_example, format_report, format_spread
+from ..evaluation.report_text import format_example, format_report, format_spread
 from ..files import TRAINING_FILE, write_json
 from ..hub.card.render import update_card
 from .console import set_up_console

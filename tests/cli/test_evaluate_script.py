@@ -166,12 +166,14 @@ def test_every_door_gives_the_same_answer(folder, data, tmp_path) -> None:
 
 def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -> None:
     other = export_model(data, options, tmp_path / "other", seed=1)
-    main([str(folder), str(other), "--examples", "0", "--output", str(tmp_path / "both")])
+    main([str(folder), str(other), "--ks", "5", "--examples", "0", "--output", str(tmp_path / "both")])
     found = json.loads((tmp_path / "both" / "spread.json").read_text())
     single = [load_report(path / "evaluation.json")["metrics"]["mrr"]["mean"] for path in (folder, other)]
     assert found["metrics"]["mrr"]["values"] == single
     assert found["metrics"]["mrr"]["mean"] == pytest.approx(np.mean(single))
-    assert "2 models" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "2 models\n" in output
+    assert output.count("\nNDCG@5") == 3  # of each model, and of both
 
 
 def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, capsys) -> None:
@@ -186,7 +188,7 @@ def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, 
     main([str(folder), "--ratings", str(table), "--min_interactions", "1", "--output", str(tmp_path)])
     counts = load_report(tmp_path / "evaluation.json")["protocol"]["counts"]
     assert (counts["targets"], counts["unseen_targets"]) == (USERS, 2)
-    assert "2 targets are movies that training never saw" in capsys.readouterr().out
+    assert "60 held-out items of 60 users, 2 of which training never saw" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("split", ["last-n", "temporal"])

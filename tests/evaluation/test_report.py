@@ -14,9 +14,9 @@ from hf_bert4rec.evaluation import report as reports
 from hf_bert4rec.evaluation.baselines import fit_baselines
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.plots import write_plots
+from hf_bert4rec.evaluation.report_text import format_report, format_spread, legend
 from hf_bert4rec.evaluation.scoring import EvaluationResult, evaluate_scorer
 from hf_bert4rec.evaluation.slices import popularity_profile, sliced
-from hf_bert4rec.evaluation.table import format_report, format_spread
 from hf_bert4rec.evaluation.task import EvaluationTask, genre_table, sampled_candidates
 from hf_bert4rec.evaluation.trained_model import weights_sha256
 
@@ -125,19 +125,19 @@ def test_the_report_holds_what_its_schema_says(task, tmp_path) -> None:
 
 
 def test_the_table_shows_model_baselines_and_differences(task) -> None:
-    text = format_report(build(task, evaluate_scorer(knows(task), task, CONFIG)))
-    first = next(line for line in text.splitlines() if line.startswith("ndcg@10 "))
-    assert first.split()[:5] == ["ndcg@10", "1.0000", "1.0000", "–", "1.0000"]
-    assert "each ranked among all 37 movies" in text
-    assert "no clear difference" not in text
+    report = build(task, evaluate_scorer(knows(task), task, CONFIG))
+    text = format_report(report)
+    first = next(line for line in text.splitlines() if line.startswith("NDCG@10 "))
+    assert first.split()[:5] == ["NDCG@10", "1.0000", "1.0000", "to", "1.0000"]
+    assert "30 held-out items of 30 users, 0 of which training never saw" in text
+    assert "not clearly different" not in text
+    assert "novelty@10: mean rarity of the listed items, in bits" in legend(report)
     assert max(map(len, text.splitlines())) < 110
 
 
 def test_a_model_like_its_baseline_shows_no_clear_difference(task) -> None:
     text = format_report(build(task, evaluate_scorer(fit_baselines(task.known, VOCAB)["markov"], task, CONFIG)))
-    line = next(line for line in text.splitlines() if line.startswith("  Markov"))
-    assert "+0.0000" in line
-    assert "no clear difference" in line
+    assert "  not clearly different from Markov (+0.0000, +0.0000 to +0.0000)" in text.splitlines()
 
 
 def test_every_plot_is_drawn(task, tmp_path) -> None:

@@ -97,7 +97,7 @@ def test_every_number_is_in_a_result_file(model_folder, records):
     found = sections((model_folder / "README.md").read_text(encoding="utf-8"))
     for name in ("Training data", "Architecture", "Training procedure", "Evaluation", "Limitations"):
         text = re.sub(r"> .*|!\[.*|`[^`]*`|\[\[?[^\]]*\]\([^)]*\)|\*\*Licence.*|\S*sha256\S*", "", found[name])
-        text = re.sub(r"MovieLens is a place of its own.*", "", text)  # facts of the site, not of a result file
+        text = re.sub(r"MovieLens is not a log of watching.*", "", text)  # facts of the site, not of a result file
         text = re.sub(r"@(\d+)", r" \1 ", text)
         assert len(re.findall(r"\d", text)) > 3, name
         for number in re.findall(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?%?", text):
@@ -123,7 +123,7 @@ def test_the_table_says_what_the_file_says(model_folder, records):
 
 def test_sampled_figures_are_apart(model_folder, records):
     text = sections((model_folder / "README.md").read_text(encoding="utf-8"))["Evaluation"]
-    before, after = text.split("**Sampled figures, apart.**")
+    before, after = text.split("**Sampled candidates.**")
     for found in records[1]["sampled"].values():
         assert f"| this model | {found['model']['ndcg@10']['mean']:.4f} |" in after
     assert "drawn by popularity" not in before
@@ -166,7 +166,7 @@ def test_a_model_that_was_not_evaluated_says_so(records):
     found = sections(render_card(records[0], titles=True))
     assert found["Evaluation"].startswith("Not evaluated yet")
     assert "model-index" not in render_card(records[0], titles=True)
-    assert "MovieLens is a place of its own" in found["Limitations"]
+    assert "MovieLens is not a log of watching" in found["Limitations"]
 
 
 def test_a_custom_table_is_not_movielens(records):

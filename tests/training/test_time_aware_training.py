@@ -95,7 +95,7 @@ def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
     assert report["times"][WITH_TIMES]["difference"]["ndcg@5"]["low"] > 0.1
     assert report["times"][WITHOUT_TIMES]["metrics"]["hit_rate@5"]["mean"] > 0.8
     card = (timed / "README.md").read_text(encoding="utf-8")
-    assert "It was shown when the movies of the history were seen; with the time of the query" in card
+    assert "The table uses the times of the history. NDCG@10 with the time of the query: " in card
     assert '`{"history": [...], "timestamps": [...], "now": ...}`' in card
     result = timed.parent / "result.json"
     compare.main([str(timed), *told(timed), "--reference", str(timeless), "--result", str(result)])

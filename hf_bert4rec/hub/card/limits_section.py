@@ -1,4 +1,4 @@
-"""The part of a card that tells what the model is bad at, measured where it was measured."""
+"""The section of a model card on limitations, with figures from the evaluation."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...data.releases import Release
-from .evaluation_section import label
-from .metadata import metric_label
+from ...evaluation.report_text import metric_label, scorer_label
 
 MOVIELENS = (
-    "**MovieLens is a place of its own.** Its users came to rate movies and be recommended some, and rated at least "
-    "20. Many entered years of watching in one sitting, in the order in which the site showed the movies; a time is "
-    "that of the rating, not of watching. So part of what is learned is the site's own order, and figures on these "
-    "data say little of a shop or a streaming service. Who the users are is their own choice: no population is "
-    "represented."
+    "**MovieLens is not a log of watching.** Its users came to rate movies and get recommendations, and rated at least "
+    "20. Many entered years of watching in one session, in the order in which the site listed the movies; a timestamp "
+    "is that of the rating. So part of what the model learns is the order of the site, and these figures do not "
+    "predict those of a shop or a streaming service. The users chose themselves and represent no population."
 )
 
 
 def limits_section(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, release: Release | None) -> str:
-    """Popularity bias, history length, cold start, the fixed catalogue and, for MovieLens, its own effects."""
+    """Popularity bias, history length, cold start, the fixed catalogue and, for MovieLens, how it was collected."""
     parts = []
     if evaluation is not None:
         parts += [_popularity(evaluation), _slices(evaluation)]
     parts.append(
-        f"**The catalogue is fixed.** The {training['num_items']:,} movies it was trained on can be recommended and "
-        "understood, no other. One that is added later (`pipe.add_items`) starts where movies with like genres, year "
-        "and title are, a guess, until the model is trained on histories that hold it."
+        f"**The catalogue is fixed.** Only the {training['num_items']:,} items of the training can be recommended and "
+        "read. An item added later (`pipe.add_items`) starts from the items with similar genres, year and title until "
+        "the model is trained on histories that contain it."
     )
     parts.append(
-        "**New users.** A history without any known movie is answered by popularity, the same for everyone. With one "
-        "or two movies the answer rests on these alone."
+        "**New users.** A history without known items is answered by popularity, the same for everyone. With one or "
+        "two items the answer depends on these only."
     )
     if release is not None:
         parts.append(MOVIELENS)
@@ -39,29 +37,33 @@ def limits_section(training: Mapping[str, Any], evaluation: Mapping[str, Any] | 
 
 def _popularity(evaluation: Mapping[str, Any]) -> str:
     shares, k = evaluation["popularity"], evaluation["protocol"]["headline"].split("@")[1]
-    half = {who: sum(tenths[len(tenths) // 2 :]) for who, tenths in shares.items()}
-    novelty = evaluation["aggregate"][f"coverage@{k}"]
+    less_popular = {name: sum(tenths[len(tenths) // 2 :]) for name, tenths in shares.items()}
+    coverage = evaluation["aggregate"][f"coverage@{k}"]
     return (
-        f"**Popularity bias, measured.** The most popular tenth of the catalogue takes {shares['known'][0]:.1%} of the "
-        f"known interactions and {shares['targets'][0]:.1%} of the held-out movies, and {shares['model'][0]:.1%} of "
-        f"the places in this model's lists of {k}. The less popular half takes {half['known']:.1%}, "
-        f"{half['targets']:.1%} and {half['model']:.1%}. {novelty:.1%} of the catalogue stands in anyone's list."
+        f"**Popularity bias.** The most popular tenth of the catalogue has {shares['known'][0]:.1%} of the known "
+        f"interactions, {shares['targets'][0]:.1%} of the held-out items and {shares['model'][0]:.1%} of this model's "
+        f"lists of {k}; the less popular half has {less_popular['known']:.1%}, {less_popular['targets']:.1%} and "
+        f"{less_popular['model']:.1%}. {coverage:.1%} of the catalogue is in any list."
     )
 
 
 def _slices(evaluation: Mapping[str, Any]) -> str:
-    headline, slices = evaluation["protocol"]["headline"], evaluation["slices"]
-    rare, common = slices["target_popularity"]["model"][0], slices["target_popularity"]["model"][-1]
-    short, long = slices["history_length"]["model"][0], slices["history_length"]["model"][-1]
-    best = max(evaluation["baselines"], key=lambda name: evaluation["baselines"][name]["metrics"][headline]["mean"])
-    theirs = slices["target_popularity"][best][0]["metrics"][headline]["mean"]
+    headline, slices, baselines = (
+        evaluation["protocol"]["headline"],
+        evaluation["slices"],
+        evaluation["baselines"],
+    )
+    by_popularity, by_length = slices["target_popularity"]["model"], slices["history_length"]["model"]
+    best = max(baselines, key=lambda name: baselines[name]["metrics"][headline]["mean"])
+    best_on_rare = slices["target_popularity"][best][0]["metrics"][headline]["mean"]
     return (
-        f"**Where it is weak.** {metric_label(headline)} is {_told(rare, headline)} known interactions of the held-out "
-        f"movie ({label(best)}, the best baseline: {theirs:.4f}) and {_told(common, headline)}. By length of the "
-        f"history it is {_told(short, headline)} movies and {_told(long, headline)}."
+        f"**Rare items and short histories.** {metric_label(headline)} is {_figure_at(by_popularity[0], headline)} "
+        f"known interactions of the held-out item ({scorer_label(best)}, the best baseline: {best_on_rare:.4f}) and "
+        f"{_figure_at(by_popularity[-1], headline)}. By length of the history it is "
+        f"{_figure_at(by_length[0], headline)} items and {_figure_at(by_length[-1], headline)}."
     )
 
 
-def _told(part: Mapping[str, Any], name: str) -> str:
-    span = f"{part['from']:,}" if part["from"] == part["to"] else f"{part['from']:,} to {part['to']:,}"
-    return f"{part['metrics'][name]['mean']:.4f} at {span}"
+def _figure_at(part: Mapping[str, Any], name: str) -> str:
+    sizes = f"{part['from']:,}" if part["from"] == part["to"] else f"{part['from']:,} to {part['to']:,}"
+    return f"{part['metrics'][name]['mean']:.4f} at {sizes}"

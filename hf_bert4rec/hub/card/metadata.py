@@ -8,9 +8,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from ...data.releases import HOMEPAGE, Release
+from ...evaluation.report_text import METRIC_LABELS, metric_label
 
 TAGS = ("recommendation", "sequential-recommendation", "bert4rec")
-METRIC_LABELS = {"ndcg": "NDCG", "hit_rate": "HitRate", "mrr": "MRR"}
 DATA_LICENCE = {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
 
 
@@ -24,12 +24,6 @@ def model_card_data(
     if evaluation is not None:
         data |= {"metrics": list(METRIC_LABELS), "model_name": title, "eval_results": _eval_results(evaluation)}
     return ModelCardData(**data)
-
-
-def metric_label(metric: str) -> str:
-    """The usual spelling of a metric: "NDCG@10" for "ndcg@10"."""
-    name, at, k = metric.partition("@")
-    return METRIC_LABELS.get(name, name) + at + k
 
 
 def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:

@@ -16,14 +16,15 @@ from typing import Any
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ...data.releases import CITATION, Release
+from ...evaluation.report_text import metric_label, scorer_label
 from ...files import data_folder, write_text
 from ...model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from ..records import read_evaluation, read_training, release_of
 from ..verify import has_titles
-from .evaluation_section import evaluation_section, label
+from .evaluation_section import evaluation_section
 from .limits_section import limits_section
 from .markup import plain
-from .metadata import metric_label, model_card_data
+from .metadata import model_card_data
 from .training_sections import (
     architecture_section,
     data_section,
@@ -108,7 +109,7 @@ def _summary(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, 
     return (
         f"{text} {metric_label(headline)} on held-out {noun}s, ranked over the full catalogue: **{ours['mean']:.4f}** "
         f"({evaluation['bootstrap']['level']:.0%} interval {ours['low']:.4f} to {ours['high']:.4f}); the best "
-        f"baseline, {label(best)}, reaches {baselines[best]:.4f}{popularity}."
+        f"baseline, {scorer_label(best)}, reaches {baselines[best]:.4f}{popularity}."
     )
 
 

@@ -1,0 +1,183 @@
+"""An evaluation as text: tables, comparisons and examples, which the terminal and the model card both show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+METRIC_LABELS = {"ndcg": "NDCG", "hit_rate": "HitRate", "mrr": "MRR"}
+SCORER_LABELS = {"model": "this model", "item_knn": "item-kNN", "markov": "Markov"}
+AT_EVERY_K = ("ndcg", "hit_rate")
+# At the headline's k. With one target per user, recall and MAP repeat HitRate and MRR.
+SEVERAL_TARGETS_ONLY = ("recall", "map")
+PER_USER = ("precision", "genre_precision", "genre_ndcg", "novelty", "intra_list_diversity")
+AGGREGATE = ("coverage", "gini")
+MEANINGS = {
+    "genre_precision": "share of the list that has a genre of the held-out item",
+    "genre_ndcg": "NDCG with the overlap of genres as relevance",
+    "novelty": "mean rarity of the listed items, in bits",
+    "intra_list_diversity": "mean genre distance within a list",
+    "coverage": "share of the catalogue that is in any list",
+    "gini": "concentration of all lists on few items, 0 to 1",
+}
+DRAWS = {"popularity": "drawn by popularity, as in the paper", "uniform": "drawn uniformly"}
+Rows = list[list[str]]
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """The complete report for the terminal, without the examples."""
+    protocol = report["protocol"]
+    lines = [
+        f"{report['model']['name']} on {protocol['dataset']}, {protocol['split']}, {protocol['part']}",
+        target_counts(report),
+        "",
+        align(metric_table(report)),
+        "",
+        f"{metric_label(protocol['headline'])}, paired by user (mean difference, {level(report)} interval):",
+        *(f"  {verdict} ({figures})" for verdict, figures in comparisons(report)),
+        *time_ablations(report),
+    ]
+    if report["sampled"]:
+        lines += ["", "Ranked among sampled candidates only, for comparison with papers:", align(sampled_table(report))]
+    return "\n".join(lines)
+
+
+def format_spread(metrics: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
+    """Mean and standard deviation over several models, one line per metric."""
+    rows = [["", "mean", "sd", "values"]]
+    for name in (f"ndcg@{k}", f"hit_rate@{k}", "mrr"):
+        if name in metrics:
+            values = " ".join(map(_figure, metrics[name]["values"]))
+            rows.append([metric_label(name), _figure(metrics[name]["mean"]), _figure(metrics[name]["sd"]), values])
+    return align(rows)
+
+
+def format_example(example: Mapping[str, Any], escape: Callable[[str], str] = str) -> str:
+    """History, held-out items and recommendations, with genres; `escape` is applied to titles and genres."""
+
+    def describe(item: Mapping[str, Any]) -> str:
+        genres = f" [{escape(', '.join(item['genres']))}]" if item["genres"] else ""
+        return escape(str(item["title"] or item["movie_id"])) + genres
+
+    listed, length = len(example["history"]), example["history_length"]
+    scope = "" if listed == length else f", the last {listed} of {length:,}"
+    lines = [f"History{scope}: {'; '.join(map(describe, example['history']))}.", ""]
+    if example["held_out"]:
+        lines += [f"Held out: {'; '.join(map(describe, example['held_out']))}.", ""]
+    held_out = {item["movie_id"] for item in example["held_out"]}
+    lines.append("Recommended:")
+    for rank, item in enumerate(example["recommended"], start=1):
+        lines.append(f"{rank}. {describe(item)}{' (held out)' if item['movie_id'] in held_out else ''}")
+    return "\n".join(lines)
+
+
+def metric_label(name: str) -> str:
+    """The usual spelling of a metric: "NDCG@10" for "ndcg@10"."""
+    base, at, k = name.partition("@")
+    return METRIC_LABELS.get(base, base) + at + k
+
+
+def scorer_label(name: str) -> str:
+    """The usual spelling of a baseline's name, or "this model"."""
+    return SCORER_LABELS.get(name, name)
+
+
+def level(report: Mapping[str, Any]) -> str:
+    """The level of the report's intervals, in percent."""
+    return f"{report['bootstrap']['level']:.0%}"
+
+
+def target_counts(report: Mapping[str, Any]) -> str:
+    """How many items are held out of how many users, and how many of them training never saw."""
+    counts = report["protocol"]["counts"]
+    unseen = counts.get("unseen_targets")  # missing in version 1
+    text = f"{counts['targets']:,} held-out items of {counts['users']:,} users"
+    return text if unseen is None else f"{text}, {unseen:,} of which training never saw"
+
+
+def metric_table(report: Mapping[str, Any]) -> Rows:
+    """Every shown metric of the model, with its interval, and of the baselines; the first row is the header."""
+    rows = [["", scorer_label("model"), f"{level(report)} interval", *map(scorer_label, report["baselines"])]]
+    for name in _shown_metrics(report):
+        model = report["metrics"][name]
+        baselines = [baseline["metrics"].get(name) for baseline in report["baselines"].values()]
+        means = ["" if estimate is None else _figure(estimate["mean"]) for estimate in baselines]
+        interval = f"{_figure(model['low'])} to {_figure(model['high'])}"
+        rows.append([metric_label(name), _figure(model["mean"]), interval, *means])
+    for name in (f"{base}@{_headline_k(report)}" for base in AGGREGATE):
+        values = [_figure(baseline["aggregate"][name]) for baseline in report["baselines"].values()]
+        rows.append([name, _figure(report["aggregate"][name]), "", *values])
+    return rows
+
+
+def comparisons(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A verdict on each baseline, such as "better than Markov", and the paired difference with its interval."""
+    result = []
+    for name, baseline in report["baselines"].items():
+        difference = baseline["difference"][report["protocol"]["headline"]]
+        verdict = "better than" if difference["low"] > 0 else "worse than" if difference["high"] < 0 else None
+        result.append((f"{verdict or 'not clearly different from'} {scorer_label(name)}", _difference(difference)))
+    return result
+
+
+def time_ablations(report: Mapping[str, Any]) -> list[str]:
+    """The headline metric of a time-aware model given more times, or none; empty for other models."""
+    headline = report["protocol"]["headline"]
+    return [
+        f"{metric_label(headline)} {name}: {_figure(ablation['metrics'][headline]['mean'])} "
+        f"({_difference(ablation['difference'][headline])})"
+        for name, ablation in report.get("times", {}).items()
+    ]
+
+
+def sampled_table(report: Mapping[str, Any]) -> Rows:
+    """NDCG and HitRate among sampled candidates, of model and baselines; the first row is the header."""
+    names = [f"{base}@{_headline_k(report)}" for base in AT_EVERY_K]
+    rows = [["candidates", "", *map(metric_label, names)]]
+    for draw, metrics in report["sampled"].items():
+        kind, number = draw.rsplit("_", 1)
+        for scorer in ("model", *report["baselines"]):
+            figures = [_figure(metrics[scorer][name]["mean"]) for name in names]
+            rows.append([f"{number} {DRAWS[kind]}", scorer_label(scorer), *figures])
+    return rows
+
+
+def legend(report: Mapping[str, Any]) -> str:
+    """What the less common metrics of the table mean."""
+    names = [f"{base}@{_headline_k(report)}" for base in MEANINGS]
+    present = [name for name in names if name in report["metrics"] or name in report["aggregate"]]
+    return "; ".join(f"{name}: {MEANINGS[name.split('@')[0]]}" for name in present) + "."
+
+
+def align(rows: Rows) -> str:
+    """Rows as plain text, first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown(rows: Rows) -> str:
+    """Rows as a Markdown table."""
+    header, *body = rows
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
+
+
+def _shown_metrics(report: Mapping[str, Any]) -> Sequence[str]:
+    protocol, k = report["protocol"], _headline_k(report)
+    several = protocol["counts"]["targets"] > protocol["counts"]["users"]
+    names = [f"{base}@{each}" for base in AT_EVERY_K for each in protocol["ks"]] + ["mrr"]
+    names += [f"{base}@{k}" for base in (*(SEVERAL_TARGETS_ONLY if several else ()), *PER_USER)]
+    return [name for name in names if name in report["metrics"]]
+
+
+def _headline_k(report: Mapping[str, Any]) -> str:
+    return report["protocol"]["headline"].partition("@")[2]
+
+
+def _difference(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['mean']:+.4f}, {estimate['low']:+.4f} to {estimate['high']:+.4f}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}"
