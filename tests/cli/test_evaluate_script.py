@@ -173,7 +173,7 @@ def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -
     assert found["metrics"]["mrr"]["mean"] == pytest.approx(np.mean(single))
     output = capsys.readouterr().out
     assert "2 models\n" in output
-    assert output.count("\nNDCG@5") == 3  # of each model, and of both
+    assert output.count("\nNDCG@5 ") == 3  # of each model, and of both
 
 
 def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, capsys) -> None:
