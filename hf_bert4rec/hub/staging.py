@@ -73,7 +73,7 @@ def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool =
         evaluation = evaluation and {**evaluation, "examples": []}
     with remove_on_failure(target, f"a copy of {folder}"):
         _copy_files(folder, target, with_plots=evaluation is not None)
-        write_json(target / ITEMS_FILE, _published_items(folder, titles))
+        _write_items(folder, target, titles)
         write_json(target / TRAINING_FILE, training)
         if evaluation is not None:
             write_json(target / REPORT_FILE, evaluation)
@@ -124,9 +124,14 @@ def remove_on_failure(target: Path, content: str) -> Iterator[None]:
         raise
 
 
-def _published_items(folder: Path, titles: bool) -> dict[str, Any]:
+def _write_items(folder: Path, target: Path, titles: bool) -> None:
+    """Copy `items.json`, without `titles` its interaction counts only."""
+    if titles:
+        shutil.copyfile(folder / ITEMS_FILE, target / ITEMS_FILE)
+        return
     items = json.loads((folder / ITEMS_FILE).read_text(encoding="utf-8"))
-    return items if titles else {name: column for name, column in items.items() if name == COUNT_COLUMN}
+    counts = {name: column for name, column in items.items() if name == COUNT_COLUMN}
+    (target / ITEMS_FILE).write_text(json.dumps(counts), encoding="utf-8")
 
 
 def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:

@@ -28,7 +28,7 @@ def test_a_refusal_says_what_is_wrong(server):
     person = demo.Person(server, "curious")
     assert person.send("pick", '["no such movie", null]') == (
         "refused in words",
-        "no movie here is called 'no such movie': search for one, and pick it from what is found",
+        "no movie here is called 'no such movie': search, and pick one of the results",
     )
     assert "is not in the list of choices" in person.send("watched", '[["no such id"]]')[1]
     assert "Expected a `float | None`" in person.send("recommend", '[null, [], "x", null]')[1]
@@ -37,7 +37,7 @@ def test_a_refusal_says_what_is_wrong(server):
 
 
 def test_what_is_ticked_a_hundred_thousand_times_is_picked_once():
-    assert app.each_once([100, 101] * 50_000) == [100, 101]
+    assert app.unique([100, 101] * 50_000) == [100, 101]
 
 
 def test_of_fifty_people_at_once_nobody_is_lost_or_gets_anothers_answer(server):

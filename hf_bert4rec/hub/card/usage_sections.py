@@ -35,7 +35,8 @@ def usage_section(training: Mapping[str, Any], name: str, titles: bool, release:
         f"over all {noun}s. A history without a known {noun} is answered by popularity, with "
         '`"source": "popularity"`.',
         "`trust_remote_code=True` runs the Python files of this repository, listed under Files. They open no network "
-        "connection and start no process. Pin a commit with `revision=` to run only code that you have read.",
+        "connection of their own and start no process. Pin a commit with `revision=` to run only code that you have "
+        "read.",
     ]
     return "\n\n".join(parts if titles else [*parts, _without_titles(name, release)])
 
@@ -72,7 +73,7 @@ def _summary_line(name: str) -> str:
 
 def _without_titles(name: str, release: Release | None) -> str:
     movies = (
-        "from hf_bert4rec.data import load_movielens  # pip install hf-bert4rec\n\n"
+        "from hf_bert4rec.data import load_movielens  # from the package hf-bert4rec\n\n"
         f'movies = load_movielens("{release.name}")["movies"]\n'
         if release
         else 'movies = {"movie_id": [...], "title": [...], "year": [...], "genres": [...]}\n'
