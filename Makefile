@@ -1,8 +1,9 @@
-# `make help` lists what there is. CI calls the same targets.
+# `make help` lists the targets. CI runs them too.
 DATASET ?= ml-100k
 OUTPUT ?= outputs/$(DATASET)
 RECIPE ?= training/recipes/$(DATASET:.txt=).yaml
 OPTIONS ?=
+WORKERS ?= 2
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
@@ -11,25 +12,26 @@ PEERS := .venv-peers
 CORNAC := .venv-cornac
 MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.json 2>/dev/null)))
 
-# Threads that spin for some microseconds before they sleep: on two cores nearly as fast as those that spin on (164 for 172
-# thousand tokens a second in training), and with a core taken by other work four times as fast (80 for 20 or 50).
+# OpenMP threads spin briefly before they sleep. On two cores that is nearly as fast in training as spinning for long
+# (164 against 172 thousand tokens a second), and four times as fast if other work occupies a core (80 against 20).
 export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show demo bench bench-peers bench-table test test-min lock torture check format clean
+.PHONY: help install run evaluate show demo bench bench-peers bench-table test test-all test-wheel test-min lock stress \
+	check format clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  DATASET=ml-latest-small chooses another release, OPTIONS='--seed 1' overrides keys of its recipe."
 
-# torch comes first and pinned: left to a dependency, pip may choose a build with gigabytes of CUDA.
+# torch first and pinned: as a dependency of another package, pip may choose a build with gigabytes of CUDA.
 $(INSTALLED): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt torch
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-install: $(INSTALLED)  ## make .venv with the pinned versions
+install: $(INSTALLED)  ## create .venv with the pinned versions
 
 run: $(INSTALLED)  ## download MovieLens, train, evaluate, export to outputs/, and recommend from there
 	$(PYTHON) training/train.py $(RECIPE) --dataset $(DATASET) --output_dir $(OUTPUT) $(OPTIONS)
@@ -45,13 +47,13 @@ show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
 demo: $(INSTALLED)  ## try the model that was trained last on a page in the browser (MODEL=folder for another)
 	$(PYTHON) model_card/space/app.py $(MODEL)
 
-# Every row of the table, peers beside ours where `make bench-peers` has been run; a failure does not keep the others back.
-ASKED := $(if $(filter file,$(origin MODEL)),,$(MODEL))
+# All rows of the table, with those of other libraries after `make bench-peers`. The rest runs if one benchmark fails.
+SERVED := $(if $(filter file,$(origin MODEL)),,$(MODEL))
 BENCHMARKS := serving training_step step_profile data_preparation large_catalogue data_parallel scaling_curves \
 	peers_evaluation peers_training peers_quality
 
-bench: $(INSTALLED)  ## measure everything beside the peers that there are; print the table, write it and the plots
-	@for name in $(BENCHMARKS); do echo "$$name" >&2; options=; [ $$name = serving ] && options="$(ASKED)"; \
+bench: $(INSTALLED)  ## measure this package and the other libraries; print the table, write it and the plots
+	@for name in $(BENCHMARKS); do echo "$$name" >&2; options=; [ $$name = serving ] && options="$(SERVED)"; \
 	$(PYTHON) -m benchmarks.$$name $$options || failed="$$failed $$name"; done; \
 	$(PYTHON) -m benchmarks.table; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
@@ -69,10 +71,19 @@ $(CORNAC)/installed: benchmarks/peers/requirements-cornac.txt
 	$(CORNAC)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
-bench-peers: $(PEERS)/installed $(CORNAC)/installed  ## make the environments of the libraries that `make bench` compares with
+bench-peers: $(PEERS)/installed $(CORNAC)/installed  ## create the environments of the other libraries
 
-test: $(INSTALLED)  ## run the tests
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
+# One thread a worker: tiny models are slower on several. A module's tests share a worker, and so their fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadscope
+
+test: $(INSTALLED)  ## run the quick tests, in WORKERS=2 processes
+	$(PYTEST) -m "not slow"
+
+test-all: test  ## run all tests
+	$(PYTEST) -m slow
+
+test-wheel:  ## build the wheel, install it in an empty environment, and run its commands there
+	.ci/wheel.sh
 
 $(OLDEST)/installed: pyproject.toml .ci/oldest.py
 	python3 -m venv $(OLDEST)
@@ -81,15 +92,15 @@ $(OLDEST)/installed: pyproject.toml .ci/oldest.py
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dev]'
 	@touch $@
 
-test-min: $(OLDEST)/installed  ## run the tests with the oldest versions that pyproject.toml allows
+test-min: $(OLDEST)/installed  ## run all tests with the oldest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest
 
-lock: $(INSTALLED)  ## write requirements.lock: every file that an installation takes, by hash
+lock: $(INSTALLED)  ## write requirements.lock: every file of an installation, with its hash
 	$(PYTHON) -m pip install --dry-run --ignore-installed --quiet --report .venv/report.json \
 		--constraint constraints.txt '.[dev]'
 	python3 .ci/lock.py < .venv/report.json > requirements.lock
 
-torture: $(INSTALLED)  ## try to break everything, at length; counts go to tests/stress/results.json
+stress: $(INSTALLED)  ## try at length to break the package; counts go to tests/stress/results.json
 	OMP_NUM_THREADS=1 ONEDNN_PRIMITIVE_CACHE_CAPACITY=0 $(PYTHON) -m tests.stress
 
 check: $(INSTALLED)  ## lint, formatting and types
@@ -101,5 +112,5 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-clean:  ## remove everything that was made, .venv too
+clean:  ## remove all generated files, with .venv
 	rm -rf $(VENV) $(OLDEST) $(PEERS) $(CORNAC) outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-extras = [one for extra in project["optional-dependencies"].values() for one in extra]
+extras = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
 for requirement in [*project["dependencies"], *extras]:
-    if found := re.match(r"([A-Za-z0-9_.-]+)\s*>=\s*([\d.]+)", requirement):
-        print(f"{found[1]}=={found[2]}")
+    if match := re.match(r"([A-Za-z0-9_.-]+)\s*>=\s*([\d.]+)", requirement):
+        print(f"{match[1]}=={match[2]}")

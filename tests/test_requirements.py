@@ -1,9 +1,16 @@
-"""The lock with hashes pins what the constraints pin."""
+"""Requirements are complete: imports are declared, and the lock has the versions of the constraints."""
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^ +]+)")
@@ -23,3 +30,51 @@ def test_the_lock_pins_the_same_versions_as_the_constraints():
 def test_every_pin_of_the_lock_has_a_hash_and_no_address():
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()[1:]
     assert all(re.fullmatch(r"\S+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+
+
+def declared(*extras: str) -> set[str]:
+    """Normalised names of the project's requirements, with those of some extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    return {re.sub(r"[-_.]+", "-", re.split(r"[ <>=!\[;]", line)[0]).lower() for line in lines}
+
+
+def test_every_import_of_the_package_is_declared():
+    modules = set()
+    for path in (ROOT / "hf_bert4rec").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                modules.add(node.module.split(".")[0])
+    modules -= {*sys.stdlib_module_names, "hf_bert4rec"}
+    distributions = packages_distributions()
+    names = {re.sub(r"[-_.]+", "-", distributions[module][0]).lower() for module in modules}
+    assert {"torch", "httpx2", "pyyaml"} <= names
+    assert names - declared("train", "onnx") == set()
+
+
+IMPORT_WITHOUT_EXTRAS = """
+import sys
+for name in ("accelerate", "evaluate", "gradio", "matplotlib", "onnx", "onnxruntime", "onnxscript", "tensorboard"):
+    sys.modules[name] = None  # importing it raises ImportError from here on
+import hf_bert4rec.cli.ask, hf_bert4rec.cli.main, hf_bert4rec.data.prepare, hf_bert4rec.hub.upload
+import hf_bert4rec.evaluation.evaluate, hf_bert4rec.hub.export
+"""
+
+
+def test_recommending_needs_no_extra():
+    subprocess.run([sys.executable, "-c", IMPORT_WITHOUT_EXTRAS], check=True)
+
+
+def test_the_workflow_runs_the_targets_of_ci_run():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    steps = [step["run"] for step in workflow["jobs"]["ci"]["steps"] if "run" in step]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    commands = re.compile(r"make [\w-]+|\.ci/browser\.sh")
+
+    def targets(lines: list[str]) -> list[str]:
+        return [match[0] for line in lines if (match := commands.match(line))]
+
+    assert targets(steps) == targets(script)
+    assert len(targets(steps)) == 5

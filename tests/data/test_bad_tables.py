@@ -1,4 +1,4 @@
-"""Dirty tables and broken archives end in a right result or in words. `make torture` tries thousands of them."""
+"""Dirty tables and broken archives end in a right result or in words. `make stress` tries thousands of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's server under odd requests and fifty people at once. `make torture` asks it thousands of times."""
+"""The demo's server under odd requests and fifty people at once. `make stress` asks it thousands of times."""
 
 from __future__ import annotations
 

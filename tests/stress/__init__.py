@@ -1,1 +1,1 @@
-"""Attempts to break the package, counted: `python -m tests.stress`, or `make torture`."""
+"""Attempts to break the package, counted: `python -m tests.stress`, or `make stress`."""

@@ -19,7 +19,7 @@ EVERY = 100  # steps from one reading to the next
 WARM = 0.2  # share of the run in which caches may still fill
 USERS = 8_000  # a thousand steps an epoch: accelerate keeps a reference to the loader of every epoch
 # KiB that a thousand steps may add. Torch keeps kernels for up to 1,024 shapes of a product, which is 50 KiB more until
-# there are so many: `make torture` has it keep none.
+# there are so many: `make stress` has it keep none.
 MOST = 20.0
 PAGE = resource.getpagesize()
 

@@ -1,6 +1,6 @@
 """Killed at any moment, nothing is lost that was whole, and nothing half-written is taken for whole.
 
-`make torture` kills at every change to a file and at many moments of chance; here are some of each.
+`make stress` kills at every change to a file and at many moments of chance; here are some of each.
 """
 
 from __future__ import annotations
