@@ -108,7 +108,12 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
     """Add rows for the items that `tokenizer` has and `model` lacks; see `Bert4RecForMaskedLM.add_items`."""
     size, first = model.config.vocab_size, tokenizer.first_item_id
     number = len(tokenizer) - size
-    if number <= 0:
+    if number < 0:
+        raise ValueError(
+            f"the model has {size} entries and the tokenizer {len(tokenizer)}: rows added by resize_token_embeddings "
+            "belong to no item; grow a model by add_items only"
+        )
+    if number == 0:
         raise ValueError(
             f"the tokenizer has {len(tokenizer)} entries and the model {size}: call tokenizer.add_items(movies) first"
         )

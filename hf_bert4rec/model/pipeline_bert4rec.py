@@ -140,7 +140,7 @@ class MovieRecommendationPipeline(Pipeline):
         if len(self.tokenizer) != self.model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {len(self.tokenizer)} entries and the model {self.model.config.vocab_size}: "
-                "they do not belong together; load both from one folder"
+                "load both from one folder, and grow both by add_items, not by resize_token_embeddings"
             )
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

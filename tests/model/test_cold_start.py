@@ -11,7 +11,7 @@ from datasets import Dataset
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from tests.conftest import MOVIES, NUM_MOVIES
 
-COLD_START_BOOST = {
+NEW_MOVIES = {
     "movie_id": [1, 200],
     "title": ["Toy Story 2", "Untitled"],
     "year": [1996, None],
@@ -27,7 +27,7 @@ def logits_of(model, tokenizer):
 def test_old_ids_and_logits_stay_and_new_ones_follow(tokenizer, model):
     vocabulary, before = tokenizer.get_vocab(), logits_of(model, tokenizer)
     rows = model.decoder.weight.detach().clone()
-    assert tokenizer.add_items(COLD_START_BOOST) == [43, 44]
+    assert tokenizer.add_items(NEW_MOVIES) == [43, 44]
     report = model.add_items(tokenizer)
     grown = tokenizer.get_vocab()
     assert {token: grown[token] for token in vocabulary} == vocabulary
@@ -51,7 +51,7 @@ def test_old_ids_and_logits_stay_and_new_ones_follow(tokenizer, model):
 
 
 def test_a_new_movie_starts_near_its_like(pipe, model):
-    pipe.add_items(COLD_START_BOOST)
+    pipe.add_items(NEW_MOVIES)
     assert pipe.similar(1)[0]["title"] == "Toy Story (1995)"
     vectors = model.get_input_embeddings().weight
     lengths = vectors[3:43].norm(dim=-1)
@@ -60,7 +60,7 @@ def test_a_new_movie_starts_near_its_like(pipe, model):
 
 def test_new_movies_are_usable_at_once_saved_and_loaded(pipe, tmp_path):
     before = {movie["movie_id"]: movie["score"] for movie in pipe([10, 13], top_k=38)}
-    pipe.add_items(Dataset.from_dict(COLD_START_BOOST))
+    pipe.add_items(Dataset.from_dict(NEW_MOVIES))
     answer = pipe([10, "toy story 2", 13], candidates=[200, 16], explain=True, top_k=2)
     assert {movie["movie_id"] for movie in answer} == {200, 16}
     after = {movie["movie_id"]: movie["score"] for movie in pipe([10, 13], top_k=40)}
@@ -83,7 +83,7 @@ def test_new_movies_are_usable_at_once_saved_and_loaded(pipe, tmp_path):
 
 
 def test_a_grown_model_can_be_trained(tokenizer, model):
-    tokenizer.add_items(COLD_START_BOOST)
+    tokenizer.add_items(NEW_MOVIES)
     model.add_items(tokenizer)
     model.train()
     ids = torch.tensor([[3, 43, 1]])
@@ -93,7 +93,7 @@ def test_a_grown_model_can_be_trained(tokenizer, model):
 
 def test_given_vectors_are_taken(pipe):
     vectors = pipe.embed_items([13, 16])
-    report = pipe.add_items(COLD_START_BOOST, vectors)
+    report = pipe.add_items(NEW_MOVIES, vectors)
     assert {entry["start"] for entry in report} == {"given vector"}
     torch.testing.assert_close(pipe.embed_items([1, 200]), vectors)
     assert pipe.similar(1, top_k=1)[0]["movie_id"] == 13
@@ -135,6 +135,31 @@ def test_nothing_changes_half_way(pipe, movies, vectors, message):
     assert pipe.tokenizer.items == items
     assert pipe.model.config.vocab_size == len(vocabulary)
     assert [movie["movie_id"] for movie in pipe([10, 13])] == [movie["movie_id"] for movie in answer]
+
+
+def test_untied_embeddings_grow_apart_and_old_logits_stay(tokenizer, config):
+    config.tie_word_embeddings = False
+    torch.manual_seed(0)
+    model = Bert4RecForMaskedLM(config).eval()
+    before, rows = logits_of(model, tokenizer), model.decoder.weight.detach().clone()
+    inputs = model.get_input_embeddings().weight.detach().clone()
+    tokenizer.add_items(NEW_MOVIES)
+    model.add_items(tokenizer)
+    torch.testing.assert_close(logits_of(model, tokenizer)[:-2], before, atol=1e-6, rtol=1e-6)
+    assert torch.equal(model.decoder.weight[:-2], rows)
+    assert torch.equal(model.get_input_embeddings().weight[:-2], inputs)
+    mean = rows[3:].mean(0)  # of all movies, as nothing is known of the last one; scaled to their mean length
+    expected = mean / mean.norm() * rows[3:].norm(dim=-1).mean()
+    torch.testing.assert_close(model.decoder.weight[-1], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_padded_model_is_not_grown(tokenizer, model):
+    model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=16)
+    tokenizer.add_items(NEW_MOVIES)
+    with pytest.raises(
+        ValueError, match=r"the model has 48 entries and the tokenizer 45: .* grow a model by add_items"
+    ):
+        model.add_items(tokenizer)
 
 
 def test_a_model_is_not_grown_without_new_movies(tokenizer, model):

@@ -109,6 +109,21 @@ def test_a_new_movie_follows_what_its_likes_follow_and_old_ones_score_as_before(
     assert len(pipe([1, 10], top_k=NUM_MOVIES - 1)) == NUM_MOVIES - 1
 
 
+def test_a_vocabulary_smaller_than_the_memory_keeps_the_strongest(config, tmp_path):
+    config.memory_size = 30
+    model = Bert4RecForMaskedLM(config)
+    model.memory.next_items[7, [0, 25, 29]] = torch.tensor([30, 9, 11], dtype=torch.int32)
+    model.memory.weights[7, [0, 25, 29]] = torch.tensor([8.0, 2.0, -3.0])
+    model.resize_token_embeddings(20)
+    assert model.config.memory_size == 20
+    assert model.memory.next_items.shape == model.memory.weights.shape == (20, 20)
+    assert model.memory.next_items[7, :3].tolist() == [11, 9, 0]  # 30 is not among the 20 items
+    assert model.memory.weights[7, :3].tolist() == [-3, 2, 0]
+    model.save_pretrained(tmp_path)
+    again = Bert4RecForMaskedLM.from_pretrained(tmp_path)
+    assert torch.equal(again.memory.weights, model.memory.weights)
+
+
 def test_a_smaller_vocabulary_forgets_what_it_lost(remembering, tokenizer, histories):
     remembering.resize_token_embeddings(20)
     ids = torch.tensor([[5, 6, tokenizer.mask_token_id]])
@@ -119,7 +134,7 @@ def test_a_smaller_vocabulary_forgets_what_it_lost(remembering, tokenizer, histo
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("next_items", 10**6, "memory.next_items names items beyond the 43 there are"),
+        ("next_items", 10**6, "memory.next_items names items beyond the vocabulary of 43"),
         ("next_items", -1, "memory.next_items names items beyond"),
         ("weights", float("nan"), "memory.weights holds NaN"),
     ],

@@ -8,8 +8,10 @@ import pickle
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from accelerate import cpu_offload, disk_offload
+from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import AutoModelForMaskedLM
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
 from tests.model.tiny import CLOSE, HIDDEN, LAYERS, VOCAB, answers, build
@@ -53,6 +55,100 @@ def test_weights_given_by_hand_and_on_a_device(kind, rows, tmp_path):
         within = Bert4RecForMaskedLM.from_pretrained(tmp_path)
     for again in (by_hand, placed, within):
         assert torch.equal(answers(again, rows), answers(model, rows))
+
+
+def test_weights_are_found_under_their_earlier_names(kind, rows, tmp_path):
+    model = build(kind)
+    for number, buffer in enumerate(model.buffers(), start=2):
+        buffer.fill_(number)
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    earlier = {
+        "memory.next_items": "memory.followers",
+        "memory.weights": "memory.strengths",
+        "memory.time_bins": "memory.eras",
+        "bert4rec.time_embeddings.": "bert4rec.times.",
+    }
+    renamed = {}
+    for name, tensor in weights.items():
+        for today, before in earlier.items():
+            name = name.replace(today, before)
+        renamed[name] = tensor
+    assert (renamed.keys() == weights.keys()) is not bool(kind.memory_size)
+    save_file(renamed, tmp_path / "model.safetensors", {"format": "pt"})
+    for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):
+        again, info = loader.from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(info.values()), info
+        assert again.state_dict().keys() == model.state_dict().keys()
+        assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+    encoder, info = Bert4RecModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert torch.equal(answers(encoder, rows), answers(model.bert4rec, rows))
+    again.save_pretrained(tmp_path / "again")
+    assert load_file(tmp_path / "again" / "model.safetensors").keys() == weights.keys()
+
+
+def test_buffers_that_a_file_lacks_are_initialised(tmp_path):
+    sizes = {"vocab_size": VOCAB, "hidden_size": HIDDEN, "max_position_embeddings": 12, "causal": True}
+    Bert4RecForMaskedLM(Bert4RecConfig(**sizes)).save_pretrained(tmp_path)
+    options = {"memory_size": 20, "time_aware": True}
+    loaded, info = Bert4RecForMaskedLM.from_pretrained(tmp_path, output_loading_info=True, **options)
+    assert {"memory.next_items", "memory.weights", "memory.time_bins"} < set(info["missing_keys"])
+    with torch.device("meta"):
+        emptied = Bert4RecForMaskedLM(Bert4RecConfig(**sizes, **options))
+    emptied.to_empty(device="cpu")
+    for buffer in emptied.buffers():
+        buffer.fill_(7)
+    emptied.init_weights()
+    for model in (loaded, emptied):
+        assert model.bert4rec.time_embeddings.span.tolist() == [0, 1]
+        assert [tuple(table.shape) for table in model.memory.buffers()] == [(VOCAB, 20)] * 3
+        assert not any(table.any() for table in model.memory.buffers())
+
+
+def test_a_memory_of_another_size_starts_empty(kind, tmp_path):
+    if not kind.memory_size:
+        pytest.skip("no memory")
+    model = build(kind)
+    model.memory.weights.fill_(3)
+    model.save_pretrained(tmp_path)
+    again = Bert4RecForMaskedLM.from_pretrained(tmp_path, memory_size=9, ignore_mismatched_sizes=True)
+    assert again.memory.weights.shape == (VOCAB, 9)
+    assert not again.memory.weights.any()
+
+
+@pytest.mark.parametrize("offload", ["cpu", "disk"])
+def test_offloaded_it_answers_the_same(kind, rows, offload, tmp_path):
+    model = build(kind)
+    if model.memory is not None:
+        model.memory.weights.uniform_()
+    inputs = rows if kind.time_aware else {name: rows[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        expected = model.next_item_logits(**inputs)
+    every = answers(model, rows)
+    if offload == "cpu":
+        cpu_offload(model, torch.device("cpu"), offload_buffers=True)
+    else:
+        disk_offload(model, tmp_path, torch.device("cpu"), offload_buffers=True)
+    assert model.decoder.weight.is_meta
+    with torch.no_grad():
+        assert torch.equal(model.next_item_logits(**inputs), expected)
+    assert torch.equal(answers(model, rows), every)
+
+
+def test_a_device_map_may_spill_to_disk(kind, rows, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    names = [f"bert4rec.{name}" for name, _ in model.bert4rec.named_children()]
+    names += [name for name, _ in model.named_children() if name != "bert4rec"]
+    device_map = dict.fromkeys(names, "cpu") | {"bert4rec.layers": "disk"}
+    again = Bert4RecForMaskedLM.from_pretrained(
+        tmp_path, device_map=device_map, offload_folder=tmp_path / "offload", offload_buffers=True
+    )
+    assert again.bert4rec.layers[1].feed_forward.up.weight.is_meta
+    assert torch.equal(answers(again, rows), answers(model, rows))
+    with torch.no_grad():
+        assert torch.equal(again.next_item_logits(**rows), model.next_item_logits(**rows))
 
 
 def test_a_model_can_be_made_without_memory(kind):
