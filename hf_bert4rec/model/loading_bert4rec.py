@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import cached_file
 
 FIX_HINT = "fetch or export the model again"
@@ -26,6 +28,55 @@ INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
 HUB_LOCATION = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "proxies")
 is_shard_name = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.safetensors").fullmatch
 UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
+
+# Names of weights in folders saved by earlier versions, and what they are called now.
+RENAMED_WEIGHTS = {
+    "memory.followers": "memory.next_items",
+    "memory.strengths": "memory.weights",
+    "memory.eras": "memory.time_bins",
+    "times.span": "time_embeddings.span",
+    "times.dates": "time_embeddings.dates",
+    "times.gap_before": "time_embeddings.gap_before",
+    "times.gap_until": "time_embeddings.gap_until",
+}
+
+
+class SafetensorsModel(PreTrainedModel):
+    """A model that is loaded from safetensors files only, as a pickled file can run code.
+
+    `missing_weights` names the weights that the file lacked, which are newly initialised.
+    """
+
+    missing_weights: tuple[str, ...] = ()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """`PreTrainedModel.from_pretrained` for folders that are not trusted.
+
+        Raises:
+            ValueError: `use_safetensors=False`, an index that names other files, or corrupt JSON. OSError: no
+                safetensors file, or a corrupt one.
+        """
+        if kwargs.pop("use_safetensors", True) is False:
+            raise ValueError("use_safetensors=False: weights are read from safetensors files only, never pickled ones")
+        check_weight_files(pretrained_model_name_or_path, **kwargs)
+        output_loading_info = kwargs.pop("output_loading_info", False)
+        kwargs["key_mapping"] = RENAMED_WEIGHTS | (kwargs.get("key_mapping") or {})
+        try:
+            with report_corrupt_files(pretrained_model_name_or_path, "config.json", INDEX_FILE, arguments=kwargs):
+                model, loading_info = super().from_pretrained(
+                    pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
+                )
+        except SafetensorError as error:
+            raise OSError(
+                f"the safetensors weights of {pretrained_model_name_or_path} are damaged ({error}): download them with "
+                "force_download=True, or export the model again"
+            ) from error
+        # Saving would restore the names of the file: keep today's.
+        conversions = getattr(model, "_weight_conversions", None) or []
+        model._weight_conversions = [each for each in conversions if each.source_patterns[0] not in RENAMED_WEIGHTS]
+        model.missing_weights = tuple(sorted(loading_info["missing_keys"]))
+        return (model, loading_info) if output_loading_info else model
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
@@ -142,4 +193,4 @@ def check_weights(model: Any) -> None:
             )
 
 
-__all__ = ["FIX_HINT", "INDEX_FILE", "check_weight_files", "check_weights", "read_object", "report_corrupt_files"]
+__all__ = ["FIX_HINT", "INDEX_FILE", "SafetensorsModel", "check_weights", "read_object", "report_corrupt_files"]

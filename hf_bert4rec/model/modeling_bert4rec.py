@@ -11,33 +11,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers.activations import ACT2FN
 from transformers.initialization import copy_, zeros_
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .cold_start_bert4rec import extend_catalogue
 from .configuration_bert4rec import Bert4RecConfig
 from .extensions_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings, Bert4RecTransitionMemory
-from .loading_bert4rec import INDEX_FILE, check_weight_files, report_corrupt_files
+from .loading_bert4rec import SafetensorsModel
 
 ROTARY_BASE = 10_000.0
-# Names of weights in folders saved by earlier versions, and what they are called now.
-RENAMED_WEIGHTS = {
-    "memory.followers": "memory.next_items",
-    "memory.strengths": "memory.weights",
-    "memory.eras": "memory.time_bins",
-    "times.span": "time_embeddings.span",
-    "times.dates": "time_embeddings.dates",
-    "times.gap_before": "time_embeddings.gap_before",
-    "times.gap_until": "time_embeddings.gap_until",
-}
 
 RotaryAngles = tuple[torch.Tensor, torch.Tensor]
 
@@ -233,7 +222,7 @@ class Bert4RecHead(nn.Module):
         return self.norm(self.activation(self.dense(hidden_states)))
 
 
-class Bert4RecPreTrainedModel(PreTrainedModel):
+class Bert4RecPreTrainedModel(SafetensorsModel):
     """Loading, saving and initialisation shared by the encoder and the model with a head."""
 
     config_class = Bert4RecConfig
@@ -245,7 +234,6 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": Bert4RecLayer, "attentions": Bert4RecAttention}  # noqa: RUF012
-    missing_weights: tuple[str, ...] = ()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -255,35 +243,6 @@ class Bert4RecPreTrainedModel(PreTrainedModel):
         elif isinstance(module, Bert4RecTransitionMemory):
             for table in module.buffers():
                 zeros_(table)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """`PreTrainedModel.from_pretrained`, restricted to safetensors: a pickled file can run code.
-
-        The model's `missing_weights` names the weights that the file lacked, which are newly initialised.
-
-        Raises:
-            ValueError: `use_safetensors=False`, an index that names other files, or corrupt JSON. OSError: no
-                safetensors file, or a corrupt one.
-        """
-        if kwargs.pop("use_safetensors", True) is False:
-            raise ValueError("use_safetensors=False: weights are read from safetensors files only, never pickled ones")
-        check_weight_files(pretrained_model_name_or_path, **kwargs)
-        output_loading_info = kwargs.pop("output_loading_info", False)
-        kwargs["key_mapping"] = RENAMED_WEIGHTS | (kwargs.get("key_mapping") or {})
-        try:
-            with report_corrupt_files(pretrained_model_name_or_path, "config.json", INDEX_FILE):
-                model, loading_info = super().from_pretrained(
-                    pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
-                )
-        except SafetensorError as error:
-            raise OSError(
-                f"the safetensors weights of {pretrained_model_name_or_path} are damaged ({error}): download them with "
-                "force_download=True, or export the model again"
-            ) from error
-        model._weight_conversions = None  # save under today's names, not under those of the file
-        model.missing_weights = tuple(sorted(loading_info["missing_keys"]))
-        return (model, loading_info) if output_loading_info else model
 
 
 class Bert4RecModel(Bert4RecPreTrainedModel):

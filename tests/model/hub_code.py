@@ -63,10 +63,9 @@ FROM = {
 }
 # What reads, writes or fetches files, and the files that need it to load or save.
 FILE_ACCESS = {
-    # JSON files of a model's folder, and the index of its weights
-    "loading_bert4rec.py": {"read_text", "is_file", "cached_file"},
+    # JSON files of a model's folder, the index of its weights, and the weights
+    "loading_bert4rec.py": {"read_text", "is_file", "cached_file", "from_pretrained"},
     "tokenization_bert4rec.py": {"write_text", "from_pretrained"},  # items.json, where transformers saves
-    "modeling_bert4rec.py": {"from_pretrained"},
     "onnx_bert4rec.py": {"cached_file", "InferenceSession", "onnxruntime"},  # onnx/model.onnx of the model's own folder
 }
 READS_AND_WRITES = (

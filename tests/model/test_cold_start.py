@@ -156,9 +156,7 @@ def test_untied_embeddings_grow_apart_and_old_logits_stay(tokenizer, config):
 def test_a_padded_model_is_not_grown(tokenizer, model):
     model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=16)
     tokenizer.add_items(NEW_MOVIES)
-    with pytest.raises(
-        ValueError, match=r"the model has 48 entries and the tokenizer 45: .* grow a model by add_items"
-    ):
+    with pytest.raises(ValueError, match="the model has 48 entries and the tokenizer 45"):
         model.add_items(tokenizer)
 
 
