@@ -1,4 +1,4 @@
-"""Raw ratings into `datasets` objects: releases and tables, histories, splits."""
+"""Ratings to `datasets` objects: releases and tables, histories, splits."""
 
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions, read_sequences

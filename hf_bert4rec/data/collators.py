@@ -1,7 +1,7 @@
-"""Histories to batches: masked ones to train on, and next-item questions to evaluate with.
+"""Histories to batches: masked for training, and with a [MASK] at the end for next-item prediction.
 
-Masks are a pure function of (seed, epoch, row index, place), drawn by hashing rather than from a generator's state.
-Batches are therefore the same for any number of workers, on any number of processes and after a resume.
+Masks are a pure function of (seed, epoch, row index, position), drawn by hashing and not from a generator's state. So
+batches are the same for any number of workers or processes and after a resume.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .random_streams import Stream, hashed_uniform
 
 IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
-MODEL_INPUTS = ("input_ids", "attention_mask", "timestamps")  # of a question, as far as it has them
+MODEL_INPUTS = ("input_ids", "attention_mask", "timestamps")  # of a batch; the last one only with times
 
 
 def pad_rows(rows: Sequence[IntArray], value: int, multiple: int = 1) -> IntArray:
-    """Stack rows of different lengths into (rows, width), filled up with `value` on the right."""
+    """Stack rows of different lengths into (rows, width), padded with `value` on the right."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     width = -(-int(lengths.max(initial=0)) // multiple) * multiple
     padded = np.full((len(rows), width), value, dtype=np.int64)
@@ -35,9 +35,9 @@ def pad_rows(rows: Sequence[IntArray], value: int, multiple: int = 1) -> IntArra
 
 @dataclass
 class DataCollatorForMaskedItems:
-    """Masks items of histories and labels them with what they were: the Cloze task (BERT4Rec, section 3.6).
+    """Masks items of histories and labels them with the original items: the Cloze task (BERT4Rec, section 3.6).
 
-    Takes rows `{"input_ids": (length,), "index": int, "epoch": int}` and gives
+    Takes rows `{"input_ids": (length,), "index": int, "epoch": int}` and returns
 
     ```
     input_ids       [[5, 1, 9, 0], [1, 7, 4, 6]]        1 is [MASK], 0 is [PAD]
@@ -45,22 +45,22 @@ class DataCollatorForMaskedItems:
     labels          [[-100, 8, -100, -100], [3, -100, -100, -100]]
     ```
 
-    and `timestamps`, padded with `UNKNOWN_TIME`, where the rows have them. What these say was done in one second, as it
-    is where a page of ratings is sent at once, is put in another order every epoch.
+    and, if the rows have them, `timestamps` padded with `UNKNOWN_TIME`. Items of the same second, such as a page of
+    ratings submitted together, are shuffled every epoch.
 
     Args:
-        tokenizer: a `Bert4RecTokenizer`; gives the special ids and the items to draw replacements from.
-        mlm_probability: share of a row's items that are masked; a row in which chance masks none has one masked.
-        mask_replace_prob: share of masked places that become [MASK].
-        random_replace_prob: share of masked places that become a random item; the rest keep theirs.
-        last_item_prob: share of rows in which only the last item is masked, which is what serving asks for.
-        seed: together with a row's epoch and index it decides the masks.
+        tokenizer: a `Bert4RecTokenizer`; it has the special ids, and the items that replacements are drawn from.
+        mlm_probability: share of a row's items that are masked; each row has at least one masked item.
+        mask_replace_prob: share of masked positions that become [MASK].
+        random_replace_prob: share of masked positions that become a random item; the rest keep theirs.
+        last_item_prob: share of rows in which only the last item is masked, as in serving.
+        seed: with a row's epoch and index, the key of its masks.
         pad_to_multiple_of: widths are rounded up to a multiple of this.
-        negatives: draws what stands for the catalogue in the loss; batches then have `negatives` (n,) and
+        negatives: draws the negatives of a sampled softmax; batches then have `negatives` (n,) and
             `negatives_log_count` (n,) too.
 
     Raises:
-        ValueError: a share outside [0, 1], or replacement shares that add up to more than 1.
+        ValueError: A share outside [0, 1], or replacement shares that add up to more than 1.
     """
 
     tokenizer: Any
@@ -89,7 +89,7 @@ class DataCollatorForMaskedItems:
         if "timestamps" in rows[0]:
             times = pad_rows([row["timestamps"] for row in rows], LAST_TIME, self.pad_to_multiple_of)
             input_ids = np.take_along_axis(input_ids, self._order(times, key), 1)
-        masked = self._masked_places(lengths, key, input_ids.shape[1])
+        masked = self._masked_positions(lengths, key, input_ids.shape[1])
         labels = np.where(masked, input_ids, IGNORED)
         attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
         batch = {
@@ -100,25 +100,25 @@ class DataCollatorForMaskedItems:
         if "timestamps" in rows[0]:
             batch["timestamps"] = np.where(attention_mask, times, UNKNOWN_TIME)
         if self.negatives is not None:
-            drawn = self.negatives.draw(rows[0]["epoch"], rows[0]["index"])
-            batch["negatives"], batch["negatives_log_count"] = drawn
+            negatives, log_count = self.negatives.draw(rows[0]["epoch"], rows[0]["index"])
+            batch["negatives"], batch["negatives_log_count"] = negatives, log_count
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
     def _draw(self, stream: Stream, key: list[IntArray], width: int) -> FloatArray:
-        """Uniform numbers for every place of every row, (rows, width), of one of several independent streams."""
+        """Uniform numbers of a stream for every position of every row, (rows, width)."""
         return hashed_uniform(self.seed, stream, *key, np.arange(width))
 
     def _order(self, times: IntArray, key: list[IntArray]) -> IntArray:
-        """Places of every row in the order of their times, (rows, width), by chance where these are the same."""
+        """Positions of every row in the order of their times, (rows, width); equal times are shuffled."""
         return np.lexsort((self._draw(Stream.ORDER_OF_TIES, key, times.shape[1]), times), axis=-1)
 
-    def _masked_places(self, lengths: IntArray, key: list[IntArray], width: int) -> npt.NDArray[np.bool_]:
-        places = np.arange(width)
-        draws = np.where(places < lengths[:, None], self._draw(Stream.MASKED_POSITIONS, key, width), 2.0)
-        # The place with the smallest draw is masked whatever it is: without a label a row has no loss.
-        masked = (draws < self.mlm_probability) | (places == draws.argmin(-1)[:, None])
+    def _masked_positions(self, lengths: IntArray, key: list[IntArray], width: int) -> npt.NDArray[np.bool_]:
+        positions = np.arange(width)
+        draws = np.where(positions < lengths[:, None], self._draw(Stream.MASKED_POSITIONS, key, width), 2.0)
+        # The position with the smallest draw is always masked: a row without a label has no loss.
+        masked = (draws < self.mlm_probability) | (positions == draws.argmin(-1)[:, None])
         last_only = hashed_uniform(self.seed, Stream.LAST_ITEM_ONLY, *key) < self.last_item_prob  # (rows, 1)
-        return np.where(last_only, places == lengths[:, None] - 1, masked)
+        return np.where(last_only, positions == lengths[:, None] - 1, masked)
 
     def _replaced(self, input_ids: IntArray, masked: npt.NDArray[np.bool_], key: list[IntArray]) -> IntArray:
         kind = self._draw(Stream.REPLACEMENT_KIND, key, input_ids.shape[1])
@@ -131,16 +131,16 @@ class DataCollatorForMaskedItems:
 
 @dataclass
 class DataCollatorForNextItem:
-    """Asks for the item that follows each history: its most recent items and a [MASK] at the end.
+    """Appends a [MASK] to the most recent items of each history, to predict the next item there.
 
-    Takes rows `{"input_ids": (length,)}` with the whole history, and `{"targets": (n,)}` where the answer is known.
-    Rows with `timestamps` (length,) may say when they are asked, `asked_at`; `timestamps` (batch, seq) come of them.
-    Gives `input_ids` and `attention_mask` (batch, seq), `seen` (batch, longest history) with every item of the
-    history, and `targets` (batch, n); the last two are filled up with -100.
+    Takes rows `{"input_ids": (length,)}` with the complete history, and `{"targets": (n,)}` if they are known.
+    Rows with `timestamps` (length,) may have a `query_time`; both become `timestamps` (batch, seq).
+    Returns `input_ids` and `attention_mask` (batch, seq), `seen` (batch, longest history) with every item of the
+    history, and `targets` (batch, n); the last two are padded with -100.
 
     Args:
         tokenizer: a `Bert4RecTokenizer`.
-        max_length: the model's window; the [MASK] takes one place of it.
+        max_length: the model's window, including the [MASK].
         padding_side: "right" or "left"; never changes a score.
     """
 
@@ -151,9 +151,9 @@ class DataCollatorForNextItem:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         mask = np.array([self.tokenizer.mask_token_id])
-        asked = [np.concatenate([row["input_ids"][-(self.max_length - 1) :], mask]) for row in rows]
-        lengths = np.array([len(row) for row in asked])
-        input_ids = pad_rows(asked, self.tokenizer.pad_token_id, self.pad_to_multiple_of)
+        masked = [np.concatenate([row["input_ids"][-(self.max_length - 1) :], mask]) for row in rows]
+        lengths = np.array([len(row) for row in masked])
+        input_ids = pad_rows(masked, self.tokenizer.pad_token_id, self.pad_to_multiple_of)
         attention_mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         if "timestamps" in rows[0]:

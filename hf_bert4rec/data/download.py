@@ -1,4 +1,4 @@
-"""Fetch a file over HTTP: resumed after a broken transfer, checked by md5, there whole or not at all."""
+"""Download a file: resumed after a broken transfer, checked by md5, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ from tqdm.auto import tqdm
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20  # bytes
-TIMEOUT = 10.0  # seconds for a connection, and between two pieces of an answer
+TIMEOUT = 10.0  # seconds, to connect and between two chunks
 ATTEMPTS = 3
-OWN_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # asking again will not help
+LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # a retry does not help
 
 
 def download_checked(url: str, target: Path) -> Path:
-    """Fetch `url` to `target`, checked against the md5 in `url`.md5.
+    """Download `url` to `target` and check it against the md5 in `url`.md5.
 
-    What has come is kept in `target`.part, so that a later call goes on from there. Raises OSError where the
-    server cannot be reached or breaks off too often, and ValueError where what came whole has the wrong md5
-    (the part is then removed). One process at a time may fetch a target.
+    An incomplete download stays in `target`.part, from which a later call continues. Only one process at a time may
+    download a target.
+
+    Raises:
+        OSError: The server cannot be reached, or the connection breaks too often.
+        ValueError: The complete file has the wrong md5; the part is removed.
     """
-    wanted = _published_md5(f"{url}.md5")
+    expected = _published_md5(f"{url}.md5")
     part = target.with_name(f"{target.name}.part")
     resumed = part.exists()
     _fetch(url, part)
-    found = md5_of(part)
-    if found != wanted and resumed:
-        logger.warning("%s: the part kept from an earlier try does not fit, fetching it anew", url)
+    actual = md5_of(part)
+    if actual != expected and resumed:
+        logger.warning("%s: the part of an earlier download does not match; downloading all of it", url)
         part.unlink()
         _fetch(url, part)
-        found = md5_of(part)
-    if found != wanted:
+        actual = md5_of(part)
+    if actual != expected:
         part.unlink()
-        raise ValueError(f"{url}: md5 {found}, but {wanted} is published: damaged on the way, or replaced. Try again.")
+        raise ValueError(f"{url}: md5 {actual}, but {expected} is published: damaged or replaced. Try again.")
     part.replace(target)
     return target
 
@@ -54,14 +57,14 @@ def md5_of(path: Path) -> str:
 def _published_md5(url: str) -> str:
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
         text = answer.read(4096).decode("latin-1")
-    found = re.search(r"\b[0-9a-fA-F]{32}\b", text)
-    if found is None:
-        raise OSError(f"{url} answered with something else than an md5: {text[:60]!r}")
-    return found.group().lower()
+    match = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    if match is None:
+        raise OSError(f"{url} returned something other than an md5: {text[:60]!r}")
+    return match.group().lower()
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Fill `part` to the length that the server states, going on where the connection broke."""
+    """Fill `part` to the length that the server states, resuming after a broken connection."""
     reason: Exception | None = None
     for _ in range(ATTEMPTS):
         try:
@@ -71,24 +74,24 @@ def _fetch(url: str, part: Path) -> None:
         except urllib.error.HTTPError as error:
             if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
-            # The part is whole already (the md5 will tell) or longer than the file (the md5 will tell that too).
+            # The part is complete, or longer than the file; the md5 decides.
             return
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.errno in OWN_FAULTS:
-                error.filename = error.filename or str(part)  # a full disk does not say which one it is
+            if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
+                error.filename = error.filename or str(part)  # a full disk raises without a name
                 raise
             reason = error
-        logger.info("%s broke off (%s), going on at byte %d", url, reason, _size(part))
-    raise OSError(f"{url} broke off {ATTEMPTS} times, last with: {reason}; the next try goes on where it stopped")
+        logger.info("%s: connection lost (%s); resuming at byte %d", url, reason, _size(part))
+    raise OSError(f"{url}: connection lost {ATTEMPTS} times, last with: {reason}; the next call resumes")
 
 
 def _fetch_rest(url: str, part: Path) -> bool:
-    """One request for what `part` lacks; whether the part is whole afterwards."""
+    """Request the rest of `part`; return whether the part is complete afterwards."""
     done = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         if answer.status != http.client.PARTIAL_CONTENT:
-            done = 0  # the server does not resume: it sends the whole file
+            done = 0  # the server does not resume: it sends the complete file
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length is not None else None
         with (

@@ -1,4 +1,4 @@
-"""Prepared histories to input ids, a whole column at a time."""
+"""Histories and targets of item ids to input ids, a column at a time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .ragged import IntArray, Ragged, TimedHistories, flat_column
 def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragged:
     """The `item_ids` column of a `datasets.Dataset` as input ids; unknown items become [UNK].
 
-    `timed`, with the times of the `timestamps` column, where there is one.
+    With `timed`, the `timestamps` column is added if there is one.
     """
     histories = _encode(*flat_column(dataset, "item_ids"), tokenizer)
     return add_times(histories, dataset) if timed else histories
 
 
 def add_times(histories: Ragged, dataset: Any) -> Ragged:
-    """The histories of a dataset with the times of its `timestamps` column, where there is one."""
+    """Add the times of a dataset's `timestamps` column to its histories, if there is one."""
     if "timestamps" not in dataset.column_names:
         return histories
     times = Ragged.from_column(dataset, "timestamps").values.astype(np.int64)
@@ -29,7 +29,7 @@ def add_times(histories: Ragged, dataset: Any) -> Ragged:
 
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
-    """The `target` (one a row) or `targets` (a list a row) column as input ids."""
+    """The `target` (one per row) or `targets` (a list per row) column as input ids."""
     if "targets" in dataset.column_names:
         return _encode(*flat_column(dataset, "targets"), tokenizer)
     values = dataset.with_format("arrow")[:]["target"].combine_chunks()
@@ -37,21 +37,24 @@ def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
 
 
 def _encode(items: pa.Array, offsets: IntArray, tokenizer: Any) -> Ragged:
-    # Every distinct item is looked up once; a tokenizer call an item would be fifty times slower.
+    # Each distinct item is looked up once; a tokenizer call per item would be fifty times slower.
     encoded = items.dictionary_encode()
     input_ids = np.array(tokenizer.encode_items(encoded.dictionary.to_pylist()), dtype=np.int64)
     return Ragged(input_ids[encoded.indices.to_numpy()], offsets)
 
 
 class NextItemDataset(Dataset[dict[str, Any]]):
-    """Rows `{"input_ids": whole history, "targets": (n,)}` of a validation or test split, for evaluation.
+    """Rows `{"input_ids": (length,), "targets": (n,)}` of a validation or test split, with the complete history.
 
-    Of histories with times, rows have `timestamps` too, and `query_time` where it is known.
+    Rows of histories with times have `timestamps` (length,) too, and `query_time` if it is known.
+
+    Raises:
+        ValueError: Not one row of targets per history.
     """
 
     def __init__(self, histories: Ragged, targets: Ragged) -> None:
         if len(histories) != len(targets):
-            raise ValueError(f"{len(histories)} histories and {len(targets)} rows of targets: one each is needed")
+            raise ValueError(f"{len(histories)} histories and {len(targets)} rows of targets; each history needs one")
         self.histories, self.targets = histories, targets
 
     def __len__(self) -> int:
@@ -62,10 +65,10 @@ class NextItemDataset(Dataset[dict[str, Any]]):
 
 
 def collator_row(histories: Ragged, row: int) -> dict[str, Any]:
-    """What a collator takes of one row: `input_ids`, and `timestamps` and `query_time` where known."""
-    asked: dict[str, Any] = {"input_ids": histories[row]}
+    """One row as `DataCollatorForNextItem` takes it: `input_ids`, and `timestamps` and `query_time` if known."""
+    inputs: dict[str, Any] = {"input_ids": histories[row]}
     if isinstance(histories, TimedHistories):
-        asked["timestamps"] = histories.times_of_row(row)
+        inputs["timestamps"] = histories.times_of_row(row)
         if histories.query_times is not None:
-            asked["query_time"] = int(histories.query_times[row])
-    return asked
+            inputs["query_time"] = int(histories.query_times[row])
+    return inputs

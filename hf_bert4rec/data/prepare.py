@@ -1,4 +1,4 @@
-"""From the name of a data set to everything that training and evaluation need, by one path."""
+"""Load, filter, split and encode a data set, for training and evaluation alike."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _help(text: str, default: Any = None) -> Any:
 
 @dataclass
 class DataArguments:
-    """Which interactions to learn from, and which of them to leave out."""
+    """The interactions to train on and evaluate with."""
 
     dataset: str = _help("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
-    data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA unless given")
-    ratings: str | None = _help("a CSV or Parquet table of your own, in place of a MovieLens release")
-    items: str | None = _help("a CSV or Parquet table of its items: the item column, title, year, genres")
+    data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA by default")
+    ratings: str | None = _help("a CSV, TSV or Parquet table to use instead of a MovieLens release")
+    items: str | None = _help("a table of the items in `ratings`: id, title, year, genres")
     user_column: str = _help("column of users", "user_id")
     item_column: str = _help("column of items, in both tables", "movie_id")
     time_column: str = _help("column of times; '' if the rows are in order", "timestamp")
@@ -44,16 +44,16 @@ class DataArguments:
     genres_column: str = _help("the items' column of genres", "genres")
     quote_char: str | None = _help("character around fields of the tables, '' for none; in CSV files \" by default")
     escape_char: str | None = _help("character before quote marks in fields, such as \\ in files that Spark writes")
-    min_interactions: int = _help("users and items with fewer interactions are left out, repeatedly", 5)
-    min_rating: float | None = _help("interactions rated lower are left out")
-    split: str = field(default="leave-one-out", metadata={"help": "what is held out", "choices": SPLITS})
-    targets: int = _help("held-out items a user, for --split last-n", 5)
-    quantile: float = _help("place of the cut in time, for --split temporal", 0.9)
+    min_interactions: int = _help("users and items with fewer interactions are dropped, repeatedly", 5)
+    min_rating: float | None = _help("interactions rated lower are dropped")
+    split: str = field(default="leave-one-out", metadata={"help": "rule of the split", "choices": SPLITS})
+    targets: int = _help("held-out items per user, for --split last-n", 5)
+    quantile: float = _help("quantile of the timestamps at which --split temporal cuts", 0.9)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to train on: movies of the catalogue, histories, their split, and the tokenizer."""
+    """A prepared data set: the catalogue's movies, ratings, histories, their split, and the tokenizer."""
 
     name: str
     movies: Dataset
@@ -65,16 +65,16 @@ class Prepared:
 
     @cached_property
     def train(self) -> Ragged:
-        """Training histories as input ids, one row a user."""
+        """Training histories as input ids, one row per user."""
         return encode_histories(self.splits["train"], self.tokenizer)
 
     @cached_property
     def timed_train(self) -> Ragged:
-        """`train` with times, where there are any."""
+        """`train` with times, if there are any."""
         return add_times(self.train, self.splits["train"])
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
-        """The validation or test split as histories, `timed` with their times, and targets of input ids."""
+        """The histories and targets of the validation or test split, with times if `timed`."""
         rows = self.splits[split]
         return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
 
@@ -110,8 +110,12 @@ def _item_columns(arguments: DataArguments) -> dict[str, str | None]:
 def prepare(arguments: DataArguments) -> Prepared:
     """Load, build histories, split, check for leaks, and build the tokenizer.
 
-    The catalogue is every item of the histories, in the order of the movies table; interaction counts, which
-    popularity is measured by, come from the training histories alone.
+    The catalogue is every item of the histories, in the order of the movies table. Interaction counts, the measure of
+    popularity, come from the training histories only.
+
+    Raises:
+        ValueError: A table that cannot be read, no user left, or a split with an empty part.
+        LeakageError: The split leaks.
     """
     tables = load(arguments)
     histories = build_histories(
@@ -127,7 +131,7 @@ def prepare(arguments: DataArguments) -> Prepared:
 
 
 def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:
-    """Training, validation and test by the rule that the arguments name."""
+    """Training, validation and test by the rule of `arguments.split`."""
     if arguments.split == "last-n":
         return last_n(histories, arguments.targets)
     if arguments.split == "temporal":
@@ -136,7 +140,7 @@ def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict
 
 
 def _catalogue(movies: Dataset, histories: Dataset) -> Dataset:
-    """The rows of `movies` that stand in a history."""
+    """The rows of `movies` that occur in a history."""
     present = flat_column(histories, "item_ids")[0].unique()
     table = movies.with_format("arrow")[:]
     keep = pa.compute.is_in(table["movie_id"], value_set=present.cast(table["movie_id"].type))

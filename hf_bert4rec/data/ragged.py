@@ -1,4 +1,4 @@
-"""Lists of different lengths as two flat arrays: how histories travel through the library without Python loops."""
+"""Rows of different lengths as two flat arrays: the form of histories after `build_histories`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,7 @@ class Ragged:
 
     @classmethod
     def from_column(cls, dataset: Any, name: str) -> Ragged:
-        """Read a list column of a `datasets.Dataset` without copying row by row.
-
-        Values keep the column's own type; string lists become an object array.
-        """
+        """Read a list column of a `datasets.Dataset`; values keep its type, text becomes an object array."""
         values, offsets = flat_column(dataset, name)
         return cls(values.to_numpy(zero_copy_only=False), offsets)
 
@@ -55,7 +52,7 @@ class Ragged:
 
     @property
     def row_ids(self) -> IntArray:
-        """The row that each value belongs to, shape (total,)."""
+        """The row of every value, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def rows(self, start: int, stop: int) -> Ragged:
@@ -63,30 +60,31 @@ class Ragged:
         offsets = self.offsets[start : stop + 1]
         return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
-    def where(self, kept: npt.NDArray[np.bool_]) -> Ragged:
-        """The same rows with the kept values alone, `kept` (total,); some may be left with none."""
-        lengths = np.bincount(self.row_ids[kept], minlength=len(self))
-        return Ragged(self.values[kept], offsets_of(lengths))
+    def where(self, mask: npt.NDArray[np.bool_]) -> Ragged:
+        """The same rows with the values for which `mask` (total,) is true; a row may become empty."""
+        lengths = np.bincount(self.row_ids[mask], minlength=len(self))
+        return Ragged(self.values[mask], offsets_of(lengths))
 
     def take(self, rows: IntArray) -> Ragged:
         """These rows, in this order, as a copy."""
-        return Ragged(self.values[self._places(rows)], offsets_of(self.lengths[rows]))
+        return Ragged(self.values[self._positions(rows)], offsets_of(self.lengths[rows]))
 
-    def _places(self, rows: IntArray) -> IntArray:
+    def _positions(self, rows: IntArray) -> IntArray:
+        """Indices in `values` of everything in these rows."""
         lengths = self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
         return np.repeat(self.offsets[rows], lengths) + within
 
     def with_values(self, values: npt.NDArray[Any]) -> Ragged:
-        """The same row lengths over other values of the same total length."""
+        """The same rows with other values of the same total length."""
         return Ragged(values, self.offsets)
 
 
 @dataclass(frozen=True)
 class TimedHistories(Ragged):
-    """Histories that say when: `times` (total,) are the seconds since 1970 of every value, int64.
+    """Histories with `times` (total,), the seconds since 1970 of every value, int64.
 
-    `query_times` (rows,) says when each row is asked what comes next, where that is known.
+    `query_times` (rows,) are the times at which the next item is predicted, None if they are unknown.
     """
 
     times: IntArray
@@ -98,45 +96,45 @@ class TimedHistories(Ragged):
         query_times = None if self.query_times is None else self.query_times[start:stop]
         return TimedHistories(plain.values, plain.offsets, times, query_times)
 
-    def where(self, kept: npt.NDArray[np.bool_]) -> TimedHistories:
-        left = super().where(kept)
-        return TimedHistories(left.values, left.offsets, self.times[kept], self.query_times)
+    def where(self, mask: npt.NDArray[np.bool_]) -> TimedHistories:
+        plain = super().where(mask)
+        return TimedHistories(plain.values, plain.offsets, self.times[mask], self.query_times)
 
     def take(self, rows: IntArray) -> TimedHistories:
-        taken = super().take(rows)
+        plain = super().take(rows)
         query_times = None if self.query_times is None else self.query_times[rows]
-        return TimedHistories(taken.values, taken.offsets, self.times[self._places(rows)], query_times)
+        return TimedHistories(plain.values, plain.offsets, self.times[self._positions(rows)], query_times)
 
     def times_of_row(self, row: int) -> IntArray:
         """The seconds of row `row`."""
         return self.times[self.offsets[row] : self.offsets[row + 1]]
 
     def with_query_times(self, query_times: IntArray) -> TimedHistories:
-        """The same histories, asked at these times (rows,)."""
+        """The same histories with these query times (rows,)."""
         return replace(self, query_times=query_times)
 
 
 def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
-    """The values of a list column of a `datasets.Dataset` (total,), not copied, and the offsets of its rows."""
+    """The values of a list column of a `datasets.Dataset` (total,), without a copy, and the offsets (rows + 1,)."""
     column = dataset.with_format("arrow")[:][name].combine_chunks()
     offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
     return column.values[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
 def require_times(histories: Ragged) -> TimedHistories:
-    """The histories, if they have times.
+    """Return the histories, which must have times.
 
     Raises:
-        ValueError: they have none.
+        ValueError: They have none.
     """
     if not isinstance(histories, TimedHistories):
         raise ValueError(
-            "these histories have no times, which a model with time_aware: true learns from: give a time column, or "
-            "train with --time_aware false"
+            "these histories have no times, which a model with time_aware: true needs: give a time column, or train "
+            "with --time_aware false"
         )
     return histories
 
 
 def offsets_of(lengths: Sequence[int] | IntArray) -> IntArray:
-    """Row boundaries for rows of these lengths, shape (rows + 1,)."""
+    """Offsets (rows + 1,) of rows of these lengths (rows,)."""
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The seven MovieLens releases: how their files are laid out, and the counts by which a copy is checked."""
+"""The seven MovieLens releases: the layout of their files, and the counts that a copy is checked against."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OPEN_LICENCE = f"{_COMMON} May be redistributed, transformations included, under
 
 @dataclass(frozen=True)
 class Layout:
-    """How a release writes its two tables.
+    """The layout of a release's two tables.
 
-    `header` is the first line of the ratings file and `movies_header` of the movies file ("" where there is
-    none). `encoding` is that of the movies file; ratings are digits in every release.
+    `header` is the first line of the ratings file and `movies_header` of the movies file, "" for none. `encoding` is
+    that of the movies file; the ratings are ASCII in every release.
     """
 
     ratings_file: str
@@ -66,8 +66,8 @@ GENRES_100K = (
 class Release:
     """One MovieLens release.
 
-    `users`, `rated_movies` and `ratings` count the ratings table, `movies` the rows of the movies table.
-    `folders` are the names under which the unpacked archive is found.
+    `users`, `rated_movies` and `ratings` are counts of the ratings table, `movies` of the rows of the movies table.
+    `folders` are other names of the unpacked archive's folder.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Release:
 
     @property
     def licence(self) -> str:
-        """What the release's README allows, in short."""
+        """A summary of the licence in the release's README."""
         return OPEN_LICENCE if self.redistributable else CLOSED_LICENCE
 
 
@@ -110,7 +110,11 @@ RELEASES = {
 
 
 def get_release(name: str) -> Release:
-    """The release of this name; ValueError that lists the known ones where there is none."""
+    """Return the release of this name.
+
+    Raises:
+        ValueError: No release has it; the message lists all and suggests the nearest.
+    """
     if name in RELEASES:
         return RELEASES[name]
     near = difflib.get_close_matches(str(name), RELEASES, n=1)

@@ -1,7 +1,8 @@
-"""Numbers for ids, and the order of rows by them: tens of millions of rows a second.
+"""Integer codes of ids, and the stable order of rows by them.
 
-Numpy's vectorised sort takes plain numbers alone, ten times as fast as `argsort` finds an order, and is not stable. So
-what is sorted here are numbers that hold the keys and, in their lowest bits, the row.
+Numpy sorts plain integers ten times as fast as `argsort` finds an order, but not stably. So the keys and, in the lowest
+bits, the row are packed into one integer each. Polars' `arg_sort_by` took 5.5 to 5.9 times as long on 25 million rows
+in order of users, and 5.7 times on shuffled ones, in the same memory.
 """
 
 from __future__ import annotations
@@ -14,26 +15,26 @@ import polars as pl
 
 from .ragged import IntArray, offsets_of
 
-_BITS = 64  # of a number that is sorted: what ML-32M takes, where 63 would do for the other releases
+_BITS = 64  # of a packed integer: ML-32M needs all of them, the smaller releases 63
 _TOO_LARGE = 2**63
 
 
 def codes_of(ids: pl.Series) -> IntArray:
-    """Whole numbers from 0 in the order of the ids, shape (rows,), each below four times the number of rows."""
+    """Integers from 0 in the order of the ids, shape (rows,), each below four times the number of rows."""
     if ids.dtype.is_integer():
         low, high = ids.min(), ids.max()
         assert isinstance(low, int)
         assert isinstance(high, int)
         if high - low < 4 * len(ids) and high < _TOO_LARGE:
             return ids.to_numpy().astype(np.int64) - low
-    # The distinct ids are few, and are ranked alone.
+    # Only the distinct ids are ranked: they are few.
     encoded = ids.to_arrow().dictionary_encode()
     ranks = pl.Series(encoded.dictionary).rank("dense").to_numpy().astype(np.int64) - 1
     return ranks[encoded.indices.to_numpy()]
 
 
 def stable_order(codes: IntArray, times: npt.NDArray[Any] | None = None) -> IntArray:
-    """The rows in the order of (code, time, row), shape (rows,), for `codes` of `codes_of`."""
+    """Row numbers in the order of (code, time, row), shape (rows,), for `codes` of `codes_of`."""
     if not (codes[1:] >= codes[:-1]).all():
         by_code = _last_sorted(codes, np.arange(len(codes)))
         if by_code is not None and times is not None:
@@ -50,21 +51,21 @@ def stable_order(codes: IntArray, times: npt.NDArray[Any] | None = None) -> IntA
 
 
 def _order_in_runs(codes: IntArray, times: npt.NDArray[Any]) -> IntArray | None:
-    """`stable_order` of codes that stand in order; None where it takes too many bits."""
+    """`stable_order` of codes in ascending order; None if the keys need too many bits."""
     if times.dtype.kind != "i" or int(times.max()) - int(times.min()) >= _TOO_LARGE:
         return None
     lengths = run_lengths(codes)
     starts = np.repeat(offsets_of(lengths)[:-1], lengths)
-    place = np.arange(len(codes))
-    place -= starts  # among the rows of its code: fewer bits than among all
-    order = _last_sorted(codes, times - times.min(), place)
+    position = np.arange(len(codes))
+    position -= starts  # among the rows of the same code: fewer bits than among all rows
+    order = _last_sorted(codes, times - times.min(), position)
     if order is not None:
         order += starts
     return order
 
 
 def _last_sorted(*keys: IntArray) -> IntArray | None:
-    """The last of the keys in the order of them all; None where they take more bits than a number has."""
+    """The last key in the order of all keys; None if together they need more than `_BITS` bits."""
     widths = [int(key.max()).bit_length() for key in keys]
     if sum(widths) > _BITS:
         return None
@@ -78,17 +79,17 @@ def _last_sorted(*keys: IntArray) -> IntArray | None:
 
 
 def run_lengths(codes: IntArray) -> IntArray:
-    """How many equal codes stand one after another, for each such run, shape (runs,)."""
+    """Lengths of the runs of equal codes, shape (runs,)."""
     ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1
     return np.diff(ends, prepend=0, append=len(codes)) if len(codes) else ends
 
 
 def repeated_rows(codes: IntArray, others: IntArray) -> IntArray:
-    """The rows whose two codes, of `codes_of`, an earlier row has already, in no order."""
+    """The rows with both codes of an earlier row, in no order; codes are those of `codes_of`."""
     pairs = codes * (others.max() + 1) + others
     ordered = np.sort(pairs)
     if not (ordered[1:] == ordered[:-1]).any():
         return np.empty(0, dtype=np.int64)
-    order = np.argsort(pairs, kind="stable")  # several times slower, and stable: the first row comes first
+    order = np.argsort(pairs, kind="stable")  # several times slower, but stable: the first row comes first
     ordered = pairs[order]
     return order[1:][ordered[1:] == ordered[:-1]]

@@ -1,4 +1,4 @@
-"""Text into polars frames, with an error that names file, line and value where a row does not parse."""
+"""Conversions between files, data frames and datasets; strict parsing of release files."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from polars.exceptions import PolarsError
 from ..model.items_bert4rec import NO_GENRES, split_year
 from .delimited import read_delimited
 
-# What a field of each type may look like: stricter than int() and float(), which take "nan", " 5" and "1_000".
+# Valid fields by type. int() and float() are less strict: they accept "nan", " 5" and "1_000".
 _PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
-    pl.Int64: ("a whole number", re.compile(r"-?\d{1,18}")),
+    pl.Int64: ("an integer", re.compile(r"-?\d{1,18}")),
     pl.Float32: ("a number", re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")),
     pl.String: ("text", re.compile(r".*", re.DOTALL)),
 }
 
 
-def decode(data: bytes, encoding: str, place: str | Path) -> str:
-    """Text of `data`. ValueError with line and byte where it is not in `encoding`.
+def decode(data: bytes, encoding: str, source: str | Path) -> str:
+    """Decode a release file.
 
-    latin-1 accepts any byte, so a file that was converted to UTF-8 would silently turn to "Ã©": it is told by
-    bytes above 127 that are valid UTF-8 throughout, which real latin-1 text practically never is.
+    Raises:
+        ValueError: The file is not in `encoding`.
     """
-    mend = "Use the file as GroupLens publishes it."
-    if encoding == "latin-1":
+    fix = "Use the file as GroupLens publishes it."
+    if encoding == "latin-1":  # decodes any bytes, so a file converted to UTF-8 would become "Ã©"
         if not data.isascii() and _is_utf8(data):
-            raise ValueError(f"{place}: the file is UTF-8, but this release is latin-1: it was converted. {mend}")
+            raise ValueError(f"{source}: the file is UTF-8, but this release is latin-1: it was converted. {fix}")
         return data.decode("latin-1")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         byte = f"byte 0x{data[error.start]:02x}"
-        raise ValueError(f"{place}, line {line}: {byte} is not {encoding}. {mend}") from error
+        raise ValueError(f"{source}, line {line}: {byte} is not {encoding}. {fix}") from error
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -55,16 +55,21 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def read_rows(
-    data: bytes, schema: dict[str, Any], separator: str, place: str | Path, *, header: str = "", quoted: bool = False
+    data: bytes, schema: dict[str, Any], separator: str, source: str | Path, *, header: str = "", quoted: bool = False
 ) -> pl.DataFrame:
-    """Parse delimited UTF-8 text into a frame with the columns of `schema`, every field filled.
+    """Parse delimited UTF-8 text into a frame with the columns of `schema`, without missing fields.
 
-    `separator` is one byte, `header` the first line that the file must have ("" for none); `place` names the
-    file in errors. Raises ValueError with file and line for a row that does not parse.
+    Args:
+        separator: one byte.
+        source: the file's name in errors.
+        header: the file's first line, "" for none.
+
+    Raises:
+        ValueError: Another header, or a row that does not parse; the message names file and line.
     """
     if header and data[:200].split(b"\n", 1)[0].strip() != header.encode():
         first = data[:200].split(b"\n", 1)[0].strip().decode("utf-8", "replace")
-        raise ValueError(f"{place}, line 1: expected the header {header!r}, found {first!r}")
+        raise ValueError(f"{source}, line 1: expected the header {header!r}, found {first!r}")
     try:
         frame = pl.read_csv(
             data,
@@ -76,22 +81,22 @@ def read_rows(
         )
     except PolarsError as error:
         detail = _first_bad_row(data, schema, separator, quoted, bool(header)) or f": {error}"
-        raise ValueError(f"{place}{detail}") from error
+        raise ValueError(f"{source}{detail}") from error
     numbers = [name for name, kind in schema.items() if kind != pl.String]
     bad = pl.any_horizontal(
         *[pl.col(name).is_null().any() for name in schema],
         *[~pl.col(name).is_finite().all() for name, kind in schema.items() if kind == pl.Float32],
     )
     if frame.select(bad).item():
-        # An empty text field and a missing one both came as null: only a second look tells them apart.
-        found = _first_bad_row(data, schema, separator, quoted, bool(header))
-        if found or frame.select(pl.any_horizontal(pl.col(numbers).is_null().any())).item():
-            raise ValueError(f"{place}{found or ': a row has too few fields'}")
+        # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
+        fault = _first_bad_row(data, schema, separator, quoted, bool(header))
+        if fault or frame.select(pl.any_horizontal(pl.col(numbers).is_null().any())).item():
+            raise ValueError(f"{source}{fault or ': a row has too few fields'}")
     return frame.with_columns(pl.col(pl.String).fill_null(""))
 
 
 def _first_bad_row(data: bytes, schema: dict[str, Any], separator: str, quoted: bool, header: bool) -> str | None:
-    """Where and why the first bad row fails. A slow loop, walked only once parsing has failed."""
+    """Line and fault of the first bad row, by a slow loop that runs only after parsing has failed."""
     lines = io.StringIO(data.decode("utf-8", "replace"), newline="")
     reader = csv.reader(
         lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=quoted
@@ -103,30 +108,30 @@ def _first_bad_row(data: bytes, schema: dict[str, Any], separator: str, quoted: 
             if len(fields) != len(schema):
                 return f", line {reader.line_num}: expected {len(schema)} fields, found {len(fields)}: {fields}"
             for field, (name, kind) in zip(fields, schema.items(), strict=True):
-                wanted, pattern = _PATTERNS[kind]
+                expected, pattern = _PATTERNS[kind]
                 if not pattern.fullmatch(field):
-                    return f", line {reader.line_num}: {name} {field!r} is not {wanted}"
+                    return f", line {reader.line_num}: {name} {field!r} is not {expected}"
     except csv.Error as error:
         return f", line {reader.line_num}: {error}"
     return None
 
 
 def split_years(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with its `title` column split into a title without year and a `year`, null if there is none."""
+    """Split the `title` column into a title without year and a `year`, null if there is none."""
     pairs = [split_year(title) if title is not None else (None, None) for title in frame["title"]]
     titles, years = [title for title, _ in pairs], [year for _, year in pairs]
     return frame.with_columns(pl.Series("title", titles, pl.String), pl.Series("year", years, pl.Int64))
 
 
 def split_genres(genres: str = "genres") -> pl.Expr:
-    """Expression for the list of genres of a "|"-separated column; "(no genres listed)" and "unknown" → []."""
-    listed = pl.col(genres).fill_null("").str.strip_chars().str.split("|")
-    return clean_genres(listed).alias("genres")
+    """Expression for the lists of genres of a "|"-separated column; "(no genres listed)" and "unknown" give []."""
+    lists = pl.col(genres).fill_null("").str.strip_chars().str.split("|")
+    return clean_genres(lists).alias("genres")
 
 
-def clean_genres(listed: pl.Expr) -> pl.Expr:
-    """Strip blanks in a list-of-strings expression and drop the words that mean "no genre"."""
-    stripped = listed.list.eval(pl.element().str.strip_chars())
+def clean_genres(lists: pl.Expr) -> pl.Expr:
+    """Strip blanks in lists of text and drop the words that mean "no genre"."""
+    stripped = lists.list.eval(pl.element().str.strip_chars())
     return stripped.list.eval(pl.element().filter(~pl.element().is_in(NO_GENRES)))
 
 
@@ -139,11 +144,11 @@ def to_dataset(frame: pl.DataFrame, info: DatasetInfo | None = None) -> Dataset:
 def dataset_of(table: pa.Table, features: Features, info: DatasetInfo | None = None) -> Dataset:
     """A `datasets.Dataset` over the table's memory, cast to `features`.
 
-    The fingerprint is random: the default one pickles the whole table, seconds and gigabytes for a large release.
+    The fingerprint is random: the default one pickles the table, which takes seconds and gigabytes for a large release.
     """
-    # A copy: `datasets` writes the features into the info that it is given.
-    own = dataclasses.replace(info or DatasetInfo(), features=features)
-    return Dataset(table.cast(features.arrow_schema), info=own, fingerprint=generate_random_fingerprint())
+    # `datasets` writes the features into its info: give it a copy.
+    info = dataclasses.replace(info or DatasetInfo(), features=features)
+    return Dataset(table.cast(features.arrow_schema), info=info, fingerprint=generate_random_fingerprint())
 
 
 def _feature(kind: pl.DataType) -> Any:
@@ -154,9 +159,9 @@ def _feature(kind: pl.DataType) -> Any:
 
 
 def to_frame(dataset: Dataset, columns: list[str] | None = None) -> pl.DataFrame:
-    """The dataset (or some of its columns) as a polars frame, without copying where the types allow it."""
-    chosen = dataset if columns is None else dataset.select_columns(columns)
-    frame = pl.from_arrow(chosen.with_format("arrow")[:])
+    """The dataset, or some of its columns, as a polars frame, without a copy if the types allow it."""
+    selected = dataset if columns is None else dataset.select_columns(columns)
+    frame = pl.from_arrow(selected.with_format("arrow")[:])
     assert isinstance(frame, pl.DataFrame)
     return frame
 

@@ -1,6 +1,6 @@
-"""Counts of which item followed which within a window of a history: a Markov chain over several steps.
+"""Counts of the items that follow each item within a window: a Markov chain over several steps.
 
-The chain is a baseline of the evaluation, and the model's transition memory is filled from it.
+The chain is a baseline of the evaluation, and fills the model's transition memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..model.extensions_bert4rec import STEPS
 from .ragged import IntArray, Ragged, offsets_of
 from .sorting import run_lengths
 
-POWER = 0.7  # of an earlier item's count, which its transitions are divided by: below 1, popular ones keep more say
+POWER = 0.7  # of an item's count, by which its transitions are divided; below 1, popular items keep more weight
 
 
 def damped_transitions(
@@ -43,7 +43,7 @@ def windowed_transitions(
 
 
 def _pair_counts(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
-    """How often each pair of a row and a column is there. Sorted as one number each, several times as fast as scipy."""
+    """Counts of the pairs (row, column). Sorting each pair as one integer is several times as fast as scipy."""
     bits = shape[1].bit_length()
     pairs = rows << bits
     pairs |= columns
@@ -52,7 +52,7 @@ def _pair_counts(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> s
     distinct = pairs[offsets_of(counts)[:-1]]
     starts = offsets_of(np.bincount(distinct >> bits, minlength=shape[0]))
     distinct &= (1 << bits) - 1
-    # Half the memory where 32 bits will do.
+    # 32 bits take half the memory, if they suffice.
     index = np.int32 if max(shape[1], len(distinct)) <= np.iinfo(np.int32).max else np.int64
     values = counts.astype(np.float64), distinct.astype(index), starts.astype(index)
     return sparse.csr_array(values, shape=shape)
@@ -62,9 +62,9 @@ def item_counts(train: Ragged, vocab_size: int) -> IntArray:
     """Training interactions of every input id, (vocab_size,).
 
     Raises:
-        ValueError: An input id lies outside the vocabulary.
+        ValueError: An input id is outside the vocabulary.
     """
     counts = np.bincount(train.values, minlength=vocab_size)
     if len(counts) > vocab_size:
-        raise ValueError(f"input id {train.values.max()} lies outside the vocabulary of {vocab_size}")
+        raise ValueError(f"input id {train.values.max()} is outside the vocabulary of {vocab_size}")
     return counts

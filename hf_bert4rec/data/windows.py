@@ -1,4 +1,4 @@
-"""Training rows: histories cut into windows that the model can hold, each knowing its index and the epoch."""
+"""Training rows: windows over histories, no longer than the model's, with their index and epoch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .ragged import Ragged, TimedHistories, offsets_of
 class TrainingWindows(Dataset[dict[str, Any]]):
     """Windows over histories of input ids, for a masking collator.
 
-    A history no longer than `max_length` is one row. A longer one is cut into rows of `max_length`, counted from its
-    most recent item backwards every `stride` items (at most `max_length`), so that no interaction is lost.
+    A history of up to `max_length` items is one row. A longer one becomes rows of `max_length`, which end at its most
+    recent item and every `stride` items before it, so that every interaction is in a row.
 
-    Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`: all that a mask depends on travels with the
-    row, whichever worker loads it; of histories with times, `timestamps` (length,) too. Rows of fewer than two items
-    hold nothing to predict from and are left out.
+    Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`, everything that a mask depends on, so that
+    any worker may load it; histories with times add `timestamps` (length,). Histories of fewer than two items have
+    nothing to predict from and give no row.
 
     Raises:
-        ValueError: no row is left, or a window or stride below one.
+        ValueError: No history has two items, or `max_length` or `stride` is out of range.
     """
 
     def __init__(self, histories: Ragged, max_length: int, stride: int | None = None) -> None:
@@ -37,7 +37,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the masks of this epoch; called before the epoch's first batch is loaded."""
+        """Set the epoch of the masks; call it before the epoch's first batch is loaded."""
         self.epoch = epoch
 
     @property
@@ -57,13 +57,13 @@ class TrainingWindows(Dataset[dict[str, Any]]):
 def _window_bounds(
     histories: Ragged, max_length: int, stride: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First and one-past-last value of every window, oldest window of a history first."""
+    """Start and stop in the values of every window, the oldest window of a history first."""
     lengths = histories.lengths
     counts = 1 + np.maximum(0, -(-(lengths - max_length) // stride))
     counts[lengths < 2] = 0
     row = np.repeat(np.arange(len(lengths)), counts)
     from_last = counts[row] - 1 - (np.arange(len(row)) - offsets_of(counts)[row])
     first = histories.offsets[row]
-    # The oldest window starts with the history and is as wide as the others, overlapping more instead.
+    # The oldest window starts with the history. It is as wide as the others and overlaps the next one more.
     stops = np.maximum(histories.offsets[row + 1] - from_last * stride, first + np.minimum(lengths[row], max_length))
     return np.maximum(first, stops - max_length), stops

@@ -1,4 +1,4 @@
-"""Dirty tables and broken archives end in a right result or in words. `make stress` tries thousands of them."""
+"""Dirty tables and broken archives give the right result or a clear error; `make stress` tries thousands of them."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def test_a_broken_archive_is_refused(tmp_path, name, kind):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
 
-def test_an_encrypted_archive_and_one_that_unfolds_without_end_say_so(tmp_path):
+def test_encrypted_archives_and_zip_bombs_are_named(tmp_path):
     with archives.small_releases():
         for kind, message in (
             ("encrypted", "encrypted, password required"),
-            ("bomb", r"unfolds \w+.dat to 300,000,"),
+            ("bomb", r"expands \w+.dat to 300,000,"),
         ):
             archive = zip_release(write_release(tmp_path / kind, "ml-1m"))
             archives.CORPUS[kind](tmp_path, archive)

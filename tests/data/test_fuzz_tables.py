@@ -161,7 +161,7 @@ def test_any_table_ends_in_the_right_histories_or_a_named_error(table, written, 
     assert histories.to_list() == wanted
     expected = naive_split(wanted)
     if not expected["test"]:
-        with pytest.raises(ValueError, match="none has the 3 interactions"):
+        with pytest.raises(ValueError, match="has the 3 interactions"):
             leave_one_out(histories)
         return
     split = leave_one_out(histories)

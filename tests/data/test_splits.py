@@ -61,7 +61,7 @@ ROWS = st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=9, unique=True
 @given(ROWS, st.integers(1, 3))
 def test_parts_put_together_are_the_history(rows: list[list[int]], n: int) -> None:
     if max(map(len, rows)) < 2 * n + 1:
-        with pytest.raises(ValueError, match=f"Of {len(rows)} histories none has the {2 * n + 1} interactions"):
+        with pytest.raises(ValueError, match=f"None of {len(rows)} histories has the {2 * n + 1} interactions"):
             last_n(histories(*rows), n)
         return
     split = last_n(histories(*rows), n)
@@ -123,7 +123,7 @@ def test_temporal_split_never_trains_on_the_future(rows: list[list[int]], quanti
 
 
 def test_splits_that_cannot_be_made() -> None:
-    with pytest.raises(ValueError, match="none has the 3 interactions"):
+    with pytest.raises(ValueError, match="has the 3 interactions"):
         leave_one_out(histories([1, 2], [3]))
     with pytest.raises(ValueError, match="n must be 1 or more"):
         last_n(histories([1, 2, 3]), 0)
@@ -143,17 +143,17 @@ def changed(split: DatasetDict, part: str, **columns: list[Any]) -> DatasetDict:
 def test_every_leak_is_caught() -> None:
     split = leave_one_out(histories([1, 2, 3, 4], times=[[1, 2, 3, 4]]))
     check_leakage(split)
-    with pytest.raises(LeakageError, match=r"validation target stands in the same user's validation history.*item 2"):
+    with pytest.raises(LeakageError, match=r"validation target is in the same user's validation history.*item 2"):
         check_leakage(changed(split, "validation", target=[2]))
-    with pytest.raises(LeakageError, match="test target stands in the same user's test history"):
+    with pytest.raises(LeakageError, match="test target is in the same user's test history"):
         check_leakage(changed(split, "test", target=[1]))
-    with pytest.raises(LeakageError, match=r"validation target stands in the same user's training history.*of user 1"):
+    with pytest.raises(LeakageError, match=r"validation target is in the same user's training history.*of user 1"):
         check_leakage(changed(split, "train", item_ids=[[1, 2, 3]]))
-    with pytest.raises(LeakageError, match="test target stands in the same user's training history"):
+    with pytest.raises(LeakageError, match="test target is in the same user's training history"):
         check_leakage(changed(split, "train", item_ids=[[1, 4]]))
-    with pytest.raises(LeakageError, match="test target stands in the same user's validation history"):
+    with pytest.raises(LeakageError, match="test target is in the same user's validation history"):
         check_leakage(changed(split, "validation", item_ids=[[1, 4]]))
-    with pytest.raises(LeakageError, match="holds an interaction at 9, after its target"):
+    with pytest.raises(LeakageError, match="has an interaction at 9, after its target"):
         check_leakage(changed(split, "test", timestamps=[[1, 2, 9]]))
 
 
@@ -165,9 +165,9 @@ def test_repeated_item_is_caught() -> None:
 def test_leaks_over_the_cut_are_caught() -> None:
     rows = histories([1, 2, 3], [4, 5, 6], times=[[0, 50, 95], [10, 80, 85]])
     split = global_temporal_split(rows, 0.7)
-    with pytest.raises(LeakageError, match="Training holds an interaction at 99, not before the validation cut"):
+    with pytest.raises(LeakageError, match="Training has an interaction at 99, not before the validation cut"):
         check_leakage(changed(split, "train", item_ids=[[7]], timestamps=[[99]], user_id=[9]))
-    with pytest.raises(LeakageError, match="test target lies before the test cut"):
+    with pytest.raises(LeakageError, match="test target is before the test cut"):
         check_leakage(changed(split, "test", cut=[1000] * 2))
 
 

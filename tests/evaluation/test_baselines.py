@@ -73,7 +73,7 @@ def test_random_depends_on_seed_and_history_and_not_on_the_batch() -> None:
 
 
 def test_an_input_id_outside_the_vocabulary_is_named(train: Ragged) -> None:
-    with pytest.raises(ValueError, match="input id 13 lies outside the vocabulary of 13"):
+    with pytest.raises(ValueError, match="input id 13 is outside the vocabulary of 13"):
         baselines.PopularityScorer(train, 13)
 
 
