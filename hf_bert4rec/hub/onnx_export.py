@@ -1,7 +1,8 @@
 """Export of a trained model to ONNX, checked against torch.
 
 The file maps `input_ids`, `attention_mask` and, of a time-aware model, `timestamps`, all (batch, length) with any
-length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row.
+length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The axes have
+these names, and the file's metadata describes the inputs.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ from ..model.tokenization_bert4rec import Bert4RecTokenizer
 TOLERANCE = 1e-4  # largest difference of a score (softmax over all items) between torch and ONNX
 TOP_K = 10
 BATCH_SIZES = (1, 7, 64)
+METADATA = {
+    "input_ids": "int64, [MASK] after the history; padding on either side",
+    "attention_mask": "int64, 1 at the history and its [MASK], 0 at padding",
+    "timestamps": f"int64, seconds since 1970, at the [MASK] the time of the query; {UNKNOWN_TIME} where unknown",
+    "logits": "float32, at the last attended position of each row; special tokens come first",
+}
 Batch = dict[str, torch.Tensor]
 
 
@@ -56,12 +63,11 @@ def export_onnx(folder: Path) -> Path:
     path = folder / ONNX_FOLDER / ONNX_FILE
     with atomic_write(path) as temporary:
         _write(model, temporary)
-        check(OnnxScorer(temporary, model.config.vocab_size), model, tokenizer)
+        check(OnnxScorer(temporary, model.config), model, tokenizer)
     return path
 
 
 def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
-    batch, length = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
     input_ids = torch.ones(2, min(5, model.config.max_position_embeddings), dtype=torch.long)
     inputs = {"input_ids": input_ids, "attention_mask": input_ids.clone()}  # the same tensor would become one input
     if model.config.time_aware:
@@ -74,10 +80,13 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
             tuple(inputs.values()),
             input_names=list(inputs),
             output_names=["logits"],
-            dynamic_shapes={name: {0: batch, 1: length} for name in inputs},
+            dynamic_shapes={name: {0: "batch", 1: "length"} for name in inputs},
             dynamo=True,
         )
     assert program is not None
+    metadata = {name: text for name, text in METADATA.items() if name in (*inputs, "logits")}
+    metadata["window"] = f"at most {model.config.max_position_embeddings} attended positions per row"
+    program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)
 
 
@@ -128,7 +137,7 @@ def describe(folder: Path, path: Path) -> list[str]:
     """Lines with the file's size, its difference from torch, and the latency of both."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    scorer = OnnxScorer(path, model.config.vocab_size)
+    scorer = OnnxScorer(path, model.config)
     difference = check(scorer, model, tokenizer)
     megabytes = path.stat().st_size / 1e6
     lines = [f"{path}: {megabytes:.1f} MB; the ten best movies are torch's, scores differ by at most {difference:.0e}"]

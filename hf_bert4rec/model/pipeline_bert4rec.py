@@ -19,7 +19,7 @@ from transformers import AutoModelForMaskedLM, Pipeline
 from .extensions_bert4rec import UNKNOWN_TIME
 from .items_bert4rec import short_repr
 from .loading_bert4rec import check_weights
-from .onnx_bert4rec import OnnxScorer, find_onnx
+from .onnx_bert4rec import ONNX_FILE, OnnxScorer, find_onnx
 from .requests_bert4rec import (
     Request,
     UnknownEntries,
@@ -94,7 +94,10 @@ class MovieRecommendationPipeline(Pipeline):
     Args of the constructor, or of `pipeline(...)`:
         movies: a table with `movie_id` and any of `title`, `year` and `genres` (a mapping of columns or a
             `datasets.Dataset`), for a folder without titles.
-        backend: "torch", or "onnx" to score histories with the folder's `onnx/model.onnx` (needs onnxruntime).
+        backend: "torch", or "onnx" to score histories with a file of the folder's `onnx/` (needs onnxruntime).
+        onnx_file: its name, by default "model.onnx".
+        onnx_tolerance: how far its logits may be from the model's when it is loaded, by default 0.001; a quantized file
+            needs more.
 
     Raises:
         TypeError: a history that is not a list, an entry that is neither an id nor a title, an option of another type.
@@ -110,7 +113,15 @@ class MovieRecommendationPipeline(Pipeline):
     _load_image_processor = False
     _load_processor = False
 
-    def __init__(self, *args: Any, movies: Any = None, backend: str = "torch", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        movies: Any = None,
+        backend: str = "torch",
+        onnx_file: str = ONNX_FILE,
+        onnx_tolerance: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         if backend not in ("torch", "onnx"):
             raise ValueError(f"backend is {backend!r}; it is 'torch' or 'onnx'")
         super().__init__(*args, **kwargs)
@@ -122,13 +133,12 @@ class MovieRecommendationPipeline(Pipeline):
         window = self.model.config.max_position_embeddings - 1  # one position is the [MASK]
         self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, window)
         self.catalogue = Catalogue(self.tokenizer)
-        self.item_embeddings = ItemEmbeddings(self.model, self.tokenizer)
+        self.item_embeddings = ItemEmbeddings(self.model, self.tokenizer, self.device)
         self.onnx_scorer = None
         if backend == "onnx":
             revision = getattr(self.model.config, "_commit_hash", None)  # of a model from the Hub
-            path = find_onnx(self.model.name_or_path, revision)
-            self.onnx_scorer = OnnxScorer(path, self.model.config.vocab_size)
-            self.onnx_scorer.check_scores(self.model)
+            self.onnx_scorer = OnnxScorer(find_onnx(self.model.name_or_path, onnx_file, revision), self.model.config)
+            self.onnx_scorer.check_scores(self.model, onnx_tolerance)
 
     def _check_parts(self) -> None:
         for part, attribute in ((self.model, "next_item_states"), (self.tokenizer, "item_tokens")):
@@ -303,7 +313,7 @@ class MovieRecommendationPipeline(Pipeline):
             requests = self._parse(batch, self._preprocess_params)
             inputs = self._encode([self._window(request) for request in requests])
             with torch.inference_mode():
-                inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+                inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())
         return torch.cat(embedded)
 
@@ -336,7 +346,7 @@ class MovieRecommendationPipeline(Pipeline):
         tokenizer.add_items(movies)
         report = self.model.add_items(tokenizer, vectors)
         self.tokenizer, self.catalogue = tokenizer, Catalogue(tokenizer)
-        self.item_embeddings = ItemEmbeddings(self.model, tokenizer)
+        self.item_embeddings = ItemEmbeddings(self.model, tokenizer, self.device)
         return report
 
 

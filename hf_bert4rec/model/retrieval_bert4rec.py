@@ -14,24 +14,24 @@ EXPLAIN_BATCH_SIZE = 256  # histories scored at once
 class ItemEmbeddings:
     """The output embeddings and biases of a model's items, by position in the catalogue."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, tokenizer: Any, device: Any) -> None:
+        self.model, self.device = model, device  # offloaded parameters have another device
         self.first_item_id: int = tokenizer.first_item_id
         self.num_items: int = tokenizer.num_items
 
     def vectors(self, positions: torch.Tensor | None = None) -> torch.Tensor:
-        """Embeddings of these positions (n,), by default of all items: (n, hidden), on the model's device."""
+        """Embeddings of these positions (n,), by default of all items: (n, hidden), on `device`."""
         if positions is None:
             positions = torch.arange(self.num_items)
-        input_ids = (positions + self.first_item_id).to(self.model.device)
+        input_ids = (positions + self.first_item_id).to(self.device)
         if self.model.config.tie_word_embeddings:
             # A call and not the weight: quantized and offloaded embeddings have values only in their forward.
             return self.model.get_input_embeddings()(input_ids).detach()
-        return _dequantized(self.model.get_output_embeddings().weight)[input_ids]
+        return self._decoder_weight()[input_ids]
 
     def biases(self, positions: torch.Tensor | None = None) -> torch.Tensor:
-        """Biases of these positions (n,), by default of all items: (n,), on the model's device."""
-        biases = _dequantized(self.model.get_output_embeddings().bias)[self.first_item_id :]
+        """Biases of these positions (n,), by default of all items: (n,), on `device`."""
+        biases = self._decode(torch.zeros(1, self.model.config.hidden_size))[0, self.first_item_id :]
         return biases if positions is None else biases[positions.to(biases.device)]
 
     def most_similar(self, positions: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,12 +42,17 @@ class ItemEmbeddings:
         best = cosines.topk(min(top_k, self.num_items - 1))
         return best.values, best.indices
 
+    def _decoder_weight(self) -> torch.Tensor:
+        """The weight of a decoder of its own (vocab, hidden)."""
+        weight = self.model.get_output_embeddings().weight
+        if type(weight) in PLAIN_TENSORS and not weight.is_meta:
+            return weight.detach()
+        size = self.model.config.hidden_size
+        return (self._decode(torch.eye(size)) - self._decode(torch.zeros(1, size))).T
 
-def _dequantized(weight: Any) -> torch.Tensor:
-    """A weight of a linear layer as plain numbers; torch's quantized layers have methods for them."""
-    tensor = weight() if callable(weight) else weight
-    is_plain = type(tensor) in PLAIN_TENSORS and not tensor.is_quantized
-    return tensor.detach() if is_plain else tensor.dequantize()
+    def _decode(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits (n, vocab) of states (n, hidden), by a call for the same reason as above."""
+        return self.model.get_output_embeddings()(states.to(self.device, self.model.dtype)).detach()
 
 
 def contributions(

@@ -154,7 +154,7 @@ def test_a_size_that_cannot_be_is_refused(config, size):
 def test_onnx_remembers_too(remembering, tokenizer, histories, tmp_path):
     MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK).save_pretrained(tmp_path)
     export_onnx(tmp_path)
-    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, len(tokenizer))
+    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, remembering.config)
     batch = asked(tokenizer, histories)
     with torch.no_grad():
         torch.testing.assert_close(scorer(**batch), remembering.next_item_logits(**batch), atol=1e-4, rtol=1e-4)

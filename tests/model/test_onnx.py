@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -86,19 +88,21 @@ def test_size_and_latency_are_told_and_a_wrong_file_is_found(exported, tokenizer
     with torch.no_grad():
         model.head.dense.weight.mul_(2)
     with pytest.raises(ValueError, match="the ONNX file differs from torch"):
-        check(OnnxScorer(exported / "onnx" / "model.onnx", len(tokenizer)), model, tokenizer)
+        check(OnnxScorer(exported / "onnx" / "model.onnx", model.config), model, tokenizer)
 
 
 @pytest.mark.slow
 def test_bad_requests_for_onnx_are_named(exported, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(exported, bare, ignore=shutil.ignore_patterns("onnx"))
-    with pytest.raises(FileNotFoundError, match=r"has no onnx/model.onnx: write it with `hf-bert4rec export-onnx"):
+    with pytest.raises(
+        FileNotFoundError, match=r"has no onnx/model.onnx: write model.onnx with `hf-bert4rec export-onnx"
+    ):
         load(bare, backend="onnx")
     with pytest.raises(ValueError, match="backend is 'jax'; it is 'torch' or 'onnx'"):
         load(bare, backend="jax")
     with pytest.raises(ValueError, match=r"scores 43 entries and the model 44: export the model again"):
-        OnnxScorer(exported / "onnx" / "model.onnx", 44)
+        OnnxScorer(exported / "onnx" / "model.onnx", Bert4RecConfig(vocab_size=44))
     with pytest.raises(ValueError, match="an ONNX file cannot grow"):
         load(exported, backend="onnx").add_items({"movie_id": [1]})
 
@@ -112,7 +116,7 @@ def test_a_file_of_earlier_weights_is_refused(exported, tmp_path):
         model.head.dense.weight.mul_(1.05)
     model.save_pretrained(folder)
     with pytest.raises(
-        ValueError, match=r"model\.onnx gives other scores than the model, by up to .*: the weights were"
+        ValueError, match=r"model\.onnx gives other logits than the model, by up to .*if the model changed after it was"
     ):
         load(folder, backend="onnx")
     assert load(exported, backend="onnx", dtype=torch.bfloat16).onnx_scorer is not None
@@ -132,3 +136,58 @@ def test_a_user_without_onnxruntime_is_not_asked_for_it(exported, tmp_path):
     movies, told = json.loads(done.stdout.rsplit("\n", 1)[-1])
     assert movies == [movie["movie_id"] for movie in load(exported)([10, 13], top_k=3)]
     assert told == 'backend="onnx" needs onnxruntime: pip install onnxruntime'
+
+
+@pytest.fixture(scope="module")
+def quantized(exported, tmp_path_factory) -> Path:
+    """The same folder with a second file, of int8 weights."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    folder = tmp_path_factory.mktemp("quantized") / "model"
+    shutil.copytree(exported, folder)
+    onnx = folder / "onnx"
+    quantize_dynamic(onnx / "model.onnx", onnx / "model_quantized.onnx", weight_type=QuantType.QInt8)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_quantized_file_is_chosen_by_name_and_tolerance(quantized):
+    with pytest.raises(ValueError, match=r"model_quantized\.onnx gives other logits .* give a larger onnx_tolerance"):
+        load(quantized, backend="onnx", onnx_file="model_quantized.onnx")
+    on_int8 = load(quantized, backend="onnx", onnx_file="model_quantized.onnx", onnx_tolerance=2.0)
+    scores = {movie["movie_id"]: movie["score"] for movie in load(quantized)([10], top_k=39)}
+    for movie in on_int8([10], top_k=39):
+        assert movie["score"] == pytest.approx(scores[movie["movie_id"]], rel=0.5, abs=1e-3)
+    with pytest.raises(FileNotFoundError, match=r"has no onnx/model_fp16\.onnx"):
+        load(quantized, backend="onnx", onnx_file="model_fp16.onnx")
+
+
+@pytest.mark.slow
+def test_a_pipeline_on_onnx_can_be_copied_and_pickled(exported):
+    pipe = load(exported, backend="onnx")
+    for again in (copy.deepcopy(pipe), pickle.loads(pickle.dumps(pipe))):
+        assert again.onnx_scorer.session is not pipe.onnx_scorer.session
+        assert again([10, 13]) == pipe([10, 13])
+
+
+@pytest.mark.slow
+def test_a_history_beyond_the_window_is_refused_as_by_torch(exported):
+    pipe = load(exported, backend="onnx")
+    tokens = torch.full((1, 13), 5)
+    message = "a history of 13 positions exceeds the model's window of 12: keep its most recent items"
+    for score in (pipe.onnx_scorer, pipe.model.next_item_logits):
+        with pytest.raises(ValueError, match=message):
+            score(tokens, torch.ones_like(tokens))
+    padded = torch.cat([torch.zeros_like(tokens), tokens[:, :3]], 1)  # wide, but of three items
+    expected = pipe.model.next_item_logits(padded, (padded > 0).long())
+    assert torch.allclose(pipe.onnx_scorer(padded, (padded > 0).long()), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_file_describes_itself(exported):
+    session = onnxruntime.InferenceSession(str(exported / "onnx" / "model.onnx"))
+    assert [entry.shape for entry in session.get_inputs()] == [["batch", "length"]] * 2
+    assert session.get_outputs()[0].shape == ["batch", 43]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["window"] == "at most 12 attended positions per row"
+    assert set(metadata) >= {"input_ids", "attention_mask", "logits"}

@@ -293,7 +293,7 @@ def test_a_model_without_times_says_so(pipe):
 def test_onnx_knows_times_too(recommender, tokenizer, timed, tmp_path):
     recommender.save_pretrained(tmp_path)
     export_onnx(tmp_path)
-    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, len(tokenizer))
+    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, recommender.model.config)
     batch = batch_of(tokenizer, timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 9))
     with torch.no_grad():
         for given in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):

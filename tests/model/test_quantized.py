@@ -1,0 +1,68 @@
+"""Quantized and offloaded models answer through the pipeline as the model they were made from."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from tests.conftest import NUM_MOVIES
+
+HISTORY = [10, 13]
+
+
+def pipeline_of(model, tokenizer):
+    return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
+
+
+def assert_answers_alike(changed, pipe, tolerance):
+    """Every way to ask `changed` gives what `pipe` gives, up to a relative tolerance of scores and embeddings."""
+    expected = {movie["movie_id"]: movie["score"] for movie in pipe(HISTORY, top_k=NUM_MOVIES - 2)}
+    for movie in changed(HISTORY, top_k=NUM_MOVIES - 2):
+        assert movie["score"] == pytest.approx(expected[movie["movie_id"]], rel=tolerance)
+    assert len(changed(HISTORY, diversity=0.5, explain=True)) == 10
+    scale = tolerance * pipe.embed_items().abs().max()
+    torch.testing.assert_close(changed.embed_items(), pipe.embed_items(), atol=scale, rtol=0)
+    torch.testing.assert_close(changed.item_biases(), pipe.item_biases(), atol=1e-6, rtol=0)
+    assert {movie["movie_id"] for movie in changed.similar(10, top_k=39)} == {
+        movie["movie_id"] for movie in pipe.similar(10, top_k=39)
+    }
+
+
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def pipe(request, config, tokenizer):
+    torch.manual_seed(0)
+    model = Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "tie_word_embeddings": request.param})).eval()
+    with torch.no_grad():
+        model.decoder.bias.normal_()
+    return pipeline_of(model, tokenizer)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_linear_layers_quantized_by_torch(pipe, tokenizer):
+    model = torch.ao.quantization.quantize_dynamic(copy.deepcopy(pipe.model), {torch.nn.Linear}, dtype=torch.qint8)
+    assert not isinstance(model.decoder.weight, torch.Tensor)  # a method of a quantized layer
+    assert_answers_alike(pipeline_of(model, tokenizer), pipe, 0.4)
+
+
+@pytest.mark.parametrize("layers", [(torch.nn.Linear,), (torch.nn.Linear, torch.nn.Embedding)])
+def test_layers_quantized_by_torchao(pipe, tokenizer, layers):
+    quantization = pytest.importorskip("torchao.quantization")
+    model = copy.deepcopy(pipe.model)
+    quantization.quantize_(
+        model, quantization.Int8WeightOnlyConfig(), filter_fn=lambda module, name: isinstance(module, layers)
+    )
+    assert_answers_alike(pipeline_of(model, tokenizer), pipe, 0.2)
+
+
+@pytest.mark.parametrize("offloaded", [("head",), ("bert4rec", "decoder")], ids=" and ".join)
+def test_layers_offloaded_to_a_disk(pipe, tokenizer, offloaded, tmp_path):
+    pytest.importorskip("accelerate")
+    pipe.model.save_pretrained(tmp_path)
+    device_map = dict.fromkeys({"bert4rec", "head", "decoder"} - set(offloaded), "cpu")
+    device_map |= dict.fromkeys(offloaded, "disk")  # a pipeline takes the first entry for its device
+    model = Bert4RecForMaskedLM.from_pretrained(tmp_path, device_map=device_map, offload_folder=tmp_path / "offload")
+    assert any(parameter.is_meta for parameter in model.parameters())
+    assert_answers_alike(pipeline_of(model, tokenizer), pipe, 1e-4)
