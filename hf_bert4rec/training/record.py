@@ -32,7 +32,8 @@ TRAINER_OPTIONS = (
     "data_seed",
     "bf16",
 )
-LOCAL_OPTIONS = ("--output_dir", "--data_dir", "--logging_dir", "--resume_from_checkpoint")  # not for other machines
+# Options that a published command leaves out: folders of this machine, and secrets.
+LOCAL_OPTIONS = ("--output_dir", "--data_dir", "--logging_dir", "--resume_from_checkpoint", "--hub_token")
 
 
 def training_record(

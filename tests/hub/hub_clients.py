@@ -1,4 +1,4 @@
-"""Processes that speak to the Hub on loopback: someone who publishes, a stranger who pulls, pushes that fail."""
+"""Client processes of the loopback Hub: one publishes, one pulls without this package, one pushes and fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Someone with this package who publishes, in one process: models by the script, one by a function, a pipeline, data.
+# Publishes with this package: models by the command, one by `push`, one by the pipeline itself, and a data set.
 PUBLISHER = """
 import contextlib, io, json, os, sys
 from pathlib import Path
@@ -20,57 +20,57 @@ from hf_bert4rec.data.prepare import DataArguments, prepare
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.hub.dataset_repository import push_dataset
 from hf_bert4rec.hub.upload import push
-asked = json.load(sys.stdin)
-told = {"printed": []}
-for words in asked["scripts"]:
+request = json.load(sys.stdin)
+result = {"printed": []}
+for words in request["scripts"]:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         push_to_hub.main(words)
-    told["printed"].append(printed.getvalue())
-os.environ["HF_BERT4REC_MODEL"] = asked["default"]
+    result["printed"].append(printed.getvalue())
+os.environ["HF_BERT4REC_MODEL"] = request["default"]
 pipe = pipeline("movie-recommendation")
-told["default"] = pipe(asked["history"], top_k=5)
-pipe.push_to_hub(asked["by_pipe"])
+result["default"] = pipe(request["history"], top_k=5)
+pipe.push_to_hub(request["by_pipe"])
 os.environ["HF_BERT4REC_MODEL"] = "someone/nothing"
 try:
     pipeline("movie-recommendation")
 except OSError as error:
-    told["unreachable"] = str(error)
-push(Path(asked["update"]), asked["default"])
-told["data"] = push_dataset(prepare(DataArguments(**asked["data"])), asked["data_name"], redistribute=True)
-print("\\n" + json.dumps(told))
+    result["unreachable"] = str(error)
+push(Path(request["update"]), request["default"])
+result["data"] = push_dataset(prepare(DataArguments(**request["data"])), request["data_name"], redistribute=True)
+print("\\n" + json.dumps(result))
 """
 
-# A stranger: loads models and tables by name, with this package blocked, and asks each model a history.
+# Loads models and tables by name with this package blocked, and gets recommendations of each model.
 PULLER = """
 import json, sys
 sys.modules["hf_bert4rec"] = None
 from transformers import pipeline
-asked = json.load(sys.stdin)
-told = {}
-for label, name, options in asked["models"]:
+request = json.load(sys.stdin)
+result = {}
+for label, name, options in request["models"]:
     history = options.pop("history")
-    told[label] = pipeline("movie-recommendation", model=name, trust_remote_code=True, **options)(history, top_k=5)
-if "data" in asked:
+    result[label] = pipeline("movie-recommendation", model=name, trust_remote_code=True, **options)(history, top_k=5)
+if "data" in request:
     from datasets import load_dataset
     parts = ("train", "validation", "test", "movies")
-    tables = {part: load_dataset(asked["data"], part, split=part) for part in parts}
-    told["data"] = {part: {"features": str(table.features), "rows": table[:]} for part, table in tables.items()}
-print("\\n" + json.dumps(told))
+    tables = {part: load_dataset(request["data"], part, split=part) for part in parts}
+    result["data"] = {part: {"features": str(table.features), "rows": table[:]} for part, table in tables.items()}
+print("\\n" + json.dumps(result))
 """
 
-# Lives through a list of pushes in one process; each line of the answer says how one ended.
+# Runs a list of pushes in one process and reports how each ended.
 PUSHER = """
 import importlib.util, json, os, sys, time, urllib.request
 from pathlib import Path
 from huggingface_hub import constants
 time.sleep = lambda seconds: None  # the client waits between tries
 spec = importlib.util.spec_from_file_location("hub_push", "hf_bert4rec/hub/upload.py")
-hub_push = importlib.util.module_from_spec(spec)  # alone: the package takes seconds to import, and pushing needs none
+hub_push = importlib.util.module_from_spec(spec)  # without the package, which takes seconds to import
 sys.modules["hub_push"] = hub_push
 spec.loader.exec_module(hub_push)
 check_target, push = hub_push.check_target, hub_push.push
 hub = constants.ENDPOINT
-told = []
+result = []
 for case in json.load(sys.stdin):
     os.environ.pop("HF_TOKEN", None)
     if case.get("token"):
@@ -80,21 +80,21 @@ for case in json.load(sys.stdin):
     constants.ENDPOINT = case.get("endpoint", hub)
     try:
         if case.get("check"):
-            told.append(["checked", check_target(case["name"], case["check"])])
+            result.append(["checked", check_target(case["name"], case["check"])])
             continue
-        told.append(["published", push(Path(case["folder"]), case["name"], **case.get("options", {}))])
+        result.append(["published", push(Path(case["folder"]), case["name"], **case.get("options", {}))])
     except Exception as error:
-        told.append([type(error).__name__, str(error)])
-print("\\n" + json.dumps(told))
+        result.append([type(error).__name__, str(error)])
+print("\\n" + json.dumps(result))
 """
 
 
-def run(code: str, asked: Any, environment: dict[str, str], folder: Path = ROOT) -> Any:
-    """What a process answers to `asked`, as JSON both ways."""
+def run(code: str, request: Any, environment: dict[str, str], folder: Path = ROOT) -> Any:
+    """Send `request` as JSON to a process that runs `code`, and return its JSON answer."""
     command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, input=json.dumps(asked), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    process = subprocess.run(
+        command, input=json.dumps(request), cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert not re.search("hf_[a-z]+_token", done.stdout + done.stderr), "the token was told"
-    return json.loads(done.stdout.rsplit("\n", 2)[-2])
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert not re.search("hf_[a-z]+_token", process.stdout + process.stderr), "the token was printed"
+    return json.loads(process.stdout.rsplit("\n", 2)[-2])

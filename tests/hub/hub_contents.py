@@ -1,4 +1,4 @@
-"""What the Hub on loopback keeps: repositories, branches, commits, the hashes git gives, what it refuses of a card."""
+"""Contents of the loopback Hub: repositories, branches, commits, git hashes, and checks of a card's metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LFS_SUFFIXES = (".safetensors", ".png", ".parquet")
 
 @dataclass
 class Commit:
-    """The whole content of a branch after one step."""
+    """All files of a branch after one commit."""
 
     sha: str
     message: str
@@ -36,7 +36,7 @@ class Repo:
 
 
 def commit_of(message: str, files: dict[str, bytes], number: int = 0) -> Commit:
-    """A commit with a hash of its own."""
+    """A commit whose hash depends on message, files and number."""
     digest = hashlib.sha1(f"{number} {message}".encode())
     for path, data in sorted(files.items()):
         digest.update(path.encode() + b"\0" + data)
@@ -44,7 +44,7 @@ def commit_of(message: str, files: dict[str, bytes], number: int = 0) -> Commit:
 
 
 def oid_of(path: str, data: bytes) -> str:
-    """The hash that git would give: of the content, of a large file's pointer."""
+    """The git blob hash: of the content, or of the LFS pointer of a large file."""
     if path.endswith(LFS_SUFFIXES):
         sha = hashlib.sha256(data).hexdigest()
         data = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha}\nsize {len(data)}\n".encode()
@@ -52,7 +52,7 @@ def oid_of(path: str, data: bytes) -> str:
 
 
 def entry_of(path: str, data: bytes) -> dict[str, Any]:
-    """A file as listings show it."""
+    """Entry of a file in a listing."""
     entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": oid_of(path, data)}
     if path.endswith(LFS_SUFFIXES):
         entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
@@ -71,9 +71,9 @@ def listing(files: dict[str, bytes], folder: str, deep: bool) -> list[dict[str, 
 
 def card_problems(content: str, repo_type: str) -> list[str]:
     """What the Hub would refuse of a card's metadata."""
-    found = re.match(r"---\n(.*?\n)---\n", content, re.DOTALL)
+    front_matter = re.match(r"---\n(.*?\n)---\n", content, re.DOTALL)
     try:
-        data = yaml.safe_load(found[1]) if found else {}
+        data = yaml.safe_load(front_matter[1]) if front_matter else {}
     except yaml.YAMLError as error:
         return [f"not YAML: {error}"]
     problems = [

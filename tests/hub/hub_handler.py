@@ -1,4 +1,4 @@
-"""How the Hub on loopback answers a request: who asks, what goes in, what comes out."""
+"""Request handler of the loopback Hub: accounts, uploads and downloads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.hub.hub_contents import LFS_SUFFIXES, Commit, Repo, card_problems, commit_of, entry_of, listing, oid_of
 
-WRITER, READER, STRANGER = "hf_writer_token", "hf_reader_token", "hf_stranger_token"
-ACCOUNTS = {WRITER: ("someone", "write"), READER: ("someone", "read"), STRANGER: ("stranger", "write")}
+WRITER, READER, OUTSIDER = "hf_writer_token", "hf_reader_token", "hf_outsider_token"
+ACCOUNTS = {WRITER: ("someone", "write"), READER: ("someone", "read"), OUTSIDER: ("outsider", "write")}
 TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
 CUT, CUT_AFTER = "cut", "cut after"  # the connection breaks before the request is carried out, or after
 OVERTAKEN = "overtaken"  # someone else's commit arrives before the request is carried out
@@ -30,7 +30,7 @@ class Rule:
 
 
 class Refusal(Exception):
-    """An answer other than success."""
+    """An error response."""
 
     def __init__(self, status: int, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -38,27 +38,27 @@ class Refusal(Exception):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request; a method of `ROUTES` answers it or raises `Refusal`."""
+    """Answers a request with a method of `ROUTES`, which may raise `Refusal`."""
 
     hub: Any
     protocol_version = "HTTP/1.1"
-    wbufsize = 1 << 16  # headers and body in one packet: two would wait 40 ms for each other
+    wbufsize = 1 << 16  # headers and body in one packet; two packets cost 40 ms (Nagle's algorithm)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle_request(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         split = urlsplit(self.path)
-        self.place, self.query = unquote(split.path), parse_qs(split.query)
+        self.path_only, self.query = unquote(split.path), parse_qs(split.query)
         with self.hub.lock:
-            self.hub.asked.append((self.command, self.place))
+            self.hub.requests.append((self.command, self.path_only))
             rule = next(
-                (r for r in self.hub.rules if r.method == self.command and re.search(r.pattern, self.place)), None
+                (r for r in self.hub.rules if r.method == self.command and re.search(r.pattern, self.path_only)), None
             )
-        if rule is not None and self.place != "/_rules":
+        if rule is not None and self.path_only != "/_rules":
             if isinstance(rule.action, int):
-                return self.send(rule.action, {"error": "told to fail"})
+                return self.send(rule.action, {"error": "failure set by a rule"})
             if rule.action == CUT:
                 return self.cut()
             if rule.action == OVERTAKEN:
@@ -69,14 +69,14 @@ class Handler(BaseHTTPRequestHandler):
         except Refusal as refusal:
             headers = {"X-Error-Code": refusal.code} if refusal.code else {}
             status, content = refusal.status, {"error": str(refusal)}
-        if rule is not None and rule.action == CUT_AFTER and self.place != "/_rules":
+        if rule is not None and rule.action == CUT_AFTER and self.path_only != "/_rules":
             return self.cut()
         return self.send(status, content, headers)
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_request
 
     def overtake(self) -> None:
-        match = re.match(API, self.place)
+        match = re.match(API, self.path_only)
         assert match
         branch = self.repo(match["types"], match["name"]).branches["main"]
         branch.append(commit_of("someone else's", dict(branch[-1].files), len(branch)))
@@ -97,13 +97,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def route(self) -> tuple[int, Any, dict[str, str]]:
         for method, pattern, answer in ROUTES:
-            found = re.fullmatch(pattern, self.place)
-            if self.command in method.split("|") and found:
-                result = answer(self, **found.groupdict())
+            match = re.fullmatch(pattern, self.path_only)
+            if self.command in method.split("|") and match:
+                result = answer(self, **match.groupdict())
                 return result if isinstance(result, tuple) else (200, result, {})
-        raise Refusal(404, f"no such endpoint: {self.command} {self.place}")
+        raise Refusal(404, f"no such endpoint: {self.command} {self.path_only}")
 
-    # Who asks, and for what
+    # Authorization
 
     def account(self) -> tuple[str, str]:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -138,16 +138,16 @@ class Handler(BaseHTTPRequestHandler):
         return {"type": "user", "name": account, "auth": {"type": "access_token", "accessToken": {"role": role}}}
 
     def create(self) -> Any:
-        asked = json.loads(self.body)
+        request = json.loads(self.body)
         account, _ = self.account()
-        name = f"{asked.get('organization') or account}/{asked['name']}"
+        name = f"{request.get('organization') or account}/{request['name']}"
         self.may_write(name)
-        key = (asked.get("type") or "model", name)
+        key = (request.get("type") or "model", name)
         if key in self.hub.repos:
             raise Refusal(409, "You already created this repo")
-        if key[0] == "space" and not asked.get("sdk"):
+        if key[0] == "space" and not request.get("sdk"):
             raise Refusal(400, "a Space needs an sdk")
-        repo = Repo(private=bool(asked.get("private") or asked.get("visibility") == "private"))
+        repo = Repo(private=bool(request.get("private") or request.get("visibility") == "private"))
         repo.branches["main"] = [commit_of("initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})]
         self.hub.repos[key] = repo
         return {"url": f"{self.hub.url}/{name}", "name": name}
@@ -163,14 +163,14 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, types: str, name: str, revision: str = "main") -> Any:
         commit, repo = self.commit_at(types, name, revision), self.repo(types, name)
         siblings = [{"rfilename": path} for path in sorted(commit.files)]
-        found = {"_id": name, "id": name, "sha": commit.sha, "private": repo.private, "siblings": siblings, "tags": []}
-        return found | {"lastModified": "2026-01-01T00:00:00.000Z", "createdAt": "2026-01-01T00:00:00.000Z"}
+        info = {"_id": name, "id": name, "sha": commit.sha, "private": repo.private, "siblings": siblings, "tags": []}
+        return info | {"lastModified": "2026-01-01T00:00:00.000Z", "createdAt": "2026-01-01T00:00:00.000Z"}
 
-    # Content going in
+    # Uploads
 
     def validate_yaml(self) -> Any:
-        asked = json.loads(self.body)
-        problems = card_problems(asked["content"], asked.get("repoType") or "model")
+        request = json.loads(self.body)
+        problems = card_problems(request["content"], request.get("repoType") or "model")
         if problems:
             return 400, {"errors": [{"message": problem} for problem in problems], "warnings": []}, {}
         return {"errors": [], "warnings": []}
@@ -193,11 +193,11 @@ class Handler(BaseHTTPRequestHandler):
     def lfs_batch(self, name: str, types: str | None = None) -> Any:
         self.may_write(name)
         objects = []
-        for wanted in json.loads(self.body)["objects"]:
-            entry = {"oid": wanted["oid"], "size": wanted["size"]}
-            if wanted["oid"] not in self.hub.large:
-                place = f"{self.hub.url}/_lfs/{wanted['oid']}"
-                entry["actions"] = {"upload": {"href": place}, "verify": {"href": f"{place}/verify"}}
+        for file in json.loads(self.body)["objects"]:
+            entry = {"oid": file["oid"], "size": file["size"]}
+            if file["oid"] not in self.hub.large:
+                url = f"{self.hub.url}/_lfs/{file['oid']}"
+                entry["actions"] = {"upload": {"href": url}, "verify": {"href": f"{url}/verify"}}
             objects.append(entry)
         return {"transfer": "basic", "objects": objects}
 
@@ -236,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
         repo.branches[revision].append(made)
         return {"commitUrl": f"{self.hub.url}/{name}/commit/{made.sha}", "commitOid": made.sha, "success": True}
 
-    # Content going out
+    # Downloads
 
     def tree(self, types: str, name: str, revision: str, folder: str = "") -> Any:
         deep = self.query.get("recursive", [""])[0].lower() in ("true", "1")
@@ -247,11 +247,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def paths_info(self, types: str, name: str, revision: str) -> Any:
         files = self.commit_at(types, name, revision).files
-        given = self.headers.get("Content-Type", "")
-        asked = json.loads(self.body) if "json" in given else parse_qs(self.body.decode())
-        paths = [asked["paths"]] if isinstance(asked["paths"], str) else asked["paths"]
-        found = [entry_of(path, files[path]) for path in paths if path in files]
-        return found + [
+        content_type = self.headers.get("Content-Type", "")
+        request = json.loads(self.body) if "json" in content_type else parse_qs(self.body.decode())
+        paths = [request["paths"]] if isinstance(request["paths"], str) else request["paths"]
+        entries = [entry_of(path, files[path]) for path in paths if path in files]
+        return entries + [
             {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
             for path in paths
             if any(name.startswith(f"{path}/") for name in files)
@@ -267,10 +267,10 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith(LFS_SUFFIXES):
             sha = hashlib.sha256(data).hexdigest()
             headers |= {"X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(data)), "ETag": f'"{sha}"'}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if asked is None:
+        byte_range = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if byte_range is None:
             return 200, data, headers
-        first, last = int(asked[1]), min(int(asked[2] or len(data) - 1), len(data) - 1)
+        first, last = int(byte_range[1]), min(int(byte_range[2] or len(data) - 1), len(data) - 1)
         headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
         return 206, data[first : last + 1], headers
 
@@ -278,7 +278,7 @@ class Handler(BaseHTTPRequestHandler):
         raise Refusal(404, f"{path} does not exist", "EntryNotFound")
 
     def set_rules(self) -> Any:
-        self.hub.large.clear()  # what no commit took is forgotten, or a next push would not have to send it again
+        self.hub.large.clear()  # drop files of a failed push, so that the next one has to upload them again
         self.hub.rules[:] = [Rule(*rule) for rule in json.loads(self.body)]
         return {}
 

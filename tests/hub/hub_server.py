@@ -1,11 +1,10 @@
-"""A Hub on loopback: what the client of huggingface_hub speaks, kept in memory, and failing on request.
+"""A Hub on loopback for tests: the endpoints that huggingface_hub uses, in memory, with failures on demand.
 
     with Hub() as hub:
         subprocess.run(…, env=hub.environment(home))
 
-Repositories are lists of commits; a commit is one step, as on the real Hub. `hub.rules` breaks requests: a `Rule` names
-a method and a pattern of the path, and what happens instead of an answer. A client may set rules itself, by POST to
-`/_rules`, so that one process can live through many failures.
+Repositories are lists of commits. `hub.rules` breaks requests: a `Rule` names a method, a pattern of the path, and what
+happens instead of a response. Clients set rules by POST to `/_rules`, so that one process can run into many failures.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from tests.hub.hub_contents import Repo
-from tests.hub.hub_handler import CUT, CUT_AFTER, OVERTAKEN, READER, STRANGER, WRITER, Handler, Rule
+from tests.hub.hub_handler import CUT, CUT_AFTER, OUTSIDER, OVERTAKEN, READER, WRITER, Handler, Rule
 
-__all__ = ["CUT", "CUT_AFTER", "OVERTAKEN", "READER", "STRANGER", "WRITER", "Hub", "Rule"]
+__all__ = ["CUT", "CUT_AFTER", "OUTSIDER", "OVERTAKEN", "READER", "WRITER", "Hub", "Rule"]
 
 
 class Hub:
-    """The server, its repositories by (type, name), its large files by sha256, and what it was asked."""
+    """The server, its repositories by (type, name), its large files by sha256, and the requests it received."""
 
     def __init__(self) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.large: dict[str, bytes] = {}
         self.rules: list[Rule] = []
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": self}))
         self.server.daemon_threads = True
@@ -47,10 +46,15 @@ class Hub:
 
     def environment(self, home: Path, token: str | None = WRITER) -> dict[str, str]:
         """What a process needs to take this for the Hub."""
-        kept = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_HUB_OFFLINE")}
-        kept |= {"HF_ENDPOINT": self.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "OMP_NUM_THREADS": "1"}
-        kept |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
-        return kept | ({"HF_TOKEN": token} if token else {})
+        environment = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_HUB_OFFLINE")}
+        environment |= {
+            "HF_ENDPOINT": self.url,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(home),
+            "OMP_NUM_THREADS": "1",
+        }
+        environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
+        return environment | ({"HF_TOKEN": token} if token else {})
 
     def files(self, repo_type: str, name: str, revision: str = "main") -> dict[str, bytes]:
         """The content of a branch."""

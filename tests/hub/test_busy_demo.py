@@ -1,4 +1,4 @@
-"""The demo's server under odd requests and fifty people at once. `make stress` asks it thousands of times."""
+"""The demo's server under malformed requests and fifty concurrent users; the stress tests repeat it at length."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[demo.Server]:
-    with demo.served(tmp_path_factory.mktemp("demo")) as found:
-        yield found
+    with demo.served(tmp_path_factory.mktemp("demo")) as server:
+        yield server
 
 
 def test_odd_requests_are_answered_or_refused_in_words(server):
@@ -41,7 +41,7 @@ def test_what_is_ticked_a_hundred_thousand_times_is_picked_once():
 
 
 def test_of_fifty_people_at_once_nobody_is_lost_or_gets_anothers_answer(server):
-    found = demo.load(server, users=50, rounds=1, warm_up=0)
-    assert found["users_at_once"] == 50
-    assert found["requests_held"] == sum(found["outcomes"].values()) >= 50 * 8
-    assert found["last_third"]["p99_milliseconds"] < 1000 * demo.SLOWEST
+    result = demo.load(server, users=50, rounds=1, warm_up=0)
+    assert result["users_at_once"] == 50
+    assert result["requests_held"] == sum(result["outcomes"].values()) >= 50 * 8
+    assert result["last_third"]["p99_milliseconds"] < 1000 * demo.SLOWEST

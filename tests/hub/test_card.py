@@ -55,16 +55,16 @@ def test_metadata_holds_the_figures_of_the_result_file(model_folder, records):
     assert {"recommendation", "sequential-recommendation", "bert4rec", "movielens"} <= set(data.tags)
     assert (data.license, data.license_name) == ("other", "movielens-terms-of-use")
     assert (data.datasets, data.metrics) == (["ml-latest-small"], ["ndcg", "hit_rate", "mrr"])
-    found = {result.metric_type: result.metric_value for result in data.eval_results}
-    assert found == {name: round(records[1]["metrics"][name]["mean"], 6) for name in ("ndcg@10", "hit_rate@10", "mrr")}
+    values = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert values == {name: round(records[1]["metrics"][name]["mean"], 6) for name in ("ndcg@10", "hit_rate@10", "mrr")}
     assert {result.dataset_split for result in data.eval_results} == {"test"}
 
 
 def test_every_section_has_content(model_folder):
     card = (model_folder / "README.md").read_text(encoding="utf-8")
-    found = sections(card)
-    assert list(found) == SECTIONS
-    assert all(len(text) > 60 for text in found.values())
+    texts = sections(card)
+    assert list(texts) == SECTIONS
+    assert all(len(text) > 60 for text in texts.values())
     for hole in ("None |", "nan", "$", "{", "  |  ", "()"):
         assert hole not in FENCED.sub("", card), f"the card has a hole: {hole!r}"
 
@@ -94,9 +94,9 @@ def test_every_number_is_in_a_result_file(model_folder, records):
     known += [sum(shares[5:]) for shares in evaluation["popularity"].values()]
     known += [len(example["history"]) for example in evaluation["examples"]]
     written = {f"{each:{form}}" for each in known for form in (".4f", "+.4f", ".1%", ".0%", ",", "g", ",.0f")}
-    found = sections((model_folder / "README.md").read_text(encoding="utf-8"))
+    texts = sections((model_folder / "README.md").read_text(encoding="utf-8"))
     for name in ("Training data", "Architecture", "Training procedure", "Evaluation", "Limitations"):
-        text = re.sub(r"> .*|!\[.*|`[^`]*`|\[\[?[^\]]*\]\([^)]*\)|\*\*Licence.*|\S*sha256\S*", "", found[name])
+        text = re.sub(r"> .*|!\[.*|`[^`]*`|\[\[?[^\]]*\]\([^)]*\)|\*\*Licence.*|\S*sha256\S*", "", texts[name])
         text = re.sub(r"MovieLens is not a log of watching.*", "", text)  # facts of the site, not of a result file
         text = re.sub(r"@(\d+)", r" \1 ", text)
         assert len(re.findall(r"\d", text)) > 3, name
@@ -108,24 +108,24 @@ def test_the_table_says_what_the_file_says(model_folder, records):
     text = sections((model_folder / "README.md").read_text(encoding="utf-8"))["Evaluation"]
     metrics, baselines = records[1]["metrics"], records[1]["baselines"]
     for spoken, name in (("NDCG@10", "ndcg@10"), ("HitRate@20", "hit_rate@20"), ("MRR", "mrr")):
-        theirs = " | ".join(f"{found['metrics'][name]['mean']:.4f}" for found in baselines.values())
+        theirs = " | ".join(f"{baseline['metrics'][name]['mean']:.4f}" for baseline in baselines.values())
         ours = metrics[name]
         row = f"| {spoken} | **{ours['mean']:.4f}** | {ours['low']:.4f} to {ours['high']:.4f} | {theirs} |"
         assert row in text
-    for name, found in baselines.items():
-        difference = found["difference"]["ndcg@10"]
+    for name, baseline in baselines.items():
+        difference = baseline["difference"]["ndcg@10"]
         verdict = "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "not clearly different"
-        shown = {"item_knn": "item-kNN", "markov": "Markov"}.get(name, name)
+        label = {"item_knn": "item-kNN", "markov": "Markov"}.get(name, name)
         assert re.search(
-            rf"\*\*{verdict} (than|from) {shown}\*\* \({re.escape(format(difference['mean'], '+.4f'))}", text
+            rf"\*\*{verdict} (than|from) {label}\*\* \({re.escape(format(difference['mean'], '+.4f'))}", text
         )
 
 
 def test_sampled_figures_are_apart(model_folder, records):
     text = sections((model_folder / "README.md").read_text(encoding="utf-8"))["Evaluation"]
     before, after = text.split("**Sampled candidates.**")
-    for found in records[1]["sampled"].values():
-        assert f"| this model | {found['model']['ndcg@10']['mean']:.4f} |" in after
+    for figures in records[1]["sampled"].values():
+        assert f"| this model | {figures['model']['ndcg@10']['mean']:.4f} |" in after
     assert "drawn by popularity" not in before
 
 
@@ -139,9 +139,9 @@ def run_snippet(code: str) -> Any:
     return eval(compile(ast.Expression(last.value), "card", "eval"), names)
 
 
-def assert_same_answer(found: list[dict], told: list[dict]) -> None:
-    assert [{**movie, "score": None} for movie in found] == [{**movie, "score": None} for movie in told]
-    assert [movie["score"] for movie in found] == pytest.approx([movie["score"] for movie in told], rel=1e-3)
+def assert_same_answer(answer: list[dict], expected: list[dict]) -> None:
+    assert [{**movie, "score": None} for movie in answer] == [{**movie, "score": None} for movie in expected]
+    assert [movie["score"] for movie in answer] == pytest.approx([movie["score"] for movie in expected], rel=1e-3)
 
 
 def test_the_first_snippet_runs_and_answers_as_printed(model_folder, records):
@@ -157,16 +157,16 @@ def test_without_titles_the_card_names_none(model_folder, records):
         assert title not in card
     assert "Titles and genres are not part of it." in sections(card)["Training data"]
     code, answer, naming = snippets(sections(card)["How to use"])
-    found = [{**movie, "title": None, "genres": []} for movie in run_snippet(code)]
-    assert_same_answer(found, ast.literal_eval(answer))
+    answers = [{**movie, "title": None, "genres": []} for movie in run_snippet(code)]
+    assert_same_answer(answers, ast.literal_eval(answer))
     assert 'load_movielens("ml-latest-small")["movies"]' in naming
 
 
 def test_a_model_that_was_not_evaluated_says_so(records):
-    found = sections(render_card(records[0], titles=True))
-    assert found["Evaluation"].startswith("Not evaluated yet")
+    texts = sections(render_card(records[0], titles=True))
+    assert texts["Evaluation"].startswith("Not evaluated yet")
     assert "model-index" not in render_card(records[0], titles=True)
-    assert "MovieLens is not a log of watching" in found["Limitations"]
+    assert "MovieLens is not a log of watching" in texts["Limitations"]
 
 
 def test_a_custom_table_is_not_movielens(records):

@@ -10,7 +10,7 @@ from tests.published import read
 
 
 @pytest.mark.parametrize(
-    ("title", "shown"),
+    ("title", "escaped"),
     [
         ("Amélie (2001)", "Amélie (2001)"),
         ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
@@ -19,8 +19,8 @@ from tests.published import read
         (7, "7"),
     ],
 )
-def test_text_is_made_harmless(title, shown):
-    assert plain(title) == shown
+def test_markup_is_escaped(title, escaped):
+    assert plain(title) == escaped
 
 
 def test_a_card_escapes_the_titles_of_its_examples(model_folder):

@@ -29,16 +29,16 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 @pytest.fixture(scope="module")
 def hub():
-    with Hub() as found:
-        yield found
+    with Hub() as hub:
+        yield hub
 
 
 @pytest.fixture(scope="module")
 def folders(model_folder, tmp_path_factory) -> dict[str, Path]:
     """The small model, one said to be of a closed release, and a later version of the first."""
-    place = tmp_path_factory.mktemp("folders")
-    closed = make_folder(place / "closed" / "closed", "ml-100k")
-    return {"first": model_folder, "closed": closed, "later": make_folder(place / "later" / "small", seed=1)}
+    folder = tmp_path_factory.mktemp("folders")
+    closed = make_folder(folder / "closed" / "closed", "ml-100k")
+    return {"first": model_folder, "closed": closed, "later": make_folder(folder / "later" / "small", seed=1)}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def tables(tmp_path_factory) -> DataArguments:
 
 @pytest.fixture(scope="module")
 def published(hub, folders, tables, tmp_path_factory) -> dict[str, Any]:
-    """Everything that can be published, published; what the process told of it."""
-    asked = {
+    """Publish everything that can be published; the output of the process."""
+    requested = {
         "scripts": [
             [str(folders["first"]), NAME, "--space"],
             [str(folders["closed"]), CLOSED, "--private", "--revision", "v1.0"],
@@ -61,12 +61,12 @@ def published(hub, folders, tables, tmp_path_factory) -> dict[str, Any]:
         "data": asdict(tables),
         "data_name": DATA,
     }
-    return run(PUBLISHER, asked, hub.environment(tmp_path_factory.mktemp("home")))
+    return run(PUBLISHER, requested, hub.environment(tmp_path_factory.mktemp("home")))
 
 
 @pytest.fixture(scope="module")
-def asked(hub, published, folders) -> dict[str, Any]:
-    """Models and data for a stranger to load by name."""
+def requested(hub, published, folders) -> dict[str, Any]:
+    """Models and data to load by name."""
     first = hub.repos["model", NAME].branches["main"][1].sha
     movies = {"movie_id": [100, 101, 102], "title": ["Toy Story (1995)", "The Godfather (1972)", "Amélie (2001)"]}
     models = [
@@ -81,14 +81,14 @@ def asked(hub, published, folders) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """Where the stranger's downloads are kept."""
-    return tmp_path_factory.mktemp("stranger")
+    """Cache of the process that pulls."""
+    return tmp_path_factory.mktemp("puller")
 
 
 @pytest.fixture(scope="module")
-def pulled(hub, asked, home) -> dict[str, Any]:
-    """What the stranger gets, over the network. The private model needs a token."""
-    return run(PULLER, asked, hub.environment(home), home)
+def pulled(hub, requested, home) -> dict[str, Any]:
+    """What a process without this package gets over the network. The private model needs a token."""
+    return run(PULLER, requested, hub.environment(home), home)
 
 
 def ids(answer: list[dict[str, Any]]) -> list[int]:
@@ -163,9 +163,9 @@ def test_an_update_is_seen_and_the_older_revision_stays(pulled, hub, folders):
 
 
 @pytest.mark.slow
-def test_what_was_pulled_once_works_offline(hub, asked, pulled, home):
+def test_what_was_pulled_once_works_offline(hub, requested, pulled, home):
     environment = hub.environment(home, token=None) | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
-    assert run(PULLER, asked, environment, home) == pulled
+    assert run(PULLER, requested, environment, home) == pulled
 
 
 @pytest.mark.slow

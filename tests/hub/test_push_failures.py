@@ -21,7 +21,7 @@ from hf_bert4rec.hub.dataset_repository import push_dataset, write_dataset
 from hf_bert4rec.hub.staging import stage_model, stage_space
 from hf_bert4rec.hub.upload import push
 from tests.hub.hub_clients import PUSHER, ROOT, run
-from tests.hub.hub_server import CUT, CUT_AFTER, READER, STRANGER, WRITER, Hub
+from tests.hub.hub_server import CUT, CUT_AFTER, OUTSIDER, READER, WRITER, Hub
 from tests.published import make_folder, write_tables
 
 NAME = "someone/small"
@@ -44,7 +44,7 @@ STEPS = {
     "large file check": ("POST", "/_lfs/.*/verify"),
     "commit": ("POST", "/commit/"),
 }
-# Those of an update, in an order in which nothing that fails is at hand from an earlier push.
+# Requests of an update, in an order in which none that fails was answered in an earlier push.
 UPDATE = (
     "ours",
     "read ours",
@@ -61,19 +61,19 @@ STATE = "was not changed|was created and|did receive|is unknown"
 
 
 def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
-    """Pushes that the Hub or we refuse: what is asked, the kind of error, and words that the message must have."""
+    """Pushes that are refused: the request, the type of the error, and a part of its message."""
     ask = {"folder": str(folder), "name": NAME, "token": WRITER}
     fresh = {**ask, "name": "someone/fresh"}
     return {
         "no token": ({**ask, "token": None}, "PermissionError", "hf auth login"),
         "unknown token": ({**ask, "token": "hf_unknown"}, "PermissionError", "refuses the token"),
         "reading token": ({**ask, "token": READER}, "PermissionError", "may only read"),
-        "another's token": ({**ask, "token": STRANGER}, "PermissionError", "was not changed"),
-        "another's name": ({**fresh, "token": STRANGER}, "PermissionError", "no write access"),
+        "another's token": ({**ask, "token": OUTSIDER}, "PermissionError", "was not changed"),
+        "another's name": ({**fresh, "token": OUTSIDER}, "PermissionError", "no write access"),
         "no slash": ({**ask, "name": "small"}, "ValueError", "'user/name'"),
         "blank": ({**ask, "name": "some one/small"}, "ValueError", "'user/name'"),
         "other model": ({**ask, "name": "someone/classifier"}, "FileExistsError", "holds something else"),
-        "other model, asked": ({**ask, "name": "someone/classifier", "check": "model"}, "FileExistsError", "else"),
+        "other model, checked": ({**ask, "name": "someone/classifier", "check": "model"}, "FileExistsError", "else"),
         "other data": (
             {**ask, "name": "someone/corpus", "options": DATASET},
             "FileExistsError",
@@ -87,35 +87,35 @@ def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
 
 
 def broken(folder: Path, space: Path) -> dict[str, tuple[dict, str, str]]:
-    """Pushes in which one request fails, or the connection breaks before or after it."""
+    """Pushes in which a request fails, or the connection breaks before or after it."""
     ask = {"folder": str(folder), "name": NAME, "token": WRITER}
 
     def case(step: str, action: int | str, **changed: Any) -> dict[str, Any]:
         return {**ask, "rules": [[*STEPS[step], action]], **changed}
 
-    found = {
+    cases = {
         f"{step} {action}": (case(step, action), "ConnectionError", "") for step in UPDATE for action in (500, CUT)
     }
     for number, action in enumerate((500, CUT, CUT_AFTER)):
         new, lost = f"someone/new-{number}", action == CUT_AFTER
         words = "was created and is empty" if lost else "was not changed"
-        found[f"create {action}"] = (case("create", action, name=new), "ConnectionError", words)
+        cases[f"create {action}"] = (case("create", action, name=new), "ConnectionError", words)
         branch = {"options": {"revision": f"b{number}"}}
         words = "except for a new branch" if lost else "was not changed"
-        found[f"branch {action}"] = (case("branch", action, **branch), "ConnectionError", words)
-        found[f"look at a branch {action}"] = (case("look at a branch", action, **branch), "ConnectionError", "")
+        cases[f"branch {action}"] = (case("branch", action, **branch), "ConnectionError", words)
+        cases[f"look at a branch {action}"] = (case("look at a branch", action, **branch), "ConnectionError", "")
         if not lost:
             for kind, content in (("dataset", folder), ("space", space)):
                 options = {"name": f"someone/{kind}-{number}", "options": {"repo_type": kind}, "folder": str(content)}
                 words = f"the {kind} someone/{kind}-{number} was created and is empty: push again, or delete it"
-                found[f"{kind} {action}"] = (case("commit", action, **options), "ConnectionError", words)
+                cases[f"{kind} {action}"] = (case("commit", action, **options), "ConnectionError", words)
     words = "did receive the commit, only the response was lost"
-    found["answer lost"] = (case("commit", CUT_AFTER), "ConnectionError", words)
-    return found
+    cases["answer lost"] = (case("commit", CUT_AFTER), "ConnectionError", words)
+    return cases
 
 
 @pytest.mark.slow
-def test_every_failure_is_told_and_changes_nothing(model_folder, tmp_path):
+def test_every_failure_is_reported_and_changes_nothing(model_folder, tmp_path):
     changed, bad, other, space = (tmp_path / name for name in ("small", "bad", "other", "space"))
     stage_space(model_folder, space, NAME)
     make_folder(changed, seed=2)
@@ -128,15 +128,15 @@ def test_every_failure_is_told_and_changes_nothing(model_folder, tmp_path):
         {"folder": str(other), "name": "someone/classifier", "token": WRITER},
         {"folder": str(other), "name": "someone/corpus", "token": WRITER, "options": DATASET},
     ]
-    wanted = broken(changed, space) | refused(changed, bad)
+    expected = broken(changed, space) | refused(changed, bad)
     with Hub() as hub:
-        asked = [*there, *(case for case, _, _ in wanted.values())]
-        told = run(PUSHER, asked, hub.environment(tmp_path / "home"))
-    assert [kind for kind, _ in told[:3]] == ["published"] * 3
-    for (label, (_, kind, words)), (found, message) in zip(wanted.items(), told[3:], strict=True):
-        assert found == kind, f"{label}: {found}: {message}"
+        cases = [*there, *(case for case, _, _ in expected.values())]
+        results = run(PUSHER, cases, hub.environment(tmp_path / "home"))
+    assert [kind for kind, _ in results[:3]] == ["published"] * 3
+    for (label, (_, kind, words)), (error, message) in zip(expected.items(), results[3:], strict=True):
+        assert error == kind, f"{label}: {error}: {message}"
         assert words in message, f"{label}: {message}"
-        if found == "ConnectionError":
+        if error == "ConnectionError":
             assert re.search("check the network|try again later", message), f"{label}: {message}"
             assert re.search(STATE, message), f"{label}: {message}"
     commits = {name: len(hub.commits(kind, name)) for kind, name in hub.repos}
@@ -146,20 +146,20 @@ def test_every_failure_is_told_and_changes_nothing(model_folder, tmp_path):
         NAME: 2,  # the one before, and the one whose answer was lost
     }
     assert hub.files("model", NAME)["model.safetensors"] == (changed / "model.safetensors").read_bytes()
-    for request in set(hub.asked) - {("POST", "/_rules")}:
+    for request in set(hub.requests) - {("POST", "/_rules")}:
         assert any(request[0] == method and re.search(pattern, request[1]) for method, pattern in STEPS.values()), (
             f"{request} is a request that no failure was tried at"
         )
 
 
-def test_the_script_ends_in_words(tmp_path, monkeypatch, capsys):
+def test_the_script_reports_an_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["push_to_hub.py", str(tmp_path / "nothing"), NAME])
     with pytest.raises(SystemExit, match=r"^2$"):
         runpy.run_path(str(ROOT / "training" / "push_to_hub.py"), run_name="__main__")
     assert "nothing is not a folder: train a model first" in capsys.readouterr().err
 
 
-def test_offline_is_said_so(model_folder, monkeypatch):
+def test_offline_mode_is_reported(model_folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", WRITER)  # the tests' own process has HF_HUB_OFFLINE set
     with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
         push(model_folder, NAME)
@@ -177,7 +177,7 @@ def test_offline_is_said_so(model_folder, monkeypatch):
     ],
     ids=["pickle", "no tokenizer", "no weights", "no record", "other weights", "nothing"],
 )
-def test_a_folder_that_is_not_whole_is_refused_at_once(model_folder, tmp_path, change, error, words):
+def test_an_incomplete_folder_is_refused_at_once(model_folder, tmp_path, change, error, words):
     folder = tmp_path / "copy"
     shutil.copytree(model_folder, folder)
     change(folder)
@@ -195,7 +195,7 @@ def change_weights(folder: Path) -> None:
     [("{", "is not valid JSON"), ('{"dataset": "ml-100k"}', "lacks options, example, command, curve, environment")],
     ids=["cut short", "another version"],
 )
-def test_a_training_record_that_cannot_be_shown_is_refused(model_folder, tmp_path, text, words):
+def test_a_damaged_training_record_is_refused(model_folder, tmp_path, text, words):
     folder = shutil.copytree(model_folder, tmp_path / "copy")
     (folder / "training.json").write_text(text)
     with pytest.raises(ValueError, match=f"{words}.*: train the model again"):
@@ -206,14 +206,14 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_is_said_so_and_leaves_nothing(model_folder, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_nothing(model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match=r"no room for a copy of .*TMPDIR; nothing was sent"):
         stage_model(model_folder, tmp_path / "staged", NAME)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_under_a_data_set_is_said_so_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_under_a_data_set_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
     data = prepare(write_tables(tmp_path))
     monkeypatch.setattr(Dataset, "to_parquet", full)
     with pytest.raises(OSError, match=r"no room for the tables of ratings .*TMPDIR; nothing was sent"):
@@ -221,7 +221,7 @@ def test_a_full_disk_under_a_data_set_is_said_so_and_leaves_nothing(tmp_path, mo
     assert not (tmp_path / "staged").exists()
 
 
-def test_data_that_may_not_be_passed_on_stay_here(tmp_path):
+def test_data_without_a_licence_to_publish_are_refused(tmp_path):
     data = prepare(write_tables(tmp_path))
     with pytest.raises(PermissionError, match=r"Its licence is not known.*redistribute=True.*nothing was sent"):
         push_dataset(data, "someone/walks")
