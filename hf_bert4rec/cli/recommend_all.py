@@ -1,7 +1,7 @@
 """Recommend to every user of a table, and write one Parquet table.
 
     hf-bert4rec recommend-all outputs/ml-1m --ratings visitors.csv --output recommendations.parquet --top_k 100
-    accelerate launch training/recommend.py someone/bert4rec-ml-1m --dataset ml-1m
+    accelerate launch -m hf_bert4rec recommend-all someone/bert4rec-ml-1m --dataset ml-1m
 
 A row is `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source` ("model", or "popularity" for a
 user none of whose movies the model knows). Everything that a user has seen is left out, and every user is answered:

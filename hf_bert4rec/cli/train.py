@@ -2,7 +2,7 @@
 
     hf-bert4rec train ml-100k
     hf-bert4rec train recipe.yaml --learning_rate 5e-4 --output_dir outputs/faster
-    accelerate launch training/train.py ml-1m
+    accelerate launch -m hf_bert4rec train ml-1m
 
 A recipe is the name of an installed one, or a YAML file; options override its keys. Optional numbers can be unset with
 `none`: `--early_stopping_patience none`. An interrupted run continues with `--resume_from_checkpoint last`.

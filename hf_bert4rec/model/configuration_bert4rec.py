@@ -33,7 +33,7 @@ class Bert4RecConfig(PreTrainedConfig):
 
     vocab_size (`int`): special tokens and items; the length of the item tokenizer.
     max_position_embeddings (`int`): window, in positions; the [MASK] that predicts the next item takes one of them.
-    sparse_prediction (`bool`): with labels, compute logits at the labelled positions only.
+    sparse_prediction (`bool`): in training, compute logits at the labelled positions only.
     pre_layer_norm (`bool`): normalise before attention and feed-forward instead of after; trains faster.
     rotary_positions (`bool`): rotate queries and keys by position (arXiv:2104.09864) instead of adding a learned
         embedding.

@@ -385,8 +385,8 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
         Args:
             labels: (batch, seq) true `input_ids` at masked positions, -100 elsewhere. With them the output has a
-                `loss` (cross-entropy), and with `config.sparse_prediction` its `logits` are (labelled positions,
-                vocab). Without them `logits` are (batch, seq, vocab).
+                `loss` (cross-entropy). `logits` are (batch, seq, vocab), or in training with labels and
+                `config.sparse_prediction` (labelled positions, vocab).
 
         The other arguments are those of `Bert4RecModel.forward`.
         """
@@ -400,7 +400,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
-        if labels is not None and self.config.sparse_prediction:
+        if labels is not None and self.training and self.config.sparse_prediction:
             labelled = labels != -100
             hidden_states, labels = hidden_states[labelled], labels[labelled]  # (labelled, hidden), (labelled,)
         logits = self.decoder(self.head(hidden_states))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
+from ..data.collators import MODEL_INPUTS, DataCollatorForMaskedItems, DataCollatorForNextItem
 from ..data.windows import TrainingWindows
 from ..evaluation.metrics import metrics_from_ranks
 from ..evaluation.ranking import ranks_from_scores
@@ -118,12 +119,13 @@ class Bert4RecTrainer(Trainer):
     With `ema_decay`, evaluation uses the averaged weights; they become the model's weights when training ends.
 
     Raises:
-        TypeError: a data set of another type.
+        TypeError: the data sets or the collator have another type.
         ValueError: `ema_decay` with FSDP.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, compute_metrics=_metrics, **kwargs)
+        self._check_training_data()
         if self.is_fsdp_enabled and self.args.ema_decay is not None:
             raise ValueError("ema_decay needs the full weights on every process, which FSDP shards: unset one of them")
         self.next_item_collator = DataCollatorForNextItem(
@@ -134,6 +136,20 @@ class Bert4RecTrainer(Trainer):
         self.add_callback(_SetSamplerEpoch(self))
         if self.args.ema_decay is not None:
             self.add_callback(_UpdateAverage(self))
+
+    def _check_training_data(self) -> None:
+        if self.train_dataset is None:
+            return
+        if not isinstance(self.train_dataset, TrainingWindows):
+            raise TypeError(
+                f"train_dataset is TrainingWindows, not {type(self.train_dataset).__name__}: of histories (rows with "
+                "`item_ids`) make TrainingWindows(encode_histories(histories, tokenizer), max_length); see "
+                "hf_bert4rec.data.windows and hf_bert4rec.data.encoding"
+            )
+        if not isinstance(self.data_collator, DataCollatorForMaskedItems):
+            raise TypeError(
+                f"data_collator is DataCollatorForMaskedItems(tokenizer, ...), not {type(self.data_collator).__name__}"
+            )
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         with training_forward_installed(self.model):
@@ -156,6 +172,13 @@ class Bert4RecTrainer(Trainer):
         return self._with_next_item_collator(super().get_test_dataloader, test_dataset)
 
     def _with_next_item_collator(self, build: Any, dataset: Any) -> DataLoader[Any]:
+        evaluated = self.eval_dataset if dataset is None else dataset
+        if isinstance(evaluated, (datasets.Dataset, datasets.IterableDataset)):
+            raise TypeError(
+                f"eval_dataset is a NextItemDataset, not a datasets.{type(evaluated).__name__}: of a split with "
+                "targets make NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)); "
+                "see hf_bert4rec.data.encoding"
+            )
         # Trainer uses one collator for all its loaders; only training masks.
         masking: Any = self.data_collator
         self.data_collator: Any = self.next_item_collator

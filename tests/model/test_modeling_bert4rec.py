@@ -77,7 +77,7 @@ def test_logits_and_gradients_equal_berts(model, bert, batch):
     ours.loss.backward()
     theirs.loss.backward()
     labelled = batch["labels"] != -100
-    torch.testing.assert_close(ours.logits, theirs.logits[labelled], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.logits[labelled], theirs.logits[labelled], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours.loss, theirs.loss, atol=1e-5, rtol=1e-5)
     state = {name: parameter.grad for name, parameter in model.named_parameters()}
     state["decoder.weight"] = state["bert4rec.embeddings.item_embeddings.weight"]
@@ -92,12 +92,23 @@ def test_logits_and_gradients_equal_berts(model, bert, batch):
 
 
 def test_sparse_prediction_changes_shape_and_nothing_else(model, batch):
-    sparse = model(**batch)
+    torch.manual_seed(0)  # of the dropout
+    sparse = model.train()(**batch)
     model.config.sparse_prediction = False
+    torch.manual_seed(0)
     dense = model(**batch)
     assert dense.logits.shape == (3, 12, model.config.vocab_size)
     torch.testing.assert_close(dense.logits[batch["labels"] != -100], sparse.logits)
     torch.testing.assert_close(dense.loss, sparse.loss)
+
+
+def test_evaluation_gives_the_logits_of_all_positions(model, batch):
+    assert model.config.sparse_prediction
+    outputs = model.eval()(**batch)
+    labelled = batch["labels"] != -100
+    losses = torch.nn.functional.cross_entropy(outputs.logits[labelled], batch["labels"][labelled])
+    assert outputs.logits.shape == (3, 12, model.config.vocab_size)
+    torch.testing.assert_close(outputs.loss, losses)
 
 
 @pytest.mark.parametrize("option", ["pre_layer_norm", "rotary_positions", "causal"])

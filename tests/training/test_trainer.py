@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
@@ -269,3 +270,52 @@ def test_short_batches_do_not_follow_one_another():
     falls = np.mean(longest[1:] < longest[:-1])
     assert 0.35 < falls < 0.65  # sorted, it would fall at nearly every batch
     assert windows.lengths[order[400:]].max() <= longest.max()
+
+
+def test_a_table_in_place_of_windows_is_refused_with_what_to_build(cycle_tokenizer, tmp_path):
+    table = datasets.Dataset.from_dict({"item_ids": [[1, 2, 3]], "target": [4]})
+    trainer = make_trainer(cycle_tokenizer, tmp_path)
+    options = {"model": trainer.model, "args": trainer.args, "processing_class": cycle_tokenizer}
+    with pytest.raises(
+        TypeError, match=r"not Dataset: .* make TrainingWindows\(encode_histories\(histories, tokenizer"
+    ):
+        Bert4RecTrainer(train_dataset=table, eval_dataset=trainer.eval_dataset, **options)
+    with pytest.raises(TypeError, match=r"data_collator is DataCollatorForMaskedItems.*, not DataCollatorWithPadding"):
+        Bert4RecTrainer(train_dataset=trainer.train_dataset, eval_dataset=trainer.eval_dataset, **options)
+    with pytest.raises(TypeError, match=r"not a datasets.Dataset: .*NextItemDataset\(encode_histories\(split"):
+        trainer.evaluate(table)
+
+
+def masked_accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    """The usual metric of masked language models."""
+    labelled = prediction.label_ids != -100
+    right = prediction.predictions.argmax(-1)[labelled] == prediction.label_ids[labelled]
+    return {"accuracy": float(right.mean()), "labelled": int(labelled.sum())}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_plain_trainer_evaluates_masked_accuracy(cycle_tokenizer, tmp_path, causal):
+    ours = make_trainer(cycle_tokenizer, tmp_path, causal=causal)
+    windows = ours.train_dataset
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "plain"),
+        num_train_epochs=2,
+        per_device_train_batch_size=16,
+        per_device_eval_batch_size=40,
+        learning_rate=1e-2,
+        use_cpu=True,
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    collator = ours.data_collator
+    trainer = Trainer(ours.model, arguments, collator, windows, windows, compute_metrics=masked_accuracy)
+    trainer.train()
+    measured = trainer.evaluate()
+    batch = collator([windows[row] for row in range(len(windows))])
+    with torch.no_grad():
+        logits = trainer.model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits
+    labelled = batch["labels"] != -100
+    assert measured["eval_labelled"] == int(labelled.sum())
+    expected = (logits.argmax(-1)[labelled] == batch["labels"][labelled]).float().mean()
+    assert measured["eval_accuracy"] == pytest.approx(float(expected))
