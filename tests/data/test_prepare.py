@@ -1,0 +1,67 @@
+"""Tables of one's own from the command line: every column mapped, ratings left out, quotes named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_bert4rec.data.prepare import DataArguments, load, prepare
+from hf_bert4rec.training.arguments import parse
+
+RATINGS = "who,what,when,stars\n" + "".join(
+    f"u{user},{user + item},{1_714_521_600_000 + item * 1000},{'' if item % 2 else 'good'}\n"
+    for user in range(4)
+    for item in range(5)
+)
+ITEMS = "what,name,released,kinds\n" + "".join(
+    f'{item},"Film ""{item}""",{1990 + item},"Crime, Drama"\n' for item in range(8)
+)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> dict[str, str]:
+    """The options of a table whose columns all have names of their own."""
+    (tmp_path / "mine.csv").write_text(RATINGS)
+    (tmp_path / "items.csv").write_text(ITEMS)
+    return {
+        "ratings": str(tmp_path / "mine.csv"),
+        "items": str(tmp_path / "items.csv"),
+        "user_column": "who",
+        "item_column": "what",
+        "time_column": "when",
+        "title_column": "name",
+        "year_column": "released",
+        "genres_column": "kinds",
+    }
+
+
+def test_a_table_with_columns_of_its_own_names(table: dict[str, str]) -> None:
+    data = prepare(DataArguments(**table, rating_column="", min_interactions=1))
+    assert data.ratings.column_names == ["user_id", "movie_id", "timestamp"]
+    assert data.ratings["timestamp"][:3] == [1_714_521_600, 1_714_521_601, 1_714_521_602]
+    assert data.movies[3] == {"movie_id": 3, "title": 'Film "3"', "year": 1993, "genres": ["Crime", "Drama"]}
+    assert data.splits["test"]["target"][:] == [4, 5, 6, 7]
+
+
+def test_ratings_that_are_words_say_how_to_leave_them_out(table: dict[str, str]) -> None:
+    with pytest.raises(
+        ValueError, match=r"'stars' is 'good', but a rating is .* rating_column=None \(--rating_column ''"
+    ):
+        load(DataArguments(**table, rating_column="stars"))
+
+
+def test_options_of_the_command_line(table: dict[str, str], tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("rating_column: ''\nescape_char: '\\'\n")
+    flags = [text for name, value in table.items() for text in (f"--{name}", value)]
+    arguments = parse([str(recipe), *flags, "--quote_char", "'", "--output_dir", str(tmp_path / "out")])[0]
+    assert (arguments.rating_column, arguments.quote_char, arguments.escape_char) == ("", "'", "\\")
+    assert arguments.title_column == "name"
+    arguments = parse([str(recipe), "--rating_column", "", "--title_column", "", "--output_dir", str(tmp_path)])[0]
+    assert (arguments.rating_column, arguments.title_column) == ("", "")
+
+
+def test_no_titles(table: dict[str, str]) -> None:
+    tables = load(DataArguments(**{**table, "title_column": ""}, rating_column=""))
+    assert tables["movies"][3]["title"] == "3"
