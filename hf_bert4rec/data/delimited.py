@@ -1,4 +1,4 @@
-"""CSV and TSV files of any origin, read as columns of text."""
+"""Delimited text: CSV and TSV files of any origin, and the files of releases, which have known columns."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 from polars.exceptions import PolarsError
+
+# Valid fields by type. int() and float() are less strict: they accept "nan", " 5" and "1_000".
+_PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
+    pl.Int64: ("an integer", re.compile(r"-?\d{1,18}")),
+    pl.Float32: ("a number", re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")),
+    pl.String: ("text", re.compile(r".*", re.DOTALL)),
+}
 
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
@@ -26,7 +34,7 @@ class Dialect:
     """The characters between fields, around them ("" for none), and before a quote mark inside a field."""
 
     separator: str
-    quote: str
+    quote: str = ""
     escape: str | None = None
 
     def rows(self, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -51,7 +59,7 @@ def read_delimited(path: Path, quote_char: str | None = None, escape_char: str |
         escape_char: the character before a quote mark inside a field: "\\" in files that Spark or MySQL write.
 
     Raises:
-        ValueError: The file is empty, damaged or not UTF-8, a quote mark is out of place, a row has too many fields,
+        ValueError: The file is empty, damaged or not UTF-8, a quote mark is inside a field, a row has too many fields,
             or two columns have one name. The message names the line.
     """
     is_tsv = path.name.lower().removesuffix(".gz").endswith(".tsv")
@@ -88,7 +96,7 @@ def _contents(path: Path) -> bytes:
     return data
 
 
-def _check_quotes(data: bytes, dialect: Dialect, path: Path) -> None:
+def _check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
     """Raise ValueError unless every quoted field ends before a separator: a parser would join rows without notice."""
     quote = dialect.quote.encode()
     if not quote or quote not in data:
@@ -107,7 +115,7 @@ def _check_quotes(data: bytes, dialect: Dialect, path: Path) -> None:
     line = data.count(b"\n", 0, position) + 1
     content = data.split(b"\n", line)[line - 1].decode("utf-8", "replace").strip()
     raise ValueError(
-        f"{path}, line {line}: a quote mark inside a field, or one that is not closed: {content:.80}. Double it, or "
+        f"{source}, line {line}: a quote mark inside a field, or one that is not closed: {content:.80}. Double it, or "
         r"give escape_char='\\' (--escape_char '\') if the file escapes it by a backslash, or quote_char='' "
         "(--quote_char '') if quote marks are ordinary characters"
     )
@@ -156,3 +164,83 @@ def _parse_failure(data: bytes, dialect: Dialect, path: Path, error: Exception) 
         if len(fields) > columns or (dialect.escape and 0 < len(fields) < columns):
             return f"{path}, line {line}: {len(fields)} fields, but the header has {columns}: {fields}"
     return f"{path} cannot be read: {str(error).splitlines()[0]}"
+
+
+def read_rows(
+    data: bytes, schema: dict[str, Any], dialect: Dialect, source: str | Path, header: str = ""
+) -> pl.DataFrame:
+    """Parse delimited UTF-8 text into a frame with the columns of `schema`, without missing fields.
+
+    Args:
+        source: the file's name in errors.
+        header: the file's first line, "" for none.
+
+    Raises:
+        ValueError: Another header, or a row that does not parse; the message names file and line.
+    """
+    first = data[:200].split(b"\n", 1)[0].strip()
+    if header and first != header.encode():
+        raise ValueError(f"{source}, line 1: expected the header {header!r}, not {first.decode('utf-8', 'replace')!r}")
+    _check_quotes(data, dialect, source)
+    try:
+        frame = pl.read_csv(
+            data,
+            schema=schema,
+            has_header=False,
+            skip_rows=1 if header else 0,
+            separator=dialect.separator,
+            quote_char=dialect.quote or None,
+        )
+    except PolarsError as error:
+        raise ValueError(f"{source}{_first_bad_row(data, schema, dialect, bool(header)) or f': {error}'}") from error
+    if _has_invalid(frame):
+        # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
+        fault = _first_bad_row(data, schema, dialect, bool(header))
+        if fault or frame.select(pl.any_horizontal(pl.col(pl.Int64, pl.Float32).is_null().any())).item():
+            raise ValueError(f"{source}{fault or ': a row has too few fields'}")
+    return frame.with_columns(pl.col(pl.String).fill_null(""))
+
+
+def _has_invalid(frame: pl.DataFrame) -> bool:
+    return any(column.has_nulls() or (column.dtype.is_float() and not column.is_finite().all()) for column in frame)
+
+
+def _first_bad_row(data: bytes, schema: dict[str, Any], dialect: Dialect, header: bool) -> str | None:
+    """Line and fault of the first bad row, by a slow loop that runs only after parsing has failed."""
+    for line, fields in dialect.rows(data.decode("utf-8", "replace")):
+        if header and line == 1:
+            continue
+        if len(fields) != len(schema):
+            return f", line {line}: expected {len(schema)} fields, not {len(fields)}: {fields}"
+        for field, (name, kind) in zip(fields, schema.items(), strict=True):
+            expected, pattern = _PATTERNS[kind]
+            if not pattern.fullmatch(field):
+                return f", line {line}: {name} {field!r} is not {expected}"
+    return None
+
+
+def decode(data: bytes, encoding: str, source: str | Path) -> str:
+    """Decode a release file.
+
+    Raises:
+        ValueError: The file is not in `encoding`.
+    """
+    fix = "Use the file as GroupLens publishes it."
+    if encoding == "latin-1":  # decodes any bytes, so a file converted to UTF-8 would become "Ã©"
+        if not data.isascii() and _is_utf8(data):
+            raise ValueError(f"{source}: the file is UTF-8, but this release is latin-1: it was converted. {fix}")
+        return data.decode("latin-1")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x}"
+        raise ValueError(f"{source}, line {line}: {byte} is not {encoding}. {fix}") from error
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

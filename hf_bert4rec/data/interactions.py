@@ -11,10 +11,10 @@ import polars as pl
 from datasets import Dataset, DatasetDict
 
 from .columns import INTEGER, as_ids, as_ratings, as_seconds
-from .delimited import UTF8_MARK
+from .delimited import UTF8_MARK, Dialect, read_rows
 from .items import ITEM_COLUMNS, read_items
 from .movielens import read_movies
-from .tables import read_rows, read_table, to_dataset, to_frame
+from .tables import read_table, to_dataset, to_frame
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ def _read_pairs(path: Path, names: tuple[str, str]) -> pl.DataFrame:
     data = path.read_bytes().removeprefix(UTF8_MARK).replace(b"\t", b" ")
     if not data.strip():
         raise ValueError(f"{path} has no rows")
-    frame = read_rows(data, dict.fromkeys(names, pl.String), " ", path)
+    frame = read_rows(data, dict.fromkeys(names, pl.String), Dialect(" "), path)
     _refuse_header(frame, path)
     return pl.DataFrame([as_ids(frame[name], name, str(path)) for name in names])
 

@@ -11,10 +11,11 @@ from datasets import DatasetDict, DatasetInfo
 from filelock import FileLock
 
 from .archives import read_from_folder, read_from_zip
+from .delimited import Dialect, decode, read_rows
 from .download import download_checked
 from .mirrors import MIRRORED, write_mirrored_release
 from .releases import CITATION, DATA_VARIABLE, GENRES_100K, GROUPLENS, HOMEPAGE, Layout, Release, get_release
-from .tables import decode, read_rows, split_genres, split_years, to_dataset
+from .tables import split_genres, split_years, to_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +124,8 @@ def _missing(release: Release, root: Path) -> str:
 
 def _find_cached_or_fetch(release: Release, cache: Path, download: bool, tried: str) -> Path:
     """`tried` names the folder that lacks the release, for the error."""
-    if found := _find_in(release, cache):
-        return found
+    if cached := _find_in(release, cache):
+        return cached
     url = f"{os.environ.get('HF_BERT4REC_GROUPLENS', GROUPLENS).rstrip('/')}/{release.archive}"
     absent = f"{release.name} is {f'neither in {tried} nor' if tried else 'not'} in {cache}"
     fix = f"Download {url} by hand and name its folder by data_dir or {DATA_VARIABLE}."
@@ -133,8 +134,8 @@ def _find_cached_or_fetch(release: Release, cache: Path, download: bool, tried: 
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{release.name}.lock"):
         # Another process may have downloaded it while this one waited.
-        if found := _find_in(release, cache):
-            return found
+        if cached := _find_in(release, cache):
+            return cached
         try:
             return download_checked(url, cache / release.archive)
         except OSError as error:
@@ -148,7 +149,7 @@ def _parse_ratings(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
     separator = layout.separator
     if len(separator) > 1:  # Polars takes one byte; a tab among the digits would make the row fail to parse
         data, separator = data.replace(separator.encode(), b"\t"), "\t"
-    return read_rows(data, RATINGS_SCHEMA, separator, source / layout.ratings_file, header=layout.header)
+    return read_rows(data, RATINGS_SCHEMA, Dialect(separator), source / layout.ratings_file, layout.header)
 
 
 def _parse_movies(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
@@ -156,12 +157,12 @@ def _parse_movies(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
     text = decode(data, layout.encoding, path)
     schema = {"movie_id": pl.Int64, "title": pl.String, "genres": pl.String}
     if layout.separator == ",":
-        frame = read_rows(text.encode(), schema, ",", path, header=layout.movies_header, quoted=True)
+        frame = read_rows(text.encode(), schema, Dialect(",", '"'), path, layout.movies_header)
     elif layout.separator == "::":
         # Titles may contain "::": the id ends at the first one and the genres start at the last.
         lines = pl.Series("line", text.replace("\r\n", "\n").removesuffix("\n").split("\n"))
         rows = lines.str.replace(r"^(\d+)::(.*)::(.*)$", "$1\t$2\t$3").str.join("\n").item()
-        frame = read_rows(rows.encode(), schema, "\t", path)
+        frame = read_rows(rows.encode(), schema, Dialect("\t"), path)
     else:
         frame = _parse_flags(text, path)
     movies = split_years(frame).select("movie_id", "title", "year", split_genres())
@@ -174,7 +175,7 @@ def _parse_flags(text: str, path: Path) -> pl.DataFrame:
     """u.item: id | title | release date | video release date | address | one 0/1 flag per genre."""
     columns = ["movie_id", "title", "date", "video", "address", *GENRES_100K]
     schema = {name: pl.Int64 if name in ("movie_id", *GENRES_100K) else pl.String for name in columns}
-    frame = read_rows(text.encode(), schema, "|", path)
+    frame = read_rows(text.encode(), schema, Dialect("|"), path)
     flags = [pl.when(pl.col(genre) == 1).then(pl.lit(genre)) for genre in GENRES_100K]
     return frame.select("movie_id", "title", pl.concat_str(flags, separator="|", ignore_nulls=True).alias("genres"))
 

@@ -24,7 +24,7 @@ class Stream(IntEnum):
 
 
 def hashed_uniform(*keys: int | IntArray) -> FloatArray:
-    """Uniform numbers in [0, 1) that depend on the keys alone; arrays of keys broadcast.
+    """Uniform numbers in [0, 1) that depend on the keys only; arrays of keys broadcast.
 
     Each key is mixed in by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
     """

@@ -1,11 +1,8 @@
-"""Conversions between files, data frames and datasets; strict parsing of release files."""
+"""Conversions between files, data frames and datasets."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,102 +15,6 @@ from polars.exceptions import PolarsError
 
 from ..model.items_bert4rec import NO_GENRES, split_year
 from .delimited import read_delimited
-
-# Valid fields by type. int() and float() are less strict: they accept "nan", " 5" and "1_000".
-_PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
-    pl.Int64: ("an integer", re.compile(r"-?\d{1,18}")),
-    pl.Float32: ("a number", re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")),
-    pl.String: ("text", re.compile(r".*", re.DOTALL)),
-}
-
-
-def decode(data: bytes, encoding: str, source: str | Path) -> str:
-    """Decode a release file.
-
-    Raises:
-        ValueError: The file is not in `encoding`.
-    """
-    fix = "Use the file as GroupLens publishes it."
-    if encoding == "latin-1":  # decodes any bytes, so a file converted to UTF-8 would become "Ã©"
-        if not data.isascii() and _is_utf8(data):
-            raise ValueError(f"{source}: the file is UTF-8, but this release is latin-1: it was converted. {fix}")
-        return data.decode("latin-1")
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{data[error.start]:02x}"
-        raise ValueError(f"{source}, line {line}: {byte} is not {encoding}. {fix}") from error
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def read_rows(
-    data: bytes, schema: dict[str, Any], separator: str, source: str | Path, *, header: str = "", quoted: bool = False
-) -> pl.DataFrame:
-    """Parse delimited UTF-8 text into a frame with the columns of `schema`, without missing fields.
-
-    Args:
-        separator: one byte.
-        source: the file's name in errors.
-        header: the file's first line, "" for none.
-
-    Raises:
-        ValueError: Another header, or a row that does not parse; the message names file and line.
-    """
-    if header and data[:200].split(b"\n", 1)[0].strip() != header.encode():
-        first = data[:200].split(b"\n", 1)[0].strip().decode("utf-8", "replace")
-        raise ValueError(f"{source}, line 1: expected the header {header!r}, found {first!r}")
-    try:
-        frame = pl.read_csv(
-            data,
-            schema=schema,
-            has_header=False,
-            skip_rows=1 if header else 0,
-            separator=separator,
-            quote_char='"' if quoted else None,
-        )
-    except PolarsError as error:
-        detail = _first_bad_row(data, schema, separator, quoted, bool(header)) or f": {error}"
-        raise ValueError(f"{source}{detail}") from error
-    numbers = [name for name, kind in schema.items() if kind != pl.String]
-    bad = pl.any_horizontal(
-        *[pl.col(name).is_null().any() for name in schema],
-        *[~pl.col(name).is_finite().all() for name, kind in schema.items() if kind == pl.Float32],
-    )
-    if frame.select(bad).item():
-        # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
-        fault = _first_bad_row(data, schema, separator, quoted, bool(header))
-        if fault or frame.select(pl.any_horizontal(pl.col(numbers).is_null().any())).item():
-            raise ValueError(f"{source}{fault or ': a row has too few fields'}")
-    return frame.with_columns(pl.col(pl.String).fill_null(""))
-
-
-def _first_bad_row(data: bytes, schema: dict[str, Any], separator: str, quoted: bool, header: bool) -> str | None:
-    """Line and fault of the first bad row, by a slow loop that runs only after parsing has failed."""
-    lines = io.StringIO(data.decode("utf-8", "replace"), newline="")
-    reader = csv.reader(
-        lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=quoted
-    )
-    try:
-        for fields in reader:
-            if header and reader.line_num == 1:
-                continue
-            if len(fields) != len(schema):
-                return f", line {reader.line_num}: expected {len(schema)} fields, found {len(fields)}: {fields}"
-            for field, (name, kind) in zip(fields, schema.items(), strict=True):
-                expected, pattern = _PATTERNS[kind]
-                if not pattern.fullmatch(field):
-                    return f", line {reader.line_num}: {name} {field!r} is not {expected}"
-    except csv.Error as error:
-        return f", line {reader.line_num}: {error}"
-    return None
 
 
 def split_years(frame: pl.DataFrame) -> pl.DataFrame:

@@ -272,9 +272,9 @@ def test_bad_sequences_are_named(tmp_path: Path) -> None:
     mapping = write_csv(tmp_path, "1 50\n", "map.txt")
     with pytest.raises(ValueError, match=r"seq.txt, line 2: item 9 is not in .*map.txt"):
         read_sequences(write_csv(tmp_path, "1 1\n1 9\n", "seq.txt"), id_mapping=mapping)
-    with pytest.raises(ValueError, match=r"seq.txt, line 2: expected 2 fields, found 3"):
+    with pytest.raises(ValueError, match=r"seq.txt, line 2: expected 2 fields, not 3"):
         read_sequences(write_csv(tmp_path, "1 1\n1 2 3\n", "seq.txt"))
-    with pytest.raises(ValueError, match=r"seq.txt, line 2: expected 2 fields, found 1"):
+    with pytest.raises(ValueError, match=r"seq.txt, line 2: expected 2 fields, not 1"):
         read_sequences(write_csv(tmp_path, "1 1\n1\n", "seq.txt"))
     with pytest.raises(ValueError, match=r"seq.txt has no rows"):
         read_sequences(write_csv(tmp_path, "\n", "seq.txt"))
