@@ -1,6 +1,10 @@
-"""Scores to numbers that can be trusted.
+"""From scores to ranks, metrics, and a report.
 
-`task` says what is asked, `ranking` ranks it in one pass, `metrics` and `list_metrics` are pure functions of ranks and
-lists, `baselines` are scorers to compare with, `assessment` puts a scorer through all of it, `bootstrap` gives the
-intervals, and `report`, `table` and `plots` show one evaluation whole.
+- `evaluate`: `evaluate_model`, the complete evaluation of a trained model; its settings are in `config`.
+- `task`, `scoring`, `ranking`: what is evaluated on, one scorer's result, and the pass that ranks every target.
+- `metrics`, `list_metrics`, `bootstrap`, `slices`, `sampled`: pure functions of ranks and lists.
+- `baselines`: scorers to compare with.
+- `report`, `report_text`, `plots`, `examples`: `evaluation.json` and its presentation.
+- `ranking_metrics`: the metrics as a module for `evaluate.load`.
+- `batch_recommend`, `shards`: recommendations for every user of a table.
 """

@@ -1,8 +1,7 @@
-"""What a user would otherwise pick: random, popularity, a windowed Markov chain and item-kNN.
+"""Scorers to compare with: random, popularity, a windowed Markov chain and item-kNN.
 
-Each is built from training histories (input ids, oldest first) and then is a scorer: a batch of histories →
-scores (batch, vocab_size). They never see the held-out items; leaving seen items and special tokens out is the
-ranking's business. Any model worth its training time must beat the Markov chain.
+Each is fitted on training histories (input ids, oldest first) and maps a batch of histories to scores (batch,
+vocab_size). None uses the held-out items; the ranking excludes seen items and special tokens.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from .ranking import Scorer
 def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
     """Every baseline, fitted on `known`: all interactions that precede the targets (input ids, oldest first).
 
-    With leave-one-out that is training and validation item for the test targets: what a shop knows on the day,
-    and what published figures of these baselines were fitted on.
+    With leave-one-out these are the training and validation items for the test targets, as in published figures of
+    these baselines.
     """
     return {
         "random": RandomScorer(vocab_size, seed),
@@ -34,14 +33,14 @@ def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Sc
 
 
 class RandomScorer:
-    """Uniform scores: a pure function of (seed, history), so batches of any size agree."""
+    """Uniform scores, a pure function of (seed, history), so that batches of any size agree."""
 
     def __init__(self, vocab_size: int, seed: int = 0) -> None:
         self.vocab_size = vocab_size
         self.seed = seed
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32, from a generator of each history's own."""
+        """Scores (batch, vocab_size), float32, each row from its history's own generator."""
         scores = np.empty((len(histories), self.vocab_size), dtype=np.float32)
         for row, history in zip(scores, histories, strict=True):
             generator = np.random.default_rng([self.seed, zlib.crc32(history.tobytes())])
@@ -50,7 +49,7 @@ class RandomScorer:
 
 
 class PopularityScorer:
-    """How often each item occurs in the training histories, the same for everyone."""
+    """How often each item occurs in the training histories, the same for every user."""
 
     def __init__(self, train: Ragged, vocab_size: int) -> None:
         self.scores = torch.from_numpy(item_counts(train, vocab_size).astype(np.float32))
@@ -61,11 +60,11 @@ class PopularityScorer:
 
 
 class MarkovScorer:
-    """Item-to-item transitions within a window, nearer ones counting more.
+    """Item-to-item transitions within a window, weighted by 1/distance.
 
-    T[a, b] = Σ 1/d over all training pairs in which b comes d ≤ `steps` places after a. With a_d the item at
+    T[a, b] = Σ 1/d over all training pairs in which b follows a at a distance d ≤ `steps`. With a_d the item at
     distance d from the end of the history, score(b) = Σ_{d ≤ steps} 1/d · T[a_d, b] / count(a_d)^`power`.
-    At power 1 a row of T is close to a probability; below 1, popular earlier items keep more say.
+    At power 1 a row of T is close to a probability; below 1, popular earlier items keep more weight.
     """
 
     def __init__(self, train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER) -> None:
@@ -86,7 +85,7 @@ class MarkovScorer:
 
 
 class ItemKnnScorer:
-    """Items liked by the same users: cosine similarity over the user-item matrix, nearest neighbours kept.
+    """Items of the same users: cosine similarity over the user-item matrix, limited to the nearest neighbours.
 
     s(a, b) = |users of a and b| / √(|users of a| · |users of b|); each item a keeps its `neighbours` most
     similar items; score(b) = Σ_{a in history} s(a, b) (Sarwar et al., 2001).
@@ -95,7 +94,7 @@ class ItemKnnScorer:
     def __init__(self, train: Ragged, vocab_size: int, neighbours: int = 100, block: int = 1024) -> None:
         ones = np.ones(len(train.values), dtype=np.float32)
         matrix = _user_item_matrix(train.row_ids, train.values, ones, (len(train), vocab_size))
-        matrix.data[:] = 1  # an item that a user has twice is one vote
+        matrix.data[:] = 1  # an item counts once per user
         norms = np.sqrt(np.maximum(matrix.sum(0), 1))
         unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms))  # columns of length 1
         blocks = [
@@ -117,13 +116,13 @@ def _user_item_matrix(
     weights: npt.NDArray[np.floating],
     shape: tuple[int, int],
 ) -> sparse.csr_array:
-    """A sparse matrix with `weights` at (rows, columns); repeated places add up."""
+    """A sparse matrix with `weights` at (rows, columns); entries at the same position add up."""
     return sparse.csr_array(sparse.coo_array((weights, (rows, columns)), shape=shape))
 
 
-def _nearest(some: sparse.csc_array, unit: sparse.csc_array, first: int, neighbours: int) -> sparse.csr_array:
-    """The `neighbours` largest cosines in each row of some'·unit, an item with itself left out."""
-    cosines = (some.T @ unit).toarray()  # (block, vocab_size), dense for a block at a time only
+def _nearest(block: sparse.csc_array, unit: sparse.csc_array, first: int, neighbours: int) -> sparse.csr_array:
+    """The `neighbours` largest cosines in each row of block'·unit, without an item's cosine with itself."""
+    cosines = (block.T @ unit).toarray()  # (block, vocab_size), dense for one block at a time
     rows = np.arange(cosines.shape[0])
     cosines[rows, first + rows] = 0
     if neighbours < cosines.shape[1]:

@@ -134,7 +134,7 @@ def read_users(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = 
     liked = known
     if data.min_rating is not None:
         if "ratings" in rows.column_names:
-            ratings = Ragged.from_column(rows, "ratings").values.astype(np.float64)
+            ratings = Ragged.from_column(rows, "ratings").values  # float32, so is the threshold in this comparison
             liked = known & ~(ratings < data.min_rating)  # NaN, a missing rating, is not below
         else:
             logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)

@@ -1,4 +1,4 @@
-"""How far a mean over users can be trusted: percentile bootstrap over users (Efron, 1979).
+"""Confidence intervals of means over users: percentile bootstrap (Efron, 1979).
 
 The users are the sample: a resample draws as many users, with replacement. All metrics share the resamples,
 so the interval of a difference between two scorers on the same users is a paired one.
@@ -31,10 +31,10 @@ def intervals(
     """Mean and bootstrap interval of every named metric, over the users for whom it is defined (not NaN).
 
     Args:
-        values: For each name one value a user, (users,), the same users in the same order.
+        values: For each name one value per user, (users,), the same users in the same order.
         seed: Of the resamples; the same seed and number of users give the same resamples.
         resamples: Their number.
-        level: The share of resampled means that lies within the bounds.
+        level: The share of resampled means within the bounds.
 
     Raises:
         ValueError: There are no users, or a metric is undefined for all of them.
@@ -67,7 +67,7 @@ def difference_intervals(
 ) -> dict[str, Interval]:
     """Paired bootstrap of ours - theirs for every metric that both have, user by user.
 
-    An interval that excludes 0 says that the two differ on users like these beyond chance.
+    An interval that excludes 0 shows a difference beyond chance on users like these.
 
     >>> difference_intervals({"mrr": np.array([0.5, 1.0])}, {"mrr": np.array([0.25, 0.75])})
     {'mrr': Interval(mean=0.25, low=0.25, high=0.25)}

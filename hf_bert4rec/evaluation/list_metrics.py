@@ -1,9 +1,9 @@
-"""What a list of recommendations is like beyond hits: genres, coverage, concentration, novelty, diversity.
+"""Properties of recommendation lists beyond hits: genres, coverage, concentration, novelty, diversity.
 
 Lists are arrays (users, k) of input ids, best first, `IGNORED` where fewer than k items were left. Genres are
 a boolean table (vocab_size, n_genres), counts the training interactions of every input id (vocab_size,).
-Functions give one value a user, (users,) float64, NaN where the metric is undefined for that user; coverage
-and Gini describe all lists together and give one number.
+Functions return one value per user, (users,) float64, NaN where the metric is undefined for that user;
+coverage and Gini are one number for all lists.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class GenreRelevance(NamedTuple):
-    """How relevant each kind of movie is to each user; movies with the same genres are of one kind.
+    """Relevance of every kind of movie to every user; movies with the same genres are of one kind.
 
     `kinds` (vocab_size,): the kind of every input id; `by_kind` (users, n_kinds): relevance in [0, 1].
     """
@@ -54,7 +54,7 @@ def genre_precision(lists: IntArray, relevance: GenreRelevance, k: int) -> Float
     """The share of the first k that have a genre in common with any of the user's held-out movies.
 
     |{i in first k: rel(u, i) > 0}| / k. NaN for a user none of whose held-out movies has a genre. A random
-    movie often shares one, so it says little unless random and popularity stand beside it.
+    movie often shares one, so compare it with random and popularity.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
     >>> relevance = genre_relevance(Ragged.from_lists([[0]]), np.array([drama, comedy, both]))
@@ -68,8 +68,8 @@ def genre_precision(lists: IntArray, relevance: GenreRelevance, k: int) -> Float
 def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged, k: int) -> FloatArray:
     """NDCG with the graded relevance of `genre_relevance` (Järvelin & Kekäläinen, 2002).
 
-    Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its best: that of the k most relevant movies the user
-    could have been shown, the catalogue without `seen`. NaN for a user none of whose held-out movies has a
+    Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its maximum: that of the k most relevant movies of the
+    catalogue without `seen`. NaN for a user none of whose held-out movies has a
     genre, or where no relevant movie is left.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
@@ -80,10 +80,10 @@ def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged, k: int)
     gained = relevance.of(_first(lists, k)) @ discounts(k)
     available = np.tile(np.bincount(relevance.kinds, minlength=relevance.by_kind.shape[1]), (len(lists), 1))
     n_ids = len(relevance.kinds)
-    users, items = np.divmod(np.unique(seen.row_ids * n_ids + seen.values), n_ids)  # an item seen twice is one
+    users, items = np.divmod(np.unique(seen.row_ids * n_ids + seen.values), n_ids)  # an item seen twice counts once
     np.subtract.at(available, (users, relevance.kinds[items]), 1)
     order = np.argsort(-relevance.by_kind, axis=1, kind="stable")
-    filled = np.minimum(np.take_along_axis(available, order, 1).cumsum(1), k)  # places up to each kind
+    filled = np.minimum(np.take_along_axis(available, order, 1).cumsum(1), k)  # list positions up to each kind
     weight_until = np.concatenate([[0.0], discounts(k).cumsum()])
     weights = np.diff(weight_until[filled], axis=1, prepend=0)
     best = (np.take_along_axis(relevance.by_kind, order, 1) * weights).sum(1)
@@ -91,7 +91,7 @@ def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged, k: int)
 
 
 def coverage(lists: IntArray, n_items: int) -> float:
-    """The share of the catalogue's items that anyone was recommended (Herlocker et al., 2004).
+    """The share of the catalogue's items that occur in any list (Herlocker et al., 2004).
 
     >>> coverage(np.array([[3, 4], [4, IGNORED]]), n_items=8)
     0.25
@@ -100,26 +100,26 @@ def coverage(lists: IntArray, n_items: int) -> float:
 
 
 def gini(lists: IntArray, n_items: int) -> float:
-    """How unequally recommendations fall on the catalogue: 0 all alike, towards 1 all on one item.
+    """Inequality of recommendations over the catalogue: 0 if uniform, towards 1 if all are one item.
 
-    Σ_i (2i - n - 1) x_i / (n Σ_i x_i), x ascending over all n items, those never shown included (Gini, 1912).
+    Σ_i (2i - n - 1) x_i / (n Σ_i x_i), x ascending over all n items, including those never recommended (Gini, 1912).
     NaN if nothing was recommended.
 
     >>> gini(np.array([[3, 4], [5, 6]]), n_items=4), gini(np.array([[3], [3]]), n_items=4)
     (0.0, 0.75)
     """
     counts = np.unique(lists[lists != IGNORED], return_counts=True)[1]
-    shown = np.concatenate([np.zeros(n_items - len(counts)), np.sort(counts)])
-    if not shown.sum():
+    totals = np.concatenate([np.zeros(n_items - len(counts)), np.sort(counts)])
+    if not totals.sum():
         return float("nan")
-    places = 2 * np.arange(1, n_items + 1) - n_items - 1
-    return float(places @ shown / (n_items * shown.sum()))
+    weights = 2 * np.arange(1, n_items + 1) - n_items - 1
+    return float(weights @ totals / (n_items * totals.sum()))
 
 
 def novelty(lists: IntArray, counts: IntArray, n_users: int) -> FloatArray:
     """Mean self-information of the listed items in bits, -log2(count_i / n_users) (Zhou et al., 2010).
 
-    An item that no training history has counts as if one had it.
+    An item without training interactions counts as if it had one.
 
     >>> novelty(np.array([[0, 1]]), counts=np.array([8, 2]), n_users=8)
     array([1.])
@@ -170,7 +170,7 @@ def genre_metrics_per_user(
 ) -> dict[str, FloatArray]:
     """genre_precision@k, genre_ndcg@k and intra_list_diversity@k, (users,) each.
 
-    Relevance is held for `chunk` users at a time: with many kinds of movies it would not fit for all.
+    Relevance is computed for `chunk` users at a time to bound memory.
     """
     values: dict[str, list[FloatArray]] = {}
     for start in range(0, len(lists), chunk):
@@ -202,9 +202,9 @@ def jaccard(sets: BoolArray) -> FloatArray:
     return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
 
 
-def _mean_listed(lists: IntArray, worth: FloatArray) -> FloatArray:
+def _mean_listed(lists: IntArray, values: FloatArray) -> FloatArray:
     listed = lists != IGNORED
-    total = np.where(listed, worth[np.maximum(lists, 0)], 0.0).sum(1)
+    total = np.where(listed, values[np.maximum(lists, 0)], 0.0).sum(1)
     return np.divide(total, listed.sum(1), out=np.full(len(lists), np.nan), where=listed.any(1))
 
 

@@ -1,8 +1,8 @@
-"""How good a ranking is, as pure functions of the held-out items' ranks.
+"""Quality of a ranking, as pure functions of the ranks of held-out items.
 
-Every function takes the 1-based ranks of all users' targets and gives one value a user, (users,) float64, so
-that means, intervals and paired differences come from the same numbers. Ranks come as a `Ragged` (one row a
-user), as an array (users, n_targets) with 0 for padding, or as (users,) with one target each.
+Every function takes the 1-based ranks of all users' targets and returns one value per user, (users,) float64, so
+that means, intervals and paired differences use the same numbers. Ranks are a `Ragged` (one row per user), an array
+(users, n_targets) with 0 for padding, or (users,) with one target each.
 
 Notation: user u has targets T_u with ranks r_t. Each metric is defined for one target and for several; with
 one target, recall@k equals hit_rate@k, precision@k is hit_rate@k / k, and map@k is 1/r within the first k.
@@ -120,13 +120,13 @@ def average_precision(ranks: Ranks, k: int) -> FloatArray:
     _check_k(k)
     rows = as_rows(ranks)
     ordered = rows.values[np.lexsort((rows.values, rows.row_ids))]
-    # tied targets share the worse rank, so they are counted one by one, not all at once
-    place = 1 + np.arange(len(ordered)) - np.repeat(rows.offsets[:-1], rows.lengths)
-    return _sum_by_user(rows, np.where(ordered <= k, place / ordered, 0.0)) / rows.lengths
+    # Tied targets share the worse rank; each counts as one more target.
+    order = 1 + np.arange(len(ordered)) - np.repeat(rows.offsets[:-1], rows.lengths)
+    return _sum_by_user(rows, np.where(ordered <= k, order / ordered, 0.0)) / rows.lengths
 
 
 def as_rows(ranks: Ranks) -> Ragged:
-    """Check ranks and bring them into rows, one a user, padding dropped.
+    """Check ranks and convert them to rows, one per user, without padding.
 
     Raises:
         ValueError: There is no user, a user has no target, or a rank is below 1 or not a whole number.
@@ -154,7 +154,7 @@ def _as_integers(ranks: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
 
 
 def discounts(k: int) -> FloatArray:
-    """The weight of each place, 1/log2(1 + i) for i = 1..k, shape (k,)."""
+    """The weight of each position, 1/log2(1 + i) for i = 1..k, shape (k,)."""
     return 1 / np.log2(np.arange(2, k + 2))
 
 
@@ -170,4 +170,4 @@ def _sum_by_user(rows: Ragged, values: FloatArray) -> FloatArray:
 
 def _check_k(k: int) -> None:
     if k < 1:
-        raise ValueError(f"k={k}: a list has at least one place")
+        raise ValueError(f"k={k}: a list has at least one item")

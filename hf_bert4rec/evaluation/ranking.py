@@ -1,9 +1,9 @@
-"""The rank of every held-out item over the whole catalogue: the one pass that all figures come from.
+"""The rank of every held-out item over the full catalogue: one pass that all metrics are computed from.
 
 A *scorer* is any callable that maps a batch of histories (input ids, oldest first) to a score for every
-input id, (batch, vocab_size). The model is one, every baseline is one. Seen items and special tokens are
-no candidates, a user's other targets are, and ties count against the model: a scorer that scores all items
-alike ranks every target last. Memory is O(batch × vocab_size), whatever the number of users.
+input id, (batch, vocab_size): the model or a baseline. Seen items and special tokens are not candidates, a
+user's other targets are, and ties count against the model: a scorer that scores all items equally ranks every
+target last. Memory is O(batch × vocab_size), whatever the number of users.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..data.ragged import IntArray, Ragged
 
 Scorer: TypeAlias = Callable[[Ragged], torch.Tensor]
 
-SORT_FROM_TARGETS = 16  # with more targets a user, one sort of the scores is cheaper than a pass a target
+SORT_FROM_TARGETS = 16  # from this many targets per user, sorting the scores is cheaper than one pass per target
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What one pass of a scorer over the users gives.
+    """The result of one pass of a scorer over the users.
 
     `ranks`: 1-based rank of every target, laid out as the targets were.
-    `top_items`: the `top_k` best candidates a user, (users, top_k), `IGNORED` where fewer are left.
+    `top_items`: the `top_k` best candidates per user, (users, top_k), `IGNORED` where fewer are left.
     `sampled`: for each named set of negatives, the targets' ranks among those only.
     """
 
@@ -53,8 +53,8 @@ def ranks_from_scores(
         scores: (batch, vocab_size), floating.
         targets: (batch, n_targets) input ids, rows filled with `IGNORED`.
         seen: (batch, max_seen) input ids, rows filled with `IGNORED`.
-        special_ids: Input ids that are no items.
-        first_row: Number of the batch's first row, so that an error names the user's row.
+        special_ids: Input ids of special tokens.
+        first_row: Number of the batch's first row, for error messages.
 
     Returns:
         (batch, n_targets) int64, 0 where `targets` is padded.
@@ -74,7 +74,7 @@ def ranks_from_scores(
 def candidate_scores(
     scores: torch.Tensor, seen: torch.Tensor, special_ids: Sequence[int], first_row: int = 0
 ) -> torch.Tensor:
-    """A copy of `scores` (batch, vocab_size) in which -inf marks what is no candidate, and nothing else.
+    """A copy of `scores` (batch, vocab_size) in which exactly the entries that are not candidates are -inf.
 
     Raises:
         ValueError: A score is NaN; the rows are named.
@@ -82,8 +82,8 @@ def candidate_scores(
     if not scores.is_floating_point() or scores.ndim != 2:
         raise TypeError(f"scores must be floating, (batch, vocab_size); got {scores.dtype} {tuple(scores.shape)}")
     if bad := _row_names(scores.amax(dim=1).isnan(), first_row):
-        raise ValueError(f"scores are NaN for user rows {bad}: no rank can be given; mend the scorer")
-    candidates = scores.clamp(min=torch.finfo(scores.dtype).min)  # a candidate may score -inf itself
+        raise ValueError(f"scores are NaN for user rows {bad}: no rank can be given; fix the scorer")
+    candidates = scores.clamp(min=torch.finfo(scores.dtype).min)  # a candidate's own score may be -inf
     candidates[:, list(special_ids)] = -torch.inf
     rows, columns = (seen != IGNORED).nonzero(as_tuple=True)
     candidates[rows, seen[rows, columns]] = -torch.inf
@@ -123,48 +123,49 @@ def rank_targets(
     batch_size: int = 256,
     description: str = "ranking",
 ) -> Ranking:
-    """Rank every user's targets in one pass, batch by batch, on whatever device the scorer answers from.
+    """Rank every user's targets in one pass, batch by batch, on the device of the scores.
 
     Args:
         scorer: Scores of the next item, (batch, vocab_size), for a batch of histories.
-        histories: Input ids a user, oldest first; what the scorer is shown.
-        targets: Input ids held out a user; a row may hold several.
+        histories: Input ids per user, oldest first; the scorer's input.
+        targets: Held-out input ids per user; a row may hold several.
         vocab_size: Number of input ids, special ones included.
-        special_ids: Input ids that are no items.
+        special_ids: Input ids of special tokens.
         seen: Input ids that may not be recommended; the histories by default.
         top_k: Length of the recommendation lists to keep; 0 keeps none.
         negatives: Named sets of sampled candidates, (users, n) each, see `sampled.py`.
         batch_size: Users scored at once.
-        description: What the progress bar says (shown on a terminal only).
+        description: Label of the progress bar, which is shown on a terminal only.
 
     Raises:
-        ValueError: Sizes disagree, nothing is held out, `top_k` exceeds the catalogue, a score is NaN,
-            or a target is seen.
+        ValueError: Sizes disagree, nothing is held out, a user has a target twice, `top_k` exceeds the catalogue,
+            a score is NaN, or a target is seen.
     """
     seen = histories if seen is None else seen
     _check_sizes(histories, targets, seen, top_k, vocab_size - len(set(special_ids)))
     negatives = negatives or {}
-    # whole from the start: pieces kept between large temporaries would scatter the heap and make it grow
+    # Allocated in advance: results appended between large temporaries would fragment the heap.
     ranks = np.empty(len(targets.values), dtype=np.int64)
     lists = np.empty((len(targets), top_k), dtype=np.int64)
     sampled = {name: np.empty_like(ranks) for name in negatives}
     with torch.inference_mode(), tqdm(total=len(targets), desc=description, unit="user", disable=None) as bar:
         for start in range(0, len(targets), batch_size):
             stop = min(start + batch_size, len(targets))
-            place = slice(targets.offsets[start], targets.offsets[stop])
+            batch = slice(targets.offsets[start], targets.offsets[stop])
             scores = scorer(histories.rows(start, stop))
             _check_shape(scores, (stop - start, vocab_size))
-            wanted = to_padded(targets.rows(start, stop)).to(scores.device)
+            batch_targets = to_padded(targets.rows(start, stop)).to(scores.device)
+            present = batch_targets != IGNORED
             seen_ids = to_padded(seen.rows(start, stop)).to(scores.device)
             candidates = candidate_scores(scores, seen_ids, special_ids, start)
-            ranks[place] = candidate_ranks(candidates, wanted, start)[wanted != IGNORED].cpu().numpy()
+            ranks[batch] = candidate_ranks(candidates, batch_targets, start)[present].cpu().numpy()
             lists[start:stop] = top_items(candidates, top_k).cpu().numpy()
             for name, items in negatives.items():
-                among = torch.from_numpy(items[start:stop]).to(scores.device)
-                sampled[name][place] = sampled_ranks(scores, wanted, among)[wanted != IGNORED].cpu().numpy()
+                sample = torch.from_numpy(items[start:stop]).to(scores.device)
+                sampled[name][batch] = sampled_ranks(scores, batch_targets, sample)[present].cpu().numpy()
             bar.update(stop - start)
-    among_sampled = {name: targets.with_values(values) for name, values in sampled.items()}
-    return Ranking(targets.with_values(ranks), lists, among_sampled)
+    sampled_rows = {name: targets.with_values(values) for name, values in sampled.items()}
+    return Ranking(targets.with_values(ranks), lists, sampled_rows)
 
 
 def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
@@ -204,12 +205,24 @@ def _check_sizes(histories: Ragged, targets: Ragged, seen: Ragged, top_k: int, c
     if not len(histories) == len(targets) == len(seen):
         raise ValueError(
             f"{len(histories)} histories, {len(targets)} rows of targets and {len(seen)} of seen items: "
-            "give one row a user in each"
+            "each needs one row per user"
         )
     if not len(targets.values):
         raise ValueError("no targets to rank: the split leaves none; hold out less, or keep more users")
+    if len(repeated := _repeats(targets)):
+        row = repeated[0]
+        raise ValueError(f"user row {row} has a target twice in {targets[row].tolist()}: keep one of each")
     if not 0 <= top_k <= catalogue_size:
         raise ValueError(f"top_k={top_k} is not between 0 and the catalogue's {catalogue_size} items")
+
+
+def _repeats(targets: Ragged) -> IntArray:
+    """Rows that hold a value more than once."""
+    if targets.lengths.max(initial=0) < 2:
+        return np.empty(0, dtype=np.int64)
+    order = np.lexsort((targets.values, targets.row_ids))
+    rows, values = targets.row_ids[order], targets.values[order]
+    return rows[1:][(rows[1:] == rows[:-1]) & (values[1:] == values[:-1])]
 
 
 def _check_shape(scores: torch.Tensor, expected: tuple[int, int]) -> None:
@@ -220,8 +233,8 @@ def _check_shape(scores: torch.Tensor, expected: tuple[int, int]) -> None:
         )
 
 
-def _row_names(flags: torch.Tensor, first_row: int, shown: int = 5) -> str:
-    """The numbers of the flagged rows, the first few spelled out; empty if there are none."""
+def _row_names(flags: torch.Tensor, first_row: int, limit: int = 5) -> str:
+    """The numbers of the first flagged rows, and how many more there are; empty without any."""
     rows = (flags.nonzero().flatten() + first_row).tolist()
-    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
-    return ", ".join(map(str, rows[:shown])) + more
+    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
+    return ", ".join(map(str, rows[:limit])) + more

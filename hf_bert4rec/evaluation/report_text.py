@@ -168,7 +168,7 @@ def _shown_metrics(report: Mapping[str, Any]) -> Sequence[str]:
     several = protocol["counts"]["targets"] > protocol["counts"]["users"]
     names = [f"{base}@{each}" for base in AT_EVERY_K for each in protocol["ks"]] + ["mrr"]
     names += [f"{base}@{k}" for base in (*(SEVERAL_TARGETS_ONLY if several else ()), *PER_USER)]
-    return [name for name in names if name in report["metrics"]]
+    return [name for name in dict.fromkeys(names) if name in report["metrics"]]
 
 
 def _headline_k(report: Mapping[str, Any]) -> str:

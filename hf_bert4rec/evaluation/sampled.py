@@ -1,4 +1,4 @@
-"""Sampled candidates: the protocol of the BERT4Rec paper, kept only for comparison with it.
+"""Sampled candidates: the protocol of the BERT4Rec paper, only for comparison with it.
 
 The paper (section 4.2) ranks each held-out item among 100 items that the user has not seen, drawn by
 popularity. Figures from sampled candidates are far higher than those over the catalogue and can order models
@@ -27,18 +27,18 @@ def sample_negatives(
     seed: int = 0,
     batch_size: int = 256,
 ) -> IntArray:
-    """Draw `n` unseen items a user without replacement, each next one with probability ∝ its weight.
+    """Draw `n` unseen items per user without replacement, each next one with probability ∝ its weight.
 
     Drawn as the largest of log(weight) + Gumbel noise, which is the same distribution (Efraimidis &
-    Spirakis, 2006). The draw depends on `seed` alone, not on `batch_size`; memory is O(batch × vocab_size).
+    Spirakis, 2006). The draw depends on `seed` only, not on `batch_size`; memory is O(batch × vocab_size).
 
     Args:
         weights: (vocab_size,), such as training counts for popularity, or ones for uniform; an item of
             weight 0 is never drawn.
-        seen: Input ids a user that may not be drawn.
-        targets: The held-out input ids a user, which may not be drawn either.
-        special_ids: Input ids that are no items.
-        n: Negatives a user.
+        seen: Input ids per user that may not be drawn.
+        targets: The held-out input ids per user, which may not be drawn either.
+        special_ids: Input ids of special tokens.
+        n: Negatives per user.
         seed: Of the draw.
         batch_size: Users drawn for at once.
 
@@ -46,12 +46,14 @@ def sample_negatives(
         (users, n) input ids, `IGNORED` where fewer than `n` items are left.
 
     Raises:
-        ValueError: `n` is not between 1 and the number of items with a weight.
+        ValueError: `n` is not between 1 and the number of items with a weight, or a weight is negative or not finite.
     """
     weights = np.asarray(weights, dtype=np.float64).copy()
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError("weights of sampled negatives must be finite and 0 or more")
     weights[list(special_ids)] = 0
     if not 1 <= n <= (drawable := int((weights > 0).sum())):
-        raise ValueError(f"{n} negatives a user from {drawable} items that can be drawn: ask for 1 to {drawable}")
+        raise ValueError(f"{n} negatives per user from {drawable} items that can be drawn: give 1 to {drawable}")
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
     generator = np.random.default_rng(seed)
@@ -64,11 +66,11 @@ def sample_negatives(
 
 
 def _draw(
-    log_weights: npt.NDArray[np.float64], barred: list[Ragged], n: int, generator: np.random.Generator
+    log_weights: npt.NDArray[np.float64], excluded: list[Ragged], n: int, generator: np.random.Generator
 ) -> IntArray:
     """One batch of negatives, (batch, n)."""
-    keys = log_weights - np.log(generator.standard_exponential((len(barred[0]), len(log_weights))))
-    for rows in barred:
+    keys = log_weights - np.log(generator.standard_exponential((len(excluded[0]), len(log_weights))))
+    for rows in excluded:
         keys[rows.row_ids, rows.values] = -np.inf
     drawn = np.argpartition(-keys, n - 1, axis=1)[:, :n]
     drawn.sort(axis=1)

@@ -1,4 +1,4 @@
-"""Where a model is good and where not: by length of the history, by popularity of what was held out."""
+"""Quality by length of the history and by popularity of the held-out item."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from ..data.ragged import IntArray, Ragged
 from .bootstrap import intervals
 from .metrics import FloatArray, metrics_per_user
 
-PARTS = 5  # slices of about as many users (or targets) each
+PARTS = 5  # slices with about the same number of users (or targets) each
 POPULARITY_TENTHS = 10
 
 
 def by_history_length(
     histories: Ragged, ranks: Ragged, k: int, seed: int = 0, parts: int = PARTS
 ) -> list[dict[str, Any]]:
-    """hit_rate@k, ndcg@k and mrr of users with short to long histories, with intervals."""
+    """hit_rate@k, ndcg@k and mrr for users with short to long histories, with intervals."""
     return sliced(histories.lengths, _headline(ranks, k), seed, parts)
 
 
 def by_target_popularity(
     targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int = 0, parts: int = PARTS
 ) -> list[dict[str, Any]]:
-    """The same by known interactions of the target, rare to popular; every target counts on its own."""
-    alone = Ragged(ranks.values, np.arange(len(ranks.values) + 1))
-    return sliced(counts[targets.values], _headline(alone, k), seed, parts)
+    """The same by known interactions of the target, rare to popular; every target is a row of its own."""
+    one_per_row = Ragged(ranks.values, np.arange(len(ranks.values) + 1))
+    return sliced(counts[targets.values], _headline(one_per_row, k), seed, parts)
 
 
 def sliced(
     sizes: npt.NDArray[np.integer], values: Mapping[str, FloatArray], seed: int, parts: int
 ) -> list[dict[str, Any]]:
-    """Cut at the quantiles of `sizes` (n,) and average `values` (n,) within; slices hold about as many rows each.
+    """Cut at the quantiles of `sizes` (n,) and average `values` (n,) within each slice.
 
     Returns:
         `{"from", "to", "n", "metrics": {name: {"mean", "low", "high"}}}` for each slice, both bounds included.
-        Where many sizes are equal there are fewer slices.
+        Slices have about the same number of rows; where many sizes are equal there are fewer slices.
 
     >>> [(part["from"], part["to"], part["n"]) for part in sliced(np.arange(10), {}, seed=0, parts=3)]
     [(0, 3, 4), (4, 6, 3), (7, 9, 3)]
@@ -49,13 +49,13 @@ def sliced(
     rows = []
     for part in np.unique(group):
         inside = group == part
-        found = intervals({name: value[inside] for name, value in values.items()}, seed)
+        estimates = intervals({name: value[inside] for name, value in values.items()}, seed)
         rows.append(
             {
                 "from": int(sizes[inside].min()),
                 "to": int(sizes[inside].max()),
                 "n": int(inside.sum()),
-                "metrics": {name: interval._asdict() for name, interval in found.items()},
+                "metrics": {name: interval._asdict() for name, interval in estimates.items()},
             }
         )
     return rows
@@ -75,8 +75,8 @@ def popularity_profile(items: npt.NDArray[np.integer], counts: IntArray, is_item
     order = np.flatnonzero(is_item)[np.argsort(-counts[is_item], kind="stable")]
     tenth = np.zeros(len(counts), dtype=np.int64)
     tenth[order] = np.arange(len(order)) * POPULARITY_TENTHS // len(order)
-    found = np.bincount(tenth[items[items != IGNORED]], minlength=POPULARITY_TENTHS)
-    return (found / max(found.sum(), 1)).tolist()
+    totals = np.bincount(tenth[items[items != IGNORED]], minlength=POPULARITY_TENTHS)
+    return (totals / max(totals.sum(), 1)).tolist()
 
 
 def _headline(ranks: Ragged, k: int) -> dict[str, FloatArray]:

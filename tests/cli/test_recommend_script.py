@@ -110,7 +110,7 @@ def visits(folder) -> dict[str, list[tuple[int, float]]]:
     items = Bert4RecTokenizer.from_pretrained(folder).item_ids
     popular, rare = items[:8], items[8:]
     visits = {
-        f"v{visitor}": [(popular[(visitor + step) % 8], 5.0 - step % 3) for step in range(5)]
+        f"v{visitor}": [(popular[(visitor + step) % 8], 5.3 - step % 3) for step in range(5)]
         + [(rare[(2 * visitor + step) % len(rare)], 5.0) for step in range(2)]
         for visitor in range(VISITORS)
     }
@@ -121,7 +121,7 @@ def visits(folder) -> dict[str, list[tuple[int, float]]]:
     return visits
 
 
-@pytest.mark.parametrize("min_rating", [None, 4.0])
+@pytest.mark.parametrize("min_rating", [None, 4.0, 3.3])
 def test_every_visitor_gets_what_the_pipeline_answers(folder, visits, tmp_path, min_rating):
     table, output = tmp_path / "visitors.csv", tmp_path / "recs.parquet"
     lines = [

@@ -129,6 +129,8 @@ def test_bad_input_is_named() -> None:
         rank_one(scores, [5], [8])
     with pytest.raises(ValueError, match=r"top_k=6 .* 5 items"):
         rank_one(scores, [5], [6], top_k=6)
+    with pytest.raises(ValueError, match=r"user row 0 has a target twice in \[6, 4, 6\]"):
+        rank_one(scores, [5], [6, 4, 6])  # its NDCG would be above 1
     with pytest.raises(ValueError, match="no targets"):
         rank_one(scores, [5], [])
     with pytest.raises(ValueError, match=r"shape \(1, 7\)"):

@@ -43,5 +43,11 @@ def test_items_that_nobody_has_are_never_drawn_and_a_shortage_is_padded() -> Non
 
 
 def test_more_negatives_than_items_are_refused() -> None:
-    with pytest.raises(ValueError, match="28 negatives a user from 27 items"):
+    with pytest.raises(ValueError, match="28 negatives per user from 27 items"):
         sample(1, np.ones(30), 28)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_weights_that_are_no_frequencies_are_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match="weights of sampled negatives must be finite and 0 or more"):
+        sample(1, np.array([*np.ones(29), weight]), 8)
