@@ -1,4 +1,4 @@
-"""Evaluate a trained model beside baselines; the same program as `hf-bert4rec evaluate`.
+"""Compare a trained model with baselines; the same program as `hf-bert4rec evaluate`.
 
 python training/evaluate.py outputs/ml-100k
 """
