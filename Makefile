@@ -100,7 +100,7 @@ lock: $(INSTALLED)  ## write requirements.lock: every file of an installation, w
 		--constraint constraints.txt '.[dev]'
 	python3 .ci/lock.py < .venv/report.json > requirements.lock
 
-stress: $(INSTALLED)  ## try at length to break the package; counts go to tests/stress/results.json
+stress: $(INSTALLED)  ## run all stress campaigns, about 15 minutes; counts go to tests/stress/results.json
 	OMP_NUM_THREADS=1 ONEDNN_PRIMITIVE_CACHE_CAPACITY=0 $(PYTHON) -m tests.stress
 
 check: $(INSTALLED)  ## lint, formatting and types

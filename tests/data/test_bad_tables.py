@@ -66,7 +66,7 @@ ARCHIVES = [(name, kind) for name in archives.NAMES for kind in archives.CORPUS 
 def test_a_broken_archive_is_refused(tmp_path, name, kind):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with archives.small_releases():
-        assert archives.break_one(name, archives.CORPUS[kind], tmp_path) == "refused"
+        assert archives.corrupt_once(name, archives.CORPUS[kind], tmp_path) == "refused"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
 

@@ -14,26 +14,26 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[demo.Server]:
-    with demo.served(tmp_path_factory.mktemp("demo")) as server:
+    with demo.running_demo(tmp_path_factory.mktemp("demo")) as server:
         yield server
 
 
 def test_odd_requests_are_answered_or_refused_in_words(server):
-    outcomes = demo.odd_requests(server)
-    assert set(outcomes) == {"answered", "refused in words"}
-    assert outcomes.total() > 2 * len(demo.ODD)
+    outcomes = demo.invalid_requests(server)
+    assert set(outcomes) == {"answered", "refused"}
+    assert outcomes.total() > 2 * len(demo.INVALID)
 
 
 def test_a_refusal_says_what_is_wrong(server):
-    person = demo.Person(server, "curious")
-    assert person.send("pick", '["no such movie", null]') == (
-        "refused in words",
+    visitor = demo.Visitor(server, "curious")
+    assert visitor.send("pick", '["no such movie", null]') == (
+        "refused",
         "no movie here is called 'no such movie': search, and pick one of the results",
     )
-    assert "is not in the list of choices" in person.send("watched", '[["no such id"]]')[1]
-    assert "Expected a `float | None`" in person.send("recommend", '[null, [], "x", null]')[1]
-    person.ask("pick", "Movie 105 (1990)", None)
-    assert "swap them" in person.ask("recommend", None, [], 3000, 1000)[0]
+    assert "is not in the list of choices" in visitor.send("watched", '[["no such id"]]')[1]
+    assert "Expected a `float | None`" in visitor.send("recommend", '[null, [], "x", null]')[1]
+    visitor.request("pick", "Movie 105 (1990)", None)
+    assert "swap them" in visitor.request("recommend", None, [], 3000, 1000)[0]
 
 
 def test_what_is_ticked_a_hundred_thousand_times_is_picked_once():
@@ -42,6 +42,6 @@ def test_what_is_ticked_a_hundred_thousand_times_is_picked_once():
 
 def test_of_fifty_people_at_once_nobody_is_lost_or_gets_anothers_answer(server):
     result = demo.load(server, users=50, rounds=1, warm_up=0)
-    assert result["users_at_once"] == 50
-    assert result["requests_held"] == sum(result["outcomes"].values()) >= 50 * 8
-    assert result["last_third"]["p99_milliseconds"] < 1000 * demo.SLOWEST
+    assert result["users"] == 50
+    assert result["requests"] == sum(result["outcomes"].values()) >= 50 * 8
+    assert result["last_third"]["latency_p99_ms"] < 1000 * demo.MAX_SECONDS

@@ -19,7 +19,7 @@ from hf_bert4rec.hub.verify import JSON_FILES, load_pipeline
 from hf_bert4rec.model.loading_bert4rec import INDEX_FILE
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from model_card.space import app
-from tests.stress.models import make_good
+from tests.stress.models import save_good
 
 pytestmark = pytest.mark.usefixtures("bounds")
 BOMBS = {
@@ -48,7 +48,7 @@ CASES = [(load, name) for load, names in OURS.values() for name in names]
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
-    return make_good(tmp_path_factory.mktemp("bombs") / "good")
+    return save_good(tmp_path_factory.mktemp("bombs") / "good")
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def test_what_this_package_reads_is_refused_with_the_file_and_the_mend(folder, l
 def test_nested_as_deep_as_json_can_be_read_a_key_too_many_is_harmless_or_named(folder, name, levels):
     text = (folder / name).read_text().rstrip().removesuffix("}")
     (folder / name).write_text(text + ', "odd": ' + "[" * levels + "]" * levels + "}")
-    told = answer_or_error(folder)
-    assert told == 10 or (str(folder) in told and name in told)
+    counts = answer_or_error(folder)
+    assert counts == 10 or (str(folder) in counts and name in counts)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Attempts to break the package, counted: `python -m tests.stress`, or `make stress`."""
+"""Stress campaigns with counted outcomes: `make stress`, or `python -m tests.stress NAME...`."""

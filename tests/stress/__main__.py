@@ -1,4 +1,4 @@
-"""Run every campaign, or those that are named, and write what they counted to tests/stress/results.json.
+"""Run all campaigns, or the named ones, and write their counts to tests/stress/results.json.
 
 python -m tests.stress
 python -m tests.stress kills tables
@@ -19,15 +19,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
-from tests.stress import archives, demo, disks, endurance, kills, models, tables
-from tests.stress import request_fuzz as callers
+from tests.stress import archives, demo, disks, endurance, kills, models, request_fuzz, tables
 
 REPORT = Path(__file__).resolve().with_name("results.json")
 CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
     "tables": tables.campaign,
     "archives": archives.campaign,
     "models": models.campaign,
-    "callers": callers.campaign,
+    "request_fuzz": request_fuzz.campaign,
     "demo": demo.campaign,
     "kills": kills.campaign,
     "disks": disks.campaign,
@@ -36,18 +35,22 @@ CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main(names: list[str]) -> None:
-    """Run the named campaigns, all where none is named; what was counted earlier stays for the others."""
-    if strange := set(names) - set(CAMPAIGNS):
-        raise ValueError(f"no campaign is called {', '.join(sorted(strange))}; there are {', '.join(CAMPAIGNS)}")
+    """Run the named campaigns, or all; earlier counts of the others are kept.
+
+    Raises:
+        ValueError: There is no campaign of that name.
+    """
+    if unknown := set(names) - set(CAMPAIGNS):
+        raise ValueError(f"unknown campaigns {', '.join(sorted(unknown))}; choose from {', '.join(CAMPAIGNS)}")
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    disable_progress_bar()  # one a loaded model, thousands in all
+    disable_progress_bar()  # there would be one per loaded model
     for name in names or CAMPAIGNS:
-        began = time.monotonic()
-        counted = {**CAMPAIGNS[name](), "seconds": round(time.monotonic() - began)}
-        print(name, json.dumps(counted), flush=True)
+        start = time.monotonic()
+        counts = {**CAMPAIGNS[name](), "seconds": round(time.monotonic() - start)}
+        print(name, json.dumps(counts), flush=True)
         earlier = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.is_file() else {}
-        write_json(REPORT, {**earlier, name: counted, "environment": environment(), "hardware": describe_hardware()})
+        write_json(REPORT, {**earlier, name: counts, "environment": environment(), "hardware": describe_hardware()})
 
 
 if __name__ == "__main__":

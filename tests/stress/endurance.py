@@ -1,4 +1,4 @@
-"""Campaign: the memory of a long training and of a long serving loop, as a slope."""
+"""Campaign: memory growth of a long training and of a long serving loop."""
 
 from __future__ import annotations
 
@@ -15,67 +15,71 @@ from tests.stress.request_fuzz import tiny_pipeline
 from tests.stress.workloads import tiny_trainer
 
 STEPS = 10_000
-EVERY = 100  # steps from one reading to the next
-WARM = 0.2  # share of the run in which caches may still fill
-USERS = 8_000  # a thousand steps an epoch: accelerate keeps a reference to the loader of every epoch
-# KiB that a thousand steps may add. Torch keeps kernels for up to 1,024 shapes of a product, which is 50 KiB more until
-# there are so many: `make stress` has it keep none.
-MOST = 20.0
+READ_EVERY = 100  # steps between readings
+WARM_UP = 0.2  # share of the run in which caches may fill
+USERS = 8_000  # a thousand steps per epoch, since accelerate keeps a reference to the loader of every epoch
+# Torch caches kernels for up to 1,024 shapes, which adds 50 KiB per thousand steps until the cache is full;
+# `make stress` disables that cache.
+MAX_KIB_PER_THOUSAND_STEPS = 20.0
 PAGE = resource.getpagesize()
 
 
 def campaign() -> dict[str, Any]:
-    """Both slopes. AssertionError where memory grows."""
-    told = {"training": training(STEPS), "serving": serving(STEPS)}
-    for name, found in told.items():
-        assert found["kib_a_thousand_steps"] < MOST, f"{name} grows: {found}"
-    return told
+    """Both slopes.
+
+    Raises:
+        AssertionError: Memory grows.
+    """
+    counts = {"training": training(STEPS), "serving": serving(STEPS)}
+    for name, growth in counts.items():
+        assert growth["kib_per_thousand_steps"] < MAX_KIB_PER_THOUSAND_STEPS, f"{name} grows: {growth}"
+    return counts
 
 
 def training(steps: int) -> dict[str, float]:
-    """Slope of the memory over so many training steps; nothing is saved or evaluated meanwhile."""
+    """Memory growth over training steps, without saving or evaluation."""
     readings: list[int] = []
 
-    class Reading(TrainerCallback):
+    class MemoryReader(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step % EVERY == 0:
+            if state.global_step % READ_EVERY == 0:
                 readings.append(resident())
 
     with tempfile.TemporaryDirectory() as folder:
-        quiet: dict[str, Any] = {
+        options: dict[str, Any] = {
             "eval_strategy": "no",
             "save_strategy": "no",
             "load_best_model_at_end": False,
             "max_steps": steps,
         }
-        trainer = tiny_trainer(Path(folder), users=USERS, **quiet, logging_strategy="no")
-        trainer.add_callback(Reading())
+        trainer = tiny_trainer(Path(folder), users=USERS, **options, logging_strategy="no")
+        trainer.add_callback(MemoryReader())
         trainer.train()
     return slope(readings)
 
 
 def serving(calls: int) -> dict[str, float]:
-    """Slope of the memory over so many requests."""
+    """Memory growth over requests."""
     pipe, readings = tiny_pipeline(), []
     for call in range(1, calls + 1):
         pipe([100 + call % 12, 105, "Movie 103"], top_k=3, explain=call % 7 == 0)
-        if call % EVERY == 0:
+        if call % READ_EVERY == 0:
             readings.append(resident())
     return slope(readings)
 
 
 def resident() -> int:
-    """Bytes of this process in memory, garbage collected."""
+    """Resident bytes of this process after garbage collection."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
 def slope(readings: list[int]) -> dict[str, float]:
-    """Least squares over the readings after the warm-up."""
-    kept = np.array(readings[int(WARM * len(readings)) :]) / 1024
-    thousands = np.arange(len(kept)) * EVERY / 1000
+    """Least-squares slope of the readings after the warm-up."""
+    kib = np.array(readings[int(WARM_UP * len(readings)) :]) / 1024
+    thousands = np.arange(len(kib)) * READ_EVERY / 1000
     return {
-        "steps": len(readings) * EVERY,
-        "mib_at_the_end": round(float(kept[-1]) / 1024, 1),
-        "kib_a_thousand_steps": round(float(np.polyfit(thousands, kept, 1)[0]), 2),
+        "steps": len(readings) * READ_EVERY,
+        "mib_at_the_end": round(float(kib[-1]) / 1024, 1),
+        "kib_per_thousand_steps": round(float(np.polyfit(thousands, kib, 1)[0]), 2),
     }

@@ -1,4 +1,4 @@
-"""Campaign: SIGKILL training, download, preparation, export, scoring; go on; compare with what was never killed."""
+"""Campaign: kill training, download, preparation, export and scoring, resume, and compare with uninterrupted runs."""
 
 from __future__ import annotations
 
@@ -8,69 +8,72 @@ from pathlib import Path
 from typing import Any
 
 from tests.data.movielens_archives import serving, write_release, zip_release
-from tests.stress import killing, training_kills
-from tests.stress import workloads as victims
+from tests.stress import sigkill, training_kills, workloads
 
 MIB = 1 << 20
-KILLS = 30  # at moments of chance, of each
+KILLS = 30  # at random times, per workload
 STATES = ("earlier", "new", "absent")
 
 
 def campaign() -> dict[str, Any]:
-    """All of it, counted. AssertionError or RuntimeError where something was lost."""
+    """All kills, counted.
+
+    Raises:
+        AssertionError, RuntimeError: Something was lost or a workload failed.
+    """
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        told: dict[str, Any] = {"training": training_kills.campaign(root)}
+        counts: dict[str, Any] = {"training": training_kills.campaign(root)}
         with serving() as server:
-            server.publish(zip_release(write_release(root / "release", victims.RELEASE)))
-            told["download"] = {
-                "killed_at_each_change_to_a_file": killing.at_each(
-                    lambda change: download_killed_at(change, root / f"d{change}", server)
+            server.publish(zip_release(write_release(root / "release", workloads.RELEASE)))
+            counts["download"] = {
+                "killed_before_each_file_change": sigkill.before_each_change(
+                    lambda change: download_killed_before(change, root / f"d{change}", server)
                 ),
-                "killed_at_moments_of_chance": download_killed_by_chance(root / "chance", server, KILLS),
+                "killed_at_random_times": download_killed_randomly(root / "chance", server, KILLS),
             }
-            told["preparation"] = {
-                "killed_at_each_change_to_a_file": killing.at_each(
-                    lambda change: prepare_killed_at(change, root / f"p{change}", server)
+            counts["preparation"] = {
+                "killed_before_each_file_change": sigkill.before_each_change(
+                    lambda change: prepare_killed_before(change, root / f"p{change}", server)
                 ),
-                "killed_at_moments_of_chance": prepare_killed_by_chance(root / "prepared", server, KILLS),
+                "killed_at_random_times": prepare_killed_randomly(root / "prepared", server, KILLS),
             }
-        told["export"] = export_campaign(root)
+        counts["export"] = export_campaign(root)
         source = scoring_source(root / "scoring")
-        told["batch_scoring"] = {
-            "killed_at_each_change_to_a_file": killing.at_each(
-                lambda change: score_killed_at(change, root / f"s{change}", source)
+        counts["batch_scoring"] = {
+            "killed_before_each_file_change": sigkill.before_each_change(
+                lambda change: score_killed_before(change, root / f"s{change}", source)
             ),
-            "killed_at_moments_of_chance": score_killed_by_chance(root / "scored", source, KILLS),
+            "killed_at_random_times": score_killed_randomly(root / "scored", source, KILLS),
         }
-    return told
+    return counts
 
 
-def download_killed_at(change: int, folder: Path, server: Any) -> bool:
-    """Kill a download before that change, go on, compare the bytes."""
+def download_killed_before(change: int, folder: Path, server: Any) -> bool:
+    """Kill a download before that file change, resume it, compare the bytes."""
     data, url = _offer(server)
-    was_killed = killing.kill_at_change(change, folder, victims.download, str(folder), url)
+    was_killed = sigkill.kill_before_change(change, folder, workloads.download, str(folder), url)
     _check_file(folder, data)
-    killing.finish(victims.download, str(folder), url)
-    assert killing.contents(folder) == {"file.zip": data}, f"killed before change {change}: {sorted(folder.iterdir())}"
+    sigkill.finish(workloads.download, str(folder), url)
+    assert sigkill.contents(folder) == {"file.zip": data}, f"killed before change {change}: {sorted(folder.iterdir())}"
     return was_killed
 
 
-def download_killed_by_chance(folder: Path, server: Any, kills: int) -> int:
-    """Kill downloads at moments of chance; a file under its own name is whole whenever it is there."""
+def download_killed_randomly(folder: Path, server: Any, kills: int) -> int:
+    """Kill downloads at random times; the final file is complete whenever it exists."""
     data, url = _offer(server)
-    whole = killing.finish(victims.download, str(folder / "measured"), url)
+    seconds_to_finish = sigkill.finish(workloads.download, str(folder / "measured"), url)
 
     def attempt(number: int, seconds: float) -> bool:
-        place = folder / str(number // 4)
-        was_killed = killing.kill_after(seconds, victims.download, str(place), url)
-        _check_file(place, data)
+        attempt_folder = folder / str(number // 4)
+        was_killed = sigkill.kill_after(seconds, workloads.download, str(attempt_folder), url)
+        _check_file(attempt_folder, data)
         if number % 4 == 3:
-            killing.finish(victims.download, str(place), url)
-            assert killing.contents(place) == {"file.zip": data}
+            sigkill.finish(workloads.download, str(attempt_folder), url)
+            assert sigkill.contents(attempt_folder) == {"file.zip": data}
         return was_killed
 
-    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
+    return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
 
 
 def _offer(server: Any) -> tuple[bytes, str]:
@@ -83,135 +86,139 @@ def _offer(server: Any) -> tuple[bytes, str]:
 
 def _check_file(folder: Path, data: bytes) -> None:
     path = folder / "file.zip"
-    assert not path.exists() or path.read_bytes() == data, f"{path} is torn"
+    assert not path.exists() or path.read_bytes() == data, f"{path} is incomplete"
 
 
-def prepare_killed_at(change: int, folder: Path, server: Any) -> bool:
-    """Kill the loading of a release before that change, load it again; the cache holds the archive and its lock."""
-    was_killed = killing.kill_at_change(change, folder, victims.prepare, str(folder), server.url)
+def prepare_killed_before(change: int, folder: Path, server: Any) -> bool:
+    """Kill the loading of a release before that file change, then load it again."""
+    was_killed = sigkill.kill_before_change(change, folder, workloads.prepare, str(folder), server.url)
     _check_prepared(folder, server)
     return was_killed
 
 
-def prepare_killed_by_chance(folder: Path, server: Any, kills: int) -> int:
-    """Kill the loading of a release at moments of chance, and load it again each time."""
-    whole = killing.finish(victims.prepare, str(folder / "measured"), server.url)
+def prepare_killed_randomly(folder: Path, server: Any, kills: int) -> int:
+    """Kill the loading of a release at random times, and load it again each time."""
+    seconds_to_finish = sigkill.finish(workloads.prepare, str(folder / "measured"), server.url)
 
     def attempt(number: int, seconds: float) -> bool:
-        place = folder / str(number)
-        was_killed = killing.kill_after(seconds, victims.prepare, str(place), server.url)
-        _check_prepared(place, server)
+        attempt_folder = folder / str(number)
+        was_killed = sigkill.kill_after(seconds, workloads.prepare, str(attempt_folder), server.url)
+        _check_prepared(attempt_folder, server)
         return was_killed
 
-    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
+    return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
 
 
 def _check_prepared(folder: Path, server: Any) -> None:
-    killing.finish(victims.prepare, str(folder), server.url)
-    left = {name for name in killing.contents(folder) if not name.endswith(".lock")}
-    assert left == {f"{victims.RELEASE}.zip"}, f"killed, and the cache holds {left}"
+    sigkill.finish(workloads.prepare, str(folder), server.url)
+    files = {name for name in sigkill.contents(folder) if not name.endswith(".lock")}
+    assert files == {f"{workloads.RELEASE}.zip"}, f"the cache contains {files}"
 
 
-def old_export(folder: Path) -> dict[str, bytes]:
-    """Export model 0 into `folder`; the contents of what was exported."""
-    killing.finish(victims.export_model, str(folder), 0)
-    return killing.contents(folder / "model")
+def export_earlier(folder: Path) -> dict[str, bytes]:
+    """Export model 0 into `folder`; returns the exported files."""
+    sigkill.finish(workloads.export_model, str(folder), 0)
+    return sigkill.contents(folder / "model")
 
 
-def export_killed_at(change: int, folder: Path, check_end: bool = True) -> bool:
-    """Kill the export of model 1 over model 0 before that change; what stands there is one of the two, or nothing."""
-    earlier = killing.contents(folder / "model")
-    was_killed = killing.kill_at_change(change, folder, victims.export_model, str(folder), 1)
+def export_killed_before(change: int, folder: Path, check_end: bool = True) -> bool:
+    """Kill the export of model 1 over model 0 before that file change; one of the two, or neither, remains."""
+    earlier = sigkill.contents(folder / "model")
+    was_killed = sigkill.kill_before_change(change, folder, workloads.export_model, str(folder), 1)
     state = export_state(folder, earlier)
     assert state == "earlier" or (check_end and state in STATES), f"killed before change {change}: {state}"
     return was_killed
 
 
 def export_state(folder: Path, earlier: dict[str, bytes]) -> str:
-    """Which export stands in `folder`; AssertionError where it is neither whole nor absent."""
-    found = killing.contents(folder / "model") if (folder / "model").exists() else {}
-    if not found:
+    """Which export `folder` has: "earlier", "new" or "absent".
+
+    Raises:
+        AssertionError: The export is incomplete.
+    """
+    files = sigkill.contents(folder / "model") if (folder / "model").exists() else {}
+    if not files:
         return "absent"
-    if found == earlier:
+    if files == earlier:
         return "earlier"
-    assert found.keys() == earlier.keys(), f"a torn export: {sorted(found)}"
-    assert found["seed.json"] == b"1\n", "a mixture of two exports"
+    assert files.keys() == earlier.keys(), f"an incomplete export: {sorted(files)}"
+    assert files["seed.json"] == b"1\n", "a mixture of two exports"
     return "new"
 
 
 def export_campaign(root: Path) -> dict[str, Any]:
-    """Kill an export before each of its changes; how often the earlier one, the new one and none stood there."""
+    """Kill an export before each of its file changes, and count which export remained."""
     folder = root / "export"
-    earlier = old_export(folder)
-    counts = dict.fromkeys(STATES, 0)
+    earlier = export_earlier(folder)
+    states = dict.fromkeys(STATES, 0)
     change = 1
-    while killing.kill_at_change(change, folder, victims.export_model, str(folder), 1):
+    while sigkill.kill_before_change(change, folder, workloads.export_model, str(folder), 1):
         state = export_state(folder, earlier)
-        counts[state] += 1
+        states[state] += 1
         if state != "earlier":
-            old_export(folder)
+            export_earlier(folder)
         change += 1
-    survived = export_killed_by_chance(root / "exported", KILLS)
+    survived = export_killed_randomly(root / "exported", KILLS)
     return {
-        "killed_at_each_change_to_a_file": change - 1,
-        "what_stood_there": counts,
-        "killed_at_moments_of_chance": survived,
+        "killed_before_each_file_change": change - 1,
+        "remaining_export": states,
+        "killed_at_random_times": survived,
     }
 
 
-def export_killed_by_chance(folder: Path, kills: int) -> int:
-    """Kill exports over an earlier one at moments of chance; what stands there is one of the two, or nothing."""
-    earlier = old_export(folder)
-    whole = killing.finish(victims.export_model, str(folder), 1)
+def export_killed_randomly(folder: Path, kills: int) -> int:
+    """Kill exports over an earlier one at random times; one of the two, or neither, remains."""
+    earlier = export_earlier(folder)
+    seconds_to_finish = sigkill.finish(workloads.export_model, str(folder), 1)
 
     def attempt(number: int, seconds: float) -> bool:
         if export_state(folder, earlier) != "earlier":
-            old_export(folder)
-        was_killed = killing.kill_after(seconds, victims.export_model, str(folder), 1)
+            export_earlier(folder)
+        was_killed = sigkill.kill_after(seconds, workloads.export_model, str(folder), 1)
         export_state(folder, earlier)
         return was_killed
 
-    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
+    return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
 
 
 def scoring_source(folder: Path) -> tuple[Path, Path, bytes]:
-    """A model, a table of ratings, and the recommendations of a run that nobody kills."""
-    killing.finish(victims.export_model, str(folder), 0)
+    """A model, a table of ratings, and the recommendations of an uninterrupted run."""
+    sigkill.finish(workloads.export_model, str(folder), 0)
     ratings = folder / "ratings.csv"
     lines = [
-        f"{user},{100 + (user + step) % victims.ITEMS},{step}" for user in range(victims.USERS) for step in range(4)
+        f"{user},{100 + (user + step) % workloads.ITEMS},{step}" for user in range(workloads.USERS) for step in range(4)
     ]
     ratings.write_text("\n".join(["user_id,movie_id,timestamp", *lines]) + "\n", encoding="utf-8")
-    killing.finish(victims.score, str(folder / "out"), str(folder / "model"), str(ratings))
+    sigkill.finish(workloads.score, str(folder / "out"), str(folder / "model"), str(ratings))
     return folder / "model", ratings, (folder / "out" / "recommendations.parquet").read_bytes()
 
 
-def score_killed_at(change: int, folder: Path, source: tuple[Path, Path, bytes]) -> bool:
-    """Kill batch scoring before that change, go on, compare the table; False where it ended before."""
+def score_killed_before(change: int, folder: Path, source: tuple[Path, Path, bytes]) -> bool:
+    """Kill batch scoring before that file change, resume, compare the table; False if it makes fewer changes."""
     model, ratings, expected = source
-    was_killed = killing.kill_at_change(change, folder, victims.score, str(folder), str(model), str(ratings))
+    was_killed = sigkill.kill_before_change(change, folder, workloads.score, str(folder), str(model), str(ratings))
     table = folder / "recommendations.parquet"
-    assert not table.exists() or table.read_bytes() == expected, f"killed before change {change}, {table} is torn"
-    killing.finish(victims.score, str(folder), str(model), str(ratings))
-    left = {name for name in killing.contents(folder) if not name.endswith(".part")}
-    assert left == {table.name}, f"killed before change {change}: {left}"
-    assert table.read_bytes() == expected, f"killed before change {change}, the table is another"
+    assert not table.exists() or table.read_bytes() == expected, f"killed before change {change}, {table} is incomplete"
+    sigkill.finish(workloads.score, str(folder), str(model), str(ratings))
+    files = {name for name in sigkill.contents(folder) if not name.endswith(".part")}
+    assert files == {table.name}, f"killed before change {change}: {files}"
+    assert table.read_bytes() == expected, f"killed before change {change}, the table differs"
     return was_killed
 
 
-def score_killed_by_chance(folder: Path, source: tuple[Path, Path, bytes], kills: int) -> int:
-    """Kill batch scoring at moments of chance, three times before it may end; the table is whole or absent."""
+def score_killed_randomly(folder: Path, source: tuple[Path, Path, bytes], kills: int) -> int:
+    """Kill batch scoring at random times, three times before it finishes; the table is complete or absent."""
     model, ratings, expected = source
-    whole = killing.finish(victims.score, str(folder / "measured"), str(model), str(ratings))
+    seconds_to_finish = sigkill.finish(workloads.score, str(folder / "measured"), str(model), str(ratings))
 
     def attempt(number: int, seconds: float) -> bool:
-        place = folder / str(number // 3)
-        was_killed = killing.kill_after(seconds, victims.score, str(place), str(model), str(ratings))
-        table = place / "recommendations.parquet"
-        assert not table.exists() or table.read_bytes() == expected, f"{table} is torn"
+        attempt_folder = folder / str(number // 3)
+        was_killed = sigkill.kill_after(seconds, workloads.score, str(attempt_folder), str(model), str(ratings))
+        table = attempt_folder / "recommendations.parquet"
+        assert not table.exists() or table.read_bytes() == expected, f"{table} is incomplete"
         if number % 3 == 2:
-            killing.finish(victims.score, str(place), str(model), str(ratings))
-            assert table.read_bytes() == expected, f"{table} is another"
+            sigkill.finish(workloads.score, str(attempt_folder), str(model), str(ratings))
+            assert table.read_bytes() == expected, f"{table} differs"
         return was_killed
 
-    return killing.by_chance(attempt, kills, 0.2 * whole, whole)
+    return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)

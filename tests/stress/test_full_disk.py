@@ -1,4 +1,4 @@
-"""A full disk and a read-only one: an error that says so, and what was there stays. It takes root to mount one."""
+"""Full and read-only disks: a descriptive error, and earlier files are unchanged. Mounting a disk takes root."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 
 from tests.stress import disks
 
-CASES = [(attempt, room) for attempt, rooms in disks.ATTEMPTS.items() for room in rooms[:1] + rooms[-1:]]
+CASES = [(attempt, free) for attempt, sizes in disks.ATTEMPTS.items() for free in (sizes[0], sizes[-1])]
 
 
-@pytest.mark.parametrize(("attempt", "room"), CASES, ids=[f"{attempt.__name__}-{room}" for attempt, room in CASES])
-def test_what_cannot_be_written_is_refused_and_nothing_is_lost(attempt, room):
+@pytest.mark.parametrize(("attempt", "free_kib"), CASES, ids=[f"{attempt.__name__}-{free}" for attempt, free in CASES])
+def test_writing_to_a_full_disk_is_an_error_and_loses_nothing(attempt, free_kib):
     try:
-        assert attempt(room)  # the words of the error
+        assert attempt(free_kib)  # the error message
     except disks.NoDiskError as error:
         pytest.skip(str(error))

@@ -1,4 +1,4 @@
-"""Training killed by SIGKILL, again and again over a run or before a change to a file, ends as an unbroken run does."""
+"""Campaign: training killed repeatedly, or before a file change, ends with the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -7,68 +7,69 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.stress import killing
-from tests.stress import workloads as victims
+from tests.stress import sigkill, workloads
 
-KILLS, RUNS = 30, 2  # kills at moments of chance over each of so many runs
-RUN_EPOCHS, SHORT = 24, 2  # of a run that is killed so often, with 48 checkpoints, and of one killed once
-CHECKPOINTS = 2  # an epoch
+KILLS, RUNS = 30, 2  # kills per run, runs
+LONG_EPOCHS, SHORT_EPOCHS = 24, 2  # of a run that is killed repeatedly, and of one that is killed once
+CHECKPOINTS_PER_EPOCH = 2
 
 
 def campaign(root: Path) -> dict[str, Any]:
-    """Runs that are killed again and again, and one killed before each change to a file."""
-    began = time.monotonic()
-    short = unbroken_weights(root / "unbroken", SHORT)
-    turned = time.monotonic()
-    weights = unbroken_weights(root / "long", RUN_EPOCHS)
-    longer = (time.monotonic() - turned) - (turned - began)  # what both need to start is in neither
-    moment = max(longer, 0.0) / (CHECKPOINTS * (RUN_EPOCHS - SHORT))
-    runs = [train_killed_by_chance(root / f"run{seed}", weights, KILLS, moment, seed) for seed in range(RUNS)]
-    changes = killing.at_each(lambda change: train_killed_at(change, root / f"t{change}", short, SHORT))
-    return {"kills_survived_in_one_run": runs, "killed_at_each_change_to_a_file": changes}
+    """Runs that are killed repeatedly, and runs killed before each file change."""
+    start = time.monotonic()
+    short = uninterrupted_weights(root / "uninterrupted", SHORT_EPOCHS)
+    middle = time.monotonic()
+    weights = uninterrupted_weights(root / "long", LONG_EPOCHS)
+    difference = (time.monotonic() - middle) - (middle - start)  # startup time cancels out
+    max_delay = max(difference, 0.0) / (CHECKPOINTS_PER_EPOCH * (LONG_EPOCHS - SHORT_EPOCHS))
+    runs = [train_killed_randomly(root / f"run{seed}", weights, KILLS, max_delay, seed) for seed in range(RUNS)]
+    changes = sigkill.before_each_change(
+        lambda change: train_killed_before(change, root / f"t{change}", short, SHORT_EPOCHS)
+    )
+    return {"kills_survived_in_one_run": runs, "killed_before_each_file_change": changes}
 
 
-def unbroken_weights(folder: Path, epochs: float = 3) -> bytes:
-    """The final weights of a run that nobody kills."""
-    killing.finish(victims.train, str(folder), epochs)
-    return (folder / victims.WEIGHTS_FILE).read_bytes()
+def uninterrupted_weights(folder: Path, epochs: float = 3) -> bytes:
+    """The final weights of a run that is not killed."""
+    sigkill.finish(workloads.train, str(folder), epochs)
+    return (folder / workloads.WEIGHTS_FILE).read_bytes()
 
 
-def train_killed_at(change: int, folder: Path, expected: bytes, epochs: float = 3) -> bool:
-    """Kill training before that change, go on to the end, compare the weights; False where it ended before."""
-    was_killed = killing.kill_at_change(change, folder, victims.train, str(folder), epochs)
+def train_killed_before(change: int, folder: Path, expected: bytes, epochs: float = 3) -> bool:
+    """Kill training before that file change, resume, compare the weights; False if it makes fewer changes."""
+    was_killed = sigkill.kill_before_change(change, folder, workloads.train, str(folder), epochs)
     if was_killed:
-        killing.finish(victims.train, str(folder), epochs)
-    found = (folder / victims.WEIGHTS_FILE).read_bytes()
-    assert found == expected, f"killed before change {change}, the weights are others than those of an unbroken run"
+        sigkill.finish(workloads.train, str(folder), epochs)
+    weights = (folder / workloads.WEIGHTS_FILE).read_bytes()
+    assert weights == expected, f"killed before change {change}, the weights differ from an uninterrupted run"
     return was_killed
 
 
-def train_killed_by_chance(
-    folder: Path, expected: bytes, kills: int, moment: float, seed: int, epochs: float = RUN_EPOCHS
+def train_killed_randomly(
+    folder: Path, expected: bytes, kills: int, max_delay: float, seed: int, epochs: float = LONG_EPOCHS
 ) -> int:
-    """Kill one run at moments of chance, so many times, let it end, compare; how many kills it survived.
+    """Kill one run `kills` times at random times, let it finish, compare the weights; returns the number of kills.
 
-    At most `moment` seconds pass between a start, or a new checkpoint, and a kill: about as long as it takes from one
-    checkpoint to the next, so that a run of more checkpoints than kills does not end before it was killed so often.
+    A kill follows a start or a new checkpoint by at most `max_delay` seconds: about the time between checkpoints, so
+    that a run with more checkpoints than kills does not finish early.
 
     Raises:
-        AssertionError: other weights, or the run ended before it was killed so often.
+        AssertionError: The weights differ, or the run finished before the last kill.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
 
     def attempt(number: int, seconds: float) -> bool:
-        assert not (folder / victims.WEIGHTS_FILE).exists(), f"the run has ended after {number} starts: make it longer"
-        wanted = _newest_step(folder) + chance.randint(0, 1)  # a checkpoint that there is already, or the next
-        return killing.kill_when(lambda: _newest_step(folder) >= wanted, seconds, victims.train, str(folder), epochs)
+        assert not (folder / workloads.WEIGHTS_FILE).exists(), f"the run finished after {number} starts: make it longer"
+        step = _newest_step(folder) + rng.randint(0, 1)  # the current checkpoint, or the next
+        return sigkill.kill_when(lambda: _newest_step(folder) >= step, seconds, workloads.train, str(folder), epochs)
 
-    survived = killing.by_chance(attempt, kills, 0, moment, seed)
-    killing.finish(victims.train, str(folder), epochs)
-    found = (folder / victims.WEIGHTS_FILE).read_bytes()
-    assert found == expected, f"after {survived} kills the weights are others than those of an unbroken run"
+    survived = sigkill.at_random_times(attempt, kills, 0, max_delay, seed)
+    sigkill.finish(workloads.train, str(folder), epochs)
+    weights = (folder / workloads.WEIGHTS_FILE).read_bytes()
+    assert weights == expected, f"after {survived} kills the weights differ from an uninterrupted run"
     return survived
 
 
 def _newest_step(folder: Path) -> int:
-    """The step of the newest checkpoint, whole or not; 0 where there is none."""
+    """The step of the newest checkpoint, complete or not; 0 without any."""
     return max((int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("checkpoint-*")), default=0)

@@ -1,6 +1,6 @@
-"""What is killed half-way: each function finishes what an earlier call in the same folder began, or begins anew.
+"""Workloads that the campaigns interrupt. Each resumes what an earlier call in the same folder left, or starts anew.
 
-They run in processes of their own (see `killing`), so they take paths and give nothing back but files.
+They run in their own processes (see `sigkill`), so they take paths and write their results to files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hf_bert4rec.training.checkpoints import latest_complete
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 from tests.data.movielens_archives import small_release
 
-tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process would leave behind
+tqdm.set_lock(threading.RLock())  # the default is a semaphore, which a killed process would leave locked
 
 ITEMS, USERS = 12, 32
 WEIGHTS_FILE = "final.safetensors"
@@ -43,14 +43,14 @@ def tiny_tokenizer() -> Bert4RecTokenizer:
 
 
 def tiny_model(tokenizer: Bert4RecTokenizer, seed: int = 0) -> Bert4RecForMaskedLM:
-    """A model of a few thousand parameters, always the same for a seed."""
+    """A model of a few thousand parameters with seeded weights."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "max_position_embeddings": 8}
     return Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **sizes))
 
 
 def tiny_trainer(folder: str | Path, epochs: float = 3, users: int = USERS, **options: object) -> Bert4RecTrainer:
-    """A trainer with dropout, evaluation and a checkpoint every other step: all that a resume has to bring back."""
+    """A trainer with dropout, evaluation, and a checkpoint every two steps: all the state that a resume restores."""
     torch.set_num_threads(1)
     tokenizer = tiny_tokenizer()
     generator = np.random.default_rng(0)
@@ -82,29 +82,29 @@ def tiny_trainer(folder: str | Path, epochs: float = 3, users: int = USERS, **op
 
 
 def train(folder: str, epochs: float = 3) -> None:
-    """Train from the last whole checkpoint in `folder`, and write the weights of the end there."""
+    """Train from the latest complete checkpoint in `folder`, and write the final weights there."""
     trainer = tiny_trainer(Path(folder) / "checkpoints", epochs)
-    found = latest_complete(Path(folder) / "checkpoints")
-    trainer.train(resume_from_checkpoint=None if found is None else str(found))
+    checkpoint = latest_complete(Path(folder) / "checkpoints")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     with atomic_write(Path(folder) / WEIGHTS_FILE) as temporary:
         save_file({name: value.contiguous() for name, value in trainer.model.named_parameters()}, temporary)
 
 
 def download(folder: str, url: str) -> None:
-    """Fetch a file beside what an earlier try has left of it."""
+    """Download a file, resuming an earlier partial download."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     download_checked(url, Path(folder) / "file.zip")
 
 
 def prepare(folder: str, address: str) -> None:
-    """Load a made-up release through the cache in `folder`, from a server in GroupLens' place."""
+    """Load a small release through the cache in `folder`, from a server that stands in for GroupLens."""
     releases.RELEASES[RELEASE] = small_release(RELEASE)
     os.environ["HF_BERT4REC_GROUPLENS"] = address
     load_movielens(RELEASE, cache_dir=folder)
 
 
 def export_model(folder: str, seed: int) -> None:
-    """Export a model over the one that may be there."""
+    """Export a model, replacing an earlier export."""
     tokenizer = tiny_tokenizer()
     export(
         tiny_model(tokenizer, seed).eval(), tokenizer, Path(folder) / "model", f"# Model {seed}\n", {"seed.json": seed}
@@ -112,7 +112,7 @@ def export_model(folder: str, seed: int) -> None:
 
 
 def score(folder: str, model: str, ratings: str) -> None:
-    """Recommend to all users of a table, from what an earlier try has left in `folder`."""
+    """Recommend to all users of a table, resuming from the parts in `folder`."""
     torch.set_num_threads(1)
-    told = ["--ratings", ratings, "--min_interactions", "1", "--top_k", "3", "--users_per_shard", "8"]
-    recommend.main([model, *told, "--output", str(Path(folder) / "recommendations.parquet")])
+    counts = ["--ratings", ratings, "--min_interactions", "1", "--top_k", "3", "--users_per_shard", "8"]
+    recommend.main([model, *counts, "--output", str(Path(folder) / "recommendations.parquet")])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.stress import endurance, models, training_kills
-from tests.stress import request_fuzz as callers
+from tests.stress import endurance, models, request_fuzz, training_kills
 from tests.stress.workloads import tiny_trainer
 
 
@@ -36,21 +35,23 @@ def test_the_number_of_workers_changes_no_bit(tmp_path, workers):
 
 @pytest.mark.slow
 def test_two_processes_one_after_the_other_end_with_the_same_bits(tmp_path):
-    assert training_kills.unbroken_weights(tmp_path / "one") == training_kills.unbroken_weights(tmp_path / "other")
+    assert training_kills.uninterrupted_weights(tmp_path / "one") == training_kills.uninterrupted_weights(
+        tmp_path / "other"
+    )
 
 
 def test_random_requests_are_answered_or_refused_in_words():
-    pipe, chance = callers.tiny_pipeline(), models.random.Random(5)
-    outcomes = {callers.outcome(pipe, callers.random_request(chance)) for _ in range(300)}
+    pipe, chance = request_fuzz.tiny_pipeline(), models.random.Random(5)
+    outcomes = {request_fuzz.outcome(pipe, request_fuzz.random_request(chance)) for _ in range(300)}
     assert outcomes == {"answered", "refused"}
 
 
 def test_fifty_callers_at_once_get_the_answers_of_one(tmp_path):
-    found = callers.concurrent(callers.tiny_pipeline(), 400)
-    assert (found["callers"], found["requests_held"]) == (50, 400)
+    result = request_fuzz.concurrent(request_fuzz.tiny_pipeline(), 400)
+    assert (result["threads"], result["requests"]) == (50, 400)
 
 
 def test_the_slope_of_memory_is_that_of_the_readings():
     flat = endurance.slope([1000 * 1024] * 50)
-    assert (flat["steps"], flat["kib_a_thousand_steps"]) == (5000, 0.0)
-    assert endurance.slope([1024 * reading for reading in range(50)])["kib_a_thousand_steps"] == pytest.approx(10)
+    assert (flat["steps"], flat["kib_per_thousand_steps"]) == (5000, 0.0)
+    assert endurance.slope([1024 * reading for reading in range(50)])["kib_per_thousand_steps"] == pytest.approx(10)
