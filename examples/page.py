@@ -1,4 +1,4 @@
-"""A page in one file: for every step its words, its code, what it gave, a picture, and what it cost."""
+"""The HTML page of the tour: description, code, output, plot and cost of every step, in one file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ td.number { text-align: right; font-variant-numeric: tabular-nums } img { max-wi
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a tour as it was taken. `picture` is a PNG file's bytes."""
+    """One executed step of the tour. `picture` is a PNG."""
 
     title: str
-    words: str
+    description: str
     code: str
     output: str
     picture: bytes | None
@@ -31,9 +31,9 @@ class Step:
 
 
 def write_page(title: str, introduction: str, steps: list[Step]) -> str:
-    """The page as HTML that needs no other file."""
+    """The page as self-contained HTML."""
     contents = "\n".join(
-        f'<li><a href="#{place}">{html.escape(step.title)}</a></li>' for place, step in enumerate(steps)
+        f'<li><a href="#{index}">{html.escape(step.title)}</a></li>' for index, step in enumerate(steps)
     )
     return f"""<!doctype html>
 <html lang="en">
@@ -46,9 +46,9 @@ def write_page(title: str, introduction: str, steps: list[Step]) -> str:
 <ol>
 {contents}
 </ol>
-{"".join(_section(place, step) for place, step in enumerate(steps))}
-<h2>What each step cost</h2>
-<p>Wall-clock time of one call, and by how much the process's peak of memory had grown after it.</p>
+{"".join(_section(index, step) for index, step in enumerate(steps))}
+<h2>Time and memory</h2>
+<p>Wall-clock time of one call, and the growth of the peak memory of the process.</p>
 <table><tr><th>step</th><th>milliseconds</th><th>MB</th></tr>
 {"".join(_cost(step) for step in steps)}
 </table>
@@ -56,13 +56,13 @@ def write_page(title: str, introduction: str, steps: list[Step]) -> str:
 """
 
 
-def _section(place: int, step: Step) -> str:
+def _section(index: int, step: Step) -> str:
     picture = ""
     if step.picture is not None:
         data = base64.b64encode(step.picture).decode()
         picture = f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(step.title)}"></p>\n'
-    return f"""<h2 id="{place}">{html.escape(step.title)}</h2>
-<p>{html.escape(step.words)}</p>
+    return f"""<h2 id="{index}">{html.escape(step.title)}</h2>
+<p>{html.escape(step.description)}</p>
 <pre>{html.escape(step.code)}</pre>
 <pre class="output">{html.escape(step.output)}</pre>
 {picture}"""
@@ -73,8 +73,8 @@ def _cost(step: Step) -> str:
     return f"<tr><td>{html.escape(step.title)}</td>{numbers}</tr>\n"
 
 
-def bars(names: list[str], values: list[float], label: str) -> bytes:
-    """Horizontal bars, the first on top, as a PNG."""
+def bar_chart(names: list[str], values: list[float], label: str) -> bytes:
+    """Horizontal bars, the first at the top, as a PNG."""
     figure, axes = _figure(8, 1 + 0.35 * len(names))
     axes.barh(range(len(names)), values, color="#4a7aa7")
     axes.set_yticks(range(len(names)), names)
@@ -83,11 +83,11 @@ def bars(names: list[str], values: list[float], label: str) -> bytes:
     return _png(figure)
 
 
-def scatter(points: Any, names: list[str], groups: list[str], label: str) -> bytes:
-    """Points (number, 2) coloured by the ten most frequent groups, the first points named, as a PNG."""
+def scatter_plot(points: Any, names: list[str], groups: list[str], label: str) -> bytes:
+    """Points (n, 2) coloured by the ten most frequent groups, with labels at the first points, as a PNG."""
     figure, axes = _figure(9, 7)
     for group in sorted(set(groups), key=groups.count, reverse=True)[:10]:
-        rows = [row for row, found in enumerate(groups) if found == group]
+        rows = [row for row, name in enumerate(groups) if name == group]
         axes.scatter(points[rows, 0], points[rows, 1], s=12, label=group, alpha=0.7)
     for row, name in enumerate(names):
         axes.annotate(name, points[row], fontsize=7, annotation_clip=False)
@@ -97,7 +97,7 @@ def scatter(points: Any, names: list[str], groups: list[str], label: str) -> byt
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # no pyplot: it would open windows and keep figures alive
+    from matplotlib.figure import Figure  # pyplot would keep figures alive
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()

@@ -1,9 +1,9 @@
-"""Print what an exported recommender recommends to three users with contrasting tastes.
+"""Print recommendations of an exported model for three users with contrasting tastes.
 
     python -m examples.show outputs/ml-100k --dataset ml-100k
 
-The folder is loaded as a stranger would load it: in a new process, in another folder, with this package blocked. Beside
-the recommendations stands what the users watched next.
+The folder is loaded as a downloaded model would be: in a new process, from another directory, without this package.
+The movie that each user watched next is marked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hf_bert4rec import Bert4RecConfig
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
 
-SHOWN = 8  # most recent movies of a history that are printed
+PRINTED_MOVIES = 8  # most recent movies of a history
 ISOLATED_LOADER = """
 import json, sys, warnings
 sys.modules["hf_bert4rec"] = None  # importing the package raises ImportError from here on
@@ -48,42 +48,42 @@ def main() -> None:
     requests = [{"history": row["item_ids"]} for row in rows]
     if "timestamps" in rows.column_names and Bert4RecConfig.from_pretrained(arguments.folder).time_aware:
         requests = [{**request, "timestamps": row["timestamps"]} for request, row in zip(requests, rows, strict=True)]
-    answers = recommend_as_a_stranger(arguments.folder, requests)
+    answers = recommend_isolated(arguments.folder, requests)
     popular = most_popular(data, 10)
     for row, answer in zip(rows, answers, strict=True):
         print_user(data, row, answer, popular)
 
 
-def recommend_as_a_stranger(folder: Path, requests: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Ten movies for every request, from a process that knows nothing but the folder."""
-    with tempfile.TemporaryDirectory() as elsewhere:
+def recommend_isolated(folder: Path, requests: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Ten movies per request, from a process without this package."""
+    with tempfile.TemporaryDirectory() as other_folder:
         command = [sys.executable, "-c", ISOLATED_LOADER, str(folder.resolve())]
         done = subprocess.run(
-            command, cwd=elsewhere, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=True
+            command, cwd=other_folder, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=True
         )
     return json.loads(done.stdout)
 
 
 def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] = (15, 120)) -> list[int]:
-    """Rows of the test split whose histories differ most in genres.
+    """Rows of the test split whose histories differ most in genres, by farthest-point sampling.
 
-    The first has the most one-sided taste; each further one is the farthest from those already chosen.
+    The first is the one with the most one-sided genres.
     """
     profiles = genre_profiles(data)
     sizes = data.next_item_dataset("test").histories.lengths
-    chosen_from = np.flatnonzero((sizes >= lengths[0]) & (sizes <= lengths[1]) & (profiles.sum(1) > 0))
-    if not len(chosen_from):
-        chosen_from = np.arange(len(sizes))
-    profiles = profiles[chosen_from]
-    chosen = [int(np.linalg.norm(profiles, axis=1).argmax())]
-    while len(chosen) < min(number, len(chosen_from)):
-        distances = np.linalg.norm(profiles[:, None] - profiles[chosen], axis=2).min(1)
-        chosen.append(int(distances.argmax()))
-    return chosen_from[chosen].tolist()
+    candidates = np.flatnonzero((sizes >= lengths[0]) & (sizes <= lengths[1]) & (profiles.sum(1) > 0))
+    if not len(candidates):
+        candidates = np.arange(len(sizes))
+    profiles = profiles[candidates]
+    selected = [int(np.linalg.norm(profiles, axis=1).argmax())]
+    while len(selected) < min(number, len(candidates)):
+        distances = np.linalg.norm(profiles[:, None] - profiles[selected], axis=2).min(1)
+        selected.append(int(distances.argmax()))
+    return candidates[selected].tolist()
 
 
 def genre_profiles(data: Prepared) -> npt.NDArray[np.float64]:
-    """Share of every genre in every test history against its share in all, (users, genres)."""
+    """Share of every genre in each test history above its share in all, (users, genres)."""
     tokenizer, histories = data.tokenizer, data.next_item_dataset("test").histories
     genres = [set(entry or []) for entry in tokenizer.items.get("genres", [[]] * tokenizer.num_items)]
     names = sorted(set().union(*genres))
@@ -97,26 +97,26 @@ def genre_profiles(data: Prepared) -> npt.NDArray[np.float64]:
 def most_popular(data: Prepared, number: int) -> set[Any]:
     """Ids of the movies with the most training interactions."""
     counts = np.array(data.tokenizer.items["count"])
-    return {data.tokenizer.item_ids[place] for place in np.argsort(-counts, kind="stable")[:number]}
+    return {data.tokenizer.item_ids[index] for index in np.argsort(-counts, kind="stable")[:number]}
 
 
 def print_user(data: Prepared, row: dict[str, Any], answer: list[dict[str, Any]], popular: set[Any]) -> None:
-    """One user: what they watched, what they are recommended, what they watched next."""
+    """Print the history of one user, the recommendations, and the next movie."""
     tokenizer = data.tokenizer
-    watched = [tokenizer.movie(place) for place in tokenizer.encode_items(row["item_ids"])]
+    watched = [tokenizer.movie(input_id) for input_id in tokenizer.encode_items(row["item_ids"])]
     target = tokenizer.movie(tokenizer.encode_items([row["target"]])[0])
     print(f"\nUser {row['user_id']} watched {len(watched)} movies, most recently")
-    for movie in watched[-SHOWN:]:
+    for movie in watched[-PRINTED_MOVIES:]:
         print(f"    {movie['title'] or movie['movie_id']}  [{', '.join(movie['genres'])}]")
     print("Recommended")
-    for place, movie in enumerate(answer, 1):
+    for rank, movie in enumerate(answer, 1):
         notes = " *" if movie["movie_id"] in popular else ""
         notes += "  <- watched next" if movie["movie_id"] == target["movie_id"] else ""
         title = movie["title"] or movie["movie_id"]
-        print(f"{place:3}. {title}  [{', '.join(movie['genres'])}]  {movie['score']:.1%}{notes}")
+        print(f"{rank:3}. {title}  [{', '.join(movie['genres'])}]  {movie['score']:.1%}{notes}")
     uncommon = sum(movie["movie_id"] not in popular for movie in answer)
     print(f"Watched next: {target['title'] or target['movie_id']}  [{', '.join(target['genres'])}]")
-    print(f"{uncommon} of {len(answer)} are not among the ten most popular movies (those are marked *).")
+    print(f"{uncommon} of {len(answer)} are outside the ten most popular movies (*).")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A tour of what a trained recommender can do: every step is run, and the page shows code, output, picture and cost.
+"""A tour of the features of a trained recommender: runs every step and writes an HTML page with code and output.
 
     python -m examples.tour outputs/ml-100k --output outputs/tour.html
 
-Works on any exported recommender with titles, genres and interaction counts; the folder is left as it is. The steps are
-the functions below, in this order, and what the page prints as code is their source.
+Works with any exported recommender that has titles, genres and interaction counts; the folder is not changed. The steps
+are the functions below; the page shows their docstring, source, output, plot, time and memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import torch
 from datasets import Dataset
 from transformers import pipeline
 
-from examples.page import Step, bars, scatter, write_page
+from examples.page import Step, bar_chart, scatter_plot, write_page
 from hf_bert4rec import MovieRecommendationPipeline
 from hf_bert4rec.cli.ask import main as shell
 from hf_bert4rec.cli.ask import table
@@ -44,8 +44,8 @@ from hf_bert4rec.training.fine_tuning import fine_tune
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What the steps share: a recommender, four favourites of its users, a genre, and a copy of its folder."""
+class Context:
+    """What the steps share: a recommender, a history of popular movies, a genre, years, and a copy of the folder."""
 
     pipe: MovieRecommendationPipeline
     history: list[str]
@@ -54,120 +54,120 @@ class Visit:
     folder: Path
 
 
-def recommend(pipe: Any, visit: Visit) -> Any:
-    """A history of titles or ids, oldest first; movies out. A list of histories is a batch."""
-    return pipe(visit.history, top_k=5)
+def recommend(pipe: Any, context: Context) -> Any:
+    """Recommend movies for a history of titles or ids, oldest first. A list of histories is a batch."""
+    return pipe(context.history, top_k=5)
 
 
-def filters(pipe: Any, visit: Visit) -> Any:
-    """Genres, years, movies to exclude; filters combine, and leave the scores as they are."""
-    return pipe(visit.history, top_k=5, genres=[visit.genre], years=visit.years, exclude=[visit.history[0]])
+def filters(pipe: Any, context: Context) -> Any:
+    """Filter by genres and years, and exclude movies. Filters combine and do not change scores."""
+    return pipe(context.history, top_k=5, genres=[context.genre], years=context.years, exclude=[context.history[0]])
 
 
-def candidates(pipe: Any, visit: Visit) -> Any:
-    """Only these may be recommended: a shelf, a shortlist, tonight's programme."""
-    shelf = [movie["movie_id"] for movie in pipe.similar(visit.history[-1], top_k=3)]
-    return pipe(visit.history, top_k=3, candidates=shelf, exclude_seen=False)
+def candidates(pipe: Any, context: Context) -> Any:
+    """Rank a given list of movies only."""
+    shortlist = [movie["movie_id"] for movie in pipe.similar(context.history[-1], top_k=3)]
+    return pipe(context.history, top_k=3, candidates=shortlist, exclude_seen=False)
 
 
-def emptied(pipe: Any, visit: Visit) -> Any:
-    """Where filters leave too little, a warning says which one took what."""
+def too_strict(pipe: Any, context: Context) -> Any:
+    """If filters leave too few movies, a warning names the filter."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        answer = pipe(visit.history, genres=[visit.genre], years=(1800, 1801))
+        answer = pipe(context.history, genres=[context.genre], years=(1800, 1801))
     return f"{answer}\n{caught[-1].message}"
 
 
-def varied(pipe: Any, visit: Visit) -> Any:
-    """`diversity` trades likely movies for unlike ones (maximal marginal relevance over the item embeddings)."""
-    return pipe(visit.history, top_k=5, diversity=0.5)
+def diverse(pipe: Any, context: Context) -> Any:
+    """`diversity` re-ranks by maximal marginal relevance over the item embeddings."""
+    return pipe(context.history, top_k=5, diversity=0.5)
 
 
-def less_popular(pipe: Any, visit: Visit) -> Any:
-    """`popularity_penalty=1` orders by how much likelier this history makes a movie than it is for everyone."""
-    return pipe(visit.history, top_k=5, popularity_penalty=1.0)
+def less_popular(pipe: Any, context: Context) -> Any:
+    """`popularity_penalty=1` ranks by the score relative to the popularity of a movie."""
+    return pipe(context.history, top_k=5, popularity_penalty=1.0)
 
 
-def rated(pipe: Any, visit: Visit) -> Any:
-    """With ratings, disliked movies count as seen but not as liked."""
-    return pipe({"history": visit.history, "ratings": [5, 4, None, 1]}, top_k=5)
+def rated(pipe: Any, context: Context) -> Any:
+    """With ratings, low-rated movies are excluded as seen but are not used as input."""
+    return pipe({"history": context.history, "ratings": [5, 4, None, 1]}, top_k=5)
 
 
-def similar(pipe: Any, visit: Visit) -> Any:
-    """Movies that the model takes for alike, by the cosine of their embeddings."""
-    return pipe.similar(visit.history[0], top_k=5)
+def similar(pipe: Any, context: Context) -> Any:
+    """Similar movies by the cosine of their embeddings."""
+    return pipe.similar(context.history[0], top_k=5)
 
 
-def explained(pipe: Any, visit: Visit) -> Any:
-    """What speaks for a movie: by how much the log of its score falls when an entry of the history is left out."""
-    return pipe(visit.history, top_k=3, explain=True)
+def explain(pipe: Any, context: Context) -> Any:
+    """Explain recommendations: how much the log score falls when an entry of the history is left out."""
+    return pipe(context.history, top_k=3, explain=True)
 
 
-def embeddings(pipe: Any, visit: Visit) -> Any:
-    """Embeddings for retrieval elsewhere: inner product plus bias is the logit, its softmax the score."""
-    user = pipe.embed_users(visit.history)  # (hidden,)
+def embeddings(pipe: Any, context: Context) -> Any:
+    """User and item embeddings for other retrieval systems. Inner product plus bias is the logit, without the
+    transition memory of a model that has one."""
+    user = pipe.embed_users(context.history)  # (hidden,)
     logits = pipe.embed_items() @ user + pipe.item_biases()  # (items,)
-    best = pipe(visit.history, top_k=1, exclude_seen=False)[0]
-    return f"score from embeddings {logits.softmax(0).max():.6f}, from the pipeline {best['score']:.6f}"
+    return "\n".join(pipe.tokenizer.titles[index] for index in logits.topk(5).indices.tolist())
 
 
-def new_movie(pipe: Any, visit: Visit) -> Any:
-    """A new movie starts from movies like it, and is recommended at once; nothing is trained."""
-    like = pipe.similar(visit.history[0], top_k=1)[0]
+def new_movie(pipe: Any, context: Context) -> Any:
+    """Add a new movie without training; its embedding starts from movies with similar metadata."""
+    neighbour = pipe.similar(context.history[0], top_k=1)[0]
     ids = pipe.tokenizer.item_ids
-    new = max(ids) + 1 if isinstance(ids[0], int) else "the-tour"
-    title, year = "The Tour", visit.years[1]
-    report = pipe.add_items({"movie_id": [new], "title": [title], "year": [year], "genres": [like["genres"]]})
-    answer = pipe(visit.history, top_k=3, candidates=["The Tour", *visit.history[:2]], exclude_seen=False)
+    new_id = max(ids) + 1 if isinstance(ids[0], int) else "the-tour"
+    title, year = "The Tour", context.years[1]
+    report = pipe.add_items({"movie_id": [new_id], "title": [title], "year": [year], "genres": [neighbour["genres"]]})
+    answer = pipe(context.history, top_k=3, candidates=["The Tour", *context.history[:2]], exclude_seen=False)
     return f"{json.dumps(report, ensure_ascii=False, indent=1)}\n{table(answer)}"
 
 
-def new_users(pipe: Any, visit: Visit) -> Any:
-    """Fine-tuning on new interactions, on copies; earlier users' ones in `replay=` keep it from forgetting."""
+def new_users(pipe: Any, context: Context) -> Any:
+    """Fine-tune a copy on new interactions; `replay=` takes earlier interactions, which reduces forgetting."""
     movies = pipe.tokenizer.item_ids[:6] * 4
     ratings = Dataset.from_dict({"user_id": [row // 6 for row in range(24)], "movie_id": movies})
     tuned = fine_tune(pipe.model, pipe.tokenizer, ratings, replay=ratings, epochs=1)
     return tuned.report
 
 
-def own_data(pipe: Any, visit: Visit) -> Any:
-    """Any table with a row an interaction becomes histories; `training/train.py --ratings` trains on such a file."""
-    shop = visit.folder.parent / "shop.csv"
+def own_data(pipe: Any, context: Context) -> Any:
+    """Read any table with one interaction per row; `hf-bert4rec train --ratings` trains on such a file."""
+    shop = context.folder.parent / "shop.csv"
     shop.write_text("customer,article,bought_at\nAda,Tee N° 7,2024-05-02\nAda,Käse,2024-05-01\nBo,Käse,2024-05-03\n")
     tables = read_interactions(shop, user_column="customer", item_column="article", time_column="bought_at")
     return "\n".join(map(str, build_histories(tables["ratings"], min_interactions=1)))
 
 
-def onnx(pipe: Any, visit: Visit) -> Any:
-    """The same answers from an ONNX file, checked against torch when it is written."""
-    lines = describe(visit.folder, export_onnx(visit.folder))
-    on_onnx = pipeline(TASK, model=str(visit.folder), pipeline_class=MovieRecommendationPipeline, backend="onnx")
-    return "\n".join(["onnx/" + lines[0].split("onnx/")[-1], *lines[1:], table(on_onnx(visit.history, top_k=3))])
+def onnx(pipe: Any, context: Context) -> Any:
+    """Export to ONNX, which is checked against torch, and recommend from the ONNX file."""
+    lines = describe(context.folder, export_onnx(context.folder))
+    onnx_pipe = pipeline(TASK, model=str(context.folder), pipeline_class=MovieRecommendationPipeline, backend="onnx")
+    return "\n".join(["onnx/" + lines[0].split("onnx/")[-1], *lines[1:], table(onnx_pipe(context.history, top_k=3))])
 
 
-def command_line(pipe: Any, visit: Visit) -> Any:
-    """The same from a shell: hf-bert4rec recommend | similar | explain MODEL …, with --json for machines."""
+def command_line(pipe: Any, context: Context) -> Any:
+    """The command line: hf-bert4rec recommend | similar | explain MODEL …, with --json for scripts."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        shell(["similar", str(visit.folder), visit.history[0], "--top-k", "3"])
+        shell(["similar", str(context.folder), context.history[0], "--top-k", "3"])
     return printed.getvalue()
 
 
-STEPS: dict[str, Callable[[Any, Visit], Any]] = {
+STEPS: dict[str, Callable[[Any, Context], Any]] = {
     "Recommend": recommend,
-    "Filter": filters,
-    "Rank a shelf": candidates,
-    "Ask too much": emptied,
-    "Vary": varied,
-    "Leave the beaten track": less_popular,
-    "Tell what was disliked": rated,
-    "Find similar movies": similar,
-    "Explain": explained,
-    "Embed": embeddings,
-    "Export to ONNX": onnx,
-    "Ask from a shell": command_line,
-    "Add a new movie": new_movie,
-    "Learn from new users": new_users,
-    "Bring your own table": own_data,
+    "Filters": filters,
+    "Rank candidates": candidates,
+    "Too strict filters": too_strict,
+    "Diversity": diverse,
+    "Popularity penalty": less_popular,
+    "Ratings": rated,
+    "Similar movies": similar,
+    "Explanations": explain,
+    "Embeddings": embeddings,
+    "ONNX": onnx,
+    "Command line": command_line,
+    "New movies": new_movie,
+    "New users": new_users,
+    "Your own table": own_data,
 }
 
 
@@ -180,49 +180,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         shutil.copytree(arguments.folder, folder)
-        visit = visit_to(folder)
-        steps = take(visit)
-    title = f"A tour of {arguments.folder.name}"
+        context = load_context(folder)
+        steps = run_steps(context)
+    title = f"Tour of {arguments.folder.name}"
     introduction = (
-        f"Written by examples/tour.py, with torch {torch.__version__} on the CPU; every step was run. The "
-        f"history is {', '.join(visit.history)}; the genre {visit.genre}; the years {visit.years}."
+        f"Generated by examples/tour.py with torch {torch.__version__} on the CPU. "
+        f"The history is {', '.join(context.history)}, the genre {context.genre}, the years {context.years}."
     )
     with atomic_write(arguments.output) as written:
         written.write_text(write_page(title, introduction, steps), encoding="utf-8")
     logging.getLogger("hf_bert4rec").info("written to %s", arguments.output)
 
 
-def visit_to(folder: Path) -> Visit:
-    """Load the recommender and choose what to ask it about."""
+def load_context(folder: Path) -> Context:
+    """Load the recommender, and choose the history, genre and years."""
     pipe = pipeline(TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, device="cpu")
     items = pipe.tokenizer.items
-    favourites = np.argsort(-np.array(items["count"]), kind="stable")[:4]
+    popular = np.argsort(-np.array(items["count"]), kind="stable")[:4]
     genres = [name for names in items["genres"] for name in names or []]
     years = sorted(year for year in items["year"] if year is not None)
-    return Visit(
+    return Context(
         pipe=pipe,
-        history=[pipe.tokenizer.titles[place] for place in favourites],
+        history=[pipe.tokenizer.titles[index] for index in popular],
         genre=max(sorted(set(genres)), key=genres.count),
         years=(years[len(years) // 4], years[-1]),
         folder=folder,
     )
 
 
-def take(visit: Visit) -> list[Step]:
-    """Take every step, in order."""
+def run_steps(context: Context) -> list[Step]:
+    """Run every step, in order."""
     steps = []
     for title, function in STEPS.items():
         before = _peak_megabytes()
         start = time.perf_counter()
-        output = function(visit.pipe, visit)
+        output = function(context.pipe, context)
         milliseconds = 1e3 * (time.perf_counter() - start)
         steps.append(
             Step(
                 title=title,
-                words=inspect.getdoc(function) or "",
+                description=inspect.getdoc(function) or "",
                 code=_code(function),
-                output=_shown(output),
-                picture=_picture(function, visit, output),
+                output=_format(output),
+                picture=_picture(function, context, output),
                 milliseconds=milliseconds,
                 megabytes=_peak_megabytes() - before,
             )
@@ -231,39 +231,39 @@ def take(visit: Visit) -> list[Step]:
 
 
 def _code(function: Callable[..., Any]) -> str:
-    """The source of a step without its first line and its docstring."""
+    """The source of a step without signature and docstring."""
     source = textwrap.dedent(inspect.getsource(function).split('"""', 2)[2].lstrip("\n"))
     return source.rstrip()
 
 
-def _shown(output: Any) -> str:
+def _format(output: Any) -> str:
     if isinstance(output, str):
         return output.rstrip()
     return table(output) if isinstance(output, list) else json.dumps(output, ensure_ascii=False, indent=1)
 
 
-def _picture(function: Callable[..., Any], visit: Visit, output: Any) -> bytes | None:
-    if function is explained:
+def _picture(function: Callable[..., Any], context: Context, output: Any) -> bytes | None:
+    if function is explain:
         first = output[0]
         names = [entry["title"] for entry in first["because"]]
         values = [entry["contribution"] for entry in first["because"]]
-        return bars(names, values, f"contribution to the log score of {first['title']}")
+        return bar_chart(names, values, f"contribution to the log score of {first['title']}")
     if function is embeddings:
-        return _map_of_movies(visit)
+        return _embedding_map(context)
     return None
 
 
-def _map_of_movies(visit: Visit, number: int = 150) -> bytes:
-    """The most watched movies by the first two principal components of their embeddings."""
-    items = visit.pipe.tokenizer.items
-    chosen = np.argsort(-np.array(items["count"]), kind="stable")[:number]
-    vectors = visit.pipe.embed_items()[torch.from_numpy(chosen)]
+def _embedding_map(context: Context, number: int = 150) -> bytes:
+    """The most watched movies over the first two principal components of their embeddings."""
+    items = context.pipe.tokenizer.items
+    top = np.argsort(-np.array(items["count"]), kind="stable")[:number]
+    vectors = context.pipe.embed_items()[torch.from_numpy(top)]
     vectors = vectors - vectors.mean(0)
     _, _, axes = torch.linalg.svd(vectors, full_matrices=False)
-    genres = [(items["genres"][place] or ["none"])[0] for place in chosen]
-    titles = [visit.pipe.tokenizer.titles[place] for place in chosen[:25]]
-    label = f"The {len(chosen)} most watched movies, by the first two principal components of their embeddings"
-    return scatter((vectors @ axes[:2].T).numpy(), titles, genres, label)
+    genres = [(items["genres"][index] or ["none"])[0] for index in top]
+    titles = [context.pipe.tokenizer.titles[index] for index in top[:25]]
+    label = f"The {len(top)} most watched movies, by the first two principal components of their embeddings"
+    return scatter_plot((vectors @ axes[:2].T).numpy(), titles, genres, label)
 
 
 def _peak_megabytes() -> float:

@@ -1,15 +1,15 @@
-"""Hold movies and users back, train without them, and measure what adding them later is worth.
+"""Quality of `add_items` for new movies, and of `fine_tune` for new users.
 
-    python -m examples.new_movies training/recipes/ml-100k.yaml --output_dir outputs/new-movies
+    python -m benchmarks.quality.cold_start training/recipes/ml-100k.yaml --output_dir outputs/cold-start
 
-A twentieth of the movies and a fifth of the users are unknown to training. Then
+Training excludes 5 % of the movies and 20 % of the users. Then
 
-1. the movies are added with `add_items`, without training. Every time a new user watched one of them is a question:
-   what they had watched before is shown, and the movie has to be named among the whole catalogue;
-2. the model is fine-tuned on the new users' histories, replaying old ones. The last movie of every old user says what
-   was forgotten, that of every new user what was learned.
+1. the new movies are added with `add_items`, without training. Each interaction of a new user with a new movie is a
+   test case: the earlier history is the input, and the movie is ranked over the full catalogue;
+2. the model is fine-tuned on the new users' histories with replay of the old ones. The last movies of old users measure
+   forgetting, those of new users measure learning.
 
-Writes `new_movies.json`. Recipe and options are those of `training/train.py`.
+Writes `cold_start.json`. Recipe and options are those of `training/train.py`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,8 @@ K = 10
 
 
 @dataclass(frozen=True)
-class HeldBack:
-    """A data set without some movies and users (`old`), and what was held back of it.
-
-    `movies` are the new movies' rows, `histories` the new users' histories with all movies, one row a user.
-    """
+class ColdStartSplit:
+    """`old`, a data set without the new movies and users; `movies`, the new movies; `histories` of the new users."""
 
     old: Prepared
     movies: Dataset
@@ -62,17 +59,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(arguments.output_dir)
     arguments.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(arguments.seed)
-    held = hold_back(prepare(data_arguments), arguments.seed)
-    trainer = build_trainer(held.old, model_arguments, masking, arguments)
+    split = cold_start_split(prepare(data_arguments), arguments.seed)
+    trainer = build_trainer(split.old, model_arguments, masking, arguments)
     trainer.train()
-    report = measure(trainer.accelerator.unwrap_model(trainer.model).float().cpu().eval(), held, arguments.seed)
-    write_json(folder / "new_movies.json", report)
-    for line in told(report):
-        print(line)
+    report = measure(trainer.accelerator.unwrap_model(trainer.model).float().cpu().eval(), split, arguments.seed)
+    write_json(folder / "cold_start.json", report)
+    print("\n".join(format_report(report)))
 
 
-def hold_back(data: Prepared, seed: int) -> HeldBack:
-    """Draw the new movies and users; everything else becomes a data set of its own."""
+def cold_start_split(data: Prepared, seed: int) -> ColdStartSplit:
+    """Sample the new movies and users, and prepare the rest as a data set."""
     generator = np.random.default_rng(seed)
     catalogue, users = np.array(data.movies["movie_id"]), np.array(data.histories["user_id"])
     new_movies = generator.choice(catalogue, round(NEW_MOVIES * len(catalogue)), replace=False)
@@ -82,78 +78,87 @@ def hold_back(data: Prepared, seed: int) -> HeldBack:
     old_ratings = ratings.select(np.flatnonzero(~is_new_user & ~is_new_movie))
     histories = build_histories(old_ratings, min_interactions=1)
     splits = leave_one_out(histories)
-    met, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
+    known, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
     movies = data.movies.select(np.flatnonzero(~np.isin(catalogue, new_movies)))
-    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(met.tolist(), counts.tolist(), strict=True)))
-    return HeldBack(
+    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(known.tolist(), counts.tolist(), strict=True)))
+    return ColdStartSplit(
         old=Prepared(data.name, movies, old_ratings, histories, splits, tokenizer),
         movies=data.movies.select(np.flatnonzero(np.isin(catalogue, new_movies))),
         histories=build_histories(ratings.select(np.flatnonzero(is_new_user)), min_interactions=1),
     )
 
 
-def measure(model: Bert4RecForMaskedLM, held: HeldBack, seed: int) -> dict[str, Any]:
-    """What new movies reach without training, and what fine-tuning on new users changes."""
-    tokenizer, old = copy.deepcopy(held.old.tokenizer), held.old
-    grown = copy.deepcopy(model)
-    tokenizer.add_items(held.movies)
-    grown.add_items(tokenizer)
-    new_users = leave_one_out(held.histories)
+def measure(model: Bert4RecForMaskedLM, split: ColdStartSplit, seed: int) -> dict[str, Any]:
+    """Metrics of new movies without training, and the changes by fine-tuning on new users."""
+    tokenizer, old = copy.deepcopy(split.old.tokenizer), split.old
+    extended = copy.deepcopy(model)
+    tokenizer.add_items(split.movies)
+    extended.add_items(tokenizer)
+    new_users = leave_one_out(split.histories)
     tuned = fine_tune(
-        model, old.tokenizer, flat(new_users["train"]), movies=held.movies, replay=flat(old.splits["train"]), seed=seed
+        model,
+        old.tokenizer,
+        to_interactions(new_users["train"]),
+        movies=split.movies,
+        replay=to_interactions(old.splits["train"]),
+        seed=seed,
     )
     after = (tuned.model, tuned.tokenizer)
     return {
         "dataset": old.name,
-        "movies": {"old": old.tokenizer.num_items, "new": len(held.movies)},
-        "users": {"old": len(old.histories), "new": len(held.histories)},
-        f"new_movies_hit_rate@{K}": new_movie_hits(grown, tokenizer, held.histories, old.tokenizer.num_items),
+        "movies": {"old": old.tokenizer.num_items, "new": len(split.movies)},
+        "users": {"old": len(old.histories), "new": len(split.histories)},
+        f"new_movies_hit_rate@{K}": new_movie_hit_rate(extended, tokenizer, split.histories, old.tokenizer.num_items),
         f"ndcg@{K}": {
-            "old_users_movies_added": compare((model, old.tokenizer), (grown, tokenizer), old.splits["test"]),
+            "old_users_movies_added": compare((model, old.tokenizer), (extended, tokenizer), old.splits["test"]),
             "old_users_fine_tuned": compare((model, old.tokenizer), after, old.splits["test"]),
-            "new_users_fine_tuned": compare((grown, tokenizer), after, new_users["test"]),
+            "new_users_fine_tuned": compare((extended, tokenizer), after, new_users["test"]),
         },
     }
 
 
-def new_movie_hits(
+def new_movie_hit_rate(
     model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, histories: Dataset, num_old: int
 ) -> dict[str, Any]:
-    """HitRate@10 of new movies at the places where they stand in histories, and how many times random's it is.
+    """HitRate@10 of new movies at their positions in the histories, absolute and relative to a random order.
 
-    The interval is over users: a user's questions are taken together.
+    Test cases are averaged per user; intervals are over users.
     """
     encoded = encode_histories(histories, tokenizer, model.config.time_aware)
     starts = encoded.offsets[encoded.row_ids]
-    places = np.flatnonzero((encoded.values >= tokenizer.first_item_id + num_old) & (np.arange(len(starts)) > starts))
-    whole = encoded.take(encoded.row_ids[places])  # of every question the user's history, of which the head is shown
-    within = np.arange(len(whole.values)) - np.repeat(whole.offsets[:-1], whole.lengths)
-    shown = whole.where(within < np.repeat(places - starts[places], whole.lengths))
-    targets = Ragged(encoded.values[places], np.arange(len(places) + 1))
-    hits = hit_rate(ranks_of(model, tokenizer, shown, targets), K)
-    by_chance = K / (tokenizer.num_items - shown.lengths)  # a random order of what has not been seen
-    users = encoded.row_ids[places]
-    each = [users == user for user in np.unique(users)]
-    rate = np.array([hits[of_user].mean() for of_user in each])
-    random = np.array([by_chance[of_user].mean() for of_user in each])
-    found = intervals({"model": rate, "random": random, "times_random": rate / random.mean()})
-    return {"questions": len(places), "users": len(each), **{name: list(value) for name, value in found.items()}}
+    positions = np.flatnonzero(
+        (encoded.values >= tokenizer.first_item_id + num_old) & (np.arange(len(starts)) > starts)
+    )
+    full = encoded.take(encoded.row_ids[positions])  # the full history of every test case
+    index = np.arange(len(full.values)) - np.repeat(full.offsets[:-1], full.lengths)
+    before = full.where(index < np.repeat(positions - starts[positions], full.lengths))
+    targets = Ragged(encoded.values[positions], np.arange(len(positions) + 1))
+    hits = hit_rate(target_ranks(model, tokenizer, before, targets), K)
+    random_hits = K / (tokenizer.num_items - before.lengths)  # expected for a random order of unseen items
+    users = encoded.row_ids[positions]
+    masks = [users == user for user in np.unique(users)]
+    rate = np.array([hits[mask].mean() for mask in masks])
+    random = np.array([random_hits[mask].mean() for mask in masks])
+    values = intervals({"model": rate, "random": random, "lift": rate / random.mean()})
+    return {"cases": len(positions), "users": len(masks), **{name: list(value) for name, value in values.items()}}
 
 
 def compare(before: tuple[Any, Any], after: tuple[Any, Any], rows: Dataset) -> dict[str, Any]:
-    """NDCG@10 of the rows' targets before and after, each in its whole catalogue, and the change in per cent."""
-    found = {}
+    """NDCG@10 of the targets before and after, each over its full catalogue, and the change in percent."""
+    metrics = {}
     for name, (model, tokenizer) in (("before", before), ("after", after)):
         histories = encode_histories(rows, tokenizer, model.config.time_aware)
         targets = np.array(tokenizer.encode_items(rows["target"]))
-        found[name] = ndcg(ranks_of(model, tokenizer, histories, Ragged(targets, np.arange(len(targets) + 1))), K)
-    change = 100 * (found["after"] - found["before"]) / found["before"].mean()
-    means = intervals({**found, "change_in_per_cent": change})
+        metrics[name] = ndcg(target_ranks(model, tokenizer, histories, Ragged(targets, np.arange(len(targets) + 1))), K)
+    change = 100 * (metrics["after"] - metrics["before"]) / metrics["before"].mean()
+    means = intervals({**metrics, "change_percent": change})
     return {"users": len(rows), **{name: list(value) for name, value in means.items()}}
 
 
-def ranks_of(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, histories: Ragged, targets: Ragged) -> Ragged:
-    """The targets' ranks among the whole catalogue, what was shown left out."""
+def target_ranks(
+    model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, histories: Ragged, targets: Ragged
+) -> Ragged:
+    """Ranks of the targets over the full catalogue, histories excluded."""
     return rank_targets(
         ModelScorer(model, tokenizer),
         histories,
@@ -163,8 +168,8 @@ def ranks_of(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, histories
     ).ranks
 
 
-def flat(histories: Dataset) -> Dataset:
-    """Histories as interactions again, one a row, in order."""
+def to_interactions(histories: Dataset) -> Dataset:
+    """Histories as a table with one interaction per row, in order."""
     items = Ragged.from_column(histories, "item_ids")
     users = np.array(histories["user_id"])[items.row_ids]
     columns = {"user_id": users.tolist(), "movie_id": items.values.tolist()}
@@ -173,26 +178,26 @@ def flat(histories: Dataset) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def told(report: dict[str, Any]) -> list[str]:
-    """The report in a few lines; every mean with its 95 % interval over users."""
+def format_report(report: dict[str, Any]) -> list[str]:
+    """The report in a few lines: means with 95 % intervals over users."""
     new = report[f"new_movies_hit_rate@{K}"]
     lines = [
-        "{dataset}: {movies[new]} of {0} movies and {users[new]} of {1} users held back".format(
+        "{dataset}: {movies[new]} of {0} movies and {users[new]} of {1} users are new".format(
             sum(report["movies"].values()), sum(report["users"].values()), **report
         ),
-        f"new movies, added without training: HitRate@{K} {_interval(new['model'])}, "
-        f"{_interval(new['times_random'], 1)} times random's ({new['questions']} questions to {new['users']} users)",
+        f"new movies after add_items: HitRate@{K} {_interval(new['model'])}, "
+        f"{_interval(new['lift'], 1)} times random order ({new['cases']} cases of {new['users']} users)",
     ]
-    for name, found in report[f"ndcg@{K}"].items():
+    for name, change in report[f"ndcg@{K}"].items():
         lines.append(
-            f"{name.replace('_', ' ')}: NDCG@{K} {found['before'][0]:.4f} before, {found['after'][0]:.4f} after, "
-            f"{_interval(found['change_in_per_cent'], 1)} %"
+            f"{name.replace('_', ' ')}: NDCG@{K} {change['before'][0]:.4f} before, {change['after'][0]:.4f} after, "
+            f"{_interval(change['change_percent'], 1)} %"
         )
     return lines
 
 
-def _interval(found: Sequence[float], digits: int = 3) -> str:
-    mean, low, high = (f"{value:.{digits}f}" for value in found)
+def _interval(values: Sequence[float], digits: int = 3) -> str:
+    mean, low, high = (f"{value:.{digits}f}" for value in values)
     return f"{mean} [{low}, {high}]"
 
 
