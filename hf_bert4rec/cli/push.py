@@ -5,7 +5,8 @@
 
 Before anything is sent, a copy is loaded in a process without this package and must rank as the original does. The
 token is that of `hf auth login` or of HF_TOKEN. Titles and genres are published if the release may be redistributed
-(of MovieLens: ml-latest-small) or with --include-titles; interaction counts always are.
+(of MovieLens: ml-latest-small) or with --include-titles; interaction counts always are. The card is written from
+training.json and evaluation.json: edits of README.md in the folder are not published.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card.curve import draw_curve
 from hf_bert4rec.hub.card.render import render_card, update_card
 from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
+from hf_bert4rec.hub.staging import stage_model
 from tests.published import read
 
 SECTIONS = [
@@ -30,6 +33,8 @@ SECTIONS = [
     "Framework versions",
     "Citation",
 ]
+PNG = b"\x89PNG"
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -73,7 +78,7 @@ def test_every_picture_is_there(model_folder):
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (model_folder / "README.md").read_text(encoding="utf-8"))
     assert len(pictures) == 5
     for picture in pictures:
-        assert (model_folder / picture).read_bytes().startswith(b"\x89PNG"), picture
+        assert (model_folder / picture).read_bytes().startswith(PNG), picture
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -175,6 +180,36 @@ def test_a_custom_table_is_not_movielens(records):
     assert release_of(training) is None
     assert "movielens" not in card.lower()
     assert "license" not in card.split("---")[1]
+    text = FENCED.sub("", card).split("## Files")[0].replace("movie_id", "")
+    assert "movie" not in re.sub(r"> .*", "", text).lower()  # quoted examples name the titles of the table
+    assert "The last item of every user is held out for testing" in text
+
+
+def test_the_order_of_histories_follows_the_time_column(records):
+    training = {**records[0], "options": {**records[0]["options"], "time_column": ""}}
+    assert "Histories are in the order of the source." in render_card(training, titles=True)
+    assert "Histories are ordered by time, ties by the order of the source." in render_card(records[0], titles=True)
+
+
+def test_versions_come_before_the_first_snippet(records):
+    usage = sections(render_card(records[0], titles=True))["How to use"]
+    install, first, *_ = FENCED.findall(usage)
+    assert install[0] == "bash"
+    assert first[1].startswith("from transformers import pipeline")
+    transformers = next(line for line in PROJECT["dependencies"] if line.startswith("transformers"))
+    assert install[1].startswith("pip install ")
+    assert f'"{transformers}"' in install[1]
+    assert '"torch>=' in install[1]
+
+
+def test_every_published_file_has_its_role_in_the_card(model_folder, tmp_path):
+    staged = stage_model(model_folder, tmp_path / "staged", "someone/small").folder
+    text = sections((staged / "README.md").read_text(encoding="utf-8"))["Files"]
+    rows = [line.split(" | ") for line in text.splitlines()[2:]]
+    assert all(content.removesuffix(" |") for _, content in rows)
+    listed = {name.rstrip("/") for cell, _ in rows for name in re.findall("`([^`]+)`", cell)}
+    published = {path.relative_to(staged).parts[0] for path in staged.rglob("*") if path.is_file()}
+    assert listed == published - {"README.md"}
 
 
 def test_an_evaluation_of_another_model_is_refused(model_folder, tmp_path):
@@ -193,4 +228,5 @@ def test_an_evaluation_of_another_model_is_refused(model_folder, tmp_path):
 
 def test_the_curve_is_drawn_of_any_run(records):
     for curve in (records[0]["curve"], [], records[0]["curve"][:1]):
-        assert draw_curve({**records[0], "curve": curve}).startswith(b"\x89PNG")
+        assert draw_curve({**records[0], "curve": curve}).startswith(PNG)
+    assert draw_curve({**records[0], "dataset": r"$\bad$"}).startswith(PNG)  # not a formula of matplotlib

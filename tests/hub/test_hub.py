@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.hub import export as hub
 from hf_bert4rec.hub.verify import BrokenExportError, check_folder, compare
 from tests.conftest import MOVIES
@@ -128,3 +131,18 @@ def test_another_ranking_is_detected(pipe, tmp_path):
     for changed in (swapped, nudged, answer[:4], []):
         with pytest.raises(BrokenExportError, match=r"answers \[10\] with .*the original with .* nothing was sent"):
             compare(tmp_path, [10], changed, answer)
+
+
+@pytest.mark.slow
+def test_an_onnx_file_of_earlier_weights_is_detected(pipe, tmp_path):
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "exported"
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card")
+    export_onnx(folder)
+    check_folder(folder, pipe)
+    with torch.no_grad():
+        pipe.model.decoder.bias += torch.linspace(0, 1, len(pipe.tokenizer))
+    hub.write_folder(pipe.model, pipe.tokenizer, tmp_path / "later", "# A card")
+    shutil.copytree(folder / "onnx", tmp_path / "later" / "onnx")
+    with pytest.raises(ValueError, match=r"model\.onnx gives other logits than the model"):
+        check_folder(tmp_path / "later", pipe)

@@ -277,4 +277,5 @@ def test_the_page_needs_only_what_its_requirements_list():
     assert listed - foreign == {"torch"}  # which the model's own code imports
     version = next(line for line in lines if line.startswith("gradio==")).removeprefix("gradio==")
     assert f"sdk_version: {version}\n" in (SPACE_FOLDER / "README.md").read_text(encoding="utf-8")
+    assert 'python_version: "3.12"\n' in (SPACE_FOLDER / "README.md").read_text(encoding="utf-8")
     assert f"gradio=={version}\n" in (ROOT / "constraints.txt").read_text()

@@ -42,12 +42,17 @@ def data_section(training: Mapping[str, Any], release: Release | None, titles: b
         if min_rating
         else "Every interaction counts alike, whatever its rating."
     )
+    order = (
+        "Histories are ordered by time, ties by the order of the source."
+        if options.get("time_column")
+        else "Histories are in the order of the source."
+    )
     held_out = HELD_OUT[options.get("split", "leave-one-out")].format(noun=noun, **options)
     counts = (
         f"{source}: {training['num_users']:,} users, {training['num_items']:,} {noun}s and "
         f"{training['num_interactions']:,} interactions. Users and {noun}s with fewer than "
-        f"{options['min_interactions']} interactions were removed repeatedly until none was left. {ratings} Histories "
-        f"are ordered by time if times are known, ties by the order of the source. {held_out}"
+        f"{options['min_interactions']} interactions were removed repeatedly until none was left. {ratings} "
+        f"{order} {held_out}"
     )
     published = (
         f"Interaction counts of the {noun}s are part of this repository: they rank the answer to an empty history. "
