@@ -16,6 +16,7 @@ from .tables import clean_genres, split_years
 logger = logging.getLogger(__name__)
 
 ITEM_COLUMNS = ("movie_id", "title", "year", "genres")
+MAX_YEAR = 9999
 
 
 def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> pl.DataFrame:
@@ -34,7 +35,7 @@ def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: s
     if (repeated := ~ids.is_first_distinct()).any():
         row = repeated.arg_true()[0]
         raise ValueError(f"{source}, row {row} (counted from 0): duplicate item {ids[row]!r}; give each item one row")
-    titles = pl.lit(None, pl.String) if "title" not in columns else frame[columns["title"]].cast(pl.String)
+    titles = pl.lit(None, pl.String) if "title" not in columns else _read_titles(frame[columns["title"]], source)
     items = pl.DataFrame({"movie_id": ids}).with_columns(title=titles)
     if "year" in columns:
         years = _read_years(frame[columns["year"]], source)
@@ -71,26 +72,41 @@ def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: 
     return {ours: theirs for ours, theirs in columns.items() if ours not in missing}
 
 
+def _read_titles(titles: pl.Series, source: str) -> pl.Series:
+    """Titles as text; numbers are those of films such as "300"."""
+    kind = titles.dtype
+    if not (kind in (pl.String, pl.Categorical, pl.Null) or isinstance(kind, pl.Enum) or kind.is_numeric()):
+        raise ValueError(f"{source}: column {titles.name!r} is of type {kind}; titles are text")
+    text = titles.cast(pl.String)
+    return text.str.strip_suffix(".0") if kind.is_float() else text
+
+
 def _read_years(years: pl.Series, source: str) -> pl.Series:
     if isinstance(years.dtype, pl.Date | pl.Datetime):
         return years.dt.year().cast(pl.Int64)
     text = years.cast(pl.String).str.strip_chars().str.replace(r"\.0$", "")
     text = pl.select(pl.when(text.is_in(["", "nan", "NaN"])).then(None).otherwise(text)).to_series()
     numbers = text.cast(pl.Int64, strict=False)
-    if (bad := numbers.is_null() & text.is_not_null()).any():
+    bad = (numbers.is_null() & text.is_not_null()) | (numbers.abs() > MAX_YEAR).fill_null(False)
+    if bad.any():
         row = bad.arg_true()[0]
-        raise ValueError(f"{source}, row {row} (counted from 0): year {text[row]!r} is not an integer")
+        raise ValueError(f"{source}, row {row} (counted from 0): year {text[row]!r} is not an integer up to {MAX_YEAR}")
     return numbers
 
 
 def read_genres(values: pl.Series, source: str) -> pl.Series:
-    """Return genres as lists of text, from lists, from JSON lists of names or of objects with a name, or from text.
+    """Return genres as lists of text, from lists or JSON lists of names or of objects with a name, or from text.
 
     The separator of text is the first of "|", ";" and "," that the column contains.
+
+    Raises:
+        ValueError: A text that is not a list if others are, or objects without a name.
     """
     if isinstance(values.dtype, pl.List | pl.Array):
         lists = values.cast(pl.List(values.dtype.inner))
         if isinstance(values.dtype.inner, pl.Struct):
+            if "name" not in values.dtype.inner.to_schema():
+                raise ValueError(f"{source}: genres are objects without a name, of type {values.dtype.inner}")
             lists = lists.list.eval(pl.element().struct.field("name"))
         return lists.cast(pl.List(pl.String)).fill_null([])
     text = values.cast(pl.String).fill_null("").str.strip_chars()

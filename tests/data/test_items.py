@@ -70,6 +70,30 @@ def test_every_column_is_mapped_and_years_of_every_type() -> None:
     assert read(movie_id=[5, 7], title=["Heat", "x"], year=[1995.0, None])[1][2] is None
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"title": [["a", "b"]]}, r"column 'title' is of type List\(String\); titles are text"),
+        ({"title": [True]}, "column 'title' is of type Boolean; titles are text"),
+        (
+            {"title": ["a"], "year": [19951215]},
+            r"row 0 \(counted from 0\): year '19951215' is not an integer up to 9999",
+        ),
+        ({"title": ["a"], "year": [1995.5]}, "year '1995.5' is not an integer"),
+        ({"title": ["a"], "year": ["1995-12-15"]}, "year '1995-12-15' is not an integer"),
+        ({"title": ["a"], "genres": [[{"id": 1}]]}, "genres are objects without a name"),
+    ],
+)
+def test_columns_that_cannot_be_read(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"mine.*{message}"):
+        read(movie_id=[5], **columns)
+
+
+def test_titles_that_are_numbers() -> None:
+    assert [row[1] for row in read(movie_id=[5, 7], title=[300.0, None])] == ["300", "7"]
+    assert read(movie_id=[5], title=[1984])[0][1] == "1984"
+
+
 def test_duplicate_items_are_refused_after_blanks_are_removed() -> None:
     with pytest.raises(ValueError, match=r"mine, row 1 \(counted from 0\): duplicate item 5; give each item one row"):
         read(movie_id=["5", " 5"], title=["a", "b"])
