@@ -158,5 +158,8 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def _left_out(folder: Path, target: Path) -> list[str]:
+    """Files that are not in `target`, except code of an earlier version, which the current code replaces."""
     files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return sorted(str(path) for path in files if not (target / path).exists())
+    return sorted(
+        str(path) for path in files if not (target / path).exists() and not path.name.endswith("_bert4rec.py")
+    )

@@ -163,7 +163,7 @@ def test_an_update_is_seen_and_the_older_revision_stays(pulled, hub, folders):
 
 
 @pytest.mark.slow
-def test_what_was_pulled_once_works_offline(hub, requested, pulled, home):
+def test_downloaded_models_work_offline(hub, requested, pulled, home):
     environment = hub.environment(home, token=None) | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
     assert run(PULLER, requested, environment, home) == pulled
 
@@ -185,7 +185,7 @@ def test_a_data_set_comes_back_unchanged(hub, published, pulled, tables):
     ],
     ids=["leave-one-out", "last-n", "temporal"],
 )
-def test_the_card_of_a_data_set_counts_it(tables, options, words):
+def test_the_card_of_a_data_set_has_its_counts(tables, options, words):
     data = prepare(replace(tables, **options))
     card = dataset_card(replace(data, name="ml-latest-small", custom=False), DATA)
     assert f"histories of 60 users, 40 movies and {sum(map(len, data.histories['item_ids'])):,} interactions" in card
@@ -226,10 +226,14 @@ def test_only_known_files_are_published(model_folder, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(model_folder, folder)
     (folder / "notes.txt").write_text("mine")
+    (folder / "steering_bert4rec.py").write_text("# code of an older layout")
+    (folder / "modeling_bert4rec.py").write_text("# older code")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"onnx")
     assert stage_model(folder, tmp_path / "staged", NAME).left_out == ["notes.txt"]
     assert (tmp_path / "staged" / "onnx" / "model.onnx").is_file()
+    assert {path.name for path in (tmp_path / "staged").glob("*.py")} == set(code_files())
+    assert "class Bert4RecForMaskedLM" in (tmp_path / "staged" / "modeling_bert4rec.py").read_text(encoding="utf-8")
     assert "`onnx/model.onnx`" in (tmp_path / "staged" / "README.md").read_text(encoding="utf-8")
     assert read(tmp_path / "staged" / "evaluation.json")["model"]["name"] == NAME
     write_json(folder / "training.json", {"dataset": "ml-100k"})
