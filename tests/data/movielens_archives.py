@@ -1,4 +1,4 @@
-"""Small made-up releases in each of MovieLens' layouts, with the traps of the real ones, and a server for them."""
+"""Small synthetic releases in the layouts of MovieLens, with the oddities of the real ones, and a server for them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _movie_line(separator: str, movie_id: int, title: str, genres: list[str]) ->
 
 
 def zip_release(folder: Path) -> Path:
-    """Zip the folder beside itself, as GroupLens does: one folder in the archive."""
+    """Zip the folder, as one folder in the archive, as GroupLens does."""
     archive = folder.with_name(f"{folder.name}.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         for path in sorted(folder.iterdir()):
@@ -99,9 +99,9 @@ def zip_release(folder: Path) -> Path:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` by name with ranges, and with `breaks` closes that many answers half-way.
+    """Serves `files` by name with ranges, and with `breaks` closes the connection of as many answers half-way.
 
-    `asked` lists (path, Range header) of every request.
+    `requests` lists (path, Range header) of every request.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.breaks = 0
         self.ranges = True
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
 
     @property
     def url(self) -> str:
@@ -127,14 +127,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        name, wanted = self.path.lstrip("/"), self.headers.get("Range")
-        self.server.asked.append((name, wanted))
+        name, byte_range = self.path.lstrip("/"), self.headers.get("Range")
+        self.server.requests.append((name, byte_range))
         if name not in self.server.files:
             self.send_error(404)
             return
         data, status = self.server.files[name], 200
-        if wanted and self.server.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if byte_range and self.server.ranges:
+            start = int(byte_range.removeprefix("bytes=").rstrip("-"))
             if start >= len(data):
                 self.send_error(416)
                 return
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name.endswith(".zip") and self.server.breaks:
             self.server.breaks -= 1
             data = data[: len(data) // 2]
-        with contextlib.suppress(ConnectionError):  # whoever asked was killed
+        with contextlib.suppress(ConnectionError):  # the client was killed
             self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:

@@ -1,4 +1,4 @@
-"""Masks: what is masked, how often, and that only (seed, epoch, row) decides it."""
+"""Masks: what is masked, how often, and as a function of (seed, epoch, row) only."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_labels_are_what_was_masked(windows, tokenizer):
     assert (batch["attention_mask"].numpy() == (expected != tokenizer.pad_token_id)).all()
 
 
-def test_the_share_of_masked_places(tokenizer):
+def test_the_share_of_masked_positions(tokenizer):
     windows = TrainingWindows(Ragged.from_lists([list(range(3, 43))] * 500), max_length=40)
     collator = DataCollatorForMaskedItems(tokenizer, mlm_probability=0.3)
     share = (collator(rows_of(windows))["labels"] != IGNORED).float().mean().item()
@@ -81,28 +81,28 @@ def test_replacement_shares_and_that_only_items_are_drawn(tokenizer):
     )
     batch = collator(rows_of(windows))
     masked = batch["labels"] != IGNORED
-    shown, true = batch["input_ids"][masked], batch["labels"][masked]
-    is_mask = shown == tokenizer.mask_token_id
+    inputs, labels = batch["input_ids"][masked], batch["labels"][masked]
+    is_mask = inputs == tokenizer.mask_token_id
     assert is_mask.float().mean().item() == pytest.approx(0.8, abs=0.01)
-    kept = shown == true
-    assert kept.float().mean().item() == pytest.approx(0.1 + 0.1 / 40, abs=0.01)
-    drawn = shown[~is_mask & ~kept]
+    unchanged = inputs == labels
+    assert unchanged.float().mean().item() == pytest.approx(0.1 + 0.1 / 40, abs=0.01)
+    drawn = inputs[~is_mask & ~unchanged]
     assert set(drawn.tolist()) == set(range(tokenizer.first_item_id, len(tokenizer)))
 
 
 def test_rows_masked_only_at_the_end(windows, tokenizer):
     rows = rows_of(windows)
     batch = DataCollatorForMaskedItems(tokenizer, last_item_prob=1.0)(rows)
-    places = (batch["labels"] != IGNORED).nonzero()
-    assert places[:, 0].tolist() == list(range(len(rows)))
-    assert places[:, 1].tolist() == [len(row["input_ids"]) - 1 for row in rows]
+    positions = (batch["labels"] != IGNORED).nonzero()
+    assert positions[:, 0].tolist() == list(range(len(rows)))
+    assert positions[:, 1].tolist() == [len(row["input_ids"]) - 1 for row in rows]
 
 
-def test_masks_depend_on_seed_epoch_and_row_alone(windows, tokenizer):
+def test_masks_depend_on_seed_epoch_and_row_only(windows, tokenizer):
     collator = DataCollatorForMaskedItems(tokenizer)
     batch = collator(rows_of(windows))
-    alone = [collator([row])["labels"][0] for row in rows_of(windows)]
-    for row, labels in enumerate(alone):
+    single = [collator([row])["labels"][0] for row in rows_of(windows)]
+    for row, labels in enumerate(single):
         assert torch.equal(batch["labels"][row, : len(labels)], labels)
     assert not torch.equal(collator(rows_of(windows, epoch=1))["labels"], batch["labels"])
     other = DataCollatorForMaskedItems(tokenizer, seed=1)(rows_of(windows))
@@ -155,15 +155,15 @@ def test_shares_that_cannot_be_are_refused(tokenizer, options):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_next_item_is_asked_for_at_the_end(tokenizer, side):
+def test_the_mask_is_at_the_end(tokenizer, side):
     rows = [
         {"input_ids": np.arange(3, 10), "targets": np.array([12])},
         {"input_ids": np.array([5]), "targets": np.array([6])},
         {"input_ids": np.array([], dtype=np.int64), "targets": np.array([7])},
     ]
     batch = DataCollatorForNextItem(tokenizer, max_length=5, padding_side=side)(rows)
-    asked = [batch["input_ids"][row][batch["attention_mask"][row].bool()].tolist() for row in range(3)]
-    assert asked == [[6, 7, 8, 9, 1], [5, 1], [1]]
+    inputs = [batch["input_ids"][row][batch["attention_mask"][row].bool()].tolist() for row in range(3)]
+    assert inputs == [[6, 7, 8, 9, 1], [5, 1], [1]]
     assert batch["seen"][0].tolist() == list(range(3, 10))
     assert batch["seen"][1].tolist() == [5] + [IGNORED] * 6
     assert batch["targets"].tolist() == [[12], [6], [7]]

@@ -36,9 +36,9 @@ class Bad(ValueError):
 def columns_of(values: st.SearchStrategy[Any], rows: int) -> st.SearchStrategy[list[Any]]:
     """A column over few distinct values, so that users, items and times repeat; now and then with a hole."""
     few = st.lists(values, min_size=1, max_size=4).flatmap(st.sampled_from)
-    whole = st.lists(few, min_size=rows, max_size=rows)
-    holed = st.tuples(whole, st.integers(0, rows - 1)).map(lambda it: [*it[0][: it[1]], None, *it[0][it[1] + 1 :]])
-    return st.one_of(whole, whole, whole, whole, holed, st.just([None] * rows))
+    full = st.lists(few, min_size=rows, max_size=rows)
+    holed = st.tuples(full, st.integers(0, rows - 1)).map(lambda it: [*it[0][: it[1]], None, *it[0][it[1] + 1 :]])
+    return st.one_of(full, full, full, full, holed, st.just([None] * rows))
 
 
 @st.composite
@@ -97,15 +97,15 @@ def naive_seconds(values: list[Any]) -> list[Any]:
 
 def naive_rows(table: dict[str, tuple[type, list[Any]]], written: bool) -> list[dict[str, Any]]:
     """The rows as documented. `written`: the table went through a CSV file, in which an id is text."""
-    found = {}
+    columns = {}
     for name in ("user_id", "movie_id"):
         values = table[name][1]
-        found[name] = naive_ids([None if value is None else str(value) for value in values] if written else values)
+        columns[name] = naive_ids([None if value is None else str(value) for value in values] if written else values)
     if "rating" in table:
         naive_numbers(table["rating"][1], 3.4028235e38)
     if "timestamp" in table:
-        found["timestamp"] = naive_seconds(table["timestamp"][1])
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+        columns["timestamp"] = naive_seconds(table["timestamp"][1])
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def naive_split(histories: list[dict[str, Any]]) -> dict[str, list[tuple[Any, list[Any], Any]]]:
@@ -144,29 +144,29 @@ BACKWARD = {"user_id": (int, [1] * 4), "movie_id": (int, [5, 6, 7, 5]), "timesta
 @example(BACKWARD, True, 1)
 @example({**ONE, "rating": (float, [1e300])}, False, 1)
 @example({"user_id": (float, [1e19]), "movie_id": (int, [1])}, False, 1)
-def test_any_table_ends_in_the_right_histories_or_a_named_error(table, written, least):
+def test_any_table_ends_in_the_right_histories_or_a_named_error(table, written, min_interactions):
     try:
         rows = naive_rows(table, written)
     except Bad:
         with pytest.raises(ValueError, match=r"column '(user_id|movie_id|rating|timestamp)' is"):
             read(table, written)
         return
-    wanted = naive(rows, least)
+    expected = naive(rows, min_interactions)
     ratings = read(table, written)["ratings"]
-    if not wanted:
+    if not expected:
         with pytest.raises(ValueError, match="No user is left of"):
-            build_histories(ratings, least)
+            build_histories(ratings, min_interactions)
         return
-    histories = build_histories(ratings, least)
-    assert histories.to_list() == wanted
-    expected = naive_split(wanted)
-    if not expected["test"]:
+    histories = build_histories(ratings, min_interactions)
+    assert histories.to_list() == expected
+    expected_split = naive_split(expected)
+    if not expected_split["test"]:
         with pytest.raises(ValueError, match="has the 3 interactions"):
             leave_one_out(histories)
         return
     split = leave_one_out(histories)
     check_leakage(split)
-    for name, part in expected.items():
+    for name, part in expected_split.items():
         assert [(row["user_id"], row["item_ids"], row.get("target")) for row in split[name]] == part
 
 

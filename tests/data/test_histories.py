@@ -1,4 +1,4 @@
-"""build_histories against a naive double, its order, its k-core and its errors."""
+"""build_histories against a naive version, its order, its k-core and its errors."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from hypothesis import strategies as st
 from hf_bert4rec.data import build_histories
 
 
-def naive(rows: list[dict[str, Any]], least: int) -> list[dict[str, Any]]:
+def naive(rows: list[dict[str, Any]], min_interactions: int) -> list[dict[str, Any]]:
     """The same in plain Python, slowly."""
     ordered = sorted(rows, key=lambda row: (row["user_id"], row.get("timestamp", 0)))
-    kept, met = [], set()
+    rows_left, pairs = [], set()
     for row in ordered:
-        if (row["user_id"], row["movie_id"]) not in met:
-            met.add((row["user_id"], row["movie_id"]))
-            kept.append(row)
+        if (row["user_id"], row["movie_id"]) not in pairs:
+            pairs.add((row["user_id"], row["movie_id"]))
+            rows_left.append(row)
     while True:
-        users, items = Counter(row["user_id"] for row in kept), Counter(row["movie_id"] for row in kept)
-        core = [row for row in kept if users[row["user_id"]] >= least and items[row["movie_id"]] >= least]
-        if len(core) == len(kept):
+        users, items = Counter(row["user_id"] for row in rows_left), Counter(row["movie_id"] for row in rows_left)
+        core = [
+            row
+            for row in rows_left
+            if users[row["user_id"]] >= min_interactions and items[row["movie_id"]] >= min_interactions
+        ]
+        if len(core) == len(rows_left):
             break
-        kept = core
+        rows_left = core
     histories: dict[Any, dict[str, Any]] = {}
-    for row in kept:
+    for row in rows_left:
         one = histories.setdefault(row["user_id"], {"user_id": row["user_id"], "item_ids": []})
         one["item_ids"].append(row["movie_id"])
         if "timestamp" in row:
@@ -51,17 +55,19 @@ IDS = st.one_of(st.integers(0, 5), st.sampled_from([-(10**18), 10**18, 7 * 10**1
     st.booleans(),
     st.booleans(),
 )
-def test_equals_the_naive_double(rows: list[tuple[int, int, int]], least: int, timed: bool, text: bool) -> None:
+def test_equals_the_naive_version(
+    rows: list[tuple[int, int, int]], min_interactions: int, timed: bool, text: bool
+) -> None:
     kind = str if text else int
     records = [{"user_id": kind(user), "movie_id": kind(item), "timestamp": time} for user, item, time in rows]
     if not timed:
         records = [{name: row[name] for name in ("user_id", "movie_id")} for row in records]
-    wanted = naive(records, least)
-    if wanted:
-        assert build_histories(Dataset.from_list(records), least).to_list() == wanted
+    expected = naive(records, min_interactions)
+    if expected:
+        assert build_histories(Dataset.from_list(records), min_interactions).to_list() == expected
     else:
         with pytest.raises(ValueError, match=f"No user is left of {len(records)} interactions"):
-            build_histories(Dataset.from_list(records), least)
+            build_histories(Dataset.from_list(records), min_interactions)
 
 
 def test_ties_keep_the_order_of_rows() -> None:

@@ -1,4 +1,4 @@
-"""Tables and sequence files of every kind that a practitioner may bring, and what bad ones get."""
+"""Tables and sequence files of every kind, good and bad."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_without_times_and_ratings_none_are_invented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "wanted"),
+    ("ids", "expected"),
     [
         (["7", "10"], [7, 10]),
         (["007", "10"], ["007", "10"]),
@@ -75,9 +75,9 @@ def test_without_times_and_ratings_none_are_invented() -> None:
         (pl.Series(["a", "b"], dtype=pl.Categorical), ["a", "b"]),
     ],
 )
-def test_ids_are_whole_numbers_or_stay_strings(ids: Any, wanted: list[Any]) -> None:
+def test_ids_are_integers_or_stay_text(ids: Any, expected: list[Any]) -> None:
     tables = read_interactions(pl.DataFrame({"user_id": ids, "movie_id": [1, 2]}), time_column=None)
-    assert tables["ratings"]["user_id"][:] == wanted
+    assert tables["ratings"]["user_id"][:] == expected
 
 
 def seconds(times: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""load_movielens: every layout and its traps, every place it looks in, and what bad input gets."""
+"""load_movielens: every layout, every source, and errors on bad input."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_download_once_then_from_the_cache(server: Server, tmp_path: Path, caplo
     caplog.set_level(logging.INFO)
     server.publish(zip_release(write_release(tmp_path, "ml-25m")))
     check_tables(load_movielens("ml-25m"))
-    assert [name for name, _ in server.asked] == ["ml-25m.zip.md5", "ml-25m.zip"]
+    assert [name for name, _ in server.requests] == ["ml-25m.zip.md5", "ml-25m.zip"]
     check_tables(load_movielens("ml-25m"))
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
     assert f"reading {tmp_path / 'cache' / 'ml-25m.zip'}" in caplog.text
 
 
@@ -107,10 +107,10 @@ def test_broken_transfer_is_resumed(server: Server, tmp_path: Path) -> None:
     server.publish(archive)
     server.breaks = 2
     check_tables(load_movielens("ml-32m"))
-    asked = [wanted for name, wanted in server.asked if name.endswith(".zip")]
+    ranges = [byte_range for name, byte_range in server.requests if name.endswith(".zip")]
     half = archive.stat().st_size // 2
-    assert asked[:2] == [None, f"bytes={half}-"]
-    assert len(asked) == 3
+    assert ranges[:2] == [None, f"bytes={half}-"]
+    assert len(ranges) == 3
 
 
 def test_transfer_that_never_ends_keeps_the_part_for_the_next_run(server: Server, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_transfer_that_never_ends_keeps_the_part_for_the_next_run(server: Server
     size = part.stat().st_size
     assert not part.with_suffix("").exists()
     check_tables(load_movielens("ml-20m"))
-    assert server.asked[-1] == ("ml-20m.zip", f"bytes={size}-")
+    assert server.requests[-1] == ("ml-20m.zip", f"bytes={size}-")
     assert not part.exists()
 
 
@@ -232,11 +232,11 @@ def test_empty_ratings_file(tmp_path: Path) -> None:
 
 def test_damaged_and_foreign_archives(tmp_path: Path) -> None:
     archive = zip_release(write_release(tmp_path, "ml-25m"))
-    whole = archive.read_bytes()
-    archive.write_bytes(whole[: len(whole) // 2])
+    complete = archive.read_bytes()
+    archive.write_bytes(complete[: len(complete) // 2])
     with pytest.raises(ValueError, match=r"ml-25m.zip is truncated, damaged or not a zip"):
         load_movielens("ml-25m", archive)
-    archive.write_bytes(whole[:60] + bytes([whole[60] ^ 0xFF]) + whole[61:])
+    archive.write_bytes(complete[:60] + bytes([complete[60] ^ 0xFF]) + complete[61:])
     with pytest.raises(ValueError, match="truncated, damaged"):
         load_movielens("ml-25m", archive)
     with zipfile.ZipFile(archive, "w") as opened:

@@ -31,7 +31,7 @@ def test_rows_are_a_view(rows: list[list[int]], start: int, stop: int) -> None:
     assert part.offsets[0] == 0
 
 
-def test_from_column_of_a_whole_and_a_selected_dataset() -> None:
+def test_from_column_of_a_complete_and_a_selected_dataset() -> None:
     dataset = Dataset.from_dict({"ids": [[1, 2], [], [3]], "names": [["a"], ["b", "c"], []]})
     assert [row.tolist() for row in Ragged.from_column(dataset, "ids")] == [[1, 2], [], [3]]
     assert [row.tolist() for row in Ragged.from_column(dataset, "names")] == [["a"], ["b", "c"], []]

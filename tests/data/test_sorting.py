@@ -28,47 +28,48 @@ def test_the_order_is_that_of_a_stable_sort(keys: list[tuple[int, Any]], grouped
     if grouped:
         keys = sorted(keys, key=lambda key: key[0])
     codes, times = np.array([code for code, _ in keys]), np.array([time for _, time in keys])
-    wanted = sorted(range(len(keys)), key=lambda row: keys[row] if timed else keys[row][0])
-    assert stable_order(codes, times if timed else None).tolist() == wanted
+    expected = sorted(range(len(keys)), key=lambda row: keys[row] if timed else keys[row][0])
+    assert stable_order(codes, times if timed else None).tolist() == expected
 
 
 @pytest.mark.parametrize("grouped", [True, False])
 @pytest.mark.parametrize("timed", [True, False])
-def test_both_roads_give_the_same_order(grouped: bool, timed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_give_the_same_order(grouped: bool, timed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     codes, times = generator.integers(0, 50, 1000), generator.integers(0, 20, 1000) if timed else None
     codes = np.sort(codes) if grouped else codes
-    asked: list[bool] = []
+    fits: list[bool] = []
     packs = sorting._last_sorted
 
-    def noted(*keys: IntArray) -> IntArray | None:
-        asked.append(packs(*keys) is not None)
+    def recorded(*keys: IntArray) -> IntArray | None:
+        fits.append(packs(*keys) is not None)
         return packs(*keys)
 
-    monkeypatch.setattr(sorting, "_last_sorted", noted)
+    monkeypatch.setattr(sorting, "_last_sorted", recorded)
     packed = stable_order(codes, times)
-    assert all(asked)
-    assert len(asked) == (not grouped) + timed
+    assert all(fits)
+    assert len(fits) == (not grouped) + timed
     monkeypatch.setattr(sorting, "_BITS", 3)  # nothing fits
     assert stable_order(codes, times).tolist() == packed.tolist()
 
 
 def test_all_bits_of_a_number_are_used() -> None:
-    codes, times = np.array([0, 3, 3, 3]), np.array([5, 2**61 - 1, 0, 0])  # 2 bits, 61 and, of three places, 2 make 65
+    # 2 bits for codes, 61 for times and 2 for three positions make 65.
+    codes, times = np.array([0, 3, 3, 3]), np.array([5, 2**61 - 1, 0, 0])
     assert sorting._order_in_runs(codes, times) is None
     assert stable_order(codes, times).tolist() == [0, 2, 3, 1]
-    codes, times = np.array([0, 0, 3, 3]), np.array([5, 2**61 - 1, 7, 0])  # 1 of two places: 64
-    found = sorting._order_in_runs(codes, times)
-    assert found is not None
-    assert found.tolist() == [0, 1, 3, 2]
+    codes, times = np.array([0, 0, 3, 3]), np.array([5, 2**61 - 1, 7, 0])  # 1 bit for two positions: 64
+    order = sorting._order_in_runs(codes, times)
+    assert order is not None
+    assert order.tolist() == [0, 1, 3, 2]
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(CODES, CODES), min_size=1, max_size=20))
 def test_repeated_rows_are_all_but_the_first(pairs: list[tuple[int, int]]) -> None:
     codes, others = np.array(pairs).T
-    wanted = [row for row, pair in enumerate(pairs) if pair in pairs[:row]]
-    assert sorted(repeated_rows(codes, others).tolist()) == wanted
+    expected = [row for row, pair in enumerate(pairs) if pair in pairs[:row]]
+    assert sorted(repeated_rows(codes, others).tolist()) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,9 +85,9 @@ def test_repeated_rows_are_all_but_the_first(pairs: list[tuple[int, int]]) -> No
     ],
 )
 def test_codes_are_in_the_order_of_ids(ids: list[Any], kind: Any, codes: list[int]) -> None:
-    found = codes_of(pl.Series(ids, dtype=kind))
-    assert found.dtype == np.int64
-    assert found.tolist() == codes
+    order = codes_of(pl.Series(ids, dtype=kind))
+    assert order.dtype == np.int64
+    assert order.tolist() == codes
 
 
 def test_run_lengths() -> None:

@@ -1,4 +1,4 @@
-"""Splits by hand-made examples and by properties; leaks of every kind; the bytes of the target hash."""
+"""Splits by hand-made examples and by properties, leaks of every kind, and the bytes of the target hash."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def test_parts_put_together_are_the_history(rows: list[list[int]], n: int) -> No
     long = [user for user, row in enumerate(rows, 1) if len(row) > 2 * n]
     assert split["validation"]["user_id"][:] == split["test"]["user_id"][:] == long
     for validation, test in zip(split["validation"], split["test"], strict=True):
-        whole = rows[test["user_id"] - 1]
+        history = rows[test["user_id"] - 1]
         assert train[test["user_id"]] == validation["item_ids"]
         assert validation["item_ids"] + validation["targets"] == test["item_ids"]
-        assert test["item_ids"] + test["targets"] == whole
+        assert test["item_ids"] + test["targets"] == history
     assert all(train[user] == row for user, row in enumerate(rows, 1) if len(row) <= 2 * n)
 
 
@@ -181,6 +181,6 @@ def test_target_hash_is_of_the_documented_bytes() -> None:
     rows = Dataset.from_dict({"user_id": [1, 2], "target": [50, 7]})
     assert target_hash(rows) == hashlib.sha256(b"1\t50\n2\t7\n").hexdigest()
     lists = Dataset.from_dict({"user_id": ["a\tb", "é\\"], "targets": [["x,y", "z"], ["\n"]]})
-    wanted = "a\\tb\tx\\,y,z\né\\\\\t\\n\n"
-    assert target_hash(lists) == hashlib.sha256(wanted.encode()).hexdigest()
+    expected = "a\\tb\tx\\,y,z\né\\\\\t\\n\n"
+    assert target_hash(lists) == hashlib.sha256(expected.encode()).hexdigest()
     assert target_hash(rows.select([1, 0])) != target_hash(rows)
