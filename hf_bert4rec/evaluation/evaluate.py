@@ -70,12 +70,7 @@ def evaluate_model(
         result,
         {name: evaluate_scorer(baseline, task, config, name) for name, baseline in baselines.items()},
         config,
-        model_info={
-            "name": str(model),
-            "weights_sha256": weights_sha256(folder),
-            "parameters": network.num_parameters(),
-            "window": network.config.max_position_embeddings,
-        },
+        model_info=_model_info(str(model), folder, network),
         protocol=_protocol(prepared, options, config),
         examples=make_examples(scorer, task, prepared.tokenizer, config),
     )
@@ -107,6 +102,15 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
         train = split_histories(data.histories, training_split)["train"]
         check_leakage(DatasetDict(data.splits | {"train": train}))
     return replace(data, tokenizer=tokenizer)
+
+
+def _model_info(name: str, folder: Path, network: Bert4RecForMaskedLM) -> dict[str, Any]:
+    return {
+        "name": name,
+        "weights_sha256": weights_sha256(folder),
+        "parameters": network.num_parameters(),
+        "window": network.config.max_position_embeddings,
+    }
 
 
 def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:

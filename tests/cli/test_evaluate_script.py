@@ -1,4 +1,4 @@
-"""`training/evaluate.py` as a person runs it, and one answer from every door: Trainer, script, pipeline."""
+"""`hf-bert4rec evaluate`, and the same ranks from Trainer, command and pipeline."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.cli.evaluate import main
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
@@ -26,7 +25,7 @@ from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task, known_interactions
 from hf_bert4rec.hub.export import export
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
-from tests.published import make_record
+from tests.published import make_model, make_record
 
 MOVIES, USERS = 30, 60
 CLOSE = 1e-5
@@ -63,15 +62,7 @@ def folder(options, data, tmp_path_factory) -> Path:
 
 
 def export_model(data: Prepared, options: DataArguments, folder: Path, seed: int) -> Path:
-    torch.manual_seed(seed)
-    config = Bert4RecConfig(
-        vocab_size=len(data.tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        max_position_embeddings=10,
-        initializer_range=0.5,
-    )
-    model = Bert4RecForMaskedLM(config).eval()
+    model = make_model(data, seed)
     record = make_record(data, model, options, data.name)
     return export(model, data.tokenizer, folder, "card", {"training.json": record})
 
@@ -88,7 +79,7 @@ def test_the_file_and_the_pictures_are_beside_the_model(evaluated, folder, data)
     assert protocol["targets_sha256"] == target_hash(data.splits["test"])
     assert protocol["counts"]["users"] == USERS
     assert protocol["catalogue_size"] == MOVIES
-    assert evaluated["model"]["window"] == 10
+    assert evaluated["model"]["window"] == 12
     assert set(evaluated["baselines"]) == {"random", "popularity", "markov", "item_knn"}
     assert set(evaluated["environment"]["seconds"]) == {"model", "all", *evaluated["baselines"]}
 
@@ -98,7 +89,7 @@ def test_python_gives_the_report_of_the_command(evaluated, folder) -> None:
     assert {**report, "environment": None} == {**evaluated, "environment": None}
 
 
-def test_the_card_shows_what_was_found(evaluated, folder) -> None:
+def test_the_card_shows_the_figures(evaluated, folder) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"**{evaluated['metrics']['ndcg@10']['mean']:.4f}**" in card
     assert "Not evaluated yet" not in card
@@ -117,25 +108,25 @@ def test_examples_begin_with_the_two_films_that_the_catalogue_has(evaluated) -> 
 
 
 def pipeline_ranks(folder: Path, histories: list[list[int]], targets: list[int]) -> tuple[list[int], list[float]]:
-    """Place of each target in the pipeline's whole answer, and the smallest score gap to its neighbours."""
+    """Rank of each target in the pipeline's answer and the smallest score gap to a neighbour."""
     pipe = MovieRecommendationPipeline(
         model=Bert4RecForMaskedLM.from_pretrained(folder),
         tokenizer=Bert4RecTokenizer.from_pretrained(folder),
         task="movie-recommendation",
     )
     ranks, gaps = [], []
-    with pytest.warns(UserWarning, match="fewer|left"):  # nobody can be shown the whole catalogue
+    with pytest.warns(UserWarning, match="fewer|left"):  # seen movies are left out
         answers = pipe(histories, top_k=MOVIES, batch_size=7)
     for answer, target in zip(answers, targets, strict=True):
-        place = [movie["movie_id"] for movie in answer].index(target)
+        index = [movie["movie_id"] for movie in answer].index(target)
         scores = [movie["score"] for movie in answer]
-        near = [scores[i] for i in (place - 1, place + 1) if 0 <= i < len(scores)]
-        ranks.append(place + 1)
-        gaps.append(min(abs(scores[place] - score) for score in near))
+        near = [scores[i] for i in (index - 1, index + 1) if 0 <= i < len(scores)]
+        ranks.append(index + 1)
+        gaps.append(min(abs(scores[index] - score) for score in near))
     return ranks, gaps
 
 
-def test_every_door_gives_the_same_answer(folder, data, tmp_path) -> None:
+def test_trainer_command_and_pipeline_give_the_same_ranks(folder, data, tmp_path) -> None:
     trainer = Bert4RecTrainer(
         model=Bert4RecForMaskedLM.from_pretrained(folder),
         args=Bert4RecTrainingArguments(str(tmp_path / "run"), use_cpu=True, bf16=False, disable_tqdm=True),
@@ -167,10 +158,10 @@ def test_every_door_gives_the_same_answer(folder, data, tmp_path) -> None:
 def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -> None:
     other = export_model(data, options, tmp_path / "other", seed=1)
     main([str(folder), str(other), "--ks", "5", "--examples", "0", "--output", str(tmp_path / "both")])
-    found = json.loads((tmp_path / "both" / "spread.json").read_text())
+    spread = json.loads((tmp_path / "both" / "spread.json").read_text())
     single = [load_report(path / "evaluation.json")["metrics"]["mrr"]["mean"] for path in (folder, other)]
-    assert found["metrics"]["mrr"]["values"] == single
-    assert found["metrics"]["mrr"]["mean"] == pytest.approx(np.mean(single))
+    assert spread["metrics"]["mrr"]["values"] == single
+    assert spread["metrics"]["mrr"]["mean"] == pytest.approx(np.mean(single))
     output = capsys.readouterr().out
     assert "2 models\n" in output
     assert output.count("\nNDCG@5 ") == 3  # of each model, and of both
@@ -192,7 +183,7 @@ def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, 
 
 
 @pytest.mark.parametrize("split", ["last-n", "temporal"])
-def test_a_model_that_was_trained_on_what_it_is_asked_is_caught(folder, split: str, tmp_path) -> None:
+def test_a_model_trained_on_the_targets_is_refused(folder, split: str, tmp_path) -> None:
     with pytest.raises(LeakageError):
         main([str(folder), "--split", split, "--targets", "3", "--output", str(tmp_path)])
     assert not (tmp_path / "evaluation.json").exists()
@@ -234,10 +225,10 @@ def test_known_interactions_precede_the_targets(data) -> None:
     assert total(known_interactions(data, "test")) == interactions - USERS
     assert total(known_interactions(data, "validation")) == interactions - 2 * USERS
 
-    long = replace(data, splits=last_n(data.histories, 8))  # some are too short for it and stay in training, whole
-    asked = len(long.splits["test"])
-    assert 0 < asked < USERS
-    assert total(known_interactions(long, "test")) == interactions - 8 * asked
+    long = replace(data, splits=last_n(data.histories, 8))  # shorter histories stay in training completely
+    evaluated = len(long.splits["test"])
+    assert 0 < evaluated < USERS
+    assert total(known_interactions(long, "test")) == interactions - 8 * evaluated
 
     timed = replace(data, splits=global_temporal_split(data.histories, 0.8))
     times = Ragged.from_column(data.histories, "timestamps").values

@@ -1,4 +1,4 @@
-"""`training/recommend.py`: the pipeline's answers for all users, killed or not, from one process or two."""
+"""`hf-bert4rec recommend-all`: the pipeline's answers for all users, after a kill, and from two processes."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def options(ratings: Path, output: Path, *others: str) -> list[str]:
 def assert_same_table(path: Path, other: Path) -> None:
     """The same users, movies and ranks; scores equal but for rounding, which differs from process to process on
     processors whose matrix products look at where the numbers lie in memory."""
-    found, expected = pq.read_table(path), pq.read_table(other)
-    assert found.drop_columns("score").equals(expected.drop_columns("score"))
-    assert found["score"].to_pylist() == pytest.approx(expected["score"].to_pylist(), rel=1e-5)
+    table, expected = pq.read_table(path), pq.read_table(other)
+    assert table.drop_columns("score").equals(expected.drop_columns("score"))
+    assert table["score"].to_pylist() == pytest.approx(expected["score"].to_pylist(), rel=1e-5)
 
 
 def table_of(path: Path) -> pa.Table:
@@ -76,12 +76,12 @@ def unbroken(folder, ratings, tmp_path_factory) -> Path:
 
 def test_it_is_what_the_pipeline_answers(folder, histories, unbroken):
     pipe = pipeline("movie-recommendation", model=str(folder), trust_remote_code=True)
-    found = rows_by_user(unbroken)
-    assert set(found) == {*histories, "a stranger"}
+    recommended = rows_by_user(unbroken)
+    assert set(recommended) == {*histories, "a stranger"}
     ids = {str(item): item for item in Bert4RecTokenizer.from_pretrained(folder).item_ids}
     for user, items in histories.items():
-        assert_same_answer(found[user], pipe([ids[str(item)] for item in items], top_k=5))
-    assert_same_answer(found["a stranger"], pipe([], top_k=5))
+        assert_same_answer(recommended[user], pipe([ids[str(item)] for item in items], top_k=5))
+    assert_same_answer(recommended["a stranger"], pipe([], top_k=5))
 
 
 def rows_by_user(path: Path) -> dict[str, list[dict]]:
@@ -220,10 +220,10 @@ def test_killed_half_way_it_ends_as_if_it_had_not_been(folder, ratings, unbroken
         process.kill()
     assert process.returncode == -9, "it ended before it could be killed"
     assert not output.exists()
-    kept = {path: path.stat().st_ino for path in tmp_path.glob("recs.parquet.parts/[0-9]*.parquet")}
-    assert 5 <= len(kept) < 23
+    finished = {path: path.stat().st_ino for path in tmp_path.glob("recs.parquet.parts/[0-9]*.parquet")}
+    assert 5 <= len(finished) < 23
     with launch(folder, options(ratings, output)) as process:
-        assert f"continuing: {len(kept)} of 23 parts" in process.stderr.read()
+        assert f"continuing: {len(finished)} of 23 parts" in process.stderr.read()
     assert process.returncode == 0
     assert_same_table(output, unbroken)
 
@@ -232,13 +232,13 @@ def test_killed_half_way_it_ends_as_if_it_had_not_been(folder, ratings, unbroken
 def test_two_processes_write_the_table_of_one(folder, ratings, unbroken, tmp_path):
     output = tmp_path / "recs.parquet"
     with launch(folder, options(ratings, output), *LAUNCHER) as process:
-        told = process.stderr.read()
-    assert process.returncode == 0, told
+        message = process.stderr.read()
+    assert process.returncode == 0, message
     assert_same_table(output, unbroken)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (("--top_k", "0"), "top_k is 0; it must be 1 or more"),
         (("--users_per_shard", "-4"), "users_per_shard is -4; it must be 1 or more"),
@@ -246,8 +246,8 @@ def test_two_processes_write_the_table_of_one(folder, ratings, unbroken, tmp_pat
         (("--ratings", "/no/such.csv"), "no table /no/such.csv"),
     ],
 )
-def test_wrong_options_are_named(folder, ratings, tmp_path, wrong, told):
-    with pytest.raises((ValueError, FileNotFoundError), match=told):
+def test_wrong_options_are_named(folder, ratings, tmp_path, wrong, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         main([str(folder), *options(ratings, tmp_path / "recs.parquet", *wrong)])
     assert not list(tmp_path.iterdir())
 

@@ -37,10 +37,10 @@ def test_popularity_counts_training_interactions(train: Ragged) -> None:
 def test_markov_equals_its_formula(train: Ragged, steps: int, power: float) -> None:
     transitions, counts = np.zeros((VOCAB, VOCAB)), np.zeros(VOCAB)
     for row in train:
-        for place, earlier in enumerate(row):
+        for position, earlier in enumerate(row):
             counts[earlier] += 1
-            for distance in range(1, min(steps, len(row) - 1 - place) + 1):
-                transitions[earlier, row[place + distance]] += 1 / distance
+            for distance in range(1, min(steps, len(row) - 1 - position) + 1):
+                transitions[earlier, row[position + distance]] += 1 / distance
     expected = np.zeros((3, VOCAB))
     for user, history in enumerate(HISTORIES):
         for distance, earlier in enumerate(history[::-1][:steps], start=1):
@@ -66,10 +66,10 @@ def test_item_knn_equals_its_formula(train: Ragged, neighbours: int) -> None:
 
 def test_random_depends_on_seed_and_history_and_not_on_the_batch() -> None:
     scorer = baselines.RandomScorer(VOCAB, seed=1)
-    together = scorer(HISTORIES)
-    assert torch.equal(together[2:], scorer(HISTORIES.rows(2, 3)))
-    assert not torch.equal(together[0], together[2])
-    assert not torch.equal(together, baselines.RandomScorer(VOCAB, seed=2)(HISTORIES))
+    batched = scorer(HISTORIES)
+    assert torch.equal(batched[2:], scorer(HISTORIES.rows(2, 3)))
+    assert not torch.equal(batched[0], batched[2])
+    assert not torch.equal(batched, baselines.RandomScorer(VOCAB, seed=2)(HISTORIES))
 
 
 def test_an_input_id_outside_the_vocabulary_is_named(train: Ragged) -> None:

@@ -18,9 +18,9 @@ def test_the_interval_is_as_wide_as_the_normal_one() -> None:
 
 def test_a_seed_gives_the_same_interval_alone_and_beside_others() -> None:
     values = np.random.default_rng(0).random((2, 300))
-    alone = intervals({"a": values[0]}, seed=5)["a"]
-    assert intervals({"b": values[1], "a": values[0]}, seed=5)["a"] == pytest.approx(alone, abs=1e-12)
-    assert intervals({"a": values[0]}, seed=6)["a"] != alone
+    single = intervals({"a": values[0]}, seed=5)["a"]
+    assert intervals({"b": values[1], "a": values[0]}, seed=5)["a"] == pytest.approx(single, abs=1e-12)
+    assert intervals({"a": values[0]}, seed=6)["a"] != single
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -38,8 +38,8 @@ def test_users_without_a_value_are_left_out() -> None:
 
 
 def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
-    theirs = np.random.default_rng(2).random(400)
-    ours = theirs + 0.02
-    low, high = difference_intervals({"m": ours, "only ours": ours}, {"m": theirs})["m"][1:]
+    second = np.random.default_rng(2).random(400)
+    first = second + 0.02
+    low, high = difference_intervals({"m": first, "only first": first}, {"m": second})["m"][1:]
     assert 0.0199 < low <= high < 0.0201
-    assert intervals({"m": ours})["m"].low < intervals({"m": theirs})["m"].high
+    assert intervals({"m": first})["m"].low < intervals({"m": second})["m"].high

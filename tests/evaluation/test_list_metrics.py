@@ -45,7 +45,7 @@ def test_genre_metrics_equal_plain_loops(world) -> None:
         gains = [relevance(genres, i, targets[user]) if i != IGNORED else 0.0 for i in lists[user]]
         unseen = [i for i in range(3, VOCAB) if i not in seen[user]]
         best = sorted((relevance(genres, i, targets[user]) for i in unseen), reverse=True)[:K]
-        dcg, ideal = (sum(g / math.log2(2 + place) for place, g in enumerate(gs)) for gs in (gains, best))
+        dcg, ideal = (sum(g / math.log2(2 + index) for index, g in enumerate(gs)) for gs in (gains, best))
         assert ours[f"genre_precision@{K}"][user] == pytest.approx(sum(g > 0 for g in gains) / K)
         assert ours[f"genre_ndcg@{K}"][user] == pytest.approx(dcg / ideal)
         listed = [i for i in lists[user] if i != IGNORED]

@@ -1,4 +1,4 @@
-"""Ranks over the whole catalogue: equal to a naive double loop, and closed to leaks, NaN and ties."""
+"""Ranks over the full catalogue: equal to a naive double loop; leaks, NaN and ties are caught."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_ranks_equal_a_naive_double_loop(seed: int, n_users: int, n_targets: int
 
 def test_one_sort_and_a_pass_a_target_agree() -> None:
     scores, _, targets = random_world(1, 5, 60, 20, 4)
-    wanted = to_padded(targets)  # wide enough for the sort
-    one_by_one = torch.cat([candidate_ranks(scores, wanted[:, [i]]) for i in range(wanted.shape[1])], dim=1)
-    assert torch.equal(candidate_ranks(scores, wanted), one_by_one)
+    padded = to_padded(targets)  # wide enough for the sort
+    one_by_one = torch.cat([candidate_ranks(scores, padded[:, [i]]) for i in range(padded.shape[1])], dim=1)
+    assert torch.equal(candidate_ranks(scores, padded), one_by_one)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
@@ -70,9 +70,9 @@ def test_batches_of_any_size_agree(batch_size: int) -> None:
     expected = ranks_from_scores(scores, to_padded(targets), to_padded(seen), SPECIAL)
     assert ranking.ranks.values.tolist() == expected[expected > 0].tolist()
     assert ranking.ranks.offsets.tolist() == targets.offsets.tolist()
-    whole = rank_targets(table_scorer(scores), histories, targets, batch_size=13, **shared)
-    assert (ranking.top_items == whole.top_items).all()
-    assert (ranking.sampled["few"].values == whole.sampled["few"].values).all()
+    one_batch = rank_targets(table_scorer(scores), histories, targets, batch_size=13, **shared)
+    assert (ranking.top_items == one_batch.top_items).all()
+    assert (ranking.sampled["few"].values == one_batch.sampled["few"].values).all()
 
 
 def test_lists_hold_the_best_unseen_items_and_end_where_items_end() -> None:
@@ -115,7 +115,7 @@ def rank_one(scores: torch.Tensor, history: list[int], targets: list[int], top_k
     )
 
 
-def test_a_scorer_that_scores_all_alike_ranks_every_target_last() -> None:
+def test_equal_scores_rank_every_target_last() -> None:
     assert rank_one(torch.zeros(1, 8), [7], [3, 5]).ranks.values.tolist() == [4, 4]
 
 

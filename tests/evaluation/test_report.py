@@ -1,4 +1,4 @@
-"""`evaluation.json`: complete, refused when it is old, and the same picture of a scorer that knows all or nothing."""
+"""`evaluation.json`: complete, read in every version, and right for a perfect and for a useless scorer."""
 
 from __future__ import annotations
 
@@ -73,18 +73,18 @@ def build(task: EvaluationTask, model: EvaluationResult) -> dict:
     )
 
 
-def test_a_scorer_that_knows_the_answer_gets_one_everywhere(task) -> None:
-    found = evaluate_scorer(knows(task), task, EvaluationConfig(ks=[1, 5, 10]))
-    for values in (found.per_user, *found.sampled.values()):
+def test_a_perfect_scorer_gets_one_everywhere(task) -> None:
+    result = evaluate_scorer(knows(task), task, EvaluationConfig(ks=[1, 5, 10]))
+    for values in (result.per_user, *result.sampled.values()):
         for name, value in values.items():
             if name.startswith(("hit_rate", "ndcg", "recall", "map", "mrr")):
                 assert (value == 1.0).all(), name
-    assert (found.per_user["precision@1"] == 1.0).all()
+    assert (result.per_user["precision@1"] == 1.0).all()
 
 
-def test_a_scorer_that_scores_all_alike_gets_nothing(task) -> None:
-    found = evaluate_scorer(indifferent, task, EvaluationConfig(ks=[1, 5, 10]))
-    for values in (found.per_user, *found.sampled.values()):
+def test_equal_scores_get_zero_everywhere(task) -> None:
+    result = evaluate_scorer(indifferent, task, EvaluationConfig(ks=[1, 5, 10]))
+    for values in (result.per_user, *result.sampled.values()):
         for name, value in values.items():
             if name.startswith(("hit_rate", "ndcg", "recall", "map", "precision")):
                 assert (value == 0.0).all(), name
@@ -111,9 +111,9 @@ def test_the_report_holds_what_its_schema_says(task, tmp_path) -> None:
     assert report["metrics"]["ndcg@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert report["protocol"]["catalogue_size"] == VOCAB - 3
     assert report["protocol"]["headline"] == "ndcg@10"
-    for found in report["baselines"].values():
-        difference = found["difference"]["ndcg@10"]
-        assert difference["mean"] == pytest.approx(1.0 - found["metrics"]["ndcg@10"]["mean"])
+    for baseline in report["baselines"].values():
+        difference = baseline["difference"]["ndcg@10"]
+        assert difference["mean"] == pytest.approx(1.0 - baseline["metrics"]["ndcg@10"]["mean"])
         assert difference["low"] <= difference["mean"] <= difference["high"]
     for kind in ("history_length", "target_popularity"):
         assert sum(part["n"] for part in report["slices"][kind]["markov"]) == USERS
@@ -199,10 +199,10 @@ def test_spread_over_seeds() -> None:
     def made(value: float, targets: str = "a") -> dict:
         return {"protocol": {"targets_sha256": targets}, "metrics": {"ndcg@10": {"mean": value}}}
 
-    found = reports.spread([made(0.1), made(0.3)])
-    assert found["ndcg@10"]["mean"] == pytest.approx(0.2)
-    assert found["ndcg@10"]["sd"] == pytest.approx(0.1414, abs=1e-4)
-    assert "0.2000" in format_spread(found)
+    metrics = reports.spread([made(0.1), made(0.3)])
+    assert metrics["ndcg@10"]["mean"] == pytest.approx(0.2)
+    assert metrics["ndcg@10"]["sd"] == pytest.approx(0.1414, abs=1e-4)
+    assert "0.2000" in format_spread(metrics)
     with pytest.raises(ValueError, match="2 different sets of targets"):
         reports.spread([made(0.1), made(0.3, "b")])
     with pytest.raises(ValueError, match="not 1"):
