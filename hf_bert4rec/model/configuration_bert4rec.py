@@ -8,10 +8,19 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from .loading_bert4rec import make_importable
+
 AUTO_MAP = {
     "AutoConfig": "configuration_bert4rec.Bert4RecConfig",
     "AutoModel": "modeling_bert4rec.Bert4RecModel",
     "AutoModelForMaskedLM": "modeling_bert4rec.Bert4RecForMaskedLM",
+}
+CUSTOM_PIPELINES = {
+    "movie-recommendation": {
+        "impl": "pipeline_bert4rec.MovieRecommendationPipeline",
+        "pt": ["AutoModelForMaskedLM"],
+        "type": "text",
+    }
 }
 # A configuration may come from an untrusted source: sizes beyond these are refused before memory is allocated.
 MAX_SIZES = {
@@ -107,6 +116,9 @@ class Bert4RecConfig(PreTrainedConfig):
         _check_untrusted_fields(kwargs)
         # Relative names, whatever repository they were read from: a saved folder carries its own code.
         kwargs["auto_map"] = dict(AUTO_MAP)
+        if not __name__.startswith("transformers_modules."):
+            # This package registers its own pipeline, which needs no trust in the folder's code.
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
 
     def _check_sizes(self) -> None:
@@ -176,5 +188,6 @@ def _check_untrusted_fields(fields: dict[str, Any]) -> None:
 
 
 Bert4RecConfig.register_for_auto_class()
+make_importable(__name__)
 
-__all__ = ["Bert4RecConfig"]
+__all__ = ["CUSTOM_PIPELINES", "Bert4RecConfig"]

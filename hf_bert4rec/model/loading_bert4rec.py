@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -28,6 +30,8 @@ INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
 HUB_LOCATION = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "proxies")
 is_shard_name = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.safetensors").fullmatch
 UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
+
+LOADING_LOCK = RLock()  # transformers replaces methods of its classes while it loads a model, for all threads
 
 # Names of weights in folders saved by earlier versions, and what they are called now.
 RENAMED_WEIGHTS = {
@@ -63,7 +67,10 @@ class SafetensorsModel(PreTrainedModel):
         output_loading_info = kwargs.pop("output_loading_info", False)
         kwargs["key_mapping"] = RENAMED_WEIGHTS | (kwargs.get("key_mapping") or {})
         try:
-            with report_corrupt_files(pretrained_model_name_or_path, "config.json", INDEX_FILE, arguments=kwargs):
+            with (
+                LOADING_LOCK,
+                report_corrupt_files(pretrained_model_name_or_path, "config.json", INDEX_FILE, arguments=kwargs),
+            ):
                 model, loading_info = super().from_pretrained(
                     pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
                 )
@@ -77,6 +84,16 @@ class SafetensorsModel(PreTrainedModel):
         model._weight_conversions = [each for each in conversions if each.source_patterns[0] not in RENAMED_WEIGHTS]
         model.missing_weights = tuple(sorted(loading_info["missing_keys"]))
         return (model, loading_info) if output_loading_info else model
+
+
+def make_importable(module_name: str) -> None:
+    """Set a module on its package, as an import does, and transformers does not for the modules that it loads by name.
+
+    Without this, dill finds no reference to the module's classes and pickles them by value, with all that they use;
+    `datasets.map` hashed a pipeline for a minute.
+    """
+    package, _, name = module_name.rpartition(".")
+    setattr(sys.modules[package], name, sys.modules[module_name])
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
@@ -193,4 +210,12 @@ def check_weights(model: Any) -> None:
             )
 
 
-__all__ = ["FIX_HINT", "INDEX_FILE", "SafetensorsModel", "check_weights", "read_object", "report_corrupt_files"]
+__all__ = [
+    "FIX_HINT",
+    "INDEX_FILE",
+    "SafetensorsModel",
+    "check_weights",
+    "make_importable",
+    "read_object",
+    "report_corrupt_files",
+]

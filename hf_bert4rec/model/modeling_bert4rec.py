@@ -8,7 +8,7 @@ on either side changes nothing, and the last layer can be limited to the positio
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,9 +22,12 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .cold_start_bert4rec import extend_catalogue
-from .configuration_bert4rec import Bert4RecConfig
+from .configuration_bert4rec import CUSTOM_PIPELINES, Bert4RecConfig
 from .extensions_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings, Bert4RecTransitionMemory
-from .loading_bert4rec import SafetensorsModel
+from .loading_bert4rec import SafetensorsModel, make_importable
+
+if TYPE_CHECKING:  # transformers copies the files that a saved model imports: the pipeline goes with it
+    from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401
 
 ROTARY_BASE = 10_000.0
 
@@ -363,6 +366,11 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         self.decoder = new_embeddings
 
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """`PreTrainedModel.save_pretrained`; with a saved tokenizer, the folder loads with `pipeline` as well."""
+        self.config.custom_pipelines = CUSTOM_PIPELINES
+        super().save_pretrained(*args, **kwargs)
+
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
         """`PreTrainedModel.resize_token_embeddings`; use `add_items` to add items that can be recommended at once."""
         embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
@@ -455,5 +463,6 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
 Bert4RecModel.register_for_auto_class("AutoModel")
 Bert4RecForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
+make_importable(__name__)
 
 __all__ = ["Bert4RecForMaskedLM", "Bert4RecModel", "Bert4RecPreTrainedModel"]

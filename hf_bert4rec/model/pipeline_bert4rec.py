@@ -18,7 +18,7 @@ from transformers import AutoModelForMaskedLM, Pipeline
 
 from .extensions_bert4rec import UNKNOWN_TIME
 from .items_bert4rec import short_repr
-from .loading_bert4rec import check_weights
+from .loading_bert4rec import check_weights, make_importable
 from .onnx_bert4rec import ONNX_FILE, OnnxScorer, find_onnx
 from .requests_bert4rec import (
     Request,
@@ -35,6 +35,11 @@ from .requests_bert4rec import (
 )
 from .reranking_bert4rec import Catalogue, describe_filters, select_movies
 from .retrieval_bert4rec import ItemEmbeddings, contributions
+
+try:
+    from os import register_at_fork
+except ImportError:  # Windows does not fork
+    register_at_fork = None  # type: ignore[assignment]
 
 TASK = "movie-recommendation"
 DEFAULT_BATCH_SIZE = 64
@@ -107,6 +112,7 @@ class MovieRecommendationPipeline(Pipeline):
     """
 
     tokenizer: Any
+    has_scored = False  # in this process, by any pipeline
 
     _load_tokenizer = True
     _load_feature_extractor = False
@@ -221,6 +227,7 @@ class MovieRecommendationPipeline(Pipeline):
         requests = inputs.pop("requests")
         if not len(inputs["input_ids"]):
             return {"requests": requests, "logits": torch.empty(0, self.model.config.vocab_size)}
+        MovieRecommendationPipeline.has_scored = True
         score = self.onnx_scorer or self.model.next_item_logits
         return {"requests": requests, "logits": score(**inputs)}
 
@@ -350,9 +357,19 @@ class MovieRecommendationPipeline(Pipeline):
         return report
 
 
+def _use_one_thread() -> None:
+    """Limit torch to one thread in a forked process: OpenMP's others do not survive the fork, and are waited for."""
+    if MovieRecommendationPipeline.has_scored:
+        torch.set_num_threads(1)
+
+
+if register_at_fork is not None:
+    register_at_fork(after_in_child=_use_one_thread)
+
 # A pipeline loaded from a Hub folder finds its own registration here when it is saved again.
 MovieRecommendationPipeline._registered_impl = {
     TASK: {"impl": MovieRecommendationPipeline, "pt": (AutoModelForMaskedLM,), "type": "text"}
 }
+make_importable(__name__)
 
 __all__ = ["TASK", "MovieRecommendationPipeline"]

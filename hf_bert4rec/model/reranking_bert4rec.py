@@ -23,9 +23,13 @@ class Catalogue:
     """Years, genres and popularity of the items as tensors (items,) in vocabulary order."""
 
     def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
         self.items: dict[str, list[Any]] = tokenizer.items
         self.first_item_id: int = tokenizer.first_item_id
         self.num_items: int = tokenizer.num_items
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.tokenizer,)  # without caches, so that a pickle does not depend on earlier calls
 
     @cached_property
     def years(self) -> torch.Tensor:

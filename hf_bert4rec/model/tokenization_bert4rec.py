@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from .items_bert4rec import (
     read_table,
     short_repr,
 )
-from .loading_bert4rec import read_object, report_corrupt_files
+from .loading_bert4rec import make_importable, read_object, report_corrupt_files
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)
@@ -63,10 +62,15 @@ class Bert4RecTokenizer(TokenizersBackend):
         if item_id_type not in ("int", "str"):
             raise ValueError(f"item_id_type is {item_id_type!r}; it is 'int' or 'str'")
         self.item_tokens = self._checked_item_tokens()
+        # Look-ups that are built when they are needed. `datasets.map` leaves an attribute of this name out of its hash.
+        self.cache: dict[str, Any] = {}
         if items is None and items_file is not None:
             items = read_object(items_file)
         # tokenizer_config.json of a stranger's folder can hold items as well.
         self.items = check_columns({} if items is None else items, self.num_items, str(items_file or "items"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "cache": {}}  # so that a pickle does not depend on earlier calls
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -144,8 +148,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         self._tokenizer.model = _word_level([*SPECIAL_TOKENS.values(), *self.item_tokens, *map(str, ids)])
         start = FIRST_ITEM_ID + self.num_items
         self.item_tokens, self.items = [*self.item_tokens, *map(str, ids)], items
-        for name in ("titles", "_index", "_title_index"):
-            self.__dict__.pop(name, None)
+        self.cache = {}
         return list(range(start, start + len(ids)))
 
     @property
@@ -218,9 +221,17 @@ class Bert4RecTokenizer(TokenizersBackend):
             "genres": list(self.items["genres"][position] or []) if "genres" in self.items else [],
         }
 
-    @cached_property
+    def _cached(self, name: str, build: Callable[[], Any]) -> Any:
+        if name not in self.cache:
+            self.cache[name] = build()
+        return self.cache[name]
+
+    @property
     def titles(self) -> list[str]:
         """Titles with years, in vocabulary order; empty if the tokenizer has none."""
+        return self._cached("titles", self._full_titles)
+
+    def _full_titles(self) -> list[str]:
         if "title" not in self.items:
             return []
         return [
@@ -271,13 +282,14 @@ class Bert4RecTokenizer(TokenizersBackend):
             raise OSError(f"tokenizer.json could not be written to {save_directory}: {error}") from error
         return saved + self.save_vocabulary(str(save_directory), filename_prefix)
 
-    @cached_property
+    @property
     def _index(self) -> dict[str, int]:
-        return {token: FIRST_ITEM_ID + position for position, token in enumerate(self.item_tokens)}
+        return self._cached("index", lambda: {token: FIRST_ITEM_ID + i for i, token in enumerate(self.item_tokens)})
 
-    @cached_property
+    @property
     def _title_index(self) -> TitleIndex:
-        return TitleIndex([title or "" for title in self.items.get("title", [])], self._years)
+        titles = self.items.get("title", [])
+        return self._cached("titles by name", lambda: TitleIndex([title or "" for title in titles], self._years))
 
     @property
     def _years(self) -> list[int | None]:
@@ -319,5 +331,6 @@ def _backend(tokens: list[str]) -> Tokenizer:
 
 
 Bert4RecTokenizer.register_for_auto_class("AutoTokenizer")
+make_importable(__name__)
 
 __all__ = ["Bert4RecTokenizer"]

@@ -67,6 +67,7 @@ SMUGGLED = [
     "self.model.push_to_hub('x')",
     "model.eval('os')",
     "import onnxruntime",
+    "import sys; setattr(sys.modules[package], name, sys.modules[module_name])",
 ]
 
 

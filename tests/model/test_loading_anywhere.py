@@ -1,0 +1,170 @@
+"""Folders and objects open with `pipeline` however they were saved, in threads, in workers and in `datasets.map`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import dill
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, pipeline
+
+from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.model.pipeline_bert4rec import TASK
+
+HISTORY = [10, 13]
+WITHOUT_THE_PACKAGE = """
+import json, sys, time
+sys.modules["hf_bert4rec"] = None  # importing it raises ImportError from here on
+from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline, utils
+utils.logging.disable_progress_bar()
+folder, history = sys.argv[1], [10, 13]
+remote = {"trust_remote_code": True}
+ids = lambda answer: [movie["movie_id"] for movie in answer]
+pipe = pipeline("movie-recommendation", model=folder, **remote)
+"""
+BY_PARTS = """
+again = type(pipe)(model=pipe.model, tokenizer=pipe.tokenizer, task=pipe.task)
+sys.stdout.write("\\n" + json.dumps([ids(pipe(history)), ids(again(history))]))
+"""
+MAPPED = """
+from datasets import Dataset, disable_progress_bars
+from datasets.fingerprint import Hasher
+disable_progress_bars()
+rows = Dataset.from_dict({"history": [history, [16]], "user_id": ["ann", "bob"]})
+answer = lambda row: {"answer": ids(pipe(row))}
+hashes, began = [Hasher.hash(answer)], time.monotonic()
+found = [rows.map(answer)["answer"][:], rows.map(answer, num_proc=2)["answer"][:]]
+hashes.append(Hasher.hash(answer))
+import dill
+classes = [len(dill.dumps(type(part))) for part in (pipe, pipe.model, pipe.tokenizer, pipe.model.config)]
+sys.stdout.write("\\n" + json.dumps([found, hashes, time.monotonic() - began, classes]))
+"""
+
+
+def ids_of(answer):
+    return [movie["movie_id"] for movie in answer]
+
+
+def run(code, folder, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE + code, str(folder)],
+        cwd=tmp_path,
+        env={
+            "HF_MODULES_CACHE": str(tmp_path / "modules"),
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.rsplit("\n", 1)[-1])
+
+
+@pytest.fixture
+def plain(model, tokenizer, tmp_path):
+    """A folder as a user of `Trainer` saves it, without the pipeline."""
+    model.save_pretrained(tmp_path / "plain")
+    tokenizer.save_pretrained(tmp_path / "plain")
+    return tmp_path / "plain"
+
+
+@pytest.mark.slow
+def test_model_and_tokenizer_saved_apart_make_a_pipeline(pipe, plain, tmp_path):
+    expected = ids_of(pipe(HISTORY))
+    assert run(BY_PARTS, plain, tmp_path) == [expected, expected]
+
+
+@pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}, {"pipeline_class": MovieRecommendationPipeline}])
+def test_with_the_package_a_folder_opens_with_and_without_trust(pipe, plain, options):
+    expected = ids_of(pipe(HISTORY))
+    pipe.save_pretrained(plain.parent / "exported")
+    for folder in (plain, plain.parent / "exported"):
+        found = pipeline(TASK, model=str(folder), **options)
+        assert ids_of(found(HISTORY)) == expected
+        by_parts = pipeline(TASK, model=found.model, tokenizer=found.tokenizer, **options)
+        assert ids_of(by_parts(HISTORY)) == expected
+
+
+def test_without_trust_only_code_of_the_package_runs(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    for path in tmp_path.glob("*.py"):
+        path.write_text("raise SystemExit('code of the folder was run')")
+    assert ids_of(pipeline(TASK, model=str(tmp_path))(HISTORY)) == ids_of(pipe(HISTORY))
+
+
+def test_threads_load_at_once(pipe, plain):
+    expected = ids_of(pipe(HISTORY))
+    for options in ({"pipeline_class": MovieRecommendationPipeline}, {"trust_remote_code": True}):
+        pipeline(TASK, model=str(plain), **options)  # the folder's code is copied once
+        with ThreadPoolExecutor(4) as pool:
+            loads = [pool.submit(pipeline, TASK, model=str(plain), **options) for _ in range(8)]
+        assert [ids_of(load.result()(HISTORY)) for load in loads] == [expected] * 8
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_remote_code_is_hashed_soon_alike_and_works_in_workers(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "exported")
+    found, hashes, seconds, class_sizes = run(MAPPED, tmp_path / "exported", tmp_path)
+    expected = [ids_of(pipe(HISTORY)), ids_of(pipe([16]))]
+    assert found == [expected, expected]
+    assert hashes[0] == hashes[1]  # what was called in between changes nothing
+    assert seconds < 60
+    assert max(class_sizes) < 300  # bytes: classes are pickled by reference
+
+
+FORKED = """
+import multiprocessing, sys, torch
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+torch.set_num_threads(2)
+items = list(range(100))
+tokenizer = Bert4RecTokenizer.from_movies({"movie_id": items}, dict.fromkeys(items, 1))
+config = Bert4RecConfig(vocab_size=103, hidden_size=256, intermediate_size=1024)
+pipe = MovieRecommendationPipeline(
+    model=Bert4RecForMaskedLM(config), tokenizer=tokenizer, task="movie-recommendation", top_k=5
+)
+histories = [items[:90] * 2] * 64  # enough for both threads
+ids = [movie["movie_id"] for movie in pipe(histories)[0]]
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+worker = context.Process(target=lambda: queue.put([movie["movie_id"] for movie in pipe(histories)[0]]), daemon=True)
+worker.start()
+assert queue.get(timeout=60) == ids
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_forked_after_an_answer_answers_too():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_dill_restores_model_and_pipeline(pipe):
+    expected = pipe(HISTORY)
+    again = dill.loads(dill.dumps(pipe))
+    assert again(HISTORY) == expected
+    model = dill.loads(dill.dumps(pipe.model))
+    for name, weight in pipe.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight)
+
+
+@pytest.mark.parametrize("loader", [Bert4RecForMaskedLM, AutoModelForMaskedLM])
+def test_an_argument_that_is_none_is_not_called_damage(plain, loader):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        loader.from_pretrained(plain, nonsense=1)
