@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from datasets import concatenate_datasets
 
+from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
 from ..data.ragged import IntArray, Ragged, offsets_of, require_times
@@ -17,6 +19,8 @@ from ..data.transitions import item_counts
 from .config import EvaluationConfig
 from .list_metrics import BoolArray
 from .sampled import PAPER_NEGATIVES, sample_negatives
+
+logger = logging.getLogger(__name__)
 
 WITH_TIMES, WITHOUT_TIMES = "with the time of the query", "without any times"
 
@@ -110,10 +114,14 @@ def sampled_candidates(
     n_items = len(counts) - len(set(special_ids))
     popular = min(PAPER_NEGATIVES, int((np.delete(counts, list(special_ids)) > 0).sum()))
     uniform = min(PAPER_NEGATIVES, n_items)
-    return {
+    candidates = {
         f"popularity_{popular}": sample_negatives(counts, histories, targets, special_ids, popular, seed),
         f"uniform_{uniform}": sample_negatives(np.ones(len(counts)), histories, targets, special_ids, uniform, seed),
     }
+    for name, items in candidates.items():
+        if short := int((items == IGNORED).any(axis=1).sum()):
+            logger.warning("%s: %d users have fewer unseen items and are ranked among those", name, short)
+    return candidates
 
 
 def genre_table(genres: Sequence[Sequence[str] | None], vocab_size: int) -> BoolArray | None:

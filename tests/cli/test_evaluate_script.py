@@ -155,6 +155,16 @@ def test_trainer_command_and_pipeline_give_the_same_ranks(folder, data, tmp_path
         assert script[name]["mean"] == pytest.approx(value, abs=0.02 if differing else 1e-12)
 
 
+def test_lists_as_long_as_the_catalogue(folder, tmp_path, caplog) -> None:
+    """Everyone's list ends before 30, as seen movies are left out, and holds the target."""
+    main([str(folder), "--ks", str(MOVIES), "--examples", "0", "--output", str(tmp_path)])
+    report = load_report(tmp_path / "evaluation.json")
+    assert report["metrics"][f"hit_rate@{MOVIES}"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert report["aggregate"][f"coverage@{MOVIES}"] == 1.0
+    assert report["protocol"]["headline"] == f"ndcg@{MOVIES}"
+    assert f"uniform_{MOVIES}: {USERS} users have fewer unseen items" in caplog.text
+
+
 def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -> None:
     other = export_model(data, options, tmp_path / "other", seed=1)
     main([str(folder), str(other), "--ks", "5", "--examples", "0", "--output", str(tmp_path / "both")])
