@@ -50,6 +50,10 @@ class DataArguments:
     targets: int = _help("held-out items per user, for --split last-n", 5)
     quantile: float = _help("quantile of the timestamps at which --split temporal cuts", 0.9)
 
+    def __post_init__(self) -> None:
+        if self.items is not None and self.ratings is None:
+            raise ValueError(f"items is {self.items}, which describes the items of a table: name it with ratings")
+
 
 @dataclass(frozen=True)
 class Prepared:

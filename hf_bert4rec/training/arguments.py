@@ -147,12 +147,21 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
     data, model, masking, training, _ = parser.parse_options([*words, *argv])
+    _check_run(masking, training)
+    return data, model, masking, training
+
+
+def _check_run(masking: MaskingArguments, training: Bert4RecTrainingArguments) -> None:
     if training.push_to_hub:
         raise ValueError(
             "push_to_hub would publish training_args.bin, a pickle, without the pipeline and the card: train first, "
             "then run `hf-bert4rec push`"
         )
-    return data, model, masking, training
+    if masking.early_stopping_patience and training.eval_strategy == "no":
+        raise ValueError(
+            "early_stopping_patience needs evaluations: set eval_strategy to epoch or steps, or "
+            "early_stopping_patience to none"
+        )
 
 
 def find_recipe(name: str) -> Path:

@@ -22,7 +22,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForMaskedItems, DataCollatorForNextItem
 from ..data.windows import TrainingWindows
-from ..evaluation.metrics import metrics_from_ranks
+from ..evaluation.metrics import metrics_from_ranks, metrics_per_user
 from ..evaluation.ranking import ranks_from_scores
 from ..files import annotate_write_errors
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
@@ -32,6 +32,9 @@ from .hardware import bf16_is_fast
 from .training_forward import training_forward_installed
 
 MAKE_ROOM = "Earlier checkpoints are complete: free some space, then resume from the last one"
+
+METRICS = tuple(metrics_per_user(np.array([1])))  # names of all metrics of an evaluation
+SAMPLING_STRATEGIES = ("group_by_length", "random")
 
 
 @dataclass
@@ -70,6 +73,13 @@ class Bert4RecTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is a share between 0 and 1, such as 0.999, not {self.ema_decay}")
+        if self.train_sampling_strategy not in SAMPLING_STRATEGIES:
+            raise ValueError(
+                f"train_sampling_strategy is {' or '.join(SAMPLING_STRATEGIES)}, not {self.train_sampling_strategy}"
+            )
+        metric = (self.metric_for_best_model or METRICS[0]).removeprefix("eval_")
+        if metric not in METRICS:
+            raise ValueError(f"metric_for_best_model is one of {', '.join(METRICS)}; not {metric}")
 
     @property
     def order_seed(self) -> int:

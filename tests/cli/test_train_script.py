@@ -1,4 +1,4 @@
-"""`training/train.py` as a person runs it: a table of their own, one process and two, a folder at the end."""
+"""`training/train.py` on a table: one process and two, and the exported folder."""
 
 from __future__ import annotations
 
@@ -67,34 +67,34 @@ def train(shop: Path, output: str, *options: str, launcher: tuple[str, ...] = ()
 
 
 @pytest.fixture(scope="module")
-def alone(shop) -> dict:
-    return train(shop, "alone", "--per_device_train_batch_size", "16", "--report_to", "tensorboard")
+def single(shop) -> dict:
+    return train(shop, "single", "--per_device_train_batch_size", "16", "--report_to", "tensorboard")
 
 
 @pytest.mark.slow
-def test_a_table_of_ones_own_becomes_a_folder(shop, alone):
-    assert alone["dataset"] == "shop"
-    assert (alone["num_users"], alone["num_items"], alone["num_interactions"]) == (128, 15, 1407)
-    assert alone["best_validation_ndcg@10"] > 0.7  # the best of 7 or fewer unseen; guessing gets 0.55
-    tokenizer = Bert4RecTokenizer.from_pretrained(shop / "alone")
+def test_a_table_of_ones_own_becomes_a_folder(shop, single):
+    assert single["dataset"] == "shop"
+    assert (single["num_users"], single["num_items"], single["num_interactions"]) == (128, 15, 1407)
+    assert single["best_validation_ndcg@10"] > 0.7  # the best of 7 or fewer unseen; guessing gets 0.55
+    tokenizer = Bert4RecTokenizer.from_pretrained(shop / "single")
     assert tokenizer.item_ids[0].startswith("Nº ")
-    assert (shop / "alone" / "README.md").read_text().startswith("---\nlibrary_name: transformers")
+    assert (shop / "single" / "README.md").read_text().startswith("---\nlibrary_name: transformers")
 
 
 @pytest.mark.slow
-def test_curves_go_to_tensorboard_when_asked_to(shop, alone):
-    (run,) = (shop / "checkpoints" / "alone" / "runs").iterdir()
+def test_curves_go_to_tensorboard_when_asked_to(shop, single):
+    (run,) = (shop / "checkpoints" / "single" / "runs").iterdir()
     events = event_accumulator.EventAccumulator(str(run)).Reload()
-    shown = [event.value for event in events.Scalars("eval/ndcg@10")]
-    assert shown == pytest.approx([entry["eval_ndcg@10"] for entry in alone["curve"] if "eval_ndcg@10" in entry])
+    logged = [event.value for event in events.Scalars("eval/ndcg@10")]
+    assert logged == pytest.approx([entry["eval_ndcg@10"] for entry in single["curve"] if "eval_ndcg@10" in entry])
 
 
 @pytest.mark.slow
-def test_two_processes_with_the_same_batch_end_as_one(shop, alone):
+def test_two_processes_with_the_same_batch_end_as_one(shop, single):
     two = train(shop, "two", "--per_device_train_batch_size", "8", launcher=LAUNCHER)
     assert two["processes"] == 2
-    assert two["best_step"] == pytest.approx(alone["best_step"], abs=16)
-    curves = [[entry["eval_ndcg@10"] for entry in run["curve"] if "eval_ndcg@10" in entry] for run in (alone, two)]
+    assert two["best_step"] == pytest.approx(single["best_step"], abs=16)
+    curves = [[entry["eval_ndcg@10"] for entry in run["curve"] if "eval_ndcg@10" in entry] for run in (single, two)]
     assert len(curves[0]) == len(curves[1]) == 20
     assert curves[1] == pytest.approx(curves[0], abs=0.01)
 
@@ -111,11 +111,11 @@ def test_an_output_folder_that_holds_something_else_is_refused_at_once(shop):
 @pytest.mark.slow
 def test_a_causal_model_with_a_memory_is_a_recipe_too(shop):
     every_item = ("--causal", "true", "--mlm_probability", "1.0", "--mask_replace_prob", "0.0", "--last_item_prob", "0")
-    told = train(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")
-    assert told["best_validation_ndcg@10"] > 0.7
+    record = train(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")
+    assert record["best_validation_ndcg@10"] > 0.7
     config = json.loads((shop / "causal" / "config.json").read_text())
     assert config["causal"]
     assert config["memory_size"] == config["vocab_size"] == 18  # no more than there are
     card = (shop / "causal" / "README.md").read_text()
     assert "Every item of a history is predicted from those before it" in card
-    assert "Beside it stands a memory" in card
+    assert "A transition memory stores, for each item, the 200 items that followed it most" in card

@@ -1,6 +1,6 @@
-"""Run by a launcher in two processes: training whose weights are shared out between them.
+"""Run by a launcher in two processes: training with weights sharded between them.
 
-accelerate shards on accelerators alone. Here it is told to on CPUs, where all that follows is the same code.
+accelerate shards on accelerators only. Here it is made to shard on CPUs; the code that follows is the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.stress.workloads import tiny_trainer
 
 
 def shard() -> None:
-    """From now on accelerate prepares models as it does for training/accelerate/fsdp.yaml."""
+    """Make accelerate prepare models as with training/accelerate/fsdp.yaml."""
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
@@ -42,7 +42,7 @@ def shard() -> None:
 
 
 def trained(folder: Path, how: str) -> None:
-    """Train a little without dropout, and keep what evaluation said and the weights of the end."""
+    """Train one epoch without dropout, and save the metric and the final weights."""
     training_forward.MAX_DENSE_LOGITS = 0  # the chunked loss reads the decoder weights, not through its forward
     if how == "sharded":
         shard()
@@ -59,11 +59,11 @@ def trained(folder: Path, how: str) -> None:
     if trainer.is_world_process_zero():
         weights = {name: value.detach().contiguous() for name, value in model.named_parameters()}
         save_file({**weights, "ndcg": torch.tensor(ndcg)}, folder / f"{how}.safetensors")
-    wrapped = [one for one in gc.get_objects() if isinstance(one, DistributedDataParallel)]
+    wrapped = [item for item in gc.get_objects() if isinstance(item, DistributedDataParallel)]
     assert bool(wrapped) == (how != "sharded")
     wrapped.clear()
     trainer.end()
-    assert not any(isinstance(one, DistributedDataParallel) for one in gc.get_objects())
+    assert not any(isinstance(item, DistributedDataParallel) for item in gc.get_objects())
     assert not torch.distributed.is_initialized()
 
 

@@ -23,7 +23,7 @@ def test_a_recipe_sets_and_the_command_line_overrides(recipe):
     assert data.dataset == "ml-1m"
     assert model.hidden_size == 48
     assert masking.mlm_probability == 0.4
-    assert training.learning_rate == 5e-4  # YAML alone reads a string here
+    assert training.learning_rate == 5e-4  # which YAML reads as a string
     assert training.bf16 is False
     assert parse([str(recipe), "--learning_rate", "1e-2"])[3].learning_rate == 1e-2
 
@@ -49,6 +49,13 @@ def test_there_are_recipes():
         ("causal: maybe", r"recipe.yaml: .*'?maybe'?"),
         ("seed: [1", r"recipe.yaml is not a YAML file"),
         ("early_stopping_patience: -1", "early_stopping_patience is -1"),
+        (
+            "early_stopping_patience: 3\neval_strategy: 'no'\nload_best_model_at_end: false",
+            "early_stopping_patience needs evaluations: set eval_strategy",
+        ),
+        ("train_sampling_strategy: sequential", "is group_by_length or random, not sequential"),
+        ("metric_for_best_model: loss", r"metric_for_best_model is one of hit_rate@5, ndcg@5, .*, mrr; not loss"),
+        ("items: catalogue.csv", "items is catalogue.csv, which describes the items of a table"),
     ],
 )
 def test_bad_keys_are_named(recipe, line, message):

@@ -21,12 +21,12 @@ from tests.stress.workloads import tiny_trainer
 
 @pytest.fixture
 def trained(tmp_path) -> Path:
-    """Sealed checkpoints of the steps 8, 10 and 12, at least."""
+    """A folder with complete checkpoints of every other step up to 12."""
     tiny_trainer(tmp_path, save_total_limit=None).train()
     return tmp_path
 
 
-def test_what_a_killed_run_leaves_is_told_from_a_whole_checkpoint(trained):
+def test_incomplete_checkpoints_are_recognised_and_removed(trained):
     assert latest_complete(trained) == trained / "checkpoint-12"
     (trained / "checkpoint-12" / "optimizer.pt").unlink()
     with pytest.raises(
@@ -58,18 +58,18 @@ def test_there_may_be_no_checkpoint_at_all(tmp_path):
     assert latest_complete(tmp_path) is None
 
 
-def test_only_so_many_checkpoints_are_kept_and_the_last_is_whole(tmp_path):
+def test_the_number_of_checkpoints_is_limited_and_the_last_is_complete(tmp_path):
     trainer = tiny_trainer(tmp_path)
     trainer.train()
-    kept = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
-    assert len(kept) == 2
-    assert Path(trainer.state.best_model_checkpoint).name in kept
+    names = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    assert len(names) == 2
+    assert Path(trainer.state.best_model_checkpoint).name in names
     assert latest_complete(tmp_path) == tmp_path / "checkpoint-12"
     assert trainer.args.save_total_limit == 2
 
 
 class Burglar:
-    """Pickled, it makes a file where it is read without care."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,7 +79,7 @@ class Burglar:
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_checkpoint_is_read_as_weights_alone(trained, tmp_path, name):
+def test_states_in_a_checkpoint_are_unpickled_as_weights_only(trained, tmp_path, name):
     mark = tmp_path / "broken in"
     checkpoint = trained / "checkpoint-6"
     torch.save({"state": Burglar(mark)}, checkpoint / name)

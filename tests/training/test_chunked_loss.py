@@ -25,10 +25,10 @@ class LargestTensor(TorchDispatchMode):
     elements = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
+        actual = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(actual) if isinstance(leaf, torch.Tensor)]
         self.elements = max([self.elements, *sizes])
-        return found
+        return actual
 
 
 @pytest.fixture(params=OUTPUTS, ids=["labelled places", "all places"])
@@ -83,15 +83,15 @@ def step(model, batch, **kwargs):
 
 @pytest.mark.parametrize("counted", [{}, {"num_items_in_batch": torch.tensor(500)}], ids=["mean", "accumulated"])
 def test_loss_and_gradients_are_those_of_one_piece(model, batch, counted, monkeypatch):
-    whole, expected, most = step(model, batch, **counted)
+    dense, expected, largest = step(model, batch, **counted)
     in_pieces(monkeypatch)
-    pieces, found, most_in_pieces = step(model, batch, **counted)
-    assert pieces.logits is None
-    torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    chunked, actual, largest_chunked = step(model, batch, **counted)
+    assert chunked.logits is None
+    torch.testing.assert_close(chunked.loss, dense.loss, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
     places = int((batch["labels"] != -100).sum())
-    assert most >= places * ITEMS
-    assert most_in_pieces == HIDDEN * ITEMS  # the item embeddings themselves, and their gradient
+    assert largest >= places * ITEMS
+    assert largest_chunked == HIDDEN * ITEMS  # the item embeddings themselves, and their gradient
 
 
 def test_the_loss_is_exact_however_far_apart_the_logits_are():
@@ -99,14 +99,14 @@ def test_the_loss_is_exact_however_far_apart_the_logits_are():
     states = (100 * torch.randn(30, HIDDEN, generator=generator)).requires_grad_()
     decoder = torch.nn.Linear(HIDDEN, 200)
     labels = torch.randint(200, (30,), generator=generator)
-    found = losses.chunked_cross_entropy(states, decoder, labels)
-    found.backward()
+    actual = losses.chunked_cross_entropy(states, decoder, labels)
+    actual.backward()
     exact = states.detach().double().requires_grad_()
     weight, bias = (parameter.detach().double() for parameter in decoder.parameters())
     expected = torch.nn.functional.cross_entropy(exact @ weight.T + bias, labels)
     expected.backward()
     assert expected > 50
-    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(actual, expected.float(), rtol=1e-5, atol=0)
     torch.testing.assert_close(states.grad, exact.grad.float(), rtol=1e-4, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""What the machine is told and asked."""
+"""Allocator and attention settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from hf_bert4rec.training.hardware import disable_malloc_trim
 
 torch.set_num_threads(1)
-if sys.argv[1] == "keep":
+if sys.argv[1] == "reuse":
     assert disable_malloc_trim()
 for step in range(12):
     if step == 2:
@@ -33,10 +33,10 @@ def page_faults(how: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told what to keep")
-def test_kept_memory_is_not_mapped_again():
-    # Half, not none: a machine short of memory may take pages back by itself.
-    assert page_faults("keep") < page_faults("give back") / 2
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_freed_memory_is_reused():
+    # Half, not none: a machine short of memory may reclaim pages.
+    assert page_faults("reuse") < page_faults("return") / 2
 
 
 def test_the_hardware_is_named():
@@ -44,7 +44,7 @@ def test_the_hardware_is_named():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the fused kernel is always taken")
-def test_attention_is_written_out_where_weights_are_few_and_products_fast():
+def test_short_windows_in_bfloat16_train_with_eager_attention():
     assert training_attention(window=200, bf16=True) == "eager"
     assert training_attention(window=200, bf16=False) == "sdpa"
     assert training_attention(window=4096, bf16=True) == "sdpa"

@@ -21,8 +21,8 @@ def test_mutual_information_by_hand():
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = np.log(counts * (totals**CONTEXT_POWER).sum() / np.outer(totals, totals**CONTEXT_POWER))
     expected[~(expected > 0)] = 0
-    found = positive_mutual_information(Ragged.from_lists([[3, 4, 5], [4, 3]]), 6)
-    np.testing.assert_allclose(found.toarray(), expected)
+    actual = positive_mutual_information(Ragged.from_lists([[3, 4, 5], [4, 3]]), 6)
+    np.testing.assert_allclose(actual.toarray(), expected)
 
 
 def test_groups_that_are_watched_together_end_up_together():
@@ -64,14 +64,14 @@ def test_a_large_catalogue_is_factorised_almost_as_well(monkeypatch):
     monkeypatch.setattr(cooccurrence, "EXACT_SVD_ITEMS", 0)
     monkeypatch.setattr(cooccurrence, "COLUMNS", 5)
     monkeypatch.setattr(cooccurrence, "svds", None)
-    found = cooccurrence_embeddings(walks, 400, 16, 0.02, seed=1).numpy()
-    assert np.array_equal(found, cooccurrence_embeddings(walks, 400, 16, 0.02, seed=1).numpy())
-    assert not found[:3].any()
+    actual = cooccurrence_embeddings(walks, 400, 16, 0.02, seed=1).numpy()
+    assert np.array_equal(actual, cooccurrence_embeddings(walks, 400, 16, 0.02, seed=1).numpy())
+    assert not actual[:3].any()
     table = positive_mutual_information(walks, 400).toarray()
 
     def explained(embeddings):  # of the table, by the space that the embeddings span
         basis = np.linalg.qr(embeddings)[0]
         return np.linalg.norm(basis.T @ table) ** 2
 
-    # These walks are random: no table is harder, as no direction stands out.
-    assert explained(exact) >= explained(found) > 0.95 * explained(exact)
+    # These walks are random: no table is harder, since no direction dominates.
+    assert explained(exact) >= explained(actual) > 0.95 * explained(exact)

@@ -41,15 +41,15 @@ def test_what_is_sharded_together_is_a_layer():
 
 
 @pytest.mark.slow
-def test_sharded_weights_are_trained_and_evaluated_like_whole_ones(tmp_path):
+def test_sharded_weights_are_trained_and_evaluated_like_unsharded_ones(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for how in ("sharded", "whole"):
+    for how in ("sharded", "unsharded"):
         command = [*LAUNCHER, str(ROOT / "tests" / "training" / "sharded.py"), str(tmp_path), how]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
-    sharded, whole = (load_file(tmp_path / f"{how}.safetensors") for how in ("sharded", "whole"))
-    assert whole["ndcg"] > 0
-    torch.testing.assert_close(sharded, whole)
+    sharded, unsharded = (load_file(tmp_path / f"{how}.safetensors") for how in ("sharded", "unsharded"))
+    assert unsharded["ndcg"] > 0
+    torch.testing.assert_close(sharded, unsharded)
 
 
 @pytest.mark.slow

@@ -59,10 +59,10 @@ def test_a_recipe_for_a_gpu_trains_and_exports(arguments, monkeypatch, tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     train.main()
     recipe, record = read_recipe(Path(arguments[0])), json.loads((tmp_path / "model" / "training.json").read_text())
-    shown = set(recipe) & set(record["options"]) - {"num_train_epochs", "per_device_train_batch_size"}
-    assert len(shown) > 15
-    assert {key: float(record["options"][key]) for key in shown if key != "dataset"} == {
-        key: float(recipe[key]) for key in shown if key != "dataset"
+    compared = set(recipe) & set(record["options"]) - {"num_train_epochs", "per_device_train_batch_size"}
+    assert len(compared) > 15
+    assert {key: float(record["options"][key]) for key in compared if key != "dataset"} == {
+        key: float(recipe[key]) for key in compared if key != "dataset"
     }
     assert record["dataset"] == recipe["dataset"] == Path(arguments[0]).stem
     assert (record["options"]["max_steps"], record["options"]["num_train_epochs"]) == (3, None)
@@ -76,8 +76,8 @@ def test_a_recipe_for_a_gpu_trains_and_exports(arguments, monkeypatch, tmp_path)
 
 
 def test_recipes_that_were_not_run_say_so():
-    kept = [json.loads(path.read_text(encoding="utf-8")) for path in (TRAINING / "results").glob("*-seed*.json")]
-    ran = {recipe_name(result) for result in kept}
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in (TRAINING / "results").glob("*-seed*.json")]
+    ran = {recipe_name(result) for result in results}
     said = {path.stem for path in RECIPES if NOT_RUN in path.read_text(encoding="utf-8").split("\ndataset:")[0]}
     assert said == {path.stem for path in RECIPES} - ran
     assert {path.stem for path in GPU} <= said

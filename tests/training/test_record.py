@@ -1,4 +1,4 @@
-"""`training.json` tells how a model was made, and nothing of the machine that made it."""
+"""`training.json` describes the run, without folders of the machine that it ran on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.published import make_model, write_tables
 
 def test_options_name_tables_without_their_folders():
     options = asdict(DataArguments(ratings="/home/me/shop.csv", items="/home/me/catalogue.csv", data_dir="/data"))
-    told = portable_options(options)
-    assert (told["ratings"], told["items"]) == ("shop.csv", "catalogue.csv")
-    assert set(options) - set(told) == {"data_dir"}
-    assert not [value for value in told.values() if "/" in str(value)]
-    assert portable_options(told) == told
+    portable = portable_options(options)
+    assert (portable["ratings"], portable["items"]) == ("shop.csv", "catalogue.csv")
+    assert set(options) - set(portable) == {"data_dir"}
+    assert not [value for value in portable.values() if "/" in str(value)]
+    assert portable_options(portable) == portable
     assert portable_options(asdict(DataArguments()))["ratings"] is None
 
 
@@ -29,11 +29,11 @@ def test_the_command_can_be_given_elsewhere(tmp_path):
 
 def test_the_example_is_what_the_model_answers_to_the_most_watched(tmp_path):
     data = prepare(write_tables(tmp_path))
-    told = example(make_model(data), data.tokenizer)
+    record_example = example(make_model(data), data.tokenizer)
     counts = dict(zip(data.tokenizer.item_ids, data.tokenizer.items["count"], strict=True))
-    assert [counts[item] for item in told["history_ids"]] == sorted(counts.values(), reverse=True)[:3]
-    assert [data.tokenizer.resolve(entry) for entry in told["history"]] == data.tokenizer.encode_items(
-        told["history_ids"]
+    assert [counts[item] for item in record_example["history_ids"]] == sorted(counts.values(), reverse=True)[:3]
+    assert [data.tokenizer.resolve(entry) for entry in record_example["history"]] == data.tokenizer.encode_items(
+        record_example["history_ids"]
     )
-    assert len(told["answer"]) == 3
-    assert not {movie["movie_id"] for movie in told["answer"]} & set(told["history_ids"])
+    assert len(record_example["answer"]) == 3
+    assert not {movie["movie_id"] for movie in record_example["answer"]} & set(record_example["history_ids"])

@@ -84,9 +84,9 @@ def test_draws_follow_their_shares_and_depend_on_epoch_and_row_alone(counts):
     sampler = NegativeSampler(counts, 200_000, FIRST)
     ids, log_count = sampler.draw(1, 7)
     expected = sampler.share * 200_000
-    found = np.bincount(ids, minlength=ITEMS)
-    assert not found[:FIRST].any()
-    assert np.abs(found[FIRST:] - expected).max() < 5 * np.sqrt(expected.max())
+    actual = np.bincount(ids, minlength=ITEMS)
+    assert not actual[:FIRST].any()
+    assert np.abs(actual[FIRST:] - expected).max() < 5 * np.sqrt(expected.max())
     np.testing.assert_allclose(np.exp(log_count), expected[ids - FIRST], rtol=1e-5)
     np.testing.assert_array_equal(ids, sampler.draw(1, 7)[0])
     assert (ids != sampler.draw(2, 7)[0]).any()

@@ -64,7 +64,7 @@ def write_shop(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Path, Path]:
-    """The model that was told times, and the same recipe without."""
+    """The time-aware model, and the same recipe without."""
     folder = tmp_path_factory.mktemp("hours")
     write_shop(folder / "shop.csv")
     (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
@@ -77,28 +77,28 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "timed", folder / "timeless"
 
 
-def told(folder: Path) -> list[str]:
+def data_options(folder: Path) -> list[str]:
     return ["--ratings", str(folder.parent / "shop.csv")]
 
 
 @pytest.mark.slow
-def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
+def test_the_time_of_the_query_improves_the_ranking(trained, capsys):
     timed, timeless = trained
-    evaluate.main([str(timed), *told(timed), "--examples", "2"])
+    evaluate.main([str(timed), *data_options(timed), "--examples", "2"])
     assert "with the time of the query" in capsys.readouterr().out
     report = json.loads((timed / "evaluation.json").read_text(encoding="utf-8"))
-    untold = report["metrics"]["hit_rate@5"]["mean"], report["metrics"]["ndcg@5"]["mean"]
-    asked = report["times"][WITH_TIMES]["metrics"]["ndcg@5"]["mean"]
-    assert untold[0] > 0.9  # one of two articles comes next, and nobody says which
-    assert untold[1] < 0.85
-    assert asked > 0.95
+    without_time = report["metrics"]["hit_rate@5"]["mean"], report["metrics"]["ndcg@5"]["mean"]
+    with_time = report["times"][WITH_TIMES]["metrics"]["ndcg@5"]["mean"]
+    assert without_time[0] > 0.9  # either of two articles comes next
+    assert without_time[1] < 0.85
+    assert with_time > 0.95
     assert report["times"][WITH_TIMES]["difference"]["ndcg@5"]["low"] > 0.1
     assert report["times"][WITHOUT_TIMES]["metrics"]["hit_rate@5"]["mean"] > 0.8
     card = (timed / "README.md").read_text(encoding="utf-8")
     assert "The table uses the times of the history. NDCG@10 with the time of the query: " in card
     assert '`{"history": [...], "timestamps": [...], "now": ...}`' in card
     result = timed.parent / "result.json"
-    compare.main([str(timed), *told(timed), "--reference", str(timeless), "--result", str(result)])
+    compare.main([str(timed), *data_options(timed), "--reference", str(timeless), "--result", str(result)])
     comparison = json.loads(result.read_text(encoding="utf-8"))
     with_query_time = comparison["results"][compare.QUERY_TIME_INPUT]["ndcg@10"]
     assert with_query_time["relative"]["low"] > 0.1
@@ -106,7 +106,7 @@ def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
     assert abs(comparison["results"][compare.HISTORY_INPUT]["ndcg@10"]["difference"]["mean"]) < 0.05
     assert f"model input: {compare.QUERY_TIME_INPUT}\n  ndcg@10" in capsys.readouterr().out
     assert (comparison["seeds"], comparison["reference"].split()[0]) == (1, "recipe.yaml")
-    compare.main([str(timed), *told(timed), "--reference", "markov", "--result", str(result)])
+    compare.main([str(timed), *data_options(timed), "--reference", "markov", "--result", str(result)])
     markov = report["baselines"]["markov"]
     comparison = json.loads(result.read_text(encoding="utf-8"))
     against_markov = comparison["results"][compare.HISTORY_INPUT]["ndcg@10"]
@@ -115,7 +115,7 @@ def test_who_knows_the_hour_knows_what_is_bought(trained, capsys):
 
 
 @pytest.mark.slow
-def test_the_pipeline_asks_at_a_moment(trained):
+def test_the_pipeline_uses_the_time_of_the_query(trained):
     pipe = pipeline("movie-recommendation", model=str(trained[0]), trust_remote_code=True)
     history = {"history": [3, 4], "timestamps": [1_600_000_000, 1_600_000_005]}
     for later, article in ((SOON, 5), (LATER, 11)):
@@ -126,7 +126,7 @@ def test_the_pipeline_asks_at_a_moment(trained):
 @pytest.mark.slow
 def test_all_users_get_what_the_pipeline_gives_with_their_times(trained, tmp_path):
     output = tmp_path / "all.parquet"
-    recommend.main([str(trained[0]), *told(trained[0]), "--output", str(output), "--top_k", "3"])
+    recommend.main([str(trained[0]), *data_options(trained[0]), "--output", str(output), "--top_k", "3"])
     table = pq.read_table(output).to_pylist()
     pipe = pipeline("movie-recommendation", model=str(trained[0]), trust_remote_code=True)
     rows = [line.split(",") for line in (trained[0].parent / "shop.csv").read_text().splitlines()[1:]]

@@ -1,4 +1,4 @@
-"""Training learns what can be known, evaluates by rank, and a broken run ends as an unbroken one."""
+"""Training converges on a predictable catalogue, evaluates by rank, and a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cycle_tokenizer() -> Bert4RecTokenizer:
 
 
 def cyclic(tokenizer, users: int) -> tuple[Ragged, NextItemDataset]:
-    """Histories in which item i is followed by i + 1, around and around; the target is the next one."""
+    """Histories in which item i is followed by i + 1, cyclically; the target is the next one."""
     generator = np.random.default_rng(0)
     starts = generator.integers(0, ITEMS, users)
     walks = [tokenizer.encode_items(((start + np.arange(9)) % ITEMS).tolist()) for start in starts]
@@ -37,11 +37,11 @@ def cyclic(tokenizer, users: int) -> tuple[Ragged, NextItemDataset]:
 
 
 MASKED = {"mlm_probability": 0.3, "last_item_prob": 0.3}
-EVERY_ITEM = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}  # asked for at once, of a causal model
+EVERY_ITEM = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}  # targets of a causal model
 
 
 def make_trainer(tokenizer, folder, callbacks=(), dropout=0.1, causal=False, **options) -> Bert4RecTrainer:
-    histories, questions = cyclic(tokenizer, 96)
+    histories, next_items = cyclic(tokenizer, 96)
     torch.manual_seed(0)
     model = Bert4RecForMaskedLM(
         Bert4RecConfig(
@@ -69,7 +69,7 @@ def make_trainer(tokenizer, folder, callbacks=(), dropout=0.1, causal=False, **o
         model=model,
         args=Bert4RecTrainingArguments(output_dir=str(folder), **options),
         train_dataset=TrainingWindows(histories, 8),
-        eval_dataset=questions,
+        eval_dataset=next_items,
         data_collator=DataCollatorForMaskedItems(tokenizer, **(EVERY_ITEM if causal else MASKED)),
         processing_class=tokenizer,
         callbacks=list(callbacks),
@@ -89,27 +89,27 @@ def test_a_cyclic_catalogue_is_learned_perfectly(cycle_tokenizer, tmp_path, caus
 
 def test_the_metrics_are_those_of_ranks_by_hand(cycle_tokenizer, tmp_path):
     trainer = make_trainer(cycle_tokenizer, tmp_path)
-    questions = trainer.eval_dataset
-    found = trainer.predict(questions).predictions[:, 0]
+    next_items = trainer.eval_dataset
+    actual = trainer.predict(next_items).predictions[:, 0]
     model = trainer.model.eval()
     for row in range(0, 96, 7):
-        history, target = questions.histories[row], questions.targets[row][0]
+        history, target = next_items.histories[row], next_items.targets[row][0]
         ids = torch.tensor([[*history[-7:], cycle_tokenizer.mask_token_id]])
         with torch.no_grad():
             scores = model.next_item_logits(ids, torch.ones_like(ids))[0]
         candidates = set(range(cycle_tokenizer.first_item_id, len(cycle_tokenizer))) - set(history.tolist())
-        assert found[row] == 1 + sum(scores[item] >= scores[target] for item in candidates - {target})
+        assert actual[row] == 1 + sum(scores[item] >= scores[target] for item in candidates - {target})
     metrics = trainer.evaluate()
-    assert metrics["eval_ndcg@10"] == pytest.approx(np.where(found <= 10, 1 / np.log2(found + 1), 0).mean())
+    assert metrics["eval_ndcg@10"] == pytest.approx(np.where(actual <= 10, 1 / np.log2(actual + 1), 0).mean())
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="what is picked where there is no accelerator")
-def test_bfloat16_is_taken_on_a_cpu_without_being_told_of_it(tmp_path):
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="for machines without an accelerator")
+def test_bfloat16_on_a_cpu_sets_use_cpu(tmp_path):
     assert Bert4RecTrainingArguments(str(tmp_path), bf16=True).use_cpu
 
 
 class Break(TrainerCallback):
-    """Stops a run after a step, as a power cut would, once its checkpoint is written."""
+    """Interrupts a run after the checkpoint of a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -121,7 +121,7 @@ class Break(TrainerCallback):
 
 @pytest.mark.parametrize("average", [{}, {"ema_decay": 0.9}])
 @pytest.mark.parametrize("step", [6, 8])  # the end of an epoch, and the middle of one
-def test_a_resumed_run_ends_as_an_unbroken_one(cycle_tokenizer, tmp_path, step, average):
+def test_a_resumed_run_equals_an_uninterrupted_one(cycle_tokenizer, tmp_path, step, average):
     options = {
         **average,
         "eval_strategy": "steps",
@@ -131,32 +131,32 @@ def test_a_resumed_run_ends_as_an_unbroken_one(cycle_tokenizer, tmp_path, step, 
         "save_total_limit": None,
         "learning_rate": 1e-3,
     }
-    whole = make_trainer(cycle_tokenizer, tmp_path / "whole", [EarlyStoppingCallback(6)], **options)
-    whole.train()
+    full = make_trainer(cycle_tokenizer, tmp_path / "full", [EarlyStoppingCallback(6)], **options)
+    full.train()
     broken = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(6), Break(step)], **options)
     with pytest.raises(KeyboardInterrupt):
         broken.train()
     resumed = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(6)], **options)
     resumed.train(resume_from_checkpoint=str(tmp_path / "broken" / f"checkpoint-{step}"))
-    assert resumed.state.global_step == whole.state.global_step > step
-    assert resumed.state.best_metric == whole.state.best_metric
-    for (name, expected), found in zip(whole.model.named_parameters(), resumed.model.parameters(), strict=True):
-        assert torch.equal(found, expected), name
+    assert resumed.state.global_step == full.state.global_step > step
+    assert resumed.state.best_metric == full.state.best_metric
+    for (name, expected), actual in zip(full.model.named_parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(actual, expected), name
 
 
-def test_early_stopping_remembers_its_patience_over_a_resume(cycle_tokenizer, tmp_path):
-    options = {"learning_rate": 0.0, "num_train_epochs": 9}  # never gets better
-    whole = make_trainer(cycle_tokenizer, tmp_path / "whole", [EarlyStoppingCallback(3)], **options)
-    whole.train()
+def test_early_stopping_continues_its_count_after_a_resume(cycle_tokenizer, tmp_path):
+    options = {"learning_rate": 0.0, "num_train_epochs": 9}  # never improves
+    full = make_trainer(cycle_tokenizer, tmp_path / "full", [EarlyStoppingCallback(3)], **options)
+    full.train()
     broken = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(3), Break(12)], **options)
     with pytest.raises(KeyboardInterrupt):
         broken.train()
     resumed = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(3)], **options)
     resumed.train(resume_from_checkpoint=str(tmp_path / "broken" / "checkpoint-12"))
-    assert resumed.state.epoch == whole.state.epoch == 4.0
+    assert resumed.state.epoch == full.state.epoch == 4.0
 
 
-def test_the_best_checkpoint_is_kept(cycle_tokenizer, tmp_path):
+def test_the_best_checkpoint_is_loaded_at_the_end(cycle_tokenizer, tmp_path):
     trainer = make_trainer(cycle_tokenizer, tmp_path)
     trainer.train()
     curve = [entry["eval_ndcg@10"] for entry in trainer.state.log_history if "eval_ndcg@10" in entry]
@@ -166,7 +166,7 @@ def test_the_best_checkpoint_is_kept(cycle_tokenizer, tmp_path):
 
 
 class Weights(TrainerCallback):
-    """Keeps the weights of every step."""
+    """Records the weights of every step."""
 
     def __init__(self) -> None:
         self.steps: list[list[torch.Tensor]] = []
@@ -176,40 +176,40 @@ class Weights(TrainerCallback):
 
 
 @pytest.mark.parametrize("best", [False, True])
-def test_the_average_is_that_of_the_steps_and_is_what_is_evaluated_and_kept(cycle_tokenizer, tmp_path, best):
+def test_the_average_of_the_steps_is_evaluated_and_saved(cycle_tokenizer, tmp_path, best):
     weights = Weights()
     options = {"ema_decay": 0.9, "load_best_model_at_end": best, "save_total_limit": None}
     trainer = make_trainer(cycle_tokenizer, tmp_path, [weights], **options)
     trainer.train()
     curve = [entry["eval_ndcg@10"] for entry in trainer.state.log_history if "eval_ndcg@10" in entry]
-    kept = 1 + int(np.argmax(curve)) if best else len(curve)
+    saved = 1 + int(np.argmax(curve)) if best else len(curve)
     expected = weights.steps[0]
-    for count, step in enumerate(weights.steps[1 : kept * len(weights.steps) // len(curve)], 1):
+    for count, step in enumerate(weights.steps[1 : saved * len(weights.steps) // len(curve)], 1):
         decay = min(0.9, (1 + count) / (10 + count))
         expected = [decay * average + (1 - decay) * weight for average, weight in zip(expected, step, strict=True)]
     assert len(weights.steps) == trainer.state.global_step == 24
-    for (name, found), average in zip(trainer.model.named_parameters(), expected, strict=True):
-        torch.testing.assert_close(found, average, atol=1e-6, rtol=1e-5, msg=name)
-    assert found.requires_grad
-    assert trainer.evaluate()["eval_ndcg@10"] == pytest.approx(curve[kept - 1])
-    last = Bert4RecForMaskedLM.from_pretrained(tmp_path / "checkpoint-24")  # goes on from the step's own weights
+    for (name, actual), average in zip(trainer.model.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(actual, average, atol=1e-6, rtol=1e-5, msg=name)
+    assert actual.requires_grad
+    assert trainer.evaluate()["eval_ndcg@10"] == pytest.approx(curve[saved - 1])
+    last = Bert4RecForMaskedLM.from_pretrained(tmp_path / "checkpoint-24")  # resumes from the step's own weights
     assert torch.equal(last.get_input_embeddings().weight, weights.steps[-1][0])
 
 
-def test_an_average_needs_a_decay_and_a_run_that_kept_one(cycle_tokenizer, tmp_path):
+def test_an_average_needs_a_decay_and_a_run_that_saved_one(cycle_tokenizer, tmp_path):
     for decay in (0.0, 1.0, 2):
         with pytest.raises(ValueError, match=f"between 0 and 1, such as 0.999, not {decay}"):
             make_trainer(cycle_tokenizer, tmp_path, ema_decay=decay)
     make_trainer(cycle_tokenizer, tmp_path, num_train_epochs=1).train()
     with pytest.raises(FileNotFoundError, match=r"no .*average\.safetensors: the run had no weight average"):
         make_trainer(cycle_tokenizer, tmp_path, ema_decay=0.9).train(str(tmp_path / "checkpoint-6"))
-    make_trainer(cycle_tokenizer, tmp_path / "kept", ema_decay=0.9, num_train_epochs=1).train()
-    path = tmp_path / "kept" / "checkpoint-6" / "average.safetensors"
+    make_trainer(cycle_tokenizer, tmp_path / "saved", ema_decay=0.9, num_train_epochs=1).train()
+    path = tmp_path / "saved" / "checkpoint-6" / "average.safetensors"
     held = load_file(path)
     save_file({name: held[name] for name in sorted(held)[1:]}, path)
     mark_complete(path.parent)
     with pytest.raises(ValueError, match=r"average\.safetensors does not have the model's weights"):
-        make_trainer(cycle_tokenizer, tmp_path / "kept", ema_decay=0.9).train(str(path.parent))
+        make_trainer(cycle_tokenizer, tmp_path / "saved", ema_decay=0.9).train(str(path.parent))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -230,21 +230,21 @@ def final_weights(tokenizer, folder, **options) -> dict[str, torch.Tensor]:
     return {name: value.detach() for name, value in trainer.model.named_parameters()}
 
 
-def test_a_batch_in_parts_teaches_what_it_teaches_whole(cycle_tokenizer, tmp_path):
-    whole = final_weights(cycle_tokenizer, tmp_path / "whole", dropout=0.0)
+def test_gradient_accumulation_equals_a_large_batch(cycle_tokenizer, tmp_path):
+    full = final_weights(cycle_tokenizer, tmp_path / "full", dropout=0.0)
     parts = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
     torch.testing.assert_close(
-        final_weights(cycle_tokenizer, tmp_path / "parts", dropout=0.0, **parts), whole, rtol=1e-3, atol=1e-4
+        final_weights(cycle_tokenizer, tmp_path / "parts", dropout=0.0, **parts), full, rtol=1e-3, atol=1e-4
     )
-    alone = final_weights(cycle_tokenizer, tmp_path / "alone", dropout=0.0, per_device_train_batch_size=4)
+    small = final_weights(cycle_tokenizer, tmp_path / "small", dropout=0.0, per_device_train_batch_size=4)
     with pytest.raises(AssertionError):
-        torch.testing.assert_close(alone, whole, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(small, full, rtol=1e-3, atol=1e-4)
 
 
-def test_checkpointed_activations_teach_the_same_with_dropout_too(cycle_tokenizer, tmp_path):
-    kept = final_weights(cycle_tokenizer, tmp_path / "kept", dropout=0.2)
-    found = final_weights(cycle_tokenizer, tmp_path / "made again", dropout=0.2, gradient_checkpointing=True)
-    torch.testing.assert_close(found, kept, rtol=0, atol=0)
+def test_gradient_checkpointing_gives_the_same_weights_with_dropout(cycle_tokenizer, tmp_path):
+    saved = final_weights(cycle_tokenizer, tmp_path / "saved", dropout=0.2)
+    actual = final_weights(cycle_tokenizer, tmp_path / "recomputed", dropout=0.2, gradient_checkpointing=True)
+    torch.testing.assert_close(actual, saved, rtol=0, atol=0)
 
 
 def test_the_sampler_takes_every_window_once_and_groups_lengths(histories):
@@ -268,7 +268,7 @@ def test_short_batches_do_not_follow_one_another():
     order = list(WindowSampler(windows, seed=1, batch_size=4))
     longest = windows.lengths[order[:400]].reshape(-1, 4).max(axis=1)
     falls = np.mean(longest[1:] < longest[:-1])
-    assert 0.35 < falls < 0.65  # sorted, it would fall at nearly every batch
+    assert 0.35 < falls < 0.65  # in sorted batches it would fall nearly always
     assert windows.lengths[order[400:]].max() <= longest.max()
 
 

@@ -14,7 +14,7 @@ USERS = 31
 CONFIG = Path(__file__).resolve().parents[2] / "training" / "accelerate" / "gpus.yaml"
 LAUNCHER = (
     *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG), "--num_processes", "2"),
-    *("--main_process_port", "0"),  # any free one: the usual may be taken by another run on this machine
+    *("--main_process_port", "0"),  # any free port: another run may use the default one
 )
 
 
