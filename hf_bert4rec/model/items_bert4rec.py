@@ -60,7 +60,7 @@ def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], d
     Args:
         movies: a `datasets.Dataset`, a pandas or polars DataFrame, or a mapping of columns, with `movie_id`. Years may
             be floats; titles, years and genres may be missing (None or NaN); genres are lists, JSON lists, or texts
-            such as "Comedy|Drama" and "Comedy, Drama".
+            such as "Comedy|Drama", "Comedy;Drama" and "Comedy, Drama".
         reserved: names that no id may have: the special tokens.
 
     Raises:
@@ -152,7 +152,10 @@ def _read_year(value: Any) -> Any:
 
 
 def _read_genres(value: Any) -> Any:
-    """Return a list of genres from a list, an array, a JSON list, or a text with "|" or "," between genres."""
+    """Return a list of genres from a list, an array, a JSON list of names or of objects with a name, or a text.
+
+    A text is split at the first of "|", ";" and "," that it holds.
+    """
     if isinstance(value, str):
         value = value.strip()
         if value.startswith("["):
@@ -161,9 +164,11 @@ def _read_genres(value: Any) -> Any:
             except (ValueError, RecursionError):
                 return value
         else:
-            value = value.split("|" if "|" in value else ",")
+            value = value.split(next((mark for mark in "|;" if mark in value), ","))
     elif isinstance(value, Iterable) and not isinstance(value, Mapping):
         value = list(value)
+    if isinstance(value, list):
+        value = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in value]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return value
     return [name.strip() for name in value if name.strip() not in NO_GENRES]

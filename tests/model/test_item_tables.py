@@ -64,6 +64,8 @@ def test_movies_added_from_pandas_are_saved_and_loaded(pipe, tmp_path):
         ("Comedy", ["Comedy"]),
         ("Comedy|Sci-Fi, Fantasy", ["Comedy", "Sci-Fi, Fantasy"]),
         ("Comedy, Drama", ["Comedy", "Drama"]),
+        ("Comedy; Sci-Fi, Fantasy", ["Comedy", "Sci-Fi, Fantasy"]),
+        ('[{"id": 35, "name": "Comedy"}, {"id": 18, "name": "Drama"}]', ["Comedy", "Drama"]),
         ('["Comedy", "Drama"]', ["Comedy", "Drama"]),
         (("Comedy", " Drama "), ["Comedy", "Drama"]),
         (np.array(["Comedy", "Drama"]), ["Comedy", "Drama"]),
@@ -88,7 +90,7 @@ def test_a_year_in_any_form_is_an_integer(year):
         ("year", True, r"year, row 1, is True"),
         ("title", 1.5, r"title, row 1, is 1.5; it must be a text or null"),
         ("title", "\ud800", r"title, row 1, is '\\ud800'"),
-        ("genres", '[{"id": 16, "name": "Animation"}]', r"genres, row 1, is .*; it must be a list of texts or null"),
+        ("genres", '[{"id": 16}]', r"genres, row 1, is .*; it must be a list of texts or null"),
         ("genres", "[Comedy", r"genres, row 1, is '\[Comedy'"),
     ],
 )
