@@ -30,7 +30,7 @@ def parse_model_options(
         tables: the options that name a table which the command reads.
 
     Raises:
-        FileNotFoundError: no such model, or a table is missing; the training record has its name without its folder.
+        FileNotFoundError: a model or a table is missing; training records name tables without their folder.
     """
     parser = OptionParser((DataArguments, options_class), description)
     parser.add_argument("models", nargs=nargs, help="folders, or names on the Hub, before all options")

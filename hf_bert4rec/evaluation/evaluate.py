@@ -50,7 +50,7 @@ def evaluate_model(
         The content of `evaluation.json`; `report.py` describes it.
 
     Raises:
-        FileNotFoundError: no such model, or no such table.
+        FileNotFoundError: the model or a table is missing.
         ValueError: the catalogues differ, nothing is held out, a list is longer than the catalogue, or a score is NaN.
         LeakageError: the model's training data hold a target.
     """
