@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from ..model.timestamps_bert4rec import MAX_SECONDS, MISSING_NANOSECONDS, units_per_second
+
 logger = logging.getLogger(__name__)
 
 # What str.strip() removes; Polars' own default leaves four of these characters.
@@ -14,13 +16,8 @@ BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
 INTEGER = r"^(0|-?[1-9]\d{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
 
-# (unit, units in a second, upper bound of their numbers): 10^11 is the year 5138 in seconds, 1973 in milliseconds.
-_UNITS = (
-    ("seconds", 1, 10**11),
-    ("milliseconds", 10**3, 10**14),
-    ("microseconds", 10**6, 10**17),
-    ("nanoseconds", 10**9, 10**20),
-)
+_UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+_MAX_TIME = 10**20  # nanoseconds of the year 5138
 _ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
 _COMPACT_DATES = (
     ("%Y%m%d", 19000101, 21001231),
@@ -102,7 +99,9 @@ def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
         values, kind = (values.cast(pl.Float64), pl.Float64()) if kind.scale else (values, pl.Int64())
     if kind.is_integer():
         _refuse(values, values.is_null(), column, source, "a time is needed")
-        return _from_numbers(_as_int64(values, column, source), column, source)
+        times = _as_int64(values, column, source)
+        _refuse(values, times == MISSING_NANOSECONDS, column, source, "a time is needed, not the integer of NaT")
+        return _from_numbers(times, column, source)
     if kind.is_float():
         _refuse(values, values.is_null() | ~values.is_finite(), column, source, "a time is a finite number")
         if kind != pl.Float64:
@@ -140,18 +139,16 @@ def _from_numbers(values: pl.Series, column: str, source: str) -> pl.Series:
                 logger.info("%s: column %r is read as dates, %s to %s", source, column, dates.min(), dates.max())
                 return _seconds_of_datetimes(dates)
     largest = max(-low, high)
-    if largest < _UNITS[0][2]:
+    if (units := units_per_second(largest)) == 1:
         return values
-    number = next((number for number, (*_, bound) in enumerate(_UNITS) if largest < bound), None)
     size = values.cast(pl.Float64).abs()
-    if number is None:
-        _refuse(values, size >= _UNITS[-1][2], column, source, "no unit makes a date of it")
-    unit, factor, _ = _UNITS[number or 0]
-    lower = _UNITS[(number or 0) - 1][2]
+    _refuse(values, size >= _MAX_TIME, column, source, "no unit makes a date of it")
+    # A time that alone would be in a smaller unit is in the wrong one.
+    unit, limit = _UNIT_NAMES[units], MAX_SECONDS * units // 1000
     wish = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
-    _refuse(values, (size >= _ANY_UNIT) & (size < lower), column, source, wish)
+    _refuse(values, (size >= _ANY_UNIT) & (size < limit), column, source, wish)
     logger.info("%s: column %r is in %s; converted to seconds", source, column, unit)
-    return _divided(values, factor)
+    return _divided(values, units)
 
 
 def _divided(values: pl.Series, factor: int) -> pl.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ from datasets import Dataset
 from hf_bert4rec.data import build_histories, read_interactions
 from hf_bert4rec.data.columns import BLANKS, as_ids, as_ratings, as_seconds
 from hf_bert4rec.model.items_bert4rec import item_token
+from hf_bert4rec.model.timestamps_bert4rec import parse_timestamp
 
 MAY_2024 = 1_714_521_600  # 2024-05-01T00:00:00Z: `date -u -d 2024-05-01 +%s`
 
@@ -61,6 +63,7 @@ def test_seconds_stay_as_they_are() -> None:
         (["5/31/2024 10:00"], "row 0 .*day and month may come in either order"),
         (["2024-05-01", "NaN"], "row 1 .*is 'NaN', but a time is a number or an ISO date"),
         (pl.Series([1.0, MAY_2024], dtype=pl.Float32), r"row 1 .*but Float32 is exact up to 2\^24 only: use int64"),
+        (pl.Series([MAY_2024 * 10**9, -(2**63)]), "row 1 .*but a time is needed, not the integer of NaT"),
         ([timedelta(1)], "is of type Duration"),
         ([True], "is of type Boolean"),
         ([[1]], r"is of type List\(Int64\)"),
@@ -69,6 +72,17 @@ def test_seconds_stay_as_they_are() -> None:
 def test_times_that_cannot_be_read(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"mine.*{message}"):
         seconds(values)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        *(5, MAY_2024, 10**11 - 1, 10**11, 10**14 - 1, 10**14, 10**17 - 10**9, 10**17, MAY_2024 * 10**9),
+        *("2024-05-01 12:30:00 UTC", "2024-05-01T12:30:00+02:00", "2024-05-01", datetime(2024, 5, 1, 12)),
+    ],
+)
+def test_tables_and_requests_read_the_same_time(time: Any) -> None:
+    assert math.floor(seconds([time])[0]) == parse_timestamp("now", time)
 
 
 def test_dates_written_as_numbers_are_dates() -> None:

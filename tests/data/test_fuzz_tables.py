@@ -82,6 +82,8 @@ def naive_numbers(values: list[Any], largest: float = math.inf) -> list[Any]:
 def naive_seconds(values: list[Any]) -> list[Any]:
     """Times in the unit of the largest; a time of a smaller unit among them is wrong, unless it may be of any."""
     naive_numbers(values)
+    if -(2**63) in values:
+        raise Bad  # NaT as an integer
     powers = [3 * sum(abs(value) >= bound for bound in (10**11, 10**14, 10**17)) for value in values]
     power = max(powers)
     if any(abs(value) >= 10**20 for value in values):
