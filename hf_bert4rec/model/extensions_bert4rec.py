@@ -127,11 +127,6 @@ class Bert4RecTransitionMemory(nn.Module):
         self.register_buffer("weights", torch.zeros(shape))
         self.register_buffer("time_bins", torch.zeros(shape, dtype=torch.int32) if config.time_aware else None)
 
-    @property
-    def followers(self) -> torch.Tensor:
-        """Earlier name of `next_items`, read by the pipeline code of folders exported under it."""
-        return self.next_items
-
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
     ) -> torch.Tensor:

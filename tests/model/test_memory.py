@@ -14,7 +14,7 @@ from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.data.transitions import damped_transitions
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.hub.onnx_export import export_onnx
-from hf_bert4rec.model.extensions_bert4rec import COLD_START_BOOST, SMOOTHING, Bert4RecTransitionMemory
+from hf_bert4rec.model.extensions_bert4rec import COLD_START_BOOST, SMOOTHING
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.training import initialization
@@ -163,8 +163,3 @@ def test_onnx_remembers_too(remembering, tokenizer, histories, tmp_path):
 def test_a_model_without_one_cannot_be_filled(model, histories):
     with pytest.raises(ValueError, match="memory_size is 0"):
         fit_transition_memory(model, histories)
-
-
-def test_pipeline_code_of_earlier_folders_finds_the_memory_under_its_earlier_name():
-    memory = Bert4RecTransitionMemory(Bert4RecConfig(vocab_size=43, memory_size=3))
-    assert memory.followers is memory.next_items
