@@ -26,9 +26,8 @@ from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.windows import TrainingWindows
+from hf_bert4rec.data.windows import TrainingWindows, WindowSampler
 from hf_bert4rec.training.hardware import bf16_is_fast, disable_malloc_trim, training_attention
-from hf_bert4rec.training.trainer import WindowSampler
 from hf_bert4rec.training.training_forward import LABEL_COUNT_MULTIPLE, labelled_positions
 
 DROPOUT = 0.2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from .ragged import Ragged, TimedHistories, offsets_of
 
@@ -67,3 +68,36 @@ def _window_bounds(
     # The oldest window starts with the history. It is as wide as the others and overlaps the next one more.
     stops = np.maximum(histories.offsets[row + 1] - from_last * stride, first + np.minimum(lengths[row], max_length))
     return np.maximum(first, stops - max_length), stops
+
+
+class WindowSampler(Sampler[int]):
+    """A new order of the training windows every epoch, as a function of (seed, epoch).
+
+    With a `batch_size` above 1, shuffled windows are sorted by length within 50 batches, so that a batch needs little
+    padding; then the batches are shuffled. `set_epoch` also sets the epoch of the windows, which decides their masks.
+    """
+
+    BATCHES_SORTED_TOGETHER = 50
+
+    def __init__(self, windows: TrainingWindows, seed: int, batch_size: int = 1) -> None:
+        self.windows, self.seed, self.batch_size = windows, seed, batch_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Use the order and the masks of this epoch."""
+        self.epoch = epoch
+        self.windows.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.windows))
+        if self.batch_size > 1:
+            block = np.arange(len(order)) // (self.batch_size * self.BATCHES_SORTED_TOGETHER)
+            order = order[np.lexsort((-self.windows.lengths[order], block))]
+            full = len(order) // self.batch_size * self.batch_size  # the incomplete batch stays last
+            batches = generator.permutation(order[:full].reshape(-1, self.batch_size))
+            order = np.concatenate([batches.ravel(), order[full:]])
+        return iter(order.tolist())

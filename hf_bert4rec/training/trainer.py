@@ -7,7 +7,6 @@ the same weights as an uninterrupted one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 from transformers.trainer_utils import rotate_checkpoints
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForMaskedItems, DataCollatorForNextItem
-from ..data.windows import TrainingWindows
+from ..data.windows import TrainingWindows, WindowSampler
 from ..evaluation.metrics import metrics_from_ranks, metrics_per_user
 from ..evaluation.ranking import ranks_from_scores
 from ..files import annotate_write_errors
@@ -85,39 +84,6 @@ class Bert4RecTrainingArguments(TrainingArguments):
     def order_seed(self) -> int:
         """The seed of the order of rows and of their masks."""
         return self.seed if self.data_seed is None else self.data_seed
-
-
-class WindowSampler(Sampler[int]):
-    """A new order of the training windows every epoch, as a function of (seed, epoch).
-
-    With a `batch_size` above 1, shuffled windows are sorted by length within 50 batches, so that a batch needs little
-    padding; then the batches are shuffled. `set_epoch` also sets the epoch of the windows, which decides their masks.
-    """
-
-    BATCHES_SORTED_TOGETHER = 50
-
-    def __init__(self, windows: TrainingWindows, seed: int, batch_size: int = 1) -> None:
-        self.windows, self.seed, self.batch_size = windows, seed, batch_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Use the order and the masks of this epoch."""
-        self.epoch = epoch
-        self.windows.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(len(self.windows))
-        if self.batch_size > 1:
-            block = np.arange(len(order)) // (self.batch_size * self.BATCHES_SORTED_TOGETHER)
-            order = order[np.lexsort((-self.windows.lengths[order], block))]
-            full = len(order) // self.batch_size * self.batch_size  # the incomplete batch stays last
-            batches = generator.permutation(order[:full].reshape(-1, self.batch_size))
-            order = np.concatenate([batches.ravel(), order[full:]])
-        return iter(order.tolist())
 
 
 class Bert4RecTrainer(Trainer):

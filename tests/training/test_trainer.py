@@ -13,9 +13,9 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.encoding import NextItemDataset
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.windows import TrainingWindows
+from hf_bert4rec.data.windows import TrainingWindows, WindowSampler
 from hf_bert4rec.training.checkpoints import mark_complete
-from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments, WindowSampler
+from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 ITEMS = 12
 
