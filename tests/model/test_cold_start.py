@@ -1,4 +1,4 @@
-"""New movies without retraining: old ones score as before, new ones start from their like, all of it is saved."""
+"""New movies without retraining: old logits stay, new movies start from similar ones, and all of it is saved."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_old_ids_and_logits_stay_and_new_ones_follow(tokenizer, model):
     }
 
 
-def test_a_new_movie_starts_near_its_like(pipe, model):
+def test_a_new_movie_starts_near_similar_movies(pipe, model):
     pipe.add_items(NEW_MOVIES)
     assert pipe.similar(1)[0]["title"] == "Toy Story (1995)"
     vectors = model.get_input_embeddings().weight
@@ -91,7 +91,7 @@ def test_a_grown_model_can_be_trained(tokenizer, model):
     assert model.get_input_embeddings().weight.grad[44].abs().sum() > 0
 
 
-def test_given_vectors_are_taken(pipe):
+def test_vectors_are_used(pipe):
     vectors = pipe.embed_items([13, 16])
     report = pipe.add_items(NEW_MOVIES, vectors)
     assert {entry["start"] for entry in report} == {"given vector"}
@@ -99,7 +99,7 @@ def test_given_vectors_are_taken(pipe):
     assert pipe.similar(1, top_k=1)[0]["movie_id"] == 13
 
 
-def test_a_nameless_catalogue_grows_too(model):
+def test_a_catalogue_without_titles_can_be_extended(model):
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": MOVIES["movie_id"]})
     tokenizer.add_items({"movie_id": [1]})
     assert model.add_items(tokenizer)[0]["start"] == "mean of all movies"
@@ -126,7 +126,7 @@ def test_a_nameless_catalogue_grows_too(model):
         ({"movie_id": [1]}, torch.full((1, 16), float("nan")), "finite"),
     ],
 )
-def test_nothing_changes_half_way(pipe, movies, vectors, message):
+def test_a_refused_addition_changes_nothing(pipe, movies, vectors, message):
     vocabulary, items = pipe.tokenizer.get_vocab(), copy.deepcopy(pipe.tokenizer.items)
     answer = pipe([10, 13])
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The memory of what followed what: the Markov chain it is filled from, and its way into scores, folders and ONNX."""
+"""The transition memory: against the Markov chain it is filled from, in scores, saved folders and ONNX."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.conftest import NUM_MOVIES
 
 
 @pytest.fixture
-def remembering(config, histories) -> Bert4RecForMaskedLM:
+def model_with_memory(config, histories) -> Bert4RecForMaskedLM:
     config.memory_size = config.vocab_size
     torch.manual_seed(0)
     model = Bert4RecForMaskedLM(config).eval()
@@ -31,52 +31,52 @@ def remembering(config, histories) -> Bert4RecForMaskedLM:
     return model
 
 
-def asked(tokenizer, histories, side="right"):
+def next_item_batch(tokenizer, histories, side="right"):
     collate = DataCollatorForNextItem(tokenizer, 12, padding_side=side)
     batch = collate([{"input_ids": history} for history in histories])
     return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_a_memory_of_everything_is_the_markov_chain(remembering, tokenizer, histories, side):
+def test_an_unbounded_memory_is_the_markov_chain(model_with_memory, tokenizer, histories, side):
     scores = MarkovScorer(histories, len(tokenizer))(histories)
     expected = scores / scores.sum(-1, keepdim=True)
-    found = remembering.memory(**asked(tokenizer, histories, side)).exp() - SMOOTHING
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    actual = model_with_memory.memory(**next_item_batch(tokenizer, histories, side)).exp() - SMOOTHING
+    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
 
 
-def test_the_strongest_followers_are_kept(config, tokenizer, histories):
+def test_the_most_frequent_next_items_are_stored(config, tokenizer, histories):
     config.memory_size = 3
     model = Bert4RecForMaskedLM(config)
     fit_transition_memory(model, histories)
     table = damped_transitions(histories, len(tokenizer)).toarray()
     for row in range(tokenizer.first_item_id, len(tokenizer)):
-        kept = np.zeros(len(tokenizer))
-        np.add.at(kept, model.memory.next_items[row].numpy(), model.memory.weights[row].numpy())
-        assert np.sort(kept)[::-1][:3] == pytest.approx(np.sort(table[row])[::-1][:3], rel=1e-6)
-        assert kept[kept > 0] == pytest.approx(table[row][kept > 0], rel=1e-6)
+        entries = np.zeros(len(tokenizer))
+        np.add.at(entries, model.memory.next_items[row].numpy(), model.memory.weights[row].numpy())
+        assert np.sort(entries)[::-1][:3] == pytest.approx(np.sort(table[row])[::-1][:3], rel=1e-6)
+        assert entries[entries > 0] == pytest.approx(table[row][entries > 0], rel=1e-6)
     assert not model.memory.weights[: tokenizer.first_item_id].any()
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), max_size=12), st.integers(1, 8))
-def test_of_equal_followers_the_first_is_kept(values, number):
-    wanted = sorted(range(len(values)), key=lambda place: (-values[place], place))[:number]
-    assert initialization._largest(np.array(values), number).tolist() == wanted
+def test_of_equal_values_the_first_is_chosen(values, number):
+    expected = sorted(range(len(values)), key=lambda index: (-values[index], index))[:number]
+    assert initialization._largest(np.array(values), number).tolist() == expected
 
 
-def test_its_weight_reaches_the_scores(remembering, tokenizer, histories):
-    batch = asked(tokenizer, histories)
+def test_its_weight_reaches_the_scores(model_with_memory, tokenizer, histories):
+    batch = next_item_batch(tokenizer, histories)
     with torch.no_grad():
-        network = remembering.decoder(remembering.next_item_states(**batch))
+        network = model_with_memory.decoder(model_with_memory.next_item_states(**batch))
         for weight in (0.0, 0.5):
-            remembering.config.memory_weight = weight
-            expected = network + weight * remembering.memory(**batch)
-            torch.testing.assert_close(remembering.next_item_logits(**batch), expected)
+            model_with_memory.config.memory_weight = weight
+            expected = network + weight * model_with_memory.memory(**batch)
+            torch.testing.assert_close(model_with_memory.next_item_logits(**batch), expected)
 
 
-def test_it_travels_with_the_model(remembering, tokenizer, histories, tmp_path):
-    pipe = MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK)
+def test_it_is_saved_with_the_model(model_with_memory, tokenizer, histories, tmp_path):
+    pipe = MovieRecommendationPipeline(model=model_with_memory, tokenizer=tokenizer, task=TASK)
     pipe.save_pretrained(tmp_path)
     again = MovieRecommendationPipeline(
         model=Bert4RecForMaskedLM.from_pretrained(tmp_path), tokenizer=tokenizer, task=TASK
@@ -84,25 +84,23 @@ def test_it_travels_with_the_model(remembering, tokenizer, histories, tmp_path):
     ids = [tokenizer.decode_items(history) for history in list(histories)[:5]]
     assert again(ids) == pipe(ids)
     half = Bert4RecForMaskedLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    batch = asked(tokenizer, histories)
-    torch.testing.assert_close(half.memory(**batch), remembering.memory(**batch), atol=0.05, rtol=0.05)
+    batch = next_item_batch(tokenizer, histories)
+    torch.testing.assert_close(half.memory(**batch), model_with_memory.memory(**batch), atol=0.05, rtol=0.05)
 
 
-def test_a_new_movie_follows_what_its_likes_follow_and_old_ones_score_as_before(
-    remembering, tokenizer, histories, tmp_path
-):
-    pipe = MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK)
-    batch = asked(tokenizer, histories)
-    before = remembering.next_item_logits(**batch)
+def test_a_new_movie_follows_what_similar_movies_follow(model_with_memory, tokenizer, histories, tmp_path):
+    pipe = MovieRecommendationPipeline(model=model_with_memory, tokenizer=tokenizer, task=TASK)
+    batch = next_item_batch(tokenizer, histories)
+    before = model_with_memory.next_item_logits(**batch)
     (report,) = pipe.add_items({"movie_id": [1], "title": ["Toy Story 2"], "genres": [["Drama", "Animation"]]})
     after = pipe.model.next_item_logits(**batch)
     torch.testing.assert_close(after[:, :-1], before, atol=1e-5, rtol=1e-5)
-    alike = [tokenizer.resolve(movie) for movie in report["similar"]]
+    similar = [tokenizer.resolve(movie) for movie in report["similar"]]
     shares = pipe.model.memory(**batch).exp() - SMOOTHING
-    torch.testing.assert_close(shares[:, -1], shares[:, alike].mean(1) * COLD_START_BOOST, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(shares[:, -1], shares[:, similar].mean(1) * COLD_START_BOOST, atol=1e-6, rtol=1e-4)
     assert shares[:, -1].max() > 0
-    new, like = (pipe.model.memory(**asked(pipe.tokenizer, [[row]])) for row in (43, alike[0]))
-    torch.testing.assert_close(new[:, :-1], like[:, :-1])  # what is added follows no other that is added
+    new, like = (pipe.model.memory(**next_item_batch(pipe.tokenizer, [[row]])) for row in (43, similar[0]))
+    torch.testing.assert_close(new[:, :-1], like[:, :-1])  # a new movie does not follow another new one
     pipe.save_pretrained(tmp_path)
     again = Bert4RecForMaskedLM.from_pretrained(tmp_path)
     torch.testing.assert_close(again.next_item_logits(**batch), after, atol=0, rtol=0)
@@ -124,11 +122,11 @@ def test_a_vocabulary_smaller_than_the_memory_keeps_the_strongest(config, tmp_pa
     assert torch.equal(again.memory.weights, model.memory.weights)
 
 
-def test_a_smaller_vocabulary_forgets_what_it_lost(remembering, tokenizer, histories):
-    remembering.resize_token_embeddings(20)
+def test_a_smaller_vocabulary_drops_entries(model_with_memory, tokenizer, histories):
+    model_with_memory.resize_token_embeddings(20)
     ids = torch.tensor([[5, 6, tokenizer.mask_token_id]])
-    assert remembering.next_item_logits(ids, torch.ones_like(ids)).shape == (1, 20)
-    assert int(remembering.memory.next_items.max()) < 20
+    assert model_with_memory.next_item_logits(ids, torch.ones_like(ids)).shape == (1, 20)
+    assert int(model_with_memory.memory.next_items.max()) < 20
 
 
 @pytest.mark.parametrize(
@@ -139,27 +137,27 @@ def test_a_smaller_vocabulary_forgets_what_it_lost(remembering, tokenizer, histo
         ("weights", float("nan"), "memory.weights holds NaN"),
     ],
 )
-def test_a_memory_that_lies_is_refused(remembering, tokenizer, name, value, message):
-    getattr(remembering.memory, name)[7, 0] = value
+def test_an_invalid_memory_is_refused(model_with_memory, tokenizer, name, value, message):
+    getattr(model_with_memory.memory, name)[7, 0] = value
     with pytest.raises(ValueError, match=message):
-        MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK)
+        MovieRecommendationPipeline(model=model_with_memory, tokenizer=tokenizer, task=TASK)
 
 
 @pytest.mark.parametrize("size", [-1, 44, True, "3"])
-def test_a_size_that_cannot_be_is_refused(config, size):
+def test_an_invalid_size_is_refused(config, size):
     with pytest.raises((ValueError, StrictDataclassError), match="memory_size"):
         Bert4RecConfig(vocab_size=config.vocab_size, memory_size=size)
 
 
-def test_onnx_remembers_too(remembering, tokenizer, histories, tmp_path):
-    MovieRecommendationPipeline(model=remembering, tokenizer=tokenizer, task=TASK).save_pretrained(tmp_path)
+def test_onnx_includes_the_memory(model_with_memory, tokenizer, histories, tmp_path):
+    MovieRecommendationPipeline(model=model_with_memory, tokenizer=tokenizer, task=TASK).save_pretrained(tmp_path)
     export_onnx(tmp_path)
-    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, remembering.config)
-    batch = asked(tokenizer, histories)
+    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, model_with_memory.config)
+    batch = next_item_batch(tokenizer, histories)
     with torch.no_grad():
-        torch.testing.assert_close(scorer(**batch), remembering.next_item_logits(**batch), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(scorer(**batch), model_with_memory.next_item_logits(**batch), atol=1e-4, rtol=1e-4)
 
 
-def test_a_model_without_one_cannot_be_filled(model, histories):
+def test_a_model_without_memory_is_refused(model, histories):
     with pytest.raises(ValueError, match="memory_size is 0"):
         fit_transition_memory(model, histories)

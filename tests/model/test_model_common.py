@@ -1,4 +1,4 @@
-"""What transformers' own common tests ask of every encoder with a masked-LM head, on tiny models of two kinds."""
+"""The checks of transformers' common model tests, on tiny models of each kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASSES = [Bert4RecModel, Bert4RecForMaskedLM]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_saved_and_loaded_the_outputs_are_the_same_bit_for_bit(kind, rows, cls, tmp_path):
+def test_outputs_are_bit_identical_after_saving_and_loading(kind, rows, cls, tmp_path):
     model = build(kind, cls)
     model.save_pretrained(tmp_path)
     again, info = cls.from_pretrained(tmp_path, output_loading_info=True)
@@ -57,7 +57,7 @@ def test_tied_weights_are_one_tensor_and_are_saved_once(kind, tmp_path):
     assert (again.get_output_embeddings().weight[5] == 7).all()
 
 
-def test_untied_weights_are_two_and_both_are_saved(kind, rows, tmp_path):
+def test_untied_weights_are_saved_separately(kind, rows, tmp_path):
     kind.tie_word_embeddings = False
     model = build(kind)
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
@@ -81,16 +81,16 @@ def test_initialisation_is_that_of_the_config(kind):
     assert (build(kind).get_input_embeddings().weight[kind.pad_token_id] == 0).all()
 
 
-def test_weights_that_a_file_lacks_are_initialised_and_named(kind, rows, tmp_path):
+def test_missing_weights_are_initialised_and_named(kind, rows, tmp_path):
     model = build(kind)
     model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     lost = ["head.dense.weight", "head.norm.weight", "bert4rec.layers.0.attention.query.bias"]
-    kept = {name: tensor for name, tensor in weights.items() if name not in lost}
-    save_file({**kept, "stranger.weight": torch.ones(2)}, tmp_path / "model.safetensors", {"format": "pt"})
+    remaining = {name: tensor for name, tensor in weights.items() if name not in lost}
+    save_file({**remaining, "unknown.weight": torch.ones(2)}, tmp_path / "model.safetensors", {"format": "pt"})
     again, info = Bert4RecForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert set(info["missing_keys"]) == set(lost)
-    assert set(info["unexpected_keys"]) == {"stranger.weight"}
+    assert set(info["unexpected_keys"]) == {"unknown.weight"}
     assert torch.equal(again.head.norm.weight, torch.ones(HIDDEN))
     assert 0.1 < again.head.dense.weight.std() < 0.6
     assert all(parameter.isfinite().all() and not parameter.is_meta for parameter in again.parameters())
@@ -120,13 +120,13 @@ def test_embeddings_can_be_resized(kind, rows, size, tied):
     assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) is tied
     assert model.get_output_embeddings().bias.shape == (size,)
     after = answers(model, rows)
-    kept = min(size, VOCAB)
-    torch.testing.assert_close(after[:, :kept], before[:, :kept], **CLOSE)
+    common = min(size, VOCAB)
+    torch.testing.assert_close(after[:, :common], before[:, :common], **CLOSE)
     loss = model(**rows, labels=rows["input_ids"]).loss
     assert loss.isfinite()
 
 
-def test_embeddings_can_be_set_and_got(kind):
+def test_embeddings_can_be_set(kind):
     model = build(kind)
     assert isinstance(model.get_input_embeddings(), torch.nn.Embedding)
     model.set_input_embeddings(torch.nn.Embedding(5, HIDDEN))
@@ -137,7 +137,7 @@ def test_embeddings_can_be_set_and_got(kind):
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_activation_checkpointing_changes_no_gradient(kind, labelled_rows, reentrant):
+def test_activation_checkpointing_does_not_change_gradients(kind, labelled_rows, reentrant):
     kind.hidden_dropout_prob = kind.attention_probs_dropout_prob = 0.0
     gradients = []
     for checkpointing in (False, True):
@@ -168,33 +168,33 @@ def test_activation_checkpointing_repeats_dropout(kind, labelled_rows):
 def test_outputs_as_tuple_and_as_dict(kind, rows, labelled_rows):
     model = build(kind)
     model.set_attn_implementation("eager")
-    asked = {"output_hidden_states": True, "output_attentions": True}
+    recorded = {"output_hidden_states": True, "output_attentions": True}
     for inputs in (labelled_rows, rows):
         with torch.no_grad():
-            as_dict, as_tuple = model(**inputs, **asked), model(**inputs, **asked, return_dict=False)
+            as_dict, as_tuple = model(**inputs, **recorded), model(**inputs, **recorded, return_dict=False)
         assert isinstance(as_tuple, tuple)
         flat = as_dict.to_tuple()
         assert len(flat) == len(as_tuple) == (4 if "labels" in inputs else 3)
         for mine, theirs in zip(flat, as_tuple, strict=True):
-            for one, other in zip(*[(x,) if torch.is_tensor(x) else x for x in (mine, theirs)], strict=True):
-                assert torch.equal(one, other)
+            for left, right in zip(*[(x,) if torch.is_tensor(x) else x for x in (mine, theirs)], strict=True):
+                assert torch.equal(left, right)
 
 
-def test_training_changes_every_parameter_of_both_kinds(kind, labelled_rows):
+def test_training_changes_every_parameter_of_each_kind(kind, labelled_rows):
     model = build(kind).train()
     before = copy.deepcopy(dict(model.named_parameters()))
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     model(**labelled_rows).loss.backward()
     optimizer.step()
-    # The softmax over places ignores what is added to all of a row's scores: the keys' bias has no gradient unless
-    # rotation turns it by the position.
+    # Softmax ignores a constant added to a row's scores, so the bias of the keys has no gradient unless it is rotated
+    # by the position.
     spared = "key.bias" if not kind.rotary_positions else "none is"
     for name, parameter in model.named_parameters():
         if not name.endswith(spared):
             assert not torch.equal(parameter, before[name]), name
 
 
-def test_the_config_survives_json_and_refuses_strangers(kind, tmp_path):
+def test_the_config_survives_json(kind, tmp_path):
     kind.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["model_type"] == "bert4rec"

@@ -1,4 +1,4 @@
-"""The same numbers by every road: attention kernels, batches, padding, embeddings given or looked up, data types."""
+"""Results do not depend on attention kernel, batch, padding, form of the inputs or data type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_bert4rec.model.modeling_bert4rec import last_positions
 from tests.model.tiny import CLOSE, HEADS, HIDDEN, LAYERS, VOCAB, WINDOW, answers, build
 
 
-def test_attention_weights_are_shares_over_what_is_attended(kind, rows):
+def test_attention_weights_sum_to_one_over_attended_positions(kind, rows):
     model = build(kind)
     model.set_attn_implementation("eager")
     with torch.no_grad():
@@ -39,14 +39,14 @@ def test_hidden_states_and_attentions_keep_gradients(kind, labelled_rows):
     model = build(kind).train()
     model.set_attn_implementation("eager")
     outputs = model(**labelled_rows, output_hidden_states=True, output_attentions=True)
-    kept = [outputs.hidden_states[0], outputs.attentions[0]]
-    for tensor in kept:
+    outputs_with_gradient = [outputs.hidden_states[0], outputs.attentions[0]]
+    for tensor in outputs_with_gradient:
         tensor.retain_grad()
     outputs.loss.backward()
-    assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in kept)
+    assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in outputs_with_gradient)
 
 
-def test_embeddings_given_or_looked_up(kind, rows):
+def test_inputs_embeds_equal_input_ids(kind, rows):
     model = build(kind)
     embedded = {
         "inputs_embeds": model.get_input_embeddings()(rows["input_ids"]),
@@ -61,15 +61,15 @@ def test_embeddings_given_or_looked_up(kind, rows):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_sdpa_and_eager_agree_with_gradients(kind, labelled_rows, dtype):
     kind.hidden_dropout_prob = kind.attention_probs_dropout_prob = 0.0
-    found = {}
+    actual = {}
     for name in ("sdpa", "eager"):
         model = build(kind).to(dtype).train()
         model.set_attn_implementation(name)
         outputs = model(**labelled_rows)
         outputs.loss.backward()
-        found[name] = (outputs.logits.float(), model.bert4rec.layers[0].attention.value.weight.grad.float())
+        actual[name] = (outputs.logits.float(), model.bert4rec.layers[0].attention.value.weight.grad.float())
     tolerance = CLOSE if dtype is torch.float32 else {"atol": 0.1, "rtol": 0.1}
-    for mine, theirs in zip(found["sdpa"], found["eager"], strict=True):
+    for mine, theirs in zip(actual["sdpa"], actual["eager"], strict=True):
         torch.testing.assert_close(mine, theirs, **tolerance)
 
 
@@ -78,21 +78,21 @@ def test_flex_attention_agrees_where_it_runs(kind, rows):
     expected = answers(model, rows)
     model.set_attn_implementation("flex_attention")
     try:
-        found = answers(model, rows)
+        actual = answers(model, rows)
     except (RuntimeError, NotImplementedError) as error:  # it compiles a kernel: a CPU needs a C++ compiler for it
         pytest.skip(f"flex attention does not run here: {type(error).__name__}")
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-def test_a_row_is_the_same_alone_and_in_a_batch(kind, rows, implementation):
+def test_a_row_does_not_depend_on_its_batch(kind, rows, implementation):
     model = build(kind)
     model.set_attn_implementation(implementation)
     together = model(**rows).logits
     for row in range(4):
-        alone = model(**{name: tensor[row : row + 1] for name, tensor in rows.items()}).logits[0]
+        single = model(**{name: tensor[row : row + 1] for name, tensor in rows.items()}).logits[0]
         attended = rows["attention_mask"][row].bool()
-        torch.testing.assert_close(alone[attended], together[row][attended], **CLOSE)
+        torch.testing.assert_close(single[attended], together[row][attended], **CLOSE)
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
@@ -113,7 +113,7 @@ def test_padding_left_right_and_none(kind, rows, implementation):
             torch.testing.assert_close(logits, bare[0], **CLOSE)
 
 
-def test_what_stands_in_a_padded_place_changes_nothing(kind, rows):
+def test_ids_at_padding_are_ignored(kind, rows):
     model = build(kind)
     expected = answers(model, rows)
     padded = rows["attention_mask"] == 0
@@ -127,22 +127,22 @@ def test_masks_of_other_types_and_four_dimensions(kind, rows):
     attended = rows["attention_mask"].bool()
     for mask in (attended, rows["attention_mask"].float()):
         with torch.no_grad():
-            found = model(rows["input_ids"], mask, timestamps=rows["timestamps"]).logits[attended]
-        torch.testing.assert_close(found, expected, **CLOSE)
+            actual = model(rows["input_ids"], mask, timestamps=rows["timestamps"]).logits[attended]
+        torch.testing.assert_close(actual, expected, **CLOSE)
     with torch.no_grad():
         four = attended[:, None, None, :].expand(-1, 1, WINDOW, -1)
         if model.config.causal:  # a mask of four dimensions is taken as it is
             four = four & torch.ones(WINDOW, WINDOW, dtype=torch.bool).tril()
-        found = model(rows["input_ids"], four, timestamps=rows["timestamps"]).logits[attended]
-    torch.testing.assert_close(found, expected, **CLOSE)
+        actual = model(rows["input_ids"], four, timestamps=rows["timestamps"]).logits[attended]
+    torch.testing.assert_close(actual, expected, **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_loads_and_answers(kind, rows, dtype, tmp_path):
     model = build(kind)
     model.save_pretrained(tmp_path)
-    for asked in (dtype, str(dtype).removeprefix("torch.")):
-        half = Bert4RecForMaskedLM.from_pretrained(tmp_path, dtype=asked)
+    for requested in (dtype, str(dtype).removeprefix("torch.")):
+        half = Bert4RecForMaskedLM.from_pretrained(tmp_path, dtype=requested)
         assert {parameter.dtype for parameter in half.parameters()} == {dtype}
         logits = answers(half, rows)
         assert logits.dtype == dtype
@@ -168,7 +168,7 @@ def test_a_model_repeats_itself(kind, labelled_rows, rows):
     assert not torch.equal(model(**labelled_rows).loss, losses[0])  # dropout was at work
 
 
-def test_the_loss_is_the_mean_over_labelled_places(kind, labelled_rows):
+def test_the_loss_is_the_mean_over_labelled_positions(kind, labelled_rows):
     model = build(kind)
     with torch.no_grad():
         loss = model(**labelled_rows).loss
@@ -184,22 +184,22 @@ def test_the_model_compiles_to_one_graph(kind, rows):
     model = build(kind)
     exported = torch.export.export(model, (), kwargs=dict(rows), strict=False)
     with torch.no_grad():
-        found = exported.module()(**rows).logits[rows["attention_mask"].bool()]
-    torch.testing.assert_close(found, answers(model, rows), **CLOSE)
+        actual = exported.module()(**rows).logits[rows["attention_mask"].bool()]
+    torch.testing.assert_close(actual, answers(model, rows), **CLOSE)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_last_state_alone_is_that_of_the_whole(kind, rows, attention, side):
+def test_query_positions_give_the_states_of_the_full_forward(kind, rows, attention, side):
     model = build(kind).bert4rec
     model.set_attn_implementation(attention)
     if side == "left":
         rows = {name: values.flip(1) for name, values in rows.items()}
     with torch.no_grad():
-        whole = model(**rows).last_hidden_state
+        full = model(**rows).last_hidden_state
         last = (rows["attention_mask"] * torch.arange(WINDOW)).argmax(1)
         torch.testing.assert_close(
             model(**rows, query_positions=last_positions(rows["attention_mask"]))[0],
-            whole[torch.arange(len(last)), last],
+            full[torch.arange(len(last)), last],
             **CLOSE,
         )

@@ -1,4 +1,4 @@
-"""Of transformers' common tests, those of loading in other forms, and of what a config switches."""
+"""Loading in every form: shards, variants, device maps, offloading, earlier names; and options of the config."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = [Bert4RecModel, Bert4RecForMaskedLM]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_in_many_files_it_is_the_same_model(kind, rows, cls, tmp_path):
+def test_sharded_files(kind, rows, cls, tmp_path):
     model = build(kind, cls)
     model.save_pretrained(tmp_path, max_shard_size=4000)
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
@@ -32,12 +32,12 @@ def test_in_many_files_it_is_the_same_model(kind, rows, cls, tmp_path):
     assert torch.equal(answers(again, rows), answers(model, rows))
 
 
-def test_in_a_folder_of_a_folder_and_as_a_variant(kind, rows, tmp_path):
+def test_subfolder_and_variant(kind, rows, tmp_path):
     model = build(kind)
     model.save_pretrained(tmp_path / "inner")
     again = Bert4RecForMaskedLM.from_pretrained(tmp_path, subfolder="inner")
     assert torch.equal(answers(again, rows), answers(model, rows))
-    for name, options in (("whole", {}), ("sharded", {"max_shard_size": 4000})):
+    for name, options in (("one_file", {}), ("sharded", {"max_shard_size": 4000})):
         model.save_pretrained(tmp_path / name, variant="v2", **options)
         again = Bert4RecForMaskedLM.from_pretrained(tmp_path / name, variant="v2")
         assert torch.equal(answers(again, rows), answers(model, rows))
@@ -45,7 +45,7 @@ def test_in_a_folder_of_a_folder_and_as_a_variant(kind, rows, tmp_path):
             Bert4RecForMaskedLM.from_pretrained(tmp_path / name)
 
 
-def test_weights_given_by_hand_and_on_a_device(kind, rows, tmp_path):
+def test_state_dict_and_device(kind, rows, tmp_path):
     model = build(kind)
     model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
@@ -57,7 +57,7 @@ def test_weights_given_by_hand_and_on_a_device(kind, rows, tmp_path):
         assert torch.equal(answers(again, rows), answers(model, rows))
 
 
-def test_weights_are_found_under_their_earlier_names(kind, rows, tmp_path):
+def test_weights_load_under_their_earlier_names(kind, rows, tmp_path):
     model = build(kind)
     for number, buffer in enumerate(model.buffers(), start=2):
         buffer.fill_(number)
@@ -88,7 +88,7 @@ def test_weights_are_found_under_their_earlier_names(kind, rows, tmp_path):
     assert load_file(tmp_path / "again" / "model.safetensors").keys() == weights.keys()
 
 
-def test_buffers_that_a_file_lacks_are_initialised(tmp_path):
+def test_missing_buffers_are_initialised(tmp_path):
     sizes = {"vocab_size": VOCAB, "hidden_size": HIDDEN, "max_position_embeddings": 12, "causal": True}
     Bert4RecForMaskedLM(Bert4RecConfig(**sizes)).save_pretrained(tmp_path)
     options = {"memory_size": 20, "time_aware": True}
@@ -118,7 +118,7 @@ def test_a_memory_of_another_size_starts_empty(kind, tmp_path):
 
 
 @pytest.mark.parametrize("offload", ["cpu", "disk"])
-def test_offloaded_it_answers_the_same(kind, rows, offload, tmp_path):
+def test_offloading_does_not_change_scores(kind, rows, offload, tmp_path):
     model = build(kind)
     if model.memory is not None:
         model.memory.weights.uniform_()
@@ -151,7 +151,7 @@ def test_a_device_map_may_spill_to_disk(kind, rows, tmp_path):
         assert torch.equal(again.next_item_logits(**rows), model.next_item_logits(**rows))
 
 
-def test_a_model_can_be_made_without_memory(kind):
+def test_a_model_can_be_created_on_meta(kind):
     with torch.device("meta"):
         model = Bert4RecForMaskedLM(kind)
     assert all(parameter.is_meta for parameter in model.parameters())
@@ -180,7 +180,7 @@ def test_encoder_and_head_share_one_config_and_its_attention(kind, rows):
     assert len(model(**rows, output_attentions=True).attentions) == LAYERS
 
 
-def test_outputs_are_chosen_by_the_config_too(kind, rows):
+def test_outputs_chosen_by_the_config(kind, rows):
     kind.return_dict = False
     assert isinstance(build(kind)(**rows), tuple)
     kind._attn_implementation = "eager"  # sdpa has no weights to give, and transformers says so
@@ -191,7 +191,7 @@ def test_outputs_are_chosen_by_the_config_too(kind, rows):
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_embeddings_grow_to_a_multiple_and_by_the_mean(kind, rows, tied):
+def test_embeddings_resize_to_a_multiple(kind, rows, tied):
     kind.tie_word_embeddings = tied
     model = build(kind)
     model.resize_token_embeddings(VOCAB + 1, pad_to_multiple_of=16)
@@ -202,7 +202,7 @@ def test_embeddings_grow_to_a_multiple_and_by_the_mean(kind, rows, tied):
     assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) is tied
 
 
-def test_resized_saved_and_loaded_it_is_the_same(kind, rows, tmp_path):
+def test_a_resized_model_is_saved(kind, rows, tmp_path):
     model = build(kind)
     model.resize_token_embeddings(VOCAB + 5)
     model.save_pretrained(tmp_path)
@@ -211,7 +211,7 @@ def test_resized_saved_and_loaded_it_is_the_same(kind, rows, tmp_path):
     assert torch.equal(answers(again, rows), answers(model, rows))
 
 
-def test_a_few_rows_can_be_learned_by_heart(kind, labelled_rows):
+def test_a_few_rows_can_be_memorised(kind, labelled_rows):
     kind.hidden_dropout_prob = kind.attention_probs_dropout_prob = 0.0
     model = build(kind).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -225,16 +225,16 @@ def test_a_few_rows_can_be_learned_by_heart(kind, labelled_rows):
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_gradients_reach_given_embeddings(kind, labelled_rows):
+def test_gradients_reach_inputs_embeds(kind, labelled_rows):
     model = build(kind)
     embedded = model.get_input_embeddings()(labelled_rows.pop("input_ids")).detach().requires_grad_()
     model(inputs_embeds=embedded, **labelled_rows).loss.backward()
     assert embedded.grad.abs().sum() > 0
 
 
-def test_flex_attention_teaches_the_same_where_it_runs(kind, labelled_rows):
+def test_flex_attention_gradients(kind, labelled_rows):
     kind.hidden_dropout_prob = kind.attention_probs_dropout_prob = 0.0
-    found = {}
+    gradients = {}
     for name in ("sdpa", "flex_attention"):
         model = build(kind).train()
         model.set_attn_implementation(name)
@@ -242,8 +242,8 @@ def test_flex_attention_teaches_the_same_where_it_runs(kind, labelled_rows):
             model(**labelled_rows).loss.backward()
         except (RuntimeError, NotImplementedError) as error:  # torch has no backward pass of it for a CPU
             pytest.skip(f"flex attention does not train here: {type(error).__name__}")
-        found[name] = model.bert4rec.layers[0].attention.value.weight.grad
-    torch.testing.assert_close(found["flex_attention"], found["sdpa"], **CLOSE)
+        gradients[name] = model.bert4rec.layers[0].attention.value.weight.grad
+    torch.testing.assert_close(gradients["flex_attention"], gradients["sdpa"], **CLOSE)
 
 
 def test_the_defaults_make_a_model_and_options_override_a_saved_config(kind, tmp_path):

@@ -1,4 +1,4 @@
-"""The model against transformers' own BERT, and the contracts of its two forms."""
+"""The model against transformers' BERT, and its options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ATTENTION_NAMES = {"query": "self.query", "key": "self.key", "value": "self.valu
 
 
 def bert_weights(state: dict[str, torch.Tensor], layers: int, hidden: int) -> dict[str, torch.Tensor]:
-    """This model's weights under the names that `BertForMaskedLM` has for them."""
+    """This model's weights under their names in `BertForMaskedLM`."""
     renamed = {
         "bert.embeddings.word_embeddings": "bert4rec.embeddings.item_embeddings",
         "bert.embeddings.position_embeddings": "bert4rec.embeddings.position_embeddings",
@@ -60,7 +60,7 @@ def bert(model, config) -> BertForMaskedLM:
 
 @pytest.fixture
 def batch(tokenizer) -> dict[str, torch.Tensor]:
-    """Three rows of 12, 7 and 2 places, padded on the right, the last place masked."""
+    """Three rows of 12, 7 and 2 positions, padded on the right, the last position masked."""
     torch.manual_seed(1)
     lengths = torch.tensor([12, 7, 2])
     attention_mask = (torch.arange(12) < lengths[:, None]).long()
@@ -91,7 +91,7 @@ def test_logits_and_gradients_equal_berts(model, bert, batch):
     assert compared == len(list(model.parameters()))
 
 
-def test_sparse_prediction_changes_shape_and_nothing_else(model, batch):
+def test_sparse_prediction_changes_the_shape_only(model, batch):
     torch.manual_seed(0)  # of the dropout
     sparse = model.train()(**batch)
     model.config.sparse_prediction = False
@@ -113,46 +113,46 @@ def test_evaluation_gives_the_logits_of_all_positions(model, batch):
 
 @pytest.mark.parametrize("option", ["pre_layer_norm", "rotary_positions", "causal"])
 def test_every_option_reaches_the_scores(config, model, batch, option):
-    other = copy.deepcopy(config)  # the model reads its own
-    setattr(other, option, True)
+    changed_config = copy.deepcopy(config)  # the model reads its own
+    setattr(changed_config, option, True)
     torch.manual_seed(0)
-    changed = Bert4RecForMaskedLM(other).eval()
+    changed = Bert4RecForMaskedLM(changed_config).eval()
     changed.load_state_dict(model.state_dict(), strict=False)
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     assert not torch.allclose(changed(**inputs).logits, model(**inputs).logits, atol=1e-3)
 
 
 @pytest.mark.parametrize("option", [None, "pre_layer_norm", "rotary_positions", "causal"])
-def test_padding_and_batch_change_no_score(config, option):
+def test_padding_and_batch_do_not_change_scores(config, option):
     if option:
         setattr(config, option, True)
     torch.manual_seed(0)
     model = Bert4RecForMaskedLM(config).eval()
     ids = torch.tensor([[5, 9, 7, 1]])
     ones = torch.ones_like(ids)
-    alone = model.next_item_logits(ids, ones)
+    single_row = model.next_item_logits(ids, ones)
     right = torch.cat([ids, torch.zeros(1, 5, dtype=torch.long)], 1)
     left = torch.cat([torch.zeros(1, 5, dtype=torch.long), ids], 1)
     for padded, side in ((right, slice(0, 4)), (left, slice(5, 9))):
         mask = torch.zeros_like(padded)
         mask[:, side] = 1
-        torch.testing.assert_close(model.next_item_logits(padded, mask), alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.next_item_logits(padded, mask), single_row, atol=1e-5, rtol=1e-5)
         both = torch.cat([padded, torch.randint(3, 40, (1, 9))])
         masks = torch.cat([mask, torch.ones(1, 9, dtype=torch.long)])
-        torch.testing.assert_close(model.next_item_logits(both, masks)[:1], alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.next_item_logits(both, masks)[:1], single_row, atol=1e-5, rtol=1e-5)
 
 
-def test_a_causal_model_sees_what_came_before_and_nothing_else(config, batch):
+def test_a_causal_model_sees_earlier_positions_only(config, batch):
     config.causal = True
     torch.manual_seed(0)
     model = Bert4RecForMaskedLM(config).eval()
-    ids, ones = batch["input_ids"][:1], batch["attention_mask"][:1]  # a row of 12 places
+    ids, ones = batch["input_ids"][:1], batch["attention_mask"][:1]  # a row of 12 positions
     logits = model(ids, ones).logits
-    for place in range(12):
-        other = ids.clone()
-        other[0, place] = 3 + (ids[0, place] - 2) % 40
-        changed = ~torch.isclose(model(other, ones).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
-        assert changed.tolist() == [later > place for later in range(12)]
+    for position in range(12):
+        edited = ids.clone()
+        edited[0, position] = 3 + (ids[0, position] - 2) % 40
+        changed = ~torch.isclose(model(edited, ones).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
+        assert changed.tolist() == [later > position for later in range(12)]
 
 
 def test_sdpa_and_eager_attention_agree(model, batch):
@@ -165,7 +165,7 @@ def test_sdpa_and_eager_attention_agree(model, batch):
     assert eager.attentions[0].shape == (3, 2, 12, 12)
 
 
-def test_rotary_positions_turn_as_llamas_do():
+def test_rotary_positions_equal_llamas():
     torch.manual_seed(0)
     heads, head_dim = 3, 8
     position_ids = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 7, 8, 190]])
@@ -174,8 +174,8 @@ def test_rotary_positions_turn_as_llamas_do():
     cos, sin = LlamaRotaryEmbedding(llama)(states, position_ids)
     split = states.unflatten(-1, (heads, head_dim)).transpose(1, 2)
     expected, _ = apply_rotary_pos_emb(split, split, cos, sin)
-    found = rotate(states, rotary_angles(position_ids, heads, head_dim, torch.float32), head_dim)
-    torch.testing.assert_close(found.unflatten(-1, (heads, head_dim)).transpose(1, 2), expected)
+    actual = rotate(states, rotary_angles(position_ids, heads, head_dim, torch.float32), head_dim)
+    torch.testing.assert_close(actual.unflatten(-1, (heads, head_dim)).transpose(1, 2), expected)
 
 
 def test_a_history_longer_than_the_window_is_refused(model):
@@ -183,7 +183,7 @@ def test_a_history_longer_than_the_window_is_refused(model):
         model(torch.full((1, 13), 5))
 
 
-def test_a_wider_batch_of_short_histories_is_taken(model):
+def test_a_batch_may_be_wider_than_the_window(model):
     ids = torch.zeros(1, 20, dtype=torch.long)
     ids[:, 15:] = 5
     assert model(ids, (ids > 0).long()).logits.shape == (1, 20, model.config.vocab_size)
@@ -225,7 +225,7 @@ def test_training_changes_every_parameter(model, batch):
 
 
 @pytest.mark.parametrize(("own", "expected"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])
-def test_the_embeddings_may_have_a_dropout_of_their_own(config, own, expected):
+def test_dropout_of_the_embeddings(config, own, expected):
     config.hidden_dropout_prob, config.embedding_dropout_prob = 0.5, own
     embeddings = Bert4RecModel(config).train().embeddings
     states = embeddings(torch.randn(64, 8, config.hidden_size), torch.arange(8)[None])

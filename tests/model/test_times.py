@@ -1,4 +1,4 @@
-"""Models that know times: what a place is told, what a memory makes of half-years, and what callers may write."""
+"""Time-aware models: time embeddings, the time bins of the memory, and timestamps in requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def timed(histories) -> TimedHistories:
 
 
 @pytest.fixture
-def clock(config, timed) -> Bert4RecForMaskedLM:
+def timed_model(config, timed) -> Bert4RecForMaskedLM:
     config.causal = config.time_aware = True
     config.memory_size = config.vocab_size
     torch.manual_seed(0)
@@ -54,8 +54,8 @@ def clock(config, timed) -> Bert4RecForMaskedLM:
 
 
 @pytest.fixture
-def recommender(clock, tokenizer) -> MovieRecommendationPipeline:
-    return MovieRecommendationPipeline(model=clock, tokenizer=tokenizer, task=TASK)
+def recommender(timed_model, tokenizer) -> MovieRecommendationPipeline:
+    return MovieRecommendationPipeline(model=timed_model, tokenizer=tokenizer, task=TASK)
 
 
 def batch_of(tokenizer, histories: TimedHistories, **options) -> dict[str, torch.Tensor]:
@@ -64,52 +64,52 @@ def batch_of(tokenizer, histories: TimedHistories, **options) -> dict[str, torch
     return {name: batch[name] for name in ("input_ids", "attention_mask", "timestamps")}
 
 
-def test_gaps_are_told_apart_by_half_doublings():
+def test_gaps_are_binned_by_half_doublings():
     gaps = torch.tensor([-5, 0, 1, 2, 3, 4, 60, 86_400, 2**31, 2**40, UNKNOWN_TIME])
     earlier = torch.zeros_like(gaps)
-    found = gap_between(earlier, gaps)
-    assert found.tolist() == [0, 0, 1, 3, 4, 5, 12, 33, 63, GAPS - 1, GAPS]
+    actual = gap_between(earlier, gaps)
+    assert actual.tolist() == [0, 0, 1, 3, 4, 5, 12, 33, 63, GAPS - 1, GAPS]
     assert gap_between(gaps[-1:], earlier[:1]).tolist() == [GAPS]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_padding_changes_no_answer(clock, tokenizer, timed, side):
-    together = clock.next_item_logits(**batch_of(tokenizer, timed, padding_side=side))
+def test_padding_does_not_change_scores(timed_model, tokenizer, timed, side):
+    together = timed_model.next_item_logits(**batch_of(tokenizer, timed, padding_side=side))
     for row in (0, 7, 21):
-        alone = clock.next_item_logits(**batch_of(tokenizer, timed.rows(row, row + 1)))
-        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
+        single = timed_model.next_item_logits(**batch_of(tokenizer, timed.rows(row, row + 1)))
+        torch.testing.assert_close(together[row : row + 1], single, atol=1e-4, rtol=1e-4)
 
 
-def test_the_whole_forward_has_the_last_places_logits(clock, tokenizer, timed):
-    clock.config.memory_weight = 0.0
+def test_next_item_logits_are_those_of_the_last_position(timed_model, tokenizer, timed):
+    timed_model.config.memory_weight = 0.0
     batch = batch_of(tokenizer, timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 7))
     last = batch["attention_mask"].sum(-1) - 1
-    whole = clock(**batch).logits[torch.arange(len(last)), last]
-    torch.testing.assert_close(clock.next_item_logits(**batch), whole, atol=1e-4, rtol=1e-4)
+    full = timed_model(**batch).logits[torch.arange(len(last)), last]
+    torch.testing.assert_close(timed_model.next_item_logits(**batch), full, atol=1e-4, rtol=1e-4)
 
 
-def test_every_time_counts_and_those_of_later_places_do_not(clock, tokenizer, timed):
+def test_every_time_counts_but_those_of_later_positions(timed_model, tokenizer, timed):
     row = int(timed.lengths.argmax())
     batch = batch_of(tokenizer, timed.rows(row, row + 1))
-    whole = clock.bert4rec(**batch).last_hidden_state[0]
-    for place in range(12):
+    full = timed_model.bert4rec(**batch).last_hidden_state[0]
+    for position in range(12):
         changed = {**batch, "timestamps": batch["timestamps"].clone()}
-        changed["timestamps"][0, place:] += 3_000_000
-        found = clock.bert4rec(**changed).last_hidden_state[0]
-        torch.testing.assert_close(found[:place], whole[:place], atol=1e-5, rtol=1e-5)
-        assert not torch.allclose(found[-1], whole[-1], atol=1e-3)
+        changed["timestamps"][0, position:] += 3_000_000
+        actual = timed_model.bert4rec(**changed).last_hidden_state[0]
+        torch.testing.assert_close(actual[:position], full[:position], atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(actual[-1], full[-1], atol=1e-3)
 
 
-def test_without_times_is_with_unknown_ones(clock, tokenizer, timed):
+def test_missing_times_are_unknown_times(timed_model, tokenizer, timed):
     batch = batch_of(tokenizer, timed)
     batch["timestamps"].fill_(UNKNOWN_TIME)
-    expected = clock.next_item_logits(**batch)
+    expected = timed_model.next_item_logits(**batch)
     del batch["timestamps"]
-    assert torch.equal(clock.next_item_logits(**batch), expected)
+    assert torch.equal(timed_model.next_item_logits(**batch), expected)
 
 
-def test_dates_beyond_the_training_data_are_its_first_and_last(clock):
-    times = clock.bert4rec.time_embeddings
+def test_dates_outside_the_training_data_are_clamped(timed_model):
+    times = timed_model.bert4rec.time_embeddings
     first, last = times.span.tolist()
     assert first == START
     dates = times._date(torch.tensor([[first - 10**8, first, (first + last) // 2, last, last + 10**8, UNKNOWN_TIME]]))[
@@ -124,35 +124,35 @@ def test_dates_beyond_the_training_data_are_its_first_and_last(clock):
     assert not dates[5].any()
 
 
-def test_in_training_questions_and_rows_are_hidden(clock, tokenizer, timed):
-    """Dropout is off here: what differs from call to call is which times were hidden."""
-    for module in clock.modules():
+def test_training_drops_times_of_queries_and_sequences(timed_model, tokenizer, timed):
+    """Other dropout is off, so calls differ by the dropped times only."""
+    for module in timed_model.modules():
         module.p = module.attention_dropout = 0.0
     batch = batch_of(tokenizer, timed)
-    plain = clock.bert4rec(**batch).last_hidden_state
-    clock.train()
+    plain = timed_model.bert4rec(**batch).last_hidden_state
+    timed_model.train()
     torch.manual_seed(0)
-    one, other = (clock.bert4rec(**batch).last_hidden_state for _ in range(2))
-    assert not torch.equal(one, other)
+    one, two = (timed_model.bert4rec(**batch).last_hidden_state for _ in range(2))
+    assert not torch.equal(one, two)
     same = ((one - plain).abs().amax(-1) < 1e-5)[batch["attention_mask"].bool()]
     assert 0.02 < same.float().mean() < 0.9
     torch.manual_seed(0)
-    assert torch.equal(clock.bert4rec(**batch).last_hidden_state, one)
+    assert torch.equal(timed_model.bert4rec(**batch).last_hidden_state, one)
 
 
-def test_half_years_add_up_to_the_markov_chain(clock, tokenizer, timed):
+def test_time_bins_add_up_to_the_markov_chain(timed_model, tokenizer, timed):
     timed = timed.rows(0, 6)  # few enough for everything to be remembered
-    fit_transition_memory(clock, timed)
+    fit_transition_memory(timed_model, timed)
     assert len(set((timed.times // int(TIME_BIN)).tolist())) > 1
     batch = batch_of(tokenizer, timed)
     scores = MarkovScorer(timed, len(tokenizer))(timed)
     expected = scores / scores.sum(-1, keepdim=True).clamp(min=1e-9)
     assert expected.any(1).sum() > 3
-    found = clock.memory(batch["input_ids"], batch["attention_mask"]).exp() - SMOOTHING
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    actual = timed_model.memory(batch["input_ids"], batch["attention_mask"]).exp() - SMOOTHING
+    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
 
 
-def test_what_followed_long_ago_counts_less(config, tokenizer):
+def test_old_transitions_decay(config, tokenizer):
     """Item 5 was followed by 6 in one half-year and by 7 ten years later, as often."""
     config.causal = config.time_aware = True
     config.memory_size = 4
@@ -163,8 +163,11 @@ def test_what_followed_long_ago_counts_less(config, tokenizer):
     row = int(model.memory.next_items[5, 0] != 6)
     assert model.memory.time_bins[5, :2].tolist() == [[60, 80], [80, 60]][row]
     question = torch.tensor([[5, tokenizer.mask_token_id]])
-    for asked, fresh, stale in ((early, 6, 7), (late, 7, 6)):
-        for times in ([asked, UNKNOWN_TIME], [early, asked]):  # of the question, or of the last item where unknown
+    for query_time, fresh, stale in ((early, 6, 7), (late, 7, 6)):
+        for times in (
+            [query_time, UNKNOWN_TIME],
+            [early, query_time],
+        ):  # of the query, or of the last item where unknown
             shares = model.memory(question, torch.ones_like(question), torch.tensor([times])).exp() - SMOOTHING
             weight = MIN_DECAY + np.exp(-20 * TIME_BIN / YEAR)
             assert float(shares[0, stale] / shares[0, fresh]) == pytest.approx(weight / (MIN_DECAY + 1), rel=1e-3)
@@ -186,7 +189,7 @@ def test_the_number_of_half_years_is_bounded(config, tokenizer):
     assert model.memory.weights[5].max() == pytest.approx(45 * float(model.memory.weights[5][filled].min()))
 
 
-def test_a_new_movie_is_remembered_in_the_half_year_of_its_likes(recommender, tokenizer, timed):
+def test_a_new_movie_gets_the_time_bins_of_similar_movies(recommender, tokenizer, timed):
     before = batch_of(tokenizer, timed)
     old = recommender.model.next_item_logits(**before)
     (report,) = recommender.add_items({"movie_id": [1], "title": ["Toy Story 2"], "genres": [["Drama", "Animation"]]})
@@ -202,7 +205,7 @@ def test_a_new_movie_is_remembered_in_the_half_year_of_its_likes(recommender, to
     torch.testing.assert_close(recommender.model.next_item_logits(**before)[:, :-1], old, atol=1e-5, rtol=1e-5)
 
 
-def test_one_second_has_another_order_every_epoch_and_other_seconds_keep_theirs(tokenizer):
+def test_simultaneous_items_are_reordered_every_epoch(tokenizer):
     history = np.arange(3, 11)
     seconds = np.array([1, 2, 2, 2, 2, 2, 7, 9]) + START
     windows = TrainingWindows(TimedHistories(history, np.array([0, 8]), seconds), 12)
@@ -220,19 +223,19 @@ def test_one_second_has_another_order_every_epoch_and_other_seconds_keep_theirs(
     assert len(orders) > 10
 
 
-def test_timed_rows_know_what_they_are_asked(timed):
-    asked = timed.with_query_times(np.arange(len(timed))).rows(10, 13)
-    questions = NextItemDataset(asked, Ragged.from_lists([[1], [2], [3]]))
+def test_timed_rows_carry_their_query_time(timed):
+    requests = timed.with_query_times(np.arange(len(timed))).rows(10, 13)
+    questions = NextItemDataset(requests, Ragged.from_lists([[1], [2], [3]]))
     for row in range(3):
         assert questions[row]["timestamps"].tolist() == timed.times_of_row(10 + row).tolist()
         assert questions[row]["input_ids"].tolist() == timed[10 + row].tolist()
         assert questions[row]["query_time"] == 10 + row
 
 
-def test_the_pipeline_answers_as_the_evaluation_scores(recommender, clock, tokenizer, timed):
+def test_the_pipeline_scores_as_the_evaluation(recommender, timed_model, tokenizer, timed):
     timed = timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 3_600)
-    scores = ModelScorer(clock, tokenizer)(timed)[:, tokenizer.first_item_id :].softmax(-1)
-    rows = np.flatnonzero((timed.lengths > 2) & (timed.lengths < 12))[:3]  # whole in the window
+    scores = ModelScorer(timed_model, tokenizer)(timed)[:, tokenizer.first_item_id :].softmax(-1)
+    rows = np.flatnonzero((timed.lengths > 2) & (timed.lengths < 12))[:3]  # complete within the window
     for row in rows:
         request = {
             "history": tokenizer.decode_items(timed[row].tolist()),
@@ -240,26 +243,26 @@ def test_the_pipeline_answers_as_the_evaluation_scores(recommender, clock, token
             "now": int(timed.query_times[row]),
         }
         for movie in recommender(request, explain=True):
-            place = tokenizer.item_ids.index(movie["movie_id"])
-            assert movie["score"] == pytest.approx(float(scores[row, place]), rel=1e-3)
+            position = tokenizer.item_ids.index(movie["movie_id"])
+            assert movie["score"] == pytest.approx(float(scores[row, position]), rel=1e-3)
             for reason in movie["because"]:
-                kept = [at for at, item in enumerate(request["history"]) if item != reason["movie_id"]]
+                remaining = [at for at, item in enumerate(request["history"]) if item != reason["movie_id"]]
                 without = {
-                    "history": [request["history"][at] for at in kept],
-                    "timestamps": [request["timestamps"][at] for at in kept],
+                    "history": [request["history"][at] for at in remaining],
+                    "timestamps": [request["timestamps"][at] for at in remaining],
                     "now": request["now"],
                 }
                 left = recommender(without, candidates=[movie["movie_id"]], top_k=1, exclude_seen=False)[0]["score"]
                 assert np.log(movie["score"] / left) == pytest.approx(reason["contribution"], abs=1e-3)
 
 
-def test_moments_are_written_as_callers_like(recommender):
-    moment = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
-    forms = [START, float(START), moment, moment.astimezone(timezone(timedelta(hours=5)))]
-    forms += [moment.replace(tzinfo=None), "2001-09-09T01:46:40", "2001-09-09 06:46:40+05:00"]
-    asked = [{"history": [10], "timestamps": [form], "now": START + 60} for form in forms]
-    first, *others = recommender(asked)
-    assert all(other == first for other in others)
+def test_timestamps_are_read_in_every_form(recommender):
+    instant = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
+    forms = [START, float(START), instant, instant.astimezone(timezone(timedelta(hours=5)))]
+    forms += [instant.replace(tzinfo=None), "2001-09-09T01:46:40", "2001-09-09 06:46:40+05:00"]
+    requests = [{"history": [10], "timestamps": [form], "now": START + 60} for form in forms]
+    first, *rest = recommender(requests)
+    assert all(answer == first for answer in rest)
     assert recommender({"history": [10], "timestamps": [None], "now": START + 60}) != first
     assert recommender({"history": [10], "timestamps": [START], "now": START + 10**8}) != first
     assert recommender({"history": [10], "timestamps": [START]}) != first
@@ -279,7 +282,7 @@ def test_moments_are_written_as_callers_like(recommender):
         ({"now": [6]}, TypeError, "now is seconds since 1970"),
     ],
 )
-def test_moments_that_cannot_be_are_refused(recommender, request_of, error, message):
+def test_invalid_timestamps_are_refused(recommender, request_of, error, message):
     with pytest.raises(error, match=message):
         recommender({"history": [10, 13], **request_of})
 
@@ -290,23 +293,23 @@ def test_a_model_without_times_says_so(pipe):
     assert answer == pipe([10])
 
 
-def test_onnx_knows_times_too(recommender, tokenizer, timed, tmp_path):
+def test_onnx_takes_timestamps(recommender, tokenizer, timed, tmp_path):
     recommender.save_pretrained(tmp_path)
     export_onnx(tmp_path)
     scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, recommender.model.config)
     batch = batch_of(tokenizer, timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 9))
     with torch.no_grad():
-        for given in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):
-            expected = recommender.model.next_item_logits(**given)
-            torch.testing.assert_close(scorer(**given), expected, atol=1e-4, rtol=1e-4)
+        for inputs in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):
+            expected = recommender.model.next_item_logits(**inputs)
+            torch.testing.assert_close(scorer(**inputs), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_times_need_a_causal_model_and_histories_that_have_them(model, clock, histories, timed):
+def test_times_need_a_causal_model_and_histories_that_have_them(model, timed_model, histories, timed):
     with pytest.raises(ValueError, match="time_aware needs causal=True"):
         Bert4RecConfig(time_aware=True)
     for fill in (fit_transition_memory, fit_time_span):
         with pytest.raises(ValueError, match="these histories have no times"):
-            fill(clock, histories)
+            fill(timed_model, histories)
     with pytest.raises(ValueError, match="time_aware is false"):
         fit_time_span(model, timed)
 
@@ -321,11 +324,11 @@ def test_histories_with_times_are_histories(timed, histories):
     )
 
 
-def test_values_left_out_and_rows_taken_keep_their_times(timed):
-    kept = timed.values % 2 == 0
-    left = timed.with_query_times(np.arange(len(timed))).where(kept).take(np.array([7, 3, 3]))
-    for place, row in enumerate((7, 3, 3)):
+def test_filtered_histories_keep_their_times(timed):
+    remaining = timed.values % 2 == 0
+    left = timed.with_query_times(np.arange(len(timed))).where(remaining).take(np.array([7, 3, 3]))
+    for position, row in enumerate((7, 3, 3)):
         even = timed[row] % 2 == 0
-        assert left[place].tolist() == timed[row][even].tolist()
-        assert left.times_of_row(place).tolist() == timed.times_of_row(row)[even].tolist()
+        assert left[position].tolist() == timed[row][even].tolist()
+        assert left.times_of_row(position).tolist() == timed.times_of_row(row)[even].tolist()
     assert left.query_times.tolist() == [7, 3, 3]

@@ -1,4 +1,4 @@
-"""Tiny models of the two kinds that the common tests run on, and what they compare."""
+"""Tiny models of the kinds that the common tests run on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def build(config, cls=Bert4RecForMaskedLM):
 
 
 def answers(model, inputs) -> torch.Tensor:
-    """Hidden states or logits at the places that count, (places, width)."""
+    """Hidden states or logits at attended positions, (positions, width)."""
     with torch.no_grad():
         return model(**inputs)[0][inputs["attention_mask"].bool()]
