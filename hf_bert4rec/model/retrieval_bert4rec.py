@@ -21,13 +21,17 @@ class ItemEmbeddings:
 
     def vectors(self, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings of these positions (n,), by default of all items: (n, hidden), on `device`."""
-        if positions is None:
-            positions = torch.arange(self.num_items)
+        weight = self.model.get_output_embeddings().weight
+        if type(weight) in PLAIN_TENSORS and not weight.is_meta:
+            vectors = weight.detach()[self.first_item_id :]
+            return vectors if positions is None else vectors[positions.to(vectors.device)]
+        # Quantized and offloaded layers have values only in their forward.
+        positions = torch.arange(self.num_items) if positions is None else positions
         input_ids = (positions + self.first_item_id).to(self.device)
         if self.model.config.tie_word_embeddings:
-            # A call and not the weight: quantized and offloaded embeddings have values only in their forward.
             return self.model.get_input_embeddings()(input_ids).detach()
-        return self._decoder_weight()[input_ids]
+        size = self.model.config.hidden_size
+        return (self._decode(torch.eye(size)) - self._decode(torch.zeros(1, size))).T[input_ids]
 
     def biases(self, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Biases of these positions (n,), by default of all items: (n,), on `device`."""
@@ -42,16 +46,8 @@ class ItemEmbeddings:
         best = cosines.topk(min(top_k, self.num_items - 1))
         return best.values, best.indices
 
-    def _decoder_weight(self) -> torch.Tensor:
-        """The weight of a decoder of its own (vocab, hidden)."""
-        weight = self.model.get_output_embeddings().weight
-        if type(weight) in PLAIN_TENSORS and not weight.is_meta:
-            return weight.detach()
-        size = self.model.config.hidden_size
-        return (self._decode(torch.eye(size)) - self._decode(torch.zeros(1, size))).T
-
     def _decode(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits (n, vocab) of states (n, hidden), by a call for the same reason as above."""
+        """Logits (n, vocab) of states (n, hidden), by a call, as quantized and offloaded layers need."""
         return self.model.get_output_embeddings()(states.to(self.device, self.model.dtype)).detach()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .items_bert4rec import is_missing, short_repr
 
-# The unit of a time is told by its magnitude: 10^11 seconds are the year 5138, and 10^11 milliseconds 1973.
+# The magnitude of a time decides its unit: 10^11 seconds are the year 5138, and 10^11 milliseconds 1973.
 MAX_SECONDS, MAX_MILLISECONDS, MAX_MICROSECONDS, MAX_TIME = 10**11, 10**14, 10**17, 2**63
 MISSING_NANOSECONDS = -(2**63)  # NaT in an array of numpy's datetime64
 is_number_text = re.compile(r"-?\d{9,19}(\.\d+)?").fullmatch
@@ -135,7 +135,7 @@ def _time_number(name: str, value: Any) -> int | float:
 
 
 def units_per_second(largest: float) -> int:
-    """The unit of times, told by the largest magnitude among them: 1 for seconds, up to 10^9 for nanoseconds."""
+    """The unit of times, by the largest magnitude among them: 1 for seconds, up to 10^9 for nanoseconds."""
     limits = ((MAX_SECONDS, 1), (MAX_MILLISECONDS, 10**3), (MAX_MICROSECONDS, 10**6))
     return next((units for limit, units in limits if abs(largest) < limit), 10**9)
 
