@@ -8,10 +8,16 @@ from dataclasses import dataclass
 DATA_VARIABLE = "HF_BERT4REC_DATA"
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 HOMEPAGE = "https://grouplens.org/datasets/movielens/"
-CITATION = (
-    "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. "
-    "ACM Transactions on Interactive Intelligent Systems 5, 4: 19:1-19:19. https://doi.org/10.1145/2827872"
-)
+CITATION = """@article{harper2015movielens,
+  title   = {The {MovieLens} Datasets: History and Context},
+  author  = {Harper, F. Maxwell and Konstan, Joseph A.},
+  journal = {ACM Transactions on Interactive Intelligent Systems},
+  volume  = {5},
+  number  = {4},
+  pages   = {19:1--19:19},
+  year    = {2015},
+  doi     = {10.1145/2827872},
+}"""
 _COMMON = "Research use only; no commercial use without GroupLens' permission; cite Harper and Konstan (2015)."
 CLOSED_LICENCE = f"{_COMMON} The data may not be redistributed without separate permission."
 OPEN_LICENCE = f"{_COMMON} May be redistributed, transformations included, under the same conditions."

@@ -82,6 +82,12 @@ def scorer_label(name: str) -> str:
     return SCORER_LABELS.get(name, name)
 
 
+def best_baseline(report: Mapping[str, Any]) -> str:
+    """The name of the baseline with the highest headline metric."""
+    headline, baselines = report["protocol"]["headline"], report["baselines"]
+    return max(baselines, key=lambda name: baselines[name]["metrics"][headline]["mean"])
+
+
 def level(report: Mapping[str, Any]) -> str:
     """The level of the report's intervals, in percent."""
     return f"{report['bootstrap']['level']:.0%}"

@@ -11,50 +11,23 @@ from huggingface_hub.constants import REPOCARD_NAME
 
 from ..data.prepare import Prepared
 from ..data.ragged import Ragged
-from ..data.releases import CITATION, HOMEPAGE, RELEASES, Release
+from ..data.releases import CITATION, RELEASES, Release
 from ..data.splits import target_hash
-from .card.markup import plain
+from .card.markup import fill, plain
 from .card.metadata import DATA_LICENCE
+from .card.training_sections import data_source, item_noun
 from .staging import remove_on_failure
 from .upload import check_repo_id, check_token, push
 
 # How the split was made, by the column that only its test part has.
 SPLIT_RULES = {
     "cut": "By time: interactions after a cut, the same for all users, are held out.",
-    "targets": "The last {number} movies of every user are held out for testing, the {number} before those for "
+    "targets": "The last {number} {noun}s of every user are held out for testing, the {number} before those for "
     "validation; a test history includes the latter.",
-    "target": "The last movie of every user is held out for testing, the one before it for validation; a test history "
+    "target": "The last {noun} of every user is held out for testing, the one before it for validation; a test history "
     "includes the latter.",
 }
 PARTS = ("train", "validation", "test")
-CARD = """---
-{metadata}
----
-
-# {name}, prepared for sequential recommendation
-
-{source}: histories of {users:,} users, {movies:,} movies and {interactions:,} interactions, split for training and
-evaluation. Made by hf-bert4rec.
-
-```python
-from datasets import load_dataset
-
-train = load_dataset("{repo_id}", "train", split="train")  # also "validation", "test" and "movies"
-```
-
-| part | rows | interactions | sha256 of the held-out movies |
-|---|---:|---:|---|
-{rows}
-
-**Order.** {order}
-
-**Split.** {rule} Every history has at least {shortest} interactions. Figures are comparable only if the hash of the
-held-out movies is the same.
-
-**Columns.** {columns}
-
-**Licence.** {licence}
-"""
 
 
 def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
@@ -97,26 +70,28 @@ def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
 def dataset_card(data: Prepared, repo_id: str) -> str:
     """The card of a prepared data set: counts, order rule, hashes of the splits, columns, licence."""
     release = _release_of(data)
-    source = f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(data.name)
+    source = data_source(release, data.name)
     lengths = Ragged.from_column(data.histories, "item_ids").lengths
-    return CARD.format(
-        metadata=_card_data(data, release),
-        name=plain(data.name),
-        source=source[0].upper() + source[1:] if release is None else source,
-        users=len(data.histories),
-        movies=len(data.movies),
-        interactions=int(lengths.sum()),
-        repo_id=repo_id,
-        rows="\n".join(_row(data, part) for part in PARTS),
-        order=_order(data),
-        rule=_rule(data),
-        shortest=int(lengths.min()),
-        columns="; ".join(
+    fields = {
+        "metadata": _card_data(data, release),
+        "name": plain(data.name),
+        "source": source if release else source[0].upper() + source[1:],
+        "users": f"{len(data.histories):,}",
+        "items": f"{item_noun(release)}s",
+        "number": f"{len(data.movies):,}",
+        "interactions": f"{lengths.sum():,}",
+        "repo_id": repo_id,
+        "rows": "\n".join(_row(data, part) for part in PARTS),
+        "order": _order(data),
+        "rule": _rule(data, item_noun(release)),
+        "shortest": lengths.min(),
+        "columns": "; ".join(
             f"{name}: {', '.join(f'`{column}`' for column in table.column_names)}"
             for name, table in _tables(data).items()
         ),
-        licence=f"{release.licence}\n\n{CITATION}" if release else "Up to the owner of the data.",
-    )
+        "licence": f"{release.licence}\n\n```bibtex\n{CITATION}\n```" if release else "Up to the owner of the data.",
+    }
+    return fill("dataset.md", fields)
 
 
 def _order(data: Prepared) -> str:
@@ -125,10 +100,12 @@ def _order(data: Prepared) -> str:
     return "Histories are in the order of the source, which has no times."
 
 
-def _rule(data: Prepared) -> str:
+def _rule(data: Prepared, noun: str) -> str:
     test = data.splits["test"]
     number = len(test[0]["targets"]) if "targets" in test.column_names else 1
-    return next(rule for column, rule in SPLIT_RULES.items() if column in test.column_names).format(number=number)
+    return next(rule for column, rule in SPLIT_RULES.items() if column in test.column_names).format(
+        number=number, noun=noun
+    )
 
 
 def _release_of(data: Prepared) -> Release | None:

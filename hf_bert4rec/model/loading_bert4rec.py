@@ -1,4 +1,4 @@
-"""Read a stranger's model folder safely: JSON files, names of weight files, and the weights themselves.
+"""Read a model folder from an unknown source safely: JSON files, names of weight files, and the weights themselves.
 
 Damaged JSON surfaces from transformers and tokenizers as an AttributeError, a RecursionError or a bare Exception, and
 mostly without the file's name. The functions here turn these into a ValueError that names the file and the fix.

@@ -66,7 +66,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         self.cache: dict[str, Any] = {}
         if items is None and items_file is not None:
             items = read_object(items_file)
-        # tokenizer_config.json of a stranger's folder can hold items as well.
+        # tokenizer_config.json of a folder from an unknown source can hold items as well.
         self.items = check_columns({} if items is None else items, self.num_items, str(items_file or "items"))
 
     def __getstate__(self) -> dict[str, Any]:

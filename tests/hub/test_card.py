@@ -167,6 +167,14 @@ def test_without_titles_the_card_names_none(model_folder, records):
     assert 'load_movielens("ml-latest-small")["movies"]' in naming
 
 
+def test_the_citation_is_bibtex(records):
+    entries = [code for language, code in FENCED.findall(render_card(records[0], titles=True)) if language == "bibtex"]
+    assert [entry.split("{")[0] for entry in entries] == ["@inproceedings", "@article"]
+    for entry in entries:
+        assert entry.count("{") == entry.count("}")
+        assert {"title", "author", "year", "doi"} <= set(re.findall(r"^  (\w+) ", entry, re.MULTILINE))
+
+
 def test_a_model_that_was_not_evaluated_says_so(records):
     texts = sections(render_card(records[0], titles=True))
     assert texts["Evaluation"].startswith("Not evaluated yet")

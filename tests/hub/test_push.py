@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -197,7 +198,15 @@ def test_the_card_of_a_data_set_has_its_counts(tables, options, words):
         assert target_hash(data.splits[part]) in card
     assert "May be redistributed" in card
     assert not card_problems(card, "dataset")
-    assert "license" not in dataset_card(data, DATA).split("---")[1]
+    assert "@article{harper2015movielens," in card
+
+
+def test_the_card_of_a_custom_data_set_names_neither_licence_nor_movies(tables):
+    metadata, text = dataset_card(prepare(tables), DATA).split("---\n", 2)[1:]
+    assert "license" not in metadata
+    assert "The last item of every user is held out" in text
+    table_name = re.compile(r'"movies"|movies: `movie_id`')
+    assert "movie" not in table_name.sub("", text.replace(DATA, "")).lower()
 
 
 def test_a_dry_run_lists_files_and_sizes_and_needs_no_token(folders, monkeypatch, capsys):

@@ -17,7 +17,7 @@ from ...evaluation.report_text import (
     target_counts,
     time_ablations,
 )
-from .markup import plain
+from .markup import fill, plain
 
 PICTURES = {
     "metrics.png": "Metrics of this model and the baselines, with intervals",
@@ -32,44 +32,29 @@ def evaluation_section(evaluation: Mapping[str, Any] | None) -> str:
     """The content of `evaluation.json` as Markdown; one sentence where there is none."""
     if evaluation is None:
         return "Not evaluated yet: run `hf-bert4rec evaluate` on this folder."
-    parts = [
-        _protocol(evaluation),
-        _metrics(evaluation),
-        _comparisons(evaluation),
-        *(f"![{text}](plots/{name})" for name, text in PICTURES.items()),
-        _examples(evaluation["examples"]),
-        _sampled(evaluation),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _protocol(evaluation: Mapping[str, Any]) -> str:
     protocol, bootstrap = evaluation["protocol"], evaluation["bootstrap"]
-    return (
-        f"**Protocol.** {protocol['dataset']}, split {protocol['split']}, {protocol['part']} part: "
-        f"{target_counts(evaluation)}. Each is ranked among {protocol['candidates']} ({protocol['catalogue_size']:,} "
-        f"items); ties {protocol['ties']}. Order of histories: {protocol['order']}. Model and baselines know "
-        f"{protocol['known'].split(';')[0]}. Intervals: {level(evaluation)}, bootstrap over users, "
-        f"{bootstrap['resamples']:,} resamples, seed {bootstrap['seed']}. sha256 of the held-out items: "
-        f"`{protocol['targets_sha256']}`; of the weights: `{evaluation['model']['weights_sha256']}`. Only figures with "
-        "the same hash of held-out items are comparable."
-    )
-
-
-def _metrics(evaluation: Mapping[str, Any]) -> str:
     header, *rows = metric_table(evaluation)
-    bold = [[name, f"**{mean}**", *others] for name, mean, *others in rows]
-    return f"{markdown([header, *bold])}\n\n{legend(evaluation)}"
-
-
-def _comparisons(evaluation: Mapping[str, Any]) -> str:
-    verdicts = "; ".join(f"**{verdict}** ({figures})" for verdict, figures in comparisons(evaluation))
-    text = (
-        f"By {metric_label(evaluation['protocol']['headline'])}, paired by user, this model is {verdicts}. In "
-        f"parentheses: the mean difference and its {level(evaluation)} interval."
-    )
     ablations = "; ".join(time_ablations(evaluation))
-    return f"{text} The table uses the times of the history. {ablations}." if ablations else text
+    fields = {
+        **protocol,
+        "dataset": plain(protocol["dataset"]),
+        "targets": target_counts(evaluation),
+        "catalogue_size": f"{protocol['catalogue_size']:,}",
+        "known": protocol["known"].split(";")[0],
+        "level": level(evaluation),
+        "resamples": f"{bootstrap['resamples']:,}",
+        "seed": bootstrap["seed"],
+        "weights_sha256": evaluation["model"]["weights_sha256"],
+        "metrics": markdown([header, *([name, f"**{mean}**", *others] for name, mean, *others in rows)]),
+        "legend": legend(evaluation),
+        "headline": metric_label(protocol["headline"]),
+        "comparisons": "; ".join(f"**{verdict}** ({figures})" for verdict, figures in comparisons(evaluation)),
+        "times": f" The table uses the times of the history. {ablations}." if ablations else "",
+        "pictures": "\n\n".join(f"![{text}](plots/{name})" for name, text in PICTURES.items()),
+        "examples": _examples(evaluation["examples"]),
+        "sampled": _sampled(evaluation),
+    }
+    return fill("evaluation.md", fields).strip()
 
 
 def _examples(examples: Sequence[Mapping[str, Any]]) -> str:

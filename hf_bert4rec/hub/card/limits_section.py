@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...data.releases import Release
-from ...evaluation.report_text import metric_label, scorer_label
+from ...evaluation.report_text import best_baseline, metric_label, scorer_label
 
 MOVIELENS = (
     "**MovieLens is not a log of watching.** Its users came to rate movies and get recommendations, and rated at least "
@@ -16,23 +15,9 @@ MOVIELENS = (
 )
 
 
-def limits_section(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, release: Release | None) -> str:
-    """Popularity bias, history length, cold start, the fixed catalogue and, for MovieLens, how it was collected."""
-    parts = []
-    if evaluation is not None:
-        parts += [_popularity(evaluation), _slices(evaluation)]
-    parts.append(
-        f"**The catalogue is fixed.** Only the {training['num_items']:,} items of the training can be recommended and "
-        "read. An item added later (`pipe.add_items`) starts from the items with similar genres, year and title until "
-        "the model is trained on histories that contain it."
-    )
-    parts.append(
-        "**New users.** A history without known items is answered by popularity, the same for everyone. With one or "
-        "two items the answer depends on these only."
-    )
-    if release is not None:
-        parts.append(MOVIELENS)
-    return "\n\n".join(parts)
+def measured_limits(evaluation: Mapping[str, Any] | None) -> str:
+    """Popularity bias, rare items and short histories; empty without an evaluation."""
+    return "" if evaluation is None else f"{_popularity(evaluation)}\n\n{_slices(evaluation)}"
 
 
 def _popularity(evaluation: Mapping[str, Any]) -> str:
@@ -48,13 +33,9 @@ def _popularity(evaluation: Mapping[str, Any]) -> str:
 
 
 def _slices(evaluation: Mapping[str, Any]) -> str:
-    headline, slices, baselines = (
-        evaluation["protocol"]["headline"],
-        evaluation["slices"],
-        evaluation["baselines"],
-    )
+    headline, slices = evaluation["protocol"]["headline"], evaluation["slices"]
     by_popularity, by_length = slices["target_popularity"]["model"], slices["history_length"]["model"]
-    best = max(baselines, key=lambda name: baselines[name]["metrics"][headline]["mean"])
+    best = best_baseline(evaluation)
     best_on_rare = slices["target_popularity"][best][0]["metrics"][headline]["mean"]
     return (
         f"**Rare items and short histories.** {metric_label(headline)} is {_figure_at(by_popularity[0], headline)} "

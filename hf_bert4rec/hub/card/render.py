@@ -10,37 +10,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ...data.releases import CITATION, Release
-from ...evaluation.report_text import metric_label, scorer_label
-from ...files import data_folder, write_text
+from ...evaluation.report_text import best_baseline, metric_label, scorer_label
+from ...files import write_text
 from ...model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from ..records import read_evaluation, read_training, release_of
 from ..verify import has_titles
 from .evaluation_section import evaluation_section
-from .limits_section import limits_section
-from .markup import plain
+from .limits_section import MOVIELENS, measured_limits
+from .markup import fill, plain
 from .metadata import model_card_data
 from .training_sections import (
-    architecture_section,
-    data_section,
-    reproduce_section,
-    training_section,
-    versions_section,
+    architecture_fields,
+    commands,
+    data_fields,
+    item_noun,
+    training_fields,
+    versions_table,
 )
-from .usage_sections import files_section, item_noun, usage_section
+from .usage_sections import files_section, usage_fields
 
-TEMPLATE = data_folder("model_card") / "template.md"
-BERT4REC = (
-    "Fei Sun, Jun Liu, Jian Wu, Changhua Pei, Xiao Lin, Wenwu Ou, and Peng Jiang. 2019. BERT4Rec: Sequential "
-    "Recommendation with Bidirectional Encoder Representations from Transformer. CIKM '19. "
-    "https://arxiv.org/abs/1904.06690"
-)
-PACKAGE = "hf-bert4rec: BERT4Rec for the Hugging Face Hub. Code under the Apache License 2.0."
 UNPUBLISHED = "PATH_OR_NAME_OF_THIS_MODEL"
 
 
@@ -63,22 +56,25 @@ def render_card(
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        metadata=model_card_data(training, evaluation, release, title),
-        title=plain(title),
-        items=f"{item_noun(release)}s",
-        summary=_summary(training, evaluation, release),
-        usage=usage_section(training, name, titles, release),
-        data=data_section(training, release, titles),
-        architecture=architecture_section(training, release),
-        training=training_section(training, release),
-        evaluation=evaluation_section(evaluation),
-        limitations=limits_section(training, evaluation, release),
-        files=files_section(titles=titles, evaluated=evaluation is not None, onnx=onnx),
-        reproduce=reproduce_section(training, evaluation),
-        versions=versions_section(training, evaluation),
-        citation="\n\n".join([BERT4REC, *([CITATION] if release else []), PACKAGE]),
-    )
+    fields = {
+        "metadata": model_card_data(training, evaluation, release, title),
+        "title": plain(title),
+        "item": item_noun(release),
+        "items": f"{item_noun(release)}s",
+        "summary": _summary(training, evaluation, release),
+        **usage_fields(training, name, titles, release),
+        **data_fields(training, release, titles),
+        **architecture_fields(training, release),
+        **training_fields(training, release),
+        "evaluation": evaluation_section(evaluation),
+        "measured_limits": measured_limits(evaluation),
+        "movielens_limits": MOVIELENS if release else "",
+        "files": files_section(titles=titles, evaluated=evaluation is not None, onnx=onnx),
+        "commands": commands(training, evaluation),
+        "versions": versions_table(training, evaluation),
+        "data_citation": f"```bibtex\n{CITATION}\n```" if release else "",
+    }
+    return fill("template.md", fields)
 
 
 def update_card(folder: Path) -> None:
@@ -102,9 +98,8 @@ def _summary(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, 
     if evaluation is None:
         return text
     headline = evaluation["protocol"]["headline"]
-    ours = evaluation["metrics"][headline]
+    ours, best = evaluation["metrics"][headline], best_baseline(evaluation)
     baselines = {name: baseline["metrics"][headline]["mean"] for name, baseline in evaluation["baselines"].items()}
-    best = max(baselines, key=lambda name: baselines[name])
     popularity = "" if best == "popularity" else f", popularity {baselines['popularity']:.4f}"
     return (
         f"{text} {metric_label(headline)} on held-out {noun}s, ranked over the full catalogue: **{ours['mean']:.4f}** "

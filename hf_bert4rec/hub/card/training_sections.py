@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...data.releases import HOMEPAGE, Release
+from ...evaluation.report_text import markdown
 from ...model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
 from .curve import CURVE_FILE
 from .markup import plain
-from .usage_sections import item_noun
 
 SIZES = {
     "hidden_size": "hidden size",
@@ -30,35 +30,37 @@ HELD_OUT = {
 }
 
 
-def data_section(training: Mapping[str, Any], release: Release | None, titles: bool) -> str:
+def item_noun(release: Release | None) -> str:
+    """What a card calls an item: a movie on MovieLens, an item for a custom table."""
+    return "movie" if release else "item"
+
+
+def data_fields(training: Mapping[str, Any], release: Release | None, titles: bool) -> dict[str, Any]:
     """Counts, preprocessing, split, licence, and whether titles are published."""
-    options, noun = training["options"], item_noun(release)
-    source = (
-        f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(training["dataset"])
-    )
-    min_rating = options.get("min_rating")
-    ratings = (
-        f"Interactions rated below {min_rating:g} are left out, all others count alike."
-        if min_rating
-        else "Every interaction counts alike, whatever its rating."
-    )
-    order = (
-        "Histories are ordered by time, ties by the order of the source."
-        if options.get("time_column")
-        else "Histories are in the order of the source."
-    )
-    held_out = HELD_OUT[options.get("split", "leave-one-out")].format(noun=noun, **options)
-    counts = (
-        f"{source}: {training['num_users']:,} users, {training['num_items']:,} {noun}s and "
-        f"{training['num_interactions']:,} interactions. Users and {noun}s with fewer than "
-        f"{options['min_interactions']} interactions were removed repeatedly until none was left. {ratings} "
-        f"{order} {held_out}"
-    )
-    published = (
-        f"Interaction counts of the {noun}s are part of this repository: they rank the answer to an empty history. "
-        f"Titles and genres are{'' if titles else ' not'} part of it."
-    )
-    return "\n\n".join([counts, published, _licence(release)])
+    options, min_rating = training["options"], training["options"].get("min_rating")
+    return {
+        "source": data_source(release, training["dataset"]),
+        **{name: f"{training[name]:,}" for name in ("num_users", "num_items", "num_interactions", "parameters")},
+        "min_interactions": options["min_interactions"],
+        "ratings": (
+            f"Interactions rated below {min_rating:g} are left out, all others count equally."
+            if min_rating
+            else "Every interaction counts equally, whatever its rating."
+        ),
+        "order": (
+            "Histories are ordered by time, ties by the order of the source."
+            if options.get("time_column")
+            else "Histories are in the order of the source."
+        ),
+        "held_out": HELD_OUT[options.get("split", "leave-one-out")].format(noun=item_noun(release), **options),
+        "not_published": "" if titles else " not",
+        "licence": _licence(release),
+    }
+
+
+def data_source(release: Release | None, name: str) -> str:
+    """A release with its address, or the name of a custom table."""
+    return f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(name)
 
 
 def _licence(release: Release | None) -> str:
@@ -71,21 +73,17 @@ def _licence(release: Release | None) -> str:
     )
 
 
-def architecture_section(training: Mapping[str, Any], release: Release | None) -> str:
-    """What the network is, and its sizes as a table."""
-    options, noun = training["options"], item_noun(release)
-    positions = "rotary positions" if options["rotary_positions"] else "learned positions"
-    norm = "before" if options["pre_layer_norm"] else "after"
-    attention = "causal attention (`causal`)" if options.get("causal") else "bidirectional attention"
-    rows = [f"| {label} | {plain(options[name])} |" for name, label in SIZES.items()]
-    return (
-        f"A transformer encoder over {noun} embeddings with {attention}, {positions}, layer norm {norm} attention and "
-        "feed-forward, and a head (dense layer, activation, layer norm) whose output embedding is tied to the input "
-        f"embedding, with a bias for each {noun}. A [MASK] is appended to the history and takes one position of the "
-        f"window; longer histories are truncated to their most recent {noun}s."
-        f"{_memory(options, noun)}{_times(options)}\n\n"
-        "| size | |\n|---|---|\n" + "\n".join([*rows, f"| parameters | {training['parameters']:,} |"])
-    )
+def architecture_fields(training: Mapping[str, Any], release: Release | None) -> dict[str, str]:
+    """What the network is, and its sizes as rows of a table."""
+    options = training["options"]
+    return {
+        "attention": "causal attention (`causal`)" if options.get("causal") else "bidirectional attention",
+        "positions": "rotary positions" if options["rotary_positions"] else "learned positions",
+        "norm": "before" if options["pre_layer_norm"] else "after",
+        "memory": _memory(options, item_noun(release)),
+        "times": _times(options),
+        "sizes": "\n".join(f"| {label} | {plain(options[name])} |" for name, label in SIZES.items()),
+    }
 
 
 def _memory(options: Mapping[str, Any], noun: str) -> str:
@@ -109,62 +107,49 @@ def _times(options: Mapping[str, Any]) -> str:
     )
 
 
-def training_section(training: Mapping[str, Any], release: Release | None) -> str:
+def training_fields(training: Mapping[str, Any], release: Release | None) -> dict[str, Any]:
     """Objective, duration, hardware, exported step, curve, and every option of the run."""
-    options, noun = training["options"], item_noun(release)
-    objective = (
-        f"Every {noun} of a history is predicted from those before it."
-        if options.get("causal")
-        else f"{noun.capitalize()}s of a history are masked at random and predicted from both sides (Cloze task)."
-    )
-    epochs = max((entry["epoch"] for entry in training["curve"]), default=0)
-    processes = "" if training["processes"] == 1 else f", {training['processes']} processes"
-    best = training["best_validation_ndcg@10"]
-    step = (
-        "the last step"
-        if best is None
-        else f"step {training['best_step']:,}, the best by NDCG@10 on the validation part ({best:.4f})"
-    )
-    return (
-        f"{objective} {epochs:g} epochs in {training['seconds']:,.0f} seconds on {training['hardware']}{processes}. "
-        f"The weights are those of {step}. Seed {options['seed']}.\n\n"
-        f"![Training loss and validation NDCG@10 by epoch]({CURVE_FILE})\n\n"
-        f"<details><summary>All options of the run</summary>\n\n{_option_table(options)}\n\n</details>"
-    )
+    options, noun, best = training["options"], item_noun(release), training["best_validation_ndcg@10"]
+    return {
+        "objective": (
+            f"Every {noun} of a history is predicted from those before it."
+            if options.get("causal")
+            else f"{noun.capitalize()}s of a history are masked at random and predicted from both sides (Cloze task)."
+        ),
+        "epochs": f"{max((entry['epoch'] for entry in training['curve']), default=0):g}",
+        "seconds": f"{training['seconds']:,.0f}",
+        "hardware": training["hardware"],
+        "processes": "" if training["processes"] == 1 else f", {training['processes']} processes",
+        "step": (
+            "the last step"
+            if best is None
+            else f"step {training['best_step']:,}, the best by NDCG@10 on the validation part ({best:.4f})"
+        ),
+        "seed": options["seed"],
+        "curve": CURVE_FILE,
+        "options": "\n".join(
+            f"| `{name}` | {plain(value)} |"
+            for name, value in sorted(options.items())
+            if value is not None and name not in DESCRIBED and not name.endswith("_column")
+        ),
+    }
 
 
-def _option_table(options: Mapping[str, Any]) -> str:
-    rows = [
-        f"| `{name}` | {plain(value)} |"
-        for name, value in sorted(options.items())
-        if value is not None and name not in DESCRIBED and not name.endswith("_column")
-    ]
-    return "\n".join(["| option | value |\n|---|---|", *rows])
-
-
-def reproduce_section(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
+def commands(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
     """The commands that train and evaluate the model again, in a checkout of the package."""
-    lines = ["make install", f".venv/bin/{training['command']} --output_dir outputs/again"]
-    if evaluation is not None:
-        protocol = evaluation["protocol"]
-        ks = " ".join(map(str, protocol["ks"]))
-        seed = evaluation["bootstrap"]["seed"]
-        lines.append(f".venv/bin/hf-bert4rec evaluate outputs/again --part {protocol['part']} --ks {ks} --seed {seed}")
-    return (
-        "In a checkout of hf-bert4rec:\n\n```bash\n" + "\n".join(lines) + "\n```\n\n"
-        "Masks and batches are functions of the seed: the same versions on the same hardware give the same weights. "
-        "On other hardware rounding differs; the figures then agree within their intervals, and the hash of the "
-        "targets is the same."
-    )
+    train = f".venv/bin/{training['command']} --output_dir outputs/again"
+    if evaluation is None:
+        return train
+    ks, seed = " ".join(map(str, evaluation["protocol"]["ks"])), evaluation["bootstrap"]["seed"]
+    part = evaluation["protocol"]["part"]
+    return f"{train}\n.venv/bin/hf-bert4rec evaluate outputs/again --part {part} --ks {ks} --seed {seed}"
 
 
-def versions_section(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
-    """Versions of the packages at training and at evaluation, as a table."""
+def versions_table(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
+    """Versions of the packages at training and at evaluation."""
     runs = {"training": training["environment"]}
     if evaluation is not None:
         runs["evaluation"] = evaluation["environment"]
     packages = list(dict.fromkeys(name for run in runs.values() for name in run["versions"]))
     rows = [[name, *(run["versions"].get(name, "") for run in runs.values())] for name in packages]
-    rows.append(["date", *(run["date"][:10] for run in runs.values())])
-    lines = [["", *runs], ["---"] * (len(runs) + 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown([["", *runs], *rows, ["date", *(run["date"][:10] for run in runs.values())]])

@@ -14,31 +14,19 @@ from ..verify import CODE_FOLDER, code_files
 REQUIREMENTS = data_folder("model_card") / "space" / "requirements.txt"  # the versions that the demo installs
 
 
-def item_noun(release: Release | None) -> str:
-    """What a card calls an item: a movie on MovieLens, an item for a custom table."""
-    return "movie" if release else "item"
-
-
-def usage_section(training: Mapping[str, Any], name: str, titles: bool, release: Release | None) -> str:
-    """Versions to install, the first snippet with its output, and what a history may be."""
-    example, noun = training["example"], item_noun(release)
-    history = json.dumps(example["history"] if titles else example["history_ids"], ensure_ascii=False)
-    answer = ",\n ".join(repr({**movie, "score": float(f"{movie['score']:.4g}")}) for movie in example["answer"])
-    parts = [
-        f"```bash\npip install {' '.join(required_versions())}\n```",
-        "```python\nfrom transformers import pipeline\n\n"
-        f'pipe = pipeline("movie-recommendation", model="{name}", trust_remote_code=True)\n'
-        f"pipe({history}, top_k={len(example['answer'])})\n```",
-        f"Output, with scores rounded to four digits:\n\n```python\n[{answer}]\n```",
-        f"A history is a list of {noun} ids{' or titles' if titles else ''}, oldest first; a list of histories is a "
-        f"batch. The history's {noun}s are not recommended again unless `exclude_seen=False`. `score` is the softmax "
-        f"over all {noun}s. A history without a known {noun} is answered by popularity, with "
-        '`"source": "popularity"`.',
-        "`trust_remote_code=True` runs the Python files of this repository, listed under Files. They open no network "
-        "connection of their own and start no process. Pin a commit with `revision=` to run only code that you have "
-        "read.",
-    ]
-    return "\n\n".join(parts if titles else [*parts, _without_titles(name, release)])
+def usage_fields(training: Mapping[str, Any], name: str, titles: bool, release: Release | None) -> dict[str, Any]:
+    """Versions to install, the first snippet with its output, and how to get titles if the model has none."""
+    example = training["example"]
+    answer = [repr({**movie, "score": float(f"{movie['score']:.4g}")}) for movie in example["answer"]]
+    return {
+        "requirements": " ".join(required_versions()),
+        "name": name,
+        "history": json.dumps(example["history"] if titles else example["history_ids"], ensure_ascii=False),
+        "top_k": len(answer),
+        "answer": ",\n ".join(answer),
+        "or_titles": " or titles" if titles else "",
+        "without_titles": "" if titles else _without_titles(name, release),
+    }
 
 
 def required_versions() -> list[str]:
