@@ -1,4 +1,4 @@
-"""Small models, tokenizers and histories that every test shares. No test reaches beyond loopback."""
+"""Small models, tokenizers and histories that the tests share. Tests connect to loopback only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import resource
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are many times slower on two threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are much slower on two threads
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
@@ -45,7 +45,7 @@ def config(tokenizer) -> Bert4RecConfig:
         hidden_size=16,
         intermediate_size=32,
         max_position_embeddings=12,
-        initializer_range=0.5,  # scores far enough apart for rankings to be compared
+        initializer_range=0.5,  # gives distinct scores, so that rankings can be compared
     )
 
 
@@ -62,7 +62,7 @@ def pipe(model, tokenizer) -> MovieRecommendationPipeline:
 
 @pytest.fixture
 def histories(tokenizer) -> Ragged:
-    """Fifty histories of 1 to 20 different items, longer than the window among them."""
+    """Fifty histories of 1 to 20 distinct items, some longer than the window."""
     generator = np.random.default_rng(0)
     items = np.arange(tokenizer.first_item_id, len(tokenizer))
     return Ragged.from_lists([generator.permutation(items)[: generator.integers(1, 21)] for _ in range(50)])
@@ -70,15 +70,15 @@ def histories(tokenizer) -> Ragged:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
-    """A small evaluated model, as `make run` leaves one: read only; copy it to change it."""
-    from tests.published import make_folder  # not at the top: it imports the training scripts, which few tests need
+    """A small evaluated model, like those of `make run`. Read only: copy it to change it."""
+    from tests.published import make_folder  # imports the training code, which few tests need
 
     return make_folder(tmp_path_factory.mktemp("published") / "small")
 
 
 @pytest.fixture
 def bounds():
-    """Whatever a stranger's folder holds: five seconds of the processor and 300 MiB must do."""
+    """Bounds for loading an untrusted folder: five seconds of CPU time and 300 MiB."""
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert time.process_time() - began < 5
@@ -94,20 +94,18 @@ def kind(request) -> Bert4RecConfig:
         num_hidden_layers=LAYERS,
         num_attention_heads=HEADS,
         max_position_embeddings=WINDOW,
-        initializer_range=0.3,  # outputs far enough apart to be told from one another
+        initializer_range=0.3,  # gives distinct outputs
         **KINDS[request.param],
     )
 
 
 @pytest.fixture
 def rows() -> dict[str, torch.Tensor]:
-    """Four rows of 12, 9, 5 and 1 places, padded on the right."""
+    """Four rows of 12, 9, 5 and 1 positions, padded on the right."""
     generator = torch.Generator().manual_seed(0)
     attention_mask = (torch.arange(WINDOW) < torch.tensor([[12], [9], [5], [1]])).long()
     input_ids = torch.randint(3, VOCAB, (4, WINDOW), generator=generator) * attention_mask
-    timestamps = torch.randint(0, 10**6, (4, WINDOW), generator=generator).cumsum(
-        1
-    )  # what knows no times passes over them
+    timestamps = torch.randint(0, 10**6, (4, WINDOW), generator=generator).cumsum(1)  # models without times ignore them
     timestamps[1, 3], timestamps[:, 6] = UNKNOWN_TIME, timestamps[:, 5]
     return {"input_ids": input_ids, "attention_mask": attention_mask, "timestamps": timestamps}
 

@@ -1,6 +1,6 @@
 """The file tree is the architecture: which folder may import which, without cycles.
 
-What else the files for the Hub may hold is in test_hub_code.py.
+What else the files for the Hub may contain is checked in test_hub_code.py.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ OPTIONAL_ON_THE_HUB = {("onnx_bert4rec.py", "onnxruntime")}  # imported only for
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """Every import of a file as (level, module), wherever in the file it stands."""
-    found = []
+    """Every import of a file as (level, module), at any level of the file."""
+    imported = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [(0, alias.name) for alias in node.names]
+            imported += [(0, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append((node.level, node.module or ""))
-    return found
+            imported.append((node.level, node.module or ""))
+    return imported
 
 
 @pytest.mark.parametrize("path", HUB_FILES, ids=lambda path: path.name)
-def test_hub_files_import_siblings_and_what_every_user_has(path):
+def test_hub_files_import_siblings_and_required_libraries_only(path):
     siblings = {sibling.stem for sibling in HUB_FILES}
     for level, module in imports(path):
         if level:
             assert level == 1, f"{path.name} imports from a parent folder"
-            assert module in siblings, f"{path.name} imports .{module}, which does not travel with it"
+            assert module in siblings, f"{path.name} imports .{module}, which is not copied to the Hub with it"
         else:
             top = module.split(".")[0]
             if (path.name, top) in OPTIONAL_ON_THE_HUB:
@@ -46,7 +46,7 @@ def test_hub_files_import_siblings_and_what_every_user_has(path):
             assert top in ALLOWED_ON_THE_HUB, f"{path.name} imports {module}"
 
 
-ROOMS = ("model", "data", "evaluation", "hub", "training", "cli")  # each may import itself and those before it
+FOLDERS = ("model", "data", "evaluation", "hub", "training", "cli")  # each may import itself and those before it
 LIBRARY = sorted((ROOT / "hf_bert4rec").rglob("*.py"))
 
 
@@ -65,23 +65,23 @@ def imported_modules(path: Path) -> set[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return names & {module_of(one) for one in LIBRARY}
+    return names & {module_of(file) for file in LIBRARY}
 
 
-def room_of(module: str) -> int:
+def folder_rank(module: str) -> int:
     """Rank of the folder a module is in; files at the top of the package are below all folders."""
     parts = module.split(".")
-    return ROOMS.index(parts[1]) if len(parts) > 1 and parts[1] in ROOMS else -1
+    return FOLDERS.index(parts[1]) if len(parts) > 1 and parts[1] in FOLDERS else -1
 
 
 @pytest.mark.parametrize("path", [path for path in LIBRARY if path.parent.name != "hf_bert4rec"], ids=module_of)
 def test_imports_go_one_way(path):
-    room = room_of(module_of(path))
+    rank = folder_rank(module_of(path))
     for module in imported_modules(path):
-        assert room_of(module) <= room, f"{path} imports {module}, which is above it"
+        assert folder_rank(module) <= rank, f"{path} imports {module}, which is above it"
 
 
-def test_there_are_no_import_cycles():
+def test_no_import_cycles_exist():
     graph = {module_of(path): imported_modules(path) - {module_of(path)} for path in LIBRARY}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 

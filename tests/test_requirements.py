@@ -17,8 +17,8 @@ PIN = re.compile(r"([A-Za-z0-9._-]+)==([^ +]+)")
 
 
 def pins(name: str) -> dict[str, str]:
-    found = (PIN.match(line) for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
-    return {re.sub(r"[-_.]+", "-", pin[1]).lower(): pin[2] for pin in found if pin}
+    matches = (PIN.match(line) for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+    return {re.sub(r"[-_.]+", "-", pin[1]).lower(): pin[2] for pin in matches if pin}
 
 
 def test_the_lock_pins_the_same_versions_as_the_constraints():
@@ -63,7 +63,7 @@ import hf_bert4rec.evaluation.evaluate, hf_bert4rec.hub.export
 """
 
 
-def test_recommending_needs_no_extra():
+def test_recommending_needs_no_optional_dependency():
     subprocess.run([sys.executable, "-c", IMPORT_WITHOUT_EXTRAS], check=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_bert4rec.cli.main import main
+from hf_bert4rec.cli.main import console, main
 from hf_bert4rec.hub.export import write_folder
 
 
@@ -22,20 +23,20 @@ def folder(model, tokenizer, tmp_path) -> str:
     return str(tmp_path / "model")
 
 
-def run(capsys, *words: str) -> str:
-    assert main(words) == 0
+def run(capsys, *arguments: str) -> str:
+    assert main(arguments) == 0
     return capsys.readouterr().out
 
 
 def test_recommendations_as_json_are_the_pipelines(capsys, folder, pipe):
-    found = json.loads(run(capsys, "recommend", folder, "toy story", "13", "--top-k", "4", "--json"))
+    answer = json.loads(run(capsys, "recommend", folder, "toy story", "13", "--top-k", "4", "--json"))
     expected = pipe([10, 13], top_k=4)
-    assert [movie["movie_id"] for movie in found] == [movie["movie_id"] for movie in expected]
-    assert [movie["score"] for movie in found] == pytest.approx([movie["score"] for movie in expected], abs=1e-6)
-    assert [movie["title"] for movie in found] == [movie["title"] for movie in expected]
+    assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in expected]
+    assert [movie["score"] for movie in answer] == pytest.approx([movie["score"] for movie in expected], abs=1e-6)
+    assert [movie["title"] for movie in answer] == [movie["title"] for movie in expected]
 
 
-def test_a_table_to_read(capsys, folder):
+def test_recommendations_are_printed_as_a_table(capsys, folder):
     lines = run(capsys, "recommend", folder, "--genre", "romance", "--top-k", "2").splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("  1.  0.")
@@ -44,7 +45,7 @@ def test_a_table_to_read(capsys, folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "options"),
+    ("arguments", "options"),
     [
         (["--exclude", "100", "--exclude", "amelie"], {"exclude": [100, 25]}),
         (["--genre", "Drama", "--genre", "Crime"], {"genres": ["Drama", "Crime"]}),
@@ -59,11 +60,11 @@ def test_a_table_to_read(capsys, folder):
         (["--explain", "--top-k", "2"], {"explain": True, "top_k": 2}),
     ],
 )
-def test_every_option_reaches_the_pipeline(capsys, folder, pipe, words, options):
-    found = json.loads(run(capsys, "recommend", folder, "10", "28", *words, "--json"))
+def test_every_option_reaches_the_pipeline(capsys, folder, pipe, arguments, options):
+    answer = json.loads(run(capsys, "recommend", folder, "10", "28", *arguments, "--json"))
     expected = pipe([10, 28], **options)
-    assert [movie["movie_id"] for movie in found] == [movie["movie_id"] for movie in expected]
-    assert [set(movie) for movie in found] == [set(movie) for movie in expected]
+    assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in expected]
+    assert [set(movie) for movie in answer] == [set(movie) for movie in expected]
 
 
 def test_explanations_and_similar_movies(capsys, folder, pipe):
@@ -71,12 +72,12 @@ def test_explanations_and_similar_movies(capsys, folder, pipe):
     expected = pipe([10, 28], candidates=[13], top_k=1, explain=True)[0]
     assert "Godfather, The (1972)" in lines[0]
     assert [line.split("  ")[-1] for line in lines[1:]] == [entry["title"] for entry in expected["because"]]
-    found = json.loads(run(capsys, "similar", folder, "amelie", "--top-k", "3", "--json"))
-    assert [movie["movie_id"] for movie in found] == [movie["movie_id"] for movie in pipe.similar(25, top_k=3)]
+    answer = json.loads(run(capsys, "similar", folder, "amelie", "--top-k", "3", "--json"))
+    assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in pipe.similar(25, top_k=3)]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["recommend", "FOLDER", "Toy Storie"], "did you mean 'Toy Story (1995)'"),
         (["recommend", "FOLDER", "999"], "no movie is called '999'"),
@@ -101,8 +102,8 @@ def test_explanations_and_similar_movies(capsys, folder, pipe):
         (["push", "FOLDER", "no-slash"], "no-slash"),
     ],
 )
-def test_bad_input_is_one_line_on_stderr(capsys, folder, words, message):
-    assert main([word.replace("FOLDER", folder) for word in words]) == 2
+def test_bad_input_is_one_line_on_stderr(capsys, folder, arguments, message):
+    assert main([word.replace("FOLDER", folder) for word in arguments]) == 2
     printed = capsys.readouterr()
     assert not printed.out
     assert message in printed.err
@@ -117,14 +118,14 @@ def test_an_empty_answer_says_why(capsys, folder):
     assert "years=(None, 1900) leaves none" in printed.err
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch, folder):
-    def fail(*words, **options):
+def test_unexpected_errors_keep_their_traceback(monkeypatch, folder):
+    def fail(*arguments, **options):
         raise KeyError("a bug")
 
     monkeypatch.setattr("hf_bert4rec.cli.ask.load_pipeline", fail)
     with pytest.raises(KeyError, match="a bug"):
         main(["similar", folder, "10"])
-    monkeypatch.setattr("hf_bert4rec.cli.ask.load_pipeline", lambda *words, **options: np.zeros(2) + np.zeros(3))
+    monkeypatch.setattr("hf_bert4rec.cli.ask.load_pipeline", lambda *arguments, **options: np.zeros(2) + np.zeros(3))
     with pytest.raises(ValueError, match="broadcast"):  # raised by code outside the package
         main(["similar", folder, "10"])
 
@@ -135,23 +136,29 @@ def test_a_command_without_its_extra_names_it(monkeypatch, capsys, folder):
     assert capsys.readouterr().err == "hf-bert4rec export-onnx needs onnxscript: pip install 'hf-bert4rec[onnx]'\n"
 
 
-COMMAND = (sys.executable, "-c", "from hf_bert4rec.cli.main import console; console()")
+def print_on_an_ascii_terminal(monkeypatch, *arguments: str) -> str:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "argv", ["hf-bert4rec", *arguments])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        console()
+    return terminal.buffer.getvalue().decode("ascii")
 
 
-def test_a_terminal_without_accents_gets_an_answer(folder):
-    options = {"env": {**os.environ, "PYTHONIOENCODING": "ascii"}, "capture_output": True, "text": True}
-    words = ["similar", folder, "toy story", "--top-k", "39"]
-    shown = subprocess.run([*COMMAND, *words], check=True, **options)
-    assert "Am?lie (2001)" in shown.stdout
-    answer = json.loads(subprocess.run([*COMMAND, *words, "--json"], check=True, **options).stdout)
+def test_an_ascii_terminal_gets_an_answer(folder, monkeypatch):
+    arguments = ("similar", folder, "toy story", "--top-k", "39")
+    assert "Am?lie (2001)" in print_on_an_ascii_terminal(monkeypatch, *arguments)
+    answer = json.loads(print_on_an_ascii_terminal(monkeypatch, *arguments, "--json"))
     assert "Amélie (2001)" in [movie["title"] for movie in answer]
 
 
-@pytest.mark.parametrize(("words", "unbuffered"), [(["--help"], "1"), (["train", "--help"], "")])
-def test_a_reader_that_goes_away_ends_the_command_quietly(words, unbuffered):
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "unbuffered"), [(["--help"], "1"), (["train", "--help"], "")])
+def test_a_closed_pipe_ends_the_command_quietly(arguments, unbuffered):
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([*COMMAND, *words], env=environment, text=True, **pipes)
+    command = [sys.executable, "-c", "from hf_bert4rec.cli.main import console; console()", *arguments]
+    process = subprocess.Popen(command, env=environment, text=True, **pipes)
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() in (0, 141)  # argparse ignores that it cannot print its help

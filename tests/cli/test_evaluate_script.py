@@ -33,7 +33,7 @@ CLOSE = 1e-5
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory) -> DataArguments:
-    """A table of ratings in which everyone wanders through thirty movies, and the movies' titles and genres."""
+    """Ratings of users who each watch some of thirty movies in random order, and the movies' titles and genres."""
     folder = tmp_path_factory.mktemp("tables")
     rng = np.random.default_rng(0)
     lines = ["user_id,movie_id,rating,timestamp"]
@@ -57,7 +57,7 @@ def data(options) -> Prepared:
 
 @pytest.fixture(scope="module")
 def folder(options, data, tmp_path_factory) -> Path:
-    """An exported model with random weights, far enough apart for rankings to be compared."""
+    """An exported model with random weights that give distinct scores."""
     return export_model(data, options, tmp_path_factory.mktemp("models") / "model", seed=0)
 
 
@@ -73,7 +73,7 @@ def evaluated(folder) -> dict:
     return load_report(folder / "evaluation.json")
 
 
-def test_the_file_and_the_pictures_are_beside_the_model(evaluated, folder, data) -> None:
+def test_report_and_plots_are_written_to_the_model_folder(evaluated, folder, data) -> None:
     assert len(list((folder / "plots").glob("*.png"))) == 4
     protocol = evaluated["protocol"]
     assert protocol["targets_sha256"] == target_hash(data.splits["test"])
@@ -95,7 +95,7 @@ def test_the_card_shows_the_figures(evaluated, folder) -> None:
     assert "Not evaluated yet" not in card
 
 
-def test_examples_begin_with_the_two_films_that_the_catalogue_has(evaluated) -> None:
+def test_examples_begin_with_the_fixed_history(evaluated) -> None:
     fixed, *others = evaluated["examples"]
     assert [movie["title"][:12] for movie in fixed["history"]] == ["Eternal Suns", "Lost in Tran"]
     assert fixed["held_out"] == []
@@ -155,8 +155,8 @@ def test_trainer_command_and_pipeline_give_the_same_ranks(folder, data, tmp_path
         assert script[name]["mean"] == pytest.approx(value, abs=0.02 if differing else 1e-12)
 
 
-def test_lists_as_long_as_the_catalogue(folder, tmp_path, caplog) -> None:
-    """Everyone's list ends before 30, as seen movies are left out, and holds the target."""
+def test_lists_may_be_as_long_as_the_catalogue(folder, tmp_path, caplog) -> None:
+    """Seen movies are excluded, so every list is shorter than 30 and holds the target."""
     main([str(folder), "--ks", str(MOVIES), "--examples", "0", "--output", str(tmp_path)])
     report = load_report(tmp_path / "evaluation.json")
     assert report["metrics"][f"hit_rate@{MOVIES}"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
@@ -165,7 +165,7 @@ def test_lists_as_long_as_the_catalogue(folder, tmp_path, caplog) -> None:
     assert f"uniform_{MOVIES}: {USERS} users have fewer unseen items" in caplog.text
 
 
-def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -> None:
+def test_several_seeds_are_summarised(folder, data, options, tmp_path, capsys) -> None:
     other = export_model(data, options, tmp_path / "other", seed=1)
     main([str(folder), str(other), "--ks", "5", "--examples", "0", "--output", str(tmp_path / "both")])
     spread = json.loads((tmp_path / "both" / "spread.json").read_text())
@@ -178,7 +178,7 @@ def test_several_seeds_in_one_command(folder, data, options, tmp_path, capsys) -
 
 
 def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, capsys) -> None:
-    """Two users end on a movie that nobody watched before: it is in no training history."""
+    """Two users end on a movie that only they watched: it is in no training history."""
     table = tmp_path / "ratings.csv"
     lines = Path(options.ratings).read_text().splitlines()
     walks = [line.split(",") for line in lines[1:]]

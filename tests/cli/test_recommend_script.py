@@ -74,7 +74,7 @@ def unbroken(folder, ratings, tmp_path_factory) -> Path:
     return output
 
 
-def test_it_is_what_the_pipeline_answers(folder, histories, unbroken):
+def test_the_table_holds_the_pipelines_answers(folder, histories, unbroken):
     pipe = pipeline("movie-recommendation", model=str(folder), trust_remote_code=True)
     recommended = rows_by_user(unbroken)
     assert set(recommended) == {*histories, "a stranger"}
@@ -144,7 +144,7 @@ def test_every_visitor_gets_what_the_pipeline_answers(folder, visits, tmp_path, 
     assert by_popularity == ({"v3"} if min_rating is None else {"v2", "v3"})
 
 
-def test_the_training_filters_do_not_filter_who_is_answered(folder, ratings, unbroken, tmp_path):
+def test_training_filters_do_not_apply_to_scored_users(folder, ratings, unbroken, tmp_path):
     main([str(folder), *options(ratings, tmp_path / "recs.parquet", "--min_interactions", "50")])
     assert_same_table(tmp_path / "recs.parquet", unbroken)
 
@@ -155,7 +155,7 @@ def test_a_rating_threshold_without_ratings_is_reported(folder, ratings, unbroke
     assert_same_table(tmp_path / "recs.parquet", unbroken)
 
 
-def test_the_items_table_of_the_training_is_not_needed(folder, ratings, unbroken, tmp_path):
+def test_the_items_table_of_training_is_not_needed(folder, ratings, unbroken, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     record = json.loads((copy / "training.json").read_text())
     record["options"] |= {"ratings": "gone.csv", "items": "gone-items.csv"}
@@ -164,7 +164,7 @@ def test_the_items_table_of_the_training_is_not_needed(folder, ratings, unbroken
     assert_same_table(tmp_path / "recs.parquet", unbroken)
 
 
-def test_who_has_seen_almost_everything_gets_the_rest(folder, tmp_path, caplog):
+def test_a_user_who_has_seen_almost_everything_gets_the_rest(folder, tmp_path, caplog):
     items = Bert4RecTokenizer.from_pretrained(folder).item_ids
     table = tmp_path / "ratings.csv"
     lines = [f"1,{item},{time}" for time, item in enumerate(items[:-2])]
@@ -175,7 +175,7 @@ def test_who_has_seen_almost_everything_gets_the_rest(folder, tmp_path, caplog):
     assert "1 users have fewer than 5 unseen movies" in caplog.text
 
 
-def test_it_continues_where_it_was_interrupted(folder, ratings, unbroken, tmp_path, monkeypatch):
+def test_scoring_continues_after_an_interruption(folder, ratings, unbroken, tmp_path, monkeypatch):
     output = tmp_path / "recs.parquet"
 
     write = Shards.write
@@ -212,7 +212,7 @@ def launch(folder: Path, arguments: list[str], *launcher: str) -> subprocess.Pop
 
 
 @pytest.mark.slow
-def test_killed_half_way_it_ends_as_if_it_had_not_been(folder, ratings, unbroken, tmp_path):
+def test_killed_scoring_is_resumed_and_writes_the_same_table(folder, ratings, unbroken, tmp_path):
     output = tmp_path / "recs.parquet"
     with launch(folder, options(ratings, output)) as process:
         while process.poll() is None and len(list(tmp_path.glob("recs.parquet.parts/[0-9]*.parquet"))) < 5:
@@ -260,7 +260,7 @@ def test_a_table_with_no_known_item_is_answered_by_popularity_with_a_warning(fol
     assert {row["source"] for row in table_of(output).to_pylist()} == {"popularity"}
 
 
-def test_without_interaction_counts_nobody_is_answered_by_popularity(folder, tmp_path):
+def test_without_interaction_counts_there_is_no_answer_by_popularity(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     items = json.loads((copy / "items.json").read_text())
     del items["count"]

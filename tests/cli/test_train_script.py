@@ -72,7 +72,7 @@ def single(shop) -> dict:
 
 
 @pytest.mark.slow
-def test_a_table_of_ones_own_becomes_a_folder(shop, single):
+def test_a_custom_table_is_trained_and_exported(shop, single):
     assert single["dataset"] == "shop"
     assert (single["num_users"], single["num_items"], single["num_interactions"]) == (128, 15, 1407)
     assert single["best_validation_ndcg@10"] > 0.7  # the best of 7 or fewer unseen; guessing gets 0.55
@@ -82,7 +82,7 @@ def test_a_table_of_ones_own_becomes_a_folder(shop, single):
 
 
 @pytest.mark.slow
-def test_curves_go_to_tensorboard_when_asked_to(shop, single):
+def test_curves_are_logged_to_tensorboard_on_request(shop, single):
     (run,) = (shop / "checkpoints" / "single" / "runs").iterdir()
     events = event_accumulator.EventAccumulator(str(run)).Reload()
     logged = [event.value for event in events.Scalars("eval/ndcg@10")]
@@ -100,7 +100,7 @@ def test_two_processes_with_the_same_batch_end_as_one(shop, single):
 
 
 @pytest.mark.slow
-def test_an_output_folder_that_holds_something_else_is_refused_at_once(shop):
+def test_an_output_folder_with_other_files_is_refused(shop):
     (shop / "thesis").mkdir()
     (shop / "thesis" / "chapter.txt").write_text("years of work")
     with pytest.raises(AssertionError, match="holds something that is not an exported recommender"):
@@ -109,7 +109,7 @@ def test_an_output_folder_that_holds_something_else_is_refused_at_once(shop):
 
 
 @pytest.mark.slow
-def test_a_causal_model_with_a_memory_is_a_recipe_too(shop):
+def test_a_causal_model_with_a_memory_is_trained(shop):
     every_item = ("--causal", "true", "--mlm_probability", "1.0", "--mask_replace_prob", "0.0", "--last_item_prob", "0")
     record = train(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")
     assert record["best_validation_ndcg@10"] > 0.7

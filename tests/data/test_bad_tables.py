@@ -46,11 +46,11 @@ def test_times_that_would_lose_digits_are_refused():
         read_interactions(pl.DataFrame({"user_id": [1, 2], "movie_id": [1, 2], "timestamp": times}))
 
 
-def test_one_user_may_have_rated_a_great_many_movies():
+def test_a_user_may_have_many_ratings():
     assert tables.million(100_000) == "right"
 
 
-def test_any_text_is_an_id_and_comes_through_a_csv_file(tmp_path):
+def test_any_text_is_an_id_and_survives_a_csv_file(tmp_path):
     names = ['a"b', "a,b", "é💿", "'; DROP TABLE", "\x07", "nan", "=1+1"]
     pl.DataFrame({"user_id": names, "movie_id": names[::-1], "timestamp": range(7)}).write_csv(tmp_path / "odd.csv")
     ratings = read_interactions(tmp_path / "odd.csv")["ratings"]
@@ -58,7 +58,7 @@ def test_any_text_is_an_id_and_comes_through_a_csv_file(tmp_path):
     assert ratings["movie_id"] == names[::-1]
 
 
-# A bomb takes a while to write: one layout of it will do.
+# A zip bomb takes long to write: one layout is enough.
 ARCHIVES = [(name, kind) for name in archives.NAMES for kind in archives.CORPUS if kind != "bomb" or name == "ml-1m"]
 
 

@@ -110,7 +110,7 @@ def test_masks_depend_on_seed_epoch_and_row_only(windows, tokenizer):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_any_number_of_workers_gives_the_same_batches(windows, tokenizer, workers):
+def test_workers_do_not_change_the_batches(windows, tokenizer, workers):
     windows.set_epoch(2)
     collator = DataCollatorForMaskedItems(tokenizer)
     loaders = [DataLoader(windows, batch_size=16, collate_fn=collator, num_workers=number) for number in (0, workers)]
@@ -132,7 +132,7 @@ def test_draws_are_uniform_and_independent():
     assert len(np.unique(draws)) == draws.size
 
 
-def test_every_stream_of_random_numbers_is_another():
+def test_random_streams_differ():
     assert len({int(stream) for stream in Stream}) == len(Stream.__members__) == 6
     draws = np.stack([hashed_uniform(42, stream, 0, 7, np.arange(1000)) for stream in Stream])
     correlations = np.corrcoef(draws) - np.eye(len(Stream))
@@ -149,7 +149,7 @@ def test_negatives_do_not_follow_the_order_of_ties(tokenizer):
 
 
 @pytest.mark.parametrize("options", [{"mlm_probability": 1.2}, {"mask_replace_prob": 0.8, "random_replace_prob": 0.3}])
-def test_shares_that_cannot_be_are_refused(tokenizer, options):
+def test_invalid_shares_are_refused(tokenizer, options):
     with pytest.raises(ValueError, match=r"mlm_probability|add up to more than 1"):
         DataCollatorForMaskedItems(tokenizer, **options)
 

@@ -154,7 +154,7 @@ def test_one_form_of_an_id() -> None:
         ([date(2024, 5, 1)], "is of type Date"),
     ],
 )
-def test_ids_that_are_none(values: Any, message: str) -> None:
+def test_invalid_ids_are_refused(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"mine.*{message}"):
         ids(values)
 

@@ -1,4 +1,4 @@
-"""Random tables of interactions, clean and dirty, against a naive reading of the documentation in plain Python."""
+"""Random tables of interactions, clean and dirty, against a naive implementation in plain Python."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bad(ValueError):
 
 
 def columns_of(values: st.SearchStrategy[Any], rows: int) -> st.SearchStrategy[list[Any]]:
-    """A column over few distinct values, so that users, items and times repeat; now and then with a hole."""
+    """A column over few distinct values, so that users, items and times repeat; sometimes with a missing value."""
     few = st.lists(values, min_size=1, max_size=4).flatmap(st.sampled_from)
     full = st.lists(few, min_size=rows, max_size=rows)
     holed = st.tuples(full, st.integers(0, rows - 1)).map(lambda it: [*it[0][: it[1]], None, *it[0][it[1] + 1 :]])
@@ -69,7 +69,7 @@ def naive_ids(values: list[Any]) -> list[Any]:
     if any(value is None or not math.isfinite(value) or value != int(value) for value in values):
         raise Bad
     if any(isinstance(value, float) and abs(value) > 2**53 for value in values):
-        raise Bad  # neighbours look the same from there on
+        raise Bad  # larger floats are not exact integers
     return [int(value) for value in values]
 
 
@@ -80,7 +80,7 @@ def naive_numbers(values: list[Any], largest: float = math.inf) -> list[Any]:
 
 
 def naive_seconds(values: list[Any]) -> list[Any]:
-    """Times in the unit of the largest; a time of a smaller unit among them is wrong, unless it may be of any."""
+    """Times in the unit of the largest; a time of a smaller unit is wrong, unless it is small enough for any unit."""
     naive_numbers(values)
     if -(2**63) in values:
         raise Bad  # NaT as an integer
@@ -98,7 +98,7 @@ def naive_seconds(values: list[Any]) -> list[Any]:
 
 
 def naive_rows(table: dict[str, tuple[type, list[Any]]], written: bool) -> list[dict[str, Any]]:
-    """The rows as documented. `written`: the table went through a CSV file, in which an id is text."""
+    """The rows as documented. `written`: the table was written to a CSV file, in which ids are text."""
     columns = {}
     for name in ("user_id", "movie_id"):
         values = table[name][1]
@@ -146,7 +146,7 @@ BACKWARD = {"user_id": (int, [1] * 4), "movie_id": (int, [5, 6, 7, 5]), "timesta
 @example(BACKWARD, True, 1)
 @example({**ONE, "rating": (float, [1e300])}, False, 1)
 @example({"user_id": (float, [1e19]), "movie_id": (int, [1])}, False, 1)
-def test_any_table_ends_in_the_right_histories_or_a_named_error(table, written, min_interactions):
+def test_any_table_gives_the_right_histories_or_a_named_error(table, written, min_interactions):
     try:
         rows = naive_rows(table, written)
     except Bad:

@@ -85,13 +85,13 @@ def test_first_of_repeated_items_is_kept_with_a_warning(caplog: pytest.LogCaptur
     assert "1 of 4 interactions repeat" in caplog.text
 
 
-def test_min_rating_comes_before_all_else() -> None:
+def test_min_rating_is_applied_first() -> None:
     rows = [(1, 5, 2.0, 1), (1, 5, 4.0, 3), (1, 6, 3.5, 2), (2, 6, 3.0, 1)]
     histories = build_histories(table(rows, "user_id", "movie_id", "rating", "timestamp"), 1, min_rating=3.5)
     assert histories.to_list() == [{"user_id": 1, "item_ids": [6, 5], "timestamps": [2, 3]}]
 
 
-def test_core_is_iterated() -> None:
+def test_the_k_core_is_iterated() -> None:
     # User 3 falls first, then item 9 with it, then user 2: one pass would keep user 2.
     rows = [(1, 7), (1, 8), (2, 8), (2, 9), (3, 9), (4, 7), (4, 8)]
     histories = build_histories(table(rows, "user_id", "movie_id"), 2)
@@ -133,7 +133,7 @@ def test_bad_input_is_named() -> None:
         build_histories(table([(1, 2)], "user_id", "movie_id"), 0)
 
 
-def test_nobody_left_says_how_many_there_were() -> None:
+def test_an_empty_result_names_the_number_of_users() -> None:
     message = r"of 2 interactions of 1 users with 2 items when users and items need 5 .*Lower min_interactions"
     with pytest.raises(ValueError, match=message):
         build_histories(table([(1, 2), (1, 3)], "user_id", "movie_id"))

@@ -150,7 +150,7 @@ def test_items_without_a_row_are_added_and_counted(caplog: pytest.LogCaptureFixt
     assert "1 items have no row in the items' table (the first is 7)" in caplog.text
 
 
-def test_ids_of_two_types_meet_as_strings() -> None:
+def test_ids_of_two_types_are_compared_as_strings() -> None:
     tables = read_interactions(pl.DataFrame(COLUMNS), items=pl.DataFrame({"movie_id": ["5", "7", "x9"]}))
     assert tables["ratings"]["movie_id"][:] == ["7", "7", "5"]
     assert tables["movies"]["movie_id"][:] == ["5", "7", "x9"]
@@ -253,12 +253,12 @@ def test_sequences_with_mapping_and_titles(tmp_path: Path) -> None:
     "text",
     ["user item\n1 5\n2 6\n", "user_id\tmovie_id\nann x\nbob y\n", "User Item\n1 a\n", "user_id 5\n1 5\n2 6\n"],
 )
-def test_a_header_of_a_sequence_file_is_no_interaction(text: str, tmp_path: Path) -> None:
+def test_a_header_of_a_sequence_file_is_not_an_interaction(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"seq.txt, line 1: '.*' looks like a header; remove this line"):
         read_sequences(write_csv(tmp_path, text, "seq.txt"))
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_user(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_user(tmp_path: Path) -> None:
     tables = read_sequences(write_csv(tmp_path, "\ufeff1 5\n1 6\n", "seq.txt"))
     assert build_histories(tables["ratings"], 1).to_list() == [{"user_id": 1, "item_ids": [5, 6]}]
 

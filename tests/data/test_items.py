@@ -40,12 +40,12 @@ def test_genres_between_commas() -> None:
 
 
 @pytest.mark.parametrize("bad", ["[Crime]", "Crime", "[1, {}]", "{'name': 'Crime'}", "["])
-def test_lists_of_genres_that_are_none(bad: str) -> None:
+def test_invalid_lists_of_genres_are_refused(bad: str) -> None:
     with pytest.raises(ValueError, match=r"mine, row 1 \(counted from 0\): genres .* is not a list of names"):
         read_genres(pl.Series(['["Crime"]', bad]), "mine")
 
 
-def test_a_title_column_of_another_name_is_asked_for() -> None:
+def test_a_title_column_of_another_name_is_requested() -> None:
     with pytest.raises(ValueError, match=r"mine has no column 'title'; it has \['movie_id', 'name'\].*--title_column"):
         read(movie_id=[5], name=["Heat"])
     assert read({"title": "name"}, movie_id=[5], name=["Heat"]) == [(5, "Heat", None, [])]

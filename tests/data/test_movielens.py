@@ -143,7 +143,7 @@ def test_wrong_md5_leaves_nothing_behind(server: Server, tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".ml-25m.lock"]
 
 
-def test_md5_that_is_none_and_missing_archive(server: Server) -> None:
+def test_an_invalid_checksum_and_a_missing_archive_are_named(server: Server) -> None:
     server.files["ml-25m.zip.md5"] = b"<html>please log in</html>"
     with pytest.raises(FileNotFoundError, match="something other than an md5"):
         load_movielens("ml-25m")
@@ -214,7 +214,7 @@ def test_bad_movies_file_is_named(name: str, old: bytes, new: bytes, message: st
         load_movielens(name, tmp_path)
 
 
-def test_wrong_counts_name_expected_and_found(tmp_path: Path) -> None:
+def test_wrong_counts_are_named_with_the_expected_ones(tmp_path: Path) -> None:
     path = write_release(tmp_path, "ml-25m") / "ratings.csv"
     path.write_bytes(path.read_bytes() + b"0,1,3.5,1\r\n")
     with pytest.raises(ValueError, match=r"is not ml-25m: it has 8 ratings \(7 expected\), 4 users \(3 expected\)\."):
@@ -222,8 +222,8 @@ def test_wrong_counts_name_expected_and_found(tmp_path: Path) -> None:
 
 
 def test_empty_ratings_file(tmp_path: Path) -> None:
-    words = {"ml-25m": r"ratings.csv, line 1: expected the header", "ml-1m": r"it has 0 ratings|empty data"}
-    for name, message in words.items():
+    messages = {"ml-25m": r"ratings.csv, line 1: expected the header", "ml-1m": r"it has 0 ratings|empty data"}
+    for name, message in messages.items():
         path = write_release(tmp_path, name) / releases.RELEASES[name].layout.ratings_file
         path.write_bytes(b"")
         with pytest.raises(ValueError, match=message):

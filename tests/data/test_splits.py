@@ -122,7 +122,7 @@ def test_temporal_split_never_trains_on_the_future(rows: list[list[int]], quanti
     assert all(split["test"]["item_ids"])
 
 
-def test_splits_that_cannot_be_made() -> None:
+def test_impossible_splits_are_refused() -> None:
     with pytest.raises(ValueError, match="has the 3 interactions"):
         leave_one_out(histories([1, 2], [3]))
     with pytest.raises(ValueError, match="n must be 1 or more"):

@@ -1,4 +1,4 @@
-"""Every snippet of README.md and docs/ runs, or says why not; every path, link and command in them exists.
+"""Every snippet of README.md and docs/ runs, or gives a reason; every path, link and command in them exists.
 
 The commands run on generated releases of forty movies, so figures differ from those on the pages.
 """
@@ -57,7 +57,7 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page with a language, in order."""
     text = page.read_text(encoding="utf-8")
-    found = list(BLOCK.finditer(text))
+    matches = list(BLOCK.finditer(text))
     return [
         Block(
             match["language"],
@@ -66,13 +66,13 @@ def blocks(page: Path) -> list[Block]:
             match["reason"],
             following["text"] if following and not following["language"] else None,
         )
-        for match, following in zip(found, [*found[1:], None], strict=False)
+        for match, following in zip(matches, [*matches[1:], None], strict=False)
         if match["language"]
     ]
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The commands of a bash block, as words."""
+    """The commands of a bash block, split into arguments."""
     lines = block.text.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
@@ -83,7 +83,7 @@ def snippets(language: str) -> Iterator[tuple[Path, Block]]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Iterator[Callable[..., int]]:
-    """Runs a command, once, in a folder with generated releases and the trained model; gives its exit status."""
+    """Runs a command once, in a folder with generated releases and the trained model, and returns its exit status."""
     folder = tmp_path_factory.mktemp("docs")
     movies = sorted(
         [(number, title, genres.split()) for number, title, genres in NAMED]
@@ -116,7 +116,7 @@ def run(tmp_path_factory) -> Iterator[Callable[..., int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_snippets_run(page, run, capsys):
-    # Previous interactions, which a user of fine_tune has at hand.
+    # Previous interactions, which a caller of fine_tune has.
     names = {"earlier": Dataset.from_dict({"user_id": [1] * 4, "movie_id": [1, 50, 100, 1]})}
     for block in blocks(page):
         if block.reason is not None:
@@ -137,16 +137,16 @@ def test_snippets_run(page, run, capsys):
             assert run(*words[1:]) == (2 if refused else 0), shlex.join(words)
 
 
-def check_output(page: Path, shown: str, printed: str) -> None:
-    """Compare what a page shows with what was printed: number of lines, or text where no model is involved."""
-    assert len(printed.splitlines()) == len(shown.splitlines())
-    if shown.startswith("UserWarning"):
-        assert re.sub(r"\d+", "", printed) == re.sub(r"\d+", "", shown)
+def check_output(page: Path, expected: str, printed: str) -> None:
+    """Compare the output on a page with the printed one: its number of lines, or its text if no model is involved."""
+    assert len(printed.splitlines()) == len(expected.splitlines())
+    if expected.startswith("UserWarning"):
+        assert re.sub(r"\d+", "", printed) == re.sub(r"\d+", "", expected)
     if page.name == "evaluation.md":
-        assert printed == shown
-    if page.name == "training.md":  # from an article of ink to another, whatever the last digits
+        assert printed == expected
+    if page.name == "training.md":  # from one article of ink to another, whatever the digits
         assert [line.split()[2] for line in printed.splitlines()] == ["['Ink']"] * 2
-        assert printed.split()[:2] == shown.split()[:2] == ["Ink-3", "Sepia"]
+        assert printed.split()[:2] == expected.split()[:2] == ["Ink-3", "Sepia"]
 
 
 @pytest.mark.parametrize(("page", "block"), snippets("bash"), ids=lambda value: getattr(value, "name", None))

@@ -16,14 +16,14 @@ def test_the_interval_is_as_wide_as_the_normal_one() -> None:
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1 * half)
 
 
-def test_a_seed_gives_the_same_interval_alone_and_beside_others() -> None:
+def test_the_interval_of_a_metric_does_not_depend_on_the_others() -> None:
     values = np.random.default_rng(0).random((2, 300))
     single = intervals({"a": values[0]}, seed=5)["a"]
     assert intervals({"b": values[1], "a": values[0]}, seed=5)["a"] == pytest.approx(single, abs=1e-12)
     assert intervals({"a": values[0]}, seed=6)["a"] != single
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(1)
     hits = rng.random((200, 100)) < 0.3  # 200 experiments of 100 users
     bounds = intervals({str(i): row.astype(float) for i, row in enumerate(hits)}).values()
@@ -37,7 +37,7 @@ def test_users_without_a_value_are_left_out() -> None:
         intervals({"x": np.full(2, np.nan)})
 
 
-def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
+def test_a_paired_difference_has_a_narrower_interval() -> None:
     second = np.random.default_rng(2).random(400)
     first = second + 0.02
     low, high = difference_intervals({"m": first, "only first": first}, {"m": second})["m"][1:]

@@ -66,9 +66,9 @@ def test_the_most_relevant_unseen_movies_reach_genre_ndcg_one(world) -> None:
 def test_a_target_without_genres_is_undefined_and_not_zero() -> None:
     genres = np.array([[False], [True]])
     relevant = lm.genre_relevance(Ragged.from_lists([[0], [1]]), genres)
-    lists, nobody = np.array([[1], [1]]), Ragged.from_lists([[], []])
+    lists, no_relevant = np.array([[1], [1]]), Ragged.from_lists([[], []])
     assert np.isnan(lm.genre_precision(lists, relevant, 1)).tolist() == [True, False]
-    assert np.isnan(lm.genre_ndcg(lists, relevant, nobody, 1)).tolist() == [True, False]
+    assert np.isnan(lm.genre_ndcg(lists, relevant, no_relevant, 1)).tolist() == [True, False]
 
 
 def test_coverage_and_gini_at_their_edges() -> None:

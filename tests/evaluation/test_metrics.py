@@ -57,7 +57,7 @@ def test_one_target_gives_the_headline_and_several_give_all() -> None:
 
 
 @pytest.mark.parametrize("n_targets", [1, 5])
-def test_knowing_the_answer_gives_one_and_being_last_gives_nothing(n_targets: int) -> None:
+def test_metrics_are_one_for_the_first_rank_and_zero_for_the_last(n_targets: int) -> None:
     best = np.tile(np.arange(1, n_targets + 1), (4, 1))
     perfect = metrics.metrics_per_user(best, [n_targets])
     assert all((value == 1.0).all() for value in perfect.values()), perfect

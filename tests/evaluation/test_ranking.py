@@ -53,7 +53,7 @@ def test_ranks_equal_a_naive_double_loop(seed: int, n_users: int, n_targets: int
         assert (ranks[user, len(expected) :] == 0).all()
 
 
-def test_one_sort_and_a_pass_a_target_agree() -> None:
+def test_sorting_and_counting_agree() -> None:
     scores, _, targets = random_world(1, 5, 60, 20, 4)
     padded = to_padded(targets)  # wide enough for the sort
     one_by_one = torch.cat([candidate_ranks(scores, padded[:, [i]]) for i in range(padded.shape[1])], dim=1)

@@ -90,7 +90,7 @@ def test_equal_scores_get_zero_everywhere(task) -> None:
                 assert (value == 0.0).all(), name
 
 
-def test_a_scorer_that_has_seen_the_target_is_caught(task) -> None:
+def test_a_scorer_that_has_seen_the_target_is_detected(task) -> None:
     leaky = EvaluationTask(
         Ragged.from_lists([[*h, *t] for h, t in zip(task.histories, task.targets, strict=True)]),
         task.targets,
@@ -124,7 +124,7 @@ def test_the_report_holds_what_its_schema_says(task, tmp_path) -> None:
     assert report["environment"]["versions"]["torch"].startswith("2.")
 
 
-def test_the_table_shows_model_baselines_and_differences(task) -> None:
+def test_the_table_has_model_baselines_and_differences(task) -> None:
     report = build(task, evaluate_scorer(knows(task), task, CONFIG))
     text = format_report(report)
     first = next(line for line in text.splitlines() if line.startswith("NDCG@10 "))
@@ -135,7 +135,7 @@ def test_the_table_shows_model_baselines_and_differences(task) -> None:
     assert max(map(len, text.splitlines())) < 110
 
 
-def test_a_model_like_its_baseline_shows_no_clear_difference(task) -> None:
+def test_a_model_equal_to_its_baseline_is_not_clearly_different(task) -> None:
     text = format_report(build(task, evaluate_scorer(fit_baselines(task.known, VOCAB)["markov"], task, CONFIG)))
     assert "  not clearly different from Markov (+0.0000, +0.0000 to +0.0000)" in text.splitlines()
 
@@ -209,7 +209,7 @@ def test_spread_over_seeds() -> None:
         reports.spread([made(0.1)])
 
 
-def test_slices_hold_every_row_once_and_equal_sizes_stay_together() -> None:
+def test_slices_partition_the_rows_and_do_not_split_ties() -> None:
     sizes = np.array([5] * 20 + [9, 9, 12, 30, 31])
     parts = sliced(sizes, {"x": sizes.astype(float)}, seed=0, parts=5)
     assert sum(part["n"] for part in parts) == len(sizes)

@@ -36,7 +36,7 @@ def test_popular_items_are_drawn_in_proportion() -> None:
     assert counts.sum() == counts[[3, 7, 8]].sum()
 
 
-def test_items_that_nobody_has_are_never_drawn_and_a_shortage_is_padded() -> None:
+def test_items_without_interactions_are_never_drawn_and_a_shortage_is_padded() -> None:
     weights = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])  # 4, 5, 6 are barred, which leaves 7 and 8
     assert sample(3, weights, 4).tolist() == [sorted(row) for row in sample(3, weights, 4).tolist()]
     assert {tuple(sorted(row)) for row in sample(3, weights, 4).tolist()} == {(IGNORED, IGNORED, 7, 8)}
@@ -48,6 +48,6 @@ def test_more_negatives_than_items_are_refused() -> None:
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
-def test_weights_that_are_no_frequencies_are_refused(weight: float) -> None:
+def test_invalid_weights_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="weights of sampled negatives must be finite and 0 or more"):
         sample(1, np.array([*np.ones(29), weight]), 8)

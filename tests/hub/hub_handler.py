@@ -177,14 +177,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def preupload(self, types: str, name: str, revision: str) -> Any:
         self.may_write(name)
-        there = self.commit_at(types, name, revision).files
+        files = self.commit_at(types, name, revision).files
         return {
             "files": [
                 {
                     "path": file["path"],
                     "uploadMode": "lfs" if file["path"].endswith(LFS_SUFFIXES) else "regular",
                     "shouldIgnore": False,
-                    "oid": None if file["path"] not in there else oid_of(file["path"], there[file["path"]]),
+                    "oid": None if file["path"] not in files else oid_of(file["path"], files[file["path"]]),
                 }
                 for file in json.loads(self.body)["files"]
             ]

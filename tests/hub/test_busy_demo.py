@@ -18,13 +18,13 @@ def server(tmp_path_factory) -> Iterator[demo.Server]:
         yield server
 
 
-def test_odd_requests_are_answered_or_refused_in_words(server):
+def test_malformed_requests_are_answered_or_refused(server):
     outcomes = demo.invalid_requests(server)
     assert set(outcomes) == {"answered", "refused"}
     assert outcomes.total() > 2 * len(demo.INVALID)
 
 
-def test_a_refusal_says_what_is_wrong(server):
+def test_a_refused_request_is_explained(server):
     visitor = demo.Visitor(server, "curious")
     assert visitor.send("pick", '["no such movie", null]') == (
         "refused",
@@ -36,11 +36,11 @@ def test_a_refusal_says_what_is_wrong(server):
     assert "swap them" in visitor.request("recommend", None, [], 3000, 1000)[0]
 
 
-def test_what_is_ticked_a_hundred_thousand_times_is_picked_once():
+def test_repeated_choices_are_picked_once():
     assert app.unique([100, 101] * 50_000) == [100, 101]
 
 
-def test_of_fifty_people_at_once_nobody_is_lost_or_gets_anothers_answer(server):
+def test_fifty_concurrent_users_get_their_own_answers(server):
     result = demo.load(server, users=50, rounds=1, warm_up=0)
     assert result["users"] == 50
     assert result["requests"] == sum(result["outcomes"].values()) >= 50 * 8

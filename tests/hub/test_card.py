@@ -74,7 +74,7 @@ def test_every_section_has_content(model_folder):
         assert hole not in FENCED.sub("", card), f"the card has a hole: {hole!r}"
 
 
-def test_every_picture_is_there(model_folder):
+def test_every_plot_of_the_card_exists(model_folder):
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (model_folder / "README.md").read_text(encoding="utf-8"))
     assert len(pictures) == 5
     for picture in pictures:
@@ -126,7 +126,7 @@ def test_the_table_says_what_the_file_says(model_folder, records):
         )
 
 
-def test_sampled_figures_are_apart(model_folder, records):
+def test_sampled_figures_are_separate(model_folder, records):
     text = sections((model_folder / "README.md").read_text(encoding="utf-8"))["Evaluation"]
     before, after = text.split("**Sampled candidates.**")
     for figures in records[1]["sampled"].values():
@@ -149,7 +149,7 @@ def assert_same_answer(answer: list[dict], expected: list[dict]) -> None:
     assert [movie["score"] for movie in answer] == pytest.approx([movie["score"] for movie in expected], rel=1e-3)
 
 
-def test_the_first_snippet_runs_and_answers_as_printed(model_folder, records):
+def test_the_first_snippet_gives_the_printed_answer(model_folder, records):
     card = render_card(*records, name=str(model_folder), titles=True)
     code, answer = snippets(sections(card)["How to use"])
     assert_same_answer(run_snippet(code), ast.literal_eval(answer))
@@ -234,7 +234,7 @@ def test_an_evaluation_of_another_model_is_refused(model_folder, tmp_path):
     assert read_evaluation(folder) is None
 
 
-def test_the_curve_is_drawn_of_any_run(records):
+def test_any_learning_curve_is_drawn(records):
     for curve in (records[0]["curve"], [], records[0]["curve"][:1]):
         assert draw_curve({**records[0], "curve": curve}).startswith(PNG)
     assert draw_curve({**records[0], "dataset": r"$\bad$"}).startswith(PNG)  # not a formula of matplotlib

@@ -84,7 +84,7 @@ def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_earlier_export_is_replaced_and_nothing_else_is(pipe, tmp_path):
+def test_only_an_earlier_export_is_replaced(pipe, tmp_path):
     folder = tmp_path / "exported"
     hub.write_folder(pipe.model, pipe.tokenizer, folder, "# First", {"old.json": {}})
     hub.export(pipe.model, pipe.tokenizer, folder, "# Second")
@@ -98,7 +98,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else_is(pipe, tmp_path):
     assert [path.name for path in other.iterdir()] == ["chapter.txt"]
 
 
-def test_a_failed_export_leaves_what_was_there(pipe, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_the_earlier_one(pipe, tmp_path, monkeypatch):
     folder = tmp_path / "exported"
     hub.write_folder(pipe.model, pipe.tokenizer, folder, "# First")
     with pytest.raises(ValueError, match="nan"):
@@ -107,7 +107,7 @@ def test_a_failed_export_leaves_what_was_there(pipe, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["exported"]
 
 
-def test_the_answers_name_the_catalogue(pipe):
+def test_answers_cover_the_catalogue(pipe):
     assert {movie["movie_id"] for movie in pipe([], top_k=40)} == set(MOVIES["movie_id"])
 
 

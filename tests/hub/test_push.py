@@ -113,7 +113,7 @@ def test_one_command_publishes_model_and_demo_in_one_commit_each(hub, published,
 
 
 @pytest.mark.slow
-def test_no_pickle_and_nothing_of_this_machine_is_published(hub, published, folders):
+def test_no_pickle_and_no_local_path_is_published(hub, published, folders):
     secrets = [WRITER, str(ROOT), str(Path.home()) + "/", *(str(folder.parent) for folder in folders.values())]
     commits = [hub.repos[key].branches["main"][1] for key in (("model", NAME), ("space", NAME), ("dataset", DATA))]
     commits += [hub.repos["model", BY_PIPE].at("main"), hub.repos["model", CLOSED].at("v1.0")]
@@ -258,7 +258,7 @@ def test_plots_of_an_evaluation_that_was_removed_are_not_published(model_folder,
     assert "plots/metrics.png" in staged.left_out
 
 
-def test_a_training_record_is_published_without_paths_and_tokens_of_the_machine(model_folder, tmp_path):
+def test_a_published_record_holds_no_paths_and_no_tokens(model_folder, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "copy")
     record = read(folder / "training.json")
     record["options"] |= {
@@ -282,7 +282,7 @@ def test_a_training_record_is_published_without_paths_and_tokens_of_the_machine(
     assert f".venv/bin/{expected} --output_dir" in (staged / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_model_of_a_table_without_titles_says_that_it_has_none(model_folder, tmp_path):
+def test_a_model_without_titles_is_described_as_such(model_folder, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "copy")
     items = read(folder / "items.json")
     write_json(folder / "items.json", {**items, "title": [None] * len(items["title"])})
@@ -316,7 +316,7 @@ def test_code_files_of_an_older_layout_are_deleted_in_the_same_commit(hub, model
 
 
 @pytest.mark.slow
-def test_of_two_pushes_at_once_one_is_refused(hub, model_folder, tmp_path):
+def test_one_of_two_concurrent_pushes_is_refused(hub, model_folder, tmp_path):
     name = "someone/busy"
     start = commit_of("first", {"config.json": b'{"model_type": "bert4rec"}'})
     hub.repos["model", name] = Repo(private=False, branches={"main": [start]})

@@ -123,14 +123,14 @@ def test_every_failure_is_reported_and_changes_nothing(model_folder, tmp_path):
     (bad / "README.md").write_text("---\ntags: bert4rec\n---\n")
     other.mkdir()
     (other / "config.json").write_text('{"model_type": "bert"}')
-    there = [
+    existing = [
         {"folder": str(model_folder), "name": NAME, "token": WRITER},
         {"folder": str(other), "name": "someone/classifier", "token": WRITER},
         {"folder": str(other), "name": "someone/corpus", "token": WRITER, "options": DATASET},
     ]
     expected = broken(changed, space) | refused(changed, bad)
     with Hub() as hub:
-        cases = [*there, *(case for case, _, _ in expected.values())]
+        cases = [*existing, *(case for case, _, _ in expected.values())]
         results = run(PUSHER, cases, hub.environment(tmp_path / "home"))
     assert [kind for kind, _ in results[:3]] == ["published"] * 3
     for (label, (_, kind, words)), (error, message) in zip(expected.items(), results[3:], strict=True):
@@ -213,7 +213,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(model_folder, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_under_a_data_set_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_while_writing_a_dataset_leaves_nothing(tmp_path, monkeypatch):
     data = prepare(write_tables(tmp_path))
     monkeypatch.setattr(Dataset, "to_parquet", full)
     with pytest.raises(OSError, match=r"no room for the tables of ratings .*TMPDIR; nothing was sent"):

@@ -212,7 +212,7 @@ def catalogue(model_folder) -> app.Catalogue:
     return app.Catalogue(str(model_folder))
 
 
-def test_a_search_forgives_case_accents_and_order(catalogue):
+def test_a_search_ignores_case_accents_and_order(catalogue):
     def labels(query: str) -> list[str]:
         return [catalogue.labels[item] for item in catalogue.search(query, [])]
 
@@ -234,7 +234,7 @@ def test_examples_are_histories_of_the_catalogue(catalogue):
     assert set(items) <= set(range(100, 100 + MOVIES))
 
 
-def test_a_year_still_being_typed_filters_nothing(catalogue):
+def test_an_incomplete_year_does_not_filter(catalogue):
     def years(first: int | None, last: int | None) -> list[int]:
         titles = [movie["title"] for movie in catalogue.recommend([100], [], first, last)]
         return [int(app.YEAR.search(title)[1]) for title in titles]
@@ -247,7 +247,7 @@ def test_a_year_still_being_typed_filters_nothing(catalogue):
     assert max(years(None, 1970)) <= 1970
 
 
-def test_titles_are_text_and_never_markup():
+def test_titles_are_escaped():
     movie = {"movie_id": 1, "title": "<script>alert(1)</script> (1999)", "genres": ["<b>"], "score": 0.5}
     html = app.cards([movie], "score")
     assert "<script>" not in html
@@ -266,7 +266,7 @@ def test_a_missing_model_is_an_error(monkeypatch, tmp_path):
         app.main()
 
 
-def test_the_page_needs_only_what_its_requirements_list():
+def test_the_page_imports_only_its_requirements():
     tree = ast.parse((SPACE_FOLDER / "app.py").read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -1,6 +1,6 @@
-"""What the files that travel to the Hub may do, read off their syntax trees: an import that is not listed is refused.
+"""Static check of the files that are copied to the Hub: only listed imports, names and attributes are allowed.
 
-Lists say what is allowed, not what is not, wherever they can be short: a module has more ways in than one thinks of.
+Allow-lists are used wherever they are short: a module has more entry points than a deny-list would cover.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ast
 import sys
 from collections.abc import Iterator
 
-# Of a module that is imported whole, the names that may be used; the module itself may not be handed on.
+# Attributes that may be used of imported modules; the module object itself may not be passed on.
 MODULES = {
     "copy": "deepcopy",
     "difflib": "get_close_matches",
@@ -63,7 +63,7 @@ FROM = {
     "threading": "RLock",
     "typing": "TYPE_CHECKING Any NamedTuple",
 }
-# What reads, writes or fetches files, and the files that need it to load or save.
+# Names that read, write or fetch files, by the files that may use them to load or save.
 FILE_ACCESS = {
     # JSON files of a model's folder, the index of its weights, and the weights
     "loading_bert4rec.py": {"read_text", "is_file", "cached_file", "from_pretrained"},
@@ -81,7 +81,7 @@ READS_AND_WRITES = (
 TOUCHES_FILES = set().union(*FILE_ACCESS.values(), READS_AND_WRITES.split())
 # Statements that are allowed in one file although they use names that are not.
 EXEMPT = {"loading_bert4rec.py": {"setattr(sys.modules[package], name, sys.modules[module_name])"}}
-# Names of Python itself that run text, reach modules, or hide a name from this reading.
+# Names of Python itself that run text, reach modules, or hide a name from this check.
 RUNS_AND_HIDES = (
     "eval exec compile __import__ __builtins__ __loader__ __spec__ globals locals vars dir open input breakpoint "
     "setattr delattr import_module attrgetter methodcaller f_globals f_locals f_builtins gi_frame modules"
@@ -91,7 +91,7 @@ DUNDERS = {"__init__", "__post_init__", "__name__", "__file__", "__traceback__",
 
 
 def offences(source: str, name: str = "") -> list[str]:
-    """Everything in the source of a Hub file that it may not hold, with its line; `name` is the file's."""
+    """Everything in the source of a Hub file that is not allowed, with its line; `name` is the file's name."""
     tree = ast.parse(source)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     exempt = {
@@ -101,8 +101,8 @@ def offences(source: str, name: str = "") -> list[str]:
         for part in ast.walk(node)
     }
     nodes = [node for node in ast.walk(tree) if node not in exempt]
-    found = [(node, told) for node in nodes for told in _offences_of(node, parents.get(node), name)]
-    return [f"{name}:{getattr(node, 'lineno', 0)}: {told}" for node, told in found]
+    offending = [(node, description) for node in nodes for description in _offences_of(node, parents.get(node), name)]
+    return [f"{name}:{getattr(node, 'lineno', 0)}: {description}" for node, description in offending]
 
 
 def _offences_of(node: ast.AST, parent: ast.AST | None, name: str) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _imports(node: ast.Import | ast.ImportFrom, name: str) -> Iterator[str]:
     allowed = FILE_ACCESS.get(name, set())
     for alias in node.names:
         if alias.asname:
-            yield f"{alias.name} under another name"
+            yield f"{alias.name} under an alias"
         if isinstance(node, ast.Import):
             if alias.name not in MODULES or alias.name in {"nn", "functional"} | (TOUCHES_FILES - allowed):
                 yield f"import {alias.name}"
@@ -136,9 +136,9 @@ def _names(node: ast.Name, parent: ast.AST | None, name: str) -> Iterator[str]:
     if node.id in TOUCHES_FILES - FILE_ACCESS.get(name, set()):
         yield f"{node.id}, which touches files"
     if node.id == "getattr" and not (isinstance(parent, ast.Call) and parent.func is node):
-        yield "getattr handed on"
+        yield "getattr passed on"
     if node.id in MODULES and not isinstance(parent, ast.Attribute):
-        yield f"the module {node.id} handed on"
+        yield f"the module {node.id} passed on"
 
 
 def _attributes(node: ast.Attribute, parent: ast.AST | None, name: str) -> Iterator[str]:
@@ -159,14 +159,14 @@ def _attributes(node: ast.Attribute, parent: ast.AST | None, name: str) -> Itera
     if node.attr in TOUCHES_FILES - FILE_ACCESS.get(name, set()):
         yield f".{node.attr}, which touches files"
     if node.attr == "replace" and not (isinstance(parent, ast.Call) and len(parent.args) == 2):
-        yield ".replace, of a file"  # a text's has two arguments, a path's one
+        yield ".replace, of a file"  # str.replace takes two arguments, Path.replace one
 
 
 def _getattr(node: ast.Call) -> Iterator[str]:
-    """`getattr(self, name)` reads a field; of anything else the name must stand there, and be harmless."""
-    target, wanted = node.args[0], node.args[1]
+    """`getattr(self, name)` reads a field; of anything else the name must be a harmless literal."""
+    target, attribute = node.args[0], node.args[1]
     if isinstance(target, ast.Name) and target.id == "self":
         return
-    text = wanted.value if isinstance(wanted, ast.Constant) else None
+    text = attribute.value if isinstance(attribute, ast.Constant) else None
     if not isinstance(text, str) or text.startswith("__") or text in FORBIDDEN | TOUCHES_FILES:
-        yield f"getattr of {ast.unparse(wanted)}"
+        yield f"getattr of {ast.unparse(attribute)}"

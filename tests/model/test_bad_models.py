@@ -1,4 +1,4 @@
-"""Folders from strangers: damaged, lying or hostile ones end in a named error, soon and in bounded memory."""
+"""Damaged, inconsistent and malicious folders raise a descriptive error, quickly and in bounded memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def assert_damage_is_named(folder: Path) -> None:
     assert_refused(folder, ValueError, message)
 
 
-def test_the_folder_that_is_damaged_here_is_good(folder):
+def test_the_undamaged_folder_answers(folder):
     assert len(load_pipeline(folder, device="cpu")([100, 101])) == 10
 
 
@@ -105,10 +105,10 @@ def test_the_folder_that_is_damaged_here_is_good(folder):
         ("_attn_implementation", "stranger/kernel", "a config file may not fetch kernels"),
         ("attn_implementation", "stranger/kernel", "a config file may not fetch kernels"),
         ("model_type", "bert", r"a BertForMaskedLM recommends no movies|Could not load model"),
-        ("model_type", "other", "contains custom code which must be executed"),  # never run, nor asked about
+        ("model_type", "other", "contains custom code which must be executed"),  # never run
     ],
 )
-def test_a_config_that_lies(folder, name, value, message):
+def test_an_invalid_config_is_refused(folder, name, value, message):
     change(folder, "config.json", **{name: value})
     assert_refused(folder, (ValueError, TypeError), message)
 
@@ -133,7 +133,7 @@ def test_rotary_positions_need_pairs(folder):
         ("script", ["x"] * ITEMS, "'script' must be one of"),
     ],
 )
-def test_items_that_lie(folder, name, value, message):
+def test_invalid_items_are_refused(folder, name, value, message):
     change(folder, "items.json", **{name: value})
     assert_refused(folder, ValueError, f"items.json: .*{message}|items.json: {message}")
 
@@ -151,7 +151,7 @@ def test_items_that_lie(folder, name, value, message):
         ({"9" * 5000: 15}, "item '9999.* is not an integer"),
     ],
 )
-def test_a_vocabulary_that_lies_about_ids(folder, vocabulary, message):
+def test_invalid_vocabulary_ids_are_refused(folder, vocabulary, message):
     written = json.loads((folder / "tokenizer.json").read_text())
     written["model"]["vocab"] |= vocabulary
     (folder / "tokenizer.json").write_text(json.dumps(written))
@@ -171,32 +171,32 @@ def test_a_vocabulary_that_lies_about_ids(folder, vocabulary, message):
         ("added_tokens_decoder", {"3": 5}, "tokenizer_config.json or .* seems to be damaged .*TypeError"),
     ],
 )
-def test_a_tokenizer_config_that_lies(folder, name, value, message):
+def test_an_invalid_tokenizer_config_is_refused(folder, name, value, message):
     change(folder, "tokenizer_config.json", **{name: value})
     assert_refused(folder, (ValueError, TypeError), message)
 
 
-def test_titles_in_the_tokenizer_config_are_checked_as_well(folder):
+def test_titles_in_the_tokenizer_config_are_checked(folder):
     (folder / "items.json").unlink()
     change(folder, "tokenizer_config.json", items={"title": [1] * ITEMS})
     assert_refused(folder, ValueError, "items: title 0 is 1; it must be a text or null")
 
 
-@pytest.mark.parametrize("kept", [0, 4, 8, 50, 0.5, 0.999])
-def test_truncated_weights(folder, kept):
+@pytest.mark.parametrize("size", [0, 4, 8, 50, 0.5, 0.999])
+def test_truncated_weights_are_refused(folder, size):
     data = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(data[: int(kept * len(data)) if kept < 1 else kept])
+    (folder / WEIGHTS).write_bytes(data[: int(size * len(data)) if size < 1 else size])
     assert_damage_is_named(folder)
 
 
 @pytest.mark.parametrize("size", [2**62, 2**32, 2**24])
-def test_a_header_that_claims_to_be_huge(folder, size):
+def test_a_huge_header_is_refused(folder, size):
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(size.to_bytes(8, "little") + data[8:])
     assert_damage_is_named(folder)
 
 
-def test_flipped_bits_are_noticed_or_change_one_number(good, tmp_path):
+def test_flipped_bits_are_refused_or_change_one_number(good, tmp_path):
     counts = [flip_bit(good, tmp_path / "flipped", bit) for bit in range(0, 8 * 8, 9)]  # the length of the header
     assert set(counts) == {Damage.REFUSED}
     counts = [flip_bit(good, tmp_path / "flipped", bit) for bit in range(8 * 8, 8 * 600, 397)]  # the header
@@ -207,14 +207,14 @@ def test_flipped_bits_are_noticed_or_change_one_number(good, tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers(folder, value):
+def test_non_finite_weights_are_refused(folder, value):
     weights = load_file(folder / WEIGHTS)
     weights["head.dense.weight"] = torch.full_like(weights["head.dense.weight"], value)
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
     assert_refused(folder, ValueError, "the weight head.dense.weight holds NaN or infinite values; the file is damaged")
 
 
-def test_weights_that_are_missing_are_no_recommender(folder):
+def test_missing_weights_are_refused(folder):
     weights = load_file(folder / WEIGHTS)
     del weights["head.dense.weight"]
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
@@ -222,7 +222,7 @@ def test_weights_that_are_missing_are_no_recommender(folder):
     assert_refused(folder, ValueError, "the weights lack head.dense.weight")
 
 
-def test_a_folder_with_pickled_weights_alone_is_refused_unread(folder, tmp_path):
+def test_pickled_weights_are_refused_unread(folder, tmp_path):
     mark = tmp_path / "broken in"
     (folder / WEIGHTS).unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Burglar(mark)))
@@ -236,7 +236,7 @@ def test_a_folder_with_pickled_weights_alone_is_refused_unread(folder, tmp_path)
 
 
 def shard(folder: Path, name: str) -> None:
-    """Make the weights those of a model in several files, of which there is one, called `name`."""
+    """Turn the weights into those of a sharded model with one shard, called `name`."""
     weight_map = dict.fromkeys(load_file(folder / WEIGHTS), name)
     (folder / WEIGHTS).rename(folder / "shard.safetensors")
     (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))

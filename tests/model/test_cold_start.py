@@ -137,7 +137,7 @@ def test_a_refused_addition_changes_nothing(pipe, movies, vectors, message):
     assert [movie["movie_id"] for movie in pipe([10, 13])] == [movie["movie_id"] for movie in answer]
 
 
-def test_untied_embeddings_grow_apart_and_old_logits_stay(tokenizer, config):
+def test_untied_embeddings_grow_separately_and_old_logits_stay(tokenizer, config):
     config.tie_word_embeddings = False
     torch.manual_seed(0)
     model = Bert4RecForMaskedLM(config).eval()

@@ -1,4 +1,4 @@
-"""An explanation names the entry that was planted as the cause."""
+"""Explanations name the planted cause, and contributions equal differences of log scores."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.conftest import MOVIES
 
 @pytest.fixture
 def caused(pipe, model, tokenizer):
-    """A model in which movie 13 in a history makes movie 100, and nothing else does.
+    """A model that recommends movie 100 if movie 13 is in the history, and not otherwise.
 
-    All else is zero, so attention is the same everywhere: the last layer adds up values of all places, and only movie
-    13's points at movie 100. The [MASK] has a direction of its own, so that layer norm does not blow up what is left.
+    All other weights are zero, so attention is uniform: the last layer averages the values of all positions, and only
+    that of movie 13 points to movie 100. [MASK] has its own direction, so that layer norm does not scale up noise.
     """
     hidden = model.config.hidden_size
     embeddings = model.get_input_embeddings().weight
@@ -28,13 +28,13 @@ def caused(pipe, model, tokenizer):
         embeddings[tokenizer.resolve(100), 1] = 8
         embeddings[tokenizer.mask_token_id, 2] = 8
         last = model.bert4rec.layers[-1].attention
-        last.value.weight[0, 0] = 1  # values carry the mark of movie 13 alone …
-        last.output.weight[1, 0] = 10  # … to where movie 100 is read
+        last.value.weight[0, 0] = 1  # values carry the mark of movie 13 answer …
+        last.output.weight[1, 0] = 10  # … and are written to that of movie 100
         model.head.dense.weight.copy_(torch.eye(hidden))
     return pipe
 
 
-def test_the_planted_cause_is_found(caused):
+def test_the_planted_cause_is_named_first(caused):
     answer = caused([10, 13, 16, 19], top_k=1, explain=True)
     assert answer[0]["movie_id"] == 100
     reasons = answer[0]["because"]
@@ -45,7 +45,7 @@ def test_the_planted_cause_is_found(caused):
     assert caused([10, 16, 19], top_k=1)[0]["movie_id"] != 100
 
 
-def test_contributions_are_what_the_score_loses(pipe):
+def test_contributions_are_differences_in_log_score(pipe):
     history = [10, 28, 13, 10]
     explained = pipe(history, top_k=5, explain=True)
     assert [{**movie, "because": None} for movie in explained] == [
@@ -56,15 +56,15 @@ def test_contributions_are_what_the_score_loses(pipe):
         left_out: {movie["movie_id"]: movie["score"] for movie in pipe(rest, top_k=40, exclude_seen=False)}
         for left_out, rest in ((10, [28, 13]), (28, [10, 13, 10]), (13, [10, 28, 10]))
     }
-    told = 0
+    compared = 0
     for movie in explained:
         contributions = [reason["contribution"] for reason in movie["because"]]
         assert contributions == sorted(contributions, reverse=True)
         for reason in movie["because"]:
             ratio = scores[movie["movie_id"]] / without[reason["movie_id"]][movie["movie_id"]]
             assert torch.tensor(ratio).log().item() == pytest.approx(reason["contribution"], abs=1e-4)
-            told += 1
-    assert told
+            compared += 1
+    assert compared
 
 
 def test_explanations_are_the_same_in_a_batch(pipe):
@@ -77,14 +77,14 @@ def test_explanations_are_the_same_in_a_batch(pipe):
             assert named == [reason["movie_id"] for reason in other["because"]][: len(named)]
 
 
-def test_popularity_has_no_reasons_and_a_single_entry_is_compared_with_none(pipe):
+def test_popularity_has_no_reasons(pipe):
     assert {tuple(movie["because"]) for movie in pipe([], explain=True)} == {()}
-    alone = pipe([10], explain=True, top_k=3)
-    assert {reason["movie_id"] for movie in alone for reason in movie["because"]} <= {10}
+    answer = pipe([10], explain=True, top_k=3)
+    assert {reason["movie_id"] for movie in answer for reason in movie["because"]} <= {10}
     assert "because" not in pipe([10])[0]
 
 
-def test_entries_outside_the_window_are_never_named(pipe, config):
+def test_entries_outside_the_window_are_not_named(pipe, config):
     history = MOVIES["movie_id"][:20]
     recent = set(history[-(config.max_position_embeddings - 1) :])
     for movie in pipe(history, explain=True):

@@ -1,4 +1,4 @@
-"""Requests that nobody should send: each ends in an answer, or in a ValueError, TypeError or LookupError in words."""
+"""Malformed requests: each is answered, or refused with a descriptive ValueError, TypeError or LookupError."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import MOVIES, NUM_MOVIES
 
 HUGE = 10**5000  # Python refuses to print it
 BAD_TOP_K = [0, -1, 41, HUGE, -HUGE, 2**63, True, 3.0, "3", None, float("nan"), [3], 1j]
-LONGEST = 2000  # characters that a message may have, whatever was sent
+LONGEST = 2000  # maximum length of a message, in characters
 
 
 def deep(levels: int) -> list:
@@ -50,19 +50,19 @@ VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(history=VALUES, options=st.dictionaries(st.sampled_from(OPTIONS), VALUES, max_size=2))
-def test_any_request_ends_in_an_answer_or_in_words(history, options):
+def test_any_request_is_answered_or_refused(history, options):
     assert isinstance(outcome(shared_pipe(), history, **options), list | Exception)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(option=st.sampled_from(OPTIONS), value=VALUES)
-def test_any_value_of_an_option_does_too(option, value):
+def test_any_option_value_is_answered_or_refused(option, value):
     assert isinstance(outcome(shared_pipe(), [10, "Toy Story"], **{option: value}), list | Exception)
     assert isinstance(outcome(shared_pipe(), [{"history": [10], option: value}, []]), list | Exception)
 
 
 def outcome(pipe, history, **options):
-    """The answer, or the exception after a look at its words."""
+    """The answer, or the exception, whose message is checked."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -73,7 +73,7 @@ def outcome(pipe, history, **options):
     assert message
     assert len(message) <= LONGEST, message[:200]
     assert type(refused) not in (KeyError, IndexError, UnicodeEncodeError), message
-    assert "digits" not in message, message  # Python's own words for a number that it does not print
+    assert "digits" not in message, message  # Python's message for a number that it does not print
     assert "instances of" not in message, message
     return refused
 
@@ -87,7 +87,7 @@ def shared_pipe() -> MovieRecommendationPipeline:
 
 @pytest.fixture(autouse=True)
 def _share(pipe):
-    """hypothesis must not be given a new fixture for every example; the pipeline keeps nothing of a request."""
+    """One pipeline for all examples of hypothesis, which refuses function-scoped fixtures; it keeps no state."""
     _SHARED[:] = [pipe]
 
 
@@ -106,14 +106,14 @@ def test_every_good_top_k_is_answered(pipe, top_k):
 @pytest.mark.parametrize(
     "option", ["diversity", "popularity_penalty", "min_rating", "years", "ratings", "now", "timestamps"]
 )
-def test_numbers_beyond_every_float_are_named(pipe, option):
+def test_numbers_too_large_for_a_float_are_named(pipe, option):
     value = {"years": [HUGE, None], "ratings": [HUGE], "timestamps": [HUGE]}.get(option, HUGE)
     error = outcome(pipe, {"history": [10], option: value})
     assert isinstance(error, ValueError)
     assert "too large" in str(error)
 
 
-def test_years_in_the_wrong_order_are_named_in_few_words(pipe):
+def test_years_in_the_wrong_order_are_refused_briefly(pipe):
     error = outcome(pipe, {"history": [10], "years": [10**300, 1999]})
     assert "the first year comes after the last; swap them" in str(error)
     assert len(str(error)) < 200
@@ -140,7 +140,7 @@ def test_keys_of_several_types_are_named(pipe):
         pipe({"history": [10], 5: 1})
 
 
-def test_a_very_long_history_is_answered_by_its_end(pipe):
+def test_a_very_long_history_is_truncated_to_the_window(pipe):
     ids = [MOVIES["movie_id"][place % 20] for place in range(100_000)]
     started = time.monotonic()
     answer, recent = pipe(ids, top_k=5), pipe(ids[-40:], top_k=5)
@@ -152,7 +152,7 @@ def test_a_very_long_history_is_answered_by_its_end(pipe):
 
 
 @pytest.mark.parametrize("unit", [" ", "(", "(1995)", "a, the", "(a.k.a. ", "x (1995) "])
-def test_a_title_of_any_length_is_looked_up_in_no_time(pipe, unit):
+def test_long_titles_are_looked_up_quickly(pipe, unit):
     text = unit * (200_000 // len(unit)) + "x"
     started = time.monotonic()
     with pytest.warns(UserWarning, match="not in the catalogue"):
@@ -163,7 +163,7 @@ def test_a_title_of_any_length_is_looked_up_in_no_time(pipe, unit):
     assert time.monotonic() - started < 5
 
 
-def test_markup_and_control_characters_stay_what_they_are(model):
+def test_markup_and_control_characters_are_unchanged(model):
     odd = ["<b>Bold</b> (1999)", "Nul\x00l", "Line\nbreak", "\u202eright to left", "Robert'); DROP TABLE movies;--"]
     titles = odd + [f"Movie {number}" for number in range(NUM_MOVIES - len(odd))]
     table = {"movie_id": MOVIES["movie_id"], "title": titles}
@@ -177,7 +177,7 @@ def test_markup_and_control_characters_stay_what_they_are(model):
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(st.text(max_size=40))
-def test_a_year_is_cut_off_any_text(text):
+def test_a_year_is_split_off_any_text(text):
     title, year = split_year(text)
     assert title == title.strip()
     assert year is not None or title == text.strip()

@@ -1,4 +1,4 @@
-"""The files that go to the Hub open no connection, start no process, run no text, and touch no file but a model's."""
+"""Files copied to the Hub open no connection, start no process, evaluate no text, and access model files only."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ SMUGGLED = [
 
 
 @pytest.mark.parametrize("path", HUB_FILES, ids=lambda path: path.name)
-def test_a_hub_file_does_nothing_that_is_not_allowed(path):
+def test_hub_files_contain_allowed_code_only(path):
     assert offences(path.read_text(encoding="utf-8"), path.name) == []
 
 
 @pytest.mark.parametrize("source", SMUGGLED)
-def test_no_other_name_gets_past_the_reading(source):
+def test_forbidden_code_is_detected(source):
     assert offences(source, "requests_bert4rec.py")
 
 
-def test_there_are_hub_files():
+def test_hub_files_exist():
     assert len(HUB_FILES) >= 5

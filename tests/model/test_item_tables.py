@@ -38,7 +38,7 @@ def saved_and_loaded(tokenizer, tmp_path):
     [CATALOGUE, pd.DataFrame(CATALOGUE), pl.DataFrame(CATALOGUE, strict=False)],
     ids=["mapping", "pandas", "polars"],
 )
-def test_a_catalogue_as_it_comes_is_saved_and_loaded(table, tmp_path):
+def test_a_pandas_catalogue_is_saved_and_loaded(table, tmp_path):
     again = saved_and_loaded(Bert4RecTokenizer.from_movies(table), tmp_path)
     assert again.item_ids == [1, 2, 3]
     assert again.items == EXPECTED
@@ -94,7 +94,7 @@ def test_a_year_in_any_form_is_an_integer(year):
         ("genres", "[Comedy", r"genres, row 1, is '\[Comedy'"),
     ],
 )
-def test_a_value_of_another_kind_is_named_with_its_row(column, value, message):
+def test_a_value_of_the_wrong_type_is_named_with_its_row(column, value, message):
     with pytest.raises(ValueError, match=message):
         Bert4RecTokenizer.from_movies({"movie_id": [1, 2], column: [None, value]})
 
@@ -115,12 +115,12 @@ def test_ids_of_numpy_and_pandas_are_integers(ids, tmp_path):
 
 
 @pytest.mark.parametrize("ids", [[True, False], [1.5, 2.0], [float("nan"), 1.0], ["", "a"], [None, 1], ["a\nb", "c"]])
-def test_what_is_no_id_is_refused(ids):
+def test_invalid_ids_are_refused(ids):
     with pytest.raises(ValueError, match=r"movie_id, row [01], is .*; an id is an integer or a non-empty line of text"):
         Bert4RecTokenizer.from_movies({"movie_id": ids})
 
 
-def test_ids_are_compared_without_blanks_around_them():
+def test_blanks_around_ids_are_ignored():
     with pytest.raises(ValueError, match="duplicate movie_id '10'"):
         Bert4RecTokenizer.from_movies({"movie_id": [" 10", "10"]})
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [" a", "b "]}, {"a ": 5, " b": 7})
@@ -133,7 +133,7 @@ def test_ids_are_compared_without_blanks_around_them():
 
 
 @pytest.mark.parametrize("grow", ["add_tokens", "add_special_tokens"])
-def test_new_tokens_are_refused_and_nothing_moves(pipe, tokenizer, grow):
+def test_new_tokens_are_refused_and_ids_are_unchanged(pipe, tokenizer, grow):
     expected = pipe([10, 13])
     new = ["99999"] if grow == "add_tokens" else {"cls_token": "[CLS]"}
     with pytest.raises(ValueError, match=r"cannot be added as tokens: add items with tokenizer\.add_items"):
@@ -150,8 +150,8 @@ def test_new_tokens_are_refused_and_nothing_moves(pipe, tokenizer, grow):
 def test_truncation_keeps_the_most_recent_movies(tokenizer, tmp_path):
     history = "10 13 16 19 22"
     for candidate in (tokenizer, saved_and_loaded(tokenizer, tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
-        found = candidate(history, truncation=True, max_length=2)["input_ids"]
-        assert candidate.decode_items(found) == [19, 22]
+        token_ids = candidate(history, truncation=True, max_length=2)["input_ids"]
+        assert candidate.decode_items(token_ids) == [19, 22]
 
 
 def test_the_window_of_the_model_is_the_length_of_the_tokenizer(pipe, config, tmp_path):
@@ -159,13 +159,13 @@ def test_the_window_of_the_model_is_the_length_of_the_tokenizer(pipe, config, tm
     written = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert written["model_max_length"] == config.max_position_embeddings - 1 == 11
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    found = tokenizer(" ".join(map(str, MOVIES["movie_id"])), truncation=True)["input_ids"]
-    assert tokenizer.decode_items(found) == MOVIES["movie_id"][-11:]
-    tokens = torch.tensor([[*found, tokenizer.mask_token_id]])
+    token_ids = tokenizer(" ".join(map(str, MOVIES["movie_id"])), truncation=True)["input_ids"]
+    assert tokenizer.decode_items(token_ids) == MOVIES["movie_id"][-11:]
+    tokens = torch.tensor([[*token_ids, tokenizer.mask_token_id]])
     assert pipe.model(tokens).logits.shape == (1, 12, NUM_MOVIES + 3)
 
 
-def test_a_pipeline_leaves_a_shorter_length_of_the_tokenizer_alone(model):
+def test_a_pipeline_respects_a_shorter_model_max_length(model):
     tokenizer = Bert4RecTokenizer.from_movies(MOVIES, model_max_length=5)
     MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
     assert tokenizer.model_max_length == 5

@@ -1,7 +1,7 @@
-"""JSON that is none, is nested without end, or holds another thing than an object, in every file of a model's folder.
+"""Invalid JSON, endlessly nested JSON, and JSON other than an object, in every file of a model's folder.
 
-What this package's own code reads is refused by an error with the file and the mend. AutoConfig, AutoTokenizer and
-`pipeline` read config.json and tokenizer_config.json before any code of a model runs: those errors are transformers'.
+Files that this package reads raise an error with the file and the fix. AutoConfig, AutoTokenizer and `pipeline` read
+config.json and tokenizer_config.json before any code of a model runs: those errors are transformers'.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def put(folder: Path, name: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("load", "name"), CASES, ids=[f"{who}-{name}" for who, (_, names) in OURS.items() for name in names]
 )
-def test_what_this_package_reads_is_refused_with_the_file_and_the_mend(folder, load, name, bomb):
+def test_errors_of_this_package_name_the_file_and_the_fix(folder, load, name, bomb):
     put(folder, name, BOMBS[bomb])
     with pytest.raises((ValueError, OSError)) as caught:
         load(str(folder))
@@ -79,7 +79,7 @@ def test_what_this_package_reads_is_refused_with_the_file_and_the_mend(folder, l
 
 @pytest.mark.parametrize("levels", [150, 400, 900, 985])
 @pytest.mark.parametrize("name", JSON_FILES)
-def test_nested_as_deep_as_json_can_be_read_a_key_too_many_is_harmless_or_named(folder, name, levels):
+def test_deeply_nested_extra_keys_are_harmless_or_named(folder, name, levels):
     text = (folder / name).read_text().rstrip().removesuffix("}")
     (folder / name).write_text(text + ', "odd": ' + "[" * levels + "]" * levels + "}")
     counts = answer_or_error(folder)
@@ -102,7 +102,7 @@ def test_nested_as_deep_as_json_can_be_read_a_key_too_many_is_harmless_or_named(
         ("NaN", TypeError, AttributeError),
     ],
 )
-def test_what_transformers_reads_before_any_code_of_a_model_ends_in_its_own_error(
+def test_files_that_transformers_reads_first_raise_its_own_errors(
     folder, good, tmp_path, bomb, config_error, tokenizer_error
 ):
     put(folder, "config.json", BOMBS[bomb])
@@ -133,7 +133,7 @@ def error_of(load, folder: Path) -> Exception:
 
 @pytest.mark.parametrize("bomb", ["lists without end", "null"])
 @pytest.mark.parametrize("name", JSON_FILES)
-def test_the_command_and_the_demo_say_it_in_words(folder, monkeypatch, capsys, name, bomb):
+def test_the_command_and_the_demo_name_the_file(folder, monkeypatch, capsys, name, bomb):
     put(folder, name, BOMBS[bomb])
     assert cli.main(["similar", str(folder), "100"]) == cli.BAD_INPUT
     assert name in capsys.readouterr().err

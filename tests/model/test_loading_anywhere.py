@@ -38,11 +38,11 @@ disable_progress_bars()
 rows = Dataset.from_dict({"history": [history, [16]], "user_id": ["ann", "bob"]})
 answer = lambda row: {"answer": ids(pipe(row))}
 hashes, began = [Hasher.hash(answer)], time.monotonic()
-found = [rows.map(answer)["answer"][:], rows.map(answer, num_proc=2)["answer"][:]]
+answers = [rows.map(answer)["answer"][:], rows.map(answer, num_proc=2)["answer"][:]]
 hashes.append(Hasher.hash(answer))
 import dill
 classes = [len(dill.dumps(type(part))) for part in (pipe, pipe.model, pipe.tokenizer, pipe.model.config)]
-sys.stdout.write("\\n" + json.dumps([found, hashes, time.monotonic() - began, classes]))
+sys.stdout.write("\\n" + json.dumps([answers, hashes, time.monotonic() - began, classes]))
 """
 
 
@@ -78,19 +78,19 @@ def plain(model, tokenizer, tmp_path):
 
 
 @pytest.mark.slow
-def test_model_and_tokenizer_saved_apart_make_a_pipeline(pipe, plain, tmp_path):
+def test_model_and_tokenizer_saved_separately_make_a_pipeline(pipe, plain, tmp_path):
     expected = ids_of(pipe(HISTORY))
     assert run(BY_PARTS, plain, tmp_path) == [expected, expected]
 
 
 @pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}, {"pipeline_class": MovieRecommendationPipeline}])
-def test_with_the_package_a_folder_opens_with_and_without_trust(pipe, plain, options):
+def test_a_folder_opens_with_and_without_trust_remote_code(pipe, plain, options):
     expected = ids_of(pipe(HISTORY))
     pipe.save_pretrained(plain.parent / "exported")
     for folder in (plain, plain.parent / "exported"):
-        found = pipeline(TASK, model=str(folder), **options)
-        assert ids_of(found(HISTORY)) == expected
-        by_parts = pipeline(TASK, model=found.model, tokenizer=found.tokenizer, **options)
+        loaded = pipeline(TASK, model=str(folder), **options)
+        assert ids_of(loaded(HISTORY)) == expected
+        by_parts = pipeline(TASK, model=loaded.model, tokenizer=loaded.tokenizer, **options)
         assert ids_of(by_parts(HISTORY)) == expected
 
 
@@ -101,7 +101,7 @@ def test_without_trust_only_code_of_the_package_runs(pipe, tmp_path):
     assert ids_of(pipeline(TASK, model=str(tmp_path))(HISTORY)) == ids_of(pipe(HISTORY))
 
 
-def test_threads_load_at_once(pipe, plain):
+def test_threads_load_concurrently(pipe, plain):
     expected = ids_of(pipe(HISTORY))
     for options in ({"pipeline_class": MovieRecommendationPipeline}, {"trust_remote_code": True}):
         pipeline(TASK, model=str(plain), **options)  # the folder's code is copied once
@@ -111,12 +111,12 @@ def test_threads_load_at_once(pipe, plain):
 
 
 @pytest.mark.slow
-def test_a_pipeline_of_remote_code_is_hashed_soon_alike_and_works_in_workers(pipe, tmp_path):
+def test_a_remote_code_pipeline_is_hashed_quickly_and_works_in_workers(pipe, tmp_path):
     pipe.save_pretrained(tmp_path / "exported")
-    found, hashes, seconds, class_sizes = run(MAPPED, tmp_path / "exported", tmp_path)
+    answers, hashes, seconds, class_sizes = run(MAPPED, tmp_path / "exported", tmp_path)
     expected = [ids_of(pipe(HISTORY)), ids_of(pipe([16]))]
-    assert found == [expected, expected]
-    assert hashes[0] == hashes[1]  # what was called in between changes nothing
+    assert answers == [expected, expected]
+    assert hashes[0] == hashes[1]  # calls in between do not change the hash
     assert seconds < 60
     assert max(class_sizes) < 300  # bytes: classes are pickled by reference
 
@@ -143,7 +143,7 @@ assert queue.get(timeout=60) == ids
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_worker_forked_after_an_answer_answers_too():
+def test_a_forked_worker_answers():
     done = subprocess.run(
         [sys.executable, "-c", FORKED],
         env={**os.environ, "OMP_NUM_THREADS": "2"},
@@ -165,6 +165,6 @@ def test_dill_restores_model_and_pipeline(pipe):
 
 
 @pytest.mark.parametrize("loader", [Bert4RecForMaskedLM, AutoModelForMaskedLM])
-def test_an_argument_that_is_none_is_not_called_damage(plain, loader):
+def test_an_unknown_argument_is_not_reported_as_damage(plain, loader):
     with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
         loader.from_pretrained(plain, nonsense=1)

@@ -1,4 +1,4 @@
-"""The ONNX file scores as torch does, and nobody who does not ask for it needs onnxruntime."""
+"""The ONNX file scores as torch does, and onnxruntime is needed for it only."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ answer = pipe([10, 13], top_k=3)
 try:
     pipeline("movie-recommendation", model=sys.argv[1], trust_remote_code=True, backend="onnx")
 except ImportError as error:
-    told = str(error)
-sys.stdout.write("\\n" + json.dumps([[movie["movie_id"] for movie in answer], told]))
+    message = str(error)
+sys.stdout.write("\\n" + json.dumps([[movie["movie_id"] for movie in answer], message]))
 """
 
 
@@ -66,21 +66,21 @@ def load(folder, **options):
 
 
 @pytest.mark.slow
-def test_the_pipeline_answers_alike_on_both_backends(exported):
+def test_both_backends_give_the_same_answers(exported):
     histories = [[10], MOVIES["movie_id"][:20], [10, 13, "Amelie"], []]
     options = {"top_k": 10, "explain": True, "genres": ["Drama", "Romance"]}
     on_torch, on_onnx = load(exported), load(exported, backend="onnx")
     for history in histories[:-1]:
-        expected, found = on_torch(history, **options), on_onnx(history, **options)
-        assert [movie["movie_id"] for movie in found] == [movie["movie_id"] for movie in expected]
-        assert [movie["score"] for movie in found] == pytest.approx([movie["score"] for movie in expected], abs=1e-4)
-        assert [len(movie["because"]) for movie in found] == [len(movie["because"]) for movie in expected]
-    for alone, batched in zip(map(on_onnx, histories[:-1]), on_onnx(histories[:-1], batch_size=3), strict=True):
-        assert [movie["movie_id"] for movie in batched] == [movie["movie_id"] for movie in alone]
+        expected, actual = on_torch(history, **options), on_onnx(history, **options)
+        assert [movie["movie_id"] for movie in actual] == [movie["movie_id"] for movie in expected]
+        assert [movie["score"] for movie in actual] == pytest.approx([movie["score"] for movie in expected], abs=1e-4)
+        assert [len(movie["because"]) for movie in actual] == [len(movie["because"]) for movie in expected]
+    for single, batched in zip(map(on_onnx, histories[:-1]), on_onnx(histories[:-1], batch_size=3), strict=True):
+        assert [movie["movie_id"] for movie in batched] == [movie["movie_id"] for movie in single]
 
 
 @pytest.mark.slow
-def test_size_and_latency_are_told_and_a_wrong_file_is_found(exported, tokenizer):
+def test_size_and_latency_are_reported_and_a_wrong_file_is_refused(exported, tokenizer):
     lines = describe(exported, exported / "onnx" / "model.onnx")
     assert "MB; the ten best movies are torch's" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["1", "7", "64"]
@@ -123,7 +123,7 @@ def test_a_file_of_earlier_weights_is_refused(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_user_without_onnxruntime_is_not_asked_for_it(exported, tmp_path):
+def test_onnxruntime_is_needed_for_the_onnx_backend_only(exported, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", ISOLATED_LOADER, str(exported)],
         cwd=tmp_path,
@@ -133,9 +133,9 @@ def test_a_user_without_onnxruntime_is_not_asked_for_it(exported, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    movies, told = json.loads(done.stdout.rsplit("\n", 1)[-1])
+    movies, message = json.loads(done.stdout.rsplit("\n", 1)[-1])
     assert movies == [movie["movie_id"] for movie in load(exported)([10, 13], top_k=3)]
-    assert told == 'backend="onnx" needs onnxruntime: pip install onnxruntime'
+    assert message == 'backend="onnx" needs onnxruntime: pip install onnxruntime'
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_pipeline_on_onnx_can_be_copied_and_pickled(exported):
 
 
 @pytest.mark.slow
-def test_a_history_beyond_the_window_is_refused_as_by_torch(exported):
+def test_a_history_longer_than_the_window_is_refused_by_both_backends(exported):
     pipe = load(exported, backend="onnx")
     tokens = torch.full((1, 13), 5)
     message = "a history of 13 positions exceeds the model's window of 12: keep its most recent items"

@@ -1,4 +1,4 @@
-"""The pipeline's answers: their form, their source, and that nothing but the history changes them."""
+"""The pipeline's answers: their form, their source, and that they depend on the history only."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_unknown_entries_are_named_in_one_warning(pipe):
     assert_same(answers[1], pipe([10]))
 
 
-def test_fewer_movies_than_asked_for(pipe):
+def test_fewer_movies_than_top_k(pipe):
     seen = MOVIES["movie_id"][:35]
     with pytest.warns(UserWarning, match="10 movies requested, 5 left") as caught:
         assert len(pipe(seen)) == 5
@@ -89,11 +89,11 @@ def test_fewer_movies_than_asked_for(pipe):
         assert len(pipe(seen, top_k=5)) == 5
 
 
-def test_the_same_alone_and_in_any_batch(pipe, histories, tokenizer):
-    asked = [tokenizer.decode_items(history) for history in histories]
-    alone = [pipe(history) for history in asked]
+def test_answers_do_not_depend_on_the_batch(pipe, histories, tokenizer):
+    requests = [tokenizer.decode_items(history) for history in histories]
+    single_answers = [pipe(history) for history in requests]
     for batch_size in (1, 7, 64):
-        for single, batched in zip(alone, pipe(asked, batch_size=batch_size), strict=True):
+        for single, batched in zip(single_answers, pipe(requests, batch_size=batch_size), strict=True):
             assert_same(batched, single)
 
 
@@ -142,11 +142,11 @@ def test_model_and_tokenizer_must_fit(tokenizer):
         MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
 
 
-def test_threads_get_the_answers_of_one_thread(pipe, histories, tokenizer):
-    asked = [tokenizer.decode_items(history) for history in histories]
+def test_threads_get_the_same_answers(pipe, histories, tokenizer):
+    requests = [tokenizer.decode_items(history) for history in histories]
     with ThreadPoolExecutor(4) as pool:
-        for threaded, alone in zip(pool.map(pipe, asked), map(pipe, asked), strict=True):
-            assert_same(threaded, alone)
+        for threaded, single_answers in zip(pool.map(pipe, requests), map(pipe, requests), strict=True):
+            assert_same(threaded, single_answers)
 
 
 def test_half_precision_answers_in_float32(config, tokenizer):

@@ -26,7 +26,11 @@ def folder(pipe, tmp_path):
 
 def close(found, expected) -> bool:
     """The same movies, with scores that differ by rounding at most."""
-    pairs = [(a, b) for mine, theirs in zip(found, expected, strict=True) for a, b in zip(mine, theirs, strict=True)]
+    pairs = [
+        (a, b)
+        for actual, reference in zip(found, expected, strict=True)
+        for a, b in zip(actual, reference, strict=True)
+    ]
     return all(a["movie_id"] == b["movie_id"] and abs(a["score"] - b["score"]) < 1e-5 for a, b in pairs)
 
 
@@ -37,7 +41,7 @@ def test_the_task_is_registered():
     assert targets["pt"] == (AutoModelForMaskedLM,)
 
 
-def test_saved_and_loaded_it_answers_the_same(pipe, folder):
+def test_a_loaded_pipeline_gives_the_same_answers(pipe, folder):
     again = pipeline(TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline)
     assert isinstance(again, Pipeline)
     assert again(HISTORIES) == pipe(HISTORIES)
@@ -52,7 +56,7 @@ def test_saved_and_loaded_it_answers_the_same(pipe, folder):
     assert by_parts(HISTORIES) == pipe(HISTORIES)
 
 
-def test_saved_a_second_time_it_still_answers(pipe, folder, tmp_path):
+def test_a_loaded_pipeline_can_be_saved_again(pipe, folder, tmp_path):
     pipeline(TASK, model=str(folder), trust_remote_code=True).save_pretrained(tmp_path / "second")
     again = pipeline(TASK, model=str(tmp_path / "second"), trust_remote_code=True)
     assert again(HISTORIES) == pipe(HISTORIES)
@@ -67,18 +71,6 @@ def test_lists_columns_and_generators_iterate(pipe):
     assert close([pipe(history) for history in HISTORIES], expected)
 
 
-def test_a_generator_is_read_no_further_than_needed(pipe):
-    read = []
-
-    def histories():
-        for history in HISTORIES * 10:
-            read.append(history)
-            yield history
-
-    next(pipe(histories(), batch_size=2))
-    assert len(read) == 2
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_batch_size_of_the_call_and_of_the_pipeline(model, tokenizer, pipe, batch_size):
     built = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, batch_size=batch_size)
@@ -86,7 +78,7 @@ def test_batch_size_of_the_call_and_of_the_pipeline(model, tokenizer, pipe, batc
     assert close(pipe(HISTORIES, batch_size=batch_size), pipe(HISTORIES))
 
 
-def test_the_data_type_is_the_models(folder):
+def test_the_dtype_is_that_of_the_model(folder):
     assert pipeline(TASK, model=str(folder), trust_remote_code=True).dtype is torch.float32
     for dtype in (torch.bfloat16, "bfloat16"):
         half = pipeline(TASK, model=str(folder), trust_remote_code=True, dtype=dtype)
@@ -94,20 +86,20 @@ def test_the_data_type_is_the_models(folder):
         assert len(half([10])) == 10
 
 
-def test_it_can_be_copied_and_pickled(pipe):
+def test_a_pipeline_can_be_copied_and_pickled(pipe):
     expected = pipe(HISTORIES)
     for again in (copy.deepcopy(pipe), pickle.loads(pickle.dumps(pipe))):
         assert again(HISTORIES) == expected
 
 
-def test_options_given_before_are_overridden_by_those_of_the_call_and_these_by_the_requests(model, tokenizer):
+def test_options_of_a_request_override_those_of_the_call_and_the_pipeline(model, tokenizer):
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, top_k=2)
     assert [len(answer) for answer in pipe([[10], {"history": [10], "top_k": 4}])] == [2, 4]
     assert [len(answer) for answer in pipe([[10], {"history": [10], "top_k": 4}], top_k=3)] == [3, 4]
     assert len(pipe([10])) == 2  # nothing of a call stays
 
 
-def test_it_never_trains(pipe):
+def test_the_model_is_in_evaluation_mode(pipe):
     pipe.model.train()
     built = MovieRecommendationPipeline(model=pipe.model, tokenizer=pipe.tokenizer, task=TASK)
     assert not built.model.training

@@ -41,14 +41,14 @@ def pipe(request, config, tokenizer):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_linear_layers_quantized_by_torch(pipe, tokenizer):
+def test_linear_layers_quantized_by_torch_answer(pipe, tokenizer):
     model = torch.ao.quantization.quantize_dynamic(copy.deepcopy(pipe.model), {torch.nn.Linear}, dtype=torch.qint8)
     assert not isinstance(model.decoder.weight, torch.Tensor)  # a method of a quantized layer
     assert_answers_alike(pipeline_of(model, tokenizer), pipe, 0.4)
 
 
 @pytest.mark.parametrize("layers", [(torch.nn.Linear,), (torch.nn.Linear, torch.nn.Embedding)])
-def test_layers_quantized_by_torchao(pipe, tokenizer, layers):
+def test_layers_quantized_by_torchao_answer(pipe, tokenizer, layers):
     quantization = pytest.importorskip("torchao.quantization")
     model = copy.deepcopy(pipe.model)
     quantization.quantize_(
@@ -58,7 +58,7 @@ def test_layers_quantized_by_torchao(pipe, tokenizer, layers):
 
 
 @pytest.mark.parametrize("offloaded", [("head",), ("bert4rec", "decoder")], ids=" and ".join)
-def test_layers_offloaded_to_a_disk(pipe, tokenizer, offloaded, tmp_path):
+def test_layers_offloaded_to_disk_answer(pipe, tokenizer, offloaded, tmp_path):
     pytest.importorskip("accelerate")
     pipe.model.save_pretrained(tmp_path)
     device_map = dict.fromkeys({"bert4rec", "head", "decoder"} - set(offloaded), "cpu")

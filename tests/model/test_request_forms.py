@@ -1,4 +1,4 @@
-"""Requests as callers of the ecosystem write them: data sets, iterators, tables, thumbs, and times in every unit."""
+"""Requests in the forms of other libraries: datasets, iterators, data frames, boolean ratings, times in every unit."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ ROWS = Dataset.from_dict({"history": HISTORIES})
     [KeyDataset(ROWS, "history"), MapStyle(), Stream(), ROWS.to_iterable_dataset()],
     ids=["KeyDataset", "map style", "iterable", "datasets iterable"],
 )
-def test_data_sets_are_answered_lazily(pipe, expected, inputs):
+def test_datasets_are_answered_lazily(pipe, expected, inputs):
     answers = pipe(inputs)
     assert isinstance(answers, types.GeneratorType)
     assert ids_of(answers) == expected
 
 
 @pytest.mark.parametrize("wrap", [iter, lambda rows: map(list, rows), lambda rows: (row for row in rows)])
-def test_an_iterator_is_read_no_further_than_needed(pipe, wrap):
+def test_an_iterator_is_read_lazily(pipe, wrap):
     read = []
 
     def histories():
@@ -75,7 +75,7 @@ def test_num_workers_is_accepted(pipe, expected):
 
 
 @pytest.mark.parametrize("table", [pd.DataFrame, pl.DataFrame])
-def test_a_frame_is_refused_and_its_column_answered(pipe, expected, table):
+def test_a_data_frame_is_refused_and_its_column_answered(pipe, expected, table):
     frame = table({"history": HISTORIES})
     with pytest.raises(TypeError, match=r"a DataFrame is a table: give one of its columns, such as frame\['history'\]"):
         pipe(frame)
@@ -85,8 +85,8 @@ def test_a_frame_is_refused_and_its_column_answered(pipe, expected, table):
 
 def test_rows_with_other_columns_go_through_map(pipe, expected, recwarn):
     rows = ROWS.add_column("user_id", ["ann", "bob", "cat"])
-    found = rows.map(lambda row: {"answer": [movie["movie_id"] for movie in pipe(row)]})
-    assert found["answer"][:] == expected
+    mapped = rows.map(lambda row: {"answer": [movie["movie_id"] for movie in pipe(row)]})
+    assert mapped["answer"][:] == expected
     assert ids_of(pipe(rows)) == expected
     assert not recwarn
     with pytest.warns(UserWarning, match="not options of a request, ignored: 'country'"):
@@ -96,12 +96,12 @@ def test_rows_with_other_columns_go_through_map(pipe, expected, recwarn):
             pipe({"history": [10], typo: 1})
 
 
-def test_an_unknown_option_ends_in_full_stops(pipe):
+def test_the_error_for_an_unknown_option_ends_with_a_full_stop(pipe):
     with pytest.raises(ValueError, match=r"unknown option 'colour'\. A request takes top_k, .*, explain\.$"):
         pipe([10], colour=1)
 
 
-def test_thumbs_up_are_likes_or_refused(pipe):
+def test_boolean_ratings_are_likes_and_ambiguous_ones_are_refused(pipe):
     with pytest.raises(ValueError, match=r"ratings are \[1, 1\], none above 1: for thumbs .* True and False"):
         pipe([10, 13], ratings=[1, 1])
     liked = ids_of([pipe([10, 13])])
@@ -116,7 +116,7 @@ def test_a_missing_rating_is_no_rating(pipe, missing):
     assert ids_of([pipe([10, 13], ratings=[5, missing])]) == ids_of([pipe([10, 13])])
 
 
-def test_blanks_around_an_id_do_not_matter(pipe):
+def test_blanks_around_an_id_are_ignored(pipe):
     assert ids_of([pipe([" 10", "13 ", "\t16\n"])]) == ids_of([pipe([10, 13, 16])])
 
 
@@ -146,7 +146,7 @@ def test_blanks_around_an_id_do_not_matter(pipe):
         np.int64(NEW_YEAR_2024),
     ],
 )
-def test_a_time_in_any_form_is_seconds(value):
+def test_a_timestamp_in_any_form_is_read_in_seconds(value):
     assert parse_timestamp("now", value) == NEW_YEAR_2024
     assert parse_timestamps([value], 1) == [NEW_YEAR_2024]
 
@@ -156,7 +156,7 @@ def test_a_day_begins_at_midnight_utc(value):
     assert parse_timestamp("now", value) == NEW_YEAR_2024 - 36_000
 
 
-def test_a_history_has_one_unit_and_dates_keep_theirs():
+def test_a_history_has_one_time_unit():
     assert parse_timestamps([5_000, 1_704_103_200_000], 2) == [5, NEW_YEAR_2024]  # milliseconds, the first of 1970
     assert parse_timestamps([dt.date(1970, 1, 2), 1_704_103_200_000], 2) == [86_400, NEW_YEAR_2024]
     column = np.array(["2024-01-01T10:00:00", "NaT"], "datetime64[ns]").tolist()
@@ -169,6 +169,6 @@ def test_a_missing_time_is_unknown(missing):
 
 
 @pytest.mark.parametrize("value", ["31.01.2024", "01/02/2024", "1-2-2024 10:00"])
-def test_day_or_month_first_is_refused_with_a_hint(value):
+def test_dates_with_day_or_month_first_are_refused_with_a_hint(value):
     with pytest.raises(ValueError, match=r"write it as 2026-11-25T16:00:00, year first \(day and month would be amb"):
         parse_timestamp("now", value)

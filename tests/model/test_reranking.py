@@ -46,7 +46,7 @@ def test_genres_and_years(pipe, ranked):
     assert ids_of(pipe(HISTORY, top_k=1, years=(1990, None), genres=["Romance"])) == [19]
 
 
-def test_steering_changes_no_score(pipe, ranked):
+def test_reranking_does_not_change_scores(pipe, ranked):
     scores = {movie["movie_id"]: movie["score"] for movie in ranked}
     options = {"years": (1980, 2005), "popularity_penalty": 0.5, "diversity": 0.5, "exclude": [13]}
     steered = pipe(HISTORY, **options)
@@ -83,7 +83,7 @@ def test_diversity_by_hand():
     assert rerank_mmr(utility, vectors, 1.0, 3).tolist() == [0, 2, 3]
 
 
-def test_diversity_makes_lists_less_alike(pipe):
+def test_diversity_makes_lists_less_similar(pipe):
     def likeness(answer):
         vectors = torch.nn.functional.normalize(pipe.embed_items(ids_of(answer)), dim=-1)
         return (vectors @ vectors.T).clamp(min=0).mean().item()
@@ -102,13 +102,13 @@ def test_diversity_of_popularity_with_uncounted_movies():
     assert sorted(chosen) == [0, 1, 2]
 
 
-def test_options_of_one_request_leave_the_others_alone(pipe, ranked):
+def test_options_of_one_request_do_not_affect_others(pipe, ranked):
     answers = pipe([{"history": HISTORY, "genres": ["Romance"], "top_k": 2}, {"history": HISTORY}])
     assert sorted(ids_of(answers[0])) == [16, 19]
     assert ids_of(answers[1]) == ids_of(ranked)[:10]
 
 
-def test_disliked_movies_count_as_seen_and_are_not_shown(pipe):
+def test_disliked_movies_are_not_recommended(pipe):
     steered = pipe([10, 28, 13], ratings=[5, None, 1])
     assert ids_of(steered) == [movie for movie in ids_of(pipe(HISTORY, top_k=38)) if movie != 13][:10]
     assert ids_of(pipe([10, 28, 13], ratings=[5, 4, 3])) == ids_of(pipe([10, 28, 13]))
@@ -154,7 +154,7 @@ def test_bad_options_are_named(pipe, options, error, message):
         pipe(HISTORY, **options)
 
 
-def test_a_catalogue_that_knows_nothing_says_so(model):
+def test_filters_without_their_column_are_refused(model):
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": MOVIES["movie_id"]})
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
     for options, message in (
@@ -166,7 +166,7 @@ def test_a_catalogue_that_knows_nothing_says_so(model):
             pipe(HISTORY, **options)
 
 
-def test_a_movies_table_names_and_filters_a_nameless_catalogue(model, tokenizer, pipe, ranked):
+def test_a_movies_table_adds_titles_and_filters(model, tokenizer, pipe, ranked):
     counts = dict(zip(tokenizer.item_ids, tokenizer.items["count"], strict=True))
     nameless = Bert4RecTokenizer.from_movies({"movie_id": MOVIES["movie_id"]}, counts)
     bare = MovieRecommendationPipeline(model=model, tokenizer=nameless, task="movie-recommendation")
@@ -182,7 +182,7 @@ def test_a_movies_table_names_and_filters_a_nameless_catalogue(model, tokenizer,
     assert nameless.titles == []
 
 
-def test_a_movies_table_that_covers_a_part(model, tokenizer):
+def test_a_movies_table_may_cover_a_part_of_the_catalogue(model, tokenizer):
     bare = Bert4RecTokenizer.from_movies({"movie_id": MOVIES["movie_id"]})
     part = {"movie_id": [10, 5], "title": ["Toy Story", "Not in the catalogue"], "year": [1995, 2000]}
     pipe = MovieRecommendationPipeline(model=model, tokenizer=bare, task="movie-recommendation", movies=part)

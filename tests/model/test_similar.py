@@ -9,21 +9,21 @@ from tests.conftest import MOVIES, NUM_MOVIES
 
 
 def test_similar_movies_are_titled_and_ordered_by_cosine(pipe, model, tokenizer):
-    found = pipe.similar("toy story", top_k=5)
-    assert [list(movie) for movie in found] == [["movie_id", "title", "genres", "score"]] * 5
+    answer = pipe.similar("toy story", top_k=5)
+    assert [list(movie) for movie in answer] == [["movie_id", "title", "genres", "score"]] * 5
     vectors = model.get_input_embeddings().weight.detach()[tokenizer.first_item_id :]
     cosines = torch.nn.functional.cosine_similarity(vectors[:1], vectors)
     cosines[0] = -2
     best = cosines.topk(5)
-    assert [movie["movie_id"] for movie in found] == [MOVIES["movie_id"][place] for place in best.indices]
-    assert [movie["score"] for movie in found] == pytest.approx(best.values.tolist(), abs=1e-6)
+    assert [movie["movie_id"] for movie in answer] == [MOVIES["movie_id"][place] for place in best.indices]
+    assert [movie["score"] for movie in answer] == pytest.approx(best.values.tolist(), abs=1e-6)
 
 
 def test_similar_takes_one_or_several(pipe):
     one, other = pipe.similar([10, "Amelie"], top_k=3)
-    for batched, alone in ((one, pipe.similar("10", top_k=3)), (other, pipe.similar(25, top_k=3))):
-        assert [movie["movie_id"] for movie in batched] == [movie["movie_id"] for movie in alone]
-        scores = [[movie["score"] for movie in movies] for movies in (batched, alone)]
+    for batched, single in ((one, pipe.similar("10", top_k=3)), (other, pipe.similar(25, top_k=3))):
+        assert [movie["movie_id"] for movie in batched] == [movie["movie_id"] for movie in single]
+        scores = [[movie["score"] for movie in movies] for movies in (batched, single)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-6)
     assert pipe.similar([]) == []
     assert len(pipe.similar(10, top_k=NUM_MOVIES)) == NUM_MOVIES - 1
@@ -61,17 +61,17 @@ def test_bad_top_k_is_named(pipe, top_k):
 def test_inner_product_plus_bias_is_the_score(pipe, histories, tokenizer, model):
     with torch.no_grad():
         model.decoder.bias.copy_(torch.randn(len(tokenizer)))
-    asked = [tokenizer.decode_items(history) for history in histories][:10]
-    logits = pipe.embed_users(asked, batch_size=4) @ pipe.embed_items().T + pipe.item_biases()  # (users, items)
-    for scores, answer in zip(logits.softmax(-1), pipe(asked, top_k=NUM_MOVIES, exclude_seen=False), strict=True):
+    requests = [tokenizer.decode_items(history) for history in histories][:10]
+    logits = pipe.embed_users(requests, batch_size=4) @ pipe.embed_items().T + pipe.item_biases()  # (users, items)
+    for scores, answer in zip(logits.softmax(-1), pipe(requests, top_k=NUM_MOVIES, exclude_seen=False), strict=True):
         expected = dict(zip(tokenizer.item_ids, scores.tolist(), strict=True))
         assert {movie["movie_id"]: movie["score"] for movie in answer} == pytest.approx(expected, abs=1e-5)
 
 
 def test_embeddings_of_some_movies_and_one_user(pipe, config):
-    whole, biases = pipe.embed_items(), pipe.item_biases()
-    assert whole.shape == (NUM_MOVIES, config.hidden_size)
-    torch.testing.assert_close(pipe.embed_items(["Amelie", 10]), whole[[5, 0]])
+    embeddings, biases = pipe.embed_items(), pipe.item_biases()
+    assert embeddings.shape == (NUM_MOVIES, config.hidden_size)
+    torch.testing.assert_close(pipe.embed_items(["Amelie", 10]), embeddings[[5, 0]])
     torch.testing.assert_close(pipe.item_biases([25, 10]), biases[[5, 0]])
     one = pipe.embed_users([10, 13])
     assert one.shape == (config.hidden_size,)

@@ -195,8 +195,8 @@ def test_a_new_movie_gets_the_time_bins_of_similar_movies(recommender, tokenizer
     (report,) = recommender.add_items({"movie_id": [1], "title": ["Toy Story 2"], "genres": [["Drama", "Animation"]]})
     memory = recommender.model.memory
     new = report["input_id"]
-    alike = [tokenizer.resolve(movie) for movie in report["similar"]]
-    assert torch.equal(memory.time_bins[new, : len(tokenizer)], memory.time_bins[alike[0], : len(tokenizer)])
+    similar = [tokenizer.resolve(movie) for movie in report["similar"]]
+    assert torch.equal(memory.time_bins[new, : len(tokenizer)], memory.time_bins[similar[0], : len(tokenizer)])
     added = memory.next_items == new
     assert added.any()
     time_bins = timed.times // int(TIME_BIN)

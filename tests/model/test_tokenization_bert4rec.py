@@ -20,7 +20,7 @@ def test_special_tokens_come_first_and_items_in_their_order(tokenizer):
     assert tokenizer.item_ids == MOVIES["movie_id"]
 
 
-def test_items_and_back_in_the_data_sets_own_type(tokenizer):
+def test_items_decode_to_the_type_of_the_data_set(tokenizer):
     assert tokenizer.decode_items(tokenizer.encode_items([13, "10", 999])) == [13, 10, None]
     assert tokenizer("13 10 999").input_ids == tokenizer.encode_items([13, 10, 999])
     strings = Bert4RecTokenizer.from_movies({"movie_id": ["b 1", "ä", "7"]})
@@ -45,7 +45,7 @@ def test_items_and_back_in_the_data_sets_own_type(tokenizer):
         ("amelie", 25),
     ],
 )
-def test_titles_are_found_as_people_type_them(tokenizer, typed, movie):
+def test_titles_match_without_case_accents_articles_or_year(tokenizer, typed, movie):
     assert tokenizer.find(typed) == movie
 
 
@@ -61,7 +61,7 @@ def test_an_unknown_title_suggests_near_ones(tokenizer):
         tokenizer.find("Toy Story (1999)")
 
 
-def test_saved_and_loaded_without_loss(tokenizer, tmp_path):
+def test_nothing_is_lost_by_saving(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     for again in (Bert4RecTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
         assert again.get_vocab() == tokenizer.get_vocab()
@@ -92,7 +92,7 @@ def test_bad_ids_are_named(ids, message):
         Bert4RecTokenizer.from_movies({"movie_id": ids})
 
 
-def test_a_vocabulary_that_lies_is_refused(tokenizer, tmp_path):
+def test_an_invalid_vocabulary_is_refused(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     path = tmp_path / "tokenizer.json"
     content = json.loads(path.read_text())

@@ -35,7 +35,7 @@ CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main(names: list[str]) -> None:
-    """Run the named campaigns, or all; earlier counts of the others are kept.
+    """Run the named campaigns, or all; the counts of the others are unchanged.
 
     Raises:
         ValueError: There is no campaign of that name.

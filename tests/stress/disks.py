@@ -106,7 +106,7 @@ def download_refused(free_kib: int) -> str:
     with disk(DISK_KIB) as folder, serving() as server:
         server.files["file.zip"] = bytes(4 << 20)
         server.files["file.zip.md5"] = b"b5cfa9d6c8febd618f91ac2843d50a1c"
-        (folder / "keep").write_bytes(b"kept")
+        (folder / "existing").write_bytes(b"unchanged")
         fill_disk(folder, free_kib)
         message = expect_disk_error(lambda: workloads.download(str(folder), f"{server.url}/file.zip"))
         assert not (folder / "file.zip").exists()

@@ -97,7 +97,7 @@ def download(folder: str, url: str) -> None:
 
 
 def prepare(folder: str, address: str) -> None:
-    """Load a small release through the cache in `folder`, from a server that stands in for GroupLens."""
+    """Load a small release through the cache in `folder`, from a local server in place of GroupLens'."""
     releases.RELEASES[RELEASE] = small_release(RELEASE)
     os.environ["HF_BERT4REC_GROUPLENS"] = address
     load_movielens(RELEASE, cache_dir=folder)

@@ -35,7 +35,7 @@ def test_every_shipped_recipe_parses(path, tmp_path):
     assert training.learning_rate > 0
 
 
-def test_there_are_recipes():
+def test_recipes_are_shipped():
     assert {"ml-100k", "ml-latest-small", "ml-1m"} <= {path.stem for path in RECIPES}
 
 
@@ -92,12 +92,12 @@ def test_options_are_not_abbreviated(recipe):
         parse([str(recipe), "--target", "3"])
 
 
-def test_a_missing_recipe_lists_those_there_are(tmp_path):
+def test_a_missing_recipe_lists_the_existing_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"ml-100k"):
         parse([str(tmp_path / "none.yaml")])
 
 
-def test_a_file_that_is_no_recipe_is_refused(recipe):
+def test_a_file_without_options_is_refused(recipe):
     recipe.write_text("just words")
     with pytest.raises(ValueError, match="key: value"):
         parse([str(recipe)])

@@ -50,7 +50,7 @@ def test_incomplete_checkpoints_are_recognised_and_removed(trained):
     ]
 
 
-def test_there_may_be_no_checkpoint_at_all(tmp_path):
+def test_a_folder_without_checkpoints_has_no_latest_one(tmp_path):
     assert latest_complete(tmp_path) is None
     assert latest_complete(tmp_path / "nowhere") is None
     (tmp_path / "checkpoint-12").mkdir()

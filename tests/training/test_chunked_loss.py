@@ -1,4 +1,4 @@
-"""Cross-entropy over a large catalogue: the same loss and gradients as in one piece, without the one piece."""
+"""Cross-entropy in chunks: the loss and gradients of the dense computation, in less memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hf_bert4rec.training import losses, training_forward
 from hf_bert4rec.training.training_forward import training_forward_installed
 
 ITEMS, HIDDEN = 5000, 8
-PLACES = 7  # of a chunk
+CHUNK_POSITIONS = 7
 OUTPUTS = [True, False]
 
 
 class LargestTensor(TorchDispatchMode):
-    """Elements of the largest tensor that any operation gives."""
+    """Elements of the largest tensor that any operation returns."""
 
     elements = 0
 
@@ -31,7 +31,7 @@ class LargestTensor(TorchDispatchMode):
         return actual
 
 
-@pytest.fixture(params=OUTPUTS, ids=["labelled places", "all places"])
+@pytest.fixture(params=OUTPUTS, ids=["labelled positions", "all positions"])
 def model(request) -> Iterator[Bert4RecForMaskedLM]:
     torch.manual_seed(0)
     config = Bert4RecConfig(
@@ -58,16 +58,16 @@ def batch() -> dict[str, torch.Tensor]:
     return {"input_ids": input_ids, "labels": torch.where(masked, input_ids, -100)}
 
 
-def in_pieces(monkeypatch) -> None:
-    """From now on training makes the logits of so many places at a time."""
+def use_chunks(monkeypatch) -> None:
+    """Compute the logits of CHUNK_POSITIONS positions at a time."""
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
-    monkeypatch.setattr(losses, "CPU_CHUNK_LOGITS", PLACES * ITEMS)
+    monkeypatch.setattr(losses, "CPU_CHUNK_LOGITS", CHUNK_POSITIONS * ITEMS)
     monkeypatch.setattr(losses, "MIN_CHUNK_POSITIONS", 1)
 
 
 @pytest.fixture(autouse=True)
-def in_one_piece(monkeypatch) -> None:
-    """Whatever the sizes here, until `in_pieces`."""
+def use_dense_logits(monkeypatch) -> None:
+    """Compute all logits at once, until `use_chunks` is called."""
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 1 << 30)
 
 
@@ -81,16 +81,16 @@ def step(model, batch, **kwargs):
     return outputs, gradients, largest.elements
 
 
-@pytest.mark.parametrize("counted", [{}, {"num_items_in_batch": torch.tensor(500)}], ids=["mean", "accumulated"])
-def test_loss_and_gradients_are_those_of_one_piece(model, batch, counted, monkeypatch):
-    dense, expected, largest = step(model, batch, **counted)
-    in_pieces(monkeypatch)
-    chunked, actual, largest_chunked = step(model, batch, **counted)
+@pytest.mark.parametrize("options", [{}, {"num_items_in_batch": torch.tensor(500)}], ids=["mean", "accumulated"])
+def test_loss_and_gradients_equal_the_dense_ones(model, batch, options, monkeypatch):
+    dense, expected, largest = step(model, batch, **options)
+    use_chunks(monkeypatch)
+    chunked, actual, largest_chunked = step(model, batch, **options)
     assert chunked.logits is None
     torch.testing.assert_close(chunked.loss, dense.loss, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
-    places = int((batch["labels"] != -100).sum())
-    assert largest >= places * ITEMS
+    positions = int((batch["labels"] != -100).sum())
+    assert largest >= positions * ITEMS
     assert largest_chunked == HIDDEN * ITEMS  # the item embeddings themselves, and their gradient
 
 
@@ -110,8 +110,8 @@ def test_the_loss_is_exact_however_far_apart_the_logits_are():
     torch.testing.assert_close(states.grad, exact.grad.float(), rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_frozen_gets_no_gradient_and_changes_no_other(model, batch, monkeypatch):
-    in_pieces(monkeypatch)
+def test_frozen_weights_get_no_gradient(model, batch, monkeypatch):
+    use_chunks(monkeypatch)
     _, expected, _ = step(model, batch)
     model.decoder.bias.requires_grad_(False)
     model.zero_grad()
@@ -122,22 +122,22 @@ def test_what_is_frozen_gets_no_gradient_and_changes_no_other(model, batch, monk
     )
 
 
-def test_answers_keep_their_logits_however_many(model, batch, monkeypatch):
-    in_pieces(monkeypatch)
+def test_evaluation_keeps_all_logits(model, batch, monkeypatch):
+    use_chunks(monkeypatch)
     model.eval()
     with torch.no_grad():
         assert model(**batch).logits.shape[-1] == ITEMS
         assert model(batch["input_ids"]).logits.shape == (6, 40, ITEMS)
 
 
-def test_memory_does_not_grow_with_the_places(model, batch, monkeypatch):
-    in_pieces(monkeypatch)
+def test_memory_does_not_grow_with_the_positions(model, batch, monkeypatch):
+    use_chunks(monkeypatch)
     largest = [step(model, {name: value[:rows] for name, value in batch.items()})[2] for rows in (1, 3, 6)]
     assert all(later == earlier for earlier, later in pairwise(largest))
 
 
 def test_training_in_chunks_runs_under_bfloat16_and_checkpointed_layers(model, batch, monkeypatch):
-    in_pieces(monkeypatch)
+    use_chunks(monkeypatch)
     _, plain, _ = step(model, batch)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     _, checkpointed, _ = step(model, batch)

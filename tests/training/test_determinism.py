@@ -20,7 +20,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+def test_the_seed_determines_the_weights(tmp_path):
     expected = weights(tmp_path, seed=1)
     torch.rand(7)  # what was drawn before the training changes nothing
     assert same(weights(tmp_path, seed=1), expected)
@@ -29,29 +29,29 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_number_of_workers_changes_no_bit(tmp_path, workers):
+def test_the_number_of_workers_does_not_change_the_weights(tmp_path, workers):
     assert same(weights(tmp_path, dataloader_num_workers=workers), weights(tmp_path))
 
 
 @pytest.mark.slow
-def test_two_processes_one_after_the_other_end_with_the_same_bits(tmp_path):
+def test_two_runs_end_with_the_same_weights(tmp_path):
     assert training_kills.uninterrupted_weights(tmp_path / "one") == training_kills.uninterrupted_weights(
         tmp_path / "other"
     )
 
 
-def test_random_requests_are_answered_or_refused_in_words():
+def test_random_requests_are_answered_or_refused():
     pipe, chance = request_fuzz.tiny_pipeline(), models.random.Random(5)
     outcomes = {request_fuzz.outcome(pipe, request_fuzz.random_request(chance)) for _ in range(300)}
     assert outcomes == {"answered", "refused"}
 
 
-def test_fifty_callers_at_once_get_the_answers_of_one(tmp_path):
+def test_fifty_concurrent_callers_get_the_same_answers(tmp_path):
     result = request_fuzz.concurrent(request_fuzz.tiny_pipeline(), 400)
     assert (result["threads"], result["requests"]) == (50, 400)
 
 
-def test_the_slope_of_memory_is_that_of_the_readings():
+def test_the_slope_of_memory_is_fitted_to_the_readings():
     flat = endurance.slope([1000 * 1024] * 50)
     assert (flat["steps"], flat["kib_per_thousand_steps"]) == (5000, 0.0)
     assert endurance.slope([1024 * reading for reading in range(50)])["kib_per_thousand_steps"] == pytest.approx(10)

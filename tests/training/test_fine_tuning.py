@@ -65,7 +65,7 @@ def old(request):
 
 
 @pytest.mark.slow
-def test_new_users_and_movies_are_learned_and_old_ones_remembered(old):
+def test_new_users_and_movies_are_learned_without_forgetting(old):
     model, tokenizer = old
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     before = quality(model, tokenizer, walks(OLD, 64, 8, 2))

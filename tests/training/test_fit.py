@@ -30,7 +30,7 @@ def test_a_new_run_replaces_the_checkpoints_and_options_of_an_earlier_one(tmp_pa
     assert json.loads((tmp_path / OPTIONS_FILE).read_text())["seed"] == 1
 
 
-def test_there_must_be_a_checkpoint_to_resume_from(tmp_path):
+def test_resuming_needs_a_checkpoint(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no complete checkpoint in .*: start without --resume_from_checkpoint"
     ):

@@ -25,7 +25,7 @@ def test_mutual_information_by_hand():
     np.testing.assert_allclose(actual.toarray(), expected)
 
 
-def test_groups_that_are_watched_together_end_up_together():
+def test_items_of_one_group_get_similar_embeddings():
     generator = np.random.default_rng(0)
     groups = [np.arange(3, 13), np.arange(13, 23)]
     walks = [generator.permutation(groups[user % 2])[:8] for user in range(200)]

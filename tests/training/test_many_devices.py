@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "training" / "accelerate").glob("*.yaml"))
 
 
-def test_there_are_configurations_for_gpus_and_machines():
+def test_configurations_exist_for_gpus_and_machines():
     assert [path.name for path in CONFIGS] == ["fsdp.yaml", "gpus.yaml", "machines.yaml"]
 
 
@@ -34,7 +34,7 @@ def test_accelerate_knows_every_key(path):
     assert (config.num_machines > 1) == (path.name == "machines.yaml")
 
 
-def test_what_is_sharded_together_is_a_layer():
+def test_the_unit_of_sharding_is_a_layer():
     config = load_config_from_file(str(ROOT / "training" / "accelerate" / "fsdp.yaml"))
     assert config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"] == Bert4RecLayer.__name__
     assert Bert4RecLayer.__name__ in Bert4RecForMaskedLM._no_split_modules
@@ -58,8 +58,8 @@ def test_every_user_is_ranked_once_by_two_processes(tmp_path):
     command = [*LAUNCHER, str(ROOT / "tests" / "training" / "two_processes.py"), str(tmp_path)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    together = np.load(tmp_path / "ranks-of-2.npy")
-    alone = ranks(tmp_path)
-    assert together.shape == alone.shape == (USERS,)  # 31 users in batches of 4: the last batches are uneven
-    assert len(set(alone.tolist())) > 1
-    np.testing.assert_array_equal(together, alone)
+    gathered = np.load(tmp_path / "ranks-of-2.npy")
+    single = ranks(tmp_path)
+    assert gathered.shape == single.shape == (USERS,)  # 31 users in batches of 4: the last batches are uneven
+    assert len(set(single.tolist())) > 1
+    np.testing.assert_array_equal(gathered, single)

@@ -75,7 +75,7 @@ def test_a_recipe_for_a_gpu_trains_and_exports(arguments, monkeypatch, tmp_path)
     assert pipe(["Movie 1 (1951)"], top_k=3)[0]["title"].startswith("Movie ")
 
 
-def test_recipes_that_were_not_run_say_so():
+def test_untested_recipes_are_marked():
     results = [json.loads(path.read_text(encoding="utf-8")) for path in (TRAINING / "results").glob("*-seed*.json")]
     ran = {recipe_name(result) for result in results}
     said = {path.stem for path in RECIPES if NOT_RUN in path.read_text(encoding="utf-8").split("\ndataset:")[0]}
@@ -83,7 +83,7 @@ def test_recipes_that_were_not_run_say_so():
     assert {path.stem for path in GPU} <= said
 
 
-def test_the_papers_recipe_is_the_papers_model(tmp_path):
+def test_the_recipe_of_the_paper_has_its_model(tmp_path):
     path = TRAINING / "recipes" / "paper-ml-1m.yaml"
     _, model, masking, training = parse([str(path), "--output_dir", str(tmp_path), "--bf16", "false"])
     assert model == ModelArguments()

@@ -19,7 +19,7 @@ def test_options_name_tables_without_their_folders():
     assert portable_options(asdict(DataArguments()))["ratings"] is None
 
 
-def test_the_command_can_be_given_elsewhere(tmp_path):
+def test_the_command_can_be_set(tmp_path):
     (tmp_path / "my shop.csv").write_text("")
     recipe = str(ROOT / "training" / "recipes" / "ml-100k.yaml")
     words = [recipe, "--ratings", str(tmp_path / "my shop.csv"), "--seed", "1", "--output_dir", str(tmp_path / "out")]
@@ -27,7 +27,7 @@ def test_the_command_can_be_given_elsewhere(tmp_path):
     assert command(words) == ("hf-bert4rec train ml-100k --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'")
 
 
-def test_the_example_is_what_the_model_answers_to_the_most_watched(tmp_path):
+def test_the_example_is_the_answer_to_the_most_watched(tmp_path):
     data = prepare(write_tables(tmp_path))
     record_example = example(make_model(data), data.tokenizer)
     counts = dict(zip(data.tokenizer.item_ids, data.tokenizer.items["count"], strict=True))

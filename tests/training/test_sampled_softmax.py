@@ -18,13 +18,13 @@ from hf_bert4rec.training.fit import build_collator
 from hf_bert4rec.training.losses import sampled_softmax_loss
 from hf_bert4rec.training.training_forward import training_forward_installed
 
-ITEMS, HIDDEN, PLACES, FIRST = 400, 6, 9, 3
+ITEMS, HIDDEN, POSITIONS, FIRST = 400, 6, 9, 3
 
 
 @pytest.fixture
 def problem() -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
     torch.manual_seed(0)
-    return torch.randn(PLACES, HIDDEN), nn.Linear(HIDDEN, ITEMS), torch.randint(FIRST, ITEMS, (PLACES,))
+    return torch.randn(POSITIONS, HIDDEN), nn.Linear(HIDDEN, ITEMS), torch.randint(FIRST, ITEMS, (POSITIONS,))
 
 
 @pytest.fixture
@@ -41,31 +41,30 @@ def gradients(loss, decoder):
 def test_every_item_once_is_the_full_loss_with_its_gradients(problem):
     states, decoder, labels = problem
     full = gradients(functional.cross_entropy(decoder(states), labels), decoder)
-    everything = torch.arange(ITEMS)
-    torch.testing.assert_close(
-        gradients(sampled_softmax_loss(states, decoder, labels, everything, None), decoder), full
-    )
-    halved = sampled_softmax_loss(states, decoder, labels, everything, None, num_items_in_batch=2 * PLACES)
+    all_items = torch.arange(ITEMS)
+    torch.testing.assert_close(gradients(sampled_softmax_loss(states, decoder, labels, all_items, None), decoder), full)
+    halved = sampled_softmax_loss(states, decoder, labels, all_items, None, num_items_in_batch=2 * POSITIONS)
     torch.testing.assert_close(2 * halved, full[0])
 
 
-def test_the_sum_over_the_catalogue_is_met_in_expectation(problem, counts):
+def test_the_sum_over_the_catalogue_is_unbiased(problem, counts):
     states, decoder, labels = problem
     scores = decoder(states).detach().double()
-    scores[:, :FIRST] = -torch.inf  # what is no item is never drawn
-    own = scores[torch.arange(PLACES), labels]
+    scores[:, :FIRST] = -torch.inf  # special tokens are never drawn
+    own = scores[torch.arange(POSITIONS), labels]
     sampler = NegativeSampler(counts, 64, FIRST)
-    sums = torch.zeros(PLACES, dtype=torch.float64)
+    sums = torch.zeros(POSITIONS, dtype=torch.float64)
     for row in range(4000):
         ids, log_count = map(torch.from_numpy, sampler.draw(0, row))
         losses = [
-            sampled_softmax_loss(states[[place]], decoder, labels[[place]], ids, log_count) for place in range(PLACES)
+            sampled_softmax_loss(states[[position]], decoder, labels[[position]], ids, log_count)
+            for position in range(POSITIONS)
         ]
         sums += (torch.stack(losses).detach().double() + own).exp() / 4000
     torch.testing.assert_close(sums, scores.exp().sum(1), rtol=0.01, atol=0)
 
 
-def test_more_negatives_come_nearer_to_the_full_loss(problem, counts):
+def test_more_negatives_approximate_the_full_loss_better(problem, counts):
     states, decoder, labels = problem
     scores = decoder(states).detach()
     scores[:, :FIRST] = -torch.inf
@@ -80,7 +79,7 @@ def test_more_negatives_come_nearer_to_the_full_loss(problem, counts):
     assert away[2] < 0.01
 
 
-def test_draws_follow_their_shares_and_depend_on_epoch_and_row_alone(counts):
+def test_draws_follow_their_shares_and_depend_on_epoch_and_row_only(counts):
     sampler = NegativeSampler(counts, 200_000, FIRST)
     ids, log_count = sampler.draw(1, 7)
     expected = sampler.share * 200_000
@@ -95,7 +94,7 @@ def test_draws_follow_their_shares_and_depend_on_epoch_and_row_alone(counts):
         NegativeSampler(counts, 0, FIRST)
 
 
-def test_the_model_takes_the_collator_s_negatives(tokenizer, histories):
+def test_the_model_uses_the_negatives_of_the_collator(tokenizer, histories):
     torch.manual_seed(0)
     sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 24}
     config = Bert4RecConfig(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)

@@ -241,13 +241,13 @@ def test_gradient_accumulation_equals_a_large_batch(cycle_tokenizer, tmp_path):
         torch.testing.assert_close(small, full, rtol=1e-3, atol=1e-4)
 
 
-def test_gradient_checkpointing_gives_the_same_weights_with_dropout(cycle_tokenizer, tmp_path):
+def test_gradient_checkpointing_does_not_change_the_weights(cycle_tokenizer, tmp_path):
     saved = final_weights(cycle_tokenizer, tmp_path / "saved", dropout=0.2)
     actual = final_weights(cycle_tokenizer, tmp_path / "recomputed", dropout=0.2, gradient_checkpointing=True)
     torch.testing.assert_close(actual, saved, rtol=0, atol=0)
 
 
-def test_the_sampler_takes_every_window_once_and_groups_lengths(histories):
+def test_the_sampler_draws_every_window_once_and_groups_lengths(histories):
     windows = TrainingWindows(histories, 12)
     plain, grouped = WindowSampler(windows, seed=1), WindowSampler(windows, seed=1, batch_size=4)
     assert sorted(plain) == sorted(grouped) == list(range(len(windows)))
@@ -272,7 +272,7 @@ def test_short_batches_do_not_follow_one_another():
     assert windows.lengths[order[400:]].max() <= longest.max()
 
 
-def test_a_table_in_place_of_windows_is_refused_with_what_to_build(cycle_tokenizer, tmp_path):
+def test_a_dataset_of_tables_is_refused_with_the_fix(cycle_tokenizer, tmp_path):
     table = datasets.Dataset.from_dict({"item_ids": [[1, 2, 3]], "target": [4]})
     trainer = make_trainer(cycle_tokenizer, tmp_path)
     options = {"model": trainer.model, "args": trainer.args, "processing_class": cycle_tokenizer}

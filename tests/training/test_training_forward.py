@@ -141,7 +141,7 @@ def test_evaluation_keeps_its_logits(kind, batch, rows):
         assert model(rows["input_ids"], rows["attention_mask"]).loss is None
 
 
-def test_a_model_is_as_before_once_training_has_ended(kind, batch):
+def test_training_leaves_the_forward_unchanged(kind, batch):
     kind.hidden_dropout_prob = 0.3
     model = build(kind).train()
     modules = dict(model.named_modules())

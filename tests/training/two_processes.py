@@ -21,16 +21,16 @@ LAUNCHER = (
 def ranks(folder: Path) -> np.ndarray:
     """The rank of every target of the first users, from a model with random weights."""
     trainer = tiny_trainer(folder, per_device_eval_batch_size=4)
-    questions = trainer.eval_dataset
+    next_items = trainer.eval_dataset
     for name in ("histories", "targets"):
-        setattr(questions, name, getattr(questions, name).rows(0, USERS))
-    found = trainer.predict(questions).predictions[:, 0]
+        setattr(next_items, name, getattr(next_items, name).rows(0, USERS))
+    predicted = trainer.predict(next_items).predictions[:, 0]
     if trainer.is_world_process_zero():
-        np.save(folder / f"ranks-of-{trainer.args.world_size}.npy", found)
-    return found
+        np.save(folder / f"ranks-of-{trainer.args.world_size}.npy", predicted)
+    return predicted
 
 
 if __name__ == "__main__":
     ranks(Path(sys.argv[1]))
-    # A process that exits with the group's threads still running is now and then aborted by them.
+    # Threads of the group that still run at exit sometimes abort the process.
     PartialState().destroy_process_group()
