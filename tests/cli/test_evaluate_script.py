@@ -23,7 +23,7 @@ from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.report import load_report
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task, known_interactions
-from hf_bert4rec.hub.export import export
+from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 from tests.published import make_model, make_record
 
@@ -64,7 +64,8 @@ def folder(options, data, tmp_path_factory) -> Path:
 def export_model(data: Prepared, options: DataArguments, folder: Path, seed: int) -> Path:
     model = make_model(data, seed)
     record = make_record(data, model, options, data.name)
-    return export(model, data.tokenizer, folder, "card", {"training.json": record})
+    write_folder(model, data.tokenizer, folder, "card", {"training.json": record})
+    return folder
 
 
 @pytest.fixture(scope="module")

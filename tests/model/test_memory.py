@@ -149,6 +149,7 @@ def test_an_invalid_size_is_refused(config, size):
         Bert4RecConfig(vocab_size=config.vocab_size, memory_size=size)
 
 
+@pytest.mark.slow
 def test_onnx_includes_the_memory(model_with_memory, tokenizer, histories, tmp_path):
     MovieRecommendationPipeline(model=model_with_memory, tokenizer=tokenizer, task=TASK).save_pretrained(tmp_path)
     export_onnx(tmp_path)

@@ -293,6 +293,7 @@ def test_a_model_without_times_says_so(pipe):
     assert answer == pipe([10])
 
 
+@pytest.mark.slow
 def test_onnx_takes_timestamps(recommender, tokenizer, timed, tmp_path):
     recommender.save_pretrained(tmp_path)
     export_onnx(tmp_path)

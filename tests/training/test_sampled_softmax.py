@@ -54,14 +54,14 @@ def test_the_sum_over_the_catalogue_is_unbiased(problem, counts):
     own = scores[torch.arange(POSITIONS), labels]
     sampler = NegativeSampler(counts, 64, FIRST)
     sums = torch.zeros(POSITIONS, dtype=torch.float64)
-    for row in range(4000):
+    for row in range(1500):
         ids, log_count = map(torch.from_numpy, sampler.draw(0, row))
         losses = [
             sampled_softmax_loss(states[[position]], decoder, labels[[position]], ids, log_count)
             for position in range(POSITIONS)
         ]
-        sums += (torch.stack(losses).detach().double() + own).exp() / 4000
-    torch.testing.assert_close(sums, scores.exp().sum(1), rtol=0.01, atol=0)
+        sums += (torch.stack(losses).detach().double() + own).exp() / 1500
+    torch.testing.assert_close(sums, scores.exp().sum(1), rtol=0.02, atol=0)
 
 
 def test_more_negatives_approximate_the_full_loss_better(problem, counts):
