@@ -26,7 +26,7 @@ from ..model.requests_bert4rec import DEFAULT_TOP_K, parse_movies
 Answer = list[dict[str, Any]]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run one command, whose name comes first."""
     arguments = make_parser().parse_args(argv)
     utils.logging.set_verbosity_error()

@@ -13,7 +13,6 @@ to `--output`.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +37,9 @@ class EvaluationArguments(EvaluationConfig):
     output: str | None = field(default=None, metadata={"help": "folder for evaluation.json and plots/"})
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     set_up_console()
-    models, folders, data, arguments = parse_model_options(
-        list(sys.argv[1:] if argv is None else argv), EvaluationArguments, __doc__
-    )
+    models, folders, data, arguments = parse_model_options(argv, EvaluationArguments, __doc__)
     reports = []
     for model, folder in zip(models, folders, strict=True):
         report = evaluate_model(model, data, arguments)

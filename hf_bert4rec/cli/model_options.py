@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..data.prepare import DataArguments
+from ..data.prepare import DataArguments, InteractionArguments
 from ..evaluation.trained_model import find_model, training_data_options
 from ..training.arguments import OptionParser
 
@@ -14,11 +14,11 @@ Options = TypeVar("Options")
 
 
 def parse_model_options(
-    argv: list[str],
+    argv: Sequence[str],
     options_class: type[Options],
     description: str | None,
+    data_class: type[InteractionArguments] = DataArguments,
     nargs: str | int = "+",
-    tables: Sequence[str] = ("ratings", "items"),
 ) -> tuple[list[str], list[Path], DataArguments, Options]:
     """Names and folders of models, and options; data options default to those that the first model was trained with.
 
@@ -26,19 +26,20 @@ def parse_model_options(
         argv: the command line.
         options_class: a dataclass of the command's own options.
         description: what `--help` says.
+        data_class: `InteractionArguments` for a command that reads interactions only.
         nargs: how many models the command takes.
-        tables: the options that name a table which the command reads.
 
     Raises:
         FileNotFoundError: a model or a table is missing; training records name tables without their folder.
     """
-    parser = OptionParser((DataArguments, options_class), description)
+    parser = OptionParser((data_class, options_class), description)
     parser.add_argument("models", nargs=nargs, help="folders, or names on the Hub, before all options")
     models = parser.parse_known_args(argv)[0].models
     folders = [find_model(name) for name in models]
     parser.set_defaults(**training_data_options(folders[0]))
-    data, options, _ = parser.parse_options(argv)
-    for name in tables:
-        if (table := getattr(data, name)) is not None and not Path(table).is_file():
-            raise FileNotFoundError(f"no table {table}: say where it is with --{name}")
+    table, options, *_ = parser.parse_options(argv)
+    data = DataArguments(**vars(table))
+    for name in ("ratings", "items"):
+        if (path := getattr(data, name)) is not None and not Path(path).is_file():
+            raise FileNotFoundError(f"no table {path}: say where it is with --{name}")
     return models, folders, data, options

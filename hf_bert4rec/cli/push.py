@@ -25,7 +25,7 @@ from .console import set_up_console
 logger = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     set_up_console()
     arguments = parse(argv)
     check_repo_id(arguments.repo_id)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             publish(arguments, model, space)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="hf-bert4rec push", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -5,17 +5,17 @@
 
 A row is `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source` ("model", or "popularity" for a
 user none of whose movies the model knows). Everything that a user has seen is left out, and every user is answered:
---min_interactions and the split do not apply here, and what is rated below --min_rating counts as seen but is not read
-by the model. Data options default to those of the training. An interrupted run continues when it is started again.
+the filters and the split of the training do not apply, and what is rated below --min_rating counts as seen but is not
+read by the model. Data options default to those of the training. An interrupted run continues when it is started again.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from ..data.prepare import InteractionArguments
 from ..evaluation.batch_recommend import BatchRecommendConfig, recommend_all
 from .console import set_up_console
 from .model_options import parse_model_options
@@ -30,10 +30,10 @@ class RecommendArguments(BatchRecommendConfig):
     output: str = field(default="recommendations.parquet", metadata={"help": "the table to write"})
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     set_up_console()
     _, (folder,), data, arguments = parse_model_options(
-        list(sys.argv[1:] if argv is None else argv), RecommendArguments, __doc__, nargs=1, tables=("ratings",)
+        argv, RecommendArguments, __doc__, InteractionArguments, nargs=1
     )
-    users = recommend_all(folder, replace(data, items=None), arguments.output, arguments)
+    users = recommend_all(folder, data, arguments.output, arguments)
     logger.info("recommendations for %d users are in %s", users, arguments.output)

@@ -11,7 +11,6 @@ Checkpoints are written to `checkpoints/`, next to the exported folder.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from ..training.arguments import parse
@@ -20,9 +19,8 @@ from ..training.hardware import disable_malloc_trim
 from .console import set_up_console
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Train, evaluate on the validation part, export."""
-    argv = list(sys.argv[1:] if argv is None else argv)
     arguments = parse(argv, __doc__)
     set_up_console()
     disable_malloc_trim()

@@ -144,11 +144,6 @@ def test_every_visitor_gets_what_the_pipeline_answers(folder, visits, tmp_path, 
     assert by_popularity == ({"v3"} if min_rating is None else {"v2", "v3"})
 
 
-def test_training_filters_do_not_apply_to_scored_users(folder, ratings, unbroken, tmp_path):
-    main([str(folder), *options(ratings, tmp_path / "recs.parquet", "--min_interactions", "50")])
-    assert_same_table(tmp_path / "recs.parquet", unbroken)
-
-
 def test_a_rating_threshold_without_ratings_is_reported(folder, ratings, unbroken, tmp_path, caplog):
     main([str(folder), *options(ratings, tmp_path / "recs.parquet", "--min_rating", "4")])
     assert "no ratings: min_rating 4 is not applied" in caplog.text
@@ -244,6 +239,9 @@ def test_two_processes_write_the_table_of_one(folder, ratings, unbroken, tmp_pat
         (("--users_per_shard", "-4"), "users_per_shard is -4; it must be 1 or more"),
         (("--top_k", "1000000"), "is more than the model's"),
         (("--ratings", "/no/such.csv"), "no table /no/such.csv"),
+        (("--min_interactions", "50"), "unknown option --min_interactions"),
+        (("--split", "temporal"), "unknown option --split"),
+        (("--items", "items.csv"), "unknown option --items"),
     ],
 )
 def test_wrong_options_are_named(folder, ratings, tmp_path, wrong, message):

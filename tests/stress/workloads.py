@@ -114,5 +114,5 @@ def export_model(folder: str, seed: int) -> None:
 def score(folder: str, model: str, ratings: str) -> None:
     """Recommend to all users of a table, resuming from the parts in `folder`."""
     torch.set_num_threads(1)
-    counts = ["--ratings", ratings, "--min_interactions", "1", "--top_k", "3", "--users_per_shard", "8"]
+    counts = ["--ratings", ratings, "--top_k", "3", "--users_per_shard", "8"]
     recommend.main([model, *counts, "--output", str(Path(folder) / "recommendations.parquet")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +54,8 @@ def arguments(request, monkeypatch, tmp_path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", GPU, ids=lambda path: path.stem, indirect=True)
-def test_a_recipe_for_a_gpu_trains_and_exports(arguments, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    train.main()
+def test_a_recipe_for_a_gpu_trains_and_exports(arguments, tmp_path):
+    train.main(arguments)
     recipe, record = read_recipe(Path(arguments[0])), json.loads((tmp_path / "model" / "training.json").read_text())
     compared = set(recipe) & set(record["options"]) - {"num_train_epochs", "per_device_train_batch_size"}
     assert len(compared) > 15
