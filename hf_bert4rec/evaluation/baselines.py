@@ -75,12 +75,7 @@ class MarkovScorer:
         """Scores (batch, vocab_size), float32."""
         distances = np.repeat(histories.offsets[1:], histories.lengths) - np.arange(len(histories.values))
         recent = distances <= self.steps
-        weights = _user_item_matrix(
-            histories.row_ids[recent],
-            histories.values[recent],
-            1 / distances[recent],
-            (len(histories), self.transitions.shape[0]),
-        )
+        weights = _user_item_matrix(histories.where(recent), 1 / distances[recent], self.transitions.shape[0])
         return torch.from_numpy((weights @ self.transitions).toarray().astype(np.float32))
 
 
@@ -92,8 +87,7 @@ class ItemKnnScorer:
     """
 
     def __init__(self, train: Ragged, vocab_size: int, neighbours: int = 100, block: int = 1024) -> None:
-        ones = np.ones(len(train.values), dtype=np.float32)
-        matrix = _user_item_matrix(train.row_ids, train.values, ones, (len(train), vocab_size))
+        matrix = _user_item_matrix(train, np.ones(len(train.values), dtype=np.float32), vocab_size)
         matrix.data[:] = 1  # an item counts once per user
         norms = np.sqrt(np.maximum(matrix.sum(0), 1))
         unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms))  # columns of length 1
@@ -105,19 +99,16 @@ class ItemKnnScorer:
     def __call__(self, histories: Ragged) -> torch.Tensor:
         """Scores (batch, vocab_size), float32."""
         ones = np.ones(len(histories.values), dtype=np.float32)
-        shape = (len(histories), self.similarities.shape[0])
-        weights = _user_item_matrix(histories.row_ids, histories.values, ones, shape)
+        weights = _user_item_matrix(histories, ones, self.similarities.shape[0])
         return torch.from_numpy((weights @ self.similarities).toarray().astype(np.float32))
 
 
-def _user_item_matrix(
-    rows: npt.NDArray[np.int64],
-    columns: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.floating],
-    shape: tuple[int, int],
-) -> sparse.csr_array:
-    """A sparse matrix with `weights` at (rows, columns); entries at the same position add up."""
-    return sparse.csr_array(sparse.coo_array((weights, (rows, columns)), shape=shape))
+def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], vocab_size: int) -> sparse.csr_array:
+    """Weights (total,) of the items of histories, (histories, vocab_size); those of a repeated item add up."""
+    shape = len(histories), vocab_size
+    matrix = sparse.csr_array((weights, histories.values, histories.offsets), shape=shape, copy=True)
+    matrix.sum_duplicates()
+    return matrix
 
 
 def _nearest(block: sparse.csc_array, unit: sparse.csc_array, first: int, neighbours: int) -> sparse.csr_array:

@@ -78,7 +78,7 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
 
     The columns are `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source`: "model", or
     "popularity" for a user none of whose movies the model knows. The processes of an `accelerate launch` share the
-    users. Parts are kept next to `output` until all are written, so that an interrupted run continues.
+    users. Parts are stored next to `output` until all are written, so that an interrupted run continues.
 
     Args:
         folder: an exported model.
@@ -229,7 +229,7 @@ def _write_shards(
 ) -> None:
     bounds = [shards.bounds[number] for number in numbers]
     total, batch_size = sum(stop - start for start, stop in bounds), recommender.config.batch_size
-    disable = None if show_progress else True  # None: shown on a terminal only
+    disable = None if show_progress else True  # None: on a terminal only
     with tqdm(total=total, desc="recommending", unit="user", disable=disable) as bar:
         for number, (start, stop) in zip(numbers, bounds, strict=True):
             tables = []

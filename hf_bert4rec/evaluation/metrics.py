@@ -129,7 +129,7 @@ def as_rows(ranks: Ranks) -> Ragged:
     """Check ranks and convert them to rows, one per user, without padding.
 
     Raises:
-        ValueError: There is no user, a user has no target, or a rank is below 1 or not a whole number.
+        ValueError: There is no user, a user has no target, or a rank is below 1 or not an integer.
     """
     if not isinstance(ranks, Ragged):
         table = np.asarray(ranks)
@@ -147,9 +147,9 @@ def as_rows(ranks: Ranks) -> Ragged:
 
 
 def _as_integers(ranks: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    whole = np.isfinite(ranks) & (ranks == np.floor(ranks))
-    if not whole.all():
-        raise ValueError(f"a rank is {ranks[~whole][0]}; ranks are whole numbers")
+    integer = np.isfinite(ranks) & (ranks == np.floor(ranks))
+    if not integer.all():
+        raise ValueError(f"a rank is {ranks[~integer][0]}; ranks are integers")
     return ranks.astype(np.int64)
 
 

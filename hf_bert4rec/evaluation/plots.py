@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from ..files import atomic_write
-
-matplotlib.use("Agg")  # files only; no display is needed
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-
 from .report_text import metric_label, scorer_label
 
 COLOURS = {
@@ -33,6 +32,13 @@ PROFILES = {
     "model": "recommended by this model",
     "markov": "recommended by Markov",
 }
+SLICES = {
+    "history_length": ("By length of the history", "items in the history"),
+    "target_popularity": (
+        "By popularity of the held-out item",
+        "known interactions of the held-out item (rare to popular)",
+    ),
+}
 SLICED = ("model", "markov")  # the model and the strongest baseline
 STYLE = {
     "figure.figsize": (7.0, 4.2),
@@ -47,21 +53,20 @@ STYLE = {
 
 def write_plots(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
     """Draw every plot into `folder` and return their paths."""
-    drawings = {
+    drawings: dict[str, Callable[[Axes, Mapping[str, Any]], None]] = {
         "metrics.png": _draw_metrics,
-        "history_length.png": _draw_history_length,
-        "target_popularity.png": _draw_target_popularity,
+        "history_length.png": partial(_draw_slices, "history_length"),
+        "target_popularity.png": partial(_draw_slices, "target_popularity"),
         "popularity.png": _draw_popularity,
     }
     paths = []
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         for name, draw in drawings.items():
-            figure, axes = plt.subplots(layout="constrained")
-            draw(axes, report)
+            figure = Figure(layout="constrained")
+            draw(figure.subplots(), report)
             path = Path(folder) / name
             with atomic_write(path) as temporary:
                 figure.savefig(temporary, format="png")
-            plt.close(figure)
             paths.append(path)
     return paths
 
@@ -77,16 +82,7 @@ def _draw_metrics(axes: Axes, report: Mapping[str, Any]) -> None:
     _finish(axes, report, "Model and baselines, full catalogue")
 
 
-def _draw_history_length(axes: Axes, report: Mapping[str, Any]) -> None:
-    _draw_slices(axes, report, "history_length", "items in the history", "By length of the history")
-
-
-def _draw_target_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
-    label = "known interactions of the held-out item (rare to popular)"
-    _draw_slices(axes, report, "target_popularity", label, "By popularity of the held-out item")
-
-
-def _draw_slices(axes: Axes, report: Mapping[str, Any], kind: str, label: str, title: str) -> None:
+def _draw_slices(kind: str, axes: Axes, report: Mapping[str, Any]) -> None:
     """The headline metric in every slice, with the model's mean over all users as a line."""
     name, slices = report["protocol"]["headline"], report["slices"][kind]
     parts = slices["model"]
@@ -97,6 +93,7 @@ def _draw_slices(axes: Axes, report: Mapping[str, Any], kind: str, label: str, t
     text = f"this model,\nall: {overall:.3f}"
     axes.text(1.01, float(overall), text, transform=axes.get_yaxis_transform(), va="center")
     axes.set_xticks(range(len(parts)), [f"{_range(part)}\n(n = {part['n']:,})" for part in parts])
+    title, label = SLICES[kind]
     axes.set_xlabel(label)
     axes.set_ylabel(metric_label(name))
     _finish(axes, report, title)
@@ -112,7 +109,7 @@ def _draw_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
     tenths = len(next(iter(profiles.values())))
     axes.set_xticks(range(tenths), [f"{10 * t}–{10 * (t + 1)}" for t in range(tenths)], fontsize=9)
     axes.set_xlabel("tenth of the catalogue in %, most popular first")
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylabel("share")
     axes.legend(frameon=False)
     _finish(axes, report, "Popularity of recommended and actual items")

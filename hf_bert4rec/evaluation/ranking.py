@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..data.collators import IGNORED, pad_rows
 from ..data.ragged import IntArray, Ragged
+from ..data.sorting import repeated_rows
 
 Scorer: TypeAlias = Callable[[Ragged], torch.Tensor]
 
@@ -135,7 +136,7 @@ def rank_targets(
         top_k: Length of the recommendation lists to keep; 0 keeps none.
         negatives: Named sets of sampled candidates, (users, n) each, see `sampled.py`.
         batch_size: Users scored at once.
-        description: Label of the progress bar, which is shown on a terminal only.
+        description: Label of the progress bar, which appears on a terminal only.
 
     Raises:
         ValueError: Sizes disagree, nothing is held out, a user has a target twice, `top_k` exceeds the catalogue,
@@ -209,20 +210,11 @@ def _check_sizes(histories: Ragged, targets: Ragged, seen: Ragged, top_k: int, c
         )
     if not len(targets.values):
         raise ValueError("no targets to rank: the split leaves none; hold out less, or keep more users")
-    if len(repeated := _repeats(targets)):
-        row = repeated[0]
+    if len(repeated := repeated_rows(targets.row_ids, targets.values - targets.values.min())):
+        row = targets.row_ids[repeated[0]]
         raise ValueError(f"user row {row} has a target twice in {targets[row].tolist()}: keep one of each")
     if not 0 <= top_k <= catalogue_size:
         raise ValueError(f"top_k={top_k} is not between 0 and the catalogue's {catalogue_size} items")
-
-
-def _repeats(targets: Ragged) -> IntArray:
-    """Rows that hold a value more than once."""
-    if targets.lengths.max(initial=0) < 2:
-        return np.empty(0, dtype=np.int64)
-    order = np.lexsort((targets.values, targets.row_ids))
-    rows, values = targets.row_ids[order], targets.values[order]
-    return rows[1:][(rows[1:] == rows[:-1]) & (values[1:] == values[:-1])]
 
 
 def _check_shape(scores: torch.Tensor, expected: tuple[int, int]) -> None:

@@ -102,9 +102,9 @@ def target_counts(report: Mapping[str, Any]) -> str:
 
 
 def metric_table(report: Mapping[str, Any]) -> Rows:
-    """Every shown metric of the model, with its interval, and of the baselines; the first row is the header."""
+    """Every metric of the table: of the model, with its interval, and of the baselines; the first row is the header."""
     rows = [["", scorer_label("model"), f"{level(report)} interval", *map(scorer_label, report["baselines"])]]
-    for name in _shown_metrics(report):
+    for name in _table_metrics(report):
         model = report["metrics"][name]
         baselines = [baseline["metrics"].get(name) for baseline in report["baselines"].values()]
         means = ["" if estimate is None else _figure(estimate["mean"]) for estimate in baselines]
@@ -169,7 +169,7 @@ def markdown(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
 
 
-def _shown_metrics(report: Mapping[str, Any]) -> Sequence[str]:
+def _table_metrics(report: Mapping[str, Any]) -> Sequence[str]:
     protocol, k = report["protocol"], _headline_k(report)
     several = protocol["counts"]["targets"] > protocol["counts"]["users"]
     names = [f"{base}@{each}" for base in AT_EVERY_K for each in protocol["ks"]] + ["mrr"]

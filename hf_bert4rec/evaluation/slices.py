@@ -17,23 +17,21 @@ PARTS = 5  # slices with about the same number of users (or targets) each
 POPULARITY_TENTHS = 10
 
 
-def by_history_length(
-    histories: Ragged, ranks: Ragged, k: int, seed: int = 0, parts: int = PARTS
-) -> list[dict[str, Any]]:
+def by_history_length(histories: Ragged, ranks: Ragged, k: int, seed: int = 0) -> list[dict[str, Any]]:
     """hit_rate@k, ndcg@k and mrr for users with short to long histories, with intervals."""
-    return sliced(histories.lengths, _headline(ranks, k), seed, parts)
+    return sliced(histories.lengths, _headline(ranks, k), seed)
 
 
 def by_target_popularity(
-    targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int = 0, parts: int = PARTS
+    targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int = 0
 ) -> list[dict[str, Any]]:
     """The same by known interactions of the target, rare to popular; every target is a row of its own."""
     one_per_row = Ragged(ranks.values, np.arange(len(ranks.values) + 1))
-    return sliced(counts[targets.values], _headline(one_per_row, k), seed, parts)
+    return sliced(counts[targets.values], _headline(one_per_row, k), seed)
 
 
 def sliced(
-    sizes: npt.NDArray[np.integer], values: Mapping[str, FloatArray], seed: int, parts: int
+    sizes: npt.NDArray[np.integer], values: Mapping[str, FloatArray], seed: int, parts: int = PARTS
 ) -> list[dict[str, Any]]:
     """Cut at the quantiles of `sizes` (n,) and average `values` (n,) within each slice.
 

@@ -198,7 +198,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def as_words(key: str, value: Any) -> list[str]:
-    """A recipe's entry as words of the command line, so that both are checked alike."""
+    """A recipe's entry as arguments of the command line, so that the same checks apply."""
     if isinstance(value, list):
         return [f"--{key}", *map(str, value)]
     if isinstance(value, dict):

@@ -78,7 +78,7 @@ def test_bad_ranks_are_named() -> None:
         metrics.metrics_from_ranks(np.array([[1], [0]]))
     with pytest.raises(ValueError, match="a rank is -3"):
         metrics.metrics_from_ranks(np.array([-3]))
-    with pytest.raises(ValueError, match=r"a rank is 2\.5; ranks are whole numbers"):
+    with pytest.raises(ValueError, match=r"a rank is 2\.5; ranks are integers"):
         metrics.metrics_from_ranks(np.array([1.0, 2.5]))
     with pytest.raises(ValueError, match="k=0"):
         metrics.metrics_from_ranks(np.array([1]), ks=[0])

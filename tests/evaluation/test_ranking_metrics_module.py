@@ -33,7 +33,7 @@ def test_several_targets_per_user(module) -> None:
 
 @pytest.mark.parametrize("ranks", [[1.5, 2.0], [float("nan"), 2.0], [[1.0], [2.25, 1.0]]])
 def test_ranks_that_are_not_whole_are_refused(module, ranks) -> None:
-    with pytest.raises(ValueError, match=r"a rank is (1\.5|nan|2\.25); ranks are whole numbers"):
+    with pytest.raises(ValueError, match=r"a rank is (1\.5|nan|2\.25); ranks are integers"):
         module.compute(ranks=ranks)
 
 

@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...evaluation.report_text import (
-    comparisons,
-    format_example,
-    legend,
-    level,
-    markdown,
-    metric_label,
-    metric_table,
-    sampled_table,
-    target_counts,
-    time_ablations,
-)
+from ...evaluation import report_text
+from ...evaluation.report_text import format_example, markdown, metric_label
 from .markup import fill, plain
 
 PICTURES = {
@@ -33,22 +23,24 @@ def evaluation_section(evaluation: Mapping[str, Any] | None) -> str:
     if evaluation is None:
         return "Not evaluated yet: run `hf-bert4rec evaluate` on this folder."
     protocol, bootstrap = evaluation["protocol"], evaluation["bootstrap"]
-    header, *rows = metric_table(evaluation)
-    ablations = "; ".join(time_ablations(evaluation))
+    header, *rows = report_text.metric_table(evaluation)
+    ablations = "; ".join(report_text.time_ablations(evaluation))
     fields = {
         **protocol,
         "dataset": plain(protocol["dataset"]),
-        "targets": target_counts(evaluation),
+        "targets": report_text.target_counts(evaluation),
         "catalogue_size": f"{protocol['catalogue_size']:,}",
         "known": protocol["known"].split(";")[0],
-        "level": level(evaluation),
+        "level": report_text.level(evaluation),
         "resamples": f"{bootstrap['resamples']:,}",
         "seed": bootstrap["seed"],
         "weights_sha256": evaluation["model"]["weights_sha256"],
         "metrics": markdown([header, *([name, f"**{mean}**", *others] for name, mean, *others in rows)]),
-        "legend": legend(evaluation),
+        "legend": report_text.legend(evaluation),
         "headline": metric_label(protocol["headline"]),
-        "comparisons": "; ".join(f"**{verdict}** ({figures})" for verdict, figures in comparisons(evaluation)),
+        "comparisons": "; ".join(
+            f"**{verdict}** ({figures})" for verdict, figures in report_text.comparisons(evaluation)
+        ),
         "times": f" The table uses the times of the history. {ablations}." if ablations else "",
         "pictures": "\n\n".join(f"![{text}](plots/{name})" for name, text in PICTURES.items()),
         "examples": _examples(evaluation["examples"]),
@@ -75,5 +67,5 @@ def _sampled(evaluation: Mapping[str, Any]) -> str:
     return (
         "**Sampled candidates.** Held-out items ranked among a sample only, for comparison with papers that report "
         "this. The figures are far higher than those over the full catalogue, can order models differently, and must "
-        f"not be compared with the table above.\n\n{markdown(sampled_table(evaluation))}"
+        f"not be compared with the table above.\n\n{markdown(report_text.sampled_table(evaluation))}"
     )

@@ -24,14 +24,7 @@ from .evaluation_section import evaluation_section
 from .limits_section import MOVIELENS, measured_limits
 from .markup import fill, plain
 from .metadata import model_card_data
-from .training_sections import (
-    architecture_fields,
-    commands,
-    data_fields,
-    item_noun,
-    training_fields,
-    versions_table,
-)
+from .training_sections import architecture_fields, commands, data_fields, item_noun, training_fields, versions_table
 from .usage_sections import files_section, usage_fields
 
 UNPUBLISHED = "PATH_OR_NAME_OF_THIS_MODEL"
