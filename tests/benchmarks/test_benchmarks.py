@@ -1,4 +1,4 @@
-"""Every benchmark runs end to end on tiny sizes and produces its rows; the figures have no meaning here."""
+"""Every benchmark runs on tiny sizes and writes its rows; the tables are rendered from them."""
 
 from __future__ import annotations
 

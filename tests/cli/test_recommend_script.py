@@ -1,4 +1,4 @@
-"""`hf-bert4rec recommend-all`: the pipeline's answers for all users, after a kill, and from two processes."""
+"""`hf-bert4rec recommend-all`: the pipeline's answers for all users, also after a kill and from two processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`training/train.py` on a table: one process and two, and the exported folder."""
+"""`training/train.py` on a custom table, in one process and in two, and the exported folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small synthetic releases in the layouts of MovieLens, with the oddities of the real ones, and a server for them."""
+"""Small synthetic releases in MovieLens' layouts, with their irregularities, and a server for them."""
 
 from __future__ import annotations
 

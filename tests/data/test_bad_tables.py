@@ -1,4 +1,4 @@
-"""Dirty tables and broken archives give the right result or a clear error; `make stress` tries thousands of them."""
+"""Invalid tables and broken archives are read correctly or refused; `make stress` tries thousands of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def quiet():
     logging.disable(logging.NOTSET)
 
 
-def test_random_tables_become_the_right_histories_or_are_refused():
-    counts = tables.try_tables(150)
-    assert counts.total() >= 150
+def test_the_stress_campaign_accepts_and_refuses_tables():
+    counts = tables.try_tables(40)
+    assert counts.total() >= 40
     assert {"right", "refused"} <= set(counts)
 
 

@@ -1,4 +1,4 @@
-"""Masks: what is masked, how often, and as a function of (seed, epoch, row) only."""
+"""Masks: their positions, their share, and that they depend on (seed, epoch, row) only."""
 
 from __future__ import annotations
 

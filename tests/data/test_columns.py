@@ -1,4 +1,4 @@
-"""Ids, ratings and times in every unit, type and notation that a table may have."""
+"""Ids, ratings and times in every unit, type and notation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV and TSV files with quotes, escapes, marks and faults of every kind."""
+"""CSV and TSV files: quotes, escapes, byte order marks, and errors."""
 
 from __future__ import annotations
 

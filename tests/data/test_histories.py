@@ -1,4 +1,4 @@
-"""build_histories against a naive version, its order, its k-core and its errors."""
+"""build_histories against a naive version; its order, its k-core and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and sequence files of every kind, good and bad."""
+"""Tables and sequence files of every kind, valid and invalid."""
 
 from __future__ import annotations
 

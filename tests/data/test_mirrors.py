@@ -1,4 +1,4 @@
-"""The copy of ml-100k in a wheel: fetched by pip, checked, written as the release writes it. No network here."""
+"""The copy of ml-100k in a wheel: fetched by pip, verified, and written in the release's layout. No network."""
 
 from __future__ import annotations
 

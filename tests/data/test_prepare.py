@@ -1,4 +1,4 @@
-"""Tables of one's own from the command line: every column mapped, ratings left out, quotes named."""
+"""Custom tables from the command line: mapped columns, optional ratings, quote characters."""
 
 from __future__ import annotations
 

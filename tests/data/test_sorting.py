@@ -1,4 +1,4 @@
-"""The order of rows, and rows that repeat, against plain Python."""
+"""Row order and duplicate rows against plain Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits by hand-made examples and by properties, leaks of every kind, and the bytes of the target hash."""
+"""Splits by examples and by properties, every kind of leak, and the bytes of the target hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines against their formulas on small data, and against known figures where real data are there."""
+"""Baselines against their formulas on small data, and against known figures where the real data exist."""
 
 from __future__ import annotations
 

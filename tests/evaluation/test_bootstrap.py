@@ -1,4 +1,4 @@
-"""Intervals: as wide as theory says, the same for a seed, paired where they should be."""
+"""Bootstrap intervals: their width, coverage, seed and pairing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of recommendation lists against plain loops, and their edges."""
+"""Metrics of recommendation lists against plain loops, and edge cases."""
 
 from __future__ import annotations
 

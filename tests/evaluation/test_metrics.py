@@ -1,4 +1,4 @@
-"""Metrics of ranks against trec_eval (by way of ir-measures), and their edges."""
+"""Rank metrics against trec_eval (through ir-measures), and edge cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranks over the full catalogue: equal to a naive double loop; leaks, NaN and ties are caught."""
+"""Ranks over the full catalogue against a naive double loop; leaks, NaN and ties."""
 
 from __future__ import annotations
 

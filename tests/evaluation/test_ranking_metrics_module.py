@@ -1,4 +1,4 @@
-"""The `evaluate` module loads from its folder offline, takes batches, and returns what the metrics return."""
+"""The `evaluate` module loads offline from its folder, accepts batches, and returns the package's metrics."""
 
 from __future__ import annotations
 

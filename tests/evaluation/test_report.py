@@ -1,4 +1,4 @@
-"""`evaluation.json`: complete, read in every version, and right for a perfect and for a useless scorer."""
+"""`evaluation.json`: its schema, its earlier versions, and its figures for a perfect and a constant scorer."""
 
 from __future__ import annotations
 

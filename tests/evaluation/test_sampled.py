@@ -1,4 +1,4 @@
-"""Sampled negatives: unseen, distinct, seeded, and drawn as often as their weights say."""
+"""Sampled negatives: unseen, distinct, seeded, and drawn in proportion to their weights."""
 
 from __future__ import annotations
 

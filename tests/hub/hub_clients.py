@@ -1,4 +1,4 @@
-"""Client processes of the loopback Hub: one publishes, one pulls without this package, one pushes and fails."""
+"""Client processes of the local Hub: one publishes, one pulls without this package, one runs failing pushes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's server under malformed requests and fifty concurrent users; the stress tests repeat it at length."""
+"""The demo's server under malformed requests and fifty concurrent users; `make stress` runs longer."""
 
 from __future__ import annotations
 

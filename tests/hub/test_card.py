@@ -1,4 +1,4 @@
-"""The model card: its metadata, every number in it, and its snippets, which are run."""
+"""The model card: its metadata, every number in it, and its snippets, which are executed."""
 
 from __future__ import annotations
 

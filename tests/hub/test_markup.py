@@ -1,4 +1,4 @@
-"""Titles that are markup stay titles in a card."""
+"""Markup in titles is escaped in cards."""
 
 from __future__ import annotations
 

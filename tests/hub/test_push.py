@@ -1,4 +1,4 @@
-"""Publish, pull without this package, update, load an older revision and go offline, on a loopback Hub."""
+"""A local Hub: publish, pull without this package, update, load an older revision, and work offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way in which a push can fail: the error says what to do, and the Hub is unchanged."""
+"""Failures of a push: the error names the fix, and the Hub is unchanged."""
 
 from __future__ import annotations
 

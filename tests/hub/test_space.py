@@ -1,4 +1,4 @@
-"""The demo in a browser, served as a Space serves it: without this package."""
+"""The demo in a browser, served as in a Space, without this package."""
 
 from __future__ import annotations
 

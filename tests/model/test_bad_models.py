@@ -16,9 +16,9 @@ from transformers import AutoModelForMaskedLM
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import load_pipeline
+from tests.pickles import MaliciousPickle
 from tests.stress.models import Damage, flip_bit
 from tests.stress.workloads import ITEMS, tiny_model, tiny_tokenizer
-from tests.training.test_checkpoints import Burglar
 
 WEIGHTS = "model.safetensors"
 pytestmark = pytest.mark.usefixtures("bounds")
@@ -223,9 +223,9 @@ def test_missing_weights_are_refused(folder):
 
 
 def test_pickled_weights_are_refused_unread(folder, tmp_path):
-    mark = tmp_path / "broken in"
+    mark = tmp_path / "created"
     (folder / WEIGHTS).unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Burglar(mark)))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(MaliciousPickle(mark)))
     assert_refused(folder, ValueError, "Could not load model")
     for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):
         with pytest.raises(OSError, match=r"model\.safetensors"):
@@ -249,8 +249,8 @@ def test_weights_in_several_files_are_read(folder):
 
 @pytest.mark.parametrize("name", ["weights.bin", "../good/model.safetensors", "/etc/passwd", "a/shard.safetensors", 5])
 def test_an_index_may_name_only_safetensors_of_the_same_folder(folder, tmp_path, name):
-    mark = tmp_path / "broken in"
-    (folder / "weights.bin").write_bytes(pickle.dumps(Burglar(mark)))
+    mark = tmp_path / "created"
+    (folder / "weights.bin").write_bytes(pickle.dumps(MaliciousPickle(mark)))
     shard(folder, name)
     message = rf"model.safetensors.index.json of {re.escape(str(folder))} names '{name}' for weights; only safetensors"
     for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):

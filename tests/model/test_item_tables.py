@@ -1,4 +1,4 @@
-"""Item tables as catalogues come, and vocabularies as people grow them: normalised, or refused before a save."""
+"""Item tables in common formats, and extended vocabularies: normalised, or refused before anything is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders and objects open with `pipeline` however they were saved, in threads, in workers and in `datasets.map`."""
+"""Folders and objects open with `pipeline` however they were saved; also in threads, workers and `datasets.map`."""
 
 from __future__ import annotations
 

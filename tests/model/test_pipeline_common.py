@@ -1,4 +1,4 @@
-"""What transformers' own common tests ask of every pipeline."""
+"""The checks of transformers' common pipeline tests."""
 
 from __future__ import annotations
 

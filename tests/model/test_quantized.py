@@ -1,4 +1,4 @@
-"""Quantized and offloaded models answer through the pipeline as the model they were made from."""
+"""Quantized and offloaded models give the answers of the original through the pipeline."""
 
 from __future__ import annotations
 

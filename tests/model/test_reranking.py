@@ -1,4 +1,4 @@
-"""Filters take away what they say and nothing else; re-rankings change the order and never a score."""
+"""Filters remove what they should and nothing else; re-ranking changes the order, not the scores."""
 
 from __future__ import annotations
 

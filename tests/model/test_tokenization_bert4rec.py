@@ -1,4 +1,4 @@
-"""Ids to input ids and back, titles typed loosely, and files that lie."""
+"""Ids to input ids and back, approximate titles, and invalid files."""
 
 from __future__ import annotations
 

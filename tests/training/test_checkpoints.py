@@ -1,4 +1,4 @@
-"""A checkpoint that was not completely written is never resumed from, nor is one that holds a stranger's code."""
+"""Training never resumes from an incomplete checkpoint, nor runs pickled code of one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hf_bert4rec.training.checkpoints import (
     mark_complete,
     remove_incomplete,
 )
+from tests.pickles import MaliciousPickle
 from tests.stress.workloads import tiny_trainer
 
 
@@ -68,21 +69,11 @@ def test_the_number_of_checkpoints_is_limited_and_the_last_is_complete(tmp_path)
     assert trainer.args.save_total_limit == 2
 
 
-class Burglar:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_states_in_a_checkpoint_are_unpickled_as_weights_only(trained, tmp_path, name):
-    mark = tmp_path / "broken in"
+    mark = tmp_path / "created"
     checkpoint = trained / "checkpoint-6"
-    torch.save({"state": Burglar(mark)}, checkpoint / name)
+    torch.save({"state": MaliciousPickle(mark)}, checkpoint / name)
     mark_complete(checkpoint)
     with pytest.raises(pickle.UnpicklingError, match=r"[Ww]eights.only"):
         tiny_trainer(trained).train(resume_from_checkpoint=str(checkpoint))
@@ -90,9 +81,9 @@ def test_states_in_a_checkpoint_are_unpickled_as_weights_only(trained, tmp_path,
 
 
 def test_the_pickled_arguments_of_a_checkpoint_are_never_read(trained, tmp_path):
-    mark = tmp_path / "broken in"
+    mark = tmp_path / "created"
     checkpoint = trained / "checkpoint-10"
-    (checkpoint / "training_args.bin").write_bytes(pickle.dumps(Burglar(mark)))
+    (checkpoint / "training_args.bin").write_bytes(pickle.dumps(MaliciousPickle(mark)))
     mark_complete(checkpoint)
     tiny_trainer(trained).train(resume_from_checkpoint=str(checkpoint))
     assert not mark.exists()
