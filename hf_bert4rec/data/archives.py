@@ -1,4 +1,4 @@
-"""Read one file of a release, from its folder or from its zip archive, which is never unpacked."""
+"""Read one file of a release from its zip archive, which is never unpacked."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 MAX_EXPANSION = 100  # of a member's size to the archive's
-DAMAGED = "is truncated, damaged or not a zip archive"
-FIX_HINT = "Delete it and download the release again."
-
-
-def read_from_folder(folder: Path, name: str) -> bytes:
-    """Contents of the file `name` in `folder`."""
-    return (folder / name).read_bytes()
+DAMAGES = (ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError)
 
 
 def read_from_zip(archive: Path, name: str) -> bytes:
@@ -48,12 +42,12 @@ def _report_damage(archive: Path) -> Iterator[None]:
     """Turn every error of `zipfile` on a damaged archive into a ValueError that names it."""
     try:
         yield
-    except (ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError) as error:
-        raise ValueError(f"{archive} {DAMAGED} ({error}). {FIX_HINT}") from error
-    except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # these two come from impossible offsets and streams
+    except DAMAGES as error:
+        # Impossible offsets and streams raise an OSError with one of these two numbers; others are not of the archive.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        raise ValueError(f"{archive} {DAMAGED} ({error}). {FIX_HINT}") from error
+        message = f"{archive} is truncated, damaged or not a zip archive ({error})"
+        raise ValueError(f"{message}. Delete it and download the release again.") from error
 
 
 def _refuse_paths_outside(archive: Path, members: list[str]) -> None:

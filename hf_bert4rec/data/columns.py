@@ -40,12 +40,12 @@ def as_ids(values: pl.Series, column: str, source: str) -> pl.Series:
     if isinstance(kind, pl.Decimal) and kind.scale:
         values, kind = values.cast(pl.Float64), pl.Float64()
     if kind.is_float():
-        _refuse(values, values.is_null() | ~values.is_finite(), column, source, "an id is needed")
-        _refuse(values, values != values.floor(), column, source, "an id is an integer or text")
+        refuse_rows(values, values.is_null() | ~values.is_finite(), column, source, "an id is needed")
+        refuse_rows(values, values != values.floor(), column, source, "an id is an integer or text")
         _refuse_inexact(values, column, source)
         return values.cast(pl.Int64)
     if kind.is_integer() or isinstance(kind, pl.Decimal):
-        _refuse(values, values.is_null(), column, source, "an id is needed")
+        refuse_rows(values, values.is_null(), column, source, "an id is needed")
         return _as_int64(values, column, source)
     if not (kind in (pl.String, pl.Categorical) or isinstance(kind, pl.Enum)):
         hint = ": give one row per interaction" if isinstance(kind, pl.List | pl.Array) else ""
@@ -60,14 +60,14 @@ def _text_ids(text: pl.Series, column: str, source: str) -> pl.Series:
     if (clean != distinct).any():
         text = text.str.strip_chars(BLANKS)
     if clean.has_nulls() or (clean == "").any():
-        _refuse(values, text.is_null() | (text == ""), column, source, "an id is needed")
+        refuse_rows(values, text.is_null() | (text == ""), column, source, "an id is needed")
     if clean.str.contains(r"[\r\n]").any():
         wish = "an id has no line break: check the file's quote marks (quote_char, escape_char)"
-        _refuse(values, text.str.contains(r"[\r\n]"), column, source, wish)
+        refuse_rows(values, text.str.contains(r"[\r\n]"), column, source, wish)
     integer, missing = clean.str.contains(INTEGER), clean.is_in(MISSING_WORDS)
     if missing.any():
         if integer.any() and (integer | missing).all():
-            _refuse(values, text.is_in(MISSING_WORDS), column, source, "an id is needed")
+            refuse_rows(values, text.is_in(MISSING_WORDS), column, source, "an id is needed")
         logger.warning("%s: column %r has the id %r: is it a missing value?", source, column, clean.filter(missing)[0])
     return text.str.strip_suffix(".0").cast(pl.Int64) if integer.all() else text
 
@@ -81,7 +81,7 @@ def as_ratings(values: pl.Series, column: str, source: str) -> pl.Series:
     plain = values.str.strip_chars() if values.dtype == pl.String else values
     ratings = plain.cast(pl.Float32, strict=False)
     wish = "a rating is a finite number; read the table without ratings by rating_column=None (--rating_column '')"
-    _refuse(values, ratings.is_null() | ~ratings.is_finite(), column, source, wish)
+    refuse_rows(values, ratings.is_null() | ~ratings.is_finite(), column, source, wish)
     return ratings
 
 
@@ -98,17 +98,17 @@ def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
     if isinstance(kind, pl.Decimal):
         values, kind = (values.cast(pl.Float64), pl.Float64()) if kind.scale else (values, pl.Int64())
     if kind.is_integer():
-        _refuse(values, values.is_null(), column, source, "a time is needed")
+        refuse_rows(values, values.is_null(), column, source, "a time is needed")
         times = _as_int64(values, column, source)
-        _refuse(values, times == MISSING_NANOSECONDS, column, source, "a time is needed, not the integer of NaT")
+        refuse_rows(values, times == MISSING_NANOSECONDS, column, source, "a time is needed, not the integer of NaT")
         return _from_numbers(times, column, source)
     if kind.is_float():
-        _refuse(values, values.is_null() | ~values.is_finite(), column, source, "a time is a finite number")
+        refuse_rows(values, values.is_null() | ~values.is_finite(), column, source, "a time is a finite number")
         if kind != pl.Float64:
             _refuse_inexact(values, column, source)
         return _from_numbers(values.cast(pl.Float64), column, source)
     if isinstance(kind, pl.Date | pl.Datetime):
-        _refuse(values, values.is_null(), column, source, "a time is needed")
+        refuse_rows(values, values.is_null(), column, source, "a time is needed")
         return _seconds_of_datetimes(values)
     if kind != pl.String:
         raise ValueError(f"{source}: column {column!r} is of type {kind}; times are numbers, dates or ISO text")
@@ -117,7 +117,7 @@ def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
 
 def _as_int64(values: pl.Series, column: str, source: str) -> pl.Series:
     integers = values.cast(pl.Int64, strict=False)
-    _refuse(values, integers.is_null(), column, source, "an integer here has at most 63 bits")
+    refuse_rows(values, integers.is_null(), column, source, "an integer here has at most 63 bits")
     return integers
 
 
@@ -125,7 +125,7 @@ def _refuse_inexact(values: pl.Series, column: str, source: str) -> None:
     """Raise ValueError for floats so large that neighbouring integers have the same float."""
     bits = {"Float64": 53, "Float32": 24}.get(str(values.dtype), 11)
     wish = f"{values.dtype} is exact up to 2^{bits} only: use int64"
-    _refuse(values, values.abs().cast(pl.Float64) > 2**bits, column, source, wish)
+    refuse_rows(values, values.abs().cast(pl.Float64) > 2**bits, column, source, wish)
 
 
 def _from_numbers(values: pl.Series, column: str, source: str) -> pl.Series:
@@ -142,11 +142,11 @@ def _from_numbers(values: pl.Series, column: str, source: str) -> pl.Series:
     if (units := units_per_second(largest)) == 1:
         return values
     size = values.cast(pl.Float64).abs()
-    _refuse(values, size >= _MAX_TIME, column, source, "no unit makes a date of it")
+    refuse_rows(values, size >= _MAX_TIME, column, source, "no unit makes a date of it")
     # A time that alone would be in a smaller unit is in the wrong one.
     unit, limit = _UNIT_NAMES[units], MAX_SECONDS * units // 1000
     wish = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
-    _refuse(values, (size >= _ANY_UNIT) & (size < limit), column, source, wish)
+    refuse_rows(values, (size >= _ANY_UNIT) & (size < limit), column, source, wish)
     logger.info("%s: column %r is in %s; converted to seconds", source, column, unit)
     return _divided(values, units)
 
@@ -165,13 +165,13 @@ def _from_text(text: pl.Series, column: str, source: str) -> pl.Series:
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.is_finite().any():
         wrong = numbers.is_null() | ~numbers.is_finite()
-        _refuse(text, wrong, column, source, "a time is a finite number, as elsewhere in the column")
+        refuse_rows(text, wrong, column, source, "a time is a finite number, as elsewhere in the column")
         return _from_numbers(numbers, column, source)
     datetimes = _parsed(text)
     wish = "a time is a number or an ISO date"
     if text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any():
         wish = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
-    _refuse(text, datetimes.is_null(), column, source, wish)
+    refuse_rows(text, datetimes.is_null(), column, source, wish)
     return _seconds_of_datetimes(datetimes)
 
 
@@ -190,7 +190,7 @@ def _seconds_of_datetimes(datetimes: pl.Series) -> pl.Series:
     return _divided(micros, 1_000_000)
 
 
-def _refuse(values: pl.Series, bad: pl.Series, column: str, source: str, wish: str) -> None:
+def refuse_rows(values: pl.Series, bad: pl.Series, column: str, source: str, wish: str) -> None:
     """Raise ValueError that names the first row in which `bad` is true, its value, and what is expected."""
     if not bad.any():
         return

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,7 @@ def _parse_failure(data: bytes, dialect: Dialect, path: Path, error: Exception) 
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as fault:
-        line = data.count(b"\n", 0, fault.start) + 1
-        return f"{path}, line {line}: byte 0x{data[fault.start]:02x} is not UTF-8; save the file as UTF-8"
+        return f"{path}, {_bad_byte(fault)}; save the file as UTF-8"
     columns = None
     for line, fields in dialect.rows(text):
         columns = columns or len(fields)
@@ -226,21 +226,16 @@ def decode(data: bytes, encoding: str, source: str | Path) -> str:
         ValueError: The file is not in `encoding`.
     """
     fix = "Use the file as GroupLens publishes it."
-    if encoding == "latin-1":  # decodes any bytes, so a file converted to UTF-8 would become "Ã©"
-        if not data.isascii() and _is_utf8(data):
+    if encoding == "latin-1" and not data.isascii():  # decodes any bytes: a file converted to UTF-8 would become "Ã©"
+        with suppress(UnicodeDecodeError):
+            data.decode("utf-8")
             raise ValueError(f"{source}: the file is UTF-8, but this release is latin-1: it was converted. {fix}")
-        return data.decode("latin-1")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{data[error.start]:02x}"
-        raise ValueError(f"{source}, line {line}: {byte} is not {encoding}. {fix}") from error
+        raise ValueError(f"{source}, {_bad_byte(error)}. {fix}") from error
 
 
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def _bad_byte(error: UnicodeDecodeError) -> str:
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return f"line {line}: byte 0x{error.object[error.start]:02x} is not {error.encoding.upper()}"

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
-from .columns import as_ratings, as_seconds
+from .columns import as_ratings, as_seconds, refuse_rows
 from .ragged import IntArray, offsets_of
 from .sorting import codes_of, repeated_rows, run_lengths, stable_order
 from .tables import dataset_of, to_frame
@@ -52,9 +52,7 @@ def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> 
         raise ValueError(f"The ratings lack the columns {missing}; they have {ratings.column_names}")
     frame = to_frame(ratings, needed)
     for name in ("user_id", "movie_id"):
-        if (missing_ids := frame[name].is_null()).any():
-            row = missing_ids.arg_true()[0]
-            raise ValueError(f"The ratings have {name} None in row {row} (counted from 0)")
+        refuse_rows(frame[name], frame[name].is_null(), name, "the ratings", "an id is needed")
     if "timestamp" in columns:
         frame = frame.with_columns(as_seconds(frame["timestamp"], "timestamp", "the ratings"))
     if min_rating is None:

@@ -69,7 +69,7 @@ def read_interactions(
         columns["rating"] = rating_column
     if time_column is not None:
         columns["timestamp"] = time_column
-    frame = _select(frame, columns, source, "_column")
+    frame = _select(frame, columns, source)
     readers = {"user_id": as_ids, "movie_id": as_ids, "rating": as_ratings, "timestamp": as_seconds}
     ratings = pl.DataFrame([readers[name](frame[name], columns[name], source) for name in columns])
     if items is None:
@@ -124,15 +124,12 @@ def load_ml1m_sequences(folder: str | Path) -> DatasetDict:
     return tables
 
 
-def _select(frame: pl.DataFrame, columns: Mapping[str, str], source: str, option: str) -> pl.DataFrame:
+def _select(frame: pl.DataFrame, columns: Mapping[str, str], source: str) -> pl.DataFrame:
     """The columns under our names; ValueError that says how to map them if one is missing."""
     if missing := {ours: theirs for ours, theirs in columns.items() if theirs not in frame.columns}:
-        options = {"user_id": "user_column", "movie_id": "item_column", "timestamp": "time_column"}
-        how = " and ".join(
-            f"{options.get(ours, 'rating_column')}=..." if option else f"item_columns={{{ours!r}: ...}}"
-            for ours in missing
-        )
-        none = " (time_column=None if the rows are in order already)" if "timestamp" in missing and option else ""
+        options = {"user_id": "user", "movie_id": "item", "timestamp": "time", "rating": "rating"}
+        how = " and ".join(f"{options[ours]}_column=..." for ours in missing)
+        none = " (time_column=None if the rows are in order already)" if "timestamp" in missing else ""
         raise ValueError(
             f"{source} has no column {', '.join(map(repr, missing.values()))}; it has {frame.columns}. "
             f"Name the right one with {how}{none}.{_header_hint(frame.columns)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from .columns import as_ids
+from .columns import as_ids, refuse_rows
 from .tables import clean_genres, split_years
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,7 @@ def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: s
     if frame.is_empty():
         raise ValueError(f"{source} has no rows")
     ids = as_ids(frame[columns["movie_id"]], columns["movie_id"], source)
-    if (repeated := ~ids.is_first_distinct()).any():
-        row = repeated.arg_true()[0]
-        raise ValueError(f"{source}, row {row} (counted from 0): duplicate item {ids[row]!r}; give each item one row")
+    refuse_rows(ids, ~ids.is_first_distinct(), ids.name, source, "an earlier row has this id: give each item one row")
     titles = pl.lit(None, pl.String) if "title" not in columns else _read_titles(frame[columns["title"]], source)
     items = pl.DataFrame({"movie_id": ids}).with_columns(title=titles)
     if "year" in columns:
@@ -88,9 +86,7 @@ def _read_years(years: pl.Series, source: str) -> pl.Series:
     text = pl.select(pl.when(text.is_in(["", "nan", "NaN"])).then(None).otherwise(text)).to_series()
     numbers = text.cast(pl.Int64, strict=False)
     bad = (numbers.is_null() & text.is_not_null()) | (numbers.abs() > MAX_YEAR).fill_null(False)
-    if bad.any():
-        row = bad.arg_true()[0]
-        raise ValueError(f"{source}, row {row} (counted from 0): year {text[row]!r} is not an integer up to {MAX_YEAR}")
+    refuse_rows(text, bad, years.name, source, f"a year is an integer up to {MAX_YEAR}")
     return numbers
 
 

@@ -78,18 +78,20 @@ def fetch_wheel(folder: Path) -> Path:
 
 def ratings_as_released(inter: str) -> str:
     """The text of u.data from that of the wheel's `.inter` file: the same lines without the header."""
-    header, _, rows = inter.partition("\n")
-    if header != RATINGS_HEADER:
-        raise ValueError(f"ml-100k.inter: expected the header {RATINGS_HEADER!r}, found {header!r}")
-    return rows
+    return _without_header(inter, RATINGS_HEADER, "ml-100k.inter")
 
 
 def movies_as_released(item: str) -> str:
     """The text of u.item from that of the wheel's `.item` file; dates and addresses are left empty."""
-    header, *lines = item.removesuffix("\n").split("\n")
-    if header != MOVIES_HEADER:
-        raise ValueError(f"ml-100k.item: expected the header {MOVIES_HEADER!r}, found {header!r}")
-    return "".join(f"{_movie_as_released(*line.split(chr(9)))}\n" for line in lines)
+    rows = _without_header(item, MOVIES_HEADER, "ml-100k.item").removesuffix("\n")
+    return "".join(f"{_movie_as_released(*line.split(chr(9)))}\n" for line in rows.split("\n"))
+
+
+def _without_header(text: str, expected: str, name: str) -> str:
+    header, _, rows = text.partition("\n")
+    if header != expected:
+        raise ValueError(f"{name}: expected the header {expected!r}, found {header!r}")
+    return rows
 
 
 def _movie_as_released(movie_id: str, title: str, year: str, genres: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 from datasets import DatasetDict, DatasetInfo
 from filelock import FileLock
 
-from .archives import read_from_folder, read_from_zip
+from .archives import read_from_zip
 from .delimited import Dialect, decode, read_rows
 from .download import download_checked
 from .mirrors import MIRRORED, write_mirrored_release
@@ -52,10 +52,9 @@ def load_movielens(
             logger.warning("%s is not in %s: trying the other sources", name, tried)
         source = _find_cached_or_fetch(release, cache_folder(cache_dir), download, tried)
     logger.info("%s: reading %s", name, source)
-    read = read_from_folder if source.is_dir() else read_from_zip
     # One file at a time: the text of a large release's ratings is freed before its movies are read.
-    ratings = _parse_ratings(release.layout, read(source, release.layout.ratings_file), source)
-    movies = _parse_movies(release.layout, read(source, release.layout.movies_file), source)
+    ratings = _parse_ratings(release.layout, _read(source, release.layout.ratings_file), source)
+    movies = _parse_movies(release.layout, _read(source, release.layout.movies_file), source)
     _check_counts(release, ratings, movies, source)
     info = DatasetInfo(description=f"MovieLens {name}", license=release.licence, homepage=HOMEPAGE, citation=CITATION)
     return DatasetDict(ratings=to_dataset(ratings, info), movies=to_dataset(movies, info))
@@ -89,6 +88,10 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 def read_movies(path: str | Path, name: str = "ml-1m") -> pl.DataFrame:
     """Read a single movies file in the layout of the release `name`: movie_id, title, year, genres."""
     return _parse_movies(get_release(name).layout, Path(path).read_bytes(), Path(path).parent)
+
+
+def _read(source: Path, name: str) -> bytes:
+    return (source / name).read_bytes() if source.is_dir() else read_from_zip(source, name)
 
 
 def _given_root(data_dir: str | Path | None) -> Path | None:

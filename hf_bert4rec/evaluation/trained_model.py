@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from huggingface_hub import snapshot_download
 
 from ..data.prepare import DataArguments
 from ..files import TRAINING_FILE
+from ..model.loading_bert4rec import read_object
 
 
 def find_model(name: str | Path) -> Path:
@@ -31,7 +31,7 @@ def find_model(name: str | Path) -> Path:
 def training_options(folder: Path) -> dict[str, Any] | None:
     """The options that a model was trained with, from its training record; None without a record."""
     path = folder / TRAINING_FILE
-    return json.loads(path.read_text(encoding="utf-8"))["options"] if path.is_file() else None
+    return read_object(path)["options"] if path.is_file() else None
 
 
 def training_data_options(folder: Path) -> dict[str, Any]:

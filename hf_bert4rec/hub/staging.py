@@ -15,6 +15,7 @@ from huggingface_hub.constants import REPOCARD_NAME
 
 from ..evaluation.report import REPORT_FILE
 from ..files import TRAINING_FILE, data_folder, write_json
+from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card.curve import CURVE_FILE, draw_curve
@@ -128,7 +129,7 @@ def _write_items(folder: Path, target: Path, titles: bool) -> None:
     if titles:
         shutil.copyfile(folder / ITEMS_FILE, target / ITEMS_FILE)
         return
-    items = json.loads((folder / ITEMS_FILE).read_text(encoding="utf-8"))
+    items = read_object(folder / ITEMS_FILE)
     counts = {name: column for name, column in items.items() if name == COUNT_COLUMN}
     (target / ITEMS_FILE).write_text(json.dumps(counts), encoding="utf-8")
 

@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub.constants import REPOCARD_NAME
 from transformers import pipeline
 
-from ..model.loading_bert4rec import report_corrupt_files
+from ..model.loading_bert4rec import read_object, report_corrupt_files
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from ..model.tokenization_bert4rec import ITEMS_FILE
@@ -100,8 +100,7 @@ def code_files() -> list[str]:
 
 def has_titles(folder: Path) -> bool:
     """Whether `items.json` of a model folder names any title."""
-    items = json.loads((folder / ITEMS_FILE).read_text(encoding="utf-8"))
-    return any(items.get("title", []))
+    return any(read_object(folder / ITEMS_FILE).get("title", []))
 
 
 def probe_histories(tokenizer: Any) -> list[list[Any]]:

@@ -122,7 +122,7 @@ def test_bad_input_is_named() -> None:
         build_histories(table([(1, 2)], "user_id", "item"))
     with pytest.raises(ValueError, match=r"lack the columns \['rating'\]"):
         build_histories(table([(1, 2)], "user_id", "movie_id"), min_rating=3)
-    with pytest.raises(ValueError, match=r"user_id None in row 1"):
+    with pytest.raises(ValueError, match=r"the ratings, row 1 .*'user_id' is None, but an id is needed"):
         build_histories(table([(1, 2), (None, 2)], "user_id", "movie_id"), 1)
     with pytest.raises(ValueError, match=r"the ratings, row 0 .*'timestamp' is inf, but a time is a finite"):
         build_histories(table([(1, 2, float("inf"))], "user_id", "movie_id", "timestamp"), 1)

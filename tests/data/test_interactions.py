@@ -198,7 +198,7 @@ def test_missing_columns_say_how_to_map(tmp_path: Path) -> None:
 
 
 def test_bad_items_are_named() -> None:
-    with pytest.raises(ValueError, match=r"row 1 .*duplicate item 5"):
+    with pytest.raises(ValueError, match=r"row 1 .* is 5, but an earlier row has this id"):
         items(movie_id=[5, 5])
     with pytest.raises(ValueError, match=r"row 1 .*year 'MMXX' is not an integer"):
         items(movie_id=[5, 7], title=["a", "b"], year=["1995", "MMXX"])
