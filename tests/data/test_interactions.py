@@ -19,7 +19,7 @@ from hf_bert4rec.data import build_histories, interactions, load_ml1m_sequences,
 REAL = Path(os.environ.get("HF_BERT4REC_DATA") or "nowhere") / "ml-1m"
 COLUMNS = {"user_id": [2, 1, 1], "movie_id": [7, 7, 5], "rating": [4.0, 3.5, 1.0], "timestamp": [9, 8, 7]}
 ROWS = [tuple(row) for row in zip(*COLUMNS.values(), strict=True)]
-PLACE = "the table of interactions"
+TABLE = "the table of interactions"
 
 
 def write_csv(folder: Path, text: str, name: str = "mine.csv") -> Path:
@@ -175,7 +175,7 @@ def test_ids_of_two_types_are_compared_as_strings() -> None:
     ],
 )
 def test_bad_values_are_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"{PLACE}.*{message}"):
+    with pytest.raises(ValueError, match=f"{TABLE}.*{message}"):
         read_interactions(pl.DataFrame({**COLUMNS, **change}))
 
 

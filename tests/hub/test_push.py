@@ -49,7 +49,7 @@ def tables(tmp_path_factory) -> DataArguments:
 
 @pytest.fixture(scope="module")
 def published(hub, folders, tables, tmp_path_factory) -> dict[str, Any]:
-    """Publish everything that can be published; the output of the process."""
+    """Publish models, a demo and a data set; returns the output of the process."""
     requested = {
         "scripts": [
             [str(folders["first"]), NAME, "--space"],

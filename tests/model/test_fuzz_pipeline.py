@@ -141,7 +141,7 @@ def test_keys_of_several_types_are_named(pipe):
 
 
 def test_a_very_long_history_is_truncated_to_the_window(pipe):
-    ids = [MOVIES["movie_id"][place % 20] for place in range(100_000)]
+    ids = [MOVIES["movie_id"][index % 20] for index in range(100_000)]
     started = time.monotonic()
     answer, recent = pipe(ids, top_k=5), pipe(ids[-40:], top_k=5)
     assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in recent]

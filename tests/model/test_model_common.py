@@ -175,8 +175,8 @@ def test_outputs_as_tuple_and_as_dict(kind, rows, labelled_rows):
         assert isinstance(as_tuple, tuple)
         flat = as_dict.to_tuple()
         assert len(flat) == len(as_tuple) == (4 if "labels" in inputs else 3)
-        for mine, theirs in zip(flat, as_tuple, strict=True):
-            for left, right in zip(*[(x,) if torch.is_tensor(x) else x for x in (mine, theirs)], strict=True):
+        for from_dict, from_tuple in zip(flat, as_tuple, strict=True):
+            for left, right in zip(*[(x,) if torch.is_tensor(x) else x for x in (from_dict, from_tuple)], strict=True):
                 assert torch.equal(left, right)
 
 

@@ -69,8 +69,8 @@ def test_sdpa_and_eager_agree_with_gradients(kind, labelled_rows, dtype):
         outputs.loss.backward()
         actual[name] = (outputs.logits.float(), model.bert4rec.layers[0].attention.value.weight.grad.float())
     tolerance = CLOSE if dtype is torch.float32 else {"atol": 0.1, "rtol": 0.1}
-    for mine, theirs in zip(actual["sdpa"], actual["eager"], strict=True):
-        torch.testing.assert_close(mine, theirs, **tolerance)
+    for sdpa, eager in zip(actual["sdpa"], actual["eager"], strict=True):
+        torch.testing.assert_close(sdpa, eager, **tolerance)
 
 
 def test_flex_attention_agrees_where_it_runs(kind, rows):

@@ -30,7 +30,7 @@ def test_scores_are_the_softmax_over_all_items_before_filters(pipe, model, token
     assert sum(movie["score"] for movie in answer) == pytest.approx(1, abs=1e-5)
     ids = torch.tensor([[*tokenizer.encode_items([10, 13]), tokenizer.mask_token_id]])
     scores = model.next_item_logits(ids, torch.ones_like(ids))[0, tokenizer.first_item_id :].softmax(-1)
-    expected = {movie: scores[place].item() for place, movie in enumerate(MOVIES["movie_id"])}
+    expected = {movie: scores[index].item() for index, movie in enumerate(MOVIES["movie_id"])}
     assert {movie["movie_id"]: movie["score"] for movie in answer} == pytest.approx(expected, abs=1e-6)
     assert_same(pipe([10, 13], top_k=5), [movie for movie in answer if movie["movie_id"] not in (10, 13)][:5])
 
@@ -47,7 +47,7 @@ def assert_same(answer, expected):
 
 
 def test_one_history_or_a_batch(pipe):
-    one, other = pipe([10, 13]), pipe([16])
+    first_answer, second_answer = pipe([10, 13]), pipe([16])
     for batch in (
         pipe([[10, 13], [16]]),
         pipe([{"history": [10, 13]}, {"history": [16]}]),
@@ -55,10 +55,10 @@ def test_one_history_or_a_batch(pipe):
         pipe(Dataset.from_dict({"history": [[10, 13], [16]]})["history"]),
     ):
         first, second = batch
-        assert_same(first, one)
-        assert_same(second, other)
+        assert_same(first, first_answer)
+        assert_same(second, second_answer)
     for single in (pipe({"history": [10, 13]}), pipe((10, 13)), pipe(np.array([10, 13]))):
-        assert_same(single, one)
+        assert_same(single, first_answer)
     assert len(pipe([{"history": [10, 13], "top_k": 2}, {"history": [10, 13]}])[0]) == 2
 
 

@@ -15,7 +15,7 @@ def test_similar_movies_are_titled_and_ordered_by_cosine(pipe, model, tokenizer)
     cosines = torch.nn.functional.cosine_similarity(vectors[:1], vectors)
     cosines[0] = -2
     best = cosines.topk(5)
-    assert [movie["movie_id"] for movie in answer] == [MOVIES["movie_id"][place] for place in best.indices]
+    assert [movie["movie_id"] for movie in answer] == [MOVIES["movie_id"][index] for index in best.indices]
     assert [movie["score"] for movie in answer] == pytest.approx(best.values.tolist(), abs=1e-6)
 
 

@@ -59,8 +59,8 @@ def recommender(timed_model, tokenizer) -> MovieRecommendationPipeline:
 
 
 def batch_of(tokenizer, histories: TimedHistories, **options) -> dict[str, torch.Tensor]:
-    questions = NextItemDataset(histories, Ragged.from_lists([[5]] * len(histories)))
-    batch = DataCollatorForNextItem(tokenizer, 12, **options)([questions[row] for row in range(len(questions))])
+    next_items = NextItemDataset(histories, Ragged.from_lists([[5]] * len(histories)))
+    batch = DataCollatorForNextItem(tokenizer, 12, **options)([next_items[row] for row in range(len(next_items))])
     return {name: batch[name] for name in ("input_ids", "attention_mask", "timestamps")}
 
 
@@ -162,13 +162,13 @@ def test_old_transitions_decay(config, tokenizer):
     fit_transition_memory(model, histories)
     row = int(model.memory.next_items[5, 0] != 6)
     assert model.memory.time_bins[5, :2].tolist() == [[60, 80], [80, 60]][row]
-    question = torch.tensor([[5, tokenizer.mask_token_id]])
+    query = torch.tensor([[5, tokenizer.mask_token_id]])
     for query_time, fresh, stale in ((early, 6, 7), (late, 7, 6)):
         for times in (
             [query_time, UNKNOWN_TIME],
             [early, query_time],
         ):  # of the query, or of the last item where unknown
-            shares = model.memory(question, torch.ones_like(question), torch.tensor([times])).exp() - SMOOTHING
+            shares = model.memory(query, torch.ones_like(query), torch.tensor([times])).exp() - SMOOTHING
             weight = MIN_DECAY + np.exp(-20 * TIME_BIN / YEAR)
             assert float(shares[0, stale] / shares[0, fresh]) == pytest.approx(weight / (MIN_DECAY + 1), rel=1e-3)
             assert float(shares.sum()) == pytest.approx(1, abs=1e-4)
@@ -225,11 +225,11 @@ def test_simultaneous_items_are_reordered_every_epoch(tokenizer):
 
 def test_timed_rows_carry_their_query_time(timed):
     requests = timed.with_query_times(np.arange(len(timed))).rows(10, 13)
-    questions = NextItemDataset(requests, Ragged.from_lists([[1], [2], [3]]))
+    next_items = NextItemDataset(requests, Ragged.from_lists([[1], [2], [3]]))
     for row in range(3):
-        assert questions[row]["timestamps"].tolist() == timed.times_of_row(10 + row).tolist()
-        assert questions[row]["input_ids"].tolist() == timed[10 + row].tolist()
-        assert questions[row]["query_time"] == 10 + row
+        assert next_items[row]["timestamps"].tolist() == timed.times_of_row(10 + row).tolist()
+        assert next_items[row]["input_ids"].tolist() == timed[10 + row].tolist()
+        assert next_items[row]["query_time"] == 10 + row
 
 
 def test_the_pipeline_scores_as_the_evaluation(recommender, timed_model, tokenizer, timed):

@@ -1,6 +1,6 @@
-"""Run by a launcher in two processes: training with weights sharded between them.
+"""Training with sharded weights, run by a launcher in two processes.
 
-accelerate shards on accelerators only. Here it is made to shard on CPUs; the code that follows is the same.
+accelerate shards on accelerators only; here it is patched to shard on CPUs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recipes: every key reaches the run, the command line wins, and a typo is named."""
+"""Recipes: every key is applied, the command line overrides, and typos are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same seed on the same machine: the same weights bit for bit, whatever loads the batches and whichever process."""
+"""One seed gives bit-identical weights, for any number of workers and in every process; and parts of `make stress`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_the_seed_determines_the_weights(tmp_path):
     expected = weights(tmp_path, seed=1)
-    torch.rand(7)  # what was drawn before the training changes nothing
+    torch.rand(7)  # earlier draws do not change the result
     assert same(weights(tmp_path, seed=1), expected)
     assert not same(weights(tmp_path, seed=2), expected)
 

@@ -1,4 +1,4 @@
-"""Fine-tuning learns new users and movies, does not forget the old ones, and changes only copies."""
+"""Fine-tuning learns new users and movies without forgetting, and changes copies only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def walks(movies: range, users: int, length: int, seed: int) -> Dataset:
 
 
 def quality(model, tokenizer, ratings) -> float:
-    """NDCG@10 of everyone's last movie."""
+    """NDCG@10 of every user's last movie."""
     encoded = encode_histories(build_histories(ratings, min_interactions=1), tokenizer)
     histories = Ragged.from_lists([history[:-1] for history in encoded])
     targets = Ragged.from_lists([history[-1:] for history in encoded])

@@ -1,4 +1,4 @@
-"""A run starts, resumes with the options of its start, and refuses others."""
+"""A run starts, resumes with its original options, and refuses others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings from co-occurrence: neighbours in histories are neighbours in space."""
+"""Embeddings from co-occurrence: items that occur together get similar embeddings."""
 
 from __future__ import annotations
 

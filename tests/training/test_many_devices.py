@@ -1,4 +1,4 @@
-"""The launcher's configurations, and evaluation that is shared out: every user counts once."""
+"""Launcher configurations, and distributed evaluation that counts every user once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes that ship: what they say of themselves is so, and those that wait for a GPU would start on one."""
+"""The shipped recipes: their descriptions are true, and GPU recipes train on a small scale."""
 
 from __future__ import annotations
 

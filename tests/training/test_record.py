@@ -1,4 +1,4 @@
-"""`training.json` describes the run, without folders of the machine that it ran on."""
+"""`training.json` describes the run without local folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampled softmax meets the full one: exactly with every item drawn once, in expectation with any draw."""
+"""Sampled softmax equals the full one with every item drawn once, and in expectation otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe that learns from times, end to end: a shop in which it depends on the hour what is bought next."""
+"""Time-aware training end to end, on a shop in which the next purchase depends on the hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training converges on a predictable catalogue, evaluates by rank, and a resumed run equals an uninterrupted one."""
+"""Training learns a predictable catalogue, evaluates by rank, and resumes to the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward that training installs: the loss and gradients of the model's own, from labelled positions only."""
+"""The forward that training installs gives the model's own loss and gradients, from labelled positions only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by a launcher in two processes: ranks of an uneven number of users, gathered."""
+"""Ranks of an uneven number of users, gathered from the two processes that a launcher runs."""
 
 from __future__ import annotations
 
