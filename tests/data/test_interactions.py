@@ -200,7 +200,7 @@ def test_missing_columns_say_how_to_map(tmp_path: Path) -> None:
 def test_bad_items_are_named() -> None:
     with pytest.raises(ValueError, match=r"row 1 .* is 5, but an earlier row has this id"):
         items(movie_id=[5, 5])
-    with pytest.raises(ValueError, match=r"row 1 .*year 'MMXX' is not an integer"):
+    with pytest.raises(ValueError, match=r"row 1 .*'year' is 'MMXX', but a year is an integer"):
         items(movie_id=[5, 7], title=["a", "b"], year=["1995", "MMXX"])
     with pytest.raises(ValueError, match="none of its 2 items is in the items' table; ids are like 5 here and"):
         items(movie_id=[50, 70])
