@@ -155,10 +155,7 @@ def _joined(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> 
     rated = ratings.select(pl.col("movie_id").unique()).sort("movie_id")
     if movies is None:
         return DatasetDict(ratings=to_dataset(ratings), movies=to_dataset(_undescribed(rated)))
-    if rated["movie_id"].dtype != movies["movie_id"].dtype:
-        # One of them holds integers only: as text they can still be the same ids.
-        text = pl.col("movie_id").cast(pl.String)
-        ratings, rated, movies = (frame.with_columns(text) for frame in (ratings, rated, movies))
+    ratings, rated, movies = _with_ids_of_one_type(ratings, rated, movies)
     missing = rated.join(movies, on="movie_id", how="anti").sort("movie_id")
     if missing.height == rated.height:
         raise ValueError(
@@ -171,6 +168,12 @@ def _joined(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> 
         logger.warning("%s: %d items have no row in the items' table (the first is %r)", source, missing.height, first)
     catalogue = pl.concat([movies.select(ITEM_COLUMNS), _undescribed(missing)])
     return DatasetDict(ratings=to_dataset(ratings), movies=to_dataset(catalogue))
+
+
+def _with_ids_of_one_type(*frames: pl.DataFrame) -> list[pl.DataFrame]:
+    """The frames with their `movie_id` as text if only some of them hold integers: they can still be the same ids."""
+    same = len({frame["movie_id"].dtype for frame in frames}) == 1
+    return [frame if same else frame.with_columns(pl.col("movie_id").cast(pl.String)) for frame in frames]
 
 
 def _undescribed(ids: pl.DataFrame) -> pl.DataFrame:
@@ -208,9 +211,7 @@ def _mapped(ratings: pl.DataFrame, path: Path, id_mapping: Path) -> pl.DataFrame
         if (repeated := ~mapping[name].is_first_distinct()).any():
             line = repeated.arg_true()[0] + 1
             raise ValueError(f"{id_mapping}, line {line}: duplicate id {mapping[name][line - 1]!r}")
-    if ratings["movie_id"].dtype != mapping["movie_id"].dtype:
-        ratings = ratings.with_columns(pl.col("movie_id").cast(pl.String))
-        mapping = mapping.with_columns(pl.col("movie_id").cast(pl.String))
+    ratings, mapping = _with_ids_of_one_type(ratings, mapping)
     mapped = ratings.join(mapping, on="movie_id", how="left", maintain_order="left")
     if (unknown := mapped["mapped"].is_null()).any():
         line = unknown.arg_true()[0]

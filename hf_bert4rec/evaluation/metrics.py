@@ -41,15 +41,9 @@ def metrics_from_ranks(ranks: Ranks, ks: Sequence[int] = DEFAULT_KS) -> dict[str
 def metrics_per_user(ranks: Ranks, ks: Sequence[int] = DEFAULT_KS) -> dict[str, FloatArray]:
     """Every metric of this module, (users,) each, under names like "ndcg@10"."""
     rows = as_rows(ranks)
-    values: dict[str, FloatArray] = {}
-    for k in ks:
-        values[f"hit_rate@{k}"] = hit_rate(rows, k)
-        values[f"ndcg@{k}"] = ndcg(rows, k)
-        values[f"recall@{k}"] = recall(rows, k)
-        values[f"precision@{k}"] = precision(rows, k)
-        values[f"map@{k}"] = average_precision(rows, k)
-    values["mrr"] = reciprocal_rank(rows)
-    return values
+    at_k = {"hit_rate": hit_rate, "ndcg": ndcg, "recall": recall, "precision": precision, "map": average_precision}
+    values = {f"{name}@{k}": metric(rows, k) for k in ks for name, metric in at_k.items()}
+    return values | {"mrr": reciprocal_rank(rows)}
 
 
 def hit_rate(ranks: Ranks, k: int) -> FloatArray:

@@ -27,7 +27,6 @@ Keys may be added within a version; a changed meaning raises it. Version 1 is re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..environment import describe_hardware, environment
+from ..model.loading_bert4rec import read_object
 from .bootstrap import LEVEL, RESAMPLES, Interval, difference_intervals, intervals
 from .config import EvaluationConfig
 from .metrics import FloatArray
@@ -124,17 +124,11 @@ def load_report(path: str | Path) -> dict[str, Any]:
     path, again = Path(path), "run `hf-bert4rec evaluate` on the model again"
     if not path.is_file():
         raise FileNotFoundError(f"no evaluation at {path}: run `hf-bert4rec evaluate` on the model first")
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): {again}") from error
-    version = report.get("schema_version") if isinstance(report, dict) else None
-    if not isinstance(version, int) or version < 1:
-        raise ValueError(f"{path} has schema version {version}, this package reads 1 to {SCHEMA_VERSION}: {again}")
-    if version > SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} has schema version {version}, this package reads 1 to {SCHEMA_VERSION}: update hf-bert4rec"
-        )
+    report = read_object(path, again)
+    version = report.get("schema_version")
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+        fix = "update hf-bert4rec" if isinstance(version, int) and version > SCHEMA_VERSION else again
+        raise ValueError(f"{path} has schema version {version}, this package reads 1 to {SCHEMA_VERSION}: {fix}")
     report = _from_version_1(report) if version == 1 else report
     if missing := [name for name in SECTIONS if name not in report]:
         raise ValueError(f"{path} lacks the sections {', '.join(missing)}: {again}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..files import annotate_write_errors, write_json
+from ..model.loading_bert4rec import read_object
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from .verify import check_folder
 
@@ -75,10 +75,9 @@ def check_replaceable(folder: str | Path) -> None:
 
 def _is_export(folder: Path) -> bool:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return read_object(folder / "config.json").get("model_type") == "bert4rec"
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and config.get("model_type") == "bert4rec"
 
 
 def remove_checkpoints(folder: Path) -> None:

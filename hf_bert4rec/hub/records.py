@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -12,6 +11,7 @@ from ..data.releases import RELEASES, Release
 from ..evaluation.report import REPORT_FILE, load_report
 from ..evaluation.trained_model import weights_sha256
 from ..files import TRAINING_FILE
+from ..model.loading_bert4rec import read_object
 
 REQUIRED_KEYS = ("dataset", "options", "example", "command", "curve", "environment")
 # An absolute path, of POSIX or Windows, as a word of a command line or as the value of an option.
@@ -31,12 +31,8 @@ def read_training(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder} lacks {TRAINING_FILE}, which its card is written from: train the model again"
         )
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): train the model again") from error
-    missing = [key for key in REQUIRED_KEYS if not isinstance(record, dict) or key not in record]
-    if missing:
+    record = read_object(path, "train the model again")
+    if missing := [key for key in REQUIRED_KEYS if key not in record]:
         raise ValueError(f"{path} lacks {', '.join(missing)}, which the card needs: train the model again")
     return record
 

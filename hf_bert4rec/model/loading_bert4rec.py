@@ -96,18 +96,18 @@ def make_importable(module_name: str) -> None:
     setattr(sys.modules[package], name, sys.modules[module_name])
 
 
-def read_object(path: str | Path) -> dict[str, Any]:
+def read_object(path: str | Path, fix: str = FIX_HINT) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Raises:
-        ValueError: the file holds no valid JSON, or not an object; the message names the file.
+        ValueError: the file holds no valid JSON, or not an object; the message names the file and says `fix`.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): {FIX_HINT}") from error
+        raise ValueError(f"{path} is not valid JSON ({error}): {fix}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not an object: {FIX_HINT}")
+        raise ValueError(f"{path} holds a {type(content).__name__}, not an object: {fix}")
     return content
 
 

@@ -158,8 +158,8 @@ def test_every_plot_is_drawn(task, tmp_path) -> None:
         ('{"figures": {}}', "schema version None, .* run `hf-bert4rec evaluate`"),
         ('{"schema_version": 99}', "schema version 99, .* update hf-bert4rec"),
         ('{"schema_version": 1, "metrics": {}}', "lacks the sections model, protocol"),
-        ('{"schema_ver', "is not JSON"),
-        ("[]", "schema version None"),
+        ('{"schema_ver', "is not valid JSON"),
+        ("[]", "holds a list, not an object: run `hf-bert4rec evaluate`"),
     ],
 )
 def test_an_evaluation_that_cannot_be_read_says_what_to_do(tmp_path, content: str, message: str) -> None:
