@@ -48,8 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     recommend = commands.add_parser("recommend", help="what to watch next, after a history")
     explain = commands.add_parser("explain", help="the same, each with the movies of the history that led to it")
     similar = commands.add_parser("similar", help="movies like a movie")
-    for command in (recommend, explain):
+    for command in (recommend, explain, similar):
         command.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
+        command.add_argument("--top-k", type=int, help=f"movies to print (default {DEFAULT_TOP_K})")
+        command.add_argument("--json", action="store_true", help="print JSON")
+    for command in (recommend, explain):
         command.add_argument("history", metavar="MOVIE", nargs="*", help="ids or titles, oldest first")
         _add_reranking(command)
     explain.add_argument(
@@ -57,11 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     recommend.add_argument("--candidate", action="append", dest="candidates", help="rank only these; repeatable")
     recommend.add_argument("--explain", action="store_true", help="the same as the command explain")
-    similar.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
     similar.add_argument("movie", metavar="MOVIE", help="its id or title")
-    for command in (recommend, explain, similar):
-        command.add_argument("--top-k", type=int, help=f"movies to print (default {DEFAULT_TOP_K})")
-        command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 

@@ -51,24 +51,20 @@ STYLE = {
 }
 
 
-def write_plots(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
-    """Draw every plot into `folder` and return their paths."""
+def write_plots(report: Mapping[str, Any], folder: str | Path) -> None:
+    """Draw every plot into `folder`."""
     drawings: dict[str, Callable[[Axes, Mapping[str, Any]], None]] = {
         "metrics.png": _draw_metrics,
         "history_length.png": partial(_draw_slices, "history_length"),
         "target_popularity.png": partial(_draw_slices, "target_popularity"),
         "popularity.png": _draw_popularity,
     }
-    paths = []
     with rc_context(STYLE):
         for name, draw in drawings.items():
             figure = Figure(layout="constrained")
             draw(figure.subplots(), report)
-            path = Path(folder) / name
-            with atomic_write(path) as temporary:
+            with atomic_write(Path(folder) / name) as temporary:
                 figure.savefig(temporary, format="png")
-            paths.append(path)
-    return paths
 
 
 def _draw_metrics(axes: Axes, report: Mapping[str, Any]) -> None:
