@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from torch.utils.data import Dataset
 
-from .ragged import IntArray, Ragged, TimedHistories, flat_column
+from .ragged import IntArray, Ragged, TimedHistories, arrow_table, flat_column
 
 
 def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragged:
@@ -32,7 +32,7 @@ def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
     """The `target` (one per row) or `targets` (a list per row) column as input ids."""
     if "targets" in dataset.column_names:
         return _encode(*flat_column(dataset, "targets"), tokenizer)
-    values = dataset.with_format("arrow")[:]["target"].combine_chunks()
+    values = arrow_table(dataset)["target"].combine_chunks()
     return _encode(values, np.arange(len(values) + 1), tokenizer)
 
 

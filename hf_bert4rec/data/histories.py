@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
-from .columns import as_ratings, as_seconds, refuse_rows
+from .columns import as_ids, as_ratings, as_seconds, refuse_rows
 from .ragged import IntArray, offsets_of
 from .sorting import codes_of, repeated_rows, run_lengths, stable_order
 from .tables import dataset_of, to_frame
@@ -29,8 +29,9 @@ def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: flo
     3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that are left
        have as many (the k-core; 1 drops none).
 
-    `item_ids` are lists with the type of `movie_id`, `timestamps` lists of seconds: times in another unit and
-    datetimes are converted as by `read_interactions`.
+    `item_ids` are lists with the type of `movie_id`, or integers if that is float, and blanks around ids of text are
+    removed. `timestamps` are lists of seconds: times in another unit and datetimes are converted as by
+    `read_interactions`.
 
     Raises:
         ValueError: A missing column, an id, timestamp or (with `min_rating`) rating that is missing or not finite, or
@@ -46,6 +47,13 @@ def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: flo
     return _grouped(frame, rows, offsets_of(run_lengths(users)), ratings.features)
 
 
+def _normalised_ids(ids: pl.Series) -> pl.Series:
+    """Ids in the form in which the tokenizer compares them, so that " 7" and "7", or 7.0 and 7, are one item."""
+    if ids.dtype.is_float():
+        return as_ids(ids, ids.name, "the ratings")
+    return as_ids(ids, ids.name, "the ratings").cast(pl.String) if ids.dtype == pl.String else ids
+
+
 def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> pl.DataFrame:
     needed = columns if min_rating is None else [*columns, "rating"]
     if missing := [name for name in needed if name not in ratings.column_names]:
@@ -53,6 +61,7 @@ def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> 
     frame = to_frame(ratings, needed)
     for name in ("user_id", "movie_id"):
         refuse_rows(frame[name], frame[name].is_null(), name, "the ratings", "an id is needed")
+        frame = frame.with_columns(_normalised_ids(frame[name]))
     if "timestamp" in columns:
         frame = frame.with_columns(as_seconds(frame["timestamp"], "timestamp", "the ratings"))
     if min_rating is None:
@@ -102,7 +111,11 @@ def _core(rows: IntArray, users: IntArray, items: IntArray, min_interactions: in
 def _grouped(frame: pl.DataFrame, rows: IntArray, offsets: IntArray, features: Features) -> Dataset:
     """One row per user with lists; user i has `rows[offsets[i]:offsets[i + 1]]`."""
     columns = {"user_id": _gather(frame["user_id"], rows[offsets[:-1]]).to_arrow()}
-    types = {"user_id": features["user_id"], "item_ids": List(features["movie_id"])}
+    user_type, item_type = (
+        Value("int64") if features[name].dtype.startswith("float") else features[name]
+        for name in ("user_id", "movie_id")
+    )
+    types = {"user_id": user_type, "item_ids": List(item_type)}
     columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, _gather(frame["movie_id"], rows).to_arrow())
     if "timestamp" in frame.columns:
         times = _gather(frame["timestamp"], rows)

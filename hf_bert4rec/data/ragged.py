@@ -116,9 +116,21 @@ class TimedHistories(Ragged):
 
 def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
     """The values of a list column of a `datasets.Dataset` (total,), without a copy, and the offsets (rows + 1,)."""
-    column = dataset.with_format("arrow")[:][name].combine_chunks()
+    column = arrow_table(dataset)[name].combine_chunks()
     offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
     return column.values[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def arrow_table(dataset: Any) -> pa.Table:
+    """The table of a `datasets.Dataset`, without a copy, or of an `IterableDataset`, which is read to its end.
+
+    Raises:
+        ValueError: a transform (`set_transform`), which would not be applied.
+    """
+    if getattr(dataset, "format", {"type": None})["type"] == "custom":
+        raise ValueError("the dataset has a transform, which is not applied to tables: apply it by dataset.map(…)")
+    formatted = dataset.with_format("arrow")
+    return formatted[:] if hasattr(dataset, "format") else pa.concat_tables(formatted.iter(batch_size=10_000))
 
 
 def require_times(histories: Ragged) -> TimedHistories:

@@ -15,6 +15,7 @@ from polars.exceptions import PolarsError
 
 from ..model.items_bert4rec import NO_GENRES, split_year
 from .delimited import read_delimited
+from .ragged import arrow_table
 
 
 def split_years(frame: pl.DataFrame) -> pl.DataFrame:
@@ -62,7 +63,7 @@ def _feature(kind: pl.DataType) -> Any:
 def to_frame(dataset: Dataset, columns: list[str] | None = None) -> pl.DataFrame:
     """The dataset, or some of its columns, as a polars frame, without a copy if the types allow it."""
     selected = dataset if columns is None else dataset.select_columns(columns)
-    frame = pl.from_arrow(selected.with_format("arrow")[:])
+    frame = pl.from_arrow(arrow_table(selected))
     assert isinstance(frame, pl.DataFrame)
     return frame
 

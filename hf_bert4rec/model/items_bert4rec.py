@@ -48,8 +48,17 @@ def short_repr(value: object) -> str:
 
 
 def item_token(item_id: object) -> str:
-    """Return the form in which ids are compared: the text of the id without blanks around it."""
+    """Return the form in which ids are compared: text without blanks around it; 7.0 and a tensor of 7 are "7"."""
+    if not isinstance(item_id, (str, int)):
+        item_id = as_scalar(item_id)
+        if isinstance(item_id, float) and item_id.is_integer():
+            item_id = int(item_id)  # pandas turns an integer column with a missing value into floats
     return str(item_id).strip()
+
+
+def as_scalar(value: Any) -> Any:
+    """Return a scalar of numpy, or a tensor or array without dimensions, as a plain Python value; others unchanged."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], dict[str, list[Any]]]:
@@ -74,8 +83,10 @@ def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], d
     for name, aliases in ALIASES.items():
         if name not in names and (alias := next((alias for alias in aliases if alias in names), None)):
             raise ValueError(f"the table of movies has no column {name!r}; rename its column {alias!r} to {name!r}")
-    ids = _read_ids(list(movies["movie_id"][:]), reserved)  # a Dataset reads a column as one slice much faster
-    columns = {name: list(movies[name][:]) for name in READERS if name in names}
+    if getattr(movies, "format", {"type": "custom"})["type"] != "custom":  # a Dataset; custom is by a function
+        movies = movies.with_format(None)  # plain values, not tensors
+    ids = _read_ids(_column(movies, "movie_id"), reserved)
+    columns = {name: _column(movies, name) for name in READERS if name in names}
     for name, column in columns.items():
         if len(column) != len(ids):
             raise ValueError(f"the table of movies has {len(ids)} ids and {len(column)} values of {name!r}")
@@ -92,6 +103,12 @@ def _column_names(movies: Any) -> list[Any]:
         if attribute is not None:
             return list(attribute)
     return list(movies)
+
+
+def _column(movies: Any, name: str) -> list[Any]:
+    values = movies[name]
+    # A Dataset reads a column as one slice much faster; a streamed column has no length.
+    return list(values[:] if hasattr(values, "__len__") else values)
 
 
 def _read_ids(values: Sequence[Any], reserved: Iterable[str]) -> list[int | str]:
@@ -341,6 +358,7 @@ __all__ = [
     "UnknownTitleError",
     "align_columns",
     "append_columns",
+    "as_scalar",
     "check_columns",
     "full_title",
     "is_missing",

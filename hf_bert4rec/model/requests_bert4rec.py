@@ -14,7 +14,7 @@ from typing import Any
 
 import transformers
 
-from .items_bert4rec import is_missing, short_repr
+from .items_bert4rec import as_scalar, is_missing, short_repr
 from .timestamps_bert4rec import parse_number, parse_times
 
 OPTIONS = (
@@ -116,7 +116,7 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
         others = [name for name in row if name not in OPTIONS]
         check_option_names(name for name in others if not isinstance(name, str) or _similar_option(name))
         unknown.keys += [short_repr(name) for name in others if name not in SILENT_KEYS]
-        options = {**options, **{name: value for name, value in row.items() if name in OPTIONS}}
+        options = {**options, **{name: as_scalar(value) for name, value in row.items() if name in OPTIONS}}
     entries = _parse_list(history, "a history is a list of ids and titles")
     seen = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
     is_liked = _parse_ratings(options.get("ratings"), options.get("min_rating"), len(entries))
@@ -130,7 +130,7 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
     return Request(
         liked=list(liked.values()),
         seen=[item for item in seen if item is not None],
-        top_k=parse_top_k(options.get("top_k", DEFAULT_TOP_K), tokenizer.num_items),
+        top_k=parse_top_k(options.get("top_k", min(DEFAULT_TOP_K, tokenizer.num_items)), tokenizer.num_items),
         exclude_seen=_parse_flag("exclude_seen", options.get("exclude_seen", True)),
         exclude=_parse_exclude(options.get("exclude"), tokenizer, unknown.exclude),
         candidates=_parse_candidates(options.get("candidates"), tokenizer),
@@ -206,7 +206,10 @@ def is_batch(inputs: Any) -> bool:
     if not isinstance(inputs, list):
         raise TypeError(f"a history is a list of ids and titles, not {type(inputs).__name__}: {short_repr(inputs)}")
     # int is listed although it is an Integral: the check by the abstract class takes a tenth of the request's time
-    nested = [not isinstance(entry, (str, int, Integral)) and isinstance(entry, Iterable) for entry in inputs]
+    nested = [
+        not isinstance(entry, (str, int, Integral)) and isinstance(entry, Iterable) and getattr(entry, "ndim", 1) > 0
+        for entry in inputs
+    ]
     if any(nested) and not all(nested):
         index = nested.index(not nested[0])
         raise TypeError(
@@ -233,6 +236,9 @@ def _parse_list(value: Any, expected: str) -> list[Any]:
 
 
 def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
+    entry = as_scalar(entry)
+    if isinstance(entry, float) and entry.is_integer():
+        entry = int(entry)  # pandas turns an integer column with a missing value into floats
     if isinstance(entry, bool) or not isinstance(entry, (str, int, Integral)):
         raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {short_repr(entry)}")
     if not isinstance(entry, str) and int(entry).bit_length() > MAX_ID_BITS:
@@ -316,6 +322,7 @@ def _parse_flag(name: str, value: Any) -> bool:
 
 
 __all__ = [
+    "DEFAULT_TOP_K",
     "Request",
     "UnknownEntries",
     "as_list",

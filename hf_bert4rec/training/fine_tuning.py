@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +18,9 @@ from ..data.encoding import encode_histories
 from ..data.histories import build_histories
 from ..data.ragged import Ragged, TimedHistories, offsets_of
 from ..data.windows import TrainingWindows
+from ..model.items_bert4rec import item_token, read_table
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from ..model.tokenization_bert4rec import SPECIAL_TOKENS, Bert4RecTokenizer
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def fine_tune(
         ratings: `user_id`, `movie_id` and, if known, `timestamp` and `rating`, as `read_interactions` and
             `load_movielens` return them. A user's interactions are sorted by time, then by row. Include a user's
             earlier interactions, not only the new ones.
-        movies: a table with `movie_id`, `title`, `year` and `genres` of movies that are not in the catalogue. Those in
+        movies: a table as `Bert4RecTokenizer.add_items` takes it, of movies that are not in the catalogue. Those in
             `ratings` are added, initialised from similar movies (`Bert4RecForMaskedLM.add_items`).
         replay: interactions of earlier users, in the same form. As many of their histories as there are new ones are
             drawn and added to the training data, so that the model does not forget.
@@ -110,10 +110,11 @@ def grow_catalogue(
         ValueError: more than half of the interactions are with movies in neither.
     """
     items = Ragged.from_column(histories, "item_ids").values
-    table = {} if movies is None else _columns(movies, ("movie_id", "title", "year", "genres"))
-    new = {item for item in np.unique(items).tolist() if item not in tokenizer}
-    rows = [row for row, item in enumerate(table.get("movie_id", [])) if item in new]
-    unknown = sorted(new - {table["movie_id"][row] for row in rows})
+    ids, columns = ([], {}) if movies is None else read_table(movies, SPECIAL_TOKENS.values())
+    described = set(map(item_token, ids))
+    new = {item_token(item): item for item in np.unique(items).tolist() if item not in tokenizer}
+    rows = [row for row, item in enumerate(ids) if item_token(item) in new]
+    unknown = sorted(item for token, item in new.items() if token not in described)
     unknown_share = np.isin(items, np.array(unknown, dtype=items.dtype)).mean() if unknown else 0.0
     if unknown_share > 1 - MIN_KNOWN_SHARE:
         raise ValueError(
@@ -125,14 +126,9 @@ def grow_catalogue(
         logger.warning("%d movies have no row in the table of movies: left out of the histories", len(unknown))
     if not rows:
         return []
+    table = {"movie_id": ids, **columns}
     tokenizer.add_items({name: [column[row] for row in rows] for name, column in table.items()})
     return model.add_items(tokenizer)
-
-
-def _columns(table: Any, names: Sequence[str]) -> dict[str, list[Any]]:
-    """The named columns of a table that has some of them."""
-    available = getattr(table, "column_names", None) or list(table)
-    return {name: list(table[name]) for name in names if name in available}
 
 
 def _concatenate(parts: list[Ragged]) -> Ragged:

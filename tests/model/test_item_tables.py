@@ -111,7 +111,7 @@ def test_a_column_of_another_name_is_refused_with_the_fix(column, target):
 def test_ids_of_numpy_and_pandas_are_integers(ids, tmp_path):
     again = saved_and_loaded(Bert4RecTokenizer.from_movies({"movie_id": ids}), tmp_path)
     assert again.item_ids == [10, 20]
-    assert again.encode_items([10, 20.0, "10 "]) == [3, 2, 3]  # 20.0 is none of the ids
+    assert again.encode_items([10, 20.0, "10 "]) == [3, 4, 3]
 
 
 @pytest.mark.parametrize("ids", [[True, False], [1.5, 2.0], [float("nan"), 1.0], ["", "a"], [None, 1], ["a\nb", "c"]])

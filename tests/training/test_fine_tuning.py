@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
@@ -131,3 +132,17 @@ def test_the_old_weights_can_be_kept(old):
 def test_low_ratings_are_left_out(old):
     rows = {"user_id": [1] * 4, "movie_id": [0, 1, 2, 3], "rating": [5.0, 1.0, 4.0, 4.0]}
     assert fine_tune(*old, Dataset.from_dict(rows), min_rating=3, epochs=1).report["interactions"] == 3
+
+
+def test_a_frame_with_float_ids_describes_new_movies(old):
+    rows = walks(NEW, 6, 4, 7)
+    movies = pd.DataFrame({**MOVIES, "movie_id": [float(movie) for movie in MOVIES["movie_id"]]})
+    report = fine_tune(*old, rows, movies=movies, epochs=1).report
+    assert {movie["movie_id"] for movie in report["new_movies"]} == set(rows["movie_id"])
+    assert report["interactions"] == 24
+
+
+def test_a_table_whose_ids_are_text_is_refused(old):
+    movies = {**MOVIES, "movie_id": list(map(str, MOVIES["movie_id"]))}
+    with pytest.raises(ValueError, match="'12' is not int, the type of the catalogue's ids"):
+        fine_tune(*old, walks(range(12, 14), 2, 2, 7), movies=movies)

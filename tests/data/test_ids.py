@@ -1,0 +1,96 @@
+"""An id is one item however it is written: 7, 7.0, "7", " 7" and a tensor of 7, in histories, targets and tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from datasets import Dataset
+
+from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.data import build_histories
+from hf_bert4rec.data.encoding import encode_histories, encode_targets
+
+SEVEN = [7, 7.0, "7", " 7", np.int32(7), np.float32(7), np.str_("7"), torch.tensor(7), torch.tensor(7.0)]
+
+
+@pytest.fixture
+def tokenizer() -> Bert4RecTokenizer:
+    return Bert4RecTokenizer.from_movies({"movie_id": [0, 7, -1]})
+
+
+@pytest.mark.parametrize("seven", SEVEN, ids=repr)
+def test_the_tokenizer_knows_an_id_in_any_form(tokenizer, seven):
+    assert tokenizer.encode_items([seven]) == [4]  # the second item after [PAD], [MASK] and [UNK]
+    assert seven in tokenizer
+    assert Bert4RecTokenizer.from_movies({"movie_id": [7]}, {seven: 5}).items["count"] == [5]
+
+
+@pytest.mark.parametrize("other", [7.5, float("nan"), "07", "seven", True, None, torch.tensor([7, 7])], ids=repr)
+def test_other_values_are_unknown(tokenizer, other):
+    assert tokenizer.encode_items([other]) == [tokenizer.unk_token_id]
+
+
+def test_the_smallest_ids_are_recommended(pipe):
+    catalogue = {"movie_id": [0, -5, 3, 12]}
+    tokenizer = Bert4RecTokenizer.from_movies(catalogue, {0: 1, -5: 2, 3: 3, 12: 4})
+    model = type(pipe.model)(type(pipe.model.config)(vocab_size=len(tokenizer)))
+    recommender = type(pipe)(model=model, tokenizer=tokenizer, task=pipe.task)
+    assert [movie["movie_id"] for movie in recommender([], top_k=4)] == [12, 3, -5, 0]  # by count
+    assert {movie["movie_id"] for movie in recommender([0], top_k=3)} == {-5, 3, 12}
+
+
+def test_float_ids_are_integers_in_histories_and_targets(tokenizer):
+    ratings = Dataset.from_pandas(pd.DataFrame({"user_id": [1.0, 1.0, 1.0], "movie_id": [0.0, 7.0, 7.0]}))
+    histories = build_histories(ratings, min_interactions=1)
+    assert histories[:] == {"user_id": [1], "item_ids": [[0, 7]]}
+    assert encode_histories(histories, tokenizer)[0].tolist() == [3, 4]
+    split = Dataset.from_dict({"item_ids": [[0.0, 7.0]], "target": ["-1"]})
+    assert encode_histories(split, tokenizer)[0].tolist() == [3, 4]
+    assert encode_targets(split, tokenizer)[0].tolist() == [5]
+
+
+def test_blanks_make_no_second_item_of_a_history():
+    ratings = Dataset.from_dict({"user_id": ["ann", "ann ", "ann"], "movie_id": ["x", " x", "y"]})
+    assert build_histories(ratings, min_interactions=1)[:] == {"user_id": ["ann"], "item_ids": [["x", "y"]]}
+
+
+def test_ids_with_a_fraction_are_refused():
+    ratings = Dataset.from_dict({"user_id": [1, 1], "movie_id": [7.0, 7.5]})
+    with pytest.raises(ValueError, match=r"row 1 .*'movie_id' is 7\.5, but an id is an integer"):
+        build_histories(ratings, min_interactions=1)
+
+
+def interactions() -> dict[str, np.ndarray]:
+    """Merged logs of 20 users, out of order, many rows in the same second."""
+    generator = np.random.default_rng(0)
+    return {
+        "user_id": generator.integers(0, 20, 300),
+        "movie_id": generator.permutation(300),
+        "timestamp": generator.integers(1_500_000_000, 1_500_000_010, 300),
+    }
+
+
+@pytest.mark.parametrize("make", [Dataset.from_dict, lambda rows: Dataset.from_dict(rows).with_format("torch")])
+@pytest.mark.parametrize("fraction", [0, 0.25])
+def test_merged_logs_are_sorted_as_pandas_sorts_them(make, fraction):
+    rows = interactions()
+    rows["timestamp"] = rows["timestamp"] + fraction
+    expected = pd.DataFrame(rows).sort_values("timestamp", kind="stable").groupby("user_id")["movie_id"].agg(list)
+    histories = build_histories(make(rows), min_interactions=1)
+    assert dict(zip(histories["user_id"][:], histories["item_ids"][:], strict=True)) == expected.to_dict()
+
+
+def test_shuffled_rows_are_sorted_by_their_own_order():
+    rows = Dataset.from_dict(interactions()).shuffle(seed=1)
+    frame = pl.DataFrame(rows.to_dict()).sort("user_id", "timestamp", maintain_order=True)
+    expected = frame.group_by("user_id", maintain_order=True).agg("movie_id")["movie_id"].to_list()
+    assert build_histories(rows, min_interactions=1)["item_ids"][:] == expected
+
+
+def test_float32_times_that_lost_their_seconds_are_refused(tmp_path):
+    rows = {"user_id": [1, 1], "movie_id": [1, 2], "timestamp": np.array([1.7e9, 1.7e9 + 1], dtype=np.float32)}
+    with pytest.raises(ValueError, match=r"'timestamp' is 1700000000\.0, but Float32 is exact up to 2\^24 only"):
+        build_histories(Dataset.from_dict(rows), min_interactions=1)
