@@ -85,7 +85,7 @@ def ask(arguments: argparse.Namespace) -> Answer:
     backend = getattr(arguments, "backend", "torch")
     pipe = load_pipeline(arguments.model, backend=backend)
     if arguments.command == "similar":
-        return pipe.similar(arguments.movie, top_k=DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k)
+        return pipe.similar(arguments.movie, top_k=arguments.top_k)
     # Raises, with suggestions, for movies about which the pipeline would warn.
     parse_movies(arguments.history, pipe.tokenizer, "history")
     return pipe(arguments.history, **options_of(arguments, pipe.tokenizer.num_items))

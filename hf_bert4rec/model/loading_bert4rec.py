@@ -201,6 +201,8 @@ def check_weights(model: Any) -> None:
     for name, weight in (*model.named_parameters(), *model.named_buffers()):
         is_plain = type(weight) in (torch.Tensor, torch.nn.Parameter) and not weight.is_meta
         if is_plain and not bool(weight.isfinite().all()):
+            if name == "memory.weights" and weight.dtype == torch.float16:
+                hint = "counts exceed float16: load the model by dtype=torch.float16, which leaves them in float32"
             raise ValueError(f"the weight {name} holds NaN or infinite values; {hint}")
     if model.memory is not None:
         next_items = model.memory.next_items

@@ -236,6 +236,7 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _keep_in_fp32_modules_strict = {"memory"}  # noqa: RUF012 (its counts exceed the range of float16)
     _can_record_outputs = {"hidden_states": Bert4RecLayer, "attentions": Bert4RecAttention}  # noqa: RUF012
 
     @torch.no_grad()

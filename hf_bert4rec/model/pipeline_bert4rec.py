@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Integral
@@ -21,6 +22,7 @@ from .items_bert4rec import short_repr
 from .loading_bert4rec import check_weights, make_importable
 from .onnx_bert4rec import ONNX_FILE, OnnxScorer, find_onnx
 from .requests_bert4rec import (
+    DEFAULT_TOP_K,
     Request,
     UnknownEntries,
     as_list,
@@ -72,7 +74,7 @@ class MovieRecommendationPipeline(Pipeline):
             lazily. Keys of a dict that are no options are ignored.
         batch_size: histories scored at once; changes speed, never the answer.
         num_workers: accepted for the signature of transformers; histories are read in this process.
-        top_k: movies to recommend, 1 to the size of the catalogue.
+        top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
         exclude_seen: leave out the movies of the history.
         ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (default 3) are
             seen but not liked: they are neither recommended nor part of the model's input. Thumbs up and down are
@@ -183,7 +185,27 @@ class MovieRecommendationPipeline(Pipeline):
     def _batches(self, histories: Iterable[Any], batch_size: int | None) -> Iterator[list[Any]]:
         histories = iter(histories)
         while batch := list(islice(histories, batch_size or self._batch_size or DEFAULT_BATCH_SIZE)):
+            self._follow_growth()
             yield batch
+
+    def _follow_growth(self) -> None:
+        """Answer from the present catalogue if model and tokenizer grew by their own `add_items`."""
+        if self.catalogue.num_items != self.tokenizer.num_items or len(self.tokenizer) != self.model.config.vocab_size:
+            self._check_parts()
+            self.catalogue = Catalogue(self.tokenizer)
+            self.item_embeddings = ItemEmbeddings(self.model, self.tokenizer, self.device)
+
+    @contextmanager
+    def _evaluation_mode(self) -> Iterator[None]:
+        """Switch dropout off: whoever trains the model further leaves it in training mode."""
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.model.train()
 
     def preprocess(self, input_: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Parse a batch of histories, and encode those with known movies."""
@@ -229,7 +251,8 @@ class MovieRecommendationPipeline(Pipeline):
             return {"requests": requests, "logits": torch.empty(0, self.model.config.vocab_size)}
         MovieRecommendationPipeline.has_scored = True
         score = self.onnx_scorer or self.model.next_item_logits
-        return {"requests": requests, "logits": score(**inputs)}
+        with self._evaluation_mode():
+            return {"requests": requests, "logits": score(**inputs)}
 
     def postprocess(self, model_outputs: dict[str, Any], **_: Any) -> list[list[dict[str, Any]]]:
         """Turn logits (histories with known movies, vocab) into one list of movies for every request."""
@@ -280,12 +303,12 @@ class MovieRecommendationPipeline(Pipeline):
                 for entry, contribution in entries
             ]
 
-    def similar(self, movies: Any, top_k: int = 10) -> Any:
+    def similar(self, movies: Any, top_k: int | None = None) -> Any:
         """Movies with the most similar item embeddings, which are near each other for movies of similar histories.
 
         Args:
             movies: an id or a title, or a list of them.
-            top_k: movies for each, without itself.
+            top_k: movies for each, without itself; 10 by default.
 
         Returns `[{"movie_id", "title", "genres", "score"}, …]`, best first; for a list, a list of those. `score` is
         the cosine, -1 to 1.
@@ -295,10 +318,8 @@ class MovieRecommendationPipeline(Pipeline):
         """
         if isinstance(movies, (str, Integral)):
             return self.similar([movies], top_k)[0]
-        movies = as_list(movies)
-        if not isinstance(movies, list):
-            raise TypeError(f"similar takes an id, a title, or a list of them, not {short_repr(movies)}")
-        top_k = parse_top_k(top_k, self.tokenizer.num_items)
+        num_items = self.tokenizer.num_items
+        top_k = min(DEFAULT_TOP_K, num_items) if top_k is None else parse_top_k(top_k, num_items)
         cosines, positions = self.item_embeddings.most_similar(self._positions(movies, "similar"), top_k)
         first = self.tokenizer.first_item_id
         return [
@@ -319,7 +340,7 @@ class MovieRecommendationPipeline(Pipeline):
         for batch in self._batches(histories, batch_size):
             requests = self._parse(batch, self._preprocess_params)
             inputs = self._encode([self._window(request) for request in requests])
-            with torch.inference_mode():
+            with torch.inference_mode(), self._evaluation_mode():
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())
         return torch.cat(embedded)
@@ -334,11 +355,16 @@ class MovieRecommendationPipeline(Pipeline):
         return self.item_embeddings.biases(positions).float().cpu()
 
     def _vectors(self, positions: torch.Tensor | None) -> torch.Tensor:
+        self._follow_growth()
         return self.item_embeddings.vectors(positions).float().cpu()
 
     def _positions(self, movies: Iterable[Any], method: str) -> torch.Tensor:
         """Positions in the catalogue (n,) of movies by id or title."""
-        items = parse_movies(as_list(movies), self.tokenizer, method)
+        movies = as_list(movies)
+        if not isinstance(movies, list):
+            raise TypeError(f"{method} takes a list of ids and titles, not {short_repr(movies)}")
+        self._follow_growth()
+        items = parse_movies(movies, self.tokenizer, method)
         return torch.tensor(items, dtype=torch.long) - self.tokenizer.first_item_id
 
     def add_items(self, movies: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
