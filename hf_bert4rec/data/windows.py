@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import Dataset, Sampler
 
 from .ragged import Ragged, TimedHistories, offsets_of
@@ -35,11 +36,17 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         self.starts, self.stops = _window_bounds(histories, max_length, stride)
         if not len(self.starts):
             raise ValueError(f"no history of two items or more among {len(histories)}: nothing to train on")
-        self.epoch = 0
+        # Shared, so that workers which outlive an epoch (dataloader_persistent_workers) see its changes.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the masks."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the masks; call it before the epoch's first batch is loaded."""
-        self.epoch = epoch
+        self._epoch.fill_(epoch)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

@@ -133,7 +133,8 @@ class Bert4RecTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WindowSampler:
         grouped = self.args.train_sampling_strategy == "group_by_length"
-        batch = self.args.train_batch_size * self.args.world_size
+        # All rows of an optimizer step, so that accumulated gradients are those of a larger batch.
+        batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         self.window_sampler = WindowSampler(self.train_dataset, self.args.order_seed, batch if grouped else 1)
         return self.window_sampler
 
@@ -243,8 +244,11 @@ class _SetSamplerEpoch(TrainerCallback):
     def __init__(self, trainer: Bert4RecTrainer) -> None:
         self.trainer = trainer
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
         self.trainer.window_sampler.set_epoch(int(state.epoch))
+        if getattr(train_dataloader, "_iterator", None) is not None:  # persistent workers, after their first epoch
+            # A new iterator draws its seed from the state that dropout draws from; do the same without one.
+            torch.empty((), dtype=torch.int64).random_()
 
 
 class _UpdateAverage(TrainerCallback):
