@@ -77,7 +77,8 @@ class Bert4RecTrainingArguments(TrainingArguments):
                 f"train_sampling_strategy is {' or '.join(SAMPLING_STRATEGIES)}, not {self.train_sampling_strategy}"
             )
         metric = (self.metric_for_best_model or METRICS[0]).removeprefix("eval_")
-        if metric not in METRICS:
+        # A metric of one data set of several ({"name": ...}) begins with its name: "name_ndcg@10".
+        if metric not in METRICS and not metric.endswith(tuple(f"_{name}" for name in METRICS)):
             raise ValueError(f"metric_for_best_model is one of {', '.join(METRICS)}; not {metric}")
 
     @property
