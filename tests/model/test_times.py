@@ -164,10 +164,8 @@ def test_old_transitions_decay(config, tokenizer):
     assert model.memory.time_bins[5, :2].tolist() == [[60, 80], [80, 60]][row]
     query = torch.tensor([[5, tokenizer.mask_token_id]])
     for query_time, fresh, stale in ((early, 6, 7), (late, 7, 6)):
-        for times in (
-            [query_time, UNKNOWN_TIME],
-            [early, query_time],
-        ):  # of the query, or of the last item where unknown
+        # The memory uses the time of the query, or that of the last item if it is unknown.
+        for times in ([query_time, UNKNOWN_TIME], [early, query_time]):
             shares = model.memory(query, torch.ones_like(query), torch.tensor([times])).exp() - SMOOTHING
             weight = MIN_DECAY + np.exp(-20 * TIME_BIN / YEAR)
             assert float(shares[0, stale] / shares[0, fresh]) == pytest.approx(weight / (MIN_DECAY + 1), rel=1e-3)

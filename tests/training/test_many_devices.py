@@ -45,8 +45,8 @@ def test_sharded_weights_are_trained_and_evaluated_like_unsharded_ones(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for how in ("sharded", "unsharded"):
         command = [*LAUNCHER, str(ROOT / "tests" / "training" / "sharded.py"), str(tmp_path), how]
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+        completed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, completed.stderr[-3000:]
     sharded, unsharded = (load_file(tmp_path / f"{how}.safetensors") for how in ("sharded", "unsharded"))
     assert unsharded["ndcg"] > 0
     torch.testing.assert_close(sharded, unsharded)
@@ -56,8 +56,8 @@ def test_sharded_weights_are_trained_and_evaluated_like_unsharded_ones(tmp_path)
 def test_every_user_is_ranked_once_by_two_processes(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [*LAUNCHER, str(ROOT / "tests" / "training" / "two_processes.py"), str(tmp_path)]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    completed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-3000:]
     gathered = np.load(tmp_path / "ranks-of-2.npy")
     single = ranks(tmp_path)
     assert gathered.shape == single.shape == (USERS,)  # 31 users in batches of 4: the last batches are uneven

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.quality.tables import recipe_name
 from hf_bert4rec import Bert4RecConfig
-from hf_bert4rec.cli import train
 from hf_bert4rec.data import releases
 from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import ModelArguments, parse, read_recipe
+from hf_bert4rec.training.fit import fit
 from tests.data.movielens_archives import Movie, Rating, small_release, write_release
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"
@@ -23,8 +23,8 @@ NOT_RUN = "Not yet run in full"
 GPU = [path for path in RECIPES if "for a GPU" in path.read_text(encoding="utf-8")]
 
 
-def made_up(name: str, users: int = 24, movies: int = 300) -> tuple[list[Rating], list[Movie]]:
-    """Ratings in the shape of a release: half stars, ids with gaps up to the real ones', histories past the window."""
+def synthetic_tables(name: str, users: int = 24, movies: int = 300) -> tuple[list[Rating], list[Movie]]:
+    """Ratings like those of a release: half stars, ids with gaps, and some histories longer than the window."""
     generator = np.random.default_rng(0)
     spread = releases.RELEASES[name].rated_movies // movies
     ids = [1 + spread * number for number in range(movies)]
@@ -42,12 +42,11 @@ def made_up(name: str, users: int = 24, movies: int = 300) -> tuple[list[Rating]
 
 @pytest.fixture
 def arguments(request, monkeypatch, tmp_path) -> list[str]:
-    """The command line that trains a GPU's recipe for three small steps, on a release with its layout and few rows."""
+    """The command line of a GPU recipe for three small steps, on a synthetic release with its layout."""
     path: Path = request.param
-    tables = made_up(path.stem)
+    tables = synthetic_tables(path.stem)
     write_release(tmp_path / "data", path.stem, *tables)
     monkeypatch.setitem(releases.RELEASES, path.stem, small_release(path.stem, *tables))
-    monkeypatch.setattr(train, "disable_malloc_trim", lambda: False)  # the allocator's settings would outlive the test
     words = [str(path), "--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "model")]
     return [*words, "--max_steps", "3", "--per_device_train_batch_size", "4", "--logging_steps", "1"]
 
@@ -55,7 +54,7 @@ def arguments(request, monkeypatch, tmp_path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", GPU, ids=lambda path: path.stem, indirect=True)
 def test_a_recipe_for_a_gpu_trains_and_exports(arguments, tmp_path):
-    train.main(arguments)
+    fit(parse(arguments), arguments)
     recipe, record = read_recipe(Path(arguments[0])), json.loads((tmp_path / "model" / "training.json").read_text())
     compared = set(recipe) & set(record["options"]) - {"num_train_epochs", "per_device_train_batch_size"}
     assert len(compared) > 15

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +14,9 @@ from benchmarks.quality import compare
 from hf_bert4rec.cli import evaluate
 from hf_bert4rec.cli import recommend_all as recommend
 from hf_bert4rec.evaluation.task import WITH_TIMES, WITHOUT_TIMES
+from hf_bert4rec.training.arguments import parse
+from hf_bert4rec.training.fit import fit
 
-ROOT = Path(__file__).resolve().parents[2]
 ARTICLES, CUSTOMERS = 30, 200
 SOON, LATER = 5, 90_000  # seconds until the article after, or until the one after seven
 RECIPE = """
@@ -68,12 +66,10 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("hours")
     write_shop(folder / "shop.csv")
     (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, aware in (("timed", "true"), ("timeless", "false")):
-        command = [sys.executable, str(ROOT / "training" / "train.py"), str(folder / "recipe.yaml")]
-        command += ["--ratings", str(folder / "shop.csv"), "--output_dir", str(folder / name), "--time_aware", aware]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+        table = ["--ratings", str(folder / "shop.csv")]
+        arguments = [str(folder / "recipe.yaml"), *table, "--output_dir", str(folder / name), "--time_aware", aware]
+        fit(parse(arguments), arguments)
     return folder / "timed", folder / "timeless"
 
 

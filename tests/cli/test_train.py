@@ -13,6 +13,8 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.training.arguments import parse
+from hf_bert4rec.training.fit import fit
 from tests.training.two_processes import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,19 +53,24 @@ def shop(tmp_path_factory) -> Path:
     return folder
 
 
-def train(shop: Path, output: str, *options: str, launcher: tuple[str, ...] = ()) -> dict:
+def command_line(shop: Path, output: str, *options: str) -> list[str]:
     columns = ["--user_column", "customer", "--item_column", "article", "--time_column", "bought_at"]
-    command = [
-        *(launcher or (sys.executable,)),
-        str(ROOT / "training" / "train.py"),
-        str(shop / "recipe.yaml"),
-        *("--ratings", str(shop / "shop.csv"), *columns, "--output_dir", str(shop / output), *options),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(shop / "home")}
-    done = subprocess.run(command, cwd=shop, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "it/s]" not in done.stderr  # no progress bars where there is no terminal
+    table = ["--ratings", str(shop / "shop.csv"), *columns]
+    return [str(shop / "recipe.yaml"), *table, "--output_dir", str(shop / output), *options]
+
+
+def read_record(shop: Path, output: str) -> dict:
     return json.loads((shop / output / "training.json").read_text())
+
+
+def train(shop: Path, output: str, *options: str, launcher: tuple[str, ...] = (sys.executable,)) -> dict:
+    """Run training/train.py in another process."""
+    command = [*launcher, str(ROOT / "training" / "train.py"), *command_line(shop, output, *options)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(shop / "home")}
+    completed = subprocess.run(command, cwd=shop, env=environment, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    assert "it/s]" not in completed.stderr  # no progress bars without a terminal
+    return read_record(shop, output)
 
 
 @pytest.fixture(scope="module")
@@ -99,23 +106,23 @@ def test_two_processes_with_the_same_batch_end_as_one(shop, single):
     assert curves[1] == pytest.approx(curves[0], abs=0.01)
 
 
-@pytest.mark.slow
 def test_an_output_folder_with_other_files_is_refused(shop):
     (shop / "thesis").mkdir()
     (shop / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(AssertionError, match="holds something that is not an exported recommender"):
-        train(shop, "thesis")
+    with pytest.raises(FileExistsError, match="holds something that is not an exported recommender"):
+        fit(parse(command_line(shop, "thesis")))
     assert (shop / "thesis" / "chapter.txt").read_text() == "years of work"
 
 
 @pytest.mark.slow
 def test_a_causal_model_with_a_memory_is_trained(shop):
     every_item = ("--causal", "true", "--mlm_probability", "1.0", "--mask_replace_prob", "0.0", "--last_item_prob", "0")
-    record = train(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")
+    fit(parse(command_line(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")))
+    record = read_record(shop, "causal")
     assert record["best_validation_ndcg@10"] > 0.7
     config = json.loads((shop / "causal" / "config.json").read_text())
     assert config["causal"]
-    assert config["memory_size"] == config["vocab_size"] == 18  # no more than there are
+    assert config["memory_size"] == config["vocab_size"] == 18  # at most one entry per token
     card = (shop / "causal" / "README.md").read_text()
     assert "Every item of a history is predicted from those before it" in card
     assert "A transition memory stores, for each item, the 200 items that followed it most" in card
