@@ -19,7 +19,7 @@ MODULES = {
     "re": "compile findall",
     "reprlib": "repr",
     "sys": "_getframe",
-    "torch": "Tensor allclose arange as_tensor bool cat dtype empty empty_like exp eye finfo float32 "
+    "torch": "Tensor allclose arange as_tensor bool cat dtype empty empty_like exp eye finfo float16 float32 "
     "float64 from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf inference_mode int32 int64 "
     "is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand set_num_threads stack tensor "
     "uint8 where zeros zeros_like",

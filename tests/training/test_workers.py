@@ -50,16 +50,17 @@ def test_persistent_workers_mask_by_the_epoch(tokenizer, tmp_path):
         assert torch.equal(*labels)
 
 
-def test_persistent_workers_change_no_bit(tokenizer, tmp_path):
+@pytest.mark.slow
+def test_persistent_workers_do_not_change_the_weights(tokenizer, tmp_path):
     assert_equal(trained(tokenizer, tmp_path, **PERSISTENT), trained(tokenizer, tmp_path))
 
 
 @pytest.mark.slow
-def test_spawned_workers_change_no_bit(tokenizer, tmp_path, spawn):
+def test_spawned_workers_do_not_change_the_weights(tokenizer, tmp_path, spawn):
     assert_equal(trained(tokenizer, tmp_path, **PERSISTENT), trained(tokenizer, tmp_path))
 
 
-def test_a_run_resumed_within_an_epoch_ends_as_an_uninterrupted_one(tokenizer, tmp_path):
+def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(tokenizer, tmp_path):
     options = {"save_strategy": "steps", "save_steps": 8, "save_total_limit": None, **PERSISTENT}  # 6 steps an epoch
     uninterrupted = trained(tokenizer, tmp_path, **options)
     resumed = make_trainer(tokenizer, tmp_path, **{**QUIET, **options})
