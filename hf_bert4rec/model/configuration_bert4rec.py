@@ -1,10 +1,12 @@
 """Configuration of BERT4Rec. The defaults are the model of the paper as its authors released it."""
 
-# No `from __future__ import annotations` here: `strict` checks types, but not annotations that are strings.
+# No `from __future__ import annotations` here: types of fields are checked, and must not be strings.
 import math
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
+from .versions_bert4rec import check_versions  # noqa: F401 (first: it refuses old versions)
+
+# isort: split
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
@@ -35,7 +37,6 @@ MAX_PARAMETERS = 2**31
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
-@strict
 class Bert4RecConfig(PreTrainedConfig):
     r"""
     Sizes and options of a BERT4Rec model (Sun et al., CIKM 2019, arXiv:1904.06690).
@@ -59,7 +60,7 @@ class Bert4RecConfig(PreTrainedConfig):
     (FeiSun/BERT4Rec).
 
     Raises:
-        StrictDataclassFieldValidationError: a value of the wrong type. ValueError: a value out of range.
+        TypeError: a value of the wrong type. ValueError: a value out of range.
     """
 
     model_type = "bert4rec"
@@ -108,18 +109,29 @@ class Bert4RecConfig(PreTrainedConfig):
             ) from error
         return config_dict, unused
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
+        # transformers before 5.4 does not make a configuration a dataclass.
+        fields = {name: kwargs.pop(name, getattr(self, name)) for name in FIELD_TYPES}
+        for name, value in fields.items():
+            self.__setattr__(name, value)
         self._check_sizes()
         self._check_token_ids()
         self._check_ranges()
-        self._check_names()
+        self._check_names(kwargs)
         _check_untrusted_fields(kwargs)
         # Relative names, whatever repository they were read from: a saved folder carries its own code.
         kwargs["auto_map"] = dict(AUTO_MAP)
         if not __name__.startswith("transformers_modules."):
             # This package registers its own pipeline, which needs no trust in the folder's code.
             kwargs.pop("custom_pipelines", None)
-        super().__post_init__(**kwargs)
+        super().__init__(**fields, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = FIELD_TYPES.get(name, object)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
+            expected = kind.__name__ if isinstance(kind, type) else kind
+            raise TypeError(f"Field {name!r} expected {expected}, got {type(value).__name__} (value: {value!r:.40})")
+        super().__setattr__(name, value)
 
     def _check_sizes(self) -> None:
         for name, largest in MAX_SIZES.items():
@@ -163,13 +175,15 @@ class Bert4RecConfig(PreTrainedConfig):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite and not negative")
 
-    def _check_names(self) -> None:
+    def _check_names(self, kwargs: dict[str, Any]) -> None:
         if self.time_aware and not self.causal:
             raise ValueError("time_aware needs causal=True: the positions of other models have no time of a query")
         # PreTrainedConfig looks the name up in torch and fails on any other attribute.
-        dtype = self.dtype if isinstance(self.dtype, str) else str(self.dtype).removeprefix("torch.")
-        if self.dtype is not None and dtype not in DTYPES:
-            raise ValueError(f"dtype is {self.dtype!r:.40}; it must be one of {', '.join(DTYPES)}")
+        for name in ("dtype", "torch_dtype"):
+            value = kwargs.get(name)
+            dtype = value if isinstance(value, str) else str(value).removeprefix("torch.")
+            if value is not None and dtype not in DTYPES:
+                raise ValueError(f"{name} is {value!r:.40}; it must be one of {', '.join(DTYPES)}")
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act is {self.hidden_act!r:.40}; it must be one of {', '.join(sorted(ACT2FN))}")
 
@@ -187,6 +201,7 @@ def _check_untrusted_fields(fields: dict[str, Any]) -> None:
         raise ValueError(f"num_labels is {labels!r:.40}; this model has no labels")
 
 
+FIELD_TYPES: dict[str, Any] = dict(Bert4RecConfig.__annotations__)
 Bert4RecConfig.register_for_auto_class()
 make_importable(__name__)
 

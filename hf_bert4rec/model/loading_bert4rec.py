@@ -21,6 +21,8 @@ from safetensors import SafetensorError
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import cached_file
 
+from .versions_bert4rec import INSTALLED_VERSIONS
+
 FIX_HINT = "fetch or export the model again"
 PARSE_ERRORS = (
     *(AttributeError, LookupError, RecursionError, TypeError, UnicodeDecodeError, json.JSONDecodeError),
@@ -79,6 +81,8 @@ class SafetensorsModel(PreTrainedModel):
                 f"the safetensors weights of {pretrained_model_name_or_path} are damaged ({error}): download them with "
                 "force_download=True, or export the model again"
             ) from error
+        if INSTALLED_VERSIONS["transformers"] == (5, 3):
+            model.tie_weights()  # 5.3 leaves the tied weights of remote code untied, with random values
         # Saving would restore the names of the file: keep today's.
         conversions = getattr(model, "_weight_conversions", None) or []
         model._weight_conversions = [each for each in conversions if each.source_patterns[0] not in RENAMED_WEIGHTS]

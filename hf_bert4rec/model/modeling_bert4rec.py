@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .versions_bert4rec import capture_outputs, causal_mask_arguments  # first: it refuses old versions
+
+# isort: split
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
@@ -18,16 +21,23 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
+from transformers.utils.generic import can_return_tuple
 
 from .cold_start_bert4rec import extend_catalogue
 from .configuration_bert4rec import CUSTOM_PIPELINES, Bert4RecConfig
 from .extensions_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings, Bert4RecTransitionMemory
 from .loading_bert4rec import SafetensorsModel, make_importable
 
-if TYPE_CHECKING:  # transformers copies the files that a saved model imports: the pipeline goes with it
+if TYPE_CHECKING:
+    # transformers copies the files that a saved model imports, so the pipeline goes with it. Before 5.10 it copies a
+    # local folder's files only if the model's own file names them, so all that the pipeline imports are here.
+    from .items_bert4rec import short_repr  # noqa: F401
+    from .onnx_bert4rec import OnnxScorer  # noqa: F401
     from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401
+    from .requests_bert4rec import Request  # noqa: F401
+    from .reranking_bert4rec import Catalogue  # noqa: F401
+    from .retrieval_bert4rec import ItemEmbeddings  # noqa: F401
+    from .timestamps_bert4rec import parse_timestamp  # noqa: F401
 
 ROTARY_BASE = 10_000.0
 
@@ -154,7 +164,7 @@ class Bert4RecAttention(nn.Module):
             states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, seq, head_dim)
             for states in (query, key, value)
         )
-        attention_interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
+        attention_interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get(
             self.config._attn_implementation, eager_attention_forward
         )
         dropout = self.attention_dropout if self.training else 0.0
@@ -239,6 +249,10 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
     _keep_in_fp32_modules_strict = {"memory"}  # noqa: RUF012 (its counts exceed the range of float16)
     _can_record_outputs = {"hidden_states": Bert4RecLayer, "attentions": Bert4RecAttention}  # noqa: RUF012
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return True  # transformers looks in the source for `get_interface`, which 5.0 does not have
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -269,7 +283,6 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embeddings.item_embeddings = value
 
-    @merge_with_config_defaults
     @capture_outputs
     def forward(
         self,
@@ -311,7 +324,9 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         angles = self._rotary_angles(hidden_states, position_ids) if self.config.rotary_positions else None
 
         if self.config.causal:
-            mask = create_causal_mask(self.config, hidden_states, attention_mask, past_key_values=None)
+            mask = create_causal_mask(
+                self.config, hidden_states, attention_mask, **causal_mask_arguments(hidden_states)
+            )
         else:
             mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
         for layer in self.layers[:-1]:

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .versions_bert4rec import check_versions  # noqa: F401 (first: it refuses old versions)
+
+# isort: split
 import torch
 from transformers import AutoModelForMaskedLM, Pipeline
 
@@ -37,6 +40,11 @@ from .requests_bert4rec import (
 )
 from .reranking_bert4rec import Catalogue, describe_filters, select_movies
 from .retrieval_bert4rec import ItemEmbeddings, contributions
+
+if TYPE_CHECKING:
+    # Before 5.10 transformers copies only those files of a local folder that this one names.
+    from .configuration_bert4rec import Bert4RecConfig  # noqa: F401
+    from .timestamps_bert4rec import parse_timestamp  # noqa: F401
 
 try:
     from os import register_at_fork

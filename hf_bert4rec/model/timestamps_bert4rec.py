@@ -16,7 +16,7 @@ MAX_SECONDS, MAX_MILLISECONDS, MAX_MICROSECONDS, MAX_TIME = 10**11, 10**14, 10**
 MISSING_NANOSECONDS = -(2**63)  # NaT in an array of numpy's datetime64
 is_number_text = re.compile(r"-?\d{9,19}(\.\d+)?").fullmatch
 is_day_or_month_first = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b").match
-ZONE_NAME = re.compile(r"\s*\b(UTC|GMT)$")
+ZONE_NAME = re.compile(r"\s*\b(UTC|GMT)$|(?<=\d)Z$")  # Python 3.10 does not read the Z
 
 
 def parse_number(name: str, value: Any, lower: float = 0.0, upper: float = math.inf) -> float:

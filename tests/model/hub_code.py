@@ -18,12 +18,12 @@ MODULES = {
     "onnxruntime": "InferenceSession SessionOptions get_available_providers",
     "re": "compile findall",
     "reprlib": "repr",
-    "sys": "_getframe",
-    "torch": "Tensor allclose arange as_tensor bool cat dtype empty empty_like exp eye finfo float16 float32 "
-    "float64 from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf inference_mode int32 int64 "
-    "is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand set_num_threads stack tensor "
+    "sys": "_getframe version_info",
+    "torch": "Tensor __version__ allclose arange as_tensor bool cat dtype empty empty_like exp eye finfo float16 "
+    "float32 float64 from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf inference_mode int32 "
+    "int64 is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand set_num_threads stack tensor "
     "uint8 where zeros zeros_like",
-    "transformers": "__file__",
+    "transformers": "__file__ __version__",
     "types": "GeneratorType",
     "unicodedata": "combining normalize",
     "warnings": "warn",
@@ -38,7 +38,6 @@ FROM = {
     "dataclasses": "dataclass field",
     "datetime": "date datetime",
     "functools": "cached_property",
-    "huggingface_hub.dataclasses": "strict",
     "huggingface_hub.errors": "StrictDataclassError",
     "itertools": "islice pairwise",
     "numbers": "Integral Real",
@@ -58,7 +57,7 @@ FROM = {
     "transformers.modeling_outputs": "BaseModelOutput MaskedLMOutput",
     "transformers.modeling_utils": "ALL_ATTENTION_FUNCTIONS PreTrainedModel",
     "transformers.utils": "cached_file",
-    "transformers.utils.generic": "can_return_tuple merge_with_config_defaults",
+    "transformers.utils.generic": "can_return_tuple check_model_inputs",
     "transformers.utils.output_capturing": "capture_outputs",
     "threading": "RLock",
     "typing": "TYPE_CHECKING Any NamedTuple",
@@ -80,14 +79,17 @@ READS_AND_WRITES = (
 )
 TOUCHES_FILES = set().union(*FILE_ACCESS.values(), READS_AND_WRITES.split())
 # Statements that are allowed in one file although they use names that are not.
-EXEMPT = {"loading_bert4rec.py": {"setattr(sys.modules[package], name, sys.modules[module_name])"}}
+EXEMPT = {
+    "configuration_bert4rec.py": {"self.__setattr__(name, value)", "super().__setattr__(name, value)"},
+    "loading_bert4rec.py": {"setattr(sys.modules[package], name, sys.modules[module_name])"},
+}
 # Names of Python itself that run text, reach modules, or hide a name from this check.
 RUNS_AND_HIDES = (
     "eval exec compile __import__ __builtins__ __loader__ __spec__ globals locals vars dir open input breakpoint "
     "setattr delattr import_module attrgetter methodcaller f_globals f_locals f_builtins gi_frame modules"
 )
 FORBIDDEN = set(RUNS_AND_HIDES.split())
-DUNDERS = {"__init__", "__post_init__", "__name__", "__file__", "__traceback__", "__all__"}
+DUNDERS = {"__init__", "__annotations__", "__name__", "__file__", "__traceback__", "__all__"}
 
 
 def offences(source: str, name: str = "") -> list[str]:
