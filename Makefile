@@ -17,8 +17,8 @@ MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.j
 export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show demo bench bench-peers bench-table test test-all test-wheel test-min lock stress \
-	check format clean
+.PHONY: help install run evaluate show demo bench bench-peers bench-table test test-all test-wheel test-min \
+	test-versions lock stress check format clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ $(OLDEST)/installed: pyproject.toml .ci/oldest.py
 
 test-min: $(OLDEST)/installed  ## run all tests with the oldest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest
+
+test-versions: $(INSTALLED)  ## load an exported folder with several versions of transformers; write docs/versions.md
+	OMP_NUM_THREADS=1 $(PYTHON) -m tests.versions
 
 lock: $(INSTALLED)  ## write requirements.lock: every file of an installation, with its hash
 	$(PYTHON) -m pip install --dry-run --ignore-installed --quiet --report .venv/report.json \

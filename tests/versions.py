@@ -1,0 +1,141 @@
+"""Load and rank one folder with several versions of transformers, and write the table docs/versions.md.
+
+Each version is installed with its own huggingface_hub and tokenizers into a folder of its own, in front of the packages
+of the environment that runs this script.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
+from hf_bert4rec.files import atomic_write
+from hf_bert4rec.hub.export import export
+from hf_bert4rec.hub.verify import ISOLATED_LOADER, TOLERANCE, probe_histories
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "versions.md"
+REQUIREMENTS = {
+    "4.57.6": ("huggingface-hub==0.36.2", "tokenizers==0.22.0"),
+    "5.0.0": ("huggingface-hub==1.3.0", "tokenizers==0.22.0", "safetensors==0.4.3"),
+    "5.3.0": ("huggingface-hub==1.33.0", "tokenizers==0.22.2"),
+    "5.5.4": ("huggingface-hub==1.33.0", "tokenizers==0.22.2"),
+    "5.10.4": ("huggingface-hub==1.33.0", "tokenizers==0.22.2"),
+    "5.24.0": ("huggingface-hub==2.4.0", "tokenizers==0.23.3"),
+}
+SAME_RANKING = "loads, same ranking"
+MODELS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "modern": {
+        "causal": True,
+        "pre_layer_norm": True,
+        "rotary_positions": True,
+        "memory_size": 4,
+        "time_aware": True,
+    },
+}
+HEADER = """# Versions
+
+`make test-versions` writes this table. An exported folder is loaded through the Auto classes and `pipeline`, without
+this package, and its answers are compared with those of transformers {transformers}. All rows use torch {torch} and
+Python {python}.
+
+| transformers | huggingface_hub | tokenizers | result |
+|---|---|---|---|
+"""
+
+
+def install(name: str, requirements: tuple[str, ...], folder: Path) -> Path:
+    """Install a version of transformers, without the packages that it shares with this environment."""
+    target = folder / name
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
+    subprocess.run([*command, f"transformers=={name}", *requirements], check=True)
+    return target
+
+
+def answers(model: Path, packages: Path | None, request: dict) -> dict | str:
+    """Answers of the model with the packages of a folder first; the last line of the error if it does not load."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "HF_MODULES_CACHE": cache, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = str(packages or "")
+        done = subprocess.run(
+            [sys.executable, "-c", ISOLATED_LOADER, str(model)],
+            input=json.dumps(request),
+            cwd=cache,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1]
+    return json.loads(done.stdout.rsplit("\n", 1)[-1])
+
+
+def differs(result: dict, expected: dict) -> bool:
+    """Whether two results rank differently, or scores differ by more than the tolerance of an export."""
+    pairs = [
+        (movie, other)
+        for answer, expected_answer in zip(result["answers"], expected["answers"], strict=True)
+        for movie, other in zip(answer, expected_answer, strict=True)
+    ]
+    same = all(a["movie_id"] == b["movie_id"] and abs(a["score"] - b["score"]) <= TOLERANCE for a, b in pairs)
+    return not same or bool(result["problems"])
+
+
+def export_models(folder: Path) -> tuple[dict[str, Path], dict]:
+    """Export a model of each kind; returns the folders, and a request that all can answer."""
+    movies = {"movie_id": list(range(10, 50)), "title": [f"Movie {number}" for number in range(40)]}
+    tokenizer = Bert4RecTokenizer.from_movies(movies, dict.fromkeys(movies["movie_id"], 1))
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 12, "initializer_range": 0.5}
+    folders = {}
+    for name, options in MODELS.items():
+        torch.manual_seed(0)
+        model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **sizes, **options)).eval()
+        folders[name] = export(model, tokenizer, folder / name, "# Card")
+    return folders, {"histories": probe_histories(tokenizer), "top_k": 10}
+
+
+def check(packages: Path, folders: dict[str, Path], request: dict, expected: dict[str, Any]) -> str:
+    """The result of a version for the table."""
+    for model, folder in folders.items():
+        result = answers(folder, packages, request)
+        if isinstance(result, str):
+            return result
+        if differs(result, expected[model]):
+            return f"the {model} model ranks differently"
+    return SAME_RANKING
+
+
+def main() -> int:
+    """Check every version and write the page; returns 1 if a version from 5.0 on does not load and rank the same."""
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory() as directory:
+        folders, request = export_models(Path(directory))
+        expected = {model: answers(folder, None, request) for model, folder in folders.items()}
+        for name, requirements in REQUIREMENTS.items():
+            packages = install(name, requirements, Path(directory))
+            result = check(packages, folders, request, expected)
+            failed |= name.startswith("5.") and result != SAME_RANKING
+            hub, tokenizers = (requirement.split("==")[1] for requirement in requirements[:2])
+            rows.append(f"| {name} | {hub} | {tokenizers} | {result} |")
+            print(rows[-1], flush=True)
+    header = HEADER.format(
+        transformers=version("transformers"), torch=torch.__version__, python=".".join(map(str, sys.version_info[:3]))
+    )
+    with atomic_write(PAGE) as path:
+        path.write_text(header + "\n".join(rows) + "\n", encoding="utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
