@@ -205,7 +205,7 @@ class MovieRecommendationPipeline(Pipeline):
 
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
-        """Switch dropout off: whoever trains the model further leaves it in training mode."""
+        """Switch dropout off; training leaves the model in training mode."""
         training = self.model.training
         if training:
             self.model.eval()
