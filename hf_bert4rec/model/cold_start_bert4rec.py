@@ -140,6 +140,7 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
         torch.cat([bias, average_biases(bias[first:], nearest)]), requires_grad=decoder.bias.requires_grad
     )
     decoder.out_features = model.config.vocab_size = size + number
+    model.config.vocabulary_sha256 = tokenizer.vocabulary_sha256
     if model.memory is not None:
         model.memory.resize(size + number)
         model.config.memory_size = model.memory.add([(first + rows).tolist() for rows, _ in nearest])

@@ -55,6 +55,8 @@ class Bert4RecConfig(PreTrainedConfig):
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred. Needs `causal`.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
+    vocabulary_sha256 (`str`, *optional*): the tokenizer's `vocabulary_sha256`, so that a pipeline refuses a tokenizer
+        of other items; not checked if it is missing.
 
     The other fields are those of `transformers.BertConfig`. Sizes default to the authors' `bert_config_ml-1m_64.json`
     (FeiSun/BERT4Rec).
@@ -88,6 +90,7 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_size: int = 0
     memory_weight: float | int = 0.6
     time_aware: bool = False
+    vocabulary_sha256: str | None = None
 
     @classmethod
     def get_config_dict(

@@ -168,6 +168,16 @@ class MovieRecommendationPipeline(Pipeline):
                 f"the tokenizer has {len(self.tokenizer)} entries and the model {self.model.config.vocab_size}: "
                 "load both from one folder, and grow both by add_items, not by resize_token_embeddings"
             )
+        if self.model.config.vocabulary_sha256 not in (None, self.tokenizer.vocabulary_sha256):
+            raise ValueError(
+                f"the model was made for other items than the tokenizer's, which are {self.tokenizer.item_ids[:3]}, …: "
+                "load both from one folder"
+            )
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """`Pipeline.save_pretrained`; the configuration then names the items that the model was made for."""
+        self.model.config.vocabulary_sha256 = self.tokenizer.vocabulary_sha256
+        super().save_pretrained(*args, **kwargs)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         check_option_names(options)

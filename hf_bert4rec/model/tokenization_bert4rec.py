@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,11 @@ class Bert4RecTokenizer(TokenizersBackend):
         if name not in self.cache:
             self.cache[name] = build()
         return self.cache[name]
+
+    @property
+    def vocabulary_sha256(self) -> str:
+        """sha256 of the item ids in vocabulary order, as hexadecimal text; of the JSON list of their tokens."""
+        return self._cached("vocabulary_sha256", lambda: sha256(json.dumps(self.item_tokens).encode()).hexdigest())
 
     @property
     def titles(self) -> list[str]:

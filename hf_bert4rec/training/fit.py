@@ -111,6 +111,7 @@ def build_model(
     """A new model for the vocabulary of `data`, its buffers and initial embeddings computed from training histories."""
     vocab_size = len(data.tokenizer)
     options = {**vars(model_arguments), "memory_size": min(model_arguments.memory_size, vocab_size)}
+    options["vocabulary_sha256"] = data.tokenizer.vocabulary_sha256
     model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=vocab_size, **options))
     if cooccurrence_init is not None:
         embeddings = cooccurrence_embeddings(data.train, vocab_size, model.config.hidden_size, cooccurrence_init, seed)

@@ -38,6 +38,7 @@ FROM = {
     "dataclasses": "dataclass field",
     "datetime": "date datetime",
     "functools": "cached_property",
+    "hashlib": "sha256",
     "huggingface_hub.errors": "StrictDataclassError",
     "itertools": "islice pairwise",
     "numbers": "Integral Real",
@@ -67,6 +68,7 @@ FILE_ACCESS = {
     # JSON files of a model's folder, the index of its weights, and the weights
     "loading_bert4rec.py": {"read_text", "is_file", "cached_file", "from_pretrained"},
     "modeling_bert4rec.py": {"save_pretrained"},
+    "pipeline_bert4rec.py": {"save_pretrained"},
     "tokenization_bert4rec.py": {"write_text", "from_pretrained"},  # items.json, where transformers saves
     "onnx_bert4rec.py": {"cached_file", "InferenceSession", "onnxruntime"},  # onnx/model.onnx of the model's own folder
 }

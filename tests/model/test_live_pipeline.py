@@ -78,3 +78,41 @@ def test_one_text_is_not_a_list_of_its_letters(pipe):
     for method in (pipe.embed_items, pipe.item_biases):
         with pytest.raises(TypeError, match="takes a list of ids and titles, not '13'"):
             method("13")
+
+
+def other_items(tokenizer) -> Bert4RecTokenizer:
+    """A tokenizer of as many items, in another order."""
+    return Bert4RecTokenizer.from_movies({"movie_id": tokenizer.item_ids[::-1]})
+
+
+def test_the_vocabulary_hash_is_that_of_the_ids_in_order():
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [7, 50]})
+    # printf '["7", "50"]' | sha256sum
+    assert tokenizer.vocabulary_sha256 == "25723069cbc1430cd1960edf16d598aae918f1a249efb3c16523437a51c1e43e"
+    tokenizer.add_items({"movie_id": [9]})
+    assert tokenizer.vocabulary_sha256 != "25723069cbc1430cd1960edf16d598aae918f1a249efb3c16523437a51c1e43e"
+
+
+def test_a_saved_model_refuses_a_tokenizer_of_other_items(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "saved")
+    model = Bert4RecForMaskedLM.from_pretrained(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"made for other items than the tokenizer's, which are \["):
+        MovieRecommendationPipeline(model=model, tokenizer=other_items(pipe.tokenizer), task=TASK)
+    again = MovieRecommendationPipeline(model=model, tokenizer=pipe.tokenizer, task=TASK)
+    assert ids(again(HISTORY)) == ids(pipe(HISTORY))
+
+
+def test_a_grown_model_is_saved_with_its_grown_vocabulary(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "first")
+    grown = MovieRecommendationPipeline(
+        model=Bert4RecForMaskedLM.from_pretrained(tmp_path / "first"), tokenizer=pipe.tokenizer, task=TASK
+    )
+    grown.add_items(NEW)
+    assert grown.model.config.vocabulary_sha256 == grown.tokenizer.vocabulary_sha256
+    assert 999 in ids(grown(HISTORY, top_k=NUM_MOVIES + 1, exclude_seen=False))
+
+
+def test_a_model_without_the_hash_takes_any_tokenizer_of_its_size(pipe):
+    assert pipe.model.config.vocabulary_sha256 is None
+    other = MovieRecommendationPipeline(model=pipe.model, tokenizer=other_items(pipe.tokenizer), task=TASK)
+    assert len(other(HISTORY)) == 10
