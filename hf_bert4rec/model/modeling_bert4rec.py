@@ -246,7 +246,6 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _keep_in_fp32_modules_strict = {"memory"}  # noqa: RUF012 (its counts exceed the range of float16)
     _can_record_outputs = {"hidden_states": Bert4RecLayer, "attentions": Bert4RecAttention}  # noqa: RUF012
 
     @classmethod
@@ -374,6 +373,8 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         self.head = Bert4RecHead(config)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
         self.memory = Bert4RecTransitionMemory(config) if config.memory_size else None
+        if self.memory is not None:
+            self._keep_in_fp32_modules_strict = {"memory"}  # its counts exceed the range of float16
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:

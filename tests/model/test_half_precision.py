@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import pipeline
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel, MovieRecommendationPipeline
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import NUM_MOVIES
 
@@ -48,3 +48,10 @@ def test_counts_that_were_cast_are_refused_with_the_way_to_load_them(busy):
         ValueError, match=r"memory\.weights holds NaN or infinite.*load the model by dtype=torch\.float16"
     ):
         MovieRecommendationPipeline(model=busy.model.half(), tokenizer=busy.tokenizer, task=TASK)
+
+
+@pytest.mark.parametrize("model_class", [Bert4RecModel, Bert4RecForMaskedLM])
+def test_modules_kept_in_float32_exist(kind, model_class):
+    model = model_class(kind)
+    modules = {name.split(".")[0] for name in model.state_dict()}
+    assert model._keep_in_fp32_modules_strict == ({"memory"} & modules)
