@@ -31,7 +31,9 @@ from .requests_bert4rec import (
     as_list,
     check_option_names,
     is_batch,
+    is_empty_batch,
     is_lazy,
+    parse_batch_size,
     parse_movies,
     parse_request,
     parse_top_k,
@@ -79,8 +81,9 @@ class MovieRecommendationPipeline(Pipeline):
     Args of a call:
         inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` that may add options of
             its own, or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered
-            lazily. Keys of a dict that are no options are ignored.
-        batch_size: histories scored at once; changes speed, never the answer.
+            lazily. Keys of a dict that are no options are ignored. `[]` is one empty history, an empty column of
+            histories is an empty batch.
+        batch_size: histories scored at once, 1 or more; changes speed, never the answer.
         num_workers: accepted for the signature of transformers; histories are read in this process.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
         exclude_seen: leave out the movies of the history.
@@ -187,6 +190,9 @@ class MovieRecommendationPipeline(Pipeline):
         self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **options: Any
     ) -> Any:
         options = {**self._preprocess_params, **self._sanitize_parameters(**options)[0]}
+        batch_size = self._checked_batch_size(batch_size)
+        if is_empty_batch(inputs):
+            return []
         inputs = read_inputs(inputs)
         if is_lazy(inputs):
             return self._answer(inputs, batch_size, options)
@@ -194,15 +200,20 @@ class MovieRecommendationPipeline(Pipeline):
             return next(self._answer(iter([inputs]), batch_size, options))
         return list(self._answer(iter(inputs), batch_size, options))
 
+    def _checked_batch_size(self, batch_size: int | None) -> int:
+        """The batch size of a call, or else that of the constructor, or else the default."""
+        given = (size for size in (batch_size, self._batch_size) if size is not None)
+        return parse_batch_size(next(given, DEFAULT_BATCH_SIZE))
+
     def _answer(
-        self, histories: Iterator[Any], batch_size: int | None, options: dict[str, Any]
+        self, histories: Iterator[Any], batch_size: int, options: dict[str, Any]
     ) -> Iterator[list[dict[str, Any]]]:
         for batch in self._batches(histories, batch_size):
             yield from self.run_single(batch, options, {}, {})
 
-    def _batches(self, histories: Iterable[Any], batch_size: int | None) -> Iterator[list[Any]]:
+    def _batches(self, histories: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
         histories = iter(histories)
-        while batch := list(islice(histories, batch_size or self._batch_size or DEFAULT_BATCH_SIZE)):
+        while batch := list(islice(histories, batch_size)):
             self._follow_growth()
             yield batch
 
@@ -351,10 +362,13 @@ class MovieRecommendationPipeline(Pipeline):
         For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is its logit, and
         the softmax of all logits its score. A history without known movies is embedded as an empty one.
         """
+        batch_size = self._checked_batch_size(batch_size)
+        embedded = [torch.empty(0, self.model.config.hidden_size)]
+        if is_empty_batch(histories):
+            return embedded[0]
         histories = read_inputs(histories)
         if isinstance(histories, Mapping) or (not is_lazy(histories) and not is_batch(histories)):
             return self.embed_users([histories], batch_size)[0]
-        embedded = [torch.empty(0, self.model.config.hidden_size)]
         for batch in self._batches(histories, batch_size):
             requests = self._parse(batch, self._preprocess_params)
             inputs = self._encode([self._window(request) for request in requests])

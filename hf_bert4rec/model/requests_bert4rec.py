@@ -153,6 +153,15 @@ def parse_top_k(top_k: Any, num_items: int) -> int:
     return int(top_k)
 
 
+def parse_batch_size(batch_size: Any) -> int:
+    """Return an integer of at least 1."""
+    if not isinstance(batch_size, Integral) or isinstance(batch_size, bool):
+        raise TypeError(f"batch_size is an integer, not {short_repr(batch_size)}")
+    if int(batch_size) < 1:
+        raise ValueError(f"batch_size is {short_repr(batch_size)}; it must be 1 or more")
+    return min(int(batch_size), 2**31)  # the largest that `islice` takes is the platform's
+
+
 def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[int]:
     """Return the input ids of movies that must be in the catalogue, given by id or title.
 
@@ -199,6 +208,15 @@ def as_list(value: Any) -> Any:
     if isinstance(value, (list, Mapping, str, bytes, Iterator)) or not isinstance(value, Iterable):
         return value
     return list(value)
+
+
+def is_empty_batch(inputs: Any) -> bool:
+    """Whether inputs without entries are a batch by their type, as a column of lists is; `[]` is one empty history."""
+    kind, ndim = type(inputs).__name__, getattr(inputs, "ndim", 1)
+    if kind == "DataFrame" or ndim == 0 or not hasattr(inputs, "__len__") or len(inputs):
+        return False
+    entry_type = str(getattr(inputs, "dtype", getattr(inputs, "type", "")))  # of a column of polars or pyarrow
+    return kind in ("Column", "Dataset") or ndim > 1 or "list" in entry_type.lower()
 
 
 def is_batch(inputs: Any) -> bool:
@@ -328,7 +346,9 @@ __all__ = [
     "as_list",
     "check_option_names",
     "is_batch",
+    "is_empty_batch",
     "is_lazy",
+    "parse_batch_size",
     "parse_movies",
     "parse_request",
     "parse_top_k",

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_bert4rec.model.timestamps_bert4rec import parse_timestamp, parse_timestamps
@@ -67,6 +67,51 @@ def test_an_iterator_is_read_lazily(pipe, wrap):
 
     next(pipe(wrap(histories()), batch_size=2))
     assert len(read) == 2
+
+
+EMPTY_ROWS = Dataset.from_dict({"history": []}, features=Features({"history": List(Value("int64"))}))
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        EMPTY_ROWS,
+        EMPTY_ROWS["history"],
+        pl.Series([], dtype=pl.List(pl.Int64)),
+        pa.chunked_array([pa.array([], pa.list_(pa.int64()))]),
+        np.zeros((0, 3), dtype=int),
+        torch.zeros(0, 3),
+    ],
+    ids=["Dataset", "column", "polars", "arrow", "array", "tensor"],
+)
+def test_an_empty_column_of_histories_is_an_empty_batch(pipe, empty):
+    assert pipe(empty) == []
+    assert pipe.embed_users(empty).shape == (0, pipe.model.config.hidden_size)
+
+
+def test_an_empty_iterator_or_data_set_has_no_answers(pipe):
+    for empty in (iter([]), KeyDataset(EMPTY_ROWS, "history")):
+        assert list(pipe(empty)) == []
+        assert pipe.embed_users(empty).shape == (0, pipe.model.config.hidden_size)
+
+
+@pytest.mark.parametrize("empty", [[], (), np.array([], dtype=int), pd.Series([], dtype=int), pl.Series([], dtype=int)])
+def test_an_empty_list_of_ids_is_one_empty_history(pipe, empty):
+    assert [movie["movie_id"] for movie in pipe(empty, top_k=2)] == [127, 124]  # the most popular ones, from the last
+
+
+@pytest.mark.parametrize(("wrong", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_a_batch_size_below_1_or_not_an_integer_is_refused(pipe, wrong, error):
+    expected = {ValueError: f"batch_size is {wrong}; it must be 1 or more", TypeError: f"is an integer, not {wrong}"}
+    for call in (pipe, pipe.embed_users):
+        for inputs in ([10], HISTORIES, iter(HISTORIES)):
+            with pytest.raises(error, match=expected[error]):
+                call(inputs, batch_size=wrong)
+
+
+@pytest.mark.parametrize("batch_size", [1, np.int64(2), 10**30])
+def test_any_batch_size_of_1_or_more_gives_the_same_answers(pipe, expected, batch_size):
+    assert ids_of(pipe(HISTORIES, batch_size=batch_size)) == expected
 
 
 def test_num_workers_is_accepted(pipe, expected):
