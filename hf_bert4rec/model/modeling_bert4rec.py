@@ -27,13 +27,13 @@ from .cold_start_bert4rec import extend_catalogue
 from .configuration_bert4rec import CUSTOM_PIPELINES, Bert4RecConfig
 from .extensions_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings, Bert4RecTransitionMemory
 from .loading_bert4rec import SafetensorsModel, make_importable
+from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401 (it registers its task)
 
 if TYPE_CHECKING:
     # transformers copies the files that a saved model imports, so the pipeline goes with it. Before 5.10 it copies a
     # local folder's files only if the model's own file names them, so all that the pipeline imports are here.
     from .items_bert4rec import short_repr  # noqa: F401
     from .onnx_bert4rec import OnnxScorer  # noqa: F401
-    from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401
     from .requests_bert4rec import Request  # noqa: F401
     from .reranking_bert4rec import Catalogue  # noqa: F401
     from .retrieval_bert4rec import ItemEmbeddings  # noqa: F401
@@ -60,7 +60,7 @@ def gather_positions(states: torch.Tensor, query_positions: QueryPositions | Non
     if query_positions is None:
         return states
     positions = query_positions.positions
-    states = states.expand(len(positions), -1, -1)  # rotary angles that all rows share are (1, seq, hidden)
+    states = states.expand(positions.shape[0], -1, -1)  # rotary angles that all rows share are (1, seq, hidden)
     return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))
 
 
@@ -68,7 +68,7 @@ def last_positions(attention_mask: torch.Tensor) -> QueryPositions:
     """The last attended position of each row of a mask (batch, seq)."""
     positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     last = (positions * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
-    return QueryPositions(last, torch.arange(len(last), device=last.device))
+    return QueryPositions(last, torch.arange(last.shape[0], device=last.device))
 
 
 def autocast_dtype(states: torch.Tensor) -> torch.dtype:

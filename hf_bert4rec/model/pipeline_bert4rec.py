@@ -19,6 +19,7 @@ from .versions_bert4rec import check_versions  # noqa: F401 (first: it refuses o
 # isort: split
 import torch
 from transformers import AutoModelForMaskedLM, Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .extensions_bert4rec import UNKNOWN_TIME
 from .items_bert4rec import short_repr
@@ -424,6 +425,9 @@ def _use_one_thread() -> None:
 if register_at_fork is not None:
     register_at_fork(after_in_child=_use_one_thread)
 
+if __name__.startswith("transformers_modules.") and TASK not in PIPELINE_REGISTRY.get_supported_tasks():
+    # The code of a model's folder: `pipeline(TASK, model=model, tokenizer=tokenizer)` looks the task up by name.
+    PIPELINE_REGISTRY.register_pipeline(TASK, MovieRecommendationPipeline, AutoModelForMaskedLM, type="text")
 # A pipeline loaded from a Hub folder finds its own registration here when it is saved again.
 MovieRecommendationPipeline._registered_impl = {
     TASK: {"impl": MovieRecommendationPipeline, "pt": (AutoModelForMaskedLM,), "type": "text"}

@@ -57,6 +57,7 @@ FROM = {
     "transformers.modeling_layers": "GradientCheckpointingLayer",
     "transformers.modeling_outputs": "BaseModelOutput MaskedLMOutput",
     "transformers.modeling_utils": "ALL_ATTENTION_FUNCTIONS PreTrainedModel",
+    "transformers.pipelines": "PIPELINE_REGISTRY",
     "transformers.utils": "cached_file",
     "transformers.utils.generic": "can_return_tuple check_model_inputs",
     "transformers.utils.output_capturing": "capture_outputs",

@@ -25,13 +25,19 @@ utils.logging.disable_progress_bar()
 folder, history = sys.argv[1], [10, 13]
 remote = {"trust_remote_code": True}
 ids = lambda answer: [movie["movie_id"] for movie in answer]
-pipe = pipeline("movie-recommendation", model=folder, **remote)
 """
 BY_PARTS = """
+parts = {"model": AutoModelForMaskedLM, "tokenizer": AutoTokenizer}
+parts = {name: auto_class.from_pretrained(folder, **remote) for name, auto_class in parts.items()}
+sys.stdout.write("\\n" + json.dumps(ids(pipeline("movie-recommendation", **parts)(history))))
+"""
+BY_NAME = """
+pipe = pipeline("movie-recommendation", model=folder, **remote)
 again = type(pipe)(model=pipe.model, tokenizer=pipe.tokenizer, task=pipe.task)
 sys.stdout.write("\\n" + json.dumps([ids(pipe(history)), ids(again(history))]))
 """
 MAPPED = """
+pipe = pipeline("movie-recommendation", model=folder, **remote)
 from datasets import Dataset, disable_progress_bars
 from datasets.fingerprint import Hasher
 disable_progress_bars()
@@ -80,7 +86,8 @@ def plain(model, tokenizer, tmp_path):
 @pytest.mark.slow
 def test_model_and_tokenizer_saved_separately_make_a_pipeline(pipe, plain, tmp_path):
     expected = ids_of(pipe(HISTORY))
-    assert run(BY_PARTS, plain, tmp_path) == [expected, expected]
+    assert run(BY_NAME, plain, tmp_path) == [expected, expected]
+    assert run(BY_PARTS, plain, tmp_path) == expected
 
 
 @pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}, {"pipeline_class": MovieRecommendationPipeline}])

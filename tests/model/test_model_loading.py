@@ -157,6 +157,31 @@ def test_a_model_can_be_created_on_meta(kind):
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_takes_any_number_and_length_of_histories(kind, rows):
+    model = build(kind)
+    if model.memory is not None:
+        model.memory.weights.fill_(1)
+        model.memory.next_items.random_(3, VOCAB, generator=torch.Generator().manual_seed(0))
+
+    class NextItem(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs):
+            return self.model.next_item_logits(*inputs)
+
+    module = NextItem().eval()
+    tensors = tuple(rows.values())
+    for positions in (slice(0, 5), slice(0, 12)):
+        traced = torch.jit.trace(module, tuple(tensor[:2, positions] for tensor in tensors))
+        for number, length in ((1, 1), (1, 7), (4, 5), (4, 12)):
+            inputs = [tensor[:number, :length] for tensor in tensors]
+            with torch.no_grad():
+                torch.testing.assert_close(traced(*inputs), module(*inputs), **CLOSE)
+
+
 def test_every_tensor_is_a_parameter_or_a_buffer(kind):
     for name, module in build(kind).named_modules():
         held = {key for key, value in vars(module).items() if isinstance(value, torch.Tensor)}
