@@ -5,8 +5,9 @@ from pathlib import Path
 
 import hf_bert4rec
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
-from hf_bert4rec.data.prepare import DataArguments, prepare
+from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hub.card.render import render_card
 from hf_bert4rec.hub.export import export

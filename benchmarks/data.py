@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.movielens import find_release_folder
-from hf_bert4rec.data.prepare import SEQUENCES, DataArguments, prepare
+from hf_bert4rec.data.prepare import SEQUENCES, prepare
 
 # The shape of MovieLens 1M: history lengths are log-normal with this median and sigma, clipped to these bounds.
 USERS, ITEMS, MEDIAN_LENGTH, LENGTH_SIGMA, MIN_LENGTH, MAX_LENGTH = 6040, 3416, 96, 1.0, 18, 2000

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ PACKAGES = ("torch", "transformers", "datasets", "numpy", "polars", "scipy")
 def environment() -> dict[str, Any]:
     """Versions of Python, this package and those it computes with, and the date in UTC."""
     versions = {"python": platform.python_version(), "hf-bert4rec": __version__}
-    versions |= {package: version(package) for package in PACKAGES}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # training on encoded histories needs only some of them
+            versions[package] = version(package)
     return {"versions": versions, "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
 

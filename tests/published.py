@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
-from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.evaluate import evaluate_model

@@ -13,11 +13,12 @@ from benchmarks.measure import ROOT
 from benchmarks.peers.common import Stopwatch, ThroughputMeter, run_action
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
-from hf_bert4rec.data.prepare import DataArguments, prepare
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.training.arguments import parse
-from hf_bert4rec.training.fit import build_trainer
+from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.hardware import disable_malloc_trim
 from hf_bert4rec.training.trainer import Bert4RecTrainer
 

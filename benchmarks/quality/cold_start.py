@@ -37,8 +37,8 @@ from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.files import write_json
 from hf_bert4rec.training.arguments import parse
+from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.fine_tuning import fine_tune
-from hf_bert4rec.training.fit import build_trainer
 
 NEW_MOVIES, NEW_USERS = 0.05, 0.2
 K = 10

@@ -24,7 +24,7 @@ import torch
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.cli.model_options import parse_model_options
-from hf_bert4rec.data.prepare import DataArguments
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.bootstrap import Interval, difference_intervals, intervals
 from hf_bert4rec.evaluation.config import EvaluationConfig

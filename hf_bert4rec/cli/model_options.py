@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..data.prepare import DataArguments, InteractionArguments
+from ..data.arguments import DataArguments, InteractionArguments
 from ..evaluation.trained_model import find_model, training_data_options
 from ..training.arguments import OptionParser
 

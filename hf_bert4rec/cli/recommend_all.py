@@ -15,7 +15,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..data.prepare import InteractionArguments
+from ..data.arguments import InteractionArguments
 from ..evaluation.batch_recommend import BatchRecommendConfig, recommend_all
 from .console import set_up_console
 from .model_options import parse_model_options

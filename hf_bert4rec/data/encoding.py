@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from torch.utils.data import Dataset
 
 from .ragged import IntArray, Ragged, TimedHistories, arrow_table, flat_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragged:

@@ -10,8 +10,8 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
 from .columns import as_ids, as_ratings, as_seconds, refuse_rows
-from .ragged import IntArray, offsets_of
-from .sorting import codes_of, repeated_rows, run_lengths, stable_order
+from .ragged import IntArray, offsets_of, repeated_rows, run_lengths
+from .sorting import codes_of, stable_order
 from .tables import dataset_of, to_frame
 
 logger = logging.getLogger(__name__)

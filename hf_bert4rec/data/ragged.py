@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -129,6 +131,8 @@ def arrow_table(dataset: Any) -> pa.Table:
     """
     if getattr(dataset, "format", {"type": None})["type"] == "custom":
         raise ValueError("the dataset has a transform, which is not applied to tables: apply it by dataset.map(…)")
+    import pyarrow as pa  # arrays do not need it
+
     formatted = dataset.with_format("arrow")
     return formatted[:] if hasattr(dataset, "format") else pa.concat_tables(formatted.iter(batch_size=10_000))
 
@@ -150,3 +154,20 @@ def require_times(histories: Ragged) -> TimedHistories:
 def offsets_of(lengths: Sequence[int] | IntArray) -> IntArray:
     """Offsets (rows + 1,) of rows of these lengths (rows,)."""
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
+
+
+def run_lengths(codes: IntArray) -> IntArray:
+    """Lengths of the runs of equal codes, shape (runs,)."""
+    ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1
+    return np.diff(ends, prepend=0, append=len(codes)) if len(codes) else ends
+
+
+def repeated_rows(codes: IntArray, others: IntArray) -> IntArray:
+    """The rows with both codes of an earlier row, in no order; codes are those of `codes_of`."""
+    pairs = codes * (others.max() + 1) + others
+    ordered = np.sort(pairs)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return np.empty(0, dtype=np.int64)
+    order = np.argsort(pairs, kind="stable")  # several times slower, but stable: the first row comes first
+    ordered = pairs[order]
+    return order[1:][ordered[1:] == ordered[:-1]]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .ragged import IntArray, offsets_of
+from .ragged import IntArray, offsets_of, run_lengths
 
 _BITS = 64  # of a packed integer: ML-32M needs all of them, the smaller releases 63
 _TOO_LARGE = 2**63
@@ -76,20 +76,3 @@ def _last_sorted(*keys: IntArray) -> IntArray | None:
     packed.view(np.uint64).sort()
     packed &= (1 << widths[-1]) - 1
     return packed
-
-
-def run_lengths(codes: IntArray) -> IntArray:
-    """Lengths of the runs of equal codes, shape (runs,)."""
-    ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1
-    return np.diff(ends, prepend=0, append=len(codes)) if len(codes) else ends
-
-
-def repeated_rows(codes: IntArray, others: IntArray) -> IntArray:
-    """The rows with both codes of an earlier row, in no order; codes are those of `codes_of`."""
-    pairs = codes * (others.max() + 1) + others
-    ordered = np.sort(pairs)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return np.empty(0, dtype=np.int64)
-    order = np.argsort(pairs, kind="stable")  # several times slower, but stable: the first row comes first
-    ordered = pairs[order]
-    return order[1:][ordered[1:] == ordered[:-1]]

@@ -9,8 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from ..model.extensions_bert4rec import STEPS
-from .ragged import IntArray, Ragged, offsets_of
-from .sorting import run_lengths
+from .ragged import IntArray, Ragged, offsets_of, run_lengths
 
 POWER = 0.7  # of an item's count, by which its transitions are divided; below 1, popular items keep more weight
 

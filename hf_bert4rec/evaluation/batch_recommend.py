@@ -19,9 +19,10 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
+from ..data.arguments import DataArguments
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
-from ..data.prepare import DataArguments, load
+from ..data.prepare import load
 from ..data.ragged import Ragged, TimedHistories
 from ..data.tables import to_dataset, to_frame
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from datasets import DatasetDict
 
-from ..data.prepare import DataArguments, Prepared, prepare, split_histories
+from ..data.arguments import DataArguments
+from ..data.prepare import Prepared, prepare, split_histories
 from ..data.ragged import Ragged
 from ..data.splits import check_leakage, target_hash
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM

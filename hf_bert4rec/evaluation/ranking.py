@@ -17,8 +17,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.collators import IGNORED, pad_rows
-from ..data.ragged import IntArray, Ragged
-from ..data.sorting import repeated_rows
+from ..data.ragged import IntArray, Ragged, repeated_rows
 
 Scorer: TypeAlias = Callable[[Ragged], torch.Tensor]
 

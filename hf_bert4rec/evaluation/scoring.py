@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from .config import EvaluationConfig
 from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
 from .metrics import FloatArray, metrics_per_user
 from .ranking import Ranking, Scorer, rank_targets
-from .task import EvaluationTask
+
+if TYPE_CHECKING:
+    from .task import EvaluationTask
 
 FORWARD_BATCH = 64  # histories of similar lengths per forward pass: less padding at the same throughput
 

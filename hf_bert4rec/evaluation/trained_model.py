@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from ..data.prepare import DataArguments
+from ..data.arguments import DataArguments
 from ..files import TRAINING_FILE
 from ..model.loading_bert4rec import read_object
 

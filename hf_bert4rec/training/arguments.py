@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
-from ..data.prepare import DataArguments
+from ..data.arguments import DataArguments
 from ..files import data_folder
 from ..model.configuration_bert4rec import Bert4RecConfig
 from .trainer import Bert4RecTrainingArguments

@@ -8,26 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import set_seed
 
-from ..data.collators import DataCollatorForMaskedItems
-from ..data.negatives import NegativeSampler
-from ..data.prepare import Prepared, prepare
-from ..data.windows import TrainingWindows
+from ..data.prepare import prepare
 from ..files import TRAINING_FILE, write_json
 from ..hub.card.curve import CURVE_FILE, draw_curve
 from ..hub.card.render import render_card
 from ..hub.export import check_replaceable, export, remove_checkpoints
-from ..model.configuration_bert4rec import Bert4RecConfig
-from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from .arguments import Arguments, MaskingArguments, ModelArguments
+from .arguments import Arguments
+from .build import build_trainer
 from .checkpoints import latest_complete
-from .hardware import training_attention
-from .initialization import cooccurrence_embeddings, fit_time_span, fit_transition_memory
 from .record import run_options, training_record
-from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from .trainer import Bert4RecTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -64,66 +56,6 @@ def fit(arguments: Arguments, argv: Sequence[str] = ()) -> Path:
         logger.info("exported to %s", folder)
     trainer.end()
     return folder
-
-
-def build_trainer(
-    data: Prepared,
-    model_arguments: ModelArguments,
-    masking: MaskingArguments,
-    arguments: Bert4RecTrainingArguments,
-) -> Bert4RecTrainer:
-    """A trainer with a new model, the training windows and their masks."""
-    model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)
-    window, timed = model.config.max_position_embeddings, model.config.time_aware
-    model.set_attn_implementation(training_attention(window, arguments.bf16))
-    patience = masking.early_stopping_patience
-    return Bert4RecTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=TrainingWindows(data.timed_train if timed else data.train, window, masking.window_stride),
-        eval_dataset=data.next_item_dataset("validation", timed=timed),
-        data_collator=build_collator(data, masking, arguments.order_seed),
-        processing_class=data.tokenizer,
-        callbacks=[EarlyStoppingCallback(patience)] if patience else [],
-    )
-
-
-def build_collator(data: Prepared, masking: MaskingArguments, seed: int) -> DataCollatorForMaskedItems:
-    """The collator that masks training rows, and samples negatives if the loss needs them."""
-    tokenizer, negatives = data.tokenizer, None
-    if masking.sampled_negatives is not None:
-        counts = np.bincount(data.train.values, minlength=len(tokenizer))
-        negatives = NegativeSampler(counts, masking.sampled_negatives, tokenizer.first_item_id, seed)
-    return DataCollatorForMaskedItems(
-        tokenizer,
-        mlm_probability=masking.mlm_probability,
-        mask_replace_prob=masking.mask_replace_prob,
-        random_replace_prob=masking.random_replace_prob,
-        last_item_prob=masking.last_item_prob,
-        seed=seed,
-        negatives=negatives,
-    )
-
-
-def build_model(
-    data: Prepared, model_arguments: ModelArguments, cooccurrence_init: float | None, seed: int
-) -> Bert4RecForMaskedLM:
-    """A new model for the vocabulary of `data`, its buffers and initial embeddings computed from training histories."""
-    vocab_size = len(data.tokenizer)
-    options = {**vars(model_arguments), "memory_size": min(model_arguments.memory_size, vocab_size)}
-    options["vocabulary_sha256"] = data.tokenizer.vocabulary_sha256
-    model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=vocab_size, **options))
-    if cooccurrence_init is not None:
-        embeddings = cooccurrence_embeddings(data.train, vocab_size, model.config.hidden_size, cooccurrence_init, seed)
-        with torch.no_grad():
-            present = embeddings.abs().sum(1) > 0
-            model.get_input_embeddings().weight[present] = embeddings[present]
-    train = data.timed_train if model.config.time_aware else data.train
-    if model.config.time_aware:
-        fit_time_span(model, train)
-    if model.memory is not None:
-        fit_transition_memory(model, train)
-    return model
 
 
 def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
@@ -151,7 +150,7 @@ class Bert4RecTrainer(Trainer):
 
     def _with_next_item_collator(self, build: Any, dataset: Any) -> DataLoader[Any]:
         evaluated = self.eval_dataset if dataset is None else dataset
-        if isinstance(evaluated, (datasets.Dataset, datasets.IterableDataset)):
+        if hasattr(evaluated, "column_names"):  # a table of the datasets library
             raise TypeError(
                 f"eval_dataset is a NextItemDataset, not a datasets.{type(evaluated).__name__}: of a split with "
                 "targets make NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)); "

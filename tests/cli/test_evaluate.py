@@ -12,8 +12,9 @@ import pytest
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.cli.evaluate import main
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
-from hf_bert4rec.data.prepare import DataArguments, Prepared, prepare
+from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
 from hf_bert4rec.data.windows import TrainingWindows

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_bert4rec.data.prepare import DataArguments, load, prepare
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import load, prepare
 from hf_bert4rec.training.arguments import parse
 
 RATINGS = "who,what,when,stars\n" + "".join(

@@ -7,7 +7,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_bert4rec.data.ragged import Ragged, offsets_of
+from hf_bert4rec.data.ragged import Ragged, offsets_of, repeated_rows, run_lengths
 
 LISTS = st.lists(st.lists(st.integers(-5, 5), max_size=4), max_size=6)
 
@@ -47,3 +47,17 @@ def test_with_values_keeps_the_lengths() -> None:
 def test_offsets_of_nothing() -> None:
     assert offsets_of([]).tolist() == [0]
     assert offsets_of(np.array([2, 0, 1])).tolist() == [0, 2, 2, 3]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
+def test_repeated_rows_are_all_but_the_first(pairs: list[tuple[int, int]]) -> None:
+    codes, others = np.array(pairs).T
+    expected = [row for row, pair in enumerate(pairs) if pair in pairs[:row]]
+    assert sorted(repeated_rows(codes, others).tolist()) == expected
+
+
+def test_run_lengths() -> None:
+    assert run_lengths(np.array([4, 4, 2, 4])).tolist() == [2, 1, 1]
+    assert run_lengths(np.array([9])).tolist() == [1]
+    assert run_lengths(np.array([], dtype=np.int64)).tolist() == []

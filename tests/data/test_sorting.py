@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hf_bert4rec.data import sorting
 from hf_bert4rec.data.ragged import IntArray
-from hf_bert4rec.data.sorting import codes_of, repeated_rows, run_lengths, stable_order
+from hf_bert4rec.data.sorting import codes_of, stable_order
 
 CODES = st.integers(0, 3)
 TIMES = st.one_of(
@@ -64,14 +64,6 @@ def test_all_bits_of_a_number_are_used() -> None:
     assert order.tolist() == [0, 1, 3, 2]
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(CODES, CODES), min_size=1, max_size=20))
-def test_repeated_rows_are_all_but_the_first(pairs: list[tuple[int, int]]) -> None:
-    codes, others = np.array(pairs).T
-    expected = [row for row, pair in enumerate(pairs) if pair in pairs[:row]]
-    assert sorted(repeated_rows(codes, others).tolist()) == expected
-
-
 @pytest.mark.parametrize(
     ("ids", "kind", "codes"),
     [
@@ -88,9 +80,3 @@ def test_codes_are_in_the_order_of_ids(ids: list[Any], kind: Any, codes: list[in
     order = codes_of(pl.Series(ids, dtype=kind))
     assert order.dtype == np.int64
     assert order.tolist() == codes
-
-
-def test_run_lengths() -> None:
-    assert run_lengths(np.array([4, 4, 2, 4])).tolist() == [2, 1, 1]
-    assert run_lengths(np.array([9])).tolist() == [1]
-    assert run_lengths(np.array([], dtype=np.int64)).tolist() == []

@@ -16,7 +16,8 @@ PUBLISHER = """
 import contextlib, io, json, os, sys
 from pathlib import Path
 from transformers import pipeline
-from hf_bert4rec.data.prepare import DataArguments, prepare
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.hub.dataset_repository import push_dataset
 from hf_bert4rec.hub.upload import push

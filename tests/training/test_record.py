@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from hf_bert4rec.data.prepare import DataArguments, prepare
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.training.record import ROOT, command, example, portable_options
 from tests.published import make_model, write_tables
 

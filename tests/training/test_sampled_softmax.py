@@ -14,7 +14,7 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.training.arguments import MaskingArguments
-from hf_bert4rec.training.fit import build_collator
+from hf_bert4rec.training.build import build_collator
 from hf_bert4rec.training.losses import sampled_softmax_loss
 from hf_bert4rec.training.training_forward import training_forward_installed
 

@@ -1,0 +1,46 @@
+"""The options of a data set: a release or a table, and how it is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SPLITS = ("leave-one-out", "last-n", "temporal")
+
+
+def _help(text: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class InteractionArguments:
+    """A table of interactions."""
+
+    dataset: str = _help("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
+    data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA by default")
+    ratings: str | None = _help("a CSV, TSV or Parquet table to use instead of a MovieLens release")
+    user_column: str = _help("column of users", "user_id")
+    item_column: str = _help("column of items, also in a table of items", "movie_id")
+    time_column: str = _help("column of times; '' if the rows are in order", "timestamp")
+    rating_column: str = _help("column of ratings; '' to read none", "rating")
+    quote_char: str | None = _help("character around fields of the tables, '' for none; in CSV files \" by default")
+    escape_char: str | None = _help("character before quote marks in fields, such as \\ in files that Spark writes")
+    min_rating: float | None = _help("interactions rated lower are left out of the histories")
+
+
+@dataclass
+class DataArguments(InteractionArguments):
+    """The interactions to train on and evaluate with, and how they are split."""
+
+    items: str | None = _help("a table of the items in `ratings`: id, title, year, genres")
+    title_column: str = _help("the items' column of titles; '' if there is none", "title")
+    year_column: str = _help("the items' column of years", "year")
+    genres_column: str = _help("the items' column of genres", "genres")
+    min_interactions: int = _help("users and items with fewer interactions are dropped, repeatedly", 5)
+    split: str = field(default="leave-one-out", metadata={"help": "rule of the split", "choices": SPLITS})
+    targets: int = _help("held-out items per user, for --split last-n", 5)
+    quantile: float = _help("quantile of the timestamps at which --split temporal cuts", 0.9)
+
+    def __post_init__(self) -> None:
+        if self.items is not None and self.ratings is None:
+            raise ValueError(f"items is {self.items}, which describes the items of a table: name it with ratings")
