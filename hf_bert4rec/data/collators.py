@@ -54,6 +54,8 @@ class DataCollatorForMaskedItems:
         mask_replace_prob: share of masked positions that become [MASK].
         random_replace_prob: share of masked positions that become a random item; the rest keep theirs.
         last_item_prob: share of rows in which only the last item is masked, as in serving.
+        causal_prob: share of batches for the second task: predict every item from earlier ones. They have no [MASK],
+            all items are labels, and `"is_causal": True` goes to the model.
         seed: with a row's epoch and index, the key of its masks.
         pad_to_multiple_of: widths are rounded up to a multiple of this.
         negatives: draws the negatives of a sampled softmax; batches then have `negatives` (n,) and
@@ -68,12 +70,14 @@ class DataCollatorForMaskedItems:
     mask_replace_prob: float = 1.0
     random_replace_prob: float = 0.0
     last_item_prob: float = 0.0
+    causal_prob: float = 0.0
     seed: int = 42
     pad_to_multiple_of: int = 8
     negatives: NegativeSampler | None = None
 
     def __post_init__(self) -> None:
-        for name in ("mlm_probability", "mask_replace_prob", "random_replace_prob", "last_item_prob"):
+        shares = ("mlm_probability", "mask_replace_prob", "random_replace_prob", "last_item_prob", "causal_prob")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
         if self.mask_replace_prob + self.random_replace_prob > 1:
@@ -82,18 +86,19 @@ class DataCollatorForMaskedItems:
                 f"({self.random_replace_prob}) add up to more than 1"
             )
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         input_ids = pad_rows([row["input_ids"] for row in rows], self.tokenizer.pad_token_id, self.pad_to_multiple_of)
         lengths = np.array([len(row["input_ids"]) for row in rows])
         key = [np.array([row[name] for row in rows])[:, None] for name in ("epoch", "index")]
         if "timestamps" in rows[0]:
             times = pad_rows([row["timestamps"] for row in rows], LAST_TIME, self.pad_to_multiple_of)
             input_ids = np.take_along_axis(input_ids, self._order(times, key), 1)
-        masked = self._masked_positions(lengths, key, input_ids.shape[1])
-        labels = np.where(masked, input_ids, IGNORED)
         attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
+        is_causal = self._is_causal(rows[0])
+        masked = attention_mask if is_causal else self._masked_positions(lengths, key, input_ids.shape[1])
+        labels = np.where(masked, input_ids, IGNORED)
         batch = {
-            "input_ids": self._replaced(input_ids, masked, key),
+            "input_ids": input_ids if is_causal else self._replaced(input_ids, masked, key),
             "attention_mask": attention_mask.astype(np.int64),
             "labels": labels,
         }
@@ -102,7 +107,12 @@ class DataCollatorForMaskedItems:
         if self.negatives is not None:
             negatives, log_count = self.negatives.draw(rows[0]["epoch"], rows[0]["index"])
             batch["negatives"], batch["negatives_log_count"] = negatives, log_count
-        return {name: torch.from_numpy(array) for name, array in batch.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+        return {**tensors, "is_causal": True} if is_causal else tensors
+
+    def _is_causal(self, row: dict[str, Any]) -> bool:
+        """Whether the batch whose first row is `row` trains the second task."""
+        return bool(hashed_uniform(self.seed, Stream.CAUSAL_BATCH, row["epoch"], row["index"]) < self.causal_prob)
 
     def _draw(self, stream: Stream, key: list[IntArray], width: int) -> FloatArray:
         """Uniform numbers of a stream for every position of every row, (rows, width)."""

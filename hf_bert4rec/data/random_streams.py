@@ -21,6 +21,7 @@ class Stream(IntEnum):
     REPLACEMENT_ITEM = 3
     ORDER_OF_TIES = 4
     NEGATIVES = 5
+    CAUSAL_BATCH = 6
 
 
 def hashed_uniform(*keys: int | IntArray) -> FloatArray:

@@ -50,10 +50,12 @@ class Bert4RecConfig(PreTrainedConfig):
     causal (`bool`): each position gets the item before its own as input and attends to earlier positions only, so that
         every item of a history is predicted at once (`mlm_probability: 1.0`, `mask_replace_prob: 0.0`); the setup of
         SASRec (arXiv:1808.09781).
+    previous_item (`bool`): the input of a position is the sum of its own embedding and that of the item before it, so
+        that a [MASK] knows what it follows. Not with `causal`, where the input is the item before already.
     memory_size (`int`): next items stored per item in the transition memory (`Bert4RecTransitionMemory`); 0 for none.
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
-        (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred. Needs `causal`.
+        (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
     vocabulary_sha256 (`str`, *optional*): the tokenizer's `vocabulary_sha256`, so that a pipeline refuses a tokenizer
         of other items; not checked if it is missing.
@@ -87,6 +89,7 @@ class Bert4RecConfig(PreTrainedConfig):
     pre_layer_norm: bool = False
     rotary_positions: bool = False
     causal: bool = False
+    previous_item: bool = False
     memory_size: int = 0
     memory_weight: float | int = 0.6
     time_aware: bool = False
@@ -179,8 +182,10 @@ class Bert4RecConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite and not negative")
 
     def _check_names(self, kwargs: dict[str, Any]) -> None:
-        if self.time_aware and not self.causal:
-            raise ValueError("time_aware needs causal=True: the positions of other models have no time of a query")
+        if self.previous_item and self.causal:
+            raise ValueError(
+                "previous_item=True with causal=True: the input of a causal model is the item before already"
+            )
         # PreTrainedConfig looks the name up in torch and fails on any other attribute.
         for name in ("dtype", "torch_dtype"):
             value = kwargs.get(name)

@@ -29,11 +29,11 @@ COLD_START_BOOST = 1.5
 
 
 class Bert4RecTimeEmbeddings(nn.Module):
-    """Embeddings (batch, seq, hidden) of the gaps and dates that each position of a causal model knows.
+    """Embeddings (batch, seq, hidden) of each position's date and of the gaps around it.
 
-    The input of a position is the item before it, so the position knows that item's time and the gap before it. Its
-    own time, that of the query, is optional; where it is known, so is the gap until then. Gaps are binned by the
-    logarithm of seconds (cf. TiSASRec, WSDM 2020, and MEANTIME, RecSys 2020).
+    The gaps are those before the previous item, between it and the position, and, unless the model is causal, until
+    the next item. A position's own time is optional at a [MASK] and in a causal model, where it is the time of the
+    query. Gaps are binned by the logarithm of seconds (cf. TiSASRec, WSDM 2020, and MEANTIME, RecSys 2020).
 
     `span` (2,) holds the first and the last second of the training data; dates outside are clamped to it.
     """
@@ -44,24 +44,36 @@ class Bert4RecTimeEmbeddings(nn.Module):
         super().__init__()
         self.gap_before = nn.Embedding(GAPS + 1, config.hidden_size)
         self.gap_until = nn.Embedding(GAPS + 1, config.hidden_size)
+        self.gap_after = None if config.causal else nn.Embedding(GAPS + 1, config.hidden_size)
         self.dates = nn.Embedding(DATES, config.hidden_size)
         self.register_buffer("span", torch.tensor([0, 1]))
 
-    def forward(self, timestamps: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, timestamps: torch.Tensor, position_ids: torch.Tensor, is_causal: bool, masked: torch.Tensor | None
+    ) -> torch.Tensor:
         """Embed timestamps.
 
         Args:
             timestamps: (batch, seq) seconds since 1970, int64; `UNKNOWN_TIME` where unknown.
             position_ids: (batch, seq), 0 at each row's oldest position.
+            is_causal: leave out the gap until the next item.
+            masked: (batch, seq) positions whose own times are dropped at random in training; with `is_causal` all are.
         """
         query_times = timestamps
         if self.training:
-            query_times, timestamps = _drop_times(timestamps)
-        before = time_before(timestamps, position_ids)  # (batch, seq), time of the input item
+            query_times, timestamps = _drop_times(timestamps, is_causal, masked)
+        before = time_before(timestamps, position_ids)  # (batch, seq), time of the previous item
         gap_before = gap_between(time_before(before, position_ids), before)
         gap_until = gap_between(before, query_times)
-        gaps = self.gap_before(gap_before) + self.gap_until(gap_until)
-        return gaps + self._date(latest_known(query_times, before))  # (batch, seq, hidden)
+        embeddings = (
+            self.gap_before(gap_before) + self.gap_until(gap_until) + self._date(latest_known(query_times, before))
+        )
+        if self.gap_after is not None:
+            after = time_after(timestamps)
+            if is_causal:
+                after = torch.full_like(after, UNKNOWN_TIME)
+            embeddings = embeddings + self.gap_after(gap_between(query_times, after))
+        return embeddings  # (batch, seq, hidden)
 
     def _date(self, times: torch.Tensor) -> torch.Tensor:
         """Interpolated date embeddings (batch, seq, hidden), 0 where the time is unknown."""
@@ -79,6 +91,11 @@ def time_before(timestamps: torch.Tensor, position_ids: torch.Tensor) -> torch.T
     return timestamps.roll(1, dims=1).masked_fill(position_ids == 0, UNKNOWN_TIME)
 
 
+def time_after(timestamps: torch.Tensor) -> torch.Tensor:
+    """Time of the next position, (batch, seq); unknown at the last one."""
+    return nn.functional.pad(timestamps[:, 1:], (0, 1), value=UNKNOWN_TIME)
+
+
 def latest_known(query_times: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """`query_times`, replaced by the times `before` where unknown."""
     return torch.where(query_times == UNKNOWN_TIME, before, query_times)
@@ -93,12 +110,18 @@ def gap_between(earlier: torch.Tensor, later: torch.Tensor) -> torch.Tensor:
     return bins.long().masked_fill(unknown, GAPS)
 
 
-def _drop_times(timestamps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _drop_times(
+    timestamps: torch.Tensor, is_causal: bool, masked: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Timestamps (batch, seq) with random ones unknown: as times of the query, and as times of the history."""
     sequences = torch.rand(len(timestamps), 1, device=timestamps.device) < SEQUENCE_TIME_DROPOUT
     timestamps = timestamps.masked_fill(sequences, UNKNOWN_TIME)
-    queries = torch.rand(timestamps.shape, device=timestamps.device) < QUERY_TIME_DROPOUT
-    return timestamps.masked_fill(queries, UNKNOWN_TIME), timestamps
+    dropped = torch.rand(timestamps.shape, device=timestamps.device) < QUERY_TIME_DROPOUT
+    if is_causal:  # each position is a query of its own and history for later ones
+        return timestamps.masked_fill(dropped, UNKNOWN_TIME), timestamps
+    if masked is not None:
+        timestamps = timestamps.masked_fill(dropped & masked, UNKNOWN_TIME)
+    return timestamps, timestamps
 
 
 class Bert4RecTransitionMemory(nn.Module):

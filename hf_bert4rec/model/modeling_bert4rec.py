@@ -291,6 +291,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         timestamps: torch.Tensor | None = None,
         query_positions: QueryPositions | None = None,
+        is_causal: bool = False,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode histories.
@@ -302,46 +303,60 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the [MASK] the time of the query;
                 `UNKNOWN_TIME` where unknown, as all are by default. Ignored unless the model is `time_aware`.
             query_positions: compute the last layer at these positions only; `last_hidden_state` is then (outputs,
-                hidden). They attend to all positions, so in a causal model only a row's last one may be queried.
+                hidden). They attend to all positions, so with `is_causal` only a row's last one may be queried.
+            is_causal: predict the item of every position from earlier ones: a position attends to itself and earlier
+                ones, and its input is the item before it. Always so with `config.causal`.
 
         Raises:
             ValueError: both or neither of `input_ids` and `inputs_embeds`, or a history longer than the window.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
+        is_causal = is_causal or self.config.causal
         if inputs_embeds is None:
             inputs_embeds = self.embeddings.item_embeddings(input_ids)
         if position_ids is None:
             position_ids = self._position_ids(inputs_embeds, attention_mask)
-        if self.config.causal:
-            inputs_embeds = self.shift_right(inputs_embeds, position_ids)
+        inputs_embeds = self._add_previous_items(inputs_embeds, position_ids, is_causal)
         if self.time_embeddings is not None:
             if timestamps is None:
                 timestamps = torch.full(inputs_embeds.shape[:2], UNKNOWN_TIME, device=inputs_embeds.device)
-            inputs_embeds = inputs_embeds + self.time_embeddings(timestamps, position_ids)
+            masked = None if is_causal or input_ids is None else input_ids == self.config.mask_token_id
+            inputs_embeds = inputs_embeds + self.time_embeddings(timestamps, position_ids, is_causal, masked)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
         angles = self._rotary_angles(hidden_states, position_ids) if self.config.rotary_positions else None
 
-        if self.config.causal:
+        if is_causal:
             mask = create_causal_mask(
                 self.config, hidden_states, attention_mask, **causal_mask_arguments(hidden_states)
             )
         else:
             mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
         for layer in self.layers[:-1]:
-            hidden_states = layer(hidden_states, mask, angles, **kwargs)
+            hidden_states = layer(hidden_states, mask, angles, is_causal=is_causal, **kwargs)
         if query_positions is not None:
             queries = gather_positions(hidden_states, query_positions)
             mask = create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=hidden_states)
-        hidden_states = self.layers[-1](hidden_states, mask, angles, query_positions, **kwargs)
+            is_causal = False
+        hidden_states = self.layers[-1](hidden_states, mask, angles, query_positions, is_causal=is_causal, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
 
-    def shift_right(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings of the item before each position, (batch, seq, hidden); of [MASK] at the oldest position."""
+    def _add_previous_items(
+        self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor, is_causal: bool
+    ) -> torch.Tensor:
+        """Every position's input, (batch, seq, hidden), from the embeddings of the items.
+
+        With `is_causal` it is the item before, [MASK] at the oldest position; with `config.previous_item` the sum of
+        the item before and the position's own, which with `is_causal` is [MASK] everywhere.
+        """
+        if not (is_causal or self.config.previous_item):
+            return inputs_embeds
         mask_id = torch.full((1,), self.config.mask_token_id, device=inputs_embeds.device)
-        oldest = self.embeddings.item_embeddings(mask_id)  # (1, hidden)
-        before = inputs_embeds.roll(1, dims=1)
-        return torch.where((position_ids == 0)[..., None], oldest.to(before.dtype), before)
+        mask = self.embeddings.item_embeddings(mask_id).to(inputs_embeds.dtype)  # (1, hidden)
+        previous = torch.where((position_ids == 0)[..., None], mask, inputs_embeds.roll(1, dims=1))
+        if not self.config.previous_item:
+            return previous
+        return previous + (mask if is_causal else inputs_embeds)
 
     def _position_ids(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Positions (batch or 1, seq) counted from each row's oldest attended one; 0 where padded."""

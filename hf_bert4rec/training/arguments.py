@@ -41,6 +41,7 @@ class ModelArguments:
     pre_layer_norm: bool = Bert4RecConfig.pre_layer_norm
     rotary_positions: bool = Bert4RecConfig.rotary_positions
     causal: bool = Bert4RecConfig.causal
+    previous_item: bool = Bert4RecConfig.previous_item
     memory_size: int = Bert4RecConfig.memory_size
     memory_weight: float = float(Bert4RecConfig.memory_weight)
     time_aware: bool = Bert4RecConfig.time_aware
@@ -61,6 +62,7 @@ class MaskingArguments:
     mask_replace_prob: float = _option(1.0, "share of masked items that become [MASK]")
     random_replace_prob: float = _option(0.0, "share of masked items that become a random item")
     last_item_prob: float = _option(0.0, "share of rows in which only the last item is masked")
+    causal_prob: float = _option(0.0, "share of batches in which every item is predicted from earlier ones")
     window_stride: int | None = _option(None, "items between window starts; by default windows do not overlap")
     cooccurrence_init: float | None = _option(
         None, "standard deviation of item embeddings initialised from co-occurrence; by default they are random"

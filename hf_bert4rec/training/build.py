@@ -42,7 +42,13 @@ def build_trainer(
     masking: MaskingArguments,
     arguments: Bert4RecTrainingArguments,
 ) -> Bert4RecTrainer:
-    """A trainer with a new model, the training windows and their masks."""
+    """A trainer with a new model, the training windows and their masks.
+
+    Raises:
+        ValueError: options that exclude each other.
+    """
+    if model_arguments.causal and masking.causal_prob:
+        raise ValueError(f"causal_prob={masking.causal_prob} with causal=true: every batch is causal already")
     model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)
     window, timed = model.config.max_position_embeddings, model.config.time_aware
     model.set_attn_implementation(training_attention(window, arguments.bf16))
@@ -70,6 +76,7 @@ def build_collator(data: EncodedData, masking: MaskingArguments, seed: int) -> D
         mask_replace_prob=masking.mask_replace_prob,
         random_replace_prob=masking.random_replace_prob,
         last_item_prob=masking.last_item_prob,
+        causal_prob=masking.causal_prob,
         seed=seed,
         negatives=negatives,
     )

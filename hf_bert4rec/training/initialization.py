@@ -162,6 +162,6 @@ def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     """
     time_embeddings = model.bert4rec.time_embeddings
     if time_embeddings is None:
-        raise ValueError("time_aware is false: create the model with time_aware=True, causal=True")
+        raise ValueError("time_aware is false: create the model with time_aware=True")
     seconds = require_times(train).times
     time_embeddings.span.copy_(torch.tensor([int(seconds.min()), int(seconds.max())]))

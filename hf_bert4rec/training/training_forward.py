@@ -46,6 +46,7 @@ def training_forward(
     negatives: torch.Tensor | None = None,
     negatives_log_count: torch.Tensor | None = None,
     num_items_in_batch: torch.Tensor | int | None = None,
+    is_causal: bool = False,
     **inputs: Any,
 ) -> MaskedLMOutput:
     """The loss of a training batch, without `logits`; `Bert4RecForMaskedLM.forward` in evaluation.
@@ -56,17 +57,18 @@ def training_forward(
             the decoder.
         negatives_log_count: (n,) logarithm of how often each is expected among the n.
         num_items_in_batch: divisor of the sum of losses; the number of labelled positions by default.
-        inputs: those of `Bert4RecModel.forward`.
+        is_causal, inputs: those of `Bert4RecModel.forward`.
     """
     if labels is None or not self.training:
-        return Bert4RecForMaskedLM.forward(self, *args, labels=labels, **inputs)
+        return Bert4RecForMaskedLM.forward(self, *args, labels=labels, is_causal=is_causal, **inputs)
     if type(self.decoder) is not nn.Linear:  # an adapter's or quantised layer: only its own forward is right
         negatives, chunked = None, False
     else:
         chunked = negatives is None and labels.numel() * self.config.vocab_size > MAX_DENSE_LOGITS
     multiple = LABEL_COUNT_MULTIPLE if chunked else 1
-    query_positions = labelled_positions(labels, multiple) if supports_query_positions(self) else None
-    outputs = self.bert4rec(*args, query_positions=query_positions, return_dict=True, **inputs)
+    sparse = supports_query_positions(self) and not is_causal
+    query_positions = labelled_positions(labels, multiple) if sparse else None
+    outputs = self.bert4rec(*args, query_positions=query_positions, is_causal=is_causal, return_dict=True, **inputs)
     hidden_states = outputs.last_hidden_state
     labelled = labels != -100
     if query_positions is None:

@@ -98,6 +98,19 @@ def test_rows_masked_only_at_the_end(windows, tokenizer):
     assert positions[:, 1].tolist() == [len(row["input_ids"]) - 1 for row in rows]
 
 
+def test_batches_of_the_causal_task(windows, tokenizer):
+    rows = rows_of(windows)
+    batch = DataCollatorForMaskedItems(tokenizer, causal_prob=1.0)(rows)
+    assert batch["is_causal"] is True
+    assert torch.equal(batch["labels"].masked_fill(batch["labels"] == IGNORED, 0), batch["input_ids"])
+    assert (batch["labels"] != IGNORED).sum(-1).tolist() == [len(row["input_ids"]) for row in rows]
+    collator = DataCollatorForMaskedItems(tokenizer, causal_prob=0.7)
+    row = {"input_ids": np.array([5, 6, 7])}
+    batches = [collator([{**row, "index": index, "epoch": 3}]) for index in range(2000)]
+    assert sum("is_causal" in batch for batch in batches) / 2000 == pytest.approx(0.7, abs=0.03)
+    assert all((batch["labels"] == IGNORED).any() for batch in batches if "is_causal" not in batch)
+
+
 def test_masks_depend_on_seed_epoch_and_row_only(windows, tokenizer):
     collator = DataCollatorForMaskedItems(tokenizer)
     batch = collator(rows_of(windows))
@@ -133,7 +146,7 @@ def test_draws_are_uniform_and_independent():
 
 
 def test_random_streams_differ():
-    assert len({int(stream) for stream in Stream}) == len(Stream.__members__) == 6
+    assert len({int(stream) for stream in Stream}) == len(Stream.__members__) == 7
     draws = np.stack([hashed_uniform(42, stream, 0, 7, np.arange(1000)) for stream in Stream])
     correlations = np.corrcoef(draws) - np.eye(len(Stream))
     assert np.abs(correlations).max() < 0.12
@@ -148,9 +161,11 @@ def test_negatives_do_not_follow_the_order_of_ties(tokenizer):
     assert (sampler.draw(3, 7)[0] != same_stream).sum() > 40
 
 
-@pytest.mark.parametrize("options", [{"mlm_probability": 1.2}, {"mask_replace_prob": 0.8, "random_replace_prob": 0.3}])
+@pytest.mark.parametrize(
+    "options", [{"mlm_probability": 1.2}, {"causal_prob": -1}, {"mask_replace_prob": 0.8, "random_replace_prob": 0.3}]
+)
 def test_invalid_shares_are_refused(tokenizer, options):
-    with pytest.raises(ValueError, match=r"mlm_probability|add up to more than 1"):
+    with pytest.raises(ValueError, match=r"mlm_probability|causal_prob|add up to more than 1"):
         DataCollatorForMaskedItems(tokenizer, **options)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
+from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.model.modeling_bert4rec import rotary_angles, rotate
 
 ATTENTION_NAMES = {"query": "self.query", "key": "self.key", "value": "self.value", "output": "output.dense"}
@@ -111,7 +113,7 @@ def test_evaluation_gives_the_logits_of_all_positions(model, batch):
     torch.testing.assert_close(outputs.loss, losses)
 
 
-@pytest.mark.parametrize("option", ["pre_layer_norm", "rotary_positions", "causal"])
+@pytest.mark.parametrize("option", ["pre_layer_norm", "rotary_positions", "causal", "previous_item"])
 def test_every_option_reaches_the_scores(config, model, batch, option):
     changed_config = copy.deepcopy(config)  # the model reads its own
     setattr(changed_config, option, True)
@@ -122,7 +124,7 @@ def test_every_option_reaches_the_scores(config, model, batch, option):
     assert not torch.allclose(changed(**inputs).logits, model(**inputs).logits, atol=1e-3)
 
 
-@pytest.mark.parametrize("option", [None, "pre_layer_norm", "rotary_positions", "causal"])
+@pytest.mark.parametrize("option", [None, "pre_layer_norm", "rotary_positions", "causal", "previous_item"])
 def test_padding_and_batch_do_not_change_scores(config, option):
     if option:
         setattr(config, option, True)
@@ -153,6 +155,68 @@ def test_a_causal_model_sees_earlier_positions_only(config, batch):
         edited[0, position] = 3 + (ids[0, position] - 2) % 40
         changed = ~torch.isclose(model(edited, ones).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
         assert changed.tolist() == [later > position for later in range(12)]
+
+
+def first_layer_inputs(model, ids, **options) -> torch.Tensor:
+    """Input embeddings of one row before positions, norm and dropout, (seq, hidden)."""
+    inputs = []
+    hook = model.bert4rec.embeddings.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
+    model(torch.tensor([ids]), **options)
+    hook.remove()
+    return inputs[0][0]
+
+
+def test_a_position_gets_the_sum_of_its_item_and_the_previous_one(config):
+    config.previous_item = True
+    model = Bert4RecForMaskedLM(config).eval()
+    item = model.bert4rec.embeddings.item_embeddings.weight
+    expected = torch.stack([item[5] + item[1], item[1] + item[5], item[9] + item[1]])
+    torch.testing.assert_close(first_layer_inputs(model, [5, 1, 9]), expected)
+    expected = torch.stack([item[1] + item[1], item[1] + item[5], item[1] + item[7]])
+    torch.testing.assert_close(first_layer_inputs(model, [5, 7, 9], is_causal=True), expected)
+    config.previous_item = False
+    expected = torch.stack([item[1], item[5], item[7]])
+    torch.testing.assert_close(first_layer_inputs(model, [5, 7, 9], is_causal=True), expected)
+
+
+def test_a_masked_item_reaches_no_position(config, tokenizer):
+    """The sums of a masked position and of the one after it hold [MASK], so nothing of the item is left to see."""
+    config.previous_item = True
+    model = Bert4RecForMaskedLM(config).eval()
+    collator = DataCollatorForMaskedItems(tokenizer, mlm_probability=0.3)
+    rows = [{"input_ids": np.array([5, 9, 7, 21, 30, 11]), "index": 0, "epoch": 0}]
+    masked = collator(rows)
+    position = int((masked["labels"] != -100).nonzero()[0, 1])
+    rows[0]["input_ids"][position] = 40
+    other = collator(rows)
+    assert other["labels"][0, position] == 40 != masked["labels"][0, position]
+    assert torch.equal(model(other["input_ids"]).logits, model(masked["input_ids"]).logits)
+
+
+def test_the_causal_task_predicts_from_earlier_positions_only(config, batch):
+    config.previous_item = True
+    model = Bert4RecForMaskedLM(config).eval()
+    ids, ones = batch["input_ids"][:1], batch["attention_mask"][:1]  # a row of 12 positions
+    logits = model(ids, ones, is_causal=True).logits
+    for position in range(12):
+        edited = ids.clone()
+        edited[0, position] = 3 + (ids[0, position] - 2) % 40
+        changed = ~torch.isclose(model(edited, ones, is_causal=True).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
+        assert changed.tolist() == [later > position for later in range(12)]
+
+
+def test_a_causal_model_is_the_plain_one_with_the_causal_task(config, model, batch):
+    causal_config = copy.deepcopy(config)
+    causal_config.causal = True
+    causal = Bert4RecForMaskedLM(causal_config).eval()
+    causal.load_state_dict(model.state_dict())
+    expected = causal(batch["input_ids"], batch["attention_mask"]).logits
+    assert torch.equal(model(batch["input_ids"], batch["attention_mask"], is_causal=True).logits, expected)
+
+
+def test_a_causal_model_has_the_previous_item_already():
+    with pytest.raises(ValueError, match="previous_item=True with causal=True"):
+        Bert4RecConfig(previous_item=True, causal=True)
 
 
 def test_sdpa_and_eager_attention_agree(model, batch):

@@ -25,6 +25,7 @@ from hf_bert4rec.model.extensions_bert4rec import (
     TIME_BIN,
     UNKNOWN_TIME,
     YEAR,
+    Bert4RecTimeEmbeddings,
     gap_between,
 )
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
@@ -98,6 +99,39 @@ def test_every_time_counts_but_those_of_later_positions(timed_model, tokenizer, 
         actual = timed_model.bert4rec(**changed).last_hidden_state[0]
         torch.testing.assert_close(actual[:position], full[:position], atol=1e-5, rtol=1e-5)
         assert not torch.allclose(actual[-1], full[-1], atol=1e-3)
+
+
+def test_a_bidirectional_model_knows_the_gap_until_the_next_item(config):
+    config.time_aware = True
+    times = Bert4RecTimeEmbeddings(config).eval()
+    timestamps = torch.tensor([[100, 103, 103, UNKNOWN_TIME]])
+    position_ids = torch.arange(4)[None]
+    both, earlier = (times(timestamps, position_ids, is_causal, None)[0] for is_causal in (False, True))
+    gap_after = times.gap_after.weight
+    # 3 seconds are in bin 4; the gaps from the third and the fourth position are unknown.
+    expected = gap_after[[4, 0, GAPS, GAPS]] - gap_after[GAPS]
+    torch.testing.assert_close(both - earlier, expected)
+    assert Bert4RecTimeEmbeddings(Bert4RecConfig(time_aware=True, causal=True)).gap_after is None
+
+
+def test_training_drops_the_times_of_masked_positions_only(config):
+    config.time_aware = True
+    times = Bert4RecTimeEmbeddings(config).train()
+    timestamps = torch.arange(100, 700).view(50, 12)
+    position_ids = torch.arange(12).expand(50, -1)
+    masked = position_ids == 7
+    plain = times.eval()(timestamps, position_ids, False, masked)
+    torch.manual_seed(0)
+    dropped = times.train()(timestamps, position_ids, False, masked)
+    changed = (dropped - plain).abs().amax(-1) > 1e-6  # (50, 12)
+    sequences = changed.all(1)
+    assert 1 <= sequences.sum() <= 12  # about a tenth of the rows have no times at all
+    # The own time of a position is also the gap after the one before, and before the two that follow.
+    own_time = changed[~sequences]
+    assert own_time[:, [*range(6), 10, 11]].sum() == 0
+    assert torch.equal(own_time[:, 6], own_time[:, 7])
+    assert torch.equal(own_time[:, 9], own_time[:, 7])
+    assert 0.3 < own_time[:, 7].float().mean() < 0.7
 
 
 def test_missing_times_are_unknown_times(timed_model, tokenizer, timed):
@@ -303,9 +337,7 @@ def test_onnx_takes_timestamps(recommender, tokenizer, timed, tmp_path):
             torch.testing.assert_close(scorer(**inputs), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_times_need_a_causal_model_and_histories_that_have_them(model, timed_model, histories, timed):
-    with pytest.raises(ValueError, match="time_aware needs causal=True"):
-        Bert4RecConfig(time_aware=True)
+def test_times_need_a_time_aware_model_and_histories_that_have_them(model, timed_model, histories, timed):
     for fill in (fit_transition_memory, fit_time_span):
         with pytest.raises(ValueError, match="these histories have no times"):
             fill(timed_model, histories)

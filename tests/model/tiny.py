@@ -9,9 +9,10 @@ from hf_bert4rec import Bert4RecForMaskedLM
 VOCAB, WINDOW, HIDDEN, LAYERS, HEADS = 43, 12, 16, 2, 2
 KINDS = {
     "paper": {},
-    "modern": {"pre_layer_norm": True, "rotary_positions": True},
+    "masked": {"pre_layer_norm": True, "rotary_positions": True, "previous_item": True, "memory_size": 5},
+    "masked_timed": {"pre_layer_norm": True, "previous_item": True, "memory_size": 5, "time_aware": True},
     "causal": {"pre_layer_norm": True, "rotary_positions": True, "causal": True, "memory_size": 5},
-    "timed": {"pre_layer_norm": True, "causal": True, "memory_size": 5, "time_aware": True},
+    "causal_timed": {"pre_layer_norm": True, "causal": True, "memory_size": 5, "time_aware": True},
 }
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments
+from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.fit import OPTIONS_FILE, run
 from tests.stress.workloads import tiny_trainer
 
@@ -35,3 +37,8 @@ def test_resuming_needs_a_checkpoint(tmp_path):
         FileNotFoundError, match=r"no complete checkpoint in .*: start without --resume_from_checkpoint"
     ):
         run(tiny_trainer(tmp_path, resume_from_checkpoint="last"), OPTIONS)
+
+
+def test_the_causal_task_is_for_models_that_are_not_causal():
+    with pytest.raises(ValueError, match="causal_prob=0.5 with causal=true"):
+        build_trainer(None, ModelArguments(causal=True), MaskingArguments(causal_prob=0.5), None)

@@ -82,6 +82,16 @@ def test_loss_and_gradients_are_those_of_the_plain_forward(kind, batch, attentio
     torch.testing.assert_close(gradients, all_gradients, **CLOSE)
 
 
+def test_the_causal_task_trains_as_the_plain_forward(kind, batch):
+    model = model_of(kind)
+    batch["is_causal"] = True
+    loss, gradients, shape = training_step(model, batch)
+    expected, all_gradients, _ = step(model, batch)
+    assert shape[:-1] == (4, WINDOW)
+    torch.testing.assert_close(loss, expected, **CLOSE)
+    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+
+
 def test_chunks_and_padding_to_a_multiple_do_not_change_the_loss(kind, batch, monkeypatch):
     model = model_of(kind)
     expected, all_gradients, _ = step(model, batch)

@@ -80,10 +80,17 @@ def architecture_fields(training: Mapping[str, Any], release: Release | None) ->
         "attention": "causal attention (`causal`)" if options.get("causal") else "bidirectional attention",
         "positions": "rotary positions" if options["rotary_positions"] else "learned positions",
         "norm": "before" if options["pre_layer_norm"] else "after",
+        "previous_item": _previous_item(options, item_noun(release)),
         "memory": _memory(options, item_noun(release)),
         "times": _times(options),
         "sizes": "\n".join(f"| {label} | {plain(options[name])} |" for name, label in SIZES.items()),
     }
+
+
+def _previous_item(options: Mapping[str, Any], noun: str) -> str:
+    if not options.get("previous_item"):
+        return ""
+    return f" Each position's input is the sum of its own embedding and that of the {noun} before it (`previous_item`)."
 
 
 def _memory(options: Mapping[str, Any], noun: str) -> str:
@@ -107,15 +114,23 @@ def _times(options: Mapping[str, Any]) -> str:
     )
 
 
+def _objective(options: Mapping[str, Any], noun: str) -> str:
+    if options.get("causal"):
+        return f"Every {noun} of a history is predicted from those before it."
+    cloze = f"{noun.capitalize()}s of a history are masked at random and predicted from both sides (Cloze task)."
+    if not options.get("causal_prob"):
+        return cloze
+    return (
+        f"{cloze} In {options['causal_prob']:.0%} of the batches every {noun} is predicted from those before it "
+        "instead, by the same weights with a causal mask (`causal_prob`)."
+    )
+
+
 def training_fields(training: Mapping[str, Any], release: Release | None) -> dict[str, Any]:
     """Objective, duration, hardware, exported step, curve, and every option of the run."""
     options, noun, best = training["options"], item_noun(release), training["best_validation_ndcg@10"]
     return {
-        "objective": (
-            f"Every {noun} of a history is predicted from those before it."
-            if options.get("causal")
-            else f"{noun.capitalize()}s of a history are masked at random and predicted from both sides (Cloze task)."
-        ),
+        "objective": _objective(options, noun),
         "epochs": f"{max((entry['epoch'] for entry in training['curve']), default=0):g}",
         "seconds": f"{training['seconds']:,.0f}",
         "hardware": training["hardware"],
