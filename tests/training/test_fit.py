@@ -40,5 +40,5 @@ def test_resuming_needs_a_checkpoint(tmp_path):
 
 
 def test_the_causal_task_is_for_models_that_are_not_causal():
-    with pytest.raises(ValueError, match="causal_prob=0.5 with causal=true"):
+    with pytest.raises(ValueError, match=r"causal_prob=0\.5 with causal=true"):
         build_trainer(None, ModelArguments(causal=True), MaskingArguments(causal_prob=0.5), None)
