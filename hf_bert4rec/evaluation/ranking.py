@@ -179,8 +179,10 @@ def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.
     Returns:
         (batch, n_targets) int64, 1-based, 0 where `targets` is padded.
     """
-    negative_scores = scores.gather(1, negatives.clamp(min=0)).masked_fill(negatives == IGNORED, -torch.inf)
-    target_scores = scores.gather(1, targets.clamp(min=0))
+    lowest = torch.finfo(scores.dtype).min  # for scores of -inf: below, that marks missing negatives
+    negative_scores = scores.gather(1, negatives.clamp(min=0)).clamp(min=lowest)
+    negative_scores = negative_scores.masked_fill(negatives == IGNORED, -torch.inf)
+    target_scores = scores.gather(1, targets.clamp(min=0)).clamp(min=lowest)
     at_least = negative_scores[:, None, :] >= target_scores[:, :, None]  # (batch, n_targets, n)
     return (1 + at_least.sum(-1)) * (targets != IGNORED)
 

@@ -169,6 +169,25 @@ def test_a_user_who_has_seen_almost_everything_gets_the_rest(folder, tmp_path, c
     assert "1 users have fewer than 5 unseen movies" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:5 movies requested, none left")
+def test_a_user_who_has_seen_everything_gets_nothing(folder, tmp_path, caplog):
+    items = Bert4RecTokenizer.from_pretrained(folder).item_ids
+    table, output = tmp_path / "ratings.csv", tmp_path / "recs.parquet"
+    header = "user_id,movie_id,rating,timestamp"
+    everything = [
+        f"{user},{item},{rating},{time}" for user, rating in ((1, 5), (2, 1)) for time, item in enumerate(items)
+    ]
+    table.write_text("\n".join([header, *everything]) + "\n")
+    main([str(folder), *options(table, output, "--min_rating", "3")])
+    assert table_of(output).num_rows == 0
+    table.write_text("\n".join([header, *everything, f"3,{items[0]},5,1"]) + "\n")
+    main([str(folder), *options(table, output, "--min_rating", "3")])
+    assert table_of(output)["user_id"].to_pylist() == [3] * 5
+    assert "2 users have fewer than 5 unseen movies" in caplog.text
+    pipe = load_pipeline(folder)
+    assert pipe(items, top_k=5) == pipe(items, ratings=[1] * len(items), min_rating=3, top_k=5) == []
+
+
 def test_scoring_continues_after_an_interruption(folder, ratings, unbroken, tmp_path, monkeypatch):
     output = tmp_path / "recs.parquet"
 

@@ -92,6 +92,21 @@ def test_lists_hold_the_best_unseen_items_and_end_where_items_end() -> None:
     assert ranking.ranks.values.tolist() == [2, 3]
 
 
+def test_the_only_unseen_item_is_ranked_first() -> None:
+    ranking = rank_targets(
+        table_scorer(torch.tensor([[9.0, 9.0, 9.0, 5.0, -torch.inf, 7.0]])),
+        Ragged.from_lists([[0]]),
+        Ragged.from_lists([[4]]),
+        seen=Ragged.from_lists([[3, 5]]),
+        vocab_size=6,
+        special_ids=SPECIAL,
+        negatives={"none left": np.full((1, 2), IGNORED)},
+        top_k=3,
+    )
+    assert ranking.ranks.values.tolist() == ranking.sampled["none left"].values.tolist() == [1]
+    assert ranking.top_items.tolist() == [[4, IGNORED, IGNORED]]
+
+
 def test_the_history_is_what_was_seen_by_default() -> None:
     scores = torch.arange(8.0).repeat(1, 1)
     ranking = rank_targets(
