@@ -140,9 +140,10 @@ def own_data(pipe: Any, context: Context) -> Any:
 
 def onnx(pipe: Any, context: Context) -> Any:
     """Export to ONNX, which is checked against torch, and recommend from the ONNX file."""
-    lines = describe(context.folder, export_onnx(context.folder))
+    lines = describe(context.folder, *export_onnx(context.folder))
     onnx_pipe = pipeline(TASK, model=str(context.folder), pipeline_class=MovieRecommendationPipeline, backend="onnx")
-    return "\n".join(["onnx/" + lines[0].split("onnx/")[-1], *lines[1:], table(onnx_pipe(context.history, top_k=3))])
+    files = [f"onnx/{line.rpartition('onnx/')[2]}" for line in lines[:2]]
+    return "\n".join([*files, *lines[2:], table(onnx_pipe(context.history, top_k=3))])
 
 
 def command_line(pipe: Any, context: Context) -> Any:

@@ -1,9 +1,9 @@
-"""`hf-bert4rec export-onnx`: export a trained model to ONNX, check it against torch, and print its size and latency.
+"""`hf-bert4rec export-onnx`: export a trained model to ONNX, check it against torch, and print sizes and latencies.
 
     hf-bert4rec export-onnx outputs/ml-100k
 
-Writes `onnx/model.onnx` into the folder, which `pipeline(..., backend="onnx")` loads. Needs
-`pip install 'hf-bert4rec[onnx]'`.
+Writes `onnx/model.onnx` into the folder, which `pipeline(..., backend="onnx")` loads, and `onnx/model_quantized.onnx`,
+with int8 weights, which the demo and transformers.js load. Needs `pip install 'hf-bert4rec[onnx]'`.
 """
 
 from __future__ import annotations
@@ -25,4 +25,4 @@ def main(argv: Sequence[str]) -> None:
     folder = parser.parse_args(argv).folder
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} has no config.json: it is not a model's folder")
-    print("\n".join(describe(folder, export_onnx(folder))))
+    print("\n".join(describe(folder, *export_onnx(folder))))

@@ -27,7 +27,7 @@ COMMANDS = {
     "similar": ("ask", "", "movies like a movie"),
     "explain": ("ask", "", "recommendations, each with the movies of the history that led to it"),
     "recommend-all": ("recommend_all", "train", "recommend to every user of a data set"),
-    "export-onnx": ("export_onnx", "onnx", "write onnx/model.onnx into a model's folder"),
+    "export-onnx": ("export_onnx", "onnx", "write onnx/model.onnx and its int8 copy into a model's folder"),
     "push": ("push", "train", "publish a model, its card and its demo on the Hub"),
 }
 EXTRAS = {"train": ("accelerate", "matplotlib"), "onnx": ("onnx", "onnxruntime", "onnxscript")}

@@ -1,8 +1,8 @@
-"""Export of a trained model to ONNX, checked against torch.
+"""Export of a trained model to ONNX, checked against torch: `model.onnx`, and the smaller `model_quantized.onnx`.
 
-The file maps `input_ids`, `attention_mask` and, of a time-aware model, `timestamps`, all (batch, length) with any
+Both map `input_ids`, `attention_mask` and, of a time-aware model, `timestamps`, all (batch, length) with any
 length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The axes have
-these names, and the file's metadata describes the inputs.
+these names, and the metadata describes the inputs. Names and folder are those that transformers.js expects.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import torch
 from torch import nn
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
-from ..files import atomic_write
+from ..files import atomic_write, write_json
 from ..model.extensions_bert4rec import UNKNOWN_TIME
+from ..model.loading_bert4rec import read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, QUANTIZED_TOLERANCE, OnnxScorer
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from .onnx_quantization import quantize
 
 TOLERANCE = 1e-4  # largest difference of a score (softmax over all items) between torch and ONNX
+TRANSFORMERS_JS = {"dtype": "q8"}  # it loads the quantized file by default
 TOP_K = 10
 BATCH_SIZES = (1, 7, 64)
 METADATA = {
@@ -52,19 +55,27 @@ class NextItemLogits(nn.Module):
         return self.model.next_item_logits(input_ids, attention_mask, timestamps)
 
 
-def export_onnx(folder: Path) -> Path:
-    """Write `onnx/model.onnx` into a model's folder. A file that fails the check is removed.
+def export_onnx(folder: Path) -> list[Path]:
+    """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` into a model's folder; returns their paths.
+
+    `config.json` gets the entry `transformers.js_config`. A file that fails its check is removed.
 
     Raises:
-        ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ.
+        ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ; or logits of the
+            quantized file differ by more than 1.
     """
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    path = folder / ONNX_FOLDER / ONNX_FILE
+    path, quantized = (folder / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE))
     with atomic_write(path) as temporary:
         _write(model, temporary)
         check(OnnxScorer(temporary, model.config), model, tokenizer)
-    return path
+    with atomic_write(quantized) as temporary:
+        quantize(path, temporary)
+        check_quantized(OnnxScorer(temporary, model.config), model, tokenizer)
+    config = read_object(folder / "config.json")
+    write_json(folder / "config.json", {**config, "transformers.js_config": TRANSFORMERS_JS})
+    return [path, quantized]
 
 
 def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
@@ -133,20 +144,55 @@ def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTok
     return largest
 
 
-def describe(folder: Path, path: Path) -> list[str]:
-    """Lines with the file's size, its difference from torch, and the latency of both."""
+def check_quantized(
+    scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer
+) -> tuple[float, float]:
+    """The largest difference of an item's logit from torch's, and how many of torch's ten best movies it keeps.
+
+    Raises:
+        ValueError: the difference exceeds 1.
+    """
+    first, top_k = tokenizer.first_item_id, min(TOP_K, tokenizer.num_items)
+    differences, overlaps = [], []
+    for batch in random_batches(model, tokenizer):
+        with torch.inference_mode():
+            expected = model.next_item_logits(**batch)[:, first:]  # (batch, items)
+        logits = scorer(**batch)[:, first:]
+        differences.append((logits - expected).abs().max().item())
+        best, expected_best = logits.topk(top_k).indices, expected.topk(top_k).indices  # (batch, top_k)
+        overlaps += (best[:, :, None] == expected_best[:, None]).sum((1, 2)).tolist()
+    if not max(differences) <= QUANTIZED_TOLERANCE:
+        raise ValueError(
+            f"the quantized ONNX file differs from torch by {max(differences):.2g} in a logit; at most "
+            f"{QUANTIZED_TOLERANCE:g} is allowed"
+        )
+    return max(differences), float(np.mean(overlaps))
+
+
+def describe(folder: Path, path: Path, quantized: Path) -> list[str]:
+    """Lines with size and difference from torch of both files, and the latency of all three."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    scorer = OnnxScorer(path, model.config)
+    scorer, on_int8 = OnnxScorer(path, model.config), OnnxScorer(quantized, model.config)
     difference = check(scorer, model, tokenizer)
-    megabytes = path.stat().st_size / 1e6
-    lines = [f"{path}: {megabytes:.1f} MB; the ten best movies are torch's, scores differ by at most {difference:.0e}"]
+    int8_difference, overlap = check_quantized(on_int8, model, tokenizer)
+    lines = [
+        f"{path}: {megabytes(path):.1f} MB; the ten best movies are torch's, scores differ by at most {difference:.0e}",
+        f"{quantized}: {megabytes(quantized):.1f} MB; {overlap:.1f} of the ten best movies are torch's, "
+        f"logits differ by at most {int8_difference:.2f}",
+    ]
     for batch in random_batches(model, tokenizer):
         rows, width = batch["input_ids"].shape
         with torch.inference_mode():
-            torch_time, onnx_time = milliseconds(model.next_item_logits, batch), milliseconds(scorer, batch)
-        lines.append(f"{rows:3} histories of up to {width}: torch {torch_time:.1f} ms, ONNX {onnx_time:.1f} ms")
+            times = [milliseconds(score, batch) for score in (model.next_item_logits, scorer, on_int8)]
+        names = ("torch", "ONNX", "quantized")
+        latencies = ", ".join(f"{name} {time:.1f} ms" for name, time in zip(names, times, strict=True))
+        lines.append(f"{rows:3} histories of up to {width}: {latencies}")
     return lines
+
+
+def megabytes(path: Path) -> float:
+    return path.stat().st_size / 1e6
 
 
 def milliseconds(score: Callable[..., Any], batch: Batch, repeats: int = 20) -> float:

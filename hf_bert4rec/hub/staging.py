@@ -16,7 +16,7 @@ from huggingface_hub.constants import REPOCARD_NAME
 from ..evaluation.report import REPORT_FILE
 from ..files import TRAINING_FILE, data_folder, write_json
 from ..model.loading_bert4rec import read_object
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card.curve import CURVE_FILE, draw_curve
 from .card.evaluation_section import PICTURES
@@ -31,6 +31,7 @@ COPIED = (
     "model*.safetensors",
     "model.safetensors.index.json",
     f"{ONNX_FOLDER}/{ONNX_FILE}",
+    f"{ONNX_FOLDER}/{QUANTIZED_FILE}",
 )
 SPACE_FOLDER = data_folder("model_card") / "space"
 SPACE_FILES = ("app.py", "style.css", "requirements.txt")

@@ -15,7 +15,7 @@ from huggingface_hub.constants import REPOCARD_NAME
 from transformers import pipeline
 
 from ..model.loading_bert4rec import read_object, report_corrupt_files
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from ..model.tokenization_bert4rec import ITEMS_FILE
 
@@ -75,8 +75,9 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
         )
     for history, answer in zip(histories, result["answers"], strict=True):
         compare(folder, history, answer, pipe(history, top_k=top_k))
-    if (folder / ONNX_FOLDER / ONNX_FILE).is_file():
-        load_pipeline(folder, backend="onnx", device="cpu")  # compares the file's scores with those of the weights
+    for name in (ONNX_FILE, QUANTIZED_FILE):
+        if (folder / ONNX_FOLDER / name).is_file():  # its scores are compared with those of the weights
+            load_pipeline(folder, backend="onnx", onnx_file=name, device="cpu")
 
 
 def check_files(folder: Path) -> None:

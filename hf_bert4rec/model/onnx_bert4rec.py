@@ -10,7 +10,9 @@ from transformers.utils import cached_file
 
 from .extensions_bert4rec import UNKNOWN_TIME
 
-ONNX_FOLDER, ONNX_FILE = "onnx", "model.onnx"
+ONNX_FOLDER, ONNX_FILE, QUANTIZED_FILE = "onnx", "model.onnx", "model_quantized.onnx"
+# Largest difference of a logit from the model's, if it is in float32, in half precision, and for the quantized file.
+TOLERANCE, HALF_PRECISION_TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 0.1, 1.0
 EXPORT_HINT = "export the model again with `hf-bert4rec export-onnx`"
 
 
@@ -25,7 +27,8 @@ def find_onnx(folder: str, onnx_file: str = ONNX_FILE, revision: str | None = No
     )
     if path is None:
         raise FileNotFoundError(
-            f"{folder} has no {ONNX_FOLDER}/{onnx_file}: write {ONNX_FILE} with `hf-bert4rec export-onnx {folder}`"
+            f"{folder} has no {ONNX_FOLDER}/{onnx_file}: `hf-bert4rec export-onnx {folder}` writes {ONNX_FILE} and "
+            f"{QUANTIZED_FILE}"
         )
     return path
 
@@ -88,10 +91,12 @@ class OnnxScorer:
 
         Args:
             tolerance: largest difference of a logit, absolute and relative; by default 0.001, or 0.1 for a model in
-                half precision.
+                half precision, or 1 for the quantized file of an export.
         """
         if tolerance is None:
-            tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
+            tolerance = TOLERANCE if model.dtype == torch.float32 else HALF_PRECISION_TOLERANCE
+            if "quantized" in self.session.get_modelmeta().custom_metadata_map:
+                tolerance = QUANTIZED_TOLERANCE
         input_ids = torch.tensor([[self.config.vocab_size - 1, self.config.mask_token_id]], device=model.device)
         attention_mask = torch.ones_like(input_ids)
         with torch.inference_mode():
@@ -106,4 +111,4 @@ class OnnxScorer:
             )
 
 
-__all__ = ["ONNX_FILE", "ONNX_FOLDER", "OnnxScorer", "find_onnx"]
+__all__ = ["ONNX_FILE", "ONNX_FOLDER", "QUANTIZED_FILE", "QUANTIZED_TOLERANCE", "OnnxScorer", "find_onnx"]

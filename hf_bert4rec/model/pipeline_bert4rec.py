@@ -114,9 +114,9 @@ class MovieRecommendationPipeline(Pipeline):
         movies: a table with `movie_id` and any of `title`, `year` and `genres` (a mapping of columns or a
             `datasets.Dataset`), for a folder without titles.
         backend: "torch", or "onnx" to score histories with a file of the folder's `onnx/` (needs onnxruntime).
-        onnx_file: its name, by default "model.onnx".
-        onnx_tolerance: how far its logits may be from the model's when it is loaded, by default 0.001; a quantized file
-            needs more.
+        onnx_file: its name, by default "model.onnx"; "model_quantized.onnx" has int8 weights.
+        onnx_tolerance: how far its logits may be from the model's when it is loaded, by default 0.001, or 1 for
+            "model_quantized.onnx"; a file quantized by other tools may need more.
 
     Raises:
         TypeError: a history that is not a list, an entry that is neither an id nor a title, an option of another type.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import pickle
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import pipeline
@@ -21,9 +23,12 @@ from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import MOVIES
 
 onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hf_bert4rec.hub.onnx_export import check, describe, export_onnx  # noqa: E402
+from hf_bert4rec.hub.onnx_export import check, check_quantized, describe, export_onnx  # noqa: E402
+from hf_bert4rec.hub.onnx_quantization import quantize  # noqa: E402
 from hf_bert4rec.model.onnx_bert4rec import OnnxScorer  # noqa: E402
 
 ISOLATED_LOADER = """
@@ -81,9 +86,10 @@ def test_both_backends_give_the_same_answers(exported):
 
 @pytest.mark.slow
 def test_size_and_latency_are_reported_and_a_wrong_file_is_refused(exported, tokenizer):
-    lines = describe(exported, exported / "onnx" / "model.onnx")
+    lines = describe(exported, exported / "onnx" / "model.onnx", exported / "onnx" / "model_quantized.onnx")
     assert "MB; the ten best movies are torch's" in lines[0]
-    assert [line.split()[0] for line in lines[1:]] == ["1", "7", "64"]
+    assert "model_quantized.onnx: 0.0 MB; 9.9 of the ten best" in lines[1]
+    assert [line.split()[0] for line in lines[2:]] == ["1", "7", "64"]
     model = Bert4RecForMaskedLM.from_pretrained(exported).eval()
     with torch.no_grad():
         model.head.dense.weight.mul_(2)
@@ -96,7 +102,7 @@ def test_bad_requests_for_onnx_are_named(exported, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(exported, bare, ignore=shutil.ignore_patterns("onnx"))
     with pytest.raises(
-        FileNotFoundError, match=r"has no onnx/model.onnx: write model.onnx with `hf-bert4rec export-onnx"
+        FileNotFoundError, match=r"has no onnx/model.onnx: `hf-bert4rec export-onnx .*` writes model.onnx and "
     ):
         load(bare, backend="onnx")
     with pytest.raises(ValueError, match="backend is 'jax'; it is 'torch' or 'onnx'"):
@@ -138,28 +144,95 @@ def test_onnxruntime_is_needed_for_the_onnx_backend_only(exported, tmp_path):
     assert message == 'backend="onnx" needs onnxruntime: pip install onnxruntime'
 
 
+@pytest.mark.slow
+def test_the_quantized_file_ranks_nearly_the_same(exported):
+    on_int8 = load(exported, backend="onnx", onnx_file="model_quantized.onnx")
+    on_torch = load(exported)
+    for history in ([10], [10, 13, 16], MOVIES["movie_id"][:20]):
+        log_scores = {
+            movie["movie_id"]: math.log(movie["score"]) for movie in on_torch(history, exclude_seen=False, top_k=40)
+        }
+        for movie in on_int8(history, top_k=20):
+            assert math.log(movie["score"]) == pytest.approx(log_scores[movie["movie_id"]], abs=0.25)
+    wrong = Bert4RecForMaskedLM.from_pretrained(exported).eval()
+    with torch.no_grad():
+        wrong.decoder.bias += 1.2
+    with pytest.raises(ValueError, match=r"differs from torch by .* in a logit; at most 1 is allowed"):
+        check_quantized(on_int8.onnx_scorer, wrong, on_torch.tokenizer)
+
+
+def test_int8_weights_are_the_nearest_multiples_of_their_scales(tmp_path):
+    """A scale of 2 for the first row and 0.01 for the second: one per column would round the second row to zero."""
+    weight = np.zeros((2, 128), np.float32)
+    weight[0, :3], weight[1, :3] = [254, -4, 100], [1.27, 0.504, -0.013]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 128])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "a.onnx")
+    quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(tmp_path / "b.onnx").graph.initializer}
+    assert stored["weight_packed"].dtype == np.int8
+    assert stored["weight_packed"][:, :3].tolist() == [[127, -2, 50], [127, 50, -1]]
+    assert np.allclose(stored["weight_scales"], [[2], [0.01]])
+    (product,) = onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": np.eye(2, dtype=np.float32)})
+    assert np.allclose(product[:, :3], [[254, -4, 100], [1.27, 0.5, -0.01]])
+
+
+def test_tables_of_the_memory_keep_their_values_in_fewer_bytes(tmp_path):
+    tokenizer = Bert4RecTokenizer.from_movies(MOVIES)
+    torch.manual_seed(0)
+    config = Bert4RecConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        max_position_embeddings=12, memory_size=20, memory_weight=0.5, causal=True, time_aware=True,
+    )  # fmt: skip
+    model = Bert4RecForMaskedLM(config).eval()
+    memory = model.memory
+    memory.next_items.copy_(torch.randint(3, len(tokenizer), memory.next_items.shape))
+    memory.weights.copy_(torch.rand(memory.weights.shape))
+    memory.time_bins.copy_(torch.randint(50, 60, memory.time_bins.shape))
+    write_folder(model, tokenizer, tmp_path / "model", "# A card")
+    _, quantized = export_onnx(tmp_path / "model")
+    types = {
+        numpy_helper.to_array(tensor).dtype.name
+        for tensor in onnx.load(quantized).graph.initializer
+        if list(tensor.dims) == list(memory.weights.shape)
+    }
+    assert types == {"float16", "uint8"}
+
+
+@pytest.mark.slow
+def test_the_folder_is_laid_out_as_transformers_js_expects(exported):
+    assert {path.name for path in (exported / "onnx").iterdir()} == {"model.onnx", "model_quantized.onnx"}
+    assert json.loads((exported / "config.json").read_text())["transformers.js_config"] == {"dtype": "q8"}
+    assert load(exported)([10], top_k=1)  # the new entry does not disturb transformers
+
+
 @pytest.fixture(scope="module")
-def quantized(exported, tmp_path_factory) -> Path:
-    """The same folder with a second file, of int8 weights."""
+def converted(exported, tmp_path_factory) -> Path:
+    """The same folder with a third file, quantized by onnxruntime."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    folder = tmp_path_factory.mktemp("quantized") / "model"
+    folder = tmp_path_factory.mktemp("converted") / "model"
     shutil.copytree(exported, folder)
-    onnx = folder / "onnx"
-    quantize_dynamic(onnx / "model.onnx", onnx / "model_quantized.onnx", weight_type=QuantType.QInt8)
+    onnx_folder = folder / "onnx"
+    quantize_dynamic(onnx_folder / "model.onnx", onnx_folder / "model_int8.onnx", weight_type=QuantType.QInt8)
     return folder
 
 
 @pytest.mark.slow
-def test_a_quantized_file_is_chosen_by_name_and_tolerance(quantized):
-    with pytest.raises(ValueError, match=r"model_quantized\.onnx gives other logits .* give a larger onnx_tolerance"):
-        load(quantized, backend="onnx", onnx_file="model_quantized.onnx")
-    on_int8 = load(quantized, backend="onnx", onnx_file="model_quantized.onnx", onnx_tolerance=2.0)
-    scores = {movie["movie_id"]: movie["score"] for movie in load(quantized)([10], top_k=39)}
+def test_a_converted_file_is_chosen_by_name_and_tolerance(converted):
+    with pytest.raises(ValueError, match=r"model_int8\.onnx gives other logits .* give a larger onnx_tolerance"):
+        load(converted, backend="onnx", onnx_file="model_int8.onnx")
+    on_int8 = load(converted, backend="onnx", onnx_file="model_int8.onnx", onnx_tolerance=2.0)
+    scores = {movie["movie_id"]: movie["score"] for movie in load(converted)([10], top_k=39)}
     for movie in on_int8([10], top_k=39):
         assert movie["score"] == pytest.approx(scores[movie["movie_id"]], rel=0.5, abs=1e-3)
     with pytest.raises(FileNotFoundError, match=r"has no onnx/model_fp16\.onnx"):
-        load(quantized, backend="onnx", onnx_file="model_fp16.onnx")
+        load(converted, backend="onnx", onnx_file="model_fp16.onnx")
 
 
 @pytest.mark.slow

@@ -49,6 +49,9 @@ def files_section(*, titles: bool, evaluated: bool, onnx: bool) -> str:
         rows["`evaluation.json`, `plots/`"] = "figures of the evaluation, and pictures of them"
     if onnx:
         rows["`onnx/model.onnx`"] = 'the same scores from onnxruntime: `pipeline(…, backend="onnx")`'
+        rows["`onnx/model_quantized.onnx`"] = (
+            "nearly the same scores from int8 weights, for browsers and transformers.js"
+        )
     rows |= {f"`{name}`": _summary_line(name) for name in code_files()}
     return "| file | content |\n|---|---|\n" + "\n".join(f"| {name} | {content} |" for name, content in rows.items())
 

@@ -1,0 +1,83 @@
+"""A smaller copy of an ONNX file: int8 weights, and the tables of the transition memory in narrow types.
+
+Every table of at least 256 values is stored in a smaller type, followed by nodes that restore its original type. A
+runtime folds these nodes into constants when it loads the file, so that it computes in float32: scores are the same on
+every platform, unlike those of products in int8, which some processors saturate.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+MIN_VALUES = 256
+INT8_MAX = 127
+PRODUCTS = {"MatMul", "Gemm", "Gather"}  # what network weights are read by; the memory is read by GatherND
+INTEGER_TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
+
+
+def quantize(source: Path, target: Path) -> None:
+    """Write the ONNX file `source` with smaller weights to `target`.
+
+    Weights of the network become int8, with one scale per row or per column, whichever rounds less. Other float32
+    tables, which are those of the transition memory, become float16, integers the smallest type that holds them.
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    readers = defaultdict(set)
+    for node in graph.node:
+        node.ClearField("metadata_props")  # stack traces of the exporter, a tenth of the file
+        for name in node.input:
+            readers[name].add(node.op_type)
+    tensors, nodes = [], []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.ndim != 2 or values.size < MIN_VALUES:
+            tensors.append(tensor)
+            continue
+        packed, unpacking = _pack(tensor, values, is_weight=readers[tensor.name] <= PRODUCTS)
+        tensors += packed
+        nodes += unpacking
+    nodes += graph.node
+    for field, content in (("initializer", tensors), ("node", nodes)):
+        graph.ClearField(field)
+        getattr(graph, field).extend(content)
+    model.metadata_props.add(key="quantized", value="int8 weights, computed in float32")
+    onnx.save(model, target)
+
+
+def _pack(tensor: TensorProto, values: NDArray, is_weight: bool) -> tuple[list[TensorProto], list[onnx.NodeProto]]:
+    """Smaller tensors for a table, and the nodes that restore it from them under its name."""
+    name = tensor.name
+    packed = f"{name}_packed"
+    if values.dtype != np.float32 or not is_weight:
+        smaller: NDArray = values.astype(np.float16 if values.dtype == np.float32 else _smallest_type(values))
+        restored = helper.make_node("Cast", [packed], [name], to=tensor.data_type)
+        return [numpy_helper.from_array(smaller, packed)], [restored]
+    integers, scales = min((round_to_int8(values, axis) for axis in (0, 1)), key=lambda pair: _error(values, *pair))
+    tensors = [numpy_helper.from_array(integers, packed), numpy_helper.from_array(scales, f"{name}_scales")]
+    as_float = helper.make_node("Cast", [packed], [f"{name}_integers"], to=TensorProto.FLOAT)
+    return tensors, [as_float, helper.make_node("Mul", [f"{name}_integers", f"{name}_scales"], [name])]
+
+
+def round_to_int8(values: NDArray, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Integers from -127 to 127 and float32 scales along `axis`, whose product is nearest to `values`."""
+    largest = np.abs(values).max(axis, keepdims=True)
+    scales = (np.maximum(largest, np.finfo(np.float32).tiny * INT8_MAX) / INT8_MAX).astype(np.float32)
+    return np.rint(values / scales).astype(np.int8), scales
+
+
+def _error(values: NDArray, integers: NDArray, scales: NDArray) -> float:
+    return float(np.square(integers * scales - values).sum())
+
+
+def _smallest_type(values: NDArray) -> type:
+    """The smallest integer type that holds all values."""
+    low, high = int(values.min()), int(values.max())
+    types = (dtype for dtype in INTEGER_TYPES if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
+    return next(types, np.int64)
