@@ -157,6 +157,21 @@ def test_a_model_can_be_created_on_meta(kind):
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
+def test_an_untied_model_keeps_a_change_of_its_output_embeddings(kind, rows, tmp_path):
+    model = build(kind)
+    expected = model.bert4rec(**rows).last_hidden_state
+    model.config.tie_word_embeddings = False
+    model.decoder.weight = nn.Parameter(model.decoder.weight.detach().clone())
+    generator = torch.Generator().manual_seed(0)
+    low_rank = torch.randn(VOCAB, 2, generator=generator) @ torch.randn(2, HIDDEN, generator=generator)
+    with torch.no_grad():
+        logits = model(**rows).logits + model.head(expected) @ low_rank.T  # as an adapter of the decoder gives
+        model.decoder.weight += low_rank
+    model.save_pretrained(tmp_path)
+    again = Bert4RecForMaskedLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(answers(again, rows), logits[rows["attention_mask"].bool()], **CLOSE)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_a_trace_takes_any_number_and_length_of_histories(kind, rows):
     model = build(kind)
