@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..data.arguments import DataArguments, InteractionArguments
+from ..data.table_files import find_files
+from ..data.tables import is_hub_name
 from ..evaluation.trained_model import find_model, training_data_options
 from ..training.arguments import OptionParser
 
@@ -40,6 +42,9 @@ def parse_model_options(
     table, options, *_ = parser.parse_options(argv)
     data = DataArguments(**vars(table))
     for name in ("ratings", "items"):
-        if (path := getattr(data, name)) is not None and not Path(path).is_file():
-            raise FileNotFoundError(f"no table {path}: say where it is with --{name}")
+        if (table := getattr(data, name)) is not None and not is_hub_name(table):
+            try:
+                find_files(Path(table))
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"no table {table}: say where it is with --{name}") from error
     return models, folders, data, options

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .column_names import AUTO
+
 SPLITS = ("leave-one-out", "last-n", "temporal")
 
 
@@ -13,18 +15,29 @@ def _help(text: str, default: Any = None) -> Any:
 
 
 @dataclass
-class InteractionArguments:
+class TextOptions:
+    """How a text file is written."""
+
+    separator: str | None = _help("character between fields; detected by default")
+    encoding: str = _help("of text files, such as cp1252", "utf-8")
+    quote_char: str | None = _help("character around fields, '' for none; by default \", but none after tabs")
+    escape_char: str | None = _help("character before quote marks in fields, such as \\ in files that Spark writes")
+    columns: list[str] | None = field(default=None, metadata={"help": "names of columns, of a file without a header"})
+
+
+@dataclass
+class InteractionArguments(TextOptions):
     """A table of interactions."""
 
     dataset: str = _help("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
     data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA by default")
-    ratings: str | None = _help("a CSV, TSV or Parquet table to use instead of a MovieLens release")
-    user_column: str = _help("column of users", "user_id")
-    item_column: str = _help("column of items, also in a table of items", "movie_id")
-    time_column: str = _help("column of times; '' if the rows are in order", "timestamp")
+    ratings: str | None = _help("a table to use instead: a file, a folder, a glob, or a data set on the Hub")
+    dataset_config: str | None = _help("configuration of a data set on the Hub")
+    dataset_split: str | None = _help("split of a data set on the Hub")
+    user_column: str = _help("column of users; auto finds one with a usual name", AUTO)
+    item_column: str = _help("column of items, also in a table of items; auto finds one with a usual name", AUTO)
+    time_column: str = _help("column of times, '' if the rows are in order; auto finds one with a usual name", AUTO)
     rating_column: str = _help("column of ratings; '' to read none", "rating")
-    quote_char: str | None = _help("character around fields of the tables, '' for none; in CSV files \" by default")
-    escape_char: str | None = _help("character before quote marks in fields, such as \\ in files that Spark writes")
     min_rating: float | None = _help("interactions rated lower are left out of the histories")
 
 

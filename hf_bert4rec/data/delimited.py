@@ -1,18 +1,14 @@
-"""Delimited text: CSV and TSV files of any origin, and the files of releases, which have known columns."""
+"""Delimited text of any origin: CSV, TSV, RecBole's files, and lines of "user item"."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,14 +16,14 @@ import pyarrow as pa
 import pyarrow.csv
 from polars.exceptions import PolarsError
 
-# Valid fields by type. int() and float() are less strict: they accept "nan", " 5" and "1_000".
-_PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
-    pl.Int64: ("an integer", re.compile(r"-?\d{1,18}")),
-    pl.Float32: ("a number", re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")),
-    pl.String: ("text", re.compile(r".*", re.DOTALL)),
-}
+from .arguments import TextOptions
+from .column_names import are_usual_names
 
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+SEPARATORS = (",", ";", "\t", "|", " ")
+SAMPLE = 1 << 16  # bytes of which the separator is detected
+PAIRS = '"user item" text'
+_RECBOLE_NAME = re.compile(r"(.+):(token|token_seq|float|float_seq)")
 
 
 @dataclass(frozen=True)
@@ -51,53 +47,112 @@ class Dialect:
             yield reader.line_num, fields
 
 
-def read_delimited(path: Path, quote_char: str | None = None, escape_char: str | None = None) -> pl.DataFrame:
-    r"""Read a CSV or TSV file, plain or with .gz. Every column is text; empty fields are null; blank lines are skipped.
+def read_delimited(data: bytes, source: str, options: TextOptions) -> tuple[pl.DataFrame, str]:
+    """Parse delimited text; returns the table and a description of its form, `PAIRS` for lines of "user item".
 
-    Args:
-        quote_char: the character around fields, "" if quote marks are ordinary characters. By default '"' in a CSV
-            file, where a quote mark inside a field is doubled, and "" in a TSV file.
-        escape_char: the character before a quote mark inside a field: "\\" in files that Spark or MySQL write.
+    Every column is text; empty fields are null; blank lines are skipped. The types in the header of RecBole's files are
+    removed, and a `token_seq` becomes a list of words.
 
     Raises:
-        ValueError: The file is empty, damaged or not UTF-8, a quote mark is inside a field, a row has too many fields,
-            or two columns have one name. The message names the line.
+        ValueError: Another encoding, an ambiguous separator, a quote mark inside a field, a row with too many fields,
+            or two columns of one name. The message names the line.
     """
-    is_tsv = path.name.lower().removesuffix(".gz").endswith(".tsv")
-    usual_quote = "" if is_tsv else '"'
-    quote = usual_quote if quote_char is None else quote_char
-    for option, value in (("quote_char", quote), ("escape_char", escape_char or "")):
-        if len(value.encode()) > 1:
-            raise ValueError(f"{option} is {value!r}; it must be one ASCII character")
-    dialect = Dialect("\t" if is_tsv else ",", quote, escape_char or None)
-    data = _contents(path)
-    _check_quotes(data, dialect, path)
-    _check_header(data, dialect, path)
+    data = _as_utf8(data, source, options.encoding)
+    dialect, rows = _detect(data, source, options)
+    names = options.columns
+    if names is None and _has_pairs(rows, dialect, source):
+        names = ["user_id", "movie_id"]
+    _refuse_repeated(names or rows[0], source)
+    check_quotes(data, dialect, source)
     try:
-        frame = _parse(data, dialect)
+        frame = _parse(data, dialect, names)
     except (PolarsError, pa.ArrowInvalid) as error:
-        raise ValueError(_parse_failure(data, dialect, path, error)) from error
+        raise ValueError(_parse_failure(data, dialect, names, source, error)) from error
     if frame.height and frame.to_series(0).has_nulls():
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    return frame
+    if names is not None and options.columns is None:
+        return frame, PAIRS
+    return _without_types(frame), f"text with {dialect.separator!r} between fields"
 
 
-def _contents(path: Path) -> bytes:
-    data = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} cannot be decompressed: {error}") from error
+def _as_utf8(data: bytes, source: str, encoding: str) -> bytes:
     if data.startswith(UTF16_MARKS):
-        raise ValueError(f"{path} is UTF-16; save it as UTF-8")
-    data = data.removeprefix(UTF8_MARK)
-    if not data.strip():
-        raise ValueError(f"{path} is empty")
-    return data
+        encoding = "utf-16"
+    elif encoding.lower() in ("utf-8", "utf8"):
+        return data.removeprefix(UTF8_MARK)
+    try:
+        return data.decode(encoding).encode()
+    except LookupError as error:
+        raise ValueError(f"encoding is {encoding!r}, which Python does not know: try 'utf-8' or 'cp1252'") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source}, {bad_byte(error)}; give its encoding") from error
 
 
-def _check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
+def _detect(data: bytes, source: str, options: TextOptions) -> tuple[Dialect, list[list[str]]]:
+    """The file's dialect, and its first rows."""
+    text = data[:SAMPLE].decode("utf-8", "replace")
+    if len(data) > SAMPLE:
+        text = text[: text.rfind("\n") + 1] or text  # without a line that is cut
+    separators = SEPARATORS if options.separator is None else [options.separator.replace("\\t", "\t")]
+    dialects = [_dialect(separator, options) for separator in separators]
+    readings = {dialect: [fields for _, fields in dialect.rows(text) if fields] for dialect in dialects}
+    if len(dialects) > 1:
+        dialects = _matching(readings, options.columns, source)
+    if len(dialects) > 1:
+        how = " or ".join(f"{dialect.separator!r} between fields: {readings[dialect][0]}" for dialect in dialects)
+        raise ValueError(f"{source}, line 1 can be read with {how}. Name the right one by separator=... (--separator)")
+    return dialects[0], readings[dialects[0]]
+
+
+def _dialect(separator: str, options: TextOptions) -> Dialect:
+    quote, escape = options.quote_char, options.escape_char or ""
+    if quote is None:
+        quote = "" if separator in "\t " else '"'
+    for option, value in {"separator": separator, "quote_char": quote, "escape_char": escape}.items():
+        if len(value.encode()) > 1:
+            raise ValueError(f"{option} is {value!r}; it must be one ASCII character")
+    return Dialect(separator, quote, escape or None)
+
+
+def _matching(readings: Mapping[Dialect, Sequence[list[str]]], names: list[str] | None, source: str) -> list[Dialect]:
+    """The dialects that split the first line and, if any does, all of the first rows into as many fields."""
+    widths = {dialect: [len(fields) for fields in rows] for dialect, rows in readings.items()}
+    if names is None:
+        splitting = [dialect for dialect in widths if widths[dialect][0] > 1]
+        regular = [dialect for dialect in splitting if len(set(widths[dialect])) == 1]
+    else:
+        splitting = regular = [dialect for dialect in widths if set(widths[dialect]) == {len(names)}]
+        if not regular:
+            counts = ", ".join(f"{width[0]} with {dialect.separator!r}" for dialect, width in widths.items())
+            raise ValueError(f"{source}: columns names {names}, but line 1 has other numbers of fields: {counts}")
+    # A space separates fields only if nothing else does.
+    for dialects in (regular, splitting):
+        if marks := [dialect for dialect in dialects if dialect.separator != " "]:
+            return marks
+    return splitting or list(widths)[:1]
+
+
+def _has_pairs(rows: list[list[str]], dialect: Dialect, source: str) -> bool:
+    """Whether rows of two fields have no header above them.
+
+    Raises:
+        ValueError: their first line can be a header or an interaction.
+    """
+    if dialect.separator not in "\t " or any(len(fields) != 2 for fields in rows):
+        return False
+    first, *rest = ([field.lstrip("-").isdigit() for field in fields] for fields in rows)
+    if all(first):
+        return True
+    above_numbers = rest and any(not first[column] and all(row[column] for row in rest) for column in (0, 1))
+    if above_numbers or are_usual_names(rows[0]) or dialect.separator == "\t":
+        return False
+    raise ValueError(
+        f"{source}, line 1: {' '.join(rows[0])!r} can be a header or the first interaction. Add a header, or give the "
+        "names of the columns by columns=['user_id', 'movie_id'] (--columns user_id movie_id)"
+    )
+
+
+def check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
     """Raise ValueError unless every quoted field ends before a separator: a parser would join rows without notice."""
     quote = dialect.quote.encode()
     if not quote or quote not in data:
@@ -122,18 +177,23 @@ def _check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
     )
 
 
-def _check_header(data: bytes, dialect: Dialect, path: Path) -> None:
+def _refuse_repeated(names: list[str], source: str) -> None:
     """Raise ValueError for two columns of one name: Polars would rename one of them."""
-    first_line = data.lstrip(b"\r\n").split(b"\n", 1)[0].decode("utf-8", "replace")
-    names = next((fields for _, fields in dialect.rows(first_line)), [])
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     if repeated:
-        raise ValueError(f"{path}, line 1: two columns are called {repeated[0]!r}; rename one")
+        raise ValueError(f"{source}, line 1: two columns are called {repeated[0]!r}; rename one")
 
 
-def _parse(data: bytes, dialect: Dialect) -> pl.DataFrame:
+def _parse(data: bytes, dialect: Dialect, names: list[str] | None) -> pl.DataFrame:
     if not dialect.escape:
-        return pl.read_csv(data, separator=dialect.separator, quote_char=dialect.quote or None, infer_schema=False)
+        return pl.read_csv(
+            data,
+            separator=dialect.separator,
+            quote_char=dialect.quote or None,
+            has_header=names is None,
+            new_columns=names,
+            infer_schema=False,
+        )
     # Polars has no escape character.
     parse_options = pa.csv.ParseOptions(
         delimiter=dialect.separator,
@@ -141,101 +201,42 @@ def _parse(data: bytes, dialect: Dialect) -> pl.DataFrame:
         escape_char=dialect.escape,
         newlines_in_values=True,
     )
-    with pa.csv.open_csv(pa.BufferReader(data), parse_options=parse_options) as reader:
-        names = reader.schema.names
-    convert_options = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
-    )
-    table = pa.csv.read_csv(pa.BufferReader(data), parse_options=parse_options, convert_options=convert_options)
+    read_options = pa.csv.ReadOptions(column_names=names)
+    with pa.csv.open_csv(pa.BufferReader(data), read_options, parse_options) as reader:
+        types = dict.fromkeys(reader.schema.names, pa.string())
+    convert_options = pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
+    table = pa.csv.read_csv(pa.BufferReader(data), read_options, parse_options, convert_options)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
 
 
-def _parse_failure(data: bytes, dialect: Dialect, path: Path, error: Exception) -> str:
+def _parse_failure(data: bytes, dialect: Dialect, names: list[str] | None, source: str, error: Exception) -> str:
     """Why a file does not parse, with the line if it is not UTF-8 or a row has another number of fields."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as fault:
-        return f"{path}, {_bad_byte(fault)}; save the file as UTF-8"
-    columns = None
+        return f"{source}, {bad_byte(fault)}; give its encoding, such as encoding='cp1252' (--encoding cp1252)"
+    columns = len(names) if names else None
     for line, fields in dialect.rows(text):
         columns = columns or len(fields)
         if len(fields) > columns or (dialect.escape and 0 < len(fields) < columns):
-            return f"{path}, line {line}: {len(fields)} fields, but the header has {columns}: {fields}"
-    return f"{path} cannot be read: {str(error).splitlines()[0]}"
+            expected = f"columns names {columns}" if names else f"the header has {columns}"
+            return f"{source}, line {line}: {len(fields)} fields, but {expected}: {fields}"
+    return f"{source} cannot be read: {str(error).splitlines()[0]}"
 
 
-def read_rows(
-    data: bytes, schema: dict[str, Any], dialect: Dialect, source: str | Path, header: str = ""
-) -> pl.DataFrame:
-    """Parse delimited UTF-8 text into a frame with the columns of `schema`, without missing fields.
-
-    Args:
-        source: the file's name in errors.
-        header: the file's first line, "" for none.
-
-    Raises:
-        ValueError: Another header, or a row that does not parse; the message names file and line.
-    """
-    first = data[:200].split(b"\n", 1)[0].strip()
-    if header and first != header.encode():
-        raise ValueError(f"{source}, line 1: expected the header {header!r}, not {first.decode('utf-8', 'replace')!r}")
-    _check_quotes(data, dialect, source)
-    try:
-        frame = pl.read_csv(
-            data,
-            schema=schema,
-            has_header=False,
-            skip_rows=1 if header else 0,
-            separator=dialect.separator,
-            quote_char=dialect.quote or None,
-        )
-    except PolarsError as error:
-        raise ValueError(f"{source}{_first_bad_row(data, schema, dialect, bool(header)) or f': {error}'}") from error
-    if _has_invalid(frame):
-        # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
-        fault = _first_bad_row(data, schema, dialect, bool(header))
-        if fault or frame.select(pl.any_horizontal(pl.col(pl.Int64, pl.Float32).is_null().any())).item():
-            raise ValueError(f"{source}{fault or ': a row has too few fields'}")
-    return frame.with_columns(pl.col(pl.String).fill_null(""))
+def _without_types(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns of RecBole's files by their plain names; other tables as they are."""
+    typed = [_RECBOLE_NAME.fullmatch(name) for name in frame.columns]
+    if not all(typed):
+        return frame
+    words = [match[0] for match in typed if match and match[2] == "token_seq"]
+    frame = frame.with_columns(pl.col(words).str.split(" "))
+    return frame.rename({match[0]: match[1] for match in typed if match})
 
 
-def _has_invalid(frame: pl.DataFrame) -> bool:
-    return any(column.has_nulls() or (column.dtype.is_float() and not column.is_finite().all()) for column in frame)
-
-
-def _first_bad_row(data: bytes, schema: dict[str, Any], dialect: Dialect, header: bool) -> str | None:
-    """Line and fault of the first bad row, by a slow loop that runs only after parsing has failed."""
-    for line, fields in dialect.rows(data.decode("utf-8", "replace")):
-        if header and line == 1:
-            continue
-        if len(fields) != len(schema):
-            return f", line {line}: expected {len(schema)} fields, not {len(fields)}: {fields}"
-        for field, (name, kind) in zip(fields, schema.items(), strict=True):
-            expected, pattern = _PATTERNS[kind]
-            if not pattern.fullmatch(field):
-                return f", line {line}: {name} {field!r} is not {expected}"
-    return None
-
-
-def decode(data: bytes, encoding: str, source: str | Path) -> str:
-    """Decode a release file.
-
-    Raises:
-        ValueError: The file is not in `encoding`.
-    """
-    fix = "Use the file as GroupLens publishes it."
-    if encoding == "latin-1" and not data.isascii():  # decodes any bytes: a file converted to UTF-8 would become "Ã©"
-        with suppress(UnicodeDecodeError):
-            data.decode("utf-8")
-            raise ValueError(f"{source}: the file is UTF-8, but this release is latin-1: it was converted. {fix}")
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source}, {_bad_byte(error)}. {fix}") from error
-
-
-def _bad_byte(error: UnicodeDecodeError) -> str:
+def bad_byte(error: UnicodeDecodeError) -> str:
+    """Line and value of a byte that is not text."""
     line = error.object.count(b"\n", 0, error.start) + 1
     return f"line {line}: byte 0x{error.object[error.start]:02x} is not {error.encoding.upper()}"

@@ -4,41 +4,52 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from datasets import Dataset, DatasetDict
 
+from .arguments import TextOptions
+from .column_names import AUTO, OPTIONS, are_usual_names, find_column
 from .columns import INTEGER, as_ids, as_ratings, as_seconds
-from .delimited import UTF8_MARK, Dialect, read_rows
+from .delimited import PAIRS, UTF8_MARK, Dialect
 from .items import ITEM_COLUMNS, read_items
 from .movielens import read_movies
-from .tables import read_table, to_dataset, to_frame
+from .rows import read_rows
+from .tables import Table, read_table, to_dataset, to_frame
 
 logger = logging.getLogger(__name__)
 
 SEQUENCE_FILE, MAPPING_FILE, MOVIES_FILE = "ml-1m.txt", "item_mapping.txt", "movies.dat"
 # Users, items and interactions of the file that published results are made with.
 SEQUENCE_COUNTS = (6_040, 3_416, 999_611)
-# Fields of a header line, to tell one from a first interaction between words.
-HEADER_WORDS = frozenset(
-    {"user", "user_id", "userid", "uid", "item", "item_id", "itemid", "iid", "movie", "movie_id", "movieid"}
-)
 
 
 def read_interactions(
     table: Any,
-    user_column: str = "user_id",
-    item_column: str = "movie_id",
-    time_column: str | None = "timestamp",
+    user_column: str = AUTO,
+    item_column: str = AUTO,
+    time_column: str | None = AUTO,
     rating_column: str | None = "rating",
     items: Any = None,
     item_columns: Mapping[str, str | None] | None = None,
-    quote_char: str | None = None,
-    escape_char: str | None = None,
+    dataset_config: str | None = None,
+    dataset_split: str | None = None,
+    **text_options: Any,
 ) -> DatasetDict:
     """Read a table of interactions as `DatasetDict{ratings, movies}`, the result of `load_movielens`.
+
+    A table is one of:
+
+    - the path of a file, of a folder of files, or a glob. Files hold CSV or TSV, RecBole's atomic files, lines of "user
+      item" in chronological order, JSON lines, a JSON array, Parquet or Arrow, also compressed by gzip, zstd, bzip2 or
+      zip; their content decides, not their name;
+    - "user/name", a data set on the Hub;
+    - a DataFrame of pandas or Polars, an Arrow table, a Dataset, or an iterable of dictionaries.
+
+    It has one row per interaction, in any order. What was understood is logged.
 
     - Ids: blanks around an id are removed; a column of integers becomes int64, any other text ("007" too).
     - Times become seconds since 1970, int64 or, if one has a fraction of a second, float64. Dates, datetimes and ISO
@@ -46,36 +57,43 @@ def read_interactions(
     - Repeated (user, item) pairs stay; `build_histories` keeps the first of each.
 
     Args:
-        table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, or a `datasets.Dataset`, with one row per
-            interaction in any order.
-        time_column: None if the rows are in chronological order; the result then has no timestamps.
+        user_column, item_column, time_column: by default user_id, movie_id and timestamp, or the columns with another
+            usual name, such as "customer"; see `column_names.py`. `time_column` is None if rows are in chronological
+            order; the result then has no timestamps.
         rating_column: None to read no ratings; a table without a column "rating" needs no option.
-        items: a table of the same kinds with movie_id and, if known, title, year and genres (lists, JSON, or text with
-            "|", ";" or "," between them). Without a year column the year is split off titles such as "Heat (1995)".
-            An item without a row or a title has its id as title.
+        items: a table of the same kinds with the item column and, if known, title, year and genres (lists, JSON, or
+            text with "|", ";" or "," between them). Without a year column the year is split off titles such as
+            "Heat (1995)". An item without a row or a title has its id as title.
         item_columns: columns of `items` by our names, such as {"movie_id": "sku", "title": "name"}; None for a
             column that is not to be read.
-        quote_char: the character around fields of text files, "" for none; see `read_delimited`.
-        escape_char: the character before quote marks inside such fields.
+        dataset_config, dataset_split: of a data set on the Hub, or of a local folder of one; not those of `items`.
+        text_options: the fields of `TextOptions` for text files: `separator`, `encoding`, `quote_char`, `escape_char`
+            and, not for `items`, `columns`.
 
     Raises:
-        ValueError: An empty table, a missing column, an id, time or rating that is missing or unreadable, or a
-            duplicate item; the message names file, row and value.
-        TypeError: A table of another kind.
+        FileNotFoundError: no such file or data set.
+        ValueError: an empty table, a missing or ambiguous column, an id, time or rating that is missing or unreadable,
+            or a duplicate item; the message names file, row and value.
+        TypeError: a table of another kind, or an unknown option.
     """
-    columns = {"user_id": user_column, "movie_id": item_column}
-    frame, source = read_table(table, "interactions", quote_char, escape_char)
-    if rating_column is not None and (rating_column != "rating" or "rating" in frame.columns):
-        columns["rating"] = rating_column
-    if time_column is not None:
-        columns["timestamp"] = time_column
-    frame = _select(frame, columns, source)
+    options = TextOptions(**text_options)
+    read = read_table(table, "interactions", options, dataset_config, dataset_split)
+    requested = {"user_id": user_column, "movie_id": item_column, "rating": rating_column, "timestamp": time_column}
+    columns = _columns(read, requested)
+    frame = read.rows(list(dict.fromkeys(columns.values())))
+    if frame.is_empty():
+        raise ValueError(f"{read.source} has no rows")
     readers = {"user_id": as_ids, "movie_id": as_ids, "rating": as_ratings, "timestamp": as_seconds}
-    ratings = pl.DataFrame([readers[name](frame[name], columns[name], source) for name in columns])
+    ratings = pl.DataFrame(
+        [readers[name](frame[theirs], theirs, read.source).alias(name) for name, theirs in columns.items()]
+    )
     if items is None:
-        return _joined(ratings, None, source)
-    described, items_source = read_table(items, "items", quote_char, escape_char)
-    return _joined(ratings, read_items(described, item_columns or {}, items_source), source)
+        return _joined(ratings, None, read.source)
+    described = read_table(items, "items", replace(options, columns=None))
+    names = {"movie_id": columns["movie_id"], **(item_columns or {})}
+    if names["movie_id"] not in (available := described.frame.collect_schema().names()):
+        names["movie_id"] = find_column("movie_id", available, described.source)
+    return _joined(ratings, read_items(described.rows(), names, described.source), read.source)
 
 
 def read_sequences(
@@ -124,29 +142,34 @@ def load_ml1m_sequences(folder: str | Path) -> DatasetDict:
     return tables
 
 
-def _select(frame: pl.DataFrame, columns: Mapping[str, str], source: str) -> pl.DataFrame:
-    """The columns under our names; ValueError that says how to map them if one is missing."""
-    if missing := {ours: theirs for ours, theirs in columns.items() if theirs not in frame.columns}:
-        options = {"user_id": "user", "movie_id": "item", "timestamp": "time", "rating": "rating"}
-        how = " and ".join(f"{options[ours]}_column=..." for ours in missing)
+def _columns(table: Table, requested: Mapping[str, str | None]) -> dict[str, str]:
+    """The table's columns by our names; ValueError that says how to map them if one is missing."""
+    available = table.frame.collect_schema().names()
+    columns = {}
+    for role, name in requested.items():
+        if name == AUTO:
+            name = None if role == "timestamp" and table.form == PAIRS else find_column(role, available, table.source)
+        if name is not None and (name != "rating" or name in available):
+            columns[role] = name
+    if missing := {role: name for role, name in columns.items() if name not in available}:
+        how = " and ".join(f"{OPTIONS[role]}_column=..." for role in missing)
         none = " (time_column=None if the rows are in order already)" if "timestamp" in missing else ""
         raise ValueError(
-            f"{source} has no column {', '.join(map(repr, missing.values()))}; it has {frame.columns}. "
-            f"Name the right one with {how}{none}.{_header_hint(frame.columns)}"
+            f"{table.source} has no column {', '.join(map(repr, missing.values()))}; it has {available}. "
+            f"Name the right one with {how}{none}.{_header_hint(available)}"
         )
-    if frame.is_empty():
-        raise ValueError(f"{source} has no rows")
-    return frame.select(pl.col(theirs).alias(ours) for ours, theirs in columns.items())
+    names = ", ".join(f"{OPTIONS[role]}s in {name!r}" for role, name in columns.items())
+    order = "" if "timestamp" in columns else "; rows in chronological order"
+    logger.info("%s: %s, %s%s", table.source, table.form, names, order)
+    return columns
 
 
 def _header_hint(names: list[str]) -> str:
     """What is probably wrong with a text file whose first line gives these names."""
-    if len(names) == 1 and (marks := [mark for mark in ";\t|," if mark in names[0]]):
-        return f" Are its fields separated by {marks[0]!r}? A .csv file has ',' and a .tsv file a tab between fields."
     if any(name.startswith(('"', "'")) for name in names):
         return f" Are its fields quoted? Give quote_char={names[0][0]!r}."
     if any(name.strip().lstrip("-").replace(".", "", 1).isdigit() for name in names):
-        return " Its first line must name the columns."
+        return " If the file has no header, give the names of its columns by columns=[...] (--columns)."
     return ""
 
 
@@ -201,7 +224,7 @@ def _refuse_header(frame: pl.DataFrame, path: Path) -> None:
     first, rest = frame.row(0), frame.slice(1)
     integers = [column.str.contains(INTEGER) for column in frame]
     text_above_integers = rest.height and any(not column[0] and column.slice(1).all() for column in integers)
-    if text_above_integers or HEADER_WORDS.issuperset(name.lower() for name in first):
+    if text_above_integers or are_usual_names(first):
         raise ValueError(f"{path}, line 1: {' '.join(first)!r} looks like a header; remove this line")
 
 

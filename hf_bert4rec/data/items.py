@@ -73,6 +73,8 @@ def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: 
 def _read_titles(titles: pl.Series, source: str) -> pl.Series:
     """Titles as text; numbers are those of films such as "300"."""
     kind = titles.dtype
+    if kind == pl.List(pl.String):  # a token_seq of RecBole
+        return titles.list.join(" ")
     if not (kind in (pl.String, pl.Categorical, pl.Null) or isinstance(kind, pl.Enum) or kind.is_numeric()):
         raise ValueError(f"{source}: column {titles.name!r} is of type {kind}; titles are text")
     text = titles.cast(pl.String)

@@ -11,10 +11,11 @@ from datasets import DatasetDict, DatasetInfo
 from filelock import FileLock
 
 from .archives import read_from_zip
-from .delimited import Dialect, decode, read_rows
+from .delimited import Dialect
 from .download import download_checked
 from .mirrors import MIRRORED, write_mirrored_release
 from .releases import CITATION, DATA_VARIABLE, GENRES_100K, GROUPLENS, HOMEPAGE, Layout, Release, get_release
+from .rows import decode, read_rows
 from .tables import split_genres, split_years, to_dataset
 
 logger = logging.getLogger(__name__)

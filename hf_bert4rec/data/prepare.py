@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
-from .arguments import DataArguments
+from .arguments import DataArguments, TextOptions
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
@@ -61,8 +61,9 @@ def load(arguments: DataArguments) -> DatasetDict:
             rating_column=arguments.rating_column or None,
             items=arguments.items,
             item_columns=_item_columns(arguments),
-            quote_char=arguments.quote_char,
-            escape_char=arguments.escape_char,
+            dataset_config=arguments.dataset_config,
+            dataset_split=arguments.dataset_split,
+            **{option.name: getattr(arguments, option.name) for option in fields(TextOptions)},
         )
     if arguments.dataset == SEQUENCES:
         return load_ml1m_sequences(find_release_folder("ml-1m", arguments.data_dir))
@@ -70,8 +71,8 @@ def load(arguments: DataArguments) -> DatasetDict:
 
 
 def _item_columns(arguments: DataArguments) -> dict[str, str | None]:
-    """The item table's id column, and those of its other columns that do not have their usual name."""
-    columns: dict[str, str | None] = {"movie_id": arguments.item_column}
+    """The item table's columns that do not have their usual name."""
+    columns: dict[str, str | None] = {}
     for name in ("title", "year", "genres"):
         if (column := getattr(arguments, f"{name}_column")) != name:
             columns[name] = column or None
@@ -97,8 +98,13 @@ def prepare(arguments: DataArguments) -> Prepared:
     movies = _catalogue(tables["movies"], histories)
     items, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.to_pylist(), counts.to_pylist(), strict=True)))
-    name = Path(arguments.ratings).stem if arguments.ratings else arguments.dataset
+    name = _table_name(arguments.ratings) if arguments.ratings else arguments.dataset
     return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer, custom=bool(arguments.ratings))
+
+
+def _table_name(table: str) -> str:
+    """The name of a file or folder without its ending, or that of the last folder above a glob."""
+    return next(Path(part).stem for part in reversed(Path(table).resolve().parts) if not set(part) & set("*?["))
 
 
 def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:

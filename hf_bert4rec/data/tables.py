@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from datasets import Dataset, DatasetInfo, Features, List, Value
+from datasets import (
+    Dataset,
+    DatasetDict,
+    DatasetInfo,
+    Features,
+    IterableDataset,
+    IterableDatasetDict,
+    List,
+    Value,
+    load_dataset,
+)
 from datasets.fingerprint import generate_random_fingerprint
 from polars.exceptions import PolarsError
 
 from ..model.items_bert4rec import NO_GENRES, split_year
-from .delimited import read_delimited
+from .arguments import TextOptions
 from .ragged import arrow_table
+from .table_files import read_files
 
 
 def split_years(frame: pl.DataFrame) -> pl.DataFrame:
@@ -60,7 +74,7 @@ def _feature(kind: pl.DataType) -> Any:
     return Value(names[kind])
 
 
-def to_frame(dataset: Dataset, columns: list[str] | None = None) -> pl.DataFrame:
+def to_frame(dataset: Dataset | IterableDataset, columns: list[str] | None = None) -> pl.DataFrame:
     """The dataset, or some of its columns, as a polars frame, without a copy if the types allow it."""
     selected = dataset if columns is None else dataset.select_columns(columns)
     frame = pl.from_arrow(arrow_table(selected))
@@ -68,30 +82,99 @@ def to_frame(dataset: Dataset, columns: list[str] | None = None) -> pl.DataFrame
     return frame
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table that was read: its rows, its name in errors, and a description of its form."""
+
+    frame: pl.LazyFrame
+    source: str
+    form: str
+
+    def rows(self, columns: list[str] | None = None) -> pl.DataFrame:
+        """All rows, of these columns only if they are named.
+
+        Raises:
+            ValueError: a file is damaged.
+        """
+        frame = self.frame if columns is None else self.frame.select(columns)
+        try:
+            return frame.collect()
+        except (PolarsError, OSError) as error:
+            raise ValueError(f"{self.source} cannot be read: {str(error).splitlines()[0]}") from error
+
+
 def read_table(
-    table: Any, what: str, quote_char: str | None = None, escape_char: str | None = None
-) -> tuple[pl.DataFrame, str]:
-    """Return a file or data frame as a polars frame, and its name for errors.
+    table: Any,
+    what: str,
+    options: TextOptions | None = None,
+    dataset_config: str | None = None,
+    dataset_split: str | None = None,
+) -> Table:
+    """Read a table of one of the kinds that `read_interactions` names.
 
     Fields of text files stay text, so that an id "007" does not become 7; empty ones are null. A named index of a
-    pandas DataFrame becomes columns. `quote_char` and `escape_char` are those of `read_delimited`.
+    pandas DataFrame becomes columns.
+
+    Args:
+        what: what a row is, for errors about a table without a name.
+        options: how text files are written.
+        dataset_config, dataset_split: what `load_dataset` loads of a data set's folder or repository.
 
     Raises:
-        ValueError: The file or frame cannot be read. TypeError: `table` is neither.
+        FileNotFoundError: no such file or data set. ValueError: the table cannot be read. TypeError: it is no table.
     """
-    if isinstance(table, str | Path):
-        return _read_file(Path(table), quote_char, escape_char), str(table)
-    source = f"the table of {what}"
-    if isinstance(table, pl.DataFrame):
-        return table, source
-    if isinstance(table, Dataset):
-        return to_frame(table), source
+    if not isinstance(table, str | Path):
+        source = f"the table of {what}"
+        return Table(_from_memory(table, source).lazy(), source, type(table).__name__)
+    if dataset_config or dataset_split or is_hub_name(table):
+        return _load_dataset(str(table), dataset_config, dataset_split)
+    frame, form = read_files(Path(table), options or TextOptions())
+    return Table(frame, str(table), form)
+
+
+def is_hub_name(table: str | Path) -> bool:
+    """Whether a table is "user/name", a data set on the Hub, and not a path."""
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", str(table))) and not Path(table).parent.is_dir()
+
+
+def _load_dataset(name: str, config: str | None, split: str | None) -> Table:
+    try:
+        loaded = load_dataset(name, config, split=split)
+    except (OSError, ValueError) as error:  # of the Hub, of the network, or a config or split that does not exist
+        kind = FileNotFoundError if isinstance(error, OSError) else ValueError
+        raise kind(f"{name} cannot be loaded as a data set on the Hub, or a folder of one: {error}") from error
+    return Table(_single_split(loaded, name).lazy(), name, "data set")
+
+
+def _single_split(dataset: Any, source: str) -> pl.DataFrame:
+    if isinstance(dataset, dict):
+        if len(dataset) != 1:
+            raise ValueError(
+                f"{source} has the splits {', '.join(dataset)}: name one by dataset_split=... (--dataset_split)"
+            )
+        (dataset,) = dataset.values()
+    return to_frame(dataset)
+
+
+def _from_memory(table: Any, source: str) -> pl.DataFrame | pl.LazyFrame:
+    if isinstance(table, pl.DataFrame | pl.LazyFrame):
+        return table
+    if isinstance(table, Dataset | IterableDataset | DatasetDict | IterableDatasetDict):
+        return _single_split(table, source)
     if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
-        return _from_pandas(table, source), source
-    raise TypeError(
-        f"{source} is a {type(table).__name__}; give a path to a CSV, TSV or Parquet file, "
-        "or a pandas or polars DataFrame"
-    )
+        return _from_pandas(table, source)
+    if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):  # of pyarrow, DuckDB, …
+        return pl.DataFrame(pa.table(table))
+    rows = list(table) if isinstance(table, Iterable) and not isinstance(table, Mapping) else [table]
+    if not all(isinstance(row, dict) for row in rows) or isinstance(table, Mapping):
+        raise TypeError(
+            f"{source} is a {type(table).__name__}; give a path, the name of a data set on the Hub, a DataFrame of "
+            "pandas or Polars, an Arrow table, a Dataset, or dictionaries, one for each row"
+        )
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None)
+    except (TypeError, OverflowError, PolarsError) as error:
+        raise ValueError(f"{source}: a column mixes types, or holds what no table can: {error}") from error
 
 
 def _from_pandas(table: Any, source: str) -> pl.DataFrame:
@@ -106,15 +189,3 @@ def _from_pandas(table: Any, source: str) -> pl.DataFrame:
             # Arrow takes the type of the first value, and drops the time of day of the others.
             raise ValueError(f"{source}: column {name!r} mixes dates and datetimes; convert it with pandas.to_datetime")
     return frame
-
-
-def _read_file(path: Path, quote_char: str | None, escape_char: str | None) -> pl.DataFrame:
-    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if suffix not in ("csv", "tsv", "parquet", "pq"):
-        raise ValueError(f"{path}: the name must end in .csv, .tsv (either with .gz), .parquet or .pq, not .{suffix}")
-    if suffix in ("csv", "tsv"):
-        return read_delimited(path, quote_char, escape_char)
-    try:
-        return pl.read_parquet(path)
-    except PolarsError as error:
-        raise ValueError(f"{path} cannot be read as .{suffix}: {str(error).splitlines()[0]}") from error

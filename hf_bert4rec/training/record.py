@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.prepare import Prepared
 from ..data.ragged import Ragged
+from ..data.tables import is_hub_name
 from ..environment import describe_hardware, environment
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from .arguments import RECIPES
@@ -95,8 +96,9 @@ def example(model: Any, tokenizer: Any, number: int = 3, top_k: int = 3) -> dict
 
 
 def portable_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options without folders of this machine, since the record is published. Tables keep their file names."""
-    names = {name: Path(options[name]).name for name in ("ratings", "items") if options.get(name)}
+    """Options without folders of this machine, since the record is published. Tables keep their names."""
+    tables = {name: options[name] for name in ("ratings", "items") if options.get(name)}
+    names = {name: table if is_hub_name(table) else Path(table).name for name, table in tables.items()}
     return {name: value for name, value in {**options, **names}.items() if name != "data_dir"}
 
 

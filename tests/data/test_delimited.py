@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hf_bert4rec.data import read_interactions
-from hf_bert4rec.data.delimited import read_delimited
+from hf_bert4rec.data.arguments import TextOptions
+from hf_bert4rec.data.tables import read_table
 
 SPARK = 'user_id,movie_id,timestamp\nann,"Nail 6\\" steel",1\nann,Hammer,2\nbob,"Nail 5\\" steel",3\nbob,"C:\\\\",4\n'
 
@@ -17,7 +18,7 @@ SPARK = 'user_id,movie_id,timestamp\nann,"Nail 6\\" steel",1\nann,Hammer,2\nbob,
 def rows(folder: Path, text: str | bytes, name: str = "mine.csv", **options: Any) -> list[tuple[Any, ...]]:
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_delimited(path, **options).rows()
+    return read_table(path, "rows", TextOptions(**options)).rows().rows()
 
 
 def test_backslash_escapes_are_refused_with_their_line_or_read_with_escape_char(tmp_path: Path) -> None:
@@ -80,7 +81,15 @@ def test_marks_blank_lines_and_line_ends(tmp_path: Path) -> None:
     [
         (b"", {}, "mine.csv is empty"),
         (b"\n \n", {}, "mine.csv is empty"),
-        ("a,b\n1,2\n".encode("utf-16"), {}, "is UTF-16; save it as UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], {}, "mine.csv, line 2: byte 0x0a is not UTF-16-LE; give its"),
+        (b"a,b\n1,2\n", {"encoding": "utf-9"}, "encoding is 'utf-9', which Python does not know"),
+        (b"a;b\n1;2\n", {"separator": "::"}, "separator is '::'; it must be one ASCII character"),
+        (
+            b"1,2\n",
+            {"columns": ["a", "b", "c"]},
+            r"columns names \['a', 'b', 'c'\], but line 1 .*: 2 with ',', 1 with ';'",
+        ),
+        (b"1,2\n" * 20_000 + b"1\n1,2,3\n", {"columns": ["a", "b"]}, "line 20002: 3 fields, but columns names 2"),
         (b"a,b\n1,\xe9\n", {}, "line 2: byte 0xe9 is not UTF-8"),
         (b"a,b,a\n1,2,3\n", {}, "line 1: two columns are called 'a'"),
         (b"a,b\n1,2\n1,2,3\n", {}, r"line 3: 3 fields, but the header has 2: \['1', '2', '3'\]"),
@@ -100,11 +109,51 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
         rows(tmp_path, gzip.compress(b"a,b\n" * 100)[:-10], "mine.csv.gz")
 
 
-def test_other_separators_and_a_missing_header_are_recognised(tmp_path: Path) -> None:
-    path = tmp_path / "mine.csv"
-    path.write_text("user_id;movie_id;timestamp\n1;2;3\n")
-    with pytest.raises(ValueError, match=r"Are its fields separated by ';'\?"):
-        read_interactions(path)
-    path.write_text("196,242,3.0\n22,267,1.0\n")
-    with pytest.raises(ValueError, match=r"Its first line must name the columns"):
-        read_interactions(path)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a;b\nx,y;2,5\n", ("x,y", "2,5")),
+        ("a,b\nx;y,2\n", ("x;y", "2")),
+        ("a|b c\nx y|2\n", ("x y", "2")),
+        ("a b\nx 2\n", ("x", "2")),
+        ('"a;b","c"\n"x;y","2"\n', ("x;y", "2")),
+        ("a;b,c\nx,1\n", ("x", "1")),
+        ("a,b\n" + "x,2\n" * 20_000, ("x", "2")),
+    ],
+)
+def test_the_separator_is_the_one_that_splits_all_lines_alike(
+    tmp_path: Path, text: str, expected: tuple[str, str]
+) -> None:
+    assert set(rows(tmp_path, text)) == {expected}
+
+
+def test_a_separator_that_is_a_tab_can_be_typed(tmp_path: Path) -> None:
+    assert rows(tmp_path, "a;\tb\nx;\t2\n", separator="\\t") == [("x;", "2")]
+
+
+def test_names_of_columns_replace_a_header(tmp_path: Path) -> None:
+    text = "196\t242\t3\n22\t377\t1\n"
+    path = tmp_path / "u.data"
+    path.write_text(text)
+    table = read_table(path, "rows", TextOptions(columns=["user_id", "movie_id", "rating"])).rows()
+    assert table.to_dicts() == [
+        {"user_id": "196", "movie_id": "242", "rating": "3"},
+        {"user_id": "22", "movie_id": "377", "rating": "1"},
+    ]
+    escaped = rows(tmp_path, 'x,"6\\" nail"\n', escape_char="\\", columns=["a", "b"])
+    assert escaped == [("x", '6" nail')]
+
+
+def test_recbole_items_have_lists_of_words(tmp_path: Path) -> None:
+    text = "item_id:token\tmovie_title:token_seq\tclass:token_seq\n1\tToy Story\tAnimation Comedy\n2\t\tDrama\n"
+    assert rows(tmp_path, text, "ml.item") == [("1", ["Toy", "Story"], ["Animation", "Comedy"]), ("2", None, ["Drama"])]
+    movies = read_interactions(
+        [{"user": 1, "item": 1}, {"user": 1, "item": 2}],
+        time_column=None,
+        items=tmp_path / "ml.item",
+        item_columns={"title": "movie_title", "genres": "class"},
+    )["movies"]
+    assert movies.to_list() == [
+        {"movie_id": 1, "title": "Toy Story", "year": None, "genres": ["Animation", "Comedy"]},
+        {"movie_id": 2, "title": "2", "year": None, "genres": ["Drama"]},
+    ]

@@ -180,19 +180,19 @@ def test_bad_values_are_named(change: dict[str, Any], message: str) -> None:
 
 
 def test_missing_columns_say_how_to_map(tmp_path: Path) -> None:
-    path = write_csv(tmp_path, "userId,movieId,ts\n1,2,3\n")
+    path = write_csv(tmp_path, "who,what,when\n1,2,3\n")
     message = (
-        r"mine.csv has no column 'user_id', 'movie_id', 'timestamp'; it has \['userId', 'movieId', 'ts'\]. "
+        r"mine.csv has no column 'user_id', 'movie_id', 'timestamp'; it has \['who', 'what', 'when'\]. "
         r"Name .* user_column=... and item_column=... and time_column=... \(time_column=None if the rows are in order"
     )
     with pytest.raises(ValueError, match=message):
         read_interactions(path)
     with pytest.raises(ValueError, match=r"no column 'stars'.*rating_column=\.\.\."):
-        read_interactions(path, "userId", "movieId", "ts", "stars")
+        read_interactions(path, "who", "what", "when", "stars")
     with pytest.raises(
         ValueError, match=r"table of items has no column 'movie_id'.*item_columns=\{'movie_id': \.\.\.\}"
     ):
-        items(sku=[5, 7])
+        items(code=[5, 7])
     with pytest.raises(ValueError, match=r"item_columns maps \['name'\], but only"):
         read_interactions(pl.DataFrame(COLUMNS), items=pl.DataFrame({"movie_id": [5]}), item_columns={"name": "title"})
 
@@ -215,10 +215,8 @@ def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
         read_interactions(write_csv(tmp_path, ""))
     with pytest.raises(ValueError, match=r"mine.csv, line 3: 5 fields, but the header has 3"):
         read_interactions(write_csv(tmp_path, "user_id,movie_id,timestamp\n1,2,3\n1,2,3,4,5\n"))
-    with pytest.raises(ValueError, match=r"mine.parquet cannot be read as .parquet"):
-        read_interactions(write_csv(tmp_path, "no parquet", "mine.parquet"))
-    with pytest.raises(ValueError, match=r"mine.xlsx: the name must end in"):
-        read_interactions(tmp_path / "mine.xlsx")
+    with pytest.raises(ValueError, match=r"mine.parquet cannot be read as Parquet"):
+        read_interactions(write_csv(tmp_path, "PAR1 damaged", "mine.parquet"))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_interactions(tmp_path / "nowhere.csv")
     (tmp_path / "latin.csv").write_bytes("user_id,movie_id,timestamp\né,1,1\n".encode("latin-1"))

@@ -1,0 +1,47 @@
+"""Columns of users, items and times by their usual names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+AUTO = "auto"  # instead of a column's name: find it
+# By our name of a column; without capitals and signs, so that "userId" is "user_id". Ours comes first and wins.
+USUAL_NAMES = {
+    "user_id": ("userid", "user", "uid", "customerid", "customer", "memberid", "member", "visitorid", "accountid"),
+    "movie_id": (
+        *("movieid", "movie", "itemid", "item", "iid", "productid", "product", "articleid", "article", "sku", "asin"),
+        *("trackid", "songid", "artistid", "bookid", "isbn", "gameid", "businessid", "newsid", "videoid"),
+    ),
+    "timestamp": ("timestamp", "time", "datetime", "date", "ts", "createdat", "eventtime", "eventtimestamp"),
+}
+OPTIONS = {"user_id": "user", "movie_id": "item", "timestamp": "time", "rating": "rating"}
+
+
+def find_column(role: str, columns: Sequence[str], source: str) -> str:
+    """The column of users, items or times: ours ("user_id", "movie_id", "timestamp") or the one with a usual name.
+
+    Returns our name if there is neither.
+
+    Raises:
+        ValueError: several columns have a usual name.
+    """
+    matches = [name for name in columns if _plain(name) in USUAL_NAMES[role]]
+    if role in columns or not matches:
+        return role
+    if len(matches) > 1:
+        option, (first, second, *_) = OPTIONS[role], matches
+        raise ValueError(
+            f"{source}: either {first!r} or {second!r} can be the column of {option}s. Name one by "
+            f"{option}_column={first!r} (--{option}_column {first})"
+        )
+    return matches[0]
+
+
+def are_usual_names(names: Iterable[str]) -> bool:
+    """Whether every name is a usual one, as in a header."""
+    usual = {name for names_of_role in USUAL_NAMES.values() for name in names_of_role}
+    return all(_plain(name) in usual for name in names)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()

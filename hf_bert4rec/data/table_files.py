@@ -1,0 +1,145 @@
+"""The file, folder or glob of a table: what it holds is detected by content, not by name."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from polars.exceptions import PolarsError
+
+from .arguments import TextOptions
+from .delimited import PAIRS, UTF16_MARKS, read_delimited
+
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}  # by the first bytes of a file
+PARQUET, ARROW, ARROW_STREAM, ZIP = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04"
+UNREAD = ("_", ".", "README", "LICENSE")  # names of other files in a folder begin like this
+
+
+def read_files(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+    """Read the table in a file, in all files of a folder, or in those that match a glob; returns it with its form.
+
+    Raises:
+        FileNotFoundError: there is no such file. ValueError: a file cannot be read, or the files have other columns.
+    """
+    files = find_files(path)
+    tables = [_read_file(file, options) for file in files]
+    columns = [frame.collect_schema().names() for frame, _ in tables]
+    for file, names in zip(files, columns, strict=True):
+        if set(names) != set(columns[0]):
+            raise ValueError(f"{file} has the columns {names}, but {files[0]} has {columns[0]}: give one of the tables")
+    form = tables[0][1]
+    if len(files) == 1:
+        return tables[0]
+    frames = [frame.select(columns[0]) for frame, _ in tables]
+    return pl.concat(frames, how="vertical_relaxed"), form if form == PAIRS else f"{len(files)} files of {form}"
+
+
+def find_files(path: Path) -> list[Path]:
+    """The files of a table, in the order of their names. Of a folder, names that begin with "_" or "." are not read.
+
+    Raises:
+        FileNotFoundError: no file.
+    """
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        paths = [file for file in path.rglob("*") if not _is_unread(file.relative_to(path))]
+    else:
+        paths = [*Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
+    if not (files := sorted(file for file in paths if file.is_file())):
+        raise FileNotFoundError(f"{path}: no such file, or a folder without tables")
+    return files
+
+
+def _is_unread(path: Path) -> bool:
+    return any(part.startswith(UNREAD) for part in path.parts)
+
+
+def _read_file(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+    with path.open("rb") as file:
+        is_parquet = file.read(len(PARQUET)) == PARQUET
+    if is_parquet:  # may be large: only some of its columns are read
+        return _parsed(lambda: _with_schema(pl.scan_parquet(path, hive_partitioning=True)), "Parquet", str(path))
+    return _read_bytes(path.read_bytes(), str(path), options)
+
+
+def _with_schema(frame: pl.LazyFrame) -> pl.LazyFrame:
+    frame.collect_schema()  # a damaged file raises here
+    return frame
+
+
+def _read_bytes(data: bytes, source: str, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+    for mark, name in COMPRESSIONS.items():
+        if data.startswith(mark):
+            return _read_bytes(_decompressed(data, name, source), source, options)
+    if data.startswith(ZIP):
+        return _read_bytes(_from_zip(data, source), source, options)
+    if data.startswith(PARQUET):
+        return _parsed(lambda: pl.read_parquet(data), "Parquet", source)
+    if data.startswith(ARROW):
+        return _parsed(lambda: pl.read_ipc(data), "Arrow", source)
+    if data.startswith(ARROW_STREAM):
+        return _parsed(lambda: pl.read_ipc_stream(data), "Arrow", source)
+    if not data.strip():
+        raise ValueError(f"{source} is empty")
+    if b"\0" in data[:1000] and not data.startswith(UTF16_MARKS):
+        raise ValueError(f"{source} is none of CSV, TSV, JSON, Parquet and Arrow: export the table as one of these")
+    if data.lstrip()[:1] == b"{":
+        return _read_json_lines(data, source)
+    if data.lstrip()[:1] == b"[":
+        return _parsed(lambda: pl.read_json(data, infer_schema_length=None), "JSON", source)
+    frame, form = read_delimited(data, source, options)
+    return frame.lazy(), form
+
+
+def _parsed(read: Callable[[], Any], form: str, source: str) -> tuple[pl.LazyFrame, str]:
+    try:
+        return read().lazy(), form
+    except (PolarsError, pa.ArrowException, OSError) as error:
+        raise ValueError(f"{source} cannot be read as {form}, it may be truncated: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _decompressed(data: bytes, compression: str, source: str) -> bytes:
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(data), compression) as stream:
+            return stream.read()
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{source} cannot be decompressed ({compression}): {_first_line(error)}") from error
+
+
+def _from_zip(data: bytes, source: str) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            if "[Content_Types].xml" in names:
+                raise ValueError(f"{source} is an Excel workbook: save the sheet as CSV")
+            names = [name for name in names if not _is_unread(Path(name)) and "__MACOSX" not in name]
+            if len(names) != 1:
+                raise ValueError(f"{source} holds {len(names)} files ({', '.join(names[:9])}), not one: unpack it")
+            return archive.read(names[0])
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{source} cannot be unpacked: {error}") from error
+
+
+def _read_json_lines(data: bytes, source: str) -> tuple[pl.LazyFrame, str]:
+    try:
+        return pl.read_ndjson(data, infer_schema_length=None).lazy(), "JSON lines"
+    except PolarsError as error:
+        for number, line in enumerate(data.split(b"\n"), 1):
+            try:
+                if line.strip():
+                    json.loads(line)
+            except ValueError as fault:
+                raise ValueError(f"{source}, line {number} is not JSON: {fault}") from error
+        raise ValueError(f"{source} cannot be read as JSON lines: {_first_line(error)}") from error

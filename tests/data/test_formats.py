@@ -1,0 +1,141 @@
+"""Every form of table that docs/formats.md names, and what is understood of its columns."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from huggingface_hub import constants
+
+from hf_bert4rec.data import read_interactions
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import prepare
+from tests.data.formats import CASES, END, FRAME, PAGE, ROWS, START, markdown
+from tests.hub.hub_clients import run
+from tests.hub.hub_server import Hub
+
+READER = """
+import json, sys
+from huggingface_hub import HfApi
+from hf_bert4rec.data import read_interactions
+request = json.load(sys.stdin)
+HfApi().create_repo("someone/orders", repo_type="dataset")
+HfApi().upload_folder(repo_id="someone/orders", repo_type="dataset", folder_path=request["folder"])
+result = {}
+for name, options in request["reads"]:
+    try:
+        result[name + str(options)] = [tuple(row.values()) for row in read_interactions(name, **options)["ratings"]]
+    except (OSError, ValueError) as error:
+        result[name + str(options)] = f"{type(error).__name__}: {error}"
+print("\\n" + json.dumps(result))
+"""
+
+
+def test_the_page_has_the_results_of_all_cases() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+    assert table == markdown(), "write the table anew: python -m tests.data.formats"
+    assert len({(table, tried) for table, tried, _ in CASES}) == len(CASES)
+
+
+def test_lines_of_user_and_item_are_in_chronological_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "seq.txt").write_text("2 7\n1 5\n2 5\n")
+    ratings = read_interactions(tmp_path / "seq.txt")["ratings"]
+    assert [tuple(row.values()) for row in ratings] == [(2, 7), (1, 5), (2, 5)]
+    understood = """seq.txt: "user item" text, users in 'user_id', items in 'movie_id'; rows in chronological order"""
+    assert understood in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("columns", "understood"),
+    [
+        (["userId", "movieId", "rating", "timestamp"], ["userId", "movieId", "timestamp"]),
+        (["Customer ID", "SKU", "Date", "price"], ["Customer ID", "SKU", "Date"]),
+        (["user_id", "customer", "movie_id", "item", "timestamp", "date"], ["user_id", "movie_id", "timestamp"]),
+    ],
+)
+def test_columns_are_found_by_their_usual_names(
+    columns: list[str], understood: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    frame = pl.DataFrame({name: [number] for number, name in enumerate(columns)})
+    ratings = read_interactions(frame)["ratings"]
+    assert ratings[0] == {
+        name: columns.index(column)
+        for name, column in zip(
+            ["user_id", "movie_id", "rating", "timestamp"],
+            [*understood[:2], "rating", understood[2]],
+            strict=True,
+        )
+        if column in columns
+    }
+    users, items, times = map(repr, understood)
+    assert f"users in {users}, items in {items}" in caplog.text
+    assert f"times in {times}" in caplog.text
+
+
+def test_items_have_the_column_of_the_interactions_or_one_with_a_usual_name() -> None:
+    for column in ("article", "product_id"):
+        movies = read_interactions(FRAME, items=pl.DataFrame({column: ["Tinte"], "title": ["Ink"]}))["movies"]
+        assert movies[0] == {"movie_id": "Tinte", "title": "Ink", "year": None, "genres": []}
+
+
+def test_only_the_columns_in_use_are_read(tmp_path: Path) -> None:
+    lazy = FRAME.lazy().with_columns(broken=pl.col("time").map_batches(lambda _: 1 / 0, pl.Int64))
+    assert [tuple(row.values()) for row in read_interactions(lazy)["ratings"]] == ROWS
+
+
+def test_a_folder_is_trained_on_under_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "purchases"
+    folder.mkdir()
+    frame = pl.DataFrame({"user": [1, 1, 1, 2, 2, 2], "item": [1, 2, 3, 1, 2, 3], "ts": [1, 2, 3, 4, 5, 6]})
+    frame[:4].write_parquet(folder / "a.parquet")
+    frame[4:].write_parquet(folder / "b.parquet")
+    for table in (folder, folder / "*.parquet"):
+        data = prepare(DataArguments(ratings=str(table), min_interactions=1))
+        assert data.name == "purchases"
+        assert data.histories["item_ids"][:] == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_a_name_that_is_no_path_is_looked_for_on_the_hub() -> None:
+    assert constants.HF_HUB_OFFLINE
+    with pytest.raises(
+        FileNotFoundError, match="someone/nothing cannot be loaded as a data set on the Hub, or a folder"
+    ):
+        read_interactions("someone/nothing")
+
+
+@pytest.mark.slow
+def test_a_data_set_on_the_hub_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    (folder / "data").mkdir(parents=True)
+    FRAME.write_parquet(folder / "data" / "train.parquet")
+    FRAME[:1].write_parquet(folder / "data" / "test.parquet")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: all\n  data_files:\n  - split: train\n    path: data/train.parquet\n"
+        "- config_name: both\n  data_files:\n  - split: train\n    path: data/train.parquet\n"
+        "  - split: test\n    path: data/test.parquet\n---\n"
+    )
+    reads: list[tuple[str, dict[str, Any]]] = [
+        ("someone/orders", {"dataset_config": "all"}),
+        ("someone/orders", {"dataset_config": "both", "dataset_split": "test"}),
+        ("someone/orders", {"dataset_config": "both"}),
+        ("someone/orders", {"dataset_config": "both", "dataset_split": "dev"}),
+        ("someone/orders", {}),
+        ("someone/nothing", {}),
+    ]
+    with Hub() as hub:
+        answers = run(READER, {"folder": str(folder), "reads": reads}, hub.environment(tmp_path / "home")).values()
+    everything, test, both, dev, unnamed, missing = answers
+    assert [tuple(row) for row in everything] == ROWS
+    assert [tuple(row) for row in test] == ROWS[:1]
+    assert both == (
+        "ValueError: someone/orders has the splits train, test: name one by dataset_split=... (--dataset_split)"
+    )
+    assert dev.startswith("ValueError: someone/orders cannot be loaded")
+    assert "Unknown split" in dev
+    assert "Please pick one among the available configs: ['all', 'both']" in unnamed
+    assert missing.startswith("FileNotFoundError: someone/nothing cannot be loaded as a data set on the Hub")
