@@ -116,4 +116,4 @@ format: $(INSTALLED)  ## format the code
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove all generated files, with .venv
-	rm -rf $(VENV) $(OLDEST) $(PEERS) $(CORNAC) outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(PEERS) $(CORNAC) .node outputs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,316 @@
+/**
+ * Recommendations from a published BERT4Rec model, in a browser or in Node. The only dependency is onnxruntime.
+ *
+ *     import * as ort from "./ort/ort.wasm.min.mjs"; // or "onnxruntime-web", or "onnxruntime-node"
+ *     import { Recommender } from "./recommender.js";
+ *
+ *     const model = "https://huggingface.co/someone/bert4rec-ml-latest-small/resolve/main/";
+ *     const recommender = await Recommender.load(model, { ort });
+ *     const movies = await recommender.recommend([1, 50], { topK: 3, genres: ["Comedy"], years: [1990, null] });
+ *
+ * A history is a list of item ids, oldest first. Scores and order are those of the Python pipeline.
+ */
+
+const FIRST_ITEM_ID = 3; // input id of the first item, after [PAD], [MASK] and [UNK]
+const UNKNOWN_TIME = -(2n ** 63n);
+const EXPLAIN_BATCH_SIZE = 8; // histories scored at once, few enough to keep a page responsive
+const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "items.json"];
+const ARTICLE = /^([^(]+), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)(?= \(|$)/i;
+
+/**
+ * @typedef {Object} Movie
+ * @property {number | string} movie_id
+ * @property {?string} title without its year, articles in front: "The Godfather"
+ * @property {?number} year
+ * @property {string[]} genres
+ * @property {number} count interactions in the training data, 0 where unknown
+ */
+
+export class Recommender {
+  #config;
+  #ort;
+  #positions; // of the catalogue, by item id as text
+  #read;
+  #running = Promise.resolve(); // a session of onnxruntime-web runs one call at a time
+  #session;
+  #similar;
+  #words;
+
+  /** Use `Recommender.load`. */
+  constructor({ config, movies, ort, read, session }) {
+    this.#config = config;
+    this.#ort = ort;
+    this.#read = read;
+    this.#session = session;
+    this.#positions = new Map(movies.map((movie, position) => [String(movie.movie_id), position]));
+    /** @type {Movie[]} the catalogue in the order of the vocabulary */
+    this.movies = movies;
+  }
+
+  /**
+   * Load a model's folder.
+   *
+   * @param {string | URL} folder address of the folder, with a slash at the end
+   * @param {Object} options
+   * @param {Object} options.ort the module onnxruntime-web or onnxruntime-node
+   * @param {string} [options.file] file in `onnx/`: `model_quantized.onnx` or `model.onnx`
+   * @param {(name: string) => Promise<Uint8Array>} [options.read] reads a file of the folder; by default by `fetch`
+   * @throws {Error} a file is missing or damaged; the message names it
+   */
+  static async load(folder, { ort, file = "model_quantized.onnx", read = fetchFrom(folder) }) {
+    const name = `onnx/${file}`;
+    const [session, ...texts] = await Promise.all([createSession(ort, name, read), ...FILES.map(read)]);
+    const [config, tokenizer, tokenizerConfig, items] = texts.map((bytes, index) => parse(bytes, FILES[index]));
+    const movies = readMovies(tokenizer, tokenizerConfig, items);
+    if (FIRST_ITEM_ID + movies.length !== config.vocab_size) {
+      throw new Error(`tokenizer.json has ${movies.length} items, config.json ${config.vocab_size - FIRST_ITEM_ID}`);
+    }
+    return new Recommender({ config, movies, ort, read, session });
+  }
+
+  /**
+   * The next movies after a history, best first. A history without movies is answered by popularity.
+   *
+   * @param {(number | string)[]} history item ids, oldest first
+   * @param {Object} [options]
+   * @param {number} [options.topK] number of movies; fewer if the filters leave fewer
+   * @param {boolean} [options.excludeSeen] leave out the movies of the history
+   * @param {string[]} [options.genres] only movies with any of these, in any case
+   * @param {[?number, ?number]} [options.years] first and last year, null for no bound
+   * @param {(?number)[]} [options.timestamps] seconds since 1970 of each movie, null where unknown
+   * @param {number} [options.now] seconds since 1970 of the request
+   * @returns {Promise<(Movie & { score: number, source: "model" | "popularity" })[]>}
+   */
+  async recommend(history, options = {}) {
+    const { topK = 10, excludeSeen = true } = options;
+    const seen = this.#parse(history);
+    const source = seen.length ? "model" : "popularity";
+    const logScores = seen.length ? (await this.#logScores([this.#input(seen, options)]))[0] : this.#logPopularity();
+    const excluded = new Set(excludeSeen ? seen : []);
+    const passes = filter(this.movies, options);
+    return best(logScores, topK, (position) => !excluded.has(position) && passes(position)).map((position) => ({
+      ...this.movies[position],
+      score: Math.exp(logScores[position]),
+      source,
+    }));
+  }
+
+  /**
+   * For each of some movies, the movies of the history that raise its score, strongest first. `contribution` is what
+   * the logarithm of the score loses without the movie.
+   *
+   * @param {(number | string)[]} history
+   * @param {(number | string)[]} movies ids of recommended movies
+   * @param {Object} [options] `timestamps` and `now` of `recommend`
+   * @returns {Promise<(Movie & { contribution: number })[][]>}
+   */
+  async explain(history, movies, options = {}) {
+    const input = this.#input(this.#parse(history), options);
+    const positions = this.#parse(movies);
+    const entries = [...new Set(input.positions)];
+    const rows = [input, ...entries.map((entry) => without(input, entry))];
+    const logScores = [];
+    for (let start = 0; start < rows.length; start += EXPLAIN_BATCH_SIZE) {
+      logScores.push(...(await this.#logScores(rows.slice(start, start + EXPLAIN_BATCH_SIZE))));
+    }
+    const [full, ...shortened] = logScores;
+    return positions.map((position) =>
+      entries
+        .map((entry, row) => ({ ...this.movies[entry], contribution: full[position] - shortened[row][position] }))
+        .filter((reason) => reason.contribution > 0)
+        .sort((a, b) => b.contribution - a.contribution),
+    );
+  }
+
+  /**
+   * Movies with the most similar embeddings, best first, from `similar.json` of a Space.
+   *
+   * @param {number | string} movie
+   * @param {number} [topK]
+   * @returns {Promise<(Movie & { score: number })[]>}
+   */
+  async similar(movie, topK = 10) {
+    const [position] = this.#parse([movie]);
+    this.#similar ??= this.#read("similar.json").then((bytes) => parse(bytes, "similar.json"));
+    const { positions, scores } = await this.#similar;
+    return positions[position]
+      .slice(0, topK)
+      .map((other, rank) => ({ ...this.movies[other], score: scores[position][rank] }));
+  }
+
+  /**
+   * Movies whose titles have words that start with those of the query, in any case and without accents. Titles that
+   * start with the query come first, popular ones before others.
+   *
+   * @param {string} query
+   * @param {number} [limit]
+   * @returns {Movie[]}
+   */
+  search(query, limit = 8) {
+    const text = normalize(query);
+    const words = text.split(" ").slice(1);
+    if (!words.length) return [];
+    this.#words ??= this.movies
+      .map((movie) => ({ movie, text: normalize(`${movie.title ?? movie.movie_id} ${movie.year ?? ""}`) }))
+      .sort((a, b) => b.movie.count - a.movie.count);
+    const matches = this.#words.filter((entry) => words.every((word) => entry.text.includes(` ${word}`)));
+    const [first, rest] = [true, false].map((starts) => matches.filter((m) => m.text.startsWith(text) === starts));
+    return [...first, ...rest].slice(0, limit).map((match) => match.movie);
+  }
+
+  /** Catalogue positions of item ids. */
+  #parse(ids) {
+    if (!Array.isArray(ids)) throw new TypeError(`a history is a list of ids, not ${ids}`);
+    return ids.map((id) => {
+      const position = this.#positions.get(String(id).trim());
+      if (position === undefined) throw new RangeError(`${id} is not in the catalogue`);
+      return position;
+    });
+  }
+
+  /** The most recent movies that fit the model's window with a [MASK] after them, and their times. */
+  #input(positions, { timestamps = null, now = null }) {
+    if (timestamps && timestamps.length !== positions.length) {
+      throw new RangeError(`${timestamps.length} timestamps for a history of ${positions.length}: give one each`);
+    }
+    const start = Math.max(0, positions.length - (this.#config.max_position_embeddings - 1));
+    const times = (timestamps ?? positions.map(() => null)).map(toTime);
+    return { positions: positions.slice(start), times: times.slice(start), now: toTime(now) };
+  }
+
+  /** Logarithms of the scores of all items for each input, a softmax over the items: Float64Arrays. */
+  async #logScores(inputs) {
+    const { logits } = await this.#run(this.#encode(inputs));
+    const [rows, width] = logits.dims;
+    if (rows !== inputs.length || width !== this.#config.vocab_size) {
+      throw new Error(`the model gives ${width} scores for ${this.#config.vocab_size} entries of config.json`);
+    }
+    return inputs.map((_, row) => logSoftmax(logits.data.subarray(row * width + FIRST_ITEM_ID, (row + 1) * width)));
+  }
+
+  /** The model's inputs, (rows, longest) each: a [MASK] after each history, then padding. */
+  #encode(inputs) {
+    const longest = Math.max(...inputs.map((input) => input.positions.length)) + 1;
+    const shape = [inputs.length, longest];
+    const ids = new BigInt64Array(inputs.length * longest).fill(BigInt(this.#config.pad_token_id));
+    const mask = new BigInt64Array(ids.length);
+    const times = new BigInt64Array(ids.length).fill(UNKNOWN_TIME);
+    inputs.forEach(({ positions, times: known, now }, row) => {
+      const start = row * longest;
+      const tokens = [...positions.map((position) => FIRST_ITEM_ID + position), this.#config.mask_token_id];
+      ids.set(tokens.map(BigInt), start);
+      mask.fill(1n, start, start + tokens.length);
+      times.set([...known, now], start);
+    });
+    const columns = { input_ids: ids, attention_mask: mask, timestamps: times };
+    const names = this.#session.inputNames; // without timestamps, unless the model was trained with them
+    return Object.fromEntries(names.map((name) => [name, new this.#ort.Tensor("int64", columns[name], shape)]));
+  }
+
+  #run(feeds) {
+    const result = this.#running.then(() => this.#session.run(feeds));
+    this.#running = result.catch(() => {});
+    return result;
+  }
+
+  #logPopularity() {
+    const total = this.movies.reduce((sum, movie) => sum + movie.count, 0);
+    if (!total) throw new Error("popularity is not known: items.json has no counts, so a history needs movies");
+    return Float64Array.from(this.movies, (movie) => Math.log(movie.count / total));
+  }
+}
+
+function fetchFrom(folder) {
+  return async (name) => {
+    const response = await fetch(new URL(name, new URL(folder, globalThis.location?.href)));
+    if (!response.ok) throw new Error(`${name} cannot be loaded: the server answers ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  };
+}
+
+async function createSession(ort, name, read) {
+  const bytes = await read(name);
+  try {
+    return await ort.InferenceSession.create(bytes);
+  } catch (error) {
+    throw new Error(`${name} is damaged, or not a model for this onnxruntime (${error.message})`, { cause: error });
+  }
+}
+
+function parse(bytes, name) {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (error) {
+    throw new Error(`${name} is not valid JSON (${error.message})`, { cause: error });
+  }
+}
+
+/** The catalogue: ids in the order of the vocabulary, with the columns of items.json that are known. */
+function readMovies(tokenizer, tokenizerConfig, items) {
+  const tokens = Object.entries(tokenizer.model.vocab)
+    .sort((a, b) => a[1] - b[1])
+    .slice(FIRST_ITEM_ID);
+  const toId = tokenizerConfig.item_id_type === "str" ? String : Number;
+  return tokens.map(([token], position) => ({
+    movie_id: toId(token),
+    title: items.title?.[position] ? displayTitle(items.title[position]) : null,
+    year: items.year?.[position] ?? null,
+    genres: items.genres?.[position] ?? [],
+    count: items.count?.[position] ?? 0,
+  }));
+}
+
+/** "Godfather, The" is "The Godfather". */
+function displayTitle(title) {
+  return title.replace(ARTICLE, (_, name, article) => `${article}${article.endsWith("'") ? "" : " "}${name}`);
+}
+
+/** Lower-case words without accents, each after a blank: " amelie 2001". */
+function normalize(text) {
+  const plain = text.toLowerCase().normalize("NFKD").replace(/[\p{M}'’]/gu, "");
+  return (plain.match(/[\p{L}\p{N}_]+/gu) ?? []).map((word) => ` ${word}`).join("");
+}
+
+/** Whether the movie at a position passes the filters by genres and years; a movie without a year fails the latter. */
+function filter(movies, { genres = null, years = null }) {
+  const names = genres && new Set(genres.map((name) => name.toLowerCase()));
+  const [first, last] = years ?? [];
+  if (first != null && last != null && first > last) {
+    throw new RangeError(`the first year, ${first}, comes after the last, ${last}: swap them`);
+  }
+  return (position) => {
+    const { genres: own, year } = movies[position];
+    if (names && !own.some((name) => names.has(name.toLowerCase()))) return false;
+    return !years || (year !== null && year >= (first ?? -Infinity) && year <= (last ?? Infinity));
+  };
+}
+
+/** Positions of the `count` highest scores that `passes` accepts, best first. */
+function best(scores, count, passes) {
+  const top = [];
+  for (let position = 0; position < scores.length; position++) {
+    if (top.length === count && !(scores[position] > scores[top[count - 1]])) continue;
+    if (!passes(position)) continue;
+    let rank = top.length;
+    while (rank > 0 && scores[position] > scores[top[rank - 1]]) rank--;
+    top.splice(rank, 0, position);
+    if (top.length > count) top.pop();
+  }
+  return top;
+}
+
+/** The input without all occurrences of an entry; no older movie moves into the window. */
+function without({ positions, times, now }, entry) {
+  const remains = positions.map((position) => position !== entry);
+  return { positions: positions.filter((_, i) => remains[i]), times: times.filter((_, i) => remains[i]), now };
+}
+
+function logSoftmax(logits) {
+  const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const total = logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0);
+  return Float64Array.from(logits, (logit) => logit - largest - Math.log(total));
+}
+
+function toTime(seconds) {
+  return seconds === null ? UNKNOWN_TIME : BigInt(Math.floor(seconds));
+}

@@ -1,0 +1,80 @@
+"""A small model with titles and ONNX files, and histories to compare its answers for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import pipeline
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.hub.export import write_folder
+from hf_bert4rec.hub.onnx_export import export_onnx
+from hf_bert4rec.model.pipeline_bert4rec import TASK
+from tests.conftest import MOVIES
+
+WINDOW = 12
+NUM_HISTORIES = 100
+
+
+def make_onnx_folder(folder: Path) -> Path:
+    """Export a random model with times and a transition memory, whose scores differ enough to compare rankings."""
+    counts = {movie: 1 + position for position, movie in enumerate(MOVIES["movie_id"])}
+    tokenizer = Bert4RecTokenizer.from_movies(MOVIES, counts)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    config = Bert4RecConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        max_position_embeddings=WINDOW,
+        initializer_range=0.2,
+        causal=True,
+        time_aware=True,
+        memory_size=20,
+        memory_weight=0.5,
+    )
+    model = Bert4RecForMaskedLM(config).eval()
+    memory, time_embeddings = model.memory, model.bert4rec.time_embeddings
+    shape = memory.next_items.shape
+    memory.next_items.copy_(torch.randint(tokenizer.first_item_id, len(tokenizer), shape, generator=generator))
+    memory.weights.copy_(torch.rand(shape, generator=generator))
+    memory.time_bins.copy_(torch.randint(50, 60, shape, generator=generator))
+    time_embeddings.span.copy_(torch.tensor([800_000_000, 900_000_000]))
+    write_folder(model, tokenizer, folder, "# A card")
+    export_onnx(folder)
+    return folder
+
+
+def requests() -> list[dict[str, Any]]:
+    """A hundred requests of 0 to 20 movies, most with times, filters or both; some are longer than the window."""
+    generator = np.random.default_rng(1)
+    rows = []
+    for number in range(NUM_HISTORIES):
+        length = int(generator.integers(1, 21)) if number else 0
+        row: dict[str, Any] = {"history": generator.permutation(MOVIES["movie_id"])[:length].tolist()}
+        if number % 3 == 0 and length:
+            row["timestamps"] = np.sort(generator.integers(8e8, 9e8, length)).tolist()
+            row["now"] = 900_000_000
+        if number % 5 == 1:
+            row["genres"] = [["Drama"], ["comedy", "Crime"], ["ROMANCE"]][number % 3]
+        if number % 7 == 2:
+            row["years"] = [[1970, 1980], [None, 1975], [1990, None]][number % 3]
+        rows.append(row)
+    return rows
+
+
+def load_pipeline(folder: Path, **options: Any) -> MovieRecommendationPipeline:
+    return pipeline(TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, device="cpu", **options)
+
+
+def assert_same_ranking(answers: list[list[dict[str, Any]]], expected: list[list[dict[str, Any]]]) -> None:
+    """The same movies in the same order, with scores that differ by float32's rounding at most."""
+    assert len(answers) == len(expected) == NUM_HISTORIES
+    for answer, movies in zip(answers, expected, strict=True):
+        assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in movies]
+        assert [movie["source"] for movie in answer] == [movie["source"] for movie in movies]
+        assert np.allclose([movie["score"] for movie in answer], [movie["score"] for movie in movies], rtol=1e-4)
