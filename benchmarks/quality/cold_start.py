@@ -140,7 +140,11 @@ def new_movie_hit_rate(
     rate = np.array([hits[mask].mean() for mask in masks])
     random = np.array([random_hits[mask].mean() for mask in masks])
     values = intervals({"model": rate, "random": random, "lift": rate / random.mean()})
-    return {"cases": len(positions), "users": len(masks), **{name: list(value) for name, value in values.items()}}
+    return {
+        "cases": len(positions),
+        "users": len(masks),
+        **{name: [*interval.values()] for name, interval in values.items()},
+    }
 
 
 def compare(before: tuple[Any, Any], after: tuple[Any, Any], rows: Dataset) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def compare(before: tuple[Any, Any], after: tuple[Any, Any], rows: Dataset) -> d
         metrics[name] = ndcg(target_ranks(model, tokenizer, histories, Ragged(targets, np.arange(len(targets) + 1))), K)
     change = 100 * (metrics["after"] - metrics["before"]) / metrics["before"].mean()
     means = intervals({**metrics, "change_percent": change})
-    return {"users": len(rows), **{name: list(value) for name, value in means.items()}}
+    return {"users": len(rows), **{name: [*interval.values()] for name, interval in means.items()}}
 
 
 def target_ranks(

@@ -26,7 +26,7 @@ from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.cli.model_options import parse_model_options
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.evaluation.baselines import MarkovScorer
-from hf_bert4rec.evaluation.bootstrap import Interval, difference_intervals, intervals
+from hf_bert4rec.evaluation.bootstrap import intervals
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import prepare_for_model
 from hf_bert4rec.evaluation.metrics import FloatArray
@@ -117,14 +117,14 @@ def model_metrics(folder: Path, options: DataArguments, part: str) -> dict[str, 
 
 def compare(group: PerUser, reference: PerUser) -> dict[str, dict[str, Any]]:
     """Means of both, and their absolute and relative difference with intervals, by metric."""
-    differences = difference_intervals(group, reference)
+    differences = intervals({name: group[name] - reference[name] for name in group})
     means, reference_means = intervals(group), intervals(reference)
     return {
         name: {
-            "mean": means[name].mean,
-            "reference_mean": reference_means[name].mean,
-            "difference": differences[name]._asdict(),
-            "relative": Interval(*(bound / reference_means[name].mean for bound in differences[name]))._asdict(),
+            "mean": means[name]["mean"],
+            "reference_mean": reference_means[name]["mean"],
+            "difference": differences[name],
+            "relative": {key: value / reference_means[name]["mean"] for key, value in differences[name].items()},
         }
         for name in METRICS
     }

@@ -37,7 +37,11 @@ def main(argv: Sequence[str]) -> None:
     for warning in caught:
         if warning.category is UserWarning:
             print(f"hf-bert4rec: {warning.message}", file=sys.stderr)
-    print(to_json(answer) if arguments.json else table(answer))
+    if arguments.json:
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        print(json.dumps(answer, ensure_ascii=not unicode, indent=2))
+    else:
+        print(table(answer))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -82,8 +86,7 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
 def ask(arguments: argparse.Namespace) -> Answer:
     """The pipeline's answer to a command."""
     check_model(arguments.model)
-    backend = getattr(arguments, "backend", "torch")
-    pipe = load_pipeline(arguments.model, backend=backend)
+    pipe = load_pipeline(arguments.model, backend=getattr(arguments, "backend", "torch"))
     if arguments.command == "similar":
         return pipe.similar(arguments.movie, top_k=arguments.top_k)
     # Raises, with suggestions, for movies about which the pipeline would warn.
@@ -126,12 +129,6 @@ def read_rating(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise ValueError(f"--ratings: {text!r} is neither a number nor '-'") from None
-
-
-def to_json(answer: Answer) -> str:
-    """An answer as JSON, which is ASCII where the terminal cannot show everything else."""
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    return json.dumps(answer, ensure_ascii=not unicode, indent=2)
 
 
 def table(answer: Answer) -> str:

@@ -43,7 +43,10 @@ def main(argv: Sequence[str]) -> None:
     reports = []
     for model, folder in zip(models, folders, strict=True):
         report = evaluate_model(model, data, arguments)
-        output = _output_folder(model, arguments.output if len(models) == 1 else None)
+        if arguments.output is not None and len(models) == 1:
+            output = Path(arguments.output)
+        else:
+            output = folder if Path(model).is_dir() else Path("outputs/evaluations") / model.replace("/", "--")
         write_json(output / REPORT_FILE, report)
         write_plots(report, output / "plots")
         print(format_report(report))
@@ -57,10 +60,3 @@ def main(argv: Sequence[str]) -> None:
         metrics = spread(reports)
         write_json(Path(arguments.output or "outputs") / "spread.json", {"models": models, "metrics": metrics})
         print(f"\n{len(models)} models\n{format_spread(metrics, arguments.headline_k)}")
-
-
-def _output_folder(model: str, output: str | None) -> Path:
-    """`output` if given, else the model's folder; a model on the Hub gets a folder of its own."""
-    if output is not None:
-        return Path(output)
-    return Path(model) if Path(model).is_dir() else Path("outputs/evaluations") / model.replace("/", "--")

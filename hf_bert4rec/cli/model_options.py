@@ -25,9 +25,7 @@ def parse_model_options(
     """Names and folders of models, and options; data options default to those that the first model was trained with.
 
     Args:
-        argv: the command line.
         options_class: a dataclass of the command's own options.
-        description: what `--help` says.
         data_class: `InteractionArguments` for a command that reads interactions only.
         nargs: how many models the command takes.
 

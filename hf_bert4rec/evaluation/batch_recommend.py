@@ -84,8 +84,6 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
     Args:
         folder: an exported model.
         data: the table; of its filters only `min_rating` is used, see `read_users`.
-        output: the file to write.
-        config: list length and portions.
 
     Returns:
         The number of users.
@@ -141,22 +139,16 @@ def read_users(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = 
             logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
     user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
     users = Users(user_ids, histories.where(liked), Ragged(histories.values, histories.offsets).where(known))
-    _warn_about_unknown_items(known, users)
+    if not known.all():
+        logger.warning(
+            "%d of %d interactions are with items outside the model's catalogue; %d users have no other and get "
+            "popular movies%s",
+            (~known).sum(),
+            len(known),
+            (users.seen.lengths == 0).sum(),
+            "" if known.any() else "; none is known: was the model trained on another data set?",
+        )
     return users
-
-
-def _warn_about_unknown_items(known: np.ndarray, users: Users) -> None:
-    if known.all():
-        return
-    hint = "" if known.any() else "; none is known: was the model trained on another data set?"
-    logger.warning(
-        "%d of %d interactions are with items outside the model's catalogue; %d users have no other and get popular "
-        "movies%s",
-        (~known).sum(),
-        len(known),
-        (users.seen.lengths == 0).sum(),
-        hint,
-    )
 
 
 class BatchRecommender:
@@ -228,14 +220,14 @@ class BatchRecommender:
 def _write_shards(
     shards: Shards, numbers: Sequence[int], users: Users, recommender: BatchRecommender, show_progress: bool
 ) -> None:
-    bounds = [shards.bounds[number] for number in numbers]
-    total, batch_size = sum(stop - start for start, stop in bounds), recommender.config.batch_size
+    bounds = {number: shards.bounds[number] for number in numbers}
+    total = sum(stop - start for start, stop in bounds.values())
     disable = None if show_progress else True  # None: on a terminal only
     with tqdm(total=total, desc="recommending", unit="user", disable=disable) as bar:
-        for number, (start, stop) in zip(numbers, bounds, strict=True):
+        for number, (start, stop) in bounds.items():
             tables = []
-            for first in range(start, stop, batch_size):
-                batch = users.rows(first, min(first + batch_size, stop))
+            for first in range(start, stop, recommender.config.batch_size):
+                batch = users.rows(first, min(first + recommender.config.batch_size, stop))
                 tables.append(recommender.recommend(batch, first))
                 bar.update(len(batch))
             shards.write(number, pa.concat_tables(tables))

@@ -71,7 +71,12 @@ def evaluate_model(
         result,
         {name: evaluate_scorer(baseline, task, config, name) for name, baseline in baselines.items()},
         config,
-        model_info=_model_info(str(model), folder, network),
+        model_info={
+            "name": str(model),
+            "weights_sha256": weights_sha256(folder),
+            "parameters": network.num_parameters(),
+            "window": network.config.max_position_embeddings,
+        },
         protocol=_protocol(prepared, options, config),
         examples=make_examples(scorer, task, prepared.tokenizer, config),
     )
@@ -103,15 +108,6 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
         train = split_histories(data.histories, training_split)["train"]
         check_leakage(DatasetDict(data.splits | {"train": train}))
     return replace(data, tokenizer=tokenizer)
-
-
-def _model_info(name: str, folder: Path, network: Bert4RecForMaskedLM) -> dict[str, Any]:
-    return {
-        "name": name,
-        "weights_sha256": weights_sha256(folder),
-        "parameters": network.num_parameters(),
-        "window": network.config.max_position_embeddings,
-    }
 
 
 def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:

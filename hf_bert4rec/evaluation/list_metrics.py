@@ -8,6 +8,7 @@ coverage and Gini are one number for all lists.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -50,34 +51,34 @@ def genre_relevance(targets: Ragged, genres: BoolArray) -> GenreRelevance:
     return GenreRelevance(kinds, share @ jaccard(distinct))
 
 
-def genre_precision(lists: IntArray, relevance: GenreRelevance, k: int) -> FloatArray:
-    """The share of the first k that have a genre in common with any of the user's held-out movies.
+def genre_precision(lists: IntArray, relevance: GenreRelevance) -> FloatArray:
+    """The share of the k listed movies that have a genre in common with any of the user's held-out movies.
 
-    |{i in first k: rel(u, i) > 0}| / k. NaN for a user none of whose held-out movies has a genre. A random
+    |{i: rel(u, i) > 0}| / k. NaN for a user none of whose held-out movies has a genre. A random
     movie often shares one, so compare it with random and popularity.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
     >>> relevance = genre_relevance(Ragged.from_lists([[0]]), np.array([drama, comedy, both]))
-    >>> genre_precision(np.array([[1, 2]]), relevance, k=2)
+    >>> genre_precision(np.array([[1, 2]]), relevance)
     array([0.5])
     """
-    shared = (relevance.of(_first(lists, k)) > 0).sum(1) / k
+    shared = (relevance.of(lists) > 0).mean(1)
     return np.where(relevance.by_kind.max(1) > 0, shared, np.nan)
 
 
-def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged, k: int) -> FloatArray:
+def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged) -> FloatArray:
     """NDCG with the graded relevance of `genre_relevance` (Järvelin & Kekäläinen, 2002).
 
-    Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its maximum: that of the k most relevant movies of the
-    catalogue without `seen`. NaN for a user none of whose held-out movies has a
-    genre, or where no relevant movie is left.
+    Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its maximum: that of the k most relevant movies of the catalogue
+    without `seen`. NaN for a user none of whose held-out movies has a genre, or where no relevant movie is left.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
     >>> relevance = genre_relevance(Ragged.from_lists([[0], [0]]), np.array([drama, comedy, both]))
-    >>> genre_ndcg(np.array([[0, 2], [1, 2]]), relevance, seen=Ragged.from_lists([[], []]), k=2).round(2)
+    >>> genre_ndcg(np.array([[0, 2], [1, 2]]), relevance, seen=Ragged.from_lists([[], []])).round(2)
     array([1.  , 0.24])
     """
-    gained = relevance.of(_first(lists, k)) @ discounts(k)
+    k = lists.shape[1]
+    gained = relevance.of(lists) @ discounts(k)
     available = np.tile(np.bincount(relevance.kinds, minlength=relevance.by_kind.shape[1]), (len(lists), 1))
     n_ids = len(relevance.kinds)
     users, items = np.divmod(np.unique(seen.row_ids * n_ids + seen.values), n_ids)  # an item seen twice counts once
@@ -172,18 +173,15 @@ def genre_metrics_per_user(
 
     Relevance is computed for `chunk` users at a time to bound memory.
     """
-    values: dict[str, list[FloatArray]] = {}
+    values: dict[str, list[FloatArray]] = defaultdict(list)
     for start in range(0, len(lists), chunk):
         stop = min(start + chunk, len(lists))
         relevance = genre_relevance(targets.rows(start, stop), genres)
         for k in ks:
             first = _first(lists[start:stop], k)
-            for name, value in (
-                (f"genre_precision@{k}", genre_precision(first, relevance, k)),
-                (f"genre_ndcg@{k}", genre_ndcg(first, relevance, seen.rows(start, stop), k)),
-                (f"intra_list_diversity@{k}", intra_list_diversity(first, genres)),
-            ):
-                values.setdefault(name, []).append(value)
+            values[f"genre_precision@{k}"].append(genre_precision(first, relevance))
+            values[f"genre_ndcg@{k}"].append(genre_ndcg(first, relevance, seen.rows(start, stop)))
+            values[f"intra_list_diversity@{k}"].append(intra_list_diversity(first, genres))
     return {name: np.concatenate(parts) for name, parts in values.items()}
 
 

@@ -134,17 +134,13 @@ def as_rows(ranks: Ranks) -> Ragged:
     if len(empty := np.flatnonzero(ranks.lengths == 0)):
         raise ValueError(f"{len(empty)} users have no target (first: row {empty[0]}); leave them out")
     if ranks.values.dtype.kind == "f":
-        ranks = ranks.with_values(_as_integers(ranks.values))
+        integer = np.isfinite(ranks.values) & (ranks.values == np.floor(ranks.values))
+        if not integer.all():
+            raise ValueError(f"a rank is {ranks.values[~integer][0]}; ranks are integers")
+        ranks = ranks.with_values(ranks.values.astype(np.int64))
     if (lowest := ranks.values.min()) < 1:
         raise ValueError(f"a rank is {lowest}; ranks count from 1")
     return ranks
-
-
-def _as_integers(ranks: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    integer = np.isfinite(ranks) & (ranks == np.floor(ranks))
-    if not integer.all():
-        raise ValueError(f"a rank is {ranks[~integer][0]}; ranks are integers")
-    return ranks.astype(np.int64)
 
 
 def discounts(k: int) -> FloatArray:

@@ -39,11 +39,7 @@ class Ranking:
 
 
 def ranks_from_scores(
-    scores: torch.Tensor,
-    targets: torch.Tensor,
-    seen: torch.Tensor,
-    special_ids: Sequence[int],
-    first_row: int = 0,
+    scores: torch.Tensor, targets: torch.Tensor, seen: torch.Tensor, special_ids: Sequence[int]
 ) -> torch.Tensor:
     """Rank targets among all items that are neither seen nor special.
 
@@ -53,8 +49,6 @@ def ranks_from_scores(
         scores: (batch, vocab_size), floating.
         targets: (batch, n_targets) input ids, rows filled with `IGNORED`.
         seen: (batch, max_seen) input ids, rows filled with `IGNORED`.
-        special_ids: Input ids of special tokens.
-        first_row: Number of the batch's first row, for error messages.
 
     Returns:
         (batch, n_targets) int64, 0 where `targets` is padded.
@@ -66,9 +60,8 @@ def ranks_from_scores(
     >>> ranks_from_scores(scores, torch.tensor([[4, 2]]), torch.tensor([[3]]), special_ids=[0, 1])
     tensor([[2, 3]])
     """
-    targets, seen = targets.to(scores.device), seen.to(scores.device)
-    candidates = candidate_scores(scores, seen, special_ids, first_row)
-    return candidate_ranks(candidates, targets, first_row)
+    candidates = candidate_scores(scores, seen.to(scores.device), special_ids)
+    return candidate_ranks(candidates, targets.to(scores.device))
 
 
 def candidate_scores(
@@ -77,7 +70,7 @@ def candidate_scores(
     """A copy of `scores` (batch, vocab_size) in which exactly the entries that are not candidates are -inf.
 
     Raises:
-        ValueError: A score is NaN; the rows are named.
+        ValueError: A score is NaN; the rows are named, counted from `first_row`.
     """
     if not scores.is_floating_point() or scores.ndim != 2:
         raise TypeError(f"scores must be floating, (batch, vocab_size); got {scores.dtype} {tuple(scores.shape)}")
@@ -126,15 +119,11 @@ def rank_targets(
     """Rank every user's targets in one pass, batch by batch, on the device of the scores.
 
     Args:
-        scorer: Scores of the next item, (batch, vocab_size), for a batch of histories.
         histories: Input ids per user, oldest first; the scorer's input.
         targets: Held-out input ids per user; a row may hold several.
-        vocab_size: Number of input ids, special ones included.
-        special_ids: Input ids of special tokens.
         seen: Input ids that may not be recommended; the histories by default.
         top_k: Length of the recommendation lists to keep; 0 keeps none.
         negatives: Named sets of sampled candidates, (users, n) each, see `sampled.py`.
-        batch_size: Users scored at once.
         description: Label of the progress bar, which appears on a terminal only.
 
     Raises:
@@ -153,7 +142,11 @@ def rank_targets(
             stop = min(start + batch_size, len(targets))
             batch = slice(targets.offsets[start], targets.offsets[stop])
             scores = scorer(histories.rows(start, stop))
-            _check_shape(scores, (stop - start, vocab_size))
+            if scores.shape != (stop - start, vocab_size):
+                raise ValueError(
+                    f"the scorer gave scores of shape {tuple(scores.shape)}, expected (batch, vocab_size) = "
+                    f"{(stop - start, vocab_size)}: model and catalogue disagree in size"
+                )
             batch_targets = to_padded(targets.rows(start, stop)).to(scores.device)
             present = batch_targets != IGNORED
             seen_ids = to_padded(seen.rows(start, stop)).to(scores.device)
@@ -169,16 +162,7 @@ def rank_targets(
 
 
 def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    """Rank each target among its user's sampled negatives only; ties count against the model.
-
-    Args:
-        scores: (batch, vocab_size).
-        targets: (batch, n_targets), rows filled with `IGNORED`.
-        negatives: (batch, n), rows filled with `IGNORED`.
-
-    Returns:
-        (batch, n_targets) int64, 1-based, 0 where `targets` is padded.
-    """
+    """Ranks (batch, n_targets) of the targets among their user's `negatives` (batch, n) only; 0 where padded."""
     lowest = torch.finfo(scores.dtype).min  # for scores of -inf: below, that marks missing negatives
     negative_scores = scores.gather(1, negatives.clamp(min=0)).clamp(min=lowest)
     negative_scores = negative_scores.masked_fill(negatives == IGNORED, -torch.inf)
@@ -218,16 +202,8 @@ def _check_sizes(histories: Ragged, targets: Ragged, seen: Ragged, top_k: int, c
         raise ValueError(f"top_k={top_k} is not between 0 and the catalogue's {catalogue_size} items")
 
 
-def _check_shape(scores: torch.Tensor, expected: tuple[int, int]) -> None:
-    if scores.shape != expected:
-        raise ValueError(
-            f"the scorer gave scores of shape {tuple(scores.shape)}, expected (batch, vocab_size) = "
-            f"{expected}: model and catalogue disagree in size"
-        )
-
-
-def _row_names(flags: torch.Tensor, first_row: int, limit: int = 5) -> str:
-    """The numbers of the first flagged rows, and how many more there are; empty without any."""
+def _row_names(flags: torch.Tensor, first_row: int) -> str:
+    """The numbers of the first five flagged rows, and how many more there are; empty without any."""
     rows = (flags.nonzero().flatten() + first_row).tolist()
-    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
-    return ", ".join(map(str, rows[:limit])) + more
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return ", ".join(map(str, rows[:5])) + more

@@ -35,7 +35,7 @@ import numpy as np
 
 from ..environment import describe_hardware, environment
 from ..model.loading_bert4rec import read_object
-from .bootstrap import LEVEL, RESAMPLES, Interval, difference_intervals, intervals
+from .bootstrap import LEVEL, RESAMPLES, intervals
 from .config import EvaluationConfig
 from .metrics import FloatArray
 from .scoring import EvaluationResult
@@ -61,16 +61,13 @@ def build_report(
     """Combine results into the schema of this module, with intervals, slices and paired differences.
 
     Args:
-        task: what was evaluated on.
-        model: what the model reached.
-        baselines: what each baseline reached on the same task.
-        config: its list lengths and seed are used.
         model_info: the `model` section.
         protocol: what the task does not hold: data set, split, order, hash of the targets, seeds.
-        examples: histories with what was held out and what was recommended.
+        examples: as `make_examples` returns them.
     """
     k, seed = config.headline_k, config.seed
     results = {"model": model, **baselines}
+    ranks = {name: result.ranking.ranks for name, result in results.items()}
     return {
         "schema_version": SCHEMA_VERSION,
         "model": dict(model_info),
@@ -86,7 +83,12 @@ def build_report(
             }
             for name, baseline in baselines.items()
         },
-        "slices": _slices(task, results, k, seed),
+        "slices": {
+            "history_length": {name: by_history_length(task.histories, r, k, seed) for name, r in ranks.items()},
+            "target_popularity": {
+                name: by_target_popularity(task.targets, r, task.counts, k, seed) for name, r in ranks.items()
+            },
+        },
         "popularity": _popularity(task, results, k),
         "sampled": {
             draw: {name: estimates(result.sampled[draw], seed) for name, result in results.items()}
@@ -111,7 +113,7 @@ def times_section(model: EvaluationResult, ablations: Mapping[str, EvaluationRes
 
 def estimates(per_user: Mapping[str, FloatArray], seed: int) -> dict[str, dict[str, float]]:
     """Every metric that is defined for any user as `{"mean", "low", "high"}`."""
-    return _as_dicts(intervals({k: v for k, v in per_user.items() if not np.isnan(v).all()}, seed))
+    return intervals({name: values for name, values in per_user.items() if not np.isnan(values).all()}, seed)
 
 
 def load_report(path: str | Path) -> dict[str, Any]:
@@ -182,16 +184,6 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
     }
 
 
-def _slices(task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int, seed: int) -> dict[str, Any]:
-    ranks = {name: result.ranking.ranks for name, result in results.items()}
-    return {
-        "history_length": {name: by_history_length(task.histories, r, k, seed) for name, r in ranks.items()},
-        "target_popularity": {
-            name: by_target_popularity(task.targets, r, task.counts, k, seed) for name, r in ranks.items()
-        },
-    }
-
-
 def _popularity(task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int) -> dict[str, list[float]]:
     is_item = np.ones(task.vocab_size, dtype=bool)
     is_item[list(task.special_ids)] = False
@@ -202,10 +194,4 @@ def _popularity(task: EvaluationTask, results: Mapping[str, EvaluationResult], k
 
 def _difference(first: EvaluationResult, second: EvaluationResult, seed: int) -> dict[str, dict[str, float]]:
     """Paired intervals of first - second for every metric that both define for some user."""
-    values, others = first.per_user, second.per_user
-    names = [name for name in values if not np.isnan(values[name] - others[name]).all()]
-    return _as_dicts(difference_intervals({name: values[name] for name in names}, others, seed))
-
-
-def _as_dicts(named: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    return {name: interval._asdict() for name, interval in named.items()}
+    return estimates({name: first.per_user[name] - second.per_user[name] for name in first.per_user}, seed)

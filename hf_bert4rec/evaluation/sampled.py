@@ -37,10 +37,6 @@ def sample_negatives(
             weight 0 is never drawn.
         seen: Input ids per user that may not be drawn.
         targets: The held-out input ids per user, which may not be drawn either.
-        special_ids: Input ids of special tokens.
-        n: Negatives per user.
-        seed: Of the draw.
-        batch_size: Users drawn for at once.
 
     Returns:
         (users, n) input ids, `IGNORED` where fewer than `n` items are left.
@@ -57,21 +53,13 @@ def sample_negatives(
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
     generator = np.random.default_rng(seed)
-    batches = [
-        _draw(log_weights, [seen.rows(start, stop), targets.rows(start, stop)], n, generator)
-        for start in range(0, len(targets), batch_size)
-        for stop in [min(start + batch_size, len(targets))]
-    ]
+    batches = []
+    for start in range(0, len(targets), batch_size):
+        stop = min(start + batch_size, len(targets))
+        keys = log_weights - np.log(generator.standard_exponential((stop - start, len(log_weights))))
+        for excluded in (seen.rows(start, stop), targets.rows(start, stop)):
+            keys[excluded.row_ids, excluded.values] = -np.inf
+        drawn = np.argpartition(-keys, n - 1, axis=1)[:, :n]
+        drawn.sort(axis=1)
+        batches.append(np.where(np.take_along_axis(keys, drawn, 1) == -np.inf, IGNORED, drawn).astype(np.int64))
     return np.concatenate(batches)
-
-
-def _draw(
-    log_weights: npt.NDArray[np.float64], excluded: list[Ragged], n: int, generator: np.random.Generator
-) -> IntArray:
-    """One batch of negatives, (batch, n)."""
-    keys = log_weights - np.log(generator.standard_exponential((len(excluded[0]), len(log_weights))))
-    for rows in excluded:
-        keys[rows.row_ids, rows.values] = -np.inf
-    drawn = np.argpartition(-keys, n - 1, axis=1)[:, :n]
-    drawn.sort(axis=1)
-    return np.where(np.take_along_axis(keys, drawn, 1) == -np.inf, IGNORED, drawn).astype(np.int64)

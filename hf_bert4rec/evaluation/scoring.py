@@ -45,7 +45,6 @@ class ModelScorer:
 
     Args:
         model: has `next_item_logits(input_ids, attention_mask)`, (batch, vocab_size); put into evaluation mode.
-        tokenizer: the model's own.
 
     Raises:
         ValueError: model and tokenizer disagree in size.
@@ -66,27 +65,17 @@ class ModelScorer:
         scores = torch.empty(len(by_length), self.model.config.vocab_size, device=self.model.device)
         for start in range(0, len(by_length), FORWARD_BATCH):
             rows = by_length[start : start + FORWARD_BATCH]
-            index = torch.from_numpy(rows).to(self.model.device)
-            scores[index] = self._forward([collator_row(histories, row) for row in rows])
+            batch = self.collate([collator_row(histories, row) for row in rows])
+            inputs = {name: batch[name].to(self.model.device) for name in MODEL_INPUTS if name in batch}
+            with torch.no_grad():
+                scores[torch.from_numpy(rows).to(self.model.device)] = self.model.next_item_logits(**inputs).float()
         return scores
-
-    def _forward(self, rows: list[dict[str, Any]]) -> torch.Tensor:
-        batch = self.collate(rows)
-        inputs = {name: batch[name].to(self.model.device) for name in MODEL_INPUTS if name in batch}
-        with torch.no_grad():
-            return self.model.next_item_logits(**inputs).float()
 
 
 def evaluate_scorer(
     scorer: Scorer, task: EvaluationTask, config: EvaluationConfig, name: str = "model"
 ) -> EvaluationResult:
     """Rank the task's targets with one pass of the scorer and compute every metric at every k.
-
-    Args:
-        scorer: a model or a baseline.
-        task: histories and targets.
-        config: its list lengths and batch size are used.
-        name: label of the progress bar.
 
     Raises:
         ValueError: as `rank_targets`, or a list is longer than the catalogue.

@@ -25,7 +25,7 @@ def by_history_length(histories: Ragged, ranks: Ragged, k: int, seed: int = 0) -
 def by_target_popularity(
     targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """The same by known interactions of the target, rare to popular; every target is a row of its own."""
+    """The same by known interactions of the target, rare to popular; every target is a row."""
     one_per_row = Ragged(ranks.values, np.arange(len(ranks.values) + 1))
     return sliced(counts[targets.values], _headline(one_per_row, k), seed)
 
@@ -47,13 +47,12 @@ def sliced(
     rows = []
     for part in np.unique(group):
         inside = group == part
-        estimates = intervals({name: value[inside] for name, value in values.items()}, seed)
         rows.append(
             {
                 "from": int(sizes[inside].min()),
                 "to": int(sizes[inside].max()),
                 "n": int(inside.sum()),
-                "metrics": {name: interval._asdict() for name, interval in estimates.items()},
+                "metrics": intervals({name: value[inside] for name, value in values.items()}, seed),
             }
         )
     return rows

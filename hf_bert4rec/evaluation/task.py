@@ -56,13 +56,7 @@ class EvaluationTask:
 
 
 def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) -> EvaluationTask:
-    """The task for one part of a data set's split.
-
-    Args:
-        data: encoded with the model's own tokenizer.
-        config: its part and seed are used.
-        timed: whether the histories keep their times.
-    """
+    """The task for one part of a data set's split, encoded with the model's own tokenizer; with times if `timed`."""
     rows, tokenizer = data.next_item_dataset(config.part, timed), data.tokenizer
     known = known_interactions(data, config.part)
     special = list(tokenizer.all_special_ids)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hf_bert4rec.evaluation.bootstrap import difference_intervals, intervals
+from hf_bert4rec.evaluation.bootstrap import intervals
 
 
 def test_the_interval_is_as_wide_as_the_normal_one() -> None:
     values = np.random.default_rng(0).normal(3.0, 2.0, 2000)
-    mean, low, high = intervals({"x": values}, resamples=2000)["x"]
+    mean, low, high = intervals({"x": values}, resamples=2000)["x"].values()
     half = 1.96 * values.std() / np.sqrt(2000)
     assert mean == pytest.approx(values.mean())
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1 * half)
@@ -27,12 +27,12 @@ def test_the_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(1)
     hits = rng.random((200, 100)) < 0.3  # 200 experiments of 100 users
     bounds = intervals({str(i): row.astype(float) for i, row in enumerate(hits)}).values()
-    assert 0.88 < np.mean([low <= 0.3 <= high for _, low, high in bounds]) < 0.99
+    assert 0.88 < np.mean([each["low"] <= 0.3 <= each["high"] for each in bounds]) < 0.99
 
 
 def test_users_without_a_value_are_left_out() -> None:
     values = np.array([1.0, np.nan, 1.0, np.nan, 1.0] * 8)
-    assert intervals({"x": values, "y": np.zeros(40)})["x"] == (1.0, 1.0, 1.0)
+    assert intervals({"x": values, "y": np.zeros(40)})["x"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     with pytest.raises(ValueError, match="x has no value for any of 2 users"):
         intervals({"x": np.full(2, np.nan)})
 
@@ -40,6 +40,6 @@ def test_users_without_a_value_are_left_out() -> None:
 def test_a_paired_difference_has_a_narrower_interval() -> None:
     second = np.random.default_rng(2).random(400)
     first = second + 0.02
-    low, high = difference_intervals({"m": first, "only first": first}, {"m": second})["m"][1:]
-    assert 0.0199 < low <= high < 0.0201
-    assert intervals({"m": first})["m"].low < intervals({"m": second})["m"].high
+    difference = intervals({"m": first - second})["m"]
+    assert 0.0199 < difference["low"] <= difference["high"] < 0.0201
+    assert intervals({"m": first})["m"]["low"] < intervals({"m": second})["m"]["high"]

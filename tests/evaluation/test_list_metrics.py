@@ -60,15 +60,15 @@ def test_the_most_relevant_unseen_movies_reach_genre_ndcg_one(world) -> None:
         unseen = [i for i in range(3, VOCAB) if i not in seen[user]]
         best.append(sorted(unseen, key=lambda i, user=user: -relevance(genres, i, targets[user]))[:K])
     relevant = lm.genre_relevance(targets, genres)
-    np.testing.assert_allclose(lm.genre_ndcg(np.array(best), relevant, seen, K), 1.0)
+    np.testing.assert_allclose(lm.genre_ndcg(np.array(best), relevant, seen), 1.0)
 
 
 def test_a_target_without_genres_is_undefined_and_not_zero() -> None:
     genres = np.array([[False], [True]])
     relevant = lm.genre_relevance(Ragged.from_lists([[0], [1]]), genres)
     lists, no_relevant = np.array([[1], [1]]), Ragged.from_lists([[], []])
-    assert np.isnan(lm.genre_precision(lists, relevant, 1)).tolist() == [True, False]
-    assert np.isnan(lm.genre_ndcg(lists, relevant, no_relevant, 1)).tolist() == [True, False]
+    assert np.isnan(lm.genre_precision(lists, relevant)).tolist() == [True, False]
+    assert np.isnan(lm.genre_ndcg(lists, relevant, no_relevant)).tolist() == [True, False]
 
 
 def test_coverage_and_gini_at_their_edges() -> None:

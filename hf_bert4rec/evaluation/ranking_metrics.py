@@ -1,6 +1,7 @@
-"""HitRate@k, NDCG@k and MRR from the ranks of held-out items; with several per user also recall, precision and MAP.
+"""The metrics of `hf-bert4rec evaluate` as a module of the `evaluate` library: `evaluate.load(PATH)`, offline.
 
-The values are those of `hf-bert4rec evaluate`: both call `hf_bert4rec.evaluation.metrics`.
+HitRate@k, NDCG@k and MRR from the ranks of held-out items; with several per user also recall, precision and MAP. Both
+call the functions of `metrics.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import datasets
 import evaluate
 import numpy as np
 
+# Absolute imports, since `evaluate` loads a copy of this file.
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation.metrics import DEFAULT_KS, metrics_from_ranks
+
+PATH = __file__
 
 
 class RankingMetrics(evaluate.Metric):
