@@ -26,15 +26,18 @@ def read_from_zip(archive: Path, name: str) -> bytes:
         opened = zipfile.ZipFile(archive)
     with opened:
         members = opened.namelist()
-        _refuse_paths_outside(archive, members)
+        for member in members:
+            path, windows = PurePosixPath(member), PureWindowsPath(member)
+            if path.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
+                raise ValueError(f"{archive} has the member {member!r}, which leads out of it: not a MovieLens archive")
         matches = [member for member in members if PurePosixPath(member).name == name and "__MACOSX" not in member]
         if not matches:
             raise ValueError(f"{archive} has no {name}, only {', '.join(members[:12])}")
-        member = opened.getinfo(min(matches, key=len))
-        if member.file_size > MAX_EXPANSION * archive.stat().st_size:
-            raise ValueError(f"{archive} expands {name} to {member.file_size:,} bytes: not a MovieLens archive")
+        entry = opened.getinfo(min(matches, key=len))
+        if entry.file_size > MAX_EXPANSION * archive.stat().st_size:
+            raise ValueError(f"{archive} expands {name} to {entry.file_size:,} bytes: not a MovieLens archive")
         with _report_damage(archive):
-            return opened.read(member)
+            return opened.read(entry)
 
 
 @contextmanager
@@ -48,10 +51,3 @@ def _report_damage(archive: Path) -> Iterator[None]:
             raise
         message = f"{archive} is truncated, damaged or not a zip archive ({error})"
         raise ValueError(f"{message}. Delete it and download the release again.") from error
-
-
-def _refuse_paths_outside(archive: Path, members: list[str]) -> None:
-    for member in members:
-        path, windows = PurePosixPath(member), PureWindowsPath(member)
-        if path.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
-            raise ValueError(f"{archive} has the member {member!r}, which leads out of it: not a MovieLens archive")

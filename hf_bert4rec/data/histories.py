@@ -47,13 +47,6 @@ def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: flo
     return _grouped(frame, rows, offsets_of(run_lengths(users)), ratings.features)
 
 
-def _normalised_ids(ids: pl.Series) -> pl.Series:
-    """Ids in the form in which the tokenizer compares them, so that " 7" and "7", or 7.0 and 7, are one item."""
-    if ids.dtype.is_float():
-        return as_ids(ids, ids.name, "the ratings")
-    return as_ids(ids, ids.name, "the ratings").cast(pl.String) if ids.dtype == pl.String else ids
-
-
 def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> pl.DataFrame:
     needed = columns if min_rating is None else [*columns, "rating"]
     if missing := [name for name in needed if name not in ratings.column_names]:
@@ -61,7 +54,10 @@ def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> 
     frame = to_frame(ratings, needed)
     for name in ("user_id", "movie_id"):
         refuse_rows(frame[name], frame[name].is_null(), name, "the ratings", "an id is needed")
-        frame = frame.with_columns(_normalised_ids(frame[name]))
+        kind = frame[name].dtype
+        if kind.is_float() or kind == pl.String:  # as the tokenizer compares ids: " 7" is "7", and 7.0 is 7
+            ids = as_ids(frame[name], name, "the ratings")
+            frame = frame.with_columns(ids if kind.is_float() else ids.cast(pl.String))
     if "timestamp" in columns:
         frame = frame.with_columns(as_seconds(frame["timestamp"], "timestamp", "the ratings"))
     if min_rating is None:

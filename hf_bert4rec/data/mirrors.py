@@ -47,7 +47,7 @@ def write_mirrored_release(folder: Path) -> Path:
         movies = read_from_zip(wheel, "ml-100k.item").decode("utf-8")
         built = Path(scratch) / "built"
         built.mkdir()
-        (built / "u.data").write_bytes(ratings_as_released(ratings).encode("ascii"))
+        (built / "u.data").write_bytes(without_header(ratings, RATINGS_HEADER, "ml-100k.inter").encode("ascii"))
         (built / "u.item").write_bytes(movies_as_released(movies).encode("latin-1"))
         (built / "README").write_text(NOTE, encoding="utf-8")
         built.rename(folder)
@@ -76,18 +76,14 @@ def fetch_wheel(folder: Path) -> Path:
     return wheels[0]
 
 
-def ratings_as_released(inter: str) -> str:
-    """The text of u.data from that of the wheel's `.inter` file: the same lines without the header."""
-    return _without_header(inter, RATINGS_HEADER, "ml-100k.inter")
-
-
 def movies_as_released(item: str) -> str:
     """The text of u.item from that of the wheel's `.item` file; dates and addresses are left empty."""
-    rows = _without_header(item, MOVIES_HEADER, "ml-100k.item").removesuffix("\n")
+    rows = without_header(item, MOVIES_HEADER, "ml-100k.item").removesuffix("\n")
     return "".join(f"{_movie_as_released(*line.split(chr(9)))}\n" for line in rows.split("\n"))
 
 
-def _without_header(text: str, expected: str, name: str) -> str:
+def without_header(text: str, expected: str, name: str) -> str:
+    """The text after its first line; ValueError if that is not the expected one."""
     header, _, rows = text.partition("\n")
     if header != expected:
         raise ValueError(f"{name}: expected the header {expected!r}, found {header!r}")

@@ -53,6 +53,9 @@ class Prepared:
 def load(arguments: DataArguments) -> DatasetDict:
     """Ratings and movies of the named release, of the sequence file, or of the user's own table."""
     if arguments.ratings is not None:
+        # Item columns that have their usual name may be missing.
+        columns = {name: getattr(arguments, f"{name}_column") for name in ("title", "year", "genres")}
+        mapping = {name: column or None for name, column in columns.items() if column != name}
         return read_interactions(
             arguments.ratings,
             user_column=arguments.user_column,
@@ -60,7 +63,7 @@ def load(arguments: DataArguments) -> DatasetDict:
             time_column=arguments.time_column or None,
             rating_column=arguments.rating_column or None,
             items=arguments.items,
-            item_columns=_item_columns(arguments),
+            item_columns=mapping,
             dataset_config=arguments.dataset_config,
             dataset_split=arguments.dataset_split,
             **{option.name: getattr(arguments, option.name) for option in fields(TextOptions)},
@@ -68,15 +71,6 @@ def load(arguments: DataArguments) -> DatasetDict:
     if arguments.dataset == SEQUENCES:
         return load_ml1m_sequences(find_release_folder("ml-1m", arguments.data_dir))
     return load_movielens(arguments.dataset, data_dir=arguments.data_dir)
-
-
-def _item_columns(arguments: DataArguments) -> dict[str, str | None]:
-    """The item table's columns that do not have their usual name."""
-    columns: dict[str, str | None] = {}
-    for name in ("title", "year", "genres"):
-        if (column := getattr(arguments, f"{name}_column")) != name:
-            columns[name] = column or None
-    return columns
 
 
 def prepare(arguments: DataArguments) -> Prepared:
@@ -95,7 +89,10 @@ def prepare(arguments: DataArguments) -> Prepared:
     )
     splits = split_histories(histories, arguments)
     check_leakage(splits)
-    movies = _catalogue(tables["movies"], histories)
+    table = tables["movies"].with_format("arrow")[:]
+    present = flat_column(histories, "item_ids")[0].unique().cast(table["movie_id"].type)
+    catalogue = table.filter(pa.compute.is_in(table["movie_id"], value_set=present))
+    movies = dataset_of(catalogue, tables["movies"].features, tables["movies"].info)
     items, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.to_pylist(), counts.to_pylist(), strict=True)))
     name = _table_name(arguments.ratings) if arguments.ratings else arguments.dataset
@@ -114,11 +111,3 @@ def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict
     if arguments.split == "temporal":
         return global_temporal_split(histories, arguments.quantile)
     return leave_one_out(histories)
-
-
-def _catalogue(movies: Dataset, histories: Dataset) -> Dataset:
-    """The rows of `movies` that occur in a history."""
-    present = flat_column(histories, "item_ids")[0].unique()
-    table = movies.with_format("arrow")[:]
-    keep = pa.compute.is_in(table["movie_id"], value_set=present.cast(table["movie_id"].type))
-    return dataset_of(table.filter(keep), movies.features, movies.info)

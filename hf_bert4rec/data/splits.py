@@ -36,9 +36,7 @@ def leave_one_out(histories: Dataset) -> DatasetDict:
     Raises:
         ValueError: No history has three interactions.
     """
-    lengths = _lengths(histories)
-    split = _require(lengths >= 3, f"None of {len(lengths):,} histories has the 3 interactions of leave-one-out")
-    return _split_ends(histories, lengths, split, 1, 0)
+    return _split_ends(histories, 1, 0, "of leave-one-out")
 
 
 def last_n(histories: Dataset, n: int) -> DatasetDict:
@@ -52,18 +50,14 @@ def last_n(histories: Dataset, n: int) -> DatasetDict:
     """
     if n < 1:
         raise ValueError(f"n must be 1 or more targets per user, not {n}")
-    lengths = _lengths(histories)
-    problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions that {n} targets per user need"
-    split = _require(lengths >= 2 * n + 1, f"{problem}: use a smaller n")
-    return _split_ends(histories, lengths, split, n, n)
+    return _split_ends(histories, n, n, f"that {n} targets per user need: use a smaller n")
 
 
-def _lengths(histories: Dataset) -> IntArray:
-    return np.diff(flat_column(histories, "item_ids")[1])
-
-
-def _split_ends(histories: Dataset, lengths: IntArray, split: Bools, n: int, list_size: int) -> DatasetDict:
-    """Test the histories in `split` on their last n items, validate on the n before; see `_with_targets`."""
+def _split_ends(histories: Dataset, n: int, list_size: int, purpose: str) -> DatasetDict:
+    """Test histories of 2n + 1 items or more on their last n, validate on the n before; see `_with_targets`."""
+    lengths = np.diff(flat_column(histories, "item_ids")[1])
+    problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions {purpose}"
+    split = _require(lengths >= 2 * n + 1, problem)
     train = _rows(histories, lengths > 0, np.where(split, lengths - 2 * n, lengths))
     # If these are the same rows, they share their memory.
     validation = train if split.all() else _rows(histories, split, lengths - 2 * n)

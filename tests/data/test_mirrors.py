@@ -75,7 +75,7 @@ def test_pip_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_wheel_with_other_tables_is_refused() -> None:
     with pytest.raises(ValueError, match=r"ml-100k.inter: expected the header"):
-        mirrors.ratings_as_released("user\titem\n1\t2\n")
+        mirrors.without_header("user\titem\n1\t2\n", mirrors.RATINGS_HEADER, "ml-100k.inter")
     with pytest.raises(ValueError, match=r"ml-100k.item: expected the header"):
         mirrors.movies_as_released("id\ttitle\n")
     with pytest.raises(ValueError, match=r"movie 1 has the unknown genres \['Opera'\]"):
