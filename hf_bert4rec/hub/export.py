@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -78,9 +77,3 @@ def _is_export(folder: Path) -> bool:
         return read_object(folder / "config.json").get("model_type") == "bert4rec"
     except (OSError, ValueError):
         return False
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove the training checkpoints in a folder, and nothing else."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)

@@ -26,39 +26,25 @@ def mark_complete(checkpoint: Path) -> None:
     write_json(checkpoint / COMPLETE_FILE, sizes)
 
 
-def mark_incomplete(checkpoint: Path) -> None:
-    """Remove the mark before files of the checkpoint are overwritten."""
-    (checkpoint / COMPLETE_FILE).unlink(missing_ok=True)
-
-
 def check_complete(checkpoint: str | Path) -> None:
     """Raise IncompleteCheckpointError unless the checkpoint is marked and all its files have their sizes."""
-    checkpoint = Path(checkpoint)
-    fix = "resume from an earlier one; `last` selects the latest complete one"
-    try:
-        sizes = json.loads((checkpoint / COMPLETE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    if problem := _problem(Path(checkpoint)):
         raise IncompleteCheckpointError(
-            f"{checkpoint} was not completely written (no {COMPLETE_FILE}): {fix}"
-        ) from error
-    for name, size in sizes.items():
-        path = checkpoint / name
-        actual = path.stat().st_size if path.is_file() else None
-        if actual != size:
-            state = "is missing" if actual is None else f"has {actual:,} bytes instead of {size:,}"
-            raise IncompleteCheckpointError(f"{path} {state}: the checkpoint is incomplete; {fix}")
+            f"{problem}: the checkpoint is incomplete; resume from an earlier one. `last` selects the latest that is "
+            "complete"
+        )
 
 
 def latest_complete(folder: str | Path) -> Path | None:
     """The complete checkpoint with the highest step in `folder`, or None."""
-    complete = [checkpoint for checkpoint in _checkpoints(folder) if _is_complete(checkpoint)]
+    complete = [checkpoint for checkpoint in _checkpoints(folder) if not _problem(checkpoint)]
     return complete[-1] if complete else None
 
 
 def remove_incomplete(folder: str | Path) -> None:
     """Remove incomplete checkpoints, which transformers would count when it decides which ones to keep."""
     for checkpoint in _checkpoints(folder):
-        if not _is_complete(checkpoint):
+        if _problem(checkpoint):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
@@ -68,9 +54,16 @@ def _checkpoints(folder: str | Path) -> list[Path]:
     return sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
 
 
-def _is_complete(checkpoint: Path) -> bool:
+def _problem(checkpoint: Path) -> str | None:
+    """What is missing of an incomplete checkpoint; None for a complete one."""
     try:
-        check_complete(checkpoint)
-    except IncompleteCheckpointError:
-        return False
-    return True
+        sizes = json.loads((checkpoint / COMPLETE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"{checkpoint} was not completely written (no {COMPLETE_FILE})"
+    for name, size in sizes.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if (actual := path.stat().st_size) != size:
+            return f"{path} has {actual:,} bytes instead of {size:,}"
+    return None

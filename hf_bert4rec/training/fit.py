@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ..data.prepare import prepare
 from ..files import TRAINING_FILE, write_json
 from ..hub.card.curve import CURVE_FILE, draw_curve
 from ..hub.card.render import render_card
-from ..hub.export import check_replaceable, export, remove_checkpoints
+from ..hub.export import check_replaceable, export
 from .arguments import Arguments
 from .build import build_trainer
 from .checkpoints import latest_complete
@@ -32,11 +33,7 @@ RESUMABLE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 def fit(arguments: Arguments, argv: Sequence[str] = ()) -> Path:
     """Train, evaluate on the validation part, and export to `output_dir`, the returned folder.
 
-    Checkpoints are written to `checkpoints/`, next to that folder.
-
-    Args:
-        arguments: what `parse` returns.
-        argv: the command line, for the training record.
+    Checkpoints are written to `checkpoints/`, next to that folder. The training record has the command line `argv`.
     """
     data_arguments, model_arguments, masking, training = arguments
     options = (data_arguments, model_arguments, masking)
@@ -61,9 +58,7 @@ def fit(arguments: Arguments, argv: Sequence[str] = ()) -> Path:
 def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:
     """Train from the start, or from the checkpoint that `resume_from_checkpoint` names ("last": the latest complete).
 
-    Args:
-        trainer: what `build_trainer` returns.
-        options: the run's options as JSON values. A resumed run must have those of the run that it continues.
+    A resumed run must have the same `options`, JSON values by name, as the run that it continues.
 
     Raises:
         FileNotFoundError: there is no complete checkpoint to resume from.
@@ -79,7 +74,8 @@ def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:
     if resume is not None:
         check_same_options(Path(resume).parent / OPTIONS_FILE, options)
     elif trainer.is_world_process_zero():
-        remove_checkpoints(checkpoints)
+        for checkpoint in checkpoints.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
         write_json(checkpoints / OPTIONS_FILE, options)
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=resume)

@@ -43,7 +43,6 @@ def training_record(
     """The record of a run: data, options, curve, time, hardware, versions, and an example answer of the model.
 
     Args:
-        model: the trained model, unwrapped.
         arguments: dataclasses whose fields are options of the run, in addition to the trainer's.
         argv: the command line, without the program's name.
     """
@@ -78,12 +77,12 @@ def run_options(arguments: Sequence[Any], training: Bert4RecTrainingArguments) -
     return options
 
 
-def example(model: Any, tokenizer: Any, number: int = 3, top_k: int = 3) -> dict[str, Any]:
-    """The model's answer to the `number` most watched movies, for the card's quick start.
+def example(model: Any, tokenizer: Any) -> dict[str, Any]:
+    """The model's answer to the three most watched movies, for the card's quick start.
 
     `history` has their titles, or ids where a title is not unique; `history_ids` their ids; `answer` is the pipeline's.
     """
-    indices = np.argsort(-np.array(tokenizer.items["count"]), kind="stable")[:number]
+    indices = np.argsort(-np.array(tokenizer.items["count"]), kind="stable")[:3]
     movies = [tokenizer.movie(tokenizer.first_item_id + int(index)) for index in indices]
     ids = [movie["movie_id"] for movie in movies]
     unique = [movie["title"] and tokenizer.titles.count(movie["title"]) == 1 for movie in movies]
@@ -91,7 +90,7 @@ def example(model: Any, tokenizer: Any, number: int = 3, top_k: int = 3) -> dict
     return {
         "history": [movie["title" if named else "movie_id"] for movie, named in zip(movies, unique, strict=True)],
         "history_ids": ids,
-        "answer": pipe(ids, top_k=min(top_k, tokenizer.num_items)),
+        "answer": pipe(ids, top_k=min(3, tokenizer.num_items)),
     }
 
 

@@ -24,7 +24,7 @@ from ..evaluation.metrics import metrics_from_ranks, metrics_per_user
 from ..evaluation.ranking import ranks_from_scores
 from ..files import annotate_write_errors
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from .checkpoints import check_complete, mark_complete, mark_incomplete, remove_incomplete
+from .checkpoints import COMPLETE_FILE, check_complete, mark_complete, remove_incomplete
 from .ema import WeightAverage
 from .hardware import bf16_is_fast
 from .training_forward import training_forward_installed
@@ -209,7 +209,7 @@ class Bert4RecTrainer(Trainer):
         try:
             with annotate_write_errors(checkpoint, MAKE_ROOM, RuntimeError):  # which torch raises on a full disk
                 if self.args.should_save:
-                    mark_incomplete(checkpoint)
+                    (checkpoint / COMPLETE_FILE).unlink(missing_ok=True)  # before its files are overwritten
                 super()._save_checkpoint(model, trial)
                 if self.average and self.args.should_save:
                     self.average.save(checkpoint)
