@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..hub.staging import StagedModel, list_files, stage_model, stage_space
+from ..hub.staging import list_files, stage_model, stage_space
 from ..hub.upload import check_repo_id, check_target, check_token, push
 from ..hub.verify import check_files, check_folder, load_pipeline
 from .console import set_up_console
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         name = arguments.repo_id.split("/")[1]
         model, space = Path(directory) / "model" / name, Path(directory) / "space" / name
-        report(stage_model(arguments.folder, model, arguments.repo_id, arguments.include_titles))
+        stage_model(arguments.folder, model, arguments.repo_id, arguments.include_titles)
         if arguments.space:
             stage_space(model, space, arguments.repo_id, arguments.revision)
         check_folder(model, load_pipeline(arguments.folder, device="cpu"))
@@ -62,14 +62,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--include-titles", action="store_true", help="publish titles and genres that the licence does not cover"
     )
     return parser.parse_args(argv)
-
-
-def report(staged: StagedModel) -> None:
-    """Log what is not published."""
-    if staged.left_out:
-        logger.info("not published: %s", ", ".join(staged.left_out))
-    if not staged.titles:
-        logger.info("titles and genres are not published; --include-titles publishes them, if you may")
 
 
 def publish(arguments: argparse.Namespace, model: Path, space: Path) -> None:

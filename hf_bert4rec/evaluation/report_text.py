@@ -101,18 +101,21 @@ def target_counts(report: Mapping[str, Any]) -> str:
     return text if unseen is None else f"{text}, {unseen:,} of which training never saw"
 
 
-def metric_table(report: Mapping[str, Any]) -> Rows:
-    """Every metric of the table: of the model, with its interval, and of the baselines; the first row is the header."""
+def metric_table(report: Mapping[str, Any], emphasis: str = "") -> Rows:
+    """Every metric of the model, with its interval, and of the baselines; the first row is the header.
+
+    The model's figures stand between two marks of `emphasis`.
+    """
     rows = [["", scorer_label("model"), f"{level(report)} interval", *map(scorer_label, report["baselines"])]]
     for name in _table_metrics(report):
         model = report["metrics"][name]
         baselines = [baseline["metrics"].get(name) for baseline in report["baselines"].values()]
         means = ["" if estimate is None else _figure(estimate["mean"]) for estimate in baselines]
         interval = f"{_figure(model['low'])} to {_figure(model['high'])}"
-        rows.append([metric_label(name), _figure(model["mean"]), interval, *means])
+        rows.append([metric_label(name), f"{emphasis}{_figure(model['mean'])}{emphasis}", interval, *means])
     for name in (f"{base}@{_headline_k(report)}" for base in AGGREGATE):
         values = [_figure(baseline["aggregate"][name]) for baseline in report["baselines"].values()]
-        rows.append([name, _figure(report["aggregate"][name]), "", *values])
+        rows.append([name, f"{emphasis}{_figure(report['aggregate'][name])}{emphasis}", "", *values])
     return rows
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub.constants import REPOCARD_NAME
@@ -19,10 +19,11 @@ from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card.curve import CURVE_FILE, draw_curve
-from .card.evaluation_section import PICTURES
-from .card.render import render_card
+from .card.render import PICTURES, render_card
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
 from .verify import CODE_FOLDER, code_files, has_titles
+
+logger = logging.getLogger(__name__)
 
 COPIED = (
     "config.json",
@@ -35,29 +36,14 @@ COPIED = (
 )
 SPACE_FOLDER = data_folder("model_card") / "space"
 SPACE_FILES = ("app.py", "style.css", "requirements.txt")
-COUNT_COLUMN = "count"  # of items.json: published with every model, for the popularity fallback
 
 
-@dataclass(frozen=True)
-class StagedModel:
-    """A model folder ready to be pushed.
-
-    Attributes:
-        titles: whether titles, years and genres are published with it.
-        left_out: files of the original folder that are not published, as relative paths.
-    """
-
-    folder: Path
-    titles: bool
-    left_out: list[str]
-
-
-def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool = False) -> StagedModel:
+def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool = False) -> None:
     """Copy what is published of an exported model to the new folder `target`, with the card for `repo_id`.
 
     The code is that of this package, not of `folder`: an export of an earlier version is published with current code.
     Titles and genres are published if the data set may be redistributed or `include_titles` is set. Without them the
-    evaluation's examples are left out too, as they quote both.
+    evaluation's examples are left out too, as they quote both. What is left out is logged.
 
     Raises:
         FileNotFoundError: the folder has no training record.
@@ -74,7 +60,11 @@ def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool =
         evaluation = evaluation and {**evaluation, "examples": []}
     with remove_on_failure(target, f"a copy of {folder}"):
         _copy_files(folder, target, with_plots=evaluation is not None)
-        _write_items(folder, target, titles)
+        if titles:
+            shutil.copyfile(folder / ITEMS_FILE, target / ITEMS_FILE)
+        else:  # the counts are published with every model, for the popularity fallback
+            counts = {name: column for name, column in read_object(folder / ITEMS_FILE).items() if name == "count"}
+            (target / ITEMS_FILE).write_text(json.dumps(counts), encoding="utf-8")
         write_json(target / TRAINING_FILE, training)
         if evaluation is not None:
             write_json(target / REPORT_FILE, evaluation)
@@ -82,7 +72,10 @@ def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool =
         onnx = (target / ONNX_FOLDER / ONNX_FILE).is_file()
         card = render_card(training, evaluation, repo_id, titles=titles, onnx=onnx)
         (target / REPOCARD_NAME).write_text(card, encoding="utf-8")
-    return StagedModel(target, titles, _left_out(folder, target))
+    if left_out := _left_out(folder, target):
+        logger.info("not published: %s", ", ".join(left_out))
+    if not titles:
+        logger.info("titles and genres are not published; --include-titles publishes them, if you may")
 
 
 def stage_space(model: Path, target: Path, repo_id: str, revision: str | None = None) -> None:
@@ -123,16 +116,6 @@ def remove_on_failure(target: Path, content: str) -> Iterator[None]:
             message = f"no room for {content} in {target.parent}: free some, or name another folder with TMPDIR"
             raise OSError(error.errno, f"{message}; nothing was sent") from error
         raise
-
-
-def _write_items(folder: Path, target: Path, titles: bool) -> None:
-    """Copy `items.json`, without `titles` its interaction counts only."""
-    if titles:
-        shutil.copyfile(folder / ITEMS_FILE, target / ITEMS_FILE)
-        return
-    items = read_object(folder / ITEMS_FILE)
-    counts = {name: column for name, column in items.items() if name == COUNT_COLUMN}
-    (target / ITEMS_FILE).write_text(json.dumps(counts), encoding="utf-8")
 
 
 def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:

@@ -115,9 +115,6 @@ def probe_histories(tokenizer: Any) -> list[list[Any]]:
 def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipeline:
     """Load the recommender of a folder or Hub repository with this package's code, never with its own.
 
-    Args:
-        options: passed to `transformers.pipeline`.
-
     Raises:
         OSError, ValueError, TypeError: it cannot be loaded; the error names the damaged file.
     """

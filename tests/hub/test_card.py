@@ -211,7 +211,8 @@ def test_versions_come_before_the_first_snippet(records):
 
 
 def test_every_published_file_has_its_role_in_the_card(model_folder, tmp_path):
-    staged = stage_model(model_folder, tmp_path / "staged", "someone/small").folder
+    staged = tmp_path / "staged"
+    stage_model(model_folder, staged, "someone/small")
     text = sections((staged / "README.md").read_text(encoding="utf-8"))["Files"]
     rows = [line.split(" | ") for line in text.splitlines()[2:]]
     assert all(content.removesuffix(" |") for _, content in rows)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_bert4rec.hub.card.evaluation_section import evaluation_section
-from hf_bert4rec.hub.card.markup import plain
+from hf_bert4rec.hub.card.render import plain, render_card
 from tests.published import read
 
 
@@ -27,7 +26,7 @@ def test_a_card_escapes_the_titles_of_its_examples(model_folder):
     evaluation = read(model_folder / "evaluation.json")
     for movie in evaluation["examples"][0]["recommended"]:
         movie["title"] = "<img src=x onerror=alert(1)> | [a](javascript:b)"
-    card = evaluation_section(evaluation)
+    card = render_card(read(model_folder / "training.json"), evaluation, titles=True)
     assert "<img" not in card
     assert "[a](" not in card.replace("\\[a\\](", "")
     assert "&lt;img src=x onerror=alert(1)&gt;" in card

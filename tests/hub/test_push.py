@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from dataclasses import asdict, replace
@@ -232,7 +233,8 @@ def test_a_demo_of_a_branch_loads_that_branch(model_folder, tmp_path):
     assert (tmp_path / "space" / "model.txt").read_text() == f"{NAME}@v2\n"
 
 
-def test_only_known_files_are_published(model_folder, tmp_path):
+def test_only_known_files_are_published(model_folder, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     folder = tmp_path / "copy"
     shutil.copytree(model_folder, folder)
     (folder / "notes.txt").write_text("mine")
@@ -240,7 +242,8 @@ def test_only_known_files_are_published(model_folder, tmp_path):
     (folder / "modeling_bert4rec.py").write_text("# older code")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"onnx")
-    assert stage_model(folder, tmp_path / "staged", NAME).left_out == ["notes.txt"]
+    stage_model(folder, tmp_path / "staged", NAME)
+    assert caplog.messages == ["not published: notes.txt"]
     assert (tmp_path / "staged" / "onnx" / "model.onnx").is_file()
     assert {path.name for path in (tmp_path / "staged").glob("*.py")} == set(code_files())
     assert "class Bert4RecForMaskedLM" in (tmp_path / "staged" / "modeling_bert4rec.py").read_text(encoding="utf-8")
@@ -251,12 +254,13 @@ def test_only_known_files_are_published(model_folder, tmp_path):
         stage_model(folder, tmp_path / "again", NAME)
 
 
-def test_plots_of_an_evaluation_that_was_removed_are_not_published(model_folder, tmp_path):
+def test_plots_of_an_evaluation_that_was_removed_are_not_published(model_folder, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     folder = shutil.copytree(model_folder, tmp_path / "copy")
     (folder / "evaluation.json").unlink()
-    staged = stage_model(folder, tmp_path / "staged", NAME)
-    assert [path.name for path in (staged.folder / "plots").iterdir()] == ["training.png"]
-    assert "plots/metrics.png" in staged.left_out
+    stage_model(folder, tmp_path / "staged", NAME)
+    assert [path.name for path in (tmp_path / "staged" / "plots").iterdir()] == ["training.png"]
+    assert "plots/metrics.png" in caplog.text
 
 
 def test_a_published_record_holds_no_paths_and_no_tokens(model_folder, tmp_path):
@@ -273,7 +277,8 @@ def test_a_published_record_holds_no_paths_and_no_tokens(model_folder, tmp_path)
     )
     write_json(folder / "training.json", record)
     (folder / "evaluation.json").unlink()
-    staged = stage_model(folder, tmp_path / "staged", NAME).folder
+    staged = tmp_path / "staged"
+    stage_model(folder, staged, NAME)
     published = read(staged / "training.json")
     assert published["options"]["ratings"] == "ratings.csv"
     assert published["options"]["items"] == "items.csv"
@@ -287,11 +292,12 @@ def test_a_model_without_titles_is_described_as_such(model_folder, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "copy")
     items = read(folder / "items.json")
     write_json(folder / "items.json", {**items, "title": [None] * len(items["title"])})
-    staged = stage_model(folder, tmp_path / "staged", NAME, include_titles=True)
-    assert not staged.titles
-    assert "Titles and genres are not part of it." in (staged.folder / "README.md").read_text(encoding="utf-8")
+    staged = tmp_path / "staged"
+    stage_model(folder, staged, NAME, include_titles=True)
+    assert read(staged / "items.json") == {"count": items["count"]}
+    assert "Titles and genres are not part of it." in (staged / "README.md").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="published without titles"):
-        stage_space(staged.folder, tmp_path / "space", NAME)
+        stage_space(staged, tmp_path / "space", NAME)
 
 
 OLD_LAYOUT = (
@@ -305,15 +311,17 @@ def test_code_files_of_an_older_layout_are_deleted_in_the_same_commit(hub, model
     code = {f"{name}_bert4rec.py": b"# older code" for name in OLD_LAYOUT.split()}
     other = {"config.json": b'{"model_type": "bert4rec"}', "notes.txt": b"mine", "plots/old.png": b"a plot"}
     hub.repos["model", "someone/old"] = Repo(private=False, branches={"main": [commit_of("old", code | other)]})
-    folder = stage_model(model_folder, tmp_path / "staged", "someone/old").folder
-    case = {"folder": str(folder), "name": "someone/old", "token": WRITER}
+    stage_model(model_folder, tmp_path / "staged", "someone/old")
+    case = {"folder": str(tmp_path / "staged"), "name": "someone/old", "token": WRITER}
     assert run(PUSHER, [case], hub.environment(tmp_path / "home"))[0][0] == "published"
     assert len(hub.repos["model", "someone/old"].branches["main"]) == 2
     files = hub.files("model", "someone/old")
     assert {name for name in files if name.endswith(".py")} == set(code_files())
     assert "plots/old.png" not in files
     assert files["notes.txt"] == b"mine"
-    assert files["modeling_bert4rec.py"] == (folder / "modeling_bert4rec.py").read_bytes() != b"# older code"
+    assert (
+        files["modeling_bert4rec.py"] == (tmp_path / "staged" / "modeling_bert4rec.py").read_bytes() != b"# older code"
+    )
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Render a model card from the records of a run; nothing in it is typed by hand.
+"""Render the cards of models and data sets from their records with the templates in `model_card/`.
 
     python -m hf_bert4rec.hub.card.render outputs/ml-100k
 
@@ -7,27 +7,51 @@ rewrites the card of a local model folder from its `training.json` and, if prese
 
 from __future__ import annotations
 
+import ast
+import html
+import json
+import re
 import sys
+import unicodedata
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.constants import REPOCARD_NAME
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ...data.releases import CITATION, Release
-from ...evaluation.report_text import best_baseline, metric_label, scorer_label
-from ...files import write_text
+from ...data.releases import CITATION, HOMEPAGE, Release
+from ...evaluation import report_text
+from ...files import data_folder, write_text
+from ...model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
 from ...model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from ..records import read_evaluation, read_training, release_of
-from ..verify import has_titles
-from .evaluation_section import evaluation_section
-from .limits_section import MOVIELENS, measured_limits
-from .markup import fill, plain
+from ..verify import CODE_FOLDER, code_files, has_titles
+from .curve import CURVE_FILE
 from .metadata import model_card_data
-from .training_sections import architecture_fields, commands, data_fields, item_noun, training_fields, versions_table
-from .usage_sections import files_section, usage_fields
 
 UNPUBLISHED = "PATH_OR_NAME_OF_THIS_MODEL"
+TEMPLATES = data_folder("model_card")
+REQUIREMENTS = TEMPLATES / "space" / "requirements.txt"  # the versions that the demo installs
+PICTURES = {
+    "metrics.png": "Metrics of this model and the baselines, with intervals",
+    "history_length.png": "Quality by length of the history",
+    "target_popularity.png": "Quality by popularity of the held-out item",
+    "popularity.png": "Popularity of recommended, held-out and known items",
+}
+SIZES = {
+    "hidden_size": "hidden size",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "attention heads",
+    "intermediate_size": "feed-forward size",
+    "hidden_act": "activation",
+    "max_position_embeddings": "window (positions)",
+}
+# Options that the sections on data and architecture describe in a sentence.
+DATA_OPTIONS = {"dataset", "data_dir", "ratings", "items", "split", "targets", "quantile"}
+DESCRIBED = {*SIZES, *DATA_OPTIONS, "pre_layer_norm", "rotary_positions"}
+MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 
 
 def render_card(
@@ -49,25 +73,65 @@ def render_card(
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
-    fields = {
-        "metadata": model_card_data(training, evaluation, release, title),
-        "title": plain(title),
-        "item": item_noun(release),
-        "items": f"{item_noun(release)}s",
-        "summary": _summary(training, evaluation, release),
-        **usage_fields(training, name, titles, release),
-        **data_fields(training, release, titles),
-        **architecture_fields(training, release),
-        **training_fields(training, release),
-        "evaluation": evaluation_section(evaluation),
-        "measured_limits": measured_limits(evaluation),
-        "movielens_limits": MOVIELENS if release else "",
-        "files": files_section(titles=titles, evaluated=evaluation is not None, onnx=onnx),
-        "commands": commands(training, evaluation),
-        "versions": versions_table(training, evaluation),
-        "data_citation": f"```bibtex\n{CITATION}\n```" if release else "",
+    return fill(
+        "template.md",
+        release,
+        training["dataset"],
+        metadata=model_card_data(training, evaluation, release, title),
+        title=title,
+        name=name,
+        training=training,
+        options=defaultdict(lambda: None, training["options"]),  # records of earlier versions lack some
+        example=training["example"],
+        evaluation=evaluation,
+        titles=titles,
+        onnx=onnx,
+        requirements=" ".join(required_versions()),
+        code={name: _summary_line(name) for name in code_files()},
+        versions=_versions(training, evaluation),
+        sizes=SIZES,
+        described=DESCRIBED,
+        pictures=PICTURES,
+        curve=CURVE_FILE,
+        query_time_dropout=QUERY_TIME_DROPOUT,
+        sequence_time_dropout=SEQUENCE_TIME_DROPOUT,
+    )
+
+
+def fill(template: str, release: Release | None, dataset: str, **fields: Any) -> str:
+    """A template of the folder `model_card` with its fields filled in.
+
+    Args:
+        release: of MovieLens, whose items are movies; None for a custom table.
+        dataset: the name of the data set, for a table that is no release.
+    """
+    source = f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(dataset)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "fmt": format,
+        "json": lambda value: json.dumps(value, ensure_ascii=False),
+        "markdown": report_text.markdown,
+        "metric_label": report_text.metric_label,
+        "plain": plain,
+        "rounded": lambda movie: repr({**movie, "score": float(f"{movie['score']:.4g}")}),
+        "scorer_label": report_text.scorer_label,
     }
-    return fill("template.md", fields)
+    environment.globals |= {"plain": plain, "report": report_text}
+    return environment.get_template(template).render(
+        release=release, item="movie" if release else "item", source=source, citation=CITATION, **fields
+    )
+
+
+def plain(text: object) -> str:
+    """The text on one line, with Markdown and HTML escaped and control characters replaced by blanks."""
+    line = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in str(text))
+    return MARKDOWN.sub(r"\\\1", html.escape(line, quote=False))
 
 
 def update_card(folder: Path) -> None:
@@ -82,23 +146,26 @@ def update_card(folder: Path) -> None:
     write_text(folder / REPOCARD_NAME, render_card(training, evaluation, titles=has_titles(folder), onnx=onnx))
 
 
-def _summary(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, release: Release | None) -> str:
-    noun = item_noun(release)
-    text = (
-        f"A [BERT4Rec](https://arxiv.org/abs/1904.06690) model that recommends the next {noun} from a user's history. "
-        f"It knows {training['num_items']:,} {noun}s and has {training['parameters']:,} parameters."
-    )
-    if evaluation is None:
-        return text
-    headline = evaluation["protocol"]["headline"]
-    ours, best = evaluation["metrics"][headline], best_baseline(evaluation)
-    baselines = {name: baseline["metrics"][headline]["mean"] for name, baseline in evaluation["baselines"].items()}
-    popularity = "" if best == "popularity" else f", popularity {baselines['popularity']:.4f}"
-    return (
-        f"{text} {metric_label(headline)} on held-out {noun}s, ranked over the full catalogue: **{ours['mean']:.4f}** "
-        f"({evaluation['bootstrap']['level']:.0%} interval {ours['low']:.4f} to {ours['high']:.4f}); the best "
-        f"baseline, {scorer_label(best)}, reaches {baselines[best]:.4f}{popularity}."
-    )
+def required_versions() -> list[str]:
+    """Quoted requirements of torch and transformers, as the demo installs them."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    return [f'"{line}"' for line in lines if line.startswith(("torch", "transformers"))]
+
+
+def _summary_line(name: str) -> str:
+    """First line of the docstring of a module that travels with the model."""
+    docstring = ast.get_docstring(ast.parse((CODE_FOLDER / name).read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n")[0].replace("|", r"\|")
+
+
+def _versions(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> report_text.Rows:
+    """Versions of the packages at training and at evaluation, as rows of a table."""
+    runs = {"training": training["environment"]}
+    if evaluation is not None:
+        runs["evaluation"] = evaluation["environment"]
+    packages = list(dict.fromkeys(name for run in runs.values() for name in run["versions"]))
+    rows = [[name, *(run["versions"].get(name, "") for run in runs.values())] for name in packages]
+    return [["", *runs], *rows, ["date", *(run["date"][:10] for run in runs.values())]]
 
 
 if __name__ == "__main__":
