@@ -9,7 +9,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.hub.card.render import render_card
+from hf_bert4rec.hub.card import render_card
 from hf_bert4rec.hub.export import export
 from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments

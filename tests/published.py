@@ -17,8 +17,8 @@ from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.evaluate import evaluate_model
 from hf_bert4rec.evaluation.plots import write_plots
 from hf_bert4rec.files import write_json
-from hf_bert4rec.hub.card.curve import CURVE_FILE, draw_curve
-from hf_bert4rec.hub.card.render import update_card
+from hf_bert4rec.hub.card import update_card
+from hf_bert4rec.hub.curve import CURVE_FILE, draw_curve
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.training.record import example
 

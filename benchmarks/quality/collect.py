@@ -32,7 +32,7 @@ from benchmarks.quality.tables import (
 )
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
 from hf_bert4rec.files import TRAINING_FILE, atomic_write, write_json
-from hf_bert4rec.hub.card.curve import draw_curve
+from hf_bert4rec.hub.curve import draw_curve
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"

@@ -23,7 +23,7 @@ from ..evaluation.plots import write_plots
 from ..evaluation.report import REPORT_FILE, spread
 from ..evaluation.report_text import format_example, format_report, format_spread
 from ..files import TRAINING_FILE, write_json
-from ..hub.card.render import update_card
+from ..hub.card import update_card
 from .console import set_up_console
 from .model_options import parse_model_options
 

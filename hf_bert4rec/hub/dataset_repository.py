@@ -13,8 +13,7 @@ from ..data.prepare import Prepared
 from ..data.ragged import Ragged
 from ..data.releases import RELEASES, Release
 from ..data.splits import target_hash
-from .card.metadata import DATA_LICENCE
-from .card.render import fill
+from .card import DATA_LICENCE, fill
 from .staging import remove_on_failure
 from .upload import check_repo_id, check_token, push
 

@@ -18,8 +18,8 @@ from ..files import TRAINING_FILE, data_folder, write_json
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
-from .card.curve import CURVE_FILE, draw_curve
-from .card.render import PICTURES, render_card
+from .card import PICTURES, render_card
+from .curve import CURVE_FILE, draw_curve
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
 from .verify import CODE_FOLDER, code_files, has_titles
 

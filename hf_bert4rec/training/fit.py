@@ -13,8 +13,8 @@ from transformers import set_seed
 
 from ..data.prepare import prepare
 from ..files import TRAINING_FILE, write_json
-from ..hub.card.curve import CURVE_FILE, draw_curve
-from ..hub.card.render import render_card
+from ..hub.card import render_card
+from ..hub.curve import CURVE_FILE, draw_curve
 from ..hub.export import check_replaceable, export
 from .arguments import Arguments
 from .build import build_trainer

@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hf_bert4rec.files import write_json
-from hf_bert4rec.hub.card.curve import draw_curve
-from hf_bert4rec.hub.card.render import render_card, update_card
+from hf_bert4rec.hub.card import render_card, update_card
+from hf_bert4rec.hub.curve import draw_curve
 from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
 from hf_bert4rec.hub.staging import stage_model
 from tests.published import read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_bert4rec.hub.card.render import plain, render_card
+from hf_bert4rec.hub.card import plain, render_card
 from tests.published import read
 
 

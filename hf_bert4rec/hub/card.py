@@ -1,6 +1,6 @@
 """Render the cards of models and data sets from their records with the templates in `model_card/`.
 
-    python -m hf_bert4rec.hub.card.render outputs/ml-100k
+    python -m hf_bert4rec.hub.card outputs/ml-100k
 
 rewrites the card of a local model folder from its `training.json` and, if present, `evaluation.json`.
 """
@@ -18,19 +18,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.constants import REPOCARD_NAME
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ...data.releases import CITATION, HOMEPAGE, Release
-from ...evaluation import report_text
-from ...files import data_folder, write_text
-from ...model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
-from ...model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
-from ..records import read_evaluation, read_training, release_of
-from ..verify import CODE_FOLDER, code_files, has_titles
+from ..data.releases import CITATION, HOMEPAGE, Release
+from ..evaluation import report_text
+from ..files import data_folder, write_text
+from ..model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from .curve import CURVE_FILE
-from .metadata import model_card_data
+from .records import read_evaluation, read_training, release_of
+from .verify import CODE_FOLDER, code_files, has_titles
 
+TAGS = ("recommendation", "sequential-recommendation", "bert4rec")
+DATA_LICENCE = {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
 UNPUBLISHED = "PATH_OR_NAME_OF_THIS_MODEL"
 TEMPLATES = data_folder("model_card")
 REQUIREMENTS = TEMPLATES / "space" / "requirements.txt"  # the versions that the demo installs
@@ -40,17 +42,6 @@ PICTURES = {
     "target_popularity.png": "Quality by popularity of the held-out item",
     "popularity.png": "Popularity of recommended, held-out and known items",
 }
-SIZES = {
-    "hidden_size": "hidden size",
-    "num_hidden_layers": "layers",
-    "num_attention_heads": "attention heads",
-    "intermediate_size": "feed-forward size",
-    "hidden_act": "activation",
-    "max_position_embeddings": "window (positions)",
-}
-# Options that the sections on data and architecture describe in a sentence.
-DATA_OPTIONS = {"dataset", "data_dir", "ratings", "items", "split", "targets", "quantile"}
-DESCRIBED = {*SIZES, *DATA_OPTIONS, "pre_layer_norm", "rotary_positions"}
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 
 
@@ -89,13 +80,45 @@ def render_card(
         requirements=" ".join(required_versions()),
         code={name: _summary_line(name) for name in code_files()},
         versions=_versions(training, evaluation),
-        sizes=SIZES,
-        described=DESCRIBED,
         pictures=PICTURES,
         curve=CURVE_FILE,
         query_time_dropout=QUERY_TIME_DROPOUT,
         sequence_time_dropout=SEQUENCE_TIME_DROPOUT,
     )
+
+
+def model_card_data(
+    training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, release: Release | None, title: str
+) -> ModelCardData:
+    """Metadata of a model trained on `release`, or on a custom table if that is None."""
+    data: dict[str, Any] = {"library_name": "transformers", "tags": [*TAGS, *(["movielens"] if release else [])]}
+    if release is not None:
+        data |= {**DATA_LICENCE, "datasets": [release.name]}
+    if evaluation is not None:
+        data |= {
+            "metrics": list(report_text.METRIC_LABELS),
+            "model_name": title,
+            "eval_results": _eval_results(evaluation),
+        }
+    return ModelCardData(**data)
+
+
+def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
+    protocol = evaluation["protocol"]
+    k = protocol["headline"].split("@")[1]
+    return [
+        EvalResult(
+            task_type="sequential-recommendation",
+            task_name="Next-item recommendation",
+            dataset_type=protocol["dataset"],
+            dataset_name=f"{protocol['dataset']}, {protocol['split']}, ranked over the full catalogue",
+            dataset_split=protocol["part"],
+            metric_type=metric,
+            metric_name=report_text.metric_label(metric),
+            metric_value=round(evaluation["metrics"][metric]["mean"], 6),
+        )
+        for metric in (f"ndcg@{k}", f"hit_rate@{k}", "mrr")
+    ]
 
 
 def fill(template: str, release: Release | None, dataset: str, **fields: Any) -> str:
