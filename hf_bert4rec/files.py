@@ -38,7 +38,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk raises without a name
+        error.filename = error.filename or str(path)  # the error of a full disk has none
         raise
     finally:
         temporary.unlink(missing_ok=True)

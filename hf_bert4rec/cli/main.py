@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def is_bad_input(error: Exception) -> bool:
-    """Whether an exception is about files or options of the user. The rest are bugs and keep their traceback.
+    """Whether an exception is about files or options of the user; all others are bugs and keep their traceback.
 
-    Operating system errors are; errors of values are if this package raised them, not a library that it calls.
+    An OSError is, and so is a ValueError, LookupError or ImportError that this package raises itself.
     """
     if isinstance(error, OSError):
         return not isinstance(error, BrokenPipeError)

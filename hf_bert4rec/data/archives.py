@@ -46,7 +46,7 @@ def _report_damage(archive: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGES as error:
-        # Impossible offsets and streams raise an OSError with one of these two numbers; others are not of the archive.
+        # Impossible offsets and streams raise an OSError with one of these numbers; others are not about the archive.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         message = f"{archive} is truncated, damaged or not a zip archive ({error})"

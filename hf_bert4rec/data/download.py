@@ -78,7 +78,7 @@ def _fetch(url: str, part: Path) -> None:
             return
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
-                error.filename = error.filename or str(part)  # a full disk raises without a name
+                error.filename = error.filename or str(part)  # the error of a full disk has none
                 raise
             reason = error
         logger.info("%s: connection lost (%s); resuming at byte %d", url, reason, _size(part))

@@ -26,8 +26,8 @@ def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: flo
     1. ratings below `min_rating` are dropped (None: no rating is);
     2. a user's repeated interactions with one item are dropped, except the first: a recommender of unseen movies
        never recommends one of the history. A warning counts them;
-    3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that are left
-       have as many (the k-core; 1 drops none).
+    3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that remain
+       have that many (the k-core; 1 drops none).
 
     `item_ids` are lists with the type of `movie_id`, or integers if that is float, and blanks around ids of text are
     removed. `timestamps` are lists of seconds: times in another unit and datetimes are converted as by

@@ -29,7 +29,7 @@ MOVIES_HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass
 NOTE = f"""ml-100k in the layout of the official release, rebuilt from the copy inside the wheel of {REQUIREMENT}
 (sha256 {WHEEL_SHA256}).
 u.data: the same rows in the same order. u.item: id, title with year, and genres; the release dates and addresses
-are empty, since that copy lacks them. The licence of MovieLens 100K holds: research use, no redistribution,
+are empty, since that copy lacks them. The licence of MovieLens 100K applies: research use, no redistribution,
 cite Harper and Konstan (2015), https://doi.org/10.1145/2827872.
 """
 

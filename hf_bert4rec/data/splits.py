@@ -172,7 +172,7 @@ def _with_targets(
 def check_leakage(split: DatasetDict) -> None:
     """Check that no part of a split contains the targets of another; seconds on 25 million interactions.
 
-    For validation and test: no target is in its own history; no history goes on after its target; no training row of
+    For validation and test: no target is in its own history; no history continues after its target; no training row of
     the user contains a target; no validation history contains the user's test target; and with a column `cut`, targets
     are at or after it and all training interactions before it.
 

@@ -78,7 +78,7 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
     """Write the best unseen movies of every user of a data set to the Parquet file `output`.
 
     The columns are `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source`: "model", or
-    "popularity" for a user none of whose movies the model knows. The processes of an `accelerate launch` share the
+    "popularity" for a user with no movie in the model's catalogue. The processes of an `accelerate launch` share the
     users. Parts are stored next to `output` until all are written, so that an interrupted run continues.
 
     Args:
@@ -141,7 +141,7 @@ def read_users(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = 
     users = Users(user_ids, histories.where(liked), Ragged(histories.values, histories.offsets).where(known))
     if not known.all():
         logger.warning(
-            "%d of %d interactions are with items outside the model's catalogue; %d users have no other and get "
+            "%d of %d interactions are with items outside the model's catalogue; %d users have nothing else and get "
             "popular movies%s",
             (~known).sum(),
             len(known),
@@ -165,7 +165,7 @@ class BatchRecommender:
         self.catalogue, self.item_ids = Catalogue(tokenizer), pa.array(tokenizer.item_ids)
 
     def check(self, users: Users) -> None:
-        """Raise ValueError where popularity is needed and not known; warn of users who have seen almost everything."""
+        """Raise ValueError if popularity is needed and unknown; warn about users who have seen almost everything."""
         if (users.liked.lengths == 0).any():
             _ = self.catalogue.shares
         pairs = np.unique(users.seen.row_ids * len(self.tokenizer) + users.seen.values)

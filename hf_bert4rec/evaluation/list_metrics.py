@@ -54,7 +54,7 @@ def genre_relevance(targets: Ragged, genres: BoolArray) -> GenreRelevance:
 def genre_precision(lists: IntArray, relevance: GenreRelevance) -> FloatArray:
     """The share of the k listed movies that have a genre in common with any of the user's held-out movies.
 
-    |{i: rel(u, i) > 0}| / k. NaN for a user none of whose held-out movies has a genre. A random
+    |{i: rel(u, i) > 0}| / k. NaN for a user whose held-out movies have no genres. A random
     movie often shares one, so compare it with random and popularity.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
@@ -70,7 +70,7 @@ def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged) -> Floa
     """NDCG with the graded relevance of `genre_relevance` (Järvelin & Kekäläinen, 2002).
 
     Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its maximum: that of the k most relevant movies of the catalogue
-    without `seen`. NaN for a user none of whose held-out movies has a genre, or where no relevant movie is left.
+    without `seen`. NaN for a user whose held-out movies have no genres, or where no relevant movie is left.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
     >>> relevance = genre_relevance(Ragged.from_lists([[0], [0]]), np.array([drama, comedy, both]))

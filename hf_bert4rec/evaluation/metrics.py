@@ -69,7 +69,7 @@ def recall(ranks: Ranks, k: int) -> FloatArray:
 def precision(ranks: Ranks, k: int) -> FloatArray:
     """|{t: r_t ≤ k}| / k: the share of the first k that are targets.
 
-    With fewer targets than k it cannot reach 1: with one target its best is 1/k.
+    With fewer targets than k it cannot reach 1; with one target its maximum is 1/k.
 
     >>> precision(np.array([[1, 12], [11, 0]]), k=10)
     array([0.1, 0. ])

@@ -94,17 +94,17 @@ def level(report: Mapping[str, Any]) -> str:
 
 
 def target_counts(report: Mapping[str, Any]) -> str:
-    """How many items are held out of how many users, and how many of them training never saw."""
+    """Numbers of held-out items and of their users, and how many items are in no training history."""
     counts = report["protocol"]["counts"]
     unseen = counts.get("unseen_targets")  # missing in version 1
     text = f"{counts['targets']:,} held-out items of {counts['users']:,} users"
-    return text if unseen is None else f"{text}, {unseen:,} of which training never saw"
+    return text if unseen is None else f"{text}, {unseen:,} of them not in the training data"
 
 
 def metric_table(report: Mapping[str, Any], emphasis: str = "") -> Rows:
     """Every metric of the model, with its interval, and of the baselines; the first row is the header.
 
-    The model's figures stand between two marks of `emphasis`.
+    `emphasis`, such as "**", is put around the model's figures.
     """
     rows = [["", scorer_label("model"), f"{level(report)} interval", *map(scorer_label, report["baselines"])]]
     for name in _table_metrics(report):

@@ -44,7 +44,7 @@ class Shards:
         return self.folder / f"{number:06}.parquet"
 
     def missing(self) -> list[int]:
-        """Numbers of the shards that are still to be written."""
+        """Numbers of the shards still to write."""
         return [number for number in range(len(self.bounds)) if not self._is_complete(self.path(number))]
 
     def write(self, number: int, table: pa.Table) -> None:

@@ -75,7 +75,7 @@ def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool =
     if left_out := _left_out(folder, target):
         logger.info("not published: %s", ", ".join(left_out))
     if not titles:
-        logger.info("titles and genres are not published; --include-titles publishes them, if you may")
+        logger.info("titles and genres are not published; add --include-titles if you have the right to publish them")
 
 
 def stage_space(model: Path, target: Path, repo_id: str, revision: str | None = None) -> None:
@@ -87,7 +87,7 @@ def stage_space(model: Path, target: Path, repo_id: str, revision: str | None = 
     if not has_titles(model):
         raise ValueError(
             "the demo searches movies by title, and this model is published without titles: add --include-titles if "
-            "you may publish them, or leave out --space"
+            "you have the right to publish them, or leave out --space"
         )
     with remove_on_failure(target, "the demo"):
         target.mkdir(parents=True)

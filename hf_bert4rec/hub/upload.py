@@ -189,7 +189,7 @@ def _operations(folder: Path, remote_files: frozenset[str]) -> list[Any]:
 
 
 def _state_after_failure(api: HfApi, repo_id: str, repo_type: str, revision: str | None, progress: Progress) -> str:
-    """A clause on what a failed push left on the Hub, as far as the Hub answers."""
+    """What a failed push left on the Hub, as the last clause of an error message."""
     target = f"the {repo_type} {repo_id}"
     if not (progress.creating or progress.branching or progress.committing):
         return f"{target} was not changed"
@@ -198,7 +198,7 @@ def _state_after_failure(api: HfApi, repo_id: str, repo_type: str, revision: str
     except FAILURES:
         return f"whether {target} was changed is unknown: look at it before you push again"
     if progress.committing and now is not None and progress.before is not None and now.commit != progress.before.commit:
-        return f"{target} did receive the commit, only the response was lost"
+        return f"{target} received the commit; only the response was lost"
     if progress.creating and (now is not None or progress.branching):
         return f"{target} was created and is empty: push again, or delete it"
     if progress.branching and now is not None:

@@ -114,9 +114,9 @@ def command(argv: Sequence[str]) -> str:
 
 
 def _portable(word: str) -> str:
-    """Of an installed recipe the name; of another path in the checkout that from its root, of any other the file name.
+    """A word without folders of this machine, if it is the path of an existing file.
 
-    A word that is not an existing path is returned as it is.
+    An installed recipe becomes its name, another path in the checkout relative to its root, any other path a file name.
     """
     option, equals, value = word.rpartition("=")
     path = Path(value)

@@ -201,8 +201,8 @@ class Bert4RecTrainer(Trainer):
         self.accelerator.end_training()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # Marked as complete when all files are written, and only then older ones are removed: whenever the process is
-        # killed, a complete checkpoint is left.
+        # Mark the checkpoint as complete after its last file and remove older ones only then: a complete checkpoint
+        # remains whenever the process is killed.
         folder = self._get_output_dir(trial=trial)
         checkpoint = Path(folder) / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None

@@ -191,7 +191,7 @@ def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, 
     main([str(folder), "--ratings", str(table), "--min_interactions", "1", "--output", str(tmp_path)])
     counts = load_report(tmp_path / "evaluation.json")["protocol"]["counts"]
     assert (counts["targets"], counts["unseen_targets"]) == (USERS, 2)
-    assert "60 held-out items of 60 users, 2 of which training never saw" in capsys.readouterr().out
+    assert "60 held-out items of 60 users, 2 of them not in the training data" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("split", ["last-n", "temporal"])

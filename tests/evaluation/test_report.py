@@ -129,7 +129,7 @@ def test_the_table_has_model_baselines_and_differences(task) -> None:
     text = format_report(report)
     first = next(line for line in text.splitlines() if line.startswith("NDCG@10 "))
     assert first.split()[:5] == ["NDCG@10", "1.0000", "1.0000", "to", "1.0000"]
-    assert "30 held-out items of 30 users, 0 of which training never saw" in text
+    assert "30 held-out items of 30 users, 0 of them not in the training data" in text
     assert "not clearly different" not in text
     assert "novelty@10: mean rarity of the listed items, in bits" in legend(report)
     assert max(map(len, text.splitlines())) < 110

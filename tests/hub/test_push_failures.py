@@ -57,7 +57,7 @@ UPDATE = (
     "large file check",
     "commit",
 )
-STATE = "was not changed|was created and|did receive|is unknown"
+STATE = "was not changed|was created and|received the commit|is unknown"
 
 
 def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
@@ -109,7 +109,7 @@ def broken(folder: Path, space: Path) -> dict[str, tuple[dict, str, str]]:
                 options = {"name": f"someone/{kind}-{number}", "options": {"repo_type": kind}, "folder": str(content)}
                 words = f"the {kind} someone/{kind}-{number} was created and is empty: push again, or delete it"
                 cases[f"{kind} {action}"] = (case("commit", action, **options), "ConnectionError", words)
-    words = "did receive the commit, only the response was lost"
+    words = "received the commit; only the response was lost"
     cases["answer lost"] = (case("commit", CUT_AFTER), "ConnectionError", words)
     return cases
 
