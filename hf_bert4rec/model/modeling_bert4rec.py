@@ -252,6 +252,12 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
     def _can_set_attn_implementation(cls) -> bool:
         return True  # transformers looks in the source for `get_interface`, which 5.0 does not have
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """`PreTrainedModel.resize_token_embeddings`; use `add_items` to add items that can be recommended at once."""
+        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        self.config.memory_size = min(self.config.memory_size, self.config.vocab_size)
+        return embeddings
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -404,7 +410,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """`PreTrainedModel.resize_token_embeddings`; use `add_items` to add items that can be recommended at once."""
+        """The same; resizes the transition memory, too."""
         embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
         if self.memory is not None:
             self.config.memory_size = self.memory.resize(self.config.vocab_size)

@@ -167,15 +167,15 @@ class MovieRecommendationPipeline(Pipeline):
                     f"a {type(part).__name__} recommends no movies: load model and tokenizer of a BERT4Rec folder, "
                     'whose config.json has the model_type "bert4rec"'
                 )
+        fix = "load both from one folder, and grow both by add_items, not by resize_token_embeddings"
         if len(self.tokenizer) != self.model.config.vocab_size:
             raise ValueError(
-                f"the tokenizer has {len(self.tokenizer)} entries and the model {self.model.config.vocab_size}: "
-                "load both from one folder, and grow both by add_items, not by resize_token_embeddings"
+                f"the tokenizer has {len(self.tokenizer)} entries and the model {self.model.config.vocab_size}: {fix}"
             )
         if self.model.config.vocabulary_sha256 not in (None, self.tokenizer.vocabulary_sha256):
             raise ValueError(
                 f"the model was made for other items than the tokenizer's, which are {self.tokenizer.item_ids[:3]}, …: "
-                "load both from one folder"
+                f"{fix}"
             )
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel, MovieRecommendationPipeline
 from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.data.transitions import damped_transitions
 from hf_bert4rec.evaluation.baselines import MarkovScorer
@@ -119,6 +119,14 @@ def test_a_vocabulary_smaller_than_the_memory_keeps_the_strongest(config, tmp_pa
     model.save_pretrained(tmp_path)
     again = Bert4RecForMaskedLM.from_pretrained(tmp_path)
     assert torch.equal(again.memory.weights, model.memory.weights)
+
+
+def test_an_encoder_of_a_smaller_vocabulary_than_the_memory_is_saved(config, tmp_path):
+    config.memory_size = 30
+    encoder = Bert4RecModel(config)
+    encoder.resize_token_embeddings(20)
+    encoder.save_pretrained(tmp_path)
+    assert Bert4RecModel.from_pretrained(tmp_path).config.memory_size == 20
 
 
 def test_a_smaller_vocabulary_drops_entries(model_with_memory, tokenizer, histories):
