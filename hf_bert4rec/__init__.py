@@ -1,7 +1,10 @@
-"""BERT4Rec for the Hugging Face Hub: `from_pretrained`, `pipeline("movie-recommendation")`, and what trains it.
+"""BERT4Rec for the Hugging Face Hub: `from_pretrained`, `pipeline("movie-recommendation")`, and `fit`, which trains.
 
 Importing the package registers the Auto classes and the pipeline's task with transformers.
 """
+
+from importlib import import_module
+from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -38,4 +41,11 @@ __all__ = [
     "Bert4RecTokenizer",
     "MovieRecommendationPipeline",
     "UnknownTitleError",
+    "fit",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fit":  # training needs more libraries than answering
+        return import_module(".training.fit", __name__).fit
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,14 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..training.arguments import parse
-from ..training.fit import fit
-from ..training.hardware import disable_malloc_trim
+from ..training.fit import train
 from .console import set_up_console
 
 
 def main(argv: Sequence[str]) -> None:
-    """Train, evaluate on the validation part, export."""
     arguments = parse(argv, __doc__)
     set_up_console()
-    disable_malloc_trim()
-    fit(arguments, argv)
+    train(arguments, argv)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
@@ -50,19 +51,22 @@ class Prepared:
         return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
 
 
-def load(arguments: DataArguments) -> DatasetDict:
-    """Ratings and movies of the named release, of the sequence file, or of the user's own table."""
+def load(arguments: DataArguments, interactions: Any = None, items: Any = None) -> DatasetDict:
+    """Ratings and movies of the named release, of the sequence file, or of the user's own table.
+
+    `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
+    """
     if arguments.ratings is not None:
         # Item columns that have their usual name may be missing.
         columns = {name: getattr(arguments, f"{name}_column") for name in ("title", "year", "genres")}
         mapping = {name: column or None for name, column in columns.items() if column != name}
         return read_interactions(
-            arguments.ratings,
+            arguments.ratings if interactions is None else interactions,
             user_column=arguments.user_column,
             item_column=arguments.item_column,
             time_column=arguments.time_column or None,
             rating_column=arguments.rating_column or None,
-            items=arguments.items,
+            items=arguments.items if items is None else items,
             item_columns=mapping,
             dataset_config=arguments.dataset_config,
             dataset_split=arguments.dataset_split,
@@ -73,17 +77,17 @@ def load(arguments: DataArguments) -> DatasetDict:
     return load_movielens(arguments.dataset, data_dir=arguments.data_dir)
 
 
-def prepare(arguments: DataArguments) -> Prepared:
+def prepare(arguments: DataArguments, interactions: Any = None, items: Any = None) -> Prepared:
     """Load, build histories, split, check for leaks, and build the tokenizer.
 
     The catalogue is every item of the histories, in the order of the movies table. Interaction counts, the measure of
-    popularity, come from the training histories only.
+    popularity, come from the training histories only. `interactions` and `items` are as for `load`.
 
     Raises:
         ValueError: A table that cannot be read, no user left, or a split with an empty part.
         LeakageError: The split leaks.
     """
-    tables = load(arguments)
+    tables = load(arguments, interactions, items)
     histories = build_histories(
         tables["ratings"], min_interactions=arguments.min_interactions, min_rating=arguments.min_rating
     )
@@ -93,13 +97,13 @@ def prepare(arguments: DataArguments) -> Prepared:
     present = flat_column(histories, "item_ids")[0].unique().cast(table["movie_id"].type)
     catalogue = table.filter(pa.compute.is_in(table["movie_id"], value_set=present))
     movies = dataset_of(catalogue, tables["movies"].features, tables["movies"].info)
-    items, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
-    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(items.to_pylist(), counts.to_pylist(), strict=True)))
-    name = _table_name(arguments.ratings) if arguments.ratings else arguments.dataset
+    ids, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
+    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True)))
+    name = table_name(arguments.ratings) if arguments.ratings else arguments.dataset
     return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer, custom=bool(arguments.ratings))
 
 
-def _table_name(table: str) -> str:
+def table_name(table: str) -> str:
     """The name of a file or folder without its ending, or that of the last folder above a glob."""
     return next(Path(part).stem for part in reversed(Path(table).resolve().parts) if not set(part) & set("*?["))
 

@@ -11,7 +11,7 @@ import argparse
 import difflib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
@@ -87,14 +87,14 @@ RECIPES = data_folder("recipes")
 
 
 class OptionParser(HfArgumentParser):
-    """`HfArgumentParser` that raises ValueError for bad options, and reads `none` for an optional number."""
+    """`HfArgumentParser` that raises ValueError for bad options, and reads `none` for an optional value."""
 
     def __init__(self, classes: Sequence[type], description: str | None) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(classes, description=description, formatter_class=formatter, allow_abbrev=False)
         hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
         for action in self._actions:
-            if action.type in (int, float) and hints.get(action.dest) == action.type | None:
+            if action.type in (int, float, str) and hints.get(action.dest) == action.type | None:
                 action.type = _none_or(action.type)
 
     def error(self, message: str) -> NoReturn:
@@ -151,6 +151,30 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     data, model, masking, training, _ = parser.parse_options([*words, *argv])
     _check_run(masking, training)
     return data, model, masking, training
+
+
+def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Arguments, list[str]]:
+    """The options of `fit`, which override the recipe; also as a command line.
+
+    Args:
+        recipe: a name, a file, or the entries of one.
+        options: None unsets an option, or means that a table has no such column.
+
+    Raises:
+        FileNotFoundError, ValueError: as `parse`.
+    """
+    options = {name: "" if value is None and name.endswith("_column") else value for name, value in options.items()}
+    if isinstance(recipe, Mapping):
+        recipe_name, options = "recipe.yaml", {**recipe, **options}
+        entries = options
+    else:
+        recipe_name = str(recipe)
+        entries = {**read_recipe(find_recipe(recipe_name)), **options}
+    words = [word for key, value in entries.items() for word in as_words(key, value)]
+    data, model, masking, training = OptionParser(CLASSES, None).parse_options(words)
+    _check_run(masking, training)
+    argv = [recipe_name, *(word for key, value in options.items() for word in as_words(key, value))]
+    return (data, model, masking, training), argv
 
 
 def _check_run(masking: MaskingArguments, training: Bert4RecTrainingArguments) -> None:

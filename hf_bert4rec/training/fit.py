@@ -11,14 +11,19 @@ from typing import Any
 
 from transformers import set_seed
 
-from ..data.prepare import prepare
+from ..data.prepare import SEQUENCES, prepare, table_name
+from ..data.releases import RELEASES
+from ..evaluation.validation import format_validation, validation_metrics
 from ..files import TRAINING_FILE, write_json
 from ..hub.card import render_card
 from ..hub.curve import CURVE_FILE, draw_curve
 from ..hub.export import check_replaceable, export
-from .arguments import Arguments
+from ..hub.verify import load_pipeline
+from ..model.pipeline_bert4rec import MovieRecommendationPipeline
+from .arguments import Arguments, parse_options
 from .build import build_trainer
 from .checkpoints import latest_complete
+from .hardware import disable_malloc_trim
 from .record import run_options, training_record
 from .trainer import Bert4RecTrainer
 
@@ -30,10 +35,55 @@ RESUMABLE = {"num_train_epochs", "max_steps", "early_stopping_patience", "bf16"}
 RESUMABLE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
-def fit(arguments: Arguments, argv: Sequence[str] = ()) -> Path:
-    """Train, evaluate on the validation part, and export to `output_dir`, the returned folder.
+def fit(
+    interactions: Any,
+    items: Any = None,
+    recipe: str | Path | Mapping[str, Any] = "ml-100k",
+    output_dir: str | Path | None = None,
+    **options: Any,
+) -> MovieRecommendationPipeline:
+    """Train a recommender on a table of interactions; `hf-bert4rec train` in Python.
+
+    ```python
+    pipe = fit(purchases, items=articles, time_column="bought_at")
+    pipe(["Ink-1", "Ink-2"], top_k=3)
+    pipe.push_to_hub("someone/shop")
+    ```
+
+    What was understood of the tables is logged, and at the end the validation metrics of model and baselines.
+
+    Args:
+        interactions: a table in any form that `read_interactions` takes, or the name of a MovieLens release.
+        items: a table that describes the items, in one of these forms.
+        recipe: the name of an installed recipe, a YAML file, or a recipe's entries.
+        output_dir: the exported folder, by default `outputs/` and the table's name. An earlier export is replaced.
+        options: of `hf-bert4rec train --help`; they override the recipe.
+
+    Raises:
+        FileNotFoundError: a table or a recipe does not exist.
+        FileExistsError: `output_dir` holds something other than an exported recommender.
+        ValueError, TypeError: a table that cannot be read or is too small, or an unknown option.
+    """
+    logging.basicConfig(format="%(message)s")  # without effect where logging is set up
+    logging.getLogger("hf_bert4rec").setLevel(logging.INFO)
+    if isinstance(interactions, str) and interactions in (*RELEASES, SEQUENCES):
+        options, name = {"dataset": interactions, **options}, Path(interactions).stem
+        interactions = None
+    else:
+        options["ratings"] = str(interactions) if isinstance(interactions, str | Path) else "interactions"
+        name = table_name(options["ratings"])
+    if items is not None:
+        options["items"] = str(items) if isinstance(items, str | Path) else "items"
+    options["output_dir"] = output_dir or f"outputs/{name}"
+    arguments, argv = parse_options(recipe, options)
+    return load_pipeline(train(arguments, argv, interactions, items))
+
+
+def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = None, items: Any = None) -> Path:
+    """Train, compare with the baselines on the validation part, and export to `output_dir`, the returned folder.
 
     Checkpoints are written to `checkpoints/`, next to that folder. The training record has the command line `argv`.
+    `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
     """
     data_arguments, model_arguments, masking, training = arguments
     options = (data_arguments, model_arguments, masking)
@@ -41,16 +91,19 @@ def fit(arguments: Arguments, argv: Sequence[str] = ()) -> Path:
     check_replaceable(folder)
     training.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(training.seed)
-    data = prepare(data_arguments)
+    data = prepare(data_arguments, interactions, items)
+    disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
     run(trainer, run_options(options, training))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
-        record = training_record(trainer, model, data, options, argv)
+        validation = validation_metrics(model, data, training.seed)
+        record = training_record(trainer, model, data, options, argv) | {"validation": validation}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
         export(model, data.tokenizer, folder, card, files)
-        logger.info("exported to %s", folder)
+        logger.info("exported to %s\n%s", folder, format_validation(validation))
+    trainer.accelerator.wait_for_everyone()
     trainer.end()
     return folder
 

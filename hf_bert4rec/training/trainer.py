@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
+from transformers.utils import is_in_notebook
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForMaskedItems, DataCollatorForNextItem
 from ..data.windows import TrainingWindows, WindowSampler
@@ -45,7 +46,7 @@ class Bert4RecTrainingArguments(TrainingArguments):
 
     # A default, not a default factory: HfArgumentParser does not read factories of booleans.
     bf16: bool = field(default=bf16_is_fast(), metadata={"help": "bfloat16 autocast; on where it is faster"})
-    disable_tqdm: bool | None = not sys.stderr.isatty()
+    disable_tqdm: bool | None = not (sys.stderr.isatty() or is_in_notebook())
     dataloader_pin_memory: bool = torch.cuda.is_available()
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"

@@ -13,8 +13,8 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.training import fit
 from hf_bert4rec.training.arguments import parse
-from hf_bert4rec.training.fit import fit
 from tests.training.two_processes import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,14 +110,14 @@ def test_an_output_folder_with_other_files_is_refused(shop):
     (shop / "thesis").mkdir()
     (shop / "thesis" / "chapter.txt").write_text("years of work")
     with pytest.raises(FileExistsError, match="holds something that is not an exported recommender"):
-        fit(parse(command_line(shop, "thesis")))
+        fit.train(parse(command_line(shop, "thesis")))
     assert (shop / "thesis" / "chapter.txt").read_text() == "years of work"
 
 
 @pytest.mark.slow
 def test_a_causal_model_with_a_memory_is_trained(shop):
     every_item = ("--causal", "true", "--mlm_probability", "1.0", "--mask_replace_prob", "0.0", "--last_item_prob", "0")
-    fit(parse(command_line(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")))
+    fit.train(parse(command_line(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")))
     record = read_record(shop, "causal")
     assert record["best_validation_ndcg@10"] > 0.7
     config = json.loads((shop / "causal" / "config.json").read_text())

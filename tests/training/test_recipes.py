@@ -14,7 +14,7 @@ from hf_bert4rec import Bert4RecConfig
 from hf_bert4rec.data import releases
 from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import ModelArguments, parse, read_recipe
-from hf_bert4rec.training.fit import fit
+from hf_bert4rec.training.fit import train
 from tests.data.movielens_archives import Movie, Rating, small_release, write_release
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"
@@ -54,7 +54,7 @@ def arguments(request, monkeypatch, tmp_path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", GPU, ids=lambda path: path.stem, indirect=True)
 def test_a_recipe_for_a_gpu_trains_and_exports(arguments, tmp_path):
-    fit(parse(arguments), arguments)
+    train(parse(arguments), arguments)
     recipe, record = read_recipe(Path(arguments[0])), json.loads((tmp_path / "model" / "training.json").read_text())
     compared = set(recipe) & set(record["options"]) - {"num_train_epochs", "per_device_train_batch_size"}
     assert len(compared) > 15

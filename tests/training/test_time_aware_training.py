@@ -15,7 +15,7 @@ from hf_bert4rec.cli import evaluate
 from hf_bert4rec.cli import recommend_all as recommend
 from hf_bert4rec.evaluation.task import WITH_TIMES, WITHOUT_TIMES
 from hf_bert4rec.training.arguments import parse
-from hf_bert4rec.training.fit import fit
+from hf_bert4rec.training.fit import train
 
 ARTICLES, CUSTOMERS = 30, 200
 SOON, LATER = 5, 90_000  # seconds until the article after, or until the one after seven
@@ -69,7 +69,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     for name, aware in (("timed", "true"), ("timeless", "false")):
         table = ["--ratings", str(folder / "shop.csv")]
         arguments = [str(folder / "recipe.yaml"), *table, "--output_dir", str(folder / name), "--time_aware", aware]
-        fit(parse(arguments), arguments)
+        train(parse(arguments), arguments)
     return folder / "timed", folder / "timeless"
 
 

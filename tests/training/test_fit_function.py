@@ -1,0 +1,127 @@
+"""`fit` on tables in memory and in files, by name, dictionary and path of a recipe, and the example notebook."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hf_bert4rec import fit
+from hf_bert4rec.data.releases import RELEASES
+from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.training.arguments import parse, parse_options
+from hf_bert4rec.training.fit import train
+from tests.data.movielens_archives import small_release, write_release
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "quickstart.ipynb"
+RECIPE: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "max_position_embeddings": 12,
+    "causal": True,
+    "mlm_probability": 1.0,
+    "mask_replace_prob": 0.0,
+    "memory_size": 20,
+    "num_train_epochs": 1,
+    "min_interactions": 1,
+    "use_cpu": True,
+    "bf16": False,
+}
+# Of 12 items, each is followed by the next one.
+TABLE = pl.DataFrame(
+    [(user, (user + step) % 12, step) for user in range(48) for step in range(6)],
+    schema=["customer", "article", "date"],
+    orient="row",
+).with_columns(pl.col("date") + 1_700_000_000)
+
+
+def run_cells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Execute the notebook's code in a folder; returns its names."""
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), str(NOTEBOOK), "exec"), names)
+    return names
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_cells(tmp_path, monkeypatch)
+    assert capsys.readouterr().out.splitlines()[-6].startswith("Blotting paper ['Ink'] 0.")
+    assert names["pipe"](["Assam", "Darjeeling"], top_k=1)[0]["title"] == "Sencha"
+
+
+@pytest.mark.slow
+def test_fit_is_the_command_on_a_table_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = fit(TABLE.to_pandas(), recipe=RECIPE, output_dir=tmp_path / "memory", seed=3)
+    assert (
+        "the table of interactions: DataFrame, users in 'customer', items in 'article', times in 'date'" in caplog.text
+    )
+    figures = caplog.text.split("validation  NDCG@10  HitRate@10\n")[1].splitlines()
+    assert {line.split("  ")[0] for line in figures[:5]} == {"Markov", "item-kNN", "popularity", "random", "this model"}
+    assert [movie["movie_id"] for movie in pipe([3, 4], top_k=1)] == [5]
+
+    (tmp_path / "shop.csv").write_text(TABLE.write_csv())
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(RECIPE))
+    words = [str(recipe), "--ratings", str(tmp_path / "shop.csv"), "--seed", "3"]
+    train(parse([*words, "--output_dir", str(tmp_path / "file")]), words)
+    assert load_pipeline(tmp_path / "file")([3, 4], top_k=5) == pipe([3, 4], top_k=5)
+    memory, file = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("memory", "file"))
+    assert memory["validation"] == file["validation"]
+    assert memory["validation"]["markov"] == {"ndcg@10": 1.0, "hit_rate@10": 1.0}
+    assert list(memory["validation"])[-1] in ("random", "popularity")
+    assert memory["options"].pop("ratings") == memory["dataset"] == "interactions"
+    assert file["options"].pop("ratings") == "shop.csv"
+    assert memory["options"] == file["options"]
+    assert memory["command"].startswith("hf-bert4rec train recipe.yaml --hidden_size=16")
+    assert {path.name for path in (tmp_path / "memory").iterdir()} == {
+        path.name for path in (tmp_path / "file").iterdir()
+    }
+
+
+def test_options_override_a_recipe_and_none_unsets(tmp_path: Path) -> None:
+    options = {"time_column": None, "quote_char": None, "columns": ["a", "b"], "output_dir": tmp_path}
+    (data, model, masking, _), argv = parse_options("ml-100k", {**options, "early_stopping_patience": None})
+    assert (data.time_column, data.quote_char, data.columns) == ("", None, ["a", "b"])
+    assert (model.memory_size, masking.early_stopping_patience) == (400, None)
+    assert parse(argv)[:3] == (data, model, masking)
+    (data, model, *_), _ = parse_options({"memory_size": 7, "output_dir": "x"}, {"min_rating": 3})
+    assert (model.memory_size, model.causal, data.min_rating) == (7, False, 3.0)
+    with pytest.raises(ValueError, match=r"unknown option --memory_sise; did you mean 'memory_size'\?"):
+        parse_options("ml-100k", {"memory_sise": 7})
+
+
+def test_bad_tables_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="No user is left of 1 interactions"):
+        fit([{"user": 1, "item": 2, "time": 3}])
+    with pytest.raises(FileNotFoundError, match=r"orders\.csv: no such file"):
+        fit("orders.csv")
+    with pytest.raises(FileNotFoundError, match="no recipe 'nothing'"):
+        fit(TABLE, recipe="nothing")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+def test_a_release_is_trained_on_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    movies = [(number, f"Movie {number} (1990)", ["Drama"]) for number in range(1, 31)]
+    ratings = [
+        (user, int(movie), 4, 880_000_000 + step)
+        for user in range(1, 21)
+        for step, movie in enumerate(generator.permutation(np.arange(1, 31))[:20])
+    ]
+    monkeypatch.setitem(RELEASES, "ml-100k", small_release("ml-100k", ratings, movies))
+    write_release(tmp_path / "data", "ml-100k", ratings, movies)
+    monkeypatch.setenv("HF_BERT4REC_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    pipe = fit("ml-100k", recipe=RECIPE)
+    assert len(pipe(["Movie 1 (1990)"], top_k=3)) == 3
+    assert json.loads((tmp_path / "outputs" / "ml-100k" / "training.json").read_text())["dataset"] == "ml-100k"
