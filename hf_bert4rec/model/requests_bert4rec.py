@@ -117,6 +117,7 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
         check_option_names(name for name in others if not isinstance(name, str) or _similar_option(name))
         unknown.keys += [short_repr(name) for name in others if name not in SILENT_KEYS]
         options = {**options, **{name: as_scalar(value) for name, value in row.items() if name in OPTIONS}}
+    _check_history_type(history)
     entries = _parse_list(history, "a history is a list of ids and titles")
     seen = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
     is_liked = _parse_ratings(options.get("ratings"), options.get("min_rating"), len(entries))
@@ -186,7 +187,12 @@ def is_lazy(inputs: Any) -> bool:
 
 
 def read_inputs(inputs: Any) -> Any:
-    """Return histories as an iterator if `inputs` has no length or is a map-style data set, else see `as_list`."""
+    """Return histories as an iterator if `inputs` has no length or is a map-style data set, else see `as_list`.
+
+    Raises:
+        TypeError: a table of several columns, or a set, which has no order.
+    """
+    _check_history_type(inputs)
     if isinstance(inputs, Iterable):
         return as_list(inputs) if hasattr(inputs, "__len__") else iter(inputs)
     if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):  # a torch Dataset, transformers' KeyDataset
@@ -198,25 +204,37 @@ def as_list(value: Any) -> Any:
     """Return arrays, columns and other iterables as lists; mappings, strings, scalars and iterators unchanged.
 
     Raises:
-        TypeError: a DataFrame, whose iteration gives the names of its columns.
+        TypeError: a table, whose iteration does not give its rows.
     """
+    _check_not_table(value)
     for method in ("tolist", "to_pylist"):
         if hasattr(value, method):
             return value.tolist() if method == "tolist" else value.to_pylist()
-    if type(value).__name__ in ("DataFrame", "LazyFrame"):
-        raise TypeError(f"a {type(value).__name__} is a table: give one of its columns, such as frame['history']")
     if isinstance(value, (list, Mapping, str, bytes, Iterator)) or not isinstance(value, Iterable):
         return value
     return list(value)
 
 
+def _check_not_table(value: Any) -> None:
+    kind, dtype = type(value).__name__, getattr(value, "dtype", None)
+    if kind in ("DataFrame", "LazyFrame", "Table", "RecordBatch") or getattr(dtype, "names", None):
+        raise TypeError(f"a {kind} is a table: give one of its columns, such as frame['history']")
+
+
+def _check_history_type(history: Any) -> None:
+    _check_not_table(history)
+    if isinstance(history, (set, frozenset)):
+        raise TypeError(f"a history is a list of ids and titles, oldest first; a {type(history).__name__} has no order")
+
+
 def is_empty_batch(inputs: Any) -> bool:
     """Whether inputs without entries are a batch by their type, as a column of lists is; `[]` is one empty history."""
-    kind, ndim = type(inputs).__name__, getattr(inputs, "ndim", 1)
-    if kind == "DataFrame" or ndim == 0 or not hasattr(inputs, "__len__") or len(inputs):
+    ndim = getattr(inputs, "ndim", 1)
+    if ndim == 0 or not hasattr(inputs, "__len__") or len(inputs):
         return False
+    _check_not_table(inputs)
     entry_type = str(getattr(inputs, "dtype", getattr(inputs, "type", "")))  # of a column of polars or pyarrow
-    return kind in ("Column", "Dataset") or ndim > 1 or "list" in entry_type.lower()
+    return type(inputs).__name__ in ("Column", "Dataset") or ndim > 1 or "list" in entry_type.lower()
 
 
 def is_batch(inputs: Any) -> bool:
@@ -287,7 +305,7 @@ def _parse_ratings(ratings: Any, min_rating: Any, num_entries: int) -> list[bool
         for rating in ratings
         if not isinstance(rating, bool) and not is_missing(rating)
     ]
-    if min_rating is None and numbers and min(numbers) >= 0 and max(numbers) <= 1:
+    if min_rating is None and numbers and max(numbers) <= 1:
         raise ValueError(
             f"ratings are {short_repr(ratings)}, none above 1: for thumbs up and down give True and False, or "
             f"min_rating=1; for stars give min_rating={DEFAULT_MIN_RATING:g}"

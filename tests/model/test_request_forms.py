@@ -128,6 +128,30 @@ def test_a_data_frame_is_refused_and_its_column_answered(pipe, expected, table):
     assert ids_of(pipe(pa.chunked_array([HISTORIES]))) == expected
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        pl.DataFrame({"movie_id": [10, 13]}).lazy(),
+        pl.DataFrame({"user_id": [10, 13], "movie_id": [16, 19]}).to_arrow(),
+        pa.record_batch({"movie_id": [10, 13]}),
+        pd.DataFrame({"movie_id": [10, 13]}).to_records(),
+        pd.DataFrame({"history": []}),
+    ],
+    ids=["polars lazy", "arrow", "arrow batch", "numpy records", "empty"],
+)
+def test_every_kind_of_table_is_refused(pipe, table):
+    for call in (pipe, pipe.embed_users, pipe.similar, lambda rows: pipe({"history": rows})):
+        with pytest.raises(TypeError, match=f"a {type(table).__name__} is a table"):
+            call(table)
+
+
+def test_a_history_without_an_order_is_refused(pipe):
+    for inputs in ({10, 13}, {"history": frozenset([10, 13])}, [{10, 13}, [16]]):
+        with pytest.raises(TypeError, match=r"oldest first; a (frozen)?set has no order"):
+            pipe(inputs)
+    assert ids_of([pipe([10], exclude={13, 16})]) == ids_of([pipe([10], exclude=[13, 16])])
+
+
 def test_rows_with_other_columns_go_through_map(pipe, expected, recwarn):
     rows = ROWS.add_column("user_id", ["ann", "bob", "cat"])
     mapped = rows.map(lambda row: {"answer": [movie["movie_id"] for movie in pipe(row)]})
@@ -149,6 +173,8 @@ def test_the_error_for_an_unknown_option_ends_with_a_full_stop(pipe):
 def test_boolean_ratings_are_likes_and_ambiguous_ones_are_refused(pipe):
     with pytest.raises(ValueError, match=r"ratings are \[1, 1\], none above 1: for thumbs .* True and False"):
         pipe([10, 13], ratings=[1, 1])
+    with pytest.raises(ValueError, match=r"ratings are \[-1, 1\], none above 1"):
+        pipe([10, 13], ratings=[-1, 1])
     liked = ids_of([pipe([10, 13])])
     for ratings, options in (([True, True], {}), ([1, 1], {"min_rating": 1}), (np.array([True, True]), {})):
         assert ids_of([pipe([10, 13], ratings=ratings, **options)]) == liked
