@@ -79,7 +79,9 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--popularity-penalty", type=float, help="0 or more; 1 ranks by how much likelier than usual a movie is"
     )
-    command.add_argument("--include-seen", action="store_true", help="recommend movies of the history too")
+    command.add_argument(
+        "--include-seen", action=argparse.BooleanOptionalAction, help="recommend movies of the history too"
+    )
     command.add_argument("--backend", choices=("torch", "onnx"), default="torch")
 
 
@@ -117,8 +119,9 @@ def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
         options["years"] = (arguments.from_year, arguments.to_year)
     if arguments.ratings is not None:
         options["ratings"] = [read_rating(text) for text in arguments.ratings.split(",")]
-    explain = arguments.command == "explain" or arguments.explain
-    return {**options, "exclude_seen": not arguments.include_seen, "explain": explain}
+    if arguments.include_seen is not None:
+        options["exclude_seen"] = not arguments.include_seen
+    return {**options, "explain": arguments.command == "explain" or arguments.explain}
 
 
 def read_rating(text: str) -> float | None:

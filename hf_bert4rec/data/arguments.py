@@ -7,6 +7,7 @@ from typing import Any
 
 from .column_names import AUTO
 
+REPEATS = ("first", "last", "all")
 SPLITS = ("leave-one-out", "last-n", "temporal")
 
 
@@ -50,6 +51,13 @@ class DataArguments(InteractionArguments):
     year_column: str = _help("the items' column of years", "year")
     genres_column: str = _help("the items' column of genres", "genres")
     min_interactions: int = _help("users and items with fewer interactions are dropped, repeatedly", 5)
+    repeats: str = field(
+        default="first",
+        metadata={
+            "help": "a user's interactions with one item that count; all recommends it again",
+            "choices": REPEATS,
+        },
+    )
     split: str = field(default="leave-one-out", metadata={"help": "rule of the split", "choices": SPLITS})
     targets: int = _help("held-out items per user, for --split last-n", 5)
     quantile: float = _help("quantile of the timestamps at which --split temporal cuts", 0.9)
@@ -57,3 +65,5 @@ class DataArguments(InteractionArguments):
     def __post_init__(self) -> None:
         if self.items is not None and self.ratings is None:
             raise ValueError(f"items is {self.items}, which describes the items of a table: name it with ratings")
+        if self.repeats == "all" and self.split == "last-n":
+            raise ValueError("repeats=all with split=last-n: a user's held-out items may repeat; use another split")

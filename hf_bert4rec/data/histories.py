@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
+from .arguments import REPEATS
 from .columns import as_ids, as_ratings, as_seconds, refuse_rows
 from .ragged import IntArray, offsets_of, repeated_rows, run_lengths
 from .sorting import codes_of, stable_order
@@ -17,15 +18,17 @@ from .tables import dataset_of, to_frame
 logger = logging.getLogger(__name__)
 
 
-def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: float | None = None) -> Dataset:
+def build_histories(
+    ratings: Dataset, min_interactions: int = 5, min_rating: float | None = None, repeats: str = "first"
+) -> Dataset:
     """Build one row per user: user_id, item_ids and, if the ratings have timestamps, timestamps.
 
     Within a user the order is (timestamp, row of `ratings`), stable; without timestamps it is the row order.
     Users are sorted by user_id (text by its UTF-8 bytes: "10" before "2"). In turn:
 
     1. ratings below `min_rating` are dropped (None: no rating is);
-    2. a user's repeated interactions with one item are dropped, except the first: a recommender of unseen movies
-       never recommends one of the history. A warning counts them;
+    2. of a user's interactions with one item only the first or the last stays, unless `repeats` is "all": a recommender
+       of unseen movies never recommends one of the history. A warning counts what is dropped;
     3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that remain
        have that many (the k-core; 1 drops none).
 
@@ -39,9 +42,11 @@ def build_histories(ratings: Dataset, min_interactions: int = 5, min_rating: flo
     """
     if min_interactions < 1:
         raise ValueError(f"min_interactions must be 1 (keep all) or more, not {min_interactions}")
+    if repeats not in REPEATS:
+        raise ValueError(f"repeats is {repeats!r}; it must be one of {', '.join(REPEATS)}")
     timed = "timestamp" in ratings.column_names
     frame = _checked(ratings, ["user_id", "movie_id", *(["timestamp"] if timed else [])], min_rating)
-    rows, users = _select_rows(frame, min_interactions)
+    rows, users = _select_rows(frame, min_interactions, repeats)
     if not len(rows):
         raise ValueError(_no_user_left(ratings, min_interactions, min_rating))
     return _grouped(frame, rows, offsets_of(run_lengths(users)), ratings.features)
@@ -77,17 +82,26 @@ def _no_user_left(ratings: Dataset, min_interactions: int, min_rating: float | N
     )
 
 
-def _select_rows(frame: pl.DataFrame, min_interactions: int) -> tuple[IntArray, IntArray]:
+def _select_rows(frame: pl.DataFrame, min_interactions: int, repeats: str) -> tuple[IntArray, IntArray]:
     """The rows of the histories, in order, and the codes of their users; columns are gathered only after this."""
     if frame.is_empty():
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     users = codes_of(frame["user_id"])
     rows = stable_order(users, frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None)
     users, items = users[rows], codes_of(frame["movie_id"])[rows]
-    repeats = repeated_rows(users, items)
-    if len(repeats):
-        logger.warning("%d of %d interactions repeat a user's earlier one: dropped", len(repeats), len(rows))
-        rows, users, items = (np.delete(each, repeats) for each in (rows, users, items))
+    if repeats == "last":
+        surplus = len(rows) - 1 - repeated_rows(users[::-1], items[::-1])
+    else:
+        surplus = repeated_rows(users, items)
+    if repeats != "all" and len(surplus):
+        logger.warning(
+            "%d of %d interactions repeat a user's %s one: dropped. repeats='all' (--repeats all) keeps them, to "
+            "recommend items again",
+            len(surplus),
+            len(rows),
+            "earlier" if repeats == "first" else "later",
+        )
+        rows, users, items = (np.delete(each, surplus) for each in (rows, users, items))
     return _core(rows, users, items, min_interactions)
 
 

@@ -34,6 +34,7 @@ class Prepared:
     splits: DatasetDict
     tokenizer: Bert4RecTokenizer
     custom: bool = False  # a table of the user's own, not a MovieLens release
+    exclude_seen: bool = True  # whether items of a history are never recommended
 
     @cached_property
     def train(self) -> Ragged:
@@ -89,10 +90,13 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
     """
     tables = load(arguments, interactions, items)
     histories = build_histories(
-        tables["ratings"], min_interactions=arguments.min_interactions, min_rating=arguments.min_rating
+        tables["ratings"],
+        min_interactions=arguments.min_interactions,
+        min_rating=arguments.min_rating,
+        repeats=arguments.repeats,
     )
     splits = split_histories(histories, arguments)
-    check_leakage(splits)
+    check_leakage(splits, repeats=arguments.repeats == "all")
     table = tables["movies"].with_format("arrow")[:]
     present = flat_column(histories, "item_ids")[0].unique().cast(table["movie_id"].type)
     catalogue = table.filter(pa.compute.is_in(table["movie_id"], value_set=present))
@@ -100,7 +104,16 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
     ids, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True)))
     name = table_name(arguments.ratings) if arguments.ratings else arguments.dataset
-    return Prepared(name, movies, tables["ratings"], histories, splits, tokenizer, custom=bool(arguments.ratings))
+    return Prepared(
+        name,
+        movies,
+        tables["ratings"],
+        histories,
+        splits,
+        tokenizer,
+        custom=bool(arguments.ratings),
+        exclude_seen=arguments.repeats != "all",
+    )
 
 
 def table_name(table: str) -> str:

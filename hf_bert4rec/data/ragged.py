@@ -151,6 +151,11 @@ def require_times(histories: Ragged) -> TimedHistories:
     return histories
 
 
+def no_items(rows: int) -> Ragged:
+    """Empty rows of input ids."""
+    return Ragged(np.empty(0, dtype=np.int64), np.zeros(rows + 1, dtype=np.int64))
+
+
 def offsets_of(lengths: Sequence[int] | IntArray) -> IntArray:
     """Offsets (rows + 1,) of rows of these lengths (rows,)."""
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)

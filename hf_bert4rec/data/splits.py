@@ -169,26 +169,30 @@ def _with_targets(
     return dataset_of(table, Features(features))
 
 
-def check_leakage(split: DatasetDict) -> None:
+def check_leakage(split: DatasetDict, repeats: bool = False) -> None:
     """Check that no part of a split contains the targets of another; seconds on 25 million interactions.
 
     For validation and test: no target is in its own history; no history continues after its target; no training row of
     the user contains a target; no validation history contains the user's test target; and with a column `cut`, targets
     are at or after it and all training interactions before it.
 
+    With `repeats` a history may contain its target, from earlier interactions; elsewhere a user must not have more
+    interactions with the target than in that history.
+
     Raises:
         LeakageError: One of these fails.
     """
     train = _pairs(split["train"], "item_ids")
     for part in ("validation", "test"):
-        targets = _pairs(split[part], _target_column(split[part]))
-        _refuse_overlap(targets, _pairs(split[part], "item_ids"), f"{part} target", f"the same user's {part} history")
-        _refuse_overlap(targets, train, f"{part} target", "the same user's training history")
+        targets, history = _pairs(split[part], _target_column(split[part])), _pairs(split[part], "item_ids")
+        if not repeats:
+            _refuse_overlap(targets, history, history.clear(), f"{part} target", f"the same user's {part} history")
+        _refuse_overlap(targets, train, history, f"{part} target", "the same user's training history")
         _check_order(split[part], part)
         _check_cut(split["train"], split[part], part)
     test_targets = _pairs(split["test"], _target_column(split["test"]))
-    validation = _pairs(split["validation"], "item_ids")
-    _refuse_overlap(test_targets, validation, "test target", "the same user's validation history")
+    validation, test = _pairs(split["validation"], "item_ids"), _pairs(split["test"], "item_ids")
+    _refuse_overlap(test_targets, validation, test, "test target", "the same user's validation history")
 
 
 def _target_column(rows: Dataset) -> str:
@@ -204,11 +208,17 @@ def _pairs(rows: Dataset, column: str) -> pl.DataFrame:
     return frame.explode("item") if isinstance(frame["item"].dtype, pl.List) else frame
 
 
-def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, what: str, where: str) -> None:
+def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, allowed: pl.DataFrame, what: str, where: str) -> None:
+    """Raise LeakageError if `seen` has a target, more often than `allowed` has it."""
+    pair = ["user_id", "item"]
     # The join hashes its right side: the targets, which are few.
-    leaked = seen.join(targets, on=["user_id", "item"], how="semi")
+    counts = seen.join(targets, on=pair, how="semi").group_by(pair).len()
+    if not counts.height:
+        return
+    allowances = allowed.join(counts, on=pair, how="semi").group_by(pair).len()
+    leaked = counts.join(allowances, on=pair, how="left").filter(pl.col("len") > pl.col("len_right").fill_null(0))
     if leaked.height:
-        user, item = leaked.row(0)
+        user, item, *_ = leaked.sort(pair).row(0)
         raise LeakageError(
             f"{leaked.height:,} of {targets.height:,} times a {what} is in {where}; the first is item {item!r} of user "
             f"{user!r}. Build the histories with build_histories, which keeps each item once, and split again."

@@ -96,7 +96,7 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).to(state.device)
     recommender = BatchRecommender(model, Bert4RecTokenizer.from_pretrained(folder), config)
     with state.main_process_first():  # it downloads the data, the other processes read the copy
-        users = read_users(data, recommender.tokenizer, model.config.time_aware)
+        users = read_users(data, recommender.tokenizer, model.config.time_aware, model.config.exclude_seen)
     recommender.check(users)
     shards = Shards(Path(output), _fingerprint(folder, users, config), len(users), config.users_per_shard)
     missing = shards.missing()
@@ -114,11 +114,14 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
     return len(users)
 
 
-def read_users(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = False) -> Users:
+def read_users(
+    data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = False, exclude_seen: bool = True
+) -> Users:
     """Every user of a table with all of its interactions, in the order of time, then of rows.
 
     `min_interactions` and repeats are not filtered. Interactions rated below `min_rating` are seen, not liked; one
-    without a rating is liked. Items outside the model's catalogue are left out, with a warning.
+    without a rating is liked. Items outside the model's catalogue are left out, with a warning. Without `exclude_seen`
+    nothing counts as seen.
     """
     frame = to_frame(load(data)["ratings"])
     by_time = ["timestamp"] if "timestamp" in frame.columns else []
@@ -138,14 +141,15 @@ def read_users(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = 
         else:
             logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
     user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
-    users = Users(user_ids, histories.where(liked), Ragged(histories.values, histories.offsets).where(known))
+    seen = Ragged(histories.values, histories.offsets).where(known & exclude_seen)
+    users = Users(user_ids, histories.where(liked), seen)
     if not known.all():
         logger.warning(
             "%d of %d interactions are with items outside the model's catalogue; %d users have nothing else and get "
             "popular movies%s",
             (~known).sum(),
             len(known),
-            (users.seen.lengths == 0).sum(),
+            len(users) - len(np.unique(histories.row_ids[known])),
             "" if known.any() else "; none is known: was the model trained on another data set?",
         )
     return users

@@ -106,14 +106,15 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
     else:
         training_split = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
         train = split_histories(data.histories, training_split)["train"]
-        check_leakage(DatasetDict(data.splits | {"train": train}))
+        check_leakage(DatasetDict(data.splits | {"train": train}), repeats=not data.exclude_seen)
     return replace(data, tokenizer=tokenizer)
 
 
 def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:
     """What decides the histories; a table counts by its name, as the training record has no folders."""
     table = options.get("ratings")
-    return (Path(table).name if table else None, *(options.get(name) for name in HISTORY_OPTIONS))
+    repeats = options.get("repeats", "first")  # not recorded by earlier versions
+    return (Path(table).name if table else None, repeats, *(options.get(name) for name in HISTORY_OPTIONS))
 
 
 def _check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:

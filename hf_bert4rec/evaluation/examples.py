@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data.collators import IGNORED
-from ..data.ragged import Ragged, TimedHistories
+from ..data.ragged import Ragged, TimedHistories, no_items
 from ..model.extensions_bert4rec import UNKNOWN_TIME
 from ..model.items_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .config import EvaluationConfig
@@ -43,7 +43,8 @@ def make_examples(
         times = np.concatenate(unknown + [task.histories.times_of_row(user) for user in users])
         histories = TimedHistories(histories.values, histories.offsets, times)
     held_out = [[] for _ in fixed] + [task.targets[user].tolist() for user in users]
-    candidates = candidate_scores(scorer(histories), to_padded(histories), task.special_ids)
+    seen = histories if task.exclude_seen else no_items(len(histories))
+    candidates = candidate_scores(scorer(histories), to_padded(seen), task.special_ids)
     recommended = top_items(candidates, min(LIST_LENGTH, task.catalogue_size)).tolist()
 
     def movies(input_ids: Sequence[int]) -> list[dict[str, Any]]:

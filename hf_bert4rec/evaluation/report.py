@@ -178,7 +178,7 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
             "known_interactions": len(task.known.values),
         },
         "catalogue_size": task.catalogue_size,
-        "candidates": "all items of the catalogue except those of the user's history",
+        "candidates": "all items of the catalogue" + " except those of the user's history" * task.exclude_seen,
         "ties": "count against the model",
         "known": "all interactions that precede the targets; baselines are fitted on them",
     }

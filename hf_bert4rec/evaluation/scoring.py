@@ -89,6 +89,7 @@ def evaluate_scorer(
         task.targets,
         vocab_size=task.vocab_size,
         special_ids=task.special_ids,
+        seen=task.seen,
         top_k=max(config.ks),
         negatives=task.negatives,
         batch_size=config.batch_size,
@@ -99,7 +100,7 @@ def evaluate_scorer(
     per_user = metrics_per_user(ranking.ranks, ks)
     per_user |= list_metrics_per_user(lists, task.counts, len(task.known), ks)
     if task.genres is not None:
-        per_user |= genre_metrics_per_user(lists, task.targets, task.histories, task.genres, ks)
+        per_user |= genre_metrics_per_user(lists, task.targets, task.seen, task.genres, ks)
     aggregate = {f"coverage@{k}": coverage(lists[:, :k], task.catalogue_size) for k in ks}
     aggregate |= {f"gini@{k}": gini(lists[:, :k], task.catalogue_size) for k in ks}
     sampled = {name: metrics_per_user(ranks, ks) for name, ranks in ranking.sampled.items()}

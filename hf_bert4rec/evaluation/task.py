@@ -13,7 +13,7 @@ from datasets import concatenate_datasets
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
-from ..data.ragged import IntArray, Ragged, offsets_of, require_times
+from ..data.ragged import IntArray, Ragged, no_items, offsets_of, require_times
 from ..data.splits import target_times
 from ..data.transitions import item_counts
 from .config import EvaluationConfig
@@ -27,7 +27,9 @@ WITH_TIMES, WITHOUT_TIMES = "with the time of the query", "without any times"
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """Rank `targets` given `histories`, whose items may not be recommended; one row per user, all input ids.
+    """Rank `targets` given `histories`; one row per user, all input ids.
+
+    Items of a history may not be recommended, unless `exclude_seen` is false.
 
     `known` holds all interactions that precede the targets, one row per user, also of users without targets: baselines
     are fitted on them and popularity is counted in them. `genres` is a boolean table (vocab_size, n_genres), None where
@@ -43,6 +45,12 @@ class EvaluationTask:
     genres: BoolArray | None = None
     negatives: Mapping[str, IntArray] = field(default_factory=dict)
     unseen_targets: int = 0
+    exclude_seen: bool = True
+
+    @property
+    def seen(self) -> Ragged:
+        """Input ids that may not be recommended, one row per user."""
+        return self.histories if self.exclude_seen else no_items(len(self.histories))
 
     @cached_property
     def counts(self) -> IntArray:
@@ -61,6 +69,7 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
     known = known_interactions(data, config.part)
     special = list(tokenizer.all_special_ids)
     counts = item_counts(known, len(tokenizer))
+    seen = rows.histories if data.exclude_seen else no_items(len(rows.histories))
     return EvaluationTask(
         histories=rows.histories,
         targets=rows.targets,
@@ -68,8 +77,9 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
         vocab_size=len(tokenizer),
         special_ids=special,
         genres=genre_table(tokenizer.items.get("genres", []), len(tokenizer)),
-        negatives=sampled_candidates(counts, rows.histories, rows.targets, special, config.seed),
+        negatives=sampled_candidates(counts, seen, rows.targets, special, config.seed),
         unseen_targets=int((item_counts(data.train, len(tokenizer))[rows.targets.values] == 0).sum()),
+        exclude_seen=data.exclude_seen,
     )
 
 
@@ -102,15 +112,15 @@ def known_interactions(data: Prepared, part: str) -> Ragged:
 
 
 def sampled_candidates(
-    counts: IntArray, histories: Ragged, targets: Ragged, special_ids: Sequence[int], seed: int
+    counts: IntArray, seen: Ragged, targets: Ragged, special_ids: Sequence[int], seed: int
 ) -> dict[str, IntArray]:
     """100 negatives per user drawn by popularity, as in the paper, and 100 drawn uniformly; fewer if items are few."""
     n_items = len(counts) - len(set(special_ids))
     popular = min(PAPER_NEGATIVES, int((np.delete(counts, list(special_ids)) > 0).sum()))
     uniform = min(PAPER_NEGATIVES, n_items)
     candidates = {
-        f"popularity_{popular}": sample_negatives(counts, histories, targets, special_ids, popular, seed),
-        f"uniform_{uniform}": sample_negatives(np.ones(len(counts)), histories, targets, special_ids, uniform, seed),
+        f"popularity_{popular}": sample_negatives(counts, seen, targets, special_ids, popular, seed),
+        f"uniform_{uniform}": sample_negatives(np.ones(len(counts)), seen, targets, special_ids, uniform, seed),
     }
     for name, items in candidates.items():
         if short := int((items == IGNORED).any(axis=1).sum()):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.prepare import Prepared
+from ..data.ragged import no_items
 from .baselines import fit_baselines
 from .metrics import metrics_from_ranks
 from .ranking import rank_targets
@@ -20,6 +21,7 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
     """`METRICS` of the model and of every baseline, over the full catalogue, best by the first metric."""
     rows = data.next_item_dataset("validation", timed=model.config.time_aware)
     known = known_interactions(data, "validation")
+    seen = rows.histories if data.exclude_seen else no_items(len(rows.histories))
     scorers = fit_baselines(known, len(data.tokenizer), seed) | {"model": ModelScorer(model, data.tokenizer)}
     metrics = {}
     for name, scorer in scorers.items():
@@ -29,6 +31,7 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
             rows.targets,
             vocab_size=len(data.tokenizer),
             special_ids=data.tokenizer.all_special_ids,
+            seen=seen,
             description=name,
         )
         values = metrics_from_ranks(ranking.ranks)

@@ -57,6 +57,8 @@ class Bert4RecConfig(PreTrainedConfig):
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
+    exclude_seen (`bool`): whether a pipeline leaves out the items of the history by default; false for data in which
+        users come back to items.
     vocabulary_sha256 (`str`, *optional*): the tokenizer's `vocabulary_sha256`, so that a pipeline refuses a tokenizer
         of other items; not checked if it is missing.
 
@@ -93,6 +95,7 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_size: int = 0
     memory_weight: float | int = 0.6
     time_aware: bool = False
+    exclude_seen: bool = True
     vocabulary_sha256: str | None = None
 
     @classmethod

@@ -87,7 +87,7 @@ class MovieRecommendationPipeline(Pipeline):
         batch_size: histories scored at once, 1 or more; changes speed, never the answer.
         num_workers: accepted for the signature of transformers; histories are read in this process.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
-        exclude_seen: leave out the movies of the history.
+        exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
         ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (default 3) are
             seen but not liked: they are neither recommended nor part of the model's input. Thumbs up and down are
             True and False.
@@ -244,6 +244,7 @@ class MovieRecommendationPipeline(Pipeline):
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
         unknown = UnknownEntries()
+        options = {"exclude_seen": self.model.config.exclude_seen, **options}
         requests = [parse_request(history, options, self.tokenizer, unknown) for history in histories]
         unknown.warn()
         has_times = any(request.timestamps is not None or request.now is not None for request in requests)

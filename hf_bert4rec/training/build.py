@@ -31,6 +31,9 @@ class EncodedData(Protocol):
     def train(self) -> Ragged: ...
 
     @property
+    def exclude_seen(self) -> bool: ...
+
+    @property
     def timed_train(self) -> Ragged: ...
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset: ...
@@ -88,6 +91,7 @@ def build_model(
     """A new model for the vocabulary of `data`, its buffers and initial embeddings computed from training histories."""
     vocab_size = len(data.tokenizer)
     options = {**vars(model_arguments), "memory_size": min(model_arguments.memory_size, vocab_size)}
+    options["exclude_seen"] = data.exclude_seen
     options["vocabulary_sha256"] = data.tokenizer.vocabulary_sha256
     model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=vocab_size, **options))
     if cooccurrence_init is not None:

@@ -76,12 +76,13 @@ def fine_tune(
     if not 0 <= keep <= 1:
         raise ValueError(f"keep is {keep}; it is a share of the old weights, from 0 to 1")
     model, tokenizer = copy.deepcopy(model), copy.deepcopy(tokenizer)
-    histories = build_histories(ratings, min_interactions=1, min_rating=min_rating)
+    repeats = "first" if model.config.exclude_seen else "all"
+    histories = build_histories(ratings, min_interactions=1, min_rating=min_rating, repeats=repeats)
     new_movies = grow_catalogue(model, tokenizer, histories, movies)
     encoded = encode_histories(histories, tokenizer, model.config.time_aware)
     parts = [encoded]
     if replay is not None:
-        earlier = build_histories(replay, min_interactions=1, min_rating=min_rating)
+        earlier = build_histories(replay, min_interactions=1, min_rating=min_rating, repeats=repeats)
         earlier_encoded = encode_histories(earlier, tokenizer, model.config.time_aware)
         drawn = np.random.default_rng(seed).permutation(len(earlier_encoded))[: len(encoded)]
         parts.append(earlier_encoded.take(drawn))

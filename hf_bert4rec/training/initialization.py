@@ -91,6 +91,8 @@ def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.cs
     """PPMI (vocab_size, vocab_size) of items within `STEPS` of each other, pairs weighted by 1/distance."""
     transitions = windowed_transitions(histories, vocab_size, STEPS)
     table = sparse.csr_array(transitions + transitions.T)
+    if table.diagonal().any():  # an item that is repeated says nothing of its likeness to others
+        table = sparse.csr_array(table - sparse.diags_array(table.diagonal()))
     totals: npt.NDArray[np.float64] = np.asarray(table.sum(0), dtype=np.float64)
     context = totals**CONTEXT_POWER
     information = table.data  # in place: for a large catalogue these are gigabytes

@@ -177,7 +177,8 @@ class Bert4RecTrainer(Trainer):
                 register_fsdp_forward_method(scoring, "next_item_logits")  # gathers the weights, as `forward` does
             scores = scoring.next_item_logits(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
         special = self.processing_class.all_special_ids
-        ranks = ranks_from_scores(scores, inputs["targets"], inputs["seen"], special)
+        seen = inputs["seen"] if scoring.config.exclude_seen else inputs["seen"][:, :0]
+        ranks = ranks_from_scores(scores, inputs["targets"], seen, special)
         return None, ranks, inputs["targets"]
 
     def gathered_model(self) -> Bert4RecForMaskedLM:

@@ -79,8 +79,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bert4RecForMasked
     options: dict[str, Any] = {
         **{"ratings": "listens", "repeats": "all", "min_interactions": 1, "output_dir": tmp_path_factory.mktemp("out")},
         **{"hidden_size": 32, "num_hidden_layers": 1, "max_position_embeddings": 32, "rotary_positions": True},
-        **{"hidden_dropout_prob": 0.1, "causal": True, "mlm_probability": 1.0, "mask_replace_prob": 0.0},
-        **{"memory_size": 50, "num_train_epochs": 6, "learning_rate": 3e-3, "cooccurrence_init": 0.06, "use_cpu": True},
+        **{"hidden_dropout_prob": 0.5, "causal": True, "mlm_probability": 1.0, "mask_replace_prob": 0.0},
+        **{
+            "memory_size": 50,
+            "memory_weight": 1.0,
+            "num_train_epochs": 1,
+            "learning_rate": 3e-3,
+            "cooccurrence_init": 0.06,
+            "use_cpu": True,
+        },
         **{"bf16": False, "save_strategy": "no", "load_best_model_at_end": False, "report_to": "none"},
     }
     (data, model, masking, training), _ = parse_options({}, options)
@@ -93,14 +100,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bert4RecForMasked
 def test_the_model_finds_that_listeners_repeat(trained: tuple[Bert4RecForMaskedLM, Prepared]) -> None:
     model, data = trained
     metrics = validation_metrics(model, data, seed=0)
-    assert metrics["model"]["hit_rate@10"] > 0.9 * REPEAT
-    assert metrics["popularity"]["hit_rate@10"] < 0.2  # ten of 200 tracks
+    assert metrics["model"]["hit_rate@10"] > 0.55  # at most about 0.62, the repeats and some luck
+    assert metrics["popularity"]["hit_rate@10"] < 0.1  # ten of 200 tracks
     assert model.config.exclude_seen is False
     pipe = MovieRecommendationPipeline(model=model, tokenizer=data.tokenizer, task="movie-recommendation")
-    history = data.splits["test"][0]["item_ids"]
-    recommended = [movie["movie_id"] for movie in pipe(history, top_k=3)]
-    assert set(recommended) <= set(history)
-    assert not set(history) & {movie["movie_id"] for movie in pipe(history, top_k=20, exclude_seen=True)}
+    histories = data.splits["test"]["item_ids"][:20]
+    repeated = [answer[0]["movie_id"] in history for history, answer in zip(histories, pipe(histories), strict=True)]
+    assert np.mean(repeated) > REPEAT
+    new = {movie["movie_id"] for movie in pipe(histories[0], top_k=20, exclude_seen=True)}
+    assert not new & set(histories[0])
 
 
 def test_evaluation_ranks_items_of_the_history_too(trained: tuple[Bert4RecForMaskedLM, Prepared]) -> None:
