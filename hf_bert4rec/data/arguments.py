@@ -61,6 +61,8 @@ class DataArguments(InteractionArguments):
     split: str = field(default="leave-one-out", metadata={"help": "rule of the split", "choices": SPLITS})
     targets: int = _help("held-out items per user, for --split last-n", 5)
     quantile: float = _help("quantile of the timestamps at which --split temporal cuts", 0.9)
+    liked_rating: float = _help("interactions rated this or more are likes, where there are ratings", 4.0)
+    held_out_users: float = _help("share of users left out of training to be new users in the evaluation", 0.0)
 
     def __post_init__(self) -> None:
         if self.items is not None and self.ratings is None:

@@ -15,17 +15,23 @@ from .arguments import DataArguments, TextOptions
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
+from .likes import liked_mask
 from .movielens import find_release_folder, load_movielens
 from .ragged import Ragged, flat_column
 from .splits import check_leakage, global_temporal_split, last_n, leave_one_out
 from .tables import dataset_of
+from .user_split import hold_out_users
 
 SEQUENCES = "ml-1m.txt"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set: the catalogue's movies, ratings, histories, their split, and the tokenizer."""
+    """A prepared data set: the catalogue's movies, ratings, histories, their split, and the tokenizer.
+
+    `new_users` are histories of users of whom nothing is in `histories` and `splits`: `DatasetDict{validation, test}`,
+    None unless `held_out_users` is set.
+    """
 
     name: str
     movies: Dataset
@@ -35,6 +41,17 @@ class Prepared:
     tokenizer: Bert4RecTokenizer
     custom: bool = False  # a table of the user's own, not a MovieLens release
     exclude_seen: bool = True  # whether items of a history are never recommended
+    new_users: DatasetDict | None = None
+    liked_rating: float = 4.0
+
+    @property
+    def rated(self) -> bool:
+        """Whether likes can be told from other interactions."""
+        return "rating" in self.ratings.column_names
+
+    def likes(self, histories: Dataset) -> Ragged:
+        """The likes of every history as input ids, all interactions where there are no ratings; a row may be empty."""
+        return encode_histories(histories, self.tokenizer).where(liked_mask(histories, self.ratings, self.liked_rating))
 
     @cached_property
     def train(self) -> Ragged:
@@ -79,10 +96,11 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
 
 
 def prepare(arguments: DataArguments, interactions: Any = None, items: Any = None) -> Prepared:
-    """Load, build histories, split, check for leaks, and build the tokenizer.
+    """Load, build histories, hold out users, split, check for leaks, and build the tokenizer.
 
-    The catalogue is every item of the histories, in the order of the movies table. Interaction counts, the measure of
-    popularity, come from the training histories only. `interactions` and `items` are as for `load`.
+    The catalogue is every item of the histories, also of held-out users, in the order of the movies table. Interaction
+    counts, the measure of popularity, come from the training histories only. `interactions` and `items` are as for
+    `load`.
 
     Raises:
         ValueError: A table that cannot be read, no user left, or a split with an empty part.
@@ -95,12 +113,13 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
         min_rating=arguments.min_rating,
         repeats=arguments.repeats,
     )
-    splits = split_histories(histories, arguments)
-    check_leakage(splits, repeats=arguments.repeats == "all")
     table = tables["movies"].with_format("arrow")[:]
     present = flat_column(histories, "item_ids")[0].unique().cast(table["movie_id"].type)
     catalogue = table.filter(pa.compute.is_in(table["movie_id"], value_set=present))
     movies = dataset_of(catalogue, tables["movies"].features, tables["movies"].info)
+    histories, new_users = hold_out_users(histories, arguments.held_out_users)
+    splits = split_histories(histories, arguments)
+    check_leakage(splits, repeats=arguments.repeats == "all")
     ids, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True)))
     name = table_name(arguments.ratings) if arguments.ratings else arguments.dataset
@@ -113,6 +132,8 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
         tokenizer,
         custom=bool(arguments.ratings),
         exclude_seen=arguments.repeats != "all",
+        new_users=new_users,
+        liked_rating=arguments.liked_rating,
     )
 
 

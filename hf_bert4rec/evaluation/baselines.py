@@ -1,4 +1,4 @@
-"""Scorers to compare with: random, popularity, a windowed Markov chain and item-kNN.
+"""Scorers to compare with: random, popularity, a windowed Markov chain, item-kNN and EASE.
 
 Each is fitted on training histories (input ids, oldest first) and maps a batch of histories to scores (batch,
 vocab_size). None uses the held-out items; the ranking excludes seen items and special tokens.
@@ -17,6 +17,10 @@ from ..data.ragged import Ragged
 from ..data.transitions import POWER, STEPS, damped_transitions, item_counts
 from .ranking import Scorer
 
+TASTE_NEIGHBOURS = 1000
+TASTE_SHRINKAGE = 20.0  # users
+MAX_EASE_ITEMS = 20_000
+
 
 def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
     """Every baseline, fitted on `known`: all interactions that precede the targets (input ids, oldest first).
@@ -30,6 +34,23 @@ def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Sc
         "markov": MarkovScorer(known, vocab_size),
         "item_knn": ItemKnnScorer(known, vocab_size),
     }
+
+
+def fit_taste_baselines(likes: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
+    """Every baseline for people who give a few titles without an order, fitted on likes, or on all interactions.
+
+    item-kNN has shrinkage and more neighbours than for the next item: both rank better from few items. EASE inverts a
+    matrix of the catalogue's size, and is left out beyond `MAX_EASE_ITEMS`.
+    """
+    baselines: dict[str, Scorer] = {
+        "random": RandomScorer(vocab_size, seed),
+        "popularity": PopularityScorer(likes, vocab_size),
+        "markov": MarkovScorer(likes, vocab_size),
+        "item_knn": ItemKnnScorer(likes, vocab_size, neighbours=TASTE_NEIGHBOURS, shrinkage=TASTE_SHRINKAGE),
+    }
+    if vocab_size <= MAX_EASE_ITEMS:
+        baselines["ease"] = EaseScorer(likes, vocab_size)
+    return baselines
 
 
 class RandomScorer:
@@ -82,17 +103,21 @@ class MarkovScorer:
 class ItemKnnScorer:
     """Items of the same users: cosine similarity over the user-item matrix, limited to the nearest neighbours.
 
-    s(a, b) = |users of a and b| / √(|users of a| · |users of b|); each item a keeps its `neighbours` most
-    similar items; score(b) = Σ_{a in history} s(a, b) (Sarwar et al., 2001).
+    s(a, b) = |users of a and b| / (√(|users of a| · |users of b|) + `shrinkage`); each item a keeps its `neighbours`
+    most similar items; score(b) = Σ_{a in history} s(a, b) (Sarwar et al., 2001; shrinkage as in Ferrari Dacrema et
+    al., RecSys 2019, arXiv:1907.06902).
     """
 
-    def __init__(self, train: Ragged, vocab_size: int, neighbours: int = 100, block: int = 1024) -> None:
+    def __init__(
+        self, train: Ragged, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0, block: int = 1024
+    ) -> None:
         matrix = _user_item_matrix(train, np.ones(len(train.values), dtype=np.float32), vocab_size)
         matrix.data[:] = 1  # an item counts once per user
         norms = np.sqrt(np.maximum(matrix.sum(0), 1))
         unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms))  # columns of length 1
         blocks = [
-            _nearest(unit[:, start : start + block], unit, start, neighbours) for start in range(0, vocab_size, block)
+            _nearest(unit[:, start : start + block], unit, start, neighbours, norms if shrinkage else None, shrinkage)
+            for start in range(0, vocab_size, block)
         ]
         self.similarities = sparse.csr_array(sparse.vstack(blocks))
 
@@ -103,6 +128,29 @@ class ItemKnnScorer:
         return torch.from_numpy((weights @ self.similarities).toarray().astype(np.float32))
 
 
+class EaseScorer:
+    """EASE: a linear autoencoder whose weights have a closed form (Steck, WWW 2019, arXiv:1905.03375).
+
+    B minimises ‖X - XB‖² + `regularization` ‖B‖² with a diagonal of 0, X being the user-item matrix of zeros and ones;
+    score(b) = Σ_{a in history} B[a, b].
+    """
+
+    def __init__(self, train: Ragged, vocab_size: int, regularization: float = 500.0) -> None:
+        matrix = _user_item_matrix(train, np.ones(len(train.values)), vocab_size)
+        matrix.data[:] = 1  # an item counts once per user
+        gram = (matrix.T @ matrix).toarray()
+        gram[np.diag_indices(vocab_size)] += regularization
+        inverse = np.linalg.inv(gram)
+        weights = inverse / -np.diag(inverse)
+        np.fill_diagonal(weights, 0)
+        self.weights = weights.astype(np.float32)  # (vocab_size, vocab_size)
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32."""
+        ones = np.ones(len(histories.values), dtype=np.float32)
+        return torch.from_numpy(_user_item_matrix(histories, ones, len(self.weights)) @ self.weights)
+
+
 def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], vocab_size: int) -> sparse.csr_array:
     """Weights (total,) of the items of histories, (histories, vocab_size); those of a repeated item add up."""
     shape = len(histories), vocab_size
@@ -111,10 +159,23 @@ def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], voca
     return matrix
 
 
-def _nearest(block: sparse.csc_array, unit: sparse.csc_array, first: int, neighbours: int) -> sparse.csr_array:
-    """The `neighbours` largest cosines in each row of block'·unit, without an item's cosine with itself."""
+def _nearest(
+    block: sparse.csc_array,
+    unit: sparse.csc_array,
+    first: int,
+    neighbours: int,
+    norms: npt.NDArray[np.floating] | None,
+    shrinkage: float,
+) -> sparse.csr_array:
+    """The `neighbours` largest cosines in each row of block'·unit, without an item's cosine with itself.
+
+    With `norms` (vocab_size,), the lengths of the columns before they became 1, cosines are shrunk.
+    """
     cosines = (block.T @ unit).toarray()  # (block, vocab_size), dense for one block at a time
     rows = np.arange(cosines.shape[0])
+    if norms is not None:
+        products = np.outer(norms[first : first + len(rows)], norms)
+        cosines *= products / (products + shrinkage)
     cosines[rows, first + rows] = 0
     if neighbours < cosines.shape[1]:
         weakest = np.partition(cosines, -neighbours, axis=1)[:, -neighbours, None]

@@ -14,6 +14,7 @@ from .metrics import FloatArray
 
 RESAMPLES = 1000
 LEVEL = 0.95  # the share of resampled means within the bounds
+FEW_USERS = 50  # with fewer, an interval says little
 CHUNK = 16
 
 

@@ -15,12 +15,16 @@ from datasets import DatasetDict
 from ..data.arguments import DataArguments
 from ..data.prepare import Prepared, prepare, split_histories
 from ..data.ragged import Ragged
-from ..data.splits import check_leakage, target_hash
+from ..data.splits import LeakageError, check_leakage, target_hash
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
+from ..model.retrieval_bert4rec import ItemEmbeddings
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
-from .baselines import fit_baselines
+from .baselines import fit_baselines, fit_taste_baselines
 from .config import EvaluationConfig
 from .examples import make_examples
+from .kin import SimilarScorer, evaluate_kin
+from .new_users import evaluate_new_users
+from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, evaluate_scorer
 from .task import build_task, time_ablations
@@ -86,8 +90,21 @@ def evaluate_model(
             for name, ablation in time_ablations(task, prepared, config).items()
         }
         report["times"] = times_section(result, ablations, config.seed)
+    report |= taste_sections(network, prepared, config)
     report["environment"]["seconds"]["all"] = round(time.perf_counter() - start, 2)
     return report
+
+
+def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+    """The sections `new_users`, if users were held out, and `kin`, if titles have groups."""
+    scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
+    similar = {"similar": SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))}
+    baselines = fit_taste_baselines(data.train, len(data.tokenizer), config.seed)
+    sections = {"kin": evaluate_kin({**scorers, **similar}, baselines, data.tokenizer, config)}
+    if data.new_users is not None:
+        baselines = fit_taste_baselines(data.likes(data.splits["train"]), len(data.tokenizer), config.seed)
+        sections["new_users"] = evaluate_new_users(scorers, baselines, data, config)
+    return {name: section for name, section in sections.items() if section is not None}
 
 
 def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
@@ -107,6 +124,11 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
         training_split = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
         train = split_histories(data.histories, training_split)["train"]
         check_leakage(DatasetDict(data.splits | {"train": train}), repeats=not data.exclude_seen)
+        if data.new_users is not None and trained.get("held_out_users", 0.0) != options.held_out_users:
+            raise LeakageError(
+                f"held_out_users is {options.held_out_users}, but {folder} was trained with "
+                f"{trained.get('held_out_users', 0.0)} and knows some of these users: train it with the same share"
+            )
     return replace(data, tokenizer=tokenizer)
 
 

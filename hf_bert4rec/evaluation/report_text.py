@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .bootstrap import FEW_USERS
+
 METRIC_LABELS = {"ndcg": "NDCG", "hit_rate": "HitRate", "mrr": "MRR"}
-SCORER_LABELS = {"model": "this model", "item_knn": "item-kNN", "markov": "Markov"}
+SCORER_LABELS = {
+    "model": "this model",
+    "next": 'this model, goal="next"',
+    "taste": 'this model, goal="taste"',
+    "similar": "this model, similar",
+    "item_knn": "item-kNN",
+    "markov": "Markov",
+    "ease": "EASE",
+}
 AT_EVERY_K = ("ndcg", "hit_rate")
 # At the headline's k. With one target per user, recall and MAP repeat HitRate and MRR.
 SEVERAL_TARGETS_ONLY = ("recall", "map")
@@ -37,9 +47,92 @@ def format_report(report: Mapping[str, Any]) -> str:
         *(f"  {verdict} ({figures})" for verdict, figures in comparisons(report)),
         *time_ablations(report),
     ]
+    lines += taste_sections(report, align)
     if report["sampled"]:
         lines += ["", "Ranked among sampled candidates only, for comparison with papers:", align(sampled_table(report))]
     return "\n".join(lines)
+
+
+def taste_sections(report: Mapping[str, Any], table: Callable[[Rows], str]) -> list[str]:
+    """The sections on new users and on kin, as far as the report has them: a sentence, a table and comparisons each.
+
+    `table` formats rows: `align` or `markdown`.
+    """
+    lines: list[str] = []
+    if new_users := report.get("new_users"):
+        lines += ["", new_users_meaning(new_users), "", table(new_users_table(new_users)), ""]
+        lines += [
+            f"{_items(length)}, {metric_label(headline)} paired by user: {_compared(results, headline, new_users)}."
+            for length, results in new_users["results"].items()
+            for headline in [f"ndcg@{new_users['k']}"]
+        ]
+    if kin := report.get("kin"):
+        name = f"found@{kin['k']}"
+        lines += ["", kin_meaning(kin), "", table(kin_table(kin)), ""]
+        lines.append(f"Paired by group: {_compared(kin['results'], name, kin)}.")
+    return lines
+
+
+def new_users_meaning(section: Mapping[str, Any]) -> str:
+    """What the figures on new users are."""
+    rating = section["liked_rating"]
+    liked = "watched, as there are no ratings" if rating is None else f"rated {rating:g} or more"
+    text = (
+        f"New users: {section['users']:,} users held out of training name 1, 3 or 5 random items that they {liked}, "
+        f"without times ({section['draws']} draws each). Relevant are all others that they {liked.split(',')[0]}; "
+        f"precision@{section['k']} is the share of those in the first {section['k']}, a lower bound, since of most "
+        f"items nobody knows whether the user likes them."
+    )
+    return text + _few(section["users"], "users")
+
+
+def kin_meaning(section: Mapping[str, Any]) -> str:
+    """What the figures on kin are."""
+    return (
+        f"Kin: one item is the history, and found@{section['k']} is the share of its series, or of the other items "
+        f"of its director or kind, in the first {section['k']}. {section['groups']} groups with {section['movies']} "
+        "items." + _few(section["groups"], "groups")
+    )
+
+
+def new_users_table(section: Mapping[str, Any]) -> Rows:
+    """NDCG with its interval, and precision, of every scorer for each number of items; header first."""
+    k, results = section["k"], section["results"]
+    rows = [[f"NDCG@{k} [interval] / precision@{k}", *map(_items, results)]]
+    for name in next(iter(results.values())):
+        metrics = [scorers[name]["metrics"] for scorers in results.values()]
+        cells = [f"{_bounds(each[f'ndcg@{k}'])} / {_figure(each[f'precision@{k}']['mean'])}" for each in metrics]
+        rows.append([scorer_label(name), *cells])
+    return rows
+
+
+def kin_table(section: Mapping[str, Any]) -> Rows:
+    """The share of kin that every scorer finds, with its interval; the first row is the header."""
+    name = f"found@{section['k']}"
+    rows = [["", f"{name} [interval]"]]
+    return rows + [[scorer_label(key), _bounds(each["metrics"][name])] for key, each in section["results"].items()]
+
+
+def _compared(results: Mapping[str, Any], metric: str, section: Mapping[str, Any]) -> str:
+    """Verdicts on every baseline, for the section's first scorer."""
+    verdicts = [
+        f"{_verdict(each['difference'][metric])} {scorer_label(name)} ({_difference(each['difference'][metric])})"
+        for name, each in results.items()
+        if name not in section["model"]
+    ]
+    return f"{scorer_label(section['model'][0])} is {', '.join(verdicts)}"
+
+
+def _few(number: int, noun: str) -> str:
+    return f" Fewer than fifty {noun}: the intervals say little." if number < FEW_USERS else ""
+
+
+def _items(length: str) -> str:
+    return f"{length} item{'' if length == '1' else 's'}"
+
+
+def _bounds(estimate: Mapping[str, float]) -> str:
+    return f"{_figure(estimate['mean'])} [{_figure(estimate['low'])}, {_figure(estimate['high'])}]"
 
 
 def format_spread(metrics: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
@@ -124,9 +217,13 @@ def comparisons(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     result = []
     for name, baseline in report["baselines"].items():
         difference = baseline["difference"][report["protocol"]["headline"]]
-        verdict = "better than" if difference["low"] > 0 else "worse than" if difference["high"] < 0 else None
-        result.append((f"{verdict or 'not clearly different from'} {scorer_label(name)}", _difference(difference)))
+        result.append((f"{_verdict(difference)} {scorer_label(name)}", _difference(difference)))
     return result
+
+
+def _verdict(difference: Mapping[str, float]) -> str:
+    verdict = "better than" if difference["low"] > 0 else "worse than" if difference["high"] < 0 else None
+    return verdict or "not clearly different from"
 
 
 def time_ablations(report: Mapping[str, Any]) -> list[str]:

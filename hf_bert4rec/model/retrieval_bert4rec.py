@@ -40,11 +40,15 @@ class ItemEmbeddings:
 
     def most_similar(self, positions: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and positions, both (n, top_k), of the items most similar to each of `positions` (n,), without it."""
-        vectors = torch.nn.functional.normalize(self.vectors().float(), dim=-1)
-        cosines = (vectors[positions.to(vectors.device)] @ vectors.T).cpu()  # (n, items)
+        cosines = self.similarities(positions)
         cosines[torch.arange(len(positions)), positions] = -torch.inf
         best = cosines.topk(min(top_k, self.num_items - 1))
         return best.values, best.indices
+
+    def similarities(self, positions: torch.Tensor) -> torch.Tensor:
+        """Cosines of `positions` (n,) with all items, (n, items), on the CPU."""
+        vectors = torch.nn.functional.normalize(self.vectors().float(), dim=-1)
+        return (vectors[positions.to(vectors.device)] @ vectors.T).cpu()
 
     def _decode(self, states: torch.Tensor) -> torch.Tensor:
         """Logits (n, vocab) of states (n, hidden), by a call, as quantized and offloaded layers need."""

@@ -201,6 +201,26 @@ def test_a_model_trained_on_the_targets_is_refused(folder, split: str, tmp_path)
     assert not (tmp_path / "evaluation.json").exists()
 
 
+def test_new_users_are_reported_and_were_not_trained_on(folder, options, tmp_path, capsys) -> None:
+    with pytest.raises(LeakageError, match=r"held_out_users is 0.2, but .* was trained with 0.0 and knows some"):
+        main([str(folder), "--held_out_users", "0.2", "--output", str(tmp_path)])
+    held_out = replace(options, held_out_users=0.2)
+    data = prepare(held_out)
+    copy = export_model(data, held_out, tmp_path / "copy", seed=0)
+    main([str(copy), "--examples", "1"])
+    report = load_report(copy / "evaluation.json")
+    assert report["protocol"]["counts"]["users"] + len(data.new_users["test"]) < USERS
+    section = report["new_users"]
+    assert section["users"] == section["held_out"] == len(data.new_users["test"])
+    assert list(section["results"]["3"]) == ["next", "random", "popularity", "markov", "item_knn", "ease"]
+    assert set(report["kin"]["results"]) == {"next", "similar", "random", "popularity", "markov", "item_knn", "ease"}
+    printed, card = capsys.readouterr().out, (copy / "README.md").read_text(encoding="utf-8")
+    people = f"New users: {section['users']} users held out"
+    for text in (people, "3 items, NDCG@10 paired by user:", "Kin: one item"):
+        assert text in printed
+        assert text in card
+
+
 @pytest.mark.parametrize(("split", "targets"), [("last-n", 2 * USERS), ("temporal", None)])
 def test_a_model_trained_on_the_same_split_is_evaluated(folder, split: str, targets: int | None, tmp_path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")

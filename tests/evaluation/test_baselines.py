@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from hf_bert4rec.data.ragged import Ragged, offsets_of
 from hf_bert4rec.evaluation import baselines
@@ -62,6 +63,55 @@ def test_item_knn_equals_its_formula(train: Ragged, neighbours: int) -> None:
     expected = np.stack([cosines[history].sum(0) for history in HISTORIES])
     scores = baselines.ItemKnnScorer(train, VOCAB, neighbours, block=5)(HISTORIES)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def user_items(train: Ragged) -> np.ndarray:
+    matrix = np.zeros((len(train), VOCAB))
+    for user, row in enumerate(train):
+        matrix[user, row] = 1
+    return matrix
+
+
+def test_shrinkage_lowers_the_cosine_of_rare_items(train: Ragged) -> None:
+    """|users of both| / (√(|users of a| · |users of b|) + 20)."""
+    matrix = user_items(train)
+    counts = matrix.T @ matrix
+    users = np.maximum(np.diag(counts), 1)
+    expected = counts / (np.sqrt(np.outer(users, users)) + 20)
+    np.fill_diagonal(expected, 0)
+    scorer = baselines.ItemKnnScorer(train, VOCAB, neighbours=VOCAB, shrinkage=20.0, block=5)
+    np.testing.assert_allclose(scorer.similarities.toarray(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_item_knn_agrees_with_implicit(train: Ragged) -> None:
+    """The library counts an item as its own neighbour, so it keeps one more."""
+    neighbours = pytest.importorskip("implicit.nearest_neighbours", reason="pip install implicit")
+    library = neighbours.CosineRecommender(K=VOCAB, num_threads=1)
+    library.fit(sparse.csr_matrix(user_items(train)), show_progress=False)
+    expected = library.similarity.toarray()
+    np.fill_diagonal(expected, 0)
+    ours = baselines.ItemKnnScorer(train, VOCAB, neighbours=VOCAB).similarities.toarray()
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_ease_is_a_ridge_regression_of_every_item_on_the_others(train: Ragged) -> None:
+    matrix, ridge = user_items(train), 5.0
+    weights = np.zeros((VOCAB, VOCAB))
+    for item in range(VOCAB):
+        others = np.delete(np.arange(VOCAB), item)
+        inputs = np.concatenate([matrix[:, others], np.sqrt(ridge) * np.eye(VOCAB - 1)])
+        outputs = np.concatenate([matrix[:, item], np.zeros(VOCAB - 1)])
+        weights[others, item] = np.linalg.lstsq(inputs, outputs)[0]
+    scores = baselines.EaseScorer(train, VOCAB, regularization=ridge)(HISTORIES)
+    expected = np.stack([weights[history].sum(0) for history in HISTORIES])
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_baselines_of_new_users(train: Ragged, monkeypatch) -> None:
+    names = ["random", "popularity", "markov", "item_knn", "ease"]
+    assert list(baselines.fit_taste_baselines(train, VOCAB)) == names
+    monkeypatch.setattr(baselines, "MAX_EASE_ITEMS", VOCAB - 1)
+    assert list(baselines.fit_taste_baselines(train, VOCAB)) == names[:-1]
 
 
 def test_random_depends_on_seed_and_history_and_not_on_the_batch() -> None:

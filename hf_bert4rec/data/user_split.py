@@ -1,0 +1,45 @@
+"""New users: a share of the users, chosen by a hash of their id and left out of training altogether."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from .ragged import FloatArray
+from .tables import to_frame
+
+MAX_SHARE = 0.5
+
+
+def hold_out_users(histories: Dataset, share: float) -> tuple[Dataset, DatasetDict | None]:
+    """The histories to train on, and those of new users: None for a share of 0, else `DatasetDict{validation, test}`.
+
+    A user is a test user if the hash of the id is below `share` and a validation user if it is at least 1 - share / 2,
+    so a larger share adds users, and further users or ratings change nobody's part.
+
+    Raises:
+        ValueError: a share below 0 or above 0.5, or a part without users.
+    """
+    if not 0 <= share <= MAX_SHARE:
+        raise ValueError(f"held_out_users is {share}; it must be from 0 to {MAX_SHARE}, a share of the users")
+    if not share:
+        return histories, None
+    hashes = user_hashes(histories)
+    test, validation = hashes < share, hashes >= 1 - share / 2
+    parts = {"training": ~(test | validation), "validation": validation, "test": test}
+    if empty := [name for name, users in parts.items() if not users.any()]:
+        raise ValueError(
+            f"held_out_users {share} leaves no {' and no '.join(empty)} user of {len(histories):,}: hold out another "
+            "share, or give more data"
+        )
+    rows = {name: histories.select(np.flatnonzero(users)).flatten_indices() for name, users in parts.items()}
+    return rows["training"], DatasetDict(validation=rows["validation"], test=rows["test"])
+
+
+def user_hashes(histories: Dataset) -> FloatArray:
+    """A number in [0, 1) for every user, (rows,): the first eight bytes of the sha256 of the id as UTF-8 text."""
+    users = to_frame(histories, ["user_id"])["user_id"].to_list()
+    digests = [int.from_bytes(hashlib.sha256(str(user).encode()).digest()[:8], "big") for user in users]
+    return np.array([digest >> 11 for digest in digests], dtype=np.float64) * 2.0**-53

@@ -1,0 +1,168 @@
+"""Whether one movie leads to its kin: the other movies of its series, or of its director or kind.
+
+Groups come from titles (the same words before a colon, a numeral or "Part") and from a short list (`CURATED`),
+whichever of their movies a release has. For every movie of a group, the history is that movie only, and the value the
+share of its kin among the first ten; values are averaged within a group, and intervals are over groups.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.ragged import Ragged
+from ..model.retrieval_bert4rec import ItemEmbeddings
+from .bootstrap import FEW_USERS, intervals
+from .config import EvaluationConfig
+from .metrics import FloatArray
+from .ranking import Scorer, rank_targets
+
+logger = logging.getLogger(__name__)
+
+# Titles without year, article at the end and aliases. Of movies that share a title, the catalogue's first is meant.
+CURATED = (
+    "Star Wars; Star Wars: Episode IV - A New Hope; Empire Strikes Back; Return of the Jedi; "
+    "Star Wars: Episode V - The Empire Strikes Back; Star Wars: Episode VI - Return of the Jedi",
+    "Raiders of the Lost Ark; Indiana Jones and the Temple of Doom; Indiana Jones and the Last Crusade",
+    "Alien; Aliens; Alien 3; Alien³; Alien: Resurrection",
+    "Batman; Batman Returns; Batman Forever; Batman & Robin",
+    "Batman Begins; Dark Knight; Dark Knight Rises",
+    "Jurassic Park; Lost World: Jurassic Park; Jurassic Park III",
+    "Matrix; Matrix Reloaded; Matrix Revolutions",
+    "Wrong Trousers; Close Shave; Grand Day Out with Wallace and Gromit; Grand Day Out; "
+    "Wallace & Gromit: The Best of Aardman Animation; Wallace & Gromit: The Wrong Trousers; "
+    "Wallace & Gromit: A Close Shave; Wallace & Gromit in The Curse of the Were-Rabbit",
+    "Snow White and the Seven Dwarfs; Pinocchio; Dumbo; Bambi; Cinderella; Fantasia; Sleeping Beauty; "
+    "Lady and the Tramp; Peter Pan; 101 Dalmatians",
+    "Little Mermaid; Beauty and the Beast; Aladdin; Lion King; Pocahontas; Hunchback of Notre Dame; Hercules; Mulan",
+    "Toy Story; Toy Story 2; Bug's Life; Monsters, Inc.; Finding Nemo; Incredibles; Ratatouille; WALL·E; Up; "
+    "Toy Story 3",
+    "Princess Mononoke; Spirited Away; My Neighbor Totoro; Howl's Moving Castle; Castle in the Sky",
+    "Vertigo; Psycho; Rear Window; North by Northwest; Notorious; Rebecca; 39 Steps; Birds; Rope; "
+    "Strangers on a Train; Dial M for Murder; To Catch a Thief",
+    "Reservoir Dogs; Pulp Fiction; Jackie Brown; Kill Bill: Vol. 1; Kill Bill: Vol. 2; Inglourious Basterds",
+    "Blood Simple; Raising Arizona; Miller's Crossing; Barton Fink; Hudsucker Proxy; Fargo; Big Lebowski",
+    "Clerks; Mallrats; Chasing Amy; Dogma; Jay and Silent Bob Strike Back",
+    "Monty Python and the Holy Grail; Monty Python's Life of Brian; Monty Python's The Meaning of Life; "
+    "And Now for Something Completely Different; Fish Called Wanda; Time Bandits",
+    "Sense and Sensibility; Emma; Persuasion; Pride and Prejudice; Mansfield Park",
+    "Before Sunrise; Before Sunset; Before Midnight",
+    "Dr. No; From Russia with Love; Goldfinger; GoldenEye; Tomorrow Never Dies; Thunderball",
+    "Fistful of Dollars; For a Few Dollars More; Good, the Bad and the Ugly; Once Upon a Time in the West",
+    "Addams Family; Addams Family Values",
+    "Grumpy Old Men; Grumpier Old Men",
+    "Harry Potter and the Sorcerer's Stone; Harry Potter and the Chamber of Secrets; "
+    "Harry Potter and the Prisoner of Azkaban; Harry Potter and the Goblet of Fire",
+)
+SERIES = re.compile(r"\s*(?::|,?\s+part\b|,?\s+episode\b|,?\s+(?:\d{1,2}|[ivx]+)(?![\w'])).*$")
+ARTICLE = re.compile(r",\s+(?:the|a|an|les|la|le|il|das|der|die)$")
+ALIAS = re.compile(r"\s*\([^()]*\)$")
+SHORTEST_HEAD = 4  # letters that the titles of a series share
+
+
+def kin_groups(titles: Sequence[str | None]) -> list[list[int]]:
+    """Groups of two or more positions in the catalogue, each position in one group: curated ones, then series."""
+    first: dict[str, int] = {}
+    for position, title in enumerate(titles):
+        if title:
+            first.setdefault(plain_title(title), position)
+    groups: list[list[int]] = []
+    used: set[int] = set()
+    for names in CURATED:
+        group = [first[name] for name in names.casefold().split("; ") if name in first]
+        groups.append([position for position in dict.fromkeys(group) if position not in used])
+        used |= set(group)
+    series: dict[str, list[int]] = {}
+    for title, position in first.items():
+        if position not in used:
+            series.setdefault(SERIES.sub("", title).strip(), []).append(position)
+    groups += [positions for head, positions in series.items() if len(head) >= SHORTEST_HEAD]
+    return [group for group in groups if len(group) > 1]
+
+
+def plain_title(title: str) -> str:
+    """Lower case without aliases and article: "postman" for "Postman, The (Postino, Il)"."""
+    title = title.casefold().strip()
+    while (shorter := ALIAS.sub("", title)) not in ("", title):
+        title = shorter
+    return ARTICLE.sub("", title)
+
+
+class SimilarScorer:
+    """Scores of the most similar movies, as `pipe.similar` ranks them, for histories of one movie."""
+
+    def __init__(self, embeddings: ItemEmbeddings, vocab_size: int) -> None:
+        self.embeddings, self.vocab_size = embeddings, vocab_size
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32: cosines."""
+        first = self.embeddings.first_item_id
+        positions = torch.from_numpy(histories.values.copy()) - first
+        scores = torch.full((len(histories), self.vocab_size), -torch.inf)
+        scores[:, first:] = self.embeddings.similarities(positions).float()
+        return scores
+
+
+def evaluate_kin(
+    model: Mapping[str, Scorer], baselines: Mapping[str, Scorer], tokenizer: Any, config: EvaluationConfig
+) -> dict[str, Any] | None:
+    """The section `kin` of `evaluation.json`; None where no group of the catalogue has two movies.
+
+    Args:
+        model: the model's scorers; differences are between the first and every other scorer.
+        baselines: fitted on the training histories.
+        tokenizer: holds the titles.
+        config: its seed and batch size are used, and the length of its headline list.
+    """
+    groups = kin_groups(tokenizer.items.get("title", []))
+    if not groups:
+        return None
+    if len(groups) < FEW_USERS:
+        logger.warning("only %d groups of kin: their intervals are wide and say little", len(groups))
+    values = {
+        name: {f"found@{config.headline_k}": kin_found(scorer, groups, tokenizer, config, f"kin, {name}")}
+        for name, scorer in {**model, **baselines}.items()
+    }
+    first = next(iter(model))
+    return {
+        "groups": len(groups),
+        "movies": sum(map(len, groups)),
+        "seed": config.seed,
+        "k": config.headline_k,
+        "model": list(model),
+        "results": {
+            name: {
+                "metrics": intervals(value, config.seed),
+                "difference": intervals({key: values[first][key] - value[key] for key in value}, config.seed),
+            }
+            for name, value in values.items()
+        },
+    }
+
+
+def kin_found(
+    scorer: Scorer, groups: Sequence[Sequence[int]], tokenizer: Any, config: EvaluationConfig, description: str = "kin"
+) -> FloatArray:
+    """The share of kin among the first k, (groups,): of min(k, kin), averaged over the movies of a group."""
+    first = tokenizer.first_item_id
+    histories = [[first + movie] for group in groups for movie in group]
+    targets = [[first + other for other in group if other != movie] for group in groups for movie in group]
+    k = config.headline_k
+    ranks = rank_targets(
+        scorer,
+        Ragged.from_lists(histories),
+        Ragged.from_lists(targets),
+        vocab_size=len(tokenizer),
+        special_ids=list(tokenizer.all_special_ids),
+        top_k=0,
+        batch_size=config.batch_size,
+        description=description,
+    ).ranks
+    found = np.bincount(ranks.row_ids, weights=ranks.values <= k) / np.minimum(ranks.lengths, k)
+    sizes = [len(group) for group in groups]
+    return np.bincount(np.repeat(np.arange(len(groups)), sizes), weights=found) / sizes

@@ -1,0 +1,137 @@
+"""What a new user gets who names a few movies: users held out of training, a few of their likes, the rest to be found.
+
+For every held-out user and k in `LENGTHS`, the history is k random likes and the targets are all the others, ranked
+over the full catalogue. Likes are ratings of `liked_rating` or more, or all interactions where there are no ratings.
+Every user is drawn several times; values are averaged over the draws of a user, and intervals are over users.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data.prepare import Prepared
+from ..data.ragged import Ragged
+from ..data.user_split import user_hashes
+from .bootstrap import FEW_USERS, intervals
+from .config import EvaluationConfig
+from .metrics import FloatArray, ndcg, precision
+from .ranking import Scorer, rank_targets
+
+logger = logging.getLogger(__name__)
+
+LENGTHS = (1, 3, 5)  # movies that a new user names
+DRAWS = 3
+
+
+@dataclass(frozen=True)
+class NewUserRequests:
+    """Likes of held-out users in random order, (users * `DRAWS`) rows, the draws of a user one after the other."""
+
+    likes: Ragged
+    users: int
+
+    def first(self, length: int) -> tuple[Ragged, Ragged]:
+        """Histories of the first `length` likes of every row, and targets: the rest."""
+        position = np.arange(len(self.likes.values)) - np.repeat(self.likes.offsets[:-1], self.likes.lengths)
+        return self.likes.where(position < length), self.likes.where(position >= length)
+
+    def mean_over_draws(self, values: FloatArray) -> FloatArray:
+        """Values (rows,) to their means over the draws of each user, (users,)."""
+        return values.reshape(self.users, DRAWS).mean(1)
+
+
+def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
+    """Requests of the held-out users of `part` with more likes than the longest history.
+
+    A user's draws depend on the user and the seed only.
+
+    Raises:
+        ValueError: no users were held out, or none has enough likes.
+    """
+    if data.new_users is None:
+        raise ValueError("no users are held out: train with, for example, --held_out_users 0.2")
+    rows = data.new_users[part]
+    likes = [np.unique(row) for row in data.likes(rows)]
+    enough = [user for user, row in enumerate(likes) if len(row) > max(LENGTHS)]
+    if not enough:
+        scope = f"rated {data.liked_rating:g} or more" if data.rated else "in their history"
+        raise ValueError(f"none of {len(rows)} held-out users has more than {max(LENGTHS)} movies {scope}")
+    keys = (user_hashes(rows) * 2**53).astype(np.int64)
+    orders: list[Any] = [
+        np.random.default_rng([seed, draw, int(keys[user])]).permutation(likes[user])
+        for user in enough
+        for draw in range(DRAWS)
+    ]
+    return NewUserRequests(Ragged.from_lists(orders), len(enough))
+
+
+def evaluate_new_users(
+    model: Mapping[str, Scorer], baselines: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig
+) -> dict[str, Any]:
+    """The section `new_users` of `evaluation.json`.
+
+    Args:
+        model: the model's scorers by goal; differences are between the first and every other scorer.
+        baselines: fitted on the likes of the training users.
+        data: has held-out users.
+        config: its part, seed and batch size are used, and the length of its headline list.
+    """
+    requests = draw_requests(data, config.part, config.seed)
+    if requests.users < FEW_USERS:
+        logger.warning("only %d new users: their intervals are wide and say little", requests.users)
+    k, first = config.headline_k, next(iter(model))
+    results = {}
+    for length in LENGTHS:
+        histories, targets = requests.first(length)
+        values = {
+            name: _values(scorer, histories, targets, requests, data, config, f"{length} movies, {name}")
+            for name, scorer in {**model, **baselines}.items()
+        }
+        results[str(length)] = {
+            name: {
+                "metrics": intervals(value, config.seed),
+                "difference": intervals({key: values[first][key] - value[key] for key in value}, config.seed),
+            }
+            for name, value in values.items()
+        }
+    return {
+        "part": config.part,
+        "users": requests.users,
+        "held_out": len(data.new_users[config.part]) if data.new_users is not None else 0,
+        "liked_rating": data.liked_rating if data.rated else None,
+        "draws": DRAWS,
+        "seed": config.seed,
+        "k": k,
+        "model": list(model),
+        "results": results,
+    }
+
+
+def _values(
+    scorer: Scorer,
+    histories: Ragged,
+    targets: Ragged,
+    requests: NewUserRequests,
+    data: Prepared,
+    config: EvaluationConfig,
+    description: str,
+) -> dict[str, FloatArray]:
+    """NDCG and precision of one scorer, a value per user each."""
+    ranks = rank_targets(
+        scorer,
+        histories,
+        targets,
+        vocab_size=len(data.tokenizer),
+        special_ids=list(data.tokenizer.all_special_ids),
+        top_k=0,
+        batch_size=config.batch_size,
+        description=description,
+    ).ranks
+    k = config.headline_k
+    values = {f"ndcg@{k}": ndcg(ranks, k), f"precision@{k}": precision(ranks, k)}
+    return {name: requests.mean_over_draws(value) for name, value in values.items()}

@@ -1,0 +1,96 @@
+"""Kin: groups from titles and the curated list, and the share that a scorer finds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation.config import EvaluationConfig
+from hf_bert4rec.evaluation.kin import SimilarScorer, evaluate_kin, kin_found, kin_groups, plain_title
+from hf_bert4rec.evaluation.report_text import kin_meaning, kin_table
+
+TITLES = [
+    "Godfather, The",
+    "Godfather: Part II, The",
+    "Alien",
+    "Aliens",
+    "Star Trek III: The Search for Spock",
+    "Star Trek: The Wrath of Khan",
+    "Heat",
+    "Rocky",
+    "Rocky V",
+    "Rocky",
+    "Ivanhoe",
+    "Saw II",
+    "Saw",
+    None,
+    "Father of the Bride Part II",
+    "Father of the Bride",
+]
+
+
+def test_groups_of_titles() -> None:
+    """Curated first, then words before a colon, numeral or "Part". "Saw" is too short, the second "Rocky" a remake."""
+    assert kin_groups(TITLES) == [[2, 3], [0, 1], [4, 5], [7, 8], [14, 15]]
+    assert kin_groups([]) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "plain"),
+    [
+        ("Empire Strikes Back, The", "empire strikes back"),
+        ("Postman, The (Postino, Il)", "postman"),
+        ("Men in Black II (a.k.a. MIIB) (a.k.a. MIB 2)", "men in black ii"),
+        ("(500) Days of Summer", "(500) days of summer"),
+        ("(Untitled)", "(untitled)"),
+    ],
+)
+def test_plain_titles(title: str, plain: str) -> None:
+    assert plain_title(title) == plain
+
+
+@pytest.fixture
+def tokenizer() -> Bert4RecTokenizer:
+    titles = [title or "Nameless" for title in TITLES]
+    return Bert4RecTokenizer.from_movies({"movie_id": list(range(len(titles))), "title": titles})
+
+
+def next_title(histories: Ragged) -> torch.Tensor:
+    """Score an item the higher the nearer it comes after the history's last item."""
+    vocab = 3 + len(TITLES)
+    distances = (torch.arange(vocab) - torch.from_numpy(histories.values)[:, None] - 1) % vocab
+    return -distances.float()
+
+
+def test_the_share_of_kin_in_the_list(tokenizer) -> None:
+    """With lists of one: from the first movie of a group of two neighbours the second is found, and not the reverse."""
+    groups = [[2, 3], [0, 1], [7, 8, 9]]
+    config = EvaluationConfig(ks=[1])
+    # Of 7, 8, 9 the first two find one movie, which is all that a list of one can hold; the last finds none.
+    assert kin_found(next_title, groups, tokenizer, config).tolist() == pytest.approx([0.5, 0.5, 2 / 3])
+    assert kin_found(next_title, groups, tokenizer, EvaluationConfig(ks=[2])).tolist() == pytest.approx(
+        [0.5, 0.5, (2 / 2 + 1 / 2 + 0) / 3]
+    )
+
+
+def test_the_section_and_its_text(tokenizer, caplog) -> None:
+    section = evaluate_kin({"next": next_title}, {"popularity": next_title}, tokenizer, EvaluationConfig(ks=[1]))
+    assert section is not None
+    assert (section["groups"], section["movies"]) == (5, 10)
+    assert section["results"]["popularity"]["difference"]["found@1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert "only 5 groups of kin" in caplog.text
+    assert kin_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]"]
+    assert "5 groups with 10 items. Fewer than fifty groups" in kin_meaning(section)
+    untitled = Bert4RecTokenizer.from_movies({"movie_id": [1, 2]})
+    assert evaluate_kin({"next": next_title}, {}, untitled, EvaluationConfig(ks=[1])) is None
+
+
+def test_similar_movies_are_ranked_as_by_the_pipeline(pipe, tokenizer) -> None:
+    scorer = SimilarScorer(pipe.item_embeddings, len(pipe.tokenizer))
+    first = pipe.tokenizer.first_item_id
+    scores = scorer(Ragged.from_lists([[first + 4]]))[0]
+    scores[first + 4] = -torch.inf
+    expected = [movie["movie_id"] for movie in pipe.similar(pipe.tokenizer.movie(first + 4)["movie_id"], top_k=5)]
+    assert [pipe.tokenizer.movie(item)["movie_id"] for item in scores.topk(5).indices.tolist()] == expected

@@ -1,0 +1,109 @@
+"""The protocol of new users: draws, targets, averages over draws, and what the report says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+
+from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.data.prepare import Prepared
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation.config import EvaluationConfig
+from hf_bert4rec.evaluation.new_users import DRAWS, LENGTHS, draw_requests, evaluate_new_users
+from hf_bert4rec.evaluation.report_text import new_users_meaning, new_users_table
+
+MOVIES = 20
+CONFIG = EvaluationConfig(ks=[10], seed=3)
+
+
+def prepared(users: list[int], rated: bool = True) -> Prepared:
+    """Every new user watched movies 0 to 11 and likes 0 to 7; without ratings, all twelve are likes."""
+    histories = Dataset.from_dict({"user_id": users, "item_ids": [list(range(12))] * len(users)})
+    pairs = [(user, movie) for user in users for movie in range(12)]
+    ratings = {"user_id": [user for user, _ in pairs], "movie_id": [movie for _, movie in pairs]}
+    if rated:
+        ratings["rating"] = [5.0 if movie < 8 else 2.0 for _, movie in pairs]
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(MOVIES))})
+    rows = Dataset.from_dict(ratings)
+    parts = DatasetDict(validation=histories, test=histories)
+    return Prepared("made-up", rows, rows, histories, DatasetDict(train=histories), tokenizer, new_users=parts)
+
+
+def movies_first(number: int, first: int):
+    """A scorer that ranks movies 0 to number - 1 first, in order."""
+
+    def scorer(histories: Ragged) -> torch.Tensor:
+        scores = torch.zeros(len(histories), MOVIES + first)
+        scores[:, first : first + number] = torch.arange(number, 0, -1)
+        return scores
+
+    return scorer
+
+
+def test_histories_are_the_first_likes_of_a_draw_and_targets_the_rest() -> None:
+    data = prepared([1, 2])
+    requests = draw_requests(data, "test", seed=0)
+    likes = {data.tokenizer.first_item_id + movie for movie in range(8)}
+    assert len(requests.likes) == 2 * DRAWS
+    for length in LENGTHS:
+        histories, targets = requests.first(length)
+        for row in range(2 * DRAWS):
+            assert len(histories[row]) == length
+            assert {*histories[row].tolist(), *targets[row].tolist()} == likes
+            assert requests.likes[row][:length].tolist() == histories[row].tolist()
+
+
+def test_draws_depend_on_user_and_seed_only() -> None:
+    both, second = draw_requests(prepared([1, 2]), "test", 0), draw_requests(prepared([2]), "test", 0)
+    assert both.likes.rows(DRAWS, 2 * DRAWS).values.tolist() == second.likes.values.tolist()
+    assert draw_requests(prepared([2]), "test", 1).likes.values.tolist() != second.likes.values.tolist()
+    assert len({tuple(row) for row in second.likes}) == DRAWS
+
+
+def test_a_scorer_that_knows_the_likes_is_perfect() -> None:
+    """After k of 8 likes are named, the other 8 - k come first: NDCG is 1 and precision (8 - k) / 10."""
+    data = prepared([1, 2, 3])
+    first = data.tokenizer.first_item_id
+    section = evaluate_new_users({"next": movies_first(8, first)}, {"all": movies_first(0, first)}, data, CONFIG)
+    assert (section["users"], section["liked_rating"]) == (3, 4.0)
+    for length, results in section["results"].items():
+        metrics = results["next"]["metrics"]
+        assert metrics["ndcg@10"] == pytest.approx({"mean": 1.0, "low": 1.0, "high": 1.0})
+        assert metrics["precision@10"]["mean"] == pytest.approx((8 - int(length)) / 10)
+        # Equal scores rank every target last: of 20 - k candidates none of the targets is among the first ten.
+        assert results["all"]["metrics"]["ndcg@10"]["mean"] == 0.0
+        assert results["all"]["difference"]["ndcg@10"]["mean"] == 1.0
+
+
+def test_values_are_averaged_over_the_draws_of_a_user() -> None:
+    requests = draw_requests(prepared([1, 2]), "test", 0)
+    assert requests.mean_over_draws(np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.1])).tolist() == pytest.approx([0.5, 0.7])
+
+
+def test_without_ratings_all_interactions_are_likes(caplog) -> None:
+    data = prepared([1], rated=False)
+    first = data.tokenizer.first_item_id
+    section = evaluate_new_users({"next": movies_first(12, first)}, {}, data, CONFIG)
+    assert section["liked_rating"] is None
+    assert section["results"]["3"]["next"]["metrics"]["precision@10"]["mean"] == pytest.approx(0.9)
+    meaning = new_users_meaning(section)
+    assert "items that they watched, as there are no ratings, without times" in meaning
+    assert "Fewer than fifty users" in meaning
+    assert "only 1 new users" in caplog.text
+    assert new_users_table(section)[1][1:] == [
+        "1.0000 [1.0000, 1.0000] / 1.0000",
+        "1.0000 [1.0000, 1.0000] / 0.9000",
+        "1.0000 [1.0000, 1.0000] / 0.7000",
+    ]
+
+
+def test_bad_input_is_named() -> None:
+    data = prepared([1])
+    with pytest.raises(ValueError, match=r"no users are held out: train with, for example, --held_out_users 0.2"):
+        draw_requests(replace(data, new_users=None), "test", 0)
+    with pytest.raises(ValueError, match=r"none of 1 held-out users has more than 5 movies rated 5.5 or more"):
+        draw_requests(replace(data, liked_rating=5.5), "test", 0)
