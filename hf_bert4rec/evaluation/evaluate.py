@@ -49,7 +49,6 @@ def evaluate_model(
     Args:
         model: an exported folder, or a name on the Hub.
         data: the data set and its split; by default those of the training.
-        config: what is measured.
 
     Returns:
         The content of `evaluation.json`; `report.py` describes it.

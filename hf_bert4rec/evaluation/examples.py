@@ -32,7 +32,10 @@ def make_examples(
         `{"history", "history_length", "held_out", "recommended"}`; movies are `{"movie_id", "title", "genres"}`, and
         `history` has the most recent `MAX_HISTORY`.
     """
-    fixed = fixed_history(tokenizer)[: config.examples]
+    try:
+        fixed = [tokenizer.encode_items([tokenizer.find(title) for title in FIXED_HISTORY])][: config.examples]
+    except (UnknownTitleError, AmbiguousTitleError):
+        fixed = []
     drawn = min(config.examples - len(fixed), len(task.targets))
     users = np.random.default_rng(config.seed).choice(len(task.targets), drawn, replace=False)
     histories = Ragged.from_lists(fixed + [task.histories[user].tolist() for user in users])
@@ -59,11 +62,3 @@ def make_examples(
         }
         for history, targets, items in zip(histories, held_out, recommended, strict=True)
     ]
-
-
-def fixed_history(tokenizer: Any) -> list[list[int]]:
-    """`FIXED_HISTORY` as input ids, as the only row; no row where the catalogue lacks one of its movies."""
-    try:
-        return [tokenizer.encode_items([tokenizer.find(title) for title in FIXED_HISTORY])]
-    except (UnknownTitleError, AmbiguousTitleError):
-        return []

@@ -88,7 +88,10 @@ def _draw_slices(kind: str, axes: Axes, report: Mapping[str, Any]) -> None:
     axes.axhline(float(overall), color=COLOURS["model"], lw=1, ls=":", zorder=0)
     text = f"this model,\nall: {overall:.3f}"
     axes.text(1.01, float(overall), text, transform=axes.get_yaxis_transform(), va="center")
-    axes.set_xticks(range(len(parts)), [f"{_range(part)}\n(n = {part['n']:,})" for part in parts])
+    sizes = [f"{part['from']:,}" + (f"–{part['to']:,}" if part["to"] != part["from"] else "") for part in parts]
+    axes.set_xticks(
+        range(len(parts)), [f"{size}\n(n = {part['n']:,})" for size, part in zip(sizes, parts, strict=True)]
+    )
     title, label = SLICES[kind]
     axes.set_xlabel(label)
     axes.set_ylabel(metric_label(name))
@@ -121,10 +124,6 @@ def _draw_estimates(axes: Axes, estimates: Mapping[str, Sequence[Mapping[str, fl
         whiskers = np.array([[v["mean"] - v["low"], v["high"] - v["mean"]] for v in values]).T
         axes.errorbar(positions, means, whiskers.clip(min=0), fmt="none", ecolor="black", lw=1, capsize=2)
     axes.legend(frameon=False)
-
-
-def _range(part: Mapping[str, int]) -> str:
-    return f"{part['from']:,}" if part["from"] == part["to"] else f"{part['from']:,}–{part['to']:,}"
 
 
 def _finish(axes: Axes, report: Mapping[str, Any], title: str) -> None:

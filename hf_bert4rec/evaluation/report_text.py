@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .bootstrap import FEW_USERS
@@ -199,14 +199,18 @@ def metric_table(report: Mapping[str, Any], emphasis: str = "") -> Rows:
 
     `emphasis`, such as "**", is put around the model's figures.
     """
+    protocol, k = report["protocol"], _headline_k(report)
+    several = protocol["counts"]["targets"] > protocol["counts"]["users"]
+    names = [f"{base}@{each}" for base in AT_EVERY_K for each in protocol["ks"]] + ["mrr"]
+    names += [f"{base}@{k}" for base in (*(SEVERAL_TARGETS_ONLY if several else ()), *PER_USER)]
     rows = [["", scorer_label("model"), f"{level(report)} interval", *map(scorer_label, report["baselines"])]]
-    for name in _table_metrics(report):
+    for name in [name for name in dict.fromkeys(names) if name in report["metrics"]]:
         model = report["metrics"][name]
         baselines = [baseline["metrics"].get(name) for baseline in report["baselines"].values()]
         means = ["" if estimate is None else _figure(estimate["mean"]) for estimate in baselines]
         interval = f"{_figure(model['low'])} to {_figure(model['high'])}"
         rows.append([metric_label(name), f"{emphasis}{_figure(model['mean'])}{emphasis}", interval, *means])
-    for name in (f"{base}@{_headline_k(report)}" for base in AGGREGATE):
+    for name in (f"{base}@{k}" for base in AGGREGATE):
         values = [_figure(baseline["aggregate"][name]) for baseline in report["baselines"].values()]
         rows.append([name, f"{emphasis}{_figure(report['aggregate'][name])}{emphasis}", "", *values])
     return rows
@@ -267,14 +271,6 @@ def markdown(rows: Rows) -> str:
     header, *body = rows
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
-
-
-def _table_metrics(report: Mapping[str, Any]) -> Sequence[str]:
-    protocol, k = report["protocol"], _headline_k(report)
-    several = protocol["counts"]["targets"] > protocol["counts"]["users"]
-    names = [f"{base}@{each}" for base in AT_EVERY_K for each in protocol["ks"]] + ["mrr"]
-    names += [f"{base}@{k}" for base in (*(SEVERAL_TARGETS_ONLY if several else ()), *PER_USER)]
-    return [name for name in dict.fromkeys(names) if name in report["metrics"]]
 
 
 def _headline_k(report: Mapping[str, Any]) -> str:

@@ -61,10 +61,8 @@ def sliced(
 def popularity_profile(items: npt.NDArray[np.integer], counts: IntArray, is_item: npt.NDArray[np.bool_]) -> list[float]:
     """The share of `items` that falls into each tenth of the catalogue, most popular tenth first.
 
-    Args:
-        items: Input ids of any shape; `IGNORED` is left out.
-        counts: Known interactions of every input id, (vocab_size,).
-        is_item: Which input ids are items, (vocab_size,).
+    `items` are input ids of any shape, without `IGNORED`. `counts` are the known interactions of every input id and
+    `is_item` says which are items, (vocab_size,) each.
 
     >>> popularity_profile(np.array([1, 1, 2, IGNORED]), np.arange(11), np.arange(11) > 0)[-2:]
     [0.3333333333333333, 0.6666666666666666]

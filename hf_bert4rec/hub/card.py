@@ -64,6 +64,7 @@ def render_card(
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
+    installed_by_the_demo = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     return fill(
         "template.md",
         release,
@@ -77,7 +78,7 @@ def render_card(
         evaluation=evaluation,
         titles=titles,
         onnx=onnx,
-        requirements=" ".join(required_versions()),
+        requirements=[line for line in installed_by_the_demo if line.startswith(("torch", "transformers"))],
         code={name: _summary_line(name) for name in code_files()},
         versions=_versions(training, evaluation),
         pictures=PICTURES,
@@ -167,12 +168,6 @@ def update_card(folder: Path) -> None:
     training, evaluation = read_training(folder), read_evaluation(folder)
     onnx = (folder / ONNX_FOLDER / ONNX_FILE).is_file()
     write_text(folder / REPOCARD_NAME, render_card(training, evaluation, titles=has_titles(folder), onnx=onnx))
-
-
-def required_versions() -> list[str]:
-    """Quoted requirements of torch and transformers, as the demo installs them."""
-    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    return [f'"{line}"' for line in lines if line.startswith(("torch", "transformers"))]
 
 
 def _summary_line(name: str) -> str:

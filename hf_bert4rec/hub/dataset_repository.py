@@ -66,6 +66,11 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
         for name in tables
     ]
     tags = ["recommendation", "sequential-recommendation", "hf-bert4rec", *(["movielens"] if release else [])]
+    parts = []
+    for part in PARTS:
+        interactions = int(Ragged.from_column(data.splits[part], "item_ids").lengths.sum())
+        digest = f"`{target_hash(data.splits[part])}`" if part != "train" else ""
+        parts.append((part, len(data.splits[part]), interactions, digest))
     several = "targets" in test.column_names
     return fill(
         "dataset.md",
@@ -76,7 +81,7 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
         repo_id=repo_id,
         tables=tables,
         lengths=Ragged.from_column(data.histories, "item_ids").lengths,
-        parts=[_row(data, part) for part in PARTS],
+        parts=parts,
         timed="timestamps" in data.histories.column_names,
         split="temporal" if "cut" in test.column_names else "last-n" if several else "leave-one-out",
         targets=len(test[0]["targets"]) if several else 1,
@@ -90,10 +95,3 @@ def _release_of(data: Prepared) -> Release | None:
 
 def _tables(data: Prepared) -> dict[str, Dataset]:
     return {**{part: data.splits[part] for part in PARTS}, "movies": data.movies}
-
-
-def _row(data: Prepared, part: str) -> tuple[str, int, int, str]:
-    """Name of a part, its rows, its interactions, and the hash of its targets."""
-    rows = data.splits[part]
-    interactions = int(Ragged.from_column(rows, "item_ids").lengths.sum())
-    return part, len(rows), interactions, f"`{target_hash(rows)}`" if part != "train" else ""

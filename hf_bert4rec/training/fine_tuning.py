@@ -89,8 +89,12 @@ def fine_tune(
     known = [part.where(part.values != tokenizer.unk_token_id) for part in parts]
     before = [parameter.detach().clone() for parameter in model.parameters()]
     loss = _train(model, tokenizer, _concatenate(known), epochs, learning_rate, batch_size, seed)
-    _blend(model, before, keep)
-    _add_counts(tokenizer, known[0])
+    with torch.no_grad():
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            parameter.lerp_(old.to(parameter.device), keep)
+    if "count" in tokenizer.items:  # the counts measure popularity
+        new = np.bincount(known[0].values, minlength=len(tokenizer))[tokenizer.first_item_id :]
+        tokenizer.items["count"] = (np.array(tokenizer.items["count"]) + new).tolist()
     report = {
         "users": len(encoded),
         "interactions": len(known[0].values),
@@ -177,17 +181,3 @@ def _train(
         loss = trainer.train().training_loss
     model.eval()
     return float(loss)
-
-
-def _blend(model: Bert4RecForMaskedLM, before: list[torch.Tensor], keep: float) -> None:
-    """Move the weights towards those before training, by the share `keep` of the way."""
-    with torch.no_grad():
-        for parameter, old in zip(model.parameters(), before, strict=True):
-            parameter.lerp_(old.to(parameter.device), keep)
-
-
-def _add_counts(tokenizer: Bert4RecTokenizer, histories: Ragged) -> None:
-    """Add the new interactions to the counts of the items, which measure popularity."""
-    if "count" in tokenizer.items:
-        new = np.bincount(histories.values, minlength=len(tokenizer))[tokenizer.first_item_id :]
-        tokenizer.items["count"] = (np.array(tokenizer.items["count"]) + new).tolist()
