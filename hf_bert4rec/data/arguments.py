@@ -11,7 +11,8 @@ REPEATS = ("first", "last", "all")
 SPLITS = ("leave-one-out", "last-n", "temporal")
 
 
-def _help(text: str, default: Any = None) -> Any:
+def option(text: str, default: Any = None) -> Any:
+    """A dataclass field with its help text for the command line."""
     return field(default=default, metadata={"help": text})
 
 
@@ -19,10 +20,10 @@ def _help(text: str, default: Any = None) -> Any:
 class TextOptions:
     """How a text file is written."""
 
-    separator: str | None = _help("character between fields; detected by default")
-    encoding: str = _help("of text files, such as cp1252", "utf-8")
-    quote_char: str | None = _help("character around fields, '' for none; by default \", but none after tabs")
-    escape_char: str | None = _help("character before quote marks in fields, such as \\ in files that Spark writes")
+    separator: str | None = option("character between fields; detected by default")
+    encoding: str = option("of text files, such as cp1252", "utf-8")
+    quote_char: str | None = option("character around fields, '' for none; by default \", but none after tabs")
+    escape_char: str | None = option("character before quote marks in fields, such as \\ in files that Spark writes")
     columns: list[str] | None = field(default=None, metadata={"help": "names of columns, of a file without a header"})
 
 
@@ -30,27 +31,27 @@ class TextOptions:
 class InteractionArguments(TextOptions):
     """A table of interactions."""
 
-    dataset: str = _help("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
-    data_dir: str | None = _help("folder of releases; HF_BERT4REC_DATA by default")
-    ratings: str | None = _help("a table to use instead: a file, a folder, a glob, or a data set on the Hub")
-    dataset_config: str | None = _help("configuration of a data set on the Hub")
-    dataset_split: str | None = _help("split of a data set on the Hub")
-    user_column: str = _help("column of users; auto finds one with a usual name", AUTO)
-    item_column: str = _help("column of items, also in a table of items; auto finds one with a usual name", AUTO)
-    time_column: str = _help("column of times, '' if the rows are in order; auto finds one with a usual name", AUTO)
-    rating_column: str = _help("column of ratings; '' to read none", "rating")
-    min_rating: float | None = _help("interactions rated lower are left out of the histories")
+    dataset: str = option("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
+    data_dir: str | None = option("folder of releases; HF_BERT4REC_DATA by default")
+    ratings: str | None = option("a table to use instead: a file, a folder, a glob, or a data set on the Hub")
+    dataset_config: str | None = option("configuration of a data set on the Hub")
+    dataset_split: str | None = option("split of a data set on the Hub")
+    user_column: str = option("column of users; auto finds one with a usual name", AUTO)
+    item_column: str = option("column of items, also in a table of items; auto finds one with a usual name", AUTO)
+    time_column: str = option("column of times, '' if the rows are in order; auto finds one with a usual name", AUTO)
+    rating_column: str = option("column of ratings; '' to read none", "rating")
+    min_rating: float | None = option("interactions rated lower are left out of the histories")
 
 
 @dataclass
 class DataArguments(InteractionArguments):
     """The interactions to train on and evaluate with, and how they are split."""
 
-    items: str | None = _help("a table of the items in `ratings`: id, title, year, genres")
-    title_column: str = _help("the items' column of titles; '' if there is none", "title")
-    year_column: str = _help("the items' column of years", "year")
-    genres_column: str = _help("the items' column of genres", "genres")
-    min_interactions: int = _help("users and items with fewer interactions are dropped, repeatedly", 5)
+    items: str | None = option("a table of the items in `ratings`: id, title, year, genres")
+    title_column: str = option("the items' column of titles; '' if there is none", "title")
+    year_column: str = option("the items' column of years", "year")
+    genres_column: str = option("the items' column of genres", "genres")
+    min_interactions: int = option("users and items with fewer interactions are dropped, repeatedly", 5)
     repeats: str = field(
         default="first",
         metadata={
@@ -59,10 +60,10 @@ class DataArguments(InteractionArguments):
         },
     )
     split: str = field(default="leave-one-out", metadata={"help": "rule of the split", "choices": SPLITS})
-    targets: int = _help("held-out items per user, for --split last-n", 5)
-    quantile: float = _help("quantile of the timestamps at which --split temporal cuts", 0.9)
-    liked_rating: float = _help("interactions rated this or more are likes, where there are ratings", 4.0)
-    held_out_users: float = _help("share of users left out of training to be new users in the evaluation", 0.0)
+    targets: int = option("held-out items per user, for --split last-n", 5)
+    quantile: float = option("quantile of the timestamps at which --split temporal cuts", 0.9)
+    liked_rating: float = option("interactions rated this or more are likes, where there are ratings", 4.0)
+    held_out_users: float = option("share of users left out of training to be new users in the evaluation", 0.0)
 
     def __post_init__(self) -> None:
         if self.items is not None and self.ratings is None:

@@ -16,7 +16,7 @@ from .download import download_checked
 from .mirrors import MIRRORED, write_mirrored_release
 from .releases import CITATION, DATA_VARIABLE, GENRES_100K, GROUPLENS, HOMEPAGE, Layout, Release, get_release
 from .rows import decode, read_rows
-from .tables import split_genres, split_years, to_dataset
+from .tables import clean_genres, split_years, to_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +169,8 @@ def _parse_movies(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
         frame = read_rows(rows.encode(), schema, Dialect("\t"), path)
     else:
         frame = _parse_flags(text, path)
-    movies = split_years(frame).select("movie_id", "title", "year", split_genres())
+    genres = clean_genres(pl.col("genres").fill_null("").str.strip_chars().str.split("|"))
+    movies = split_years(frame).select("movie_id", "title", "year", genres.alias("genres"))
     if repeated := movies.filter(pl.col("movie_id").is_duplicated())["movie_id"].to_list():
         raise ValueError(f"{path}: duplicate movie_id {repeated[0]}")
     return movies

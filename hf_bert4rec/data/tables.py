@@ -39,12 +39,6 @@ def split_years(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.Series("title", titles, pl.String), pl.Series("year", years, pl.Int64))
 
 
-def split_genres(genres: str = "genres") -> pl.Expr:
-    """Expression for the lists of genres of a "|"-separated column; "(no genres listed)" and "unknown" give []."""
-    lists = pl.col(genres).fill_null("").str.strip_chars().str.split("|")
-    return clean_genres(lists).alias("genres")
-
-
 def clean_genres(lists: pl.Expr) -> pl.Expr:
     """Strip blanks in lists of text and drop the words that mean "no genre"."""
     stripped = lists.list.eval(pl.element().str.strip_chars())

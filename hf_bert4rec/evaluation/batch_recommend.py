@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from ..data.arguments import DataArguments
+from ..data.arguments import DataArguments, option
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
 from ..data.prepare import load
@@ -44,9 +44,9 @@ SOURCES = pa.array(["model", "popularity"])
 class BatchRecommendConfig:
     """How many movies to recommend, and in which portions."""
 
-    top_k: int = field(default=100, metadata={"help": "movies per user"})
-    batch_size: int = field(default=256, metadata={"help": "users scored at once"})
-    users_per_shard: int = field(default=8192, metadata={"help": "users between two writes"})
+    top_k: int = option("movies per user", 100)
+    batch_size: int = option("users scored at once", 256)
+    users_per_shard: int = option("users between two writes", 8192)
 
     def __post_init__(self) -> None:
         for name in ("top_k", "batch_size", "users_per_shard"):

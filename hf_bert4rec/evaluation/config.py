@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..data.arguments import option
 from .metrics import DEFAULT_KS
 
 PARTS = ("validation", "test")
@@ -19,10 +20,10 @@ class EvaluationConfig:
 
     part: str = field(default="test", metadata={"help": "part of the split", "choices": PARTS})
     ks: list[int] = field(default_factory=lambda: [*DEFAULT_KS], metadata={"help": "lengths of the lists"})
-    examples: int = field(default=5, metadata={"help": "histories to print with their recommendations"})
-    seed: int = field(default=0, metadata={"help": "of intervals, sampled negatives, random baseline and examples"})
-    batch_size: int = field(default=256, metadata={"help": "users scored at once"})
-    device: str | None = field(default=None, metadata={"help": "where the model runs; by default cuda if available"})
+    examples: int = option("histories to print with their recommendations", 5)
+    seed: int = option("of intervals, sampled negatives, random baseline and examples", 0)
+    batch_size: int = option("users scored at once", 256)
+    device: str | None = option("where the model runs; by default cuda if available")
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:

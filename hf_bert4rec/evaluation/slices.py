@@ -61,7 +61,7 @@ def sliced(
 def popularity_profile(items: npt.NDArray[np.integer], counts: IntArray, is_item: npt.NDArray[np.bool_]) -> list[float]:
     """The share of `items` that falls into each tenth of the catalogue, most popular tenth first.
 
-    `items` are input ids of any shape, without `IGNORED`. `counts` are the known interactions of every input id and
+    `items` are input ids of any shape; `IGNORED` is left out. `counts` are the known interactions of every input id and
     `is_item` says which are items, (vocab_size,) each.
 
     >>> popularity_profile(np.array([1, 1, 2, IGNORED]), np.arange(11), np.arange(11) > 0)[-2:]

@@ -12,14 +12,14 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
 
-from ..data.arguments import DataArguments
+from ..data.arguments import DataArguments, option
 from ..files import data_folder
 from ..model.configuration_bert4rec import Bert4RecConfig
 from .trainer import Bert4RecTrainingArguments
@@ -47,10 +47,6 @@ class ModelArguments:
     time_aware: bool = Bert4RecConfig.time_aware
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class MaskingArguments:
     """Training rows, their masks, and the start and end of training.
@@ -58,20 +54,20 @@ class MaskingArguments:
     See `DataCollatorForMaskedItems` and `TrainingWindows`.
     """
 
-    mlm_probability: float = _option(0.2, "share of a row's items that are masked")
-    mask_replace_prob: float = _option(1.0, "share of masked items that become [MASK]")
-    random_replace_prob: float = _option(0.0, "share of masked items that become a random item")
-    last_item_prob: float = _option(0.0, "share of rows in which only the last item is masked")
-    causal_prob: float = _option(0.0, "share of batches in which every item is predicted from earlier ones")
-    window_stride: int | None = _option(None, "items between window starts; by default windows do not overlap")
-    cooccurrence_init: float | None = _option(
-        None, "standard deviation of item embeddings initialised from co-occurrence; by default they are random"
+    mlm_probability: float = option("share of a row's items that are masked", 0.2)
+    mask_replace_prob: float = option("share of masked items that become [MASK]", 1.0)
+    random_replace_prob: float = option("share of masked items that become a random item", 0.0)
+    last_item_prob: float = option("share of rows in which only the last item is masked", 0.0)
+    causal_prob: float = option("share of batches in which every item is predicted from earlier ones", 0.0)
+    window_stride: int | None = option("items between window starts; by default windows do not overlap")
+    cooccurrence_init: float | None = option(
+        "standard deviation of item embeddings initialised from co-occurrence; by default they are random"
     )
-    sampled_negatives: int | None = _option(
-        None, "items sampled for a batch's softmax, for catalogues of more than 100,000 items"
+    sampled_negatives: int | None = option(
+        "items sampled for a batch's softmax, for catalogues of more than 100,000 items"
     )
-    early_stopping_patience: int | None = _option(
-        None, "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"
+    early_stopping_patience: int | None = option(
+        "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"
     )
 
     def __post_init__(self) -> None:
