@@ -27,7 +27,7 @@ Answer = list[dict[str, Any]]
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one command, whose name comes first."""
+    """Run the command whose name comes first in `argv`."""
     arguments = make_parser().parse_args(argv)
     utils.logging.set_verbosity_error()
     utils.logging.disable_progress_bar()

@@ -21,7 +21,7 @@ from .column_names import are_usual_names
 
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 SEPARATORS = (",", ";", "\t", "|", " ")
-SAMPLE = 1 << 16  # bytes of which the separator is detected
+SAMPLE = 1 << 16  # bytes that the separator is detected from
 PAIRS = '"user item" text'
 _RECBOLE_NAME = re.compile(r"(.+):(token|token_seq|float|float_seq)")
 
@@ -115,7 +115,7 @@ def _dialect(separator: str, options: TextOptions) -> Dialect:
 
 
 def _matching(readings: Mapping[Dialect, Sequence[list[str]]], names: list[str] | None, source: str) -> list[Dialect]:
-    """The dialects that split the first line and, if any does, all of the first rows into as many fields."""
+    """The dialects that split the first line and, if any does, all of the first rows into the same number of fields."""
     widths = {dialect: [len(fields) for fields in rows] for dialect, rows in readings.items()}
     if names is None:
         splitting = [dialect for dialect in widths if widths[dialect][0] > 1]

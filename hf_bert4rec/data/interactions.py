@@ -200,7 +200,7 @@ def _with_ids_of_one_type(*frames: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _undescribed(ids: pl.DataFrame) -> pl.DataFrame:
-    """Rows for items of which only the id is known; it serves as title."""
+    """Rows for items with a known id only, which becomes the title."""
     return ids.select(
         "movie_id",
         pl.col("movie_id").cast(pl.String).alias("title"),

@@ -115,7 +115,7 @@ def read_table(
         dataset_config, dataset_split: what `load_dataset` loads of a data set's folder or repository.
 
     Raises:
-        FileNotFoundError: no such file or data set. ValueError: the table cannot be read. TypeError: it is no table.
+        FileNotFoundError: no such file or data set. ValueError: the table cannot be read. TypeError: it is not a table.
     """
     if not isinstance(table, str | Path):
         source = f"the table of {what}"

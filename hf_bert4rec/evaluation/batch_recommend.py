@@ -238,7 +238,7 @@ def _write_shards(
 
 
 def _fingerprint(folder: Path, users: Users, config: BatchRecommendConfig) -> str:
-    """A hash of everything that decides the table and its parts."""
+    """A hash of everything that the table and its parts depend on."""
     parts = [weights_sha256(folder), config, COLUMNS, users.user_ids.to_pylist()]
     digest = hashlib.sha256(repr(parts).encode())
     digest.update((folder / ITEMS_FILE).read_bytes())

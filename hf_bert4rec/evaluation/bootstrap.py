@@ -1,6 +1,6 @@
 """Confidence intervals of means over users: percentile bootstrap (Efron, 1979).
 
-The users are the sample: a resample draws as many users, with replacement. All metrics share the resamples. The
+The users are the sample: each resample draws their number with replacement. All metrics share the resamples. The
 interval of a difference of two scorers, given as one value per user, is that of a paired bootstrap.
 """
 

@@ -1,4 +1,4 @@
-"""The settings of one evaluation, made once and passed to everything that takes part in it."""
+"""The settings of one evaluation."""
 
 from __future__ import annotations
 

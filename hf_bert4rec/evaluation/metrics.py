@@ -123,7 +123,7 @@ def as_rows(ranks: Ranks) -> Ragged:
     """Check ranks and convert them to rows, one per user, without padding.
 
     Raises:
-        ValueError: There is no user, a user has no target, or a rank is below 1 or not an integer.
+        ValueError: There are no users, a user has no target, or a rank is below 1 or not an integer.
     """
     if not isinstance(ranks, Ragged):
         table = np.asarray(ranks)

@@ -19,7 +19,7 @@ FINGERPRINT_KEY = b"fingerprint"
 class Shards:
     """The parts of a table on disk, one for every `users_per_shard` users.
 
-    Every part stores `fingerprint`, a hash of everything that decides its content; a part with another fingerprint
+    Every part stores `fingerprint`, a hash of everything that its content depends on; a part with another fingerprint
     counts as missing and is written again.
     """
 

@@ -127,7 +127,7 @@ def fill(template: str, release: Release | None, dataset: str, **fields: Any) ->
 
     Args:
         release: of MovieLens, whose items are movies; None for a custom table.
-        dataset: the name of the data set, for a table that is no release.
+        dataset: the name of a custom table.
     """
     source = f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(dataset)
     environment = Environment(

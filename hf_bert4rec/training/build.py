@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from transformers import EarlyStoppingCallback
 
@@ -12,6 +11,7 @@ from ..data.collators import DataCollatorForMaskedItems
 from ..data.encoding import NextItemDataset
 from ..data.negatives import NegativeSampler
 from ..data.ragged import Ragged
+from ..data.transitions import item_counts
 from ..data.windows import TrainingWindows
 from ..model.configuration_bert4rec import Bert4RecConfig
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
@@ -71,7 +71,7 @@ def build_collator(data: EncodedData, masking: MaskingArguments, seed: int) -> D
     """The collator that masks training rows, and samples negatives if the loss needs them."""
     tokenizer, negatives = data.tokenizer, None
     if masking.sampled_negatives is not None:
-        counts = np.bincount(data.train.values, minlength=len(tokenizer))
+        counts = item_counts(data.train, len(tokenizer))
         negatives = NegativeSampler(counts, masking.sampled_negatives, tokenizer.first_item_id, seed)
     return DataCollatorForMaskedItems(
         tokenizer,

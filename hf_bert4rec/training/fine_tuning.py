@@ -17,6 +17,7 @@ from ..data.collators import DataCollatorForMaskedItems
 from ..data.encoding import encode_histories
 from ..data.histories import build_histories
 from ..data.ragged import Ragged, TimedHistories, offsets_of
+from ..data.transitions import item_counts
 from ..data.windows import TrainingWindows
 from ..model.items_bert4rec import item_token, read_table
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
@@ -93,7 +94,7 @@ def fine_tune(
         for parameter, old in zip(model.parameters(), before, strict=True):
             parameter.lerp_(old.to(parameter.device), keep)
     if "count" in tokenizer.items:  # the counts measure popularity
-        new = np.bincount(known[0].values, minlength=len(tokenizer))[tokenizer.first_item_id :]
+        new = item_counts(known[0], len(tokenizer))[tokenizer.first_item_id :]
         tokenizer.items["count"] = (np.array(tokenizer.items["count"]) + new).tolist()
     report = {
         "users": len(encoded),

@@ -19,7 +19,7 @@ MIN_CHUNK_POSITIONS = 64  # below that, accumulating the gradient of the item em
 def chunked_cross_entropy(
     states: torch.Tensor, decoder: nn.Linear, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
 ) -> torch.Tensor:
-    """Cross-entropy of `decoder(states)`, of which only a chunk exists at a time.
+    """Cross-entropy of `decoder(states)`, whose logits are computed a chunk at a time.
 
     Args:
         states: (positions or more, hidden); rows beyond the last label are ignored.
@@ -37,8 +37,8 @@ def chunked_cross_entropy(
 class SummedCrossEntropy(torch.autograd.Function):
     """Sum of the cross-entropies of a linear layer's logits, whose gradients are computed in the forward pass.
 
-    Each chunk's logits are turned into their gradient at once and dropped, so no logit is computed twice and nothing
-    of the size of positions × catalogue is allocated. The idea is that of Liger Kernel (Hsu et al., arXiv:2410.10989).
+    Each chunk's logits are replaced by their gradient immediately, so no logit is computed twice and no tensor has
+    positions × catalogue elements. The idea is that of Liger Kernel (Hsu et al., arXiv:2410.10989).
     """
 
     @staticmethod

@@ -102,7 +102,7 @@ def portable_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command(argv: Sequence[str]) -> str:
-    """The command line of the training, without options that mean something on one machine only."""
+    """The command line of the training, without options that apply to one machine only."""
     words, skip = [], False
     for word in argv:
         name = word.split("=")[0]
