@@ -27,8 +27,8 @@ def build_histories(
     Users are sorted by user_id (text by its UTF-8 bytes: "10" before "2"). In turn:
 
     1. ratings below `min_rating` are dropped (None: no rating is);
-    2. of a user's interactions with one item only the first or the last stays, unless `repeats` is "all", since a movie of
-       the history is never recommended again. A warning counts what is dropped;
+    2. of a user's interactions with one item only the first or the last stays, unless `repeats` is "all", since a movie
+       of the history is never recommended again. A warning counts what is dropped;
     3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that remain
        have that many (the k-core; 1 drops none).
 
