@@ -10,10 +10,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokeni
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .hub.default_model import DefaultModel
-from .model.configuration_bert4rec import Bert4RecConfig
+from .model.configuration_bert4rec import TASKS, Bert4RecConfig
 from .model.items_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .model.modeling_bert4rec import Bert4RecForMaskedLM, Bert4RecModel
-from .model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
+from .model.pipeline_bert4rec import MovieRecommendationPipeline
 from .model.tokenization_bert4rec import Bert4RecTokenizer
 
 __version__ = "0.1.0"
@@ -23,13 +23,14 @@ AutoModel.register(Bert4RecConfig, Bert4RecModel, exist_ok=True)
 AutoModelForMaskedLM.register(Bert4RecConfig, Bert4RecForMaskedLM, exist_ok=True)
 AutoTokenizer.register(Bert4RecConfig, fast_tokenizer_class=Bert4RecTokenizer, exist_ok=True)
 _registered = MovieRecommendationPipeline._registered_impl
-PIPELINE_REGISTRY.register_pipeline(
-    TASK,
-    pipeline_class=MovieRecommendationPipeline,
-    pt_model=AutoModelForMaskedLM,
-    default=DefaultModel(),
-    type="text",
-)
+for _task in TASKS:
+    PIPELINE_REGISTRY.register_pipeline(
+        _task,
+        pipeline_class=MovieRecommendationPipeline,
+        pt_model=AutoModelForMaskedLM,
+        default=DefaultModel(),
+        type="text",
+    )
 # Registration put the default model on the class, from where saving would write it into every config.
 MovieRecommendationPipeline._registered_impl = _registered
 

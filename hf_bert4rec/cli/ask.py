@@ -135,15 +135,15 @@ def read_rating(text: str) -> float | None:
 
 
 def table(answer: Answer) -> str:
-    """An answer as text: rank, score, title and genres, and below each movie the explanation."""
+    """An answer as text: rank, score, title or id and genres, and below each movie the explanation."""
     if not answer:
         return "no movies"
     lines = []
     for rank, movie in enumerate(answer, 1):
         genres = f"  [{', '.join(movie['genres'])}]" if movie["genres"] else ""
-        lines.append(f"{rank:3}. {movie['score']:7.4f}  {movie['title'] or movie['movie_id']}{genres}")
+        lines.append(f"{rank:3}. {movie['score']:7.4f}  {movie['title'] or next(iter(movie.values()))}{genres}")
         lines += [
-            f"{'':14}{entry['contribution']:+.3f}  {entry['title'] or entry['movie_id']}"
+            f"{'':14}{entry['contribution']:+.3f}  {entry['title'] or next(iter(entry.values()))}"
             for entry in movie.get("because", [])
         ]
     return "\n".join(lines)

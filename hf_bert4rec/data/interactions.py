@@ -27,6 +27,12 @@ SEQUENCE_FILE, MAPPING_FILE, MOVIES_FILE = "ml-1m.txt", "item_mapping.txt", "mov
 SEQUENCE_COUNTS = (6_040, 3_416, 999_611)
 
 
+class Interactions(DatasetDict):
+    """`DatasetDict{ratings, movies}`, and the name that the table has for what `movie_id` holds."""
+
+    item_column = "movie_id"
+
+
 def read_interactions(
     table: Any,
     user_column: str = AUTO,
@@ -38,7 +44,7 @@ def read_interactions(
     dataset_config: str | None = None,
     dataset_split: str | None = None,
     **text_options: Any,
-) -> DatasetDict:
+) -> Interactions:
     """Read a table of interactions as `DatasetDict{ratings, movies}`, the result of `load_movielens`.
 
     A table is one of:
@@ -87,13 +93,22 @@ def read_interactions(
     ratings = pl.DataFrame(
         [readers[name](frame[theirs], theirs, read.source).alias(name) for name, theirs in columns.items()]
     )
+    tables = Interactions(_joined(ratings, _read_items(items, columns["movie_id"], item_columns, options), read.source))
+    tables.item_column = columns["movie_id"]
+    return tables
+
+
+def _read_items(
+    items: Any, item_column: str, item_columns: Mapping[str, str | None] | None, options: TextOptions
+) -> pl.DataFrame | None:
+    """The table of items under our names; None if there is none."""
     if items is None:
-        return _joined(ratings, None, read.source)
+        return None
     described = read_table(items, "items", replace(options, columns=None))
-    names = {"movie_id": columns["movie_id"], **(item_columns or {})}
+    names = {"movie_id": item_column, **(item_columns or {})}
     if names["movie_id"] not in (available := described.frame.collect_schema().names()):
         names["movie_id"] = find_column("movie_id", available, described.source)
-    return _joined(ratings, read_items(described.rows(), names, described.source), read.source)
+    return read_items(described.rows(), names, described.source)
 
 
 def read_sequences(

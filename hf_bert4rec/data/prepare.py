@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
-from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from ..model.tokenization_bert4rec import ANSWER_KEYS, Bert4RecTokenizer
 from .arguments import DataArguments, TextOptions
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .histories import build_histories
@@ -121,7 +121,12 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
     splits = split_histories(histories, arguments)
     check_leakage(splits, repeats=arguments.repeats == "all")
     ids, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
-    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True)))
+    column = getattr(tables, "item_column", "movie_id")  # a release has none of its own
+    tokenizer = Bert4RecTokenizer.from_movies(
+        movies,
+        dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True)),
+        item_id_name="item_id" if column in ANSWER_KEYS else column,
+    )
     name = table_name(arguments.ratings) if arguments.ratings else arguments.dataset
     return Prepared(
         name,

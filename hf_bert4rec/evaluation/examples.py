@@ -51,7 +51,8 @@ def make_examples(
     recommended = top_items(candidates, min(LIST_LENGTH, task.catalogue_size)).tolist()
 
     def movies(input_ids: Sequence[int]) -> list[dict[str, Any]]:
-        return [tokenizer.movie(input_id) for input_id in input_ids if input_id != IGNORED]
+        described = [tokenizer.movie(input_id) for input_id in input_ids if input_id != IGNORED]
+        return [{"movie_id": movie.pop(tokenizer.item_id_name), **movie} for movie in described]
 
     return [
         {

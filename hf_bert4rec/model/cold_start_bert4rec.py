@@ -156,15 +156,15 @@ def _set_rows(module: nn.Embedding | nn.Linear, weight: torch.Tensor) -> None:
 
 def _report(tokenizer: Any, input_id: int, similar_rows: list[int] | None) -> dict[str, Any]:
     """One entry of the report on new items."""
-    movie = tokenizer.movie(input_id)
+    name, movie = tokenizer.item_id_name, tokenizer.movie(input_id)
     similar = [tokenizer.movie(tokenizer.first_item_id + row) for row in similar_rows or []]
     start = "given vector" if similar_rows is None else "similar movies" if similar_rows else "mean of all movies"
     return {
-        "movie_id": movie["movie_id"],
+        name: movie[name],
         "title": movie["title"],
         "input_id": input_id,
         "start": start,
-        "similar": [other["title"] or other["movie_id"] for other in similar],
+        "similar": [other["title"] or other[name] for other in similar],
     }
 
 

@@ -17,12 +17,10 @@ AUTO_MAP = {
     "AutoModel": "modeling_bert4rec.Bert4RecModel",
     "AutoModelForMaskedLM": "modeling_bert4rec.Bert4RecForMaskedLM",
 }
+TASKS = ("movie-recommendation", "item-recommendation")  # two names of one task
 CUSTOM_PIPELINES = {
-    "movie-recommendation": {
-        "impl": "pipeline_bert4rec.MovieRecommendationPipeline",
-        "pt": ["AutoModelForMaskedLM"],
-        "type": "text",
-    }
+    task: {"impl": "pipeline_bert4rec.MovieRecommendationPipeline", "pt": ["AutoModelForMaskedLM"], "type": "text"}
+    for task in TASKS
 }
 # A configuration may come from an untrusted source: sizes beyond these are refused before memory is allocated.
 MAX_SIZES = {
@@ -216,4 +214,4 @@ FIELD_TYPES: dict[str, Any] = dict(Bert4RecConfig.__annotations__)
 Bert4RecConfig.register_for_auto_class()
 make_importable(__name__)
 
-__all__ = ["CUSTOM_PIPELINES", "Bert4RecConfig"]
+__all__ = ["CUSTOM_PIPELINES", "TASKS", "Bert4RecConfig"]

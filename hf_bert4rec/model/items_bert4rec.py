@@ -61,7 +61,9 @@ def as_scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
-def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], dict[str, list[Any]]]:
+def read_table(
+    movies: Any, reserved: Iterable[str], id_name: str = "movie_id"
+) -> tuple[list[int | str], dict[str, list[Any]]]:
     """Return the ids of a movies table, and its columns `title`, `year` and `genres` as plain Python values.
 
     Without a `year` column the year is split off titles such as "Heat (1995)".
@@ -71,6 +73,7 @@ def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], d
             be floats; titles, years and genres may be missing (None or NaN); genres are lists, JSON lists, or texts
             such as "Comedy|Drama", "Comedy;Drama" and "Comedy, Drama".
         reserved: names that no id may have: the special tokens.
+        id_name: another name that the column `movie_id` may have.
 
     Raises:
         KeyError: no column `movie_id`.
@@ -78,14 +81,15 @@ def read_table(movies: Any, reserved: Iterable[str]) -> tuple[list[int | str], d
             another name, or ids that are of mixed types, duplicate or reserved.
     """
     names = [str(name) for name in _column_names(movies)]
-    if "movie_id" not in names:
+    id_name = id_name if id_name in names else "movie_id"
+    if id_name not in names:
         raise KeyError(f"the table of movies has no column 'movie_id'; it has {names}")
     for name, aliases in ALIASES.items():
         if name not in names and (alias := next((alias for alias in aliases if alias in names), None)):
             raise ValueError(f"the table of movies has no column {name!r}; rename its column {alias!r} to {name!r}")
     if getattr(movies, "format", {"type": "custom"})["type"] != "custom":  # a Dataset; custom is by a function
         movies = movies.with_format(None)  # plain values, not tensors
-    ids = _read_ids(_column(movies, "movie_id"), reserved)
+    ids = _read_ids(_column(movies, id_name), reserved)
     columns = {name: _column(movies, name) for name in READERS if name in names}
     for name, column in columns.items():
         if len(column) != len(ids):

@@ -1,4 +1,4 @@
-"""`pipeline("movie-recommendation")`: histories of ids or titles in, movies with titles and scores out.
+"""`pipeline("movie-recommendation")`, or `"item-recommendation"`: histories in, items with titles and scores out.
 
 A request goes through five steps: parse (`requests_bert4rec.py`), encode, score, re-rank (`reranking_bert4rec.py`) and
 format. The answer to a history does not depend on its batch and equals the evaluation's ranking.
@@ -21,6 +21,7 @@ import torch
 from transformers import AutoModelForMaskedLM, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .configuration_bert4rec import TASKS
 from .extensions_bert4rec import UNKNOWN_TIME
 from .items_bert4rec import short_repr
 from .loading_bert4rec import check_weights, make_importable
@@ -46,7 +47,6 @@ from .retrieval_bert4rec import ItemEmbeddings, contributions
 
 if TYPE_CHECKING:
     # Before 5.10 transformers copies only those files of a local folder that this one names.
-    from .configuration_bert4rec import Bert4RecConfig  # noqa: F401
     from .timestamps_bert4rec import parse_timestamp  # noqa: F401
 
 try:
@@ -54,7 +54,7 @@ try:
 except ImportError:  # Windows does not fork
     register_at_fork = None  # type: ignore[assignment]
 
-TASK = "movie-recommendation"
+TASK = TASKS[0]
 DEFAULT_BATCH_SIZE = 64
 
 
@@ -105,7 +105,8 @@ class MovieRecommendationPipeline(Pipeline):
         explain: add to each movie "because", the entries of the history that raise its score: `{"movie_id", "title",
             "contribution"}`, where the contribution is what the log of the score loses without the entry.
 
-    Returns a list of `{"movie_id", "title", "genres", "score", "source"}`, best first, for every history. `score` is
+    Returns a list of `{"movie_id", "title", "genres", "score", "source"}`, best first, for every history; instead of
+    "movie_id" the name of the data set's own column of items (`tokenizer.item_id_name`). `score` is
     the softmax over all items in float32, before filters. `source` is "model", or "popularity" for a history without
     known movies; its score is then the movie's share of all interactions. If fewer than `top_k` movies are left, one
     warning says what each filter left.
@@ -327,10 +328,11 @@ class MovieRecommendationPipeline(Pipeline):
             inputs = self._encode([history.subset(indices) for indices in rows])
             return self._log_scores(self.forward({"requests": [], **inputs})["logits"])
 
+        name = self.tokenizer.item_id_name
         for movie, reasons in zip(movies, contributions(history.items, positions, log_scores, score), strict=True):
             entries = [(self.tokenizer.movie(item), contribution) for item, contribution in reasons]
             movie["because"] = [
-                {"movie_id": entry["movie_id"], "title": entry["title"], "contribution": contribution}
+                {name: entry[name], "title": entry["title"], "contribution": contribution}
                 for entry, contribution in entries
             ]
 
@@ -426,12 +428,13 @@ def _use_one_thread() -> None:
 if register_at_fork is not None:
     register_at_fork(after_in_child=_use_one_thread)
 
-if __name__.startswith("transformers_modules.") and TASK not in PIPELINE_REGISTRY.get_supported_tasks():
+for task in TASKS if __name__.startswith("transformers_modules.") else ():
     # The code of a model's folder: `pipeline(TASK, model=model, tokenizer=tokenizer)` looks the task up by name.
-    PIPELINE_REGISTRY.register_pipeline(TASK, MovieRecommendationPipeline, AutoModelForMaskedLM, type="text")
+    if task not in PIPELINE_REGISTRY.get_supported_tasks():
+        PIPELINE_REGISTRY.register_pipeline(task, MovieRecommendationPipeline, AutoModelForMaskedLM, type="text")
 # A pipeline loaded from a Hub folder finds its own registration here when it is saved again.
 MovieRecommendationPipeline._registered_impl = {
-    TASK: {"impl": MovieRecommendationPipeline, "pt": (AutoModelForMaskedLM,), "type": "text"}
+    task: {"impl": MovieRecommendationPipeline, "pt": (AutoModelForMaskedLM,), "type": "text"} for task in TASKS
 }
 make_importable(__name__)
 

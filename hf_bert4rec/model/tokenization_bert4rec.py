@@ -37,6 +37,7 @@ SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[U
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)
 ITEMS_FILE = "items.json"
 JSON_FILES = ("tokenizer_config.json", "tokenizer.json")
+ANSWER_KEYS = {"title", "genres", "score", "source", "because", "contribution", "input_id", "start", "similar"}
 is_integer = re.compile(r"0|-?[1-9]\d{0,99}").fullmatch
 
 
@@ -44,7 +45,8 @@ class Bert4RecTokenizer(TokenizersBackend):
     """Maps item ids to `input_ids`: [PAD] is 0, [MASK] 1, [UNK] 2, items follow in the order they were given.
 
     Build one with `from_movies`; load one with `from_pretrained` or `AutoTokenizer`. Item ids are int or str as in
-    the data set (`item_id_type`), and compared without blanks around them. Truncation drops the oldest items.
+    the data set (`item_id_type`), and compared without blanks around them. Answers name them as its column of items
+    (`item_id_name`). Truncation drops the oldest items.
     """
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "items_file": ITEMS_FILE}  # noqa: RUF012
@@ -58,13 +60,16 @@ class Bert4RecTokenizer(TokenizersBackend):
         items_file: str | None = None,
         items: dict[str, list[Any]] | None = None,
         item_id_type: str = "int",
+        item_id_name: str = "movie_id",
         **kwargs: Any,
     ) -> None:
         kwargs = {**SPECIAL_TOKENS, "bos_token": None, "eos_token": None, **kwargs}
-        super().__init__(item_id_type=item_id_type, **kwargs)
-        self.item_id_type = item_id_type
+        super().__init__(item_id_type=item_id_type, item_id_name=item_id_name, **kwargs)
+        self.item_id_type, self.item_id_name = item_id_type, item_id_name
         if item_id_type not in ("int", "str"):
             raise ValueError(f"item_id_type is {item_id_type!r}; it is 'int' or 'str'")
+        if not isinstance(item_id_name, str) or item_id_name in ANSWER_KEYS:
+            raise ValueError(f"item_id_name is {item_id_name!r:.40}; answers have {', '.join(sorted(ANSWER_KEYS))} too")
         self.item_tokens = self._checked_item_tokens()
         # Look-ups that are built when they are needed. `datasets.map` leaves an attribute of this name out of its hash.
         self.cache: dict[str, Any] = {}
@@ -99,14 +104,15 @@ class Bert4RecTokenizer(TokenizersBackend):
         Args:
             movies: a `datasets.Dataset`, DataFrame or mapping of columns with `movie_id` and, if known, `title`, `year`
                 and `genres`; see `read_table` for the forms of values. Rows become items in this order. Without a year
-                column the year is split off the title.
+                column the year is split off the title. With `item_id_name` the ids may have that name.
             counts: interactions per item id in the training data, the measure of popularity.
-            kwargs: options of a tokenizer, such as `model_max_length`: the model's window less the [MASK].
+            kwargs: options of a tokenizer, such as `item_id_name`, the key of ids in answers, and `model_max_length`:
+                the model's window less the [MASK].
 
         Raises:
             KeyError, ValueError: those of `read_table`.
         """
-        ids, items = read_table(movies, SPECIAL_TOKENS.values())
+        ids, items = read_table(movies, SPECIAL_TOKENS.values(), kwargs.get("item_id_name", "movie_id"))
         if counts is not None:
             by_token = {item_token(item): int(count) for item, count in counts.items()}
             items["count"] = [by_token.get(str(item), 0) for item in ids]
@@ -122,11 +128,16 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             ValueError: the table has none of the catalogue's movies.
         """
-        ids, columns = read_table(movies, SPECIAL_TOKENS.values())
+        ids, columns = read_table(movies, SPECIAL_TOKENS.values(), self.item_id_name)
         items = {**self.items, **align_columns(self.item_tokens, ids, columns)}
         backend = _backend([*SPECIAL_TOKENS.values(), *self.item_tokens])
-        kwargs = {"item_id_type": self.item_id_type, "model_max_length": self.model_max_length}
-        return type(self)(tokenizer_object=backend, items=items, **kwargs)
+        return type(self)(
+            tokenizer_object=backend,
+            items=items,
+            item_id_type=self.item_id_type,
+            item_id_name=self.item_id_name,
+            model_max_length=self.model_max_length,
+        )
 
     def add_items(self, movies: Any) -> list[int]:
         """Append movies to the catalogue, in place; old input ids stay. Follow with `model.add_items(tokenizer)`.
@@ -141,7 +152,7 @@ class Bert4RecTokenizer(TokenizersBackend):
             KeyError, ValueError: those of `read_table`, a movie that exists already, or an id of another type than the
                 catalogue's. The tokenizer is then unchanged.
         """
-        ids, columns = read_table(movies, SPECIAL_TOKENS.values())
+        ids, columns = read_table(movies, SPECIAL_TOKENS.values(), self.item_id_name)
         if existing := [item for item in ids if item in self]:
             raise ValueError(
                 f"{len(existing)} of the movies are in the catalogue already: {existing[:5]}; leave them out"
@@ -217,10 +228,10 @@ class Bert4RecTokenizer(TokenizersBackend):
         return decoded
 
     def movie(self, input_id: int) -> dict[str, Any]:
-        """Describe one item: `{"movie_id", "title", "genres"}`; the title includes its year."""
+        """Describe one item: its id, under `item_id_name`, its "title", with the year, and its "genres"."""
         position = input_id - FIRST_ITEM_ID
         return {
-            "movie_id": self._typed(self.item_tokens[position]),
+            self.item_id_name: self._typed(self.item_tokens[position]),
             "title": self.titles[position] if self.titles else None,
             "genres": list(self.items["genres"][position] or []) if "genres" in self.items else [],
         }

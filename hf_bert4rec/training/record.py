@@ -84,11 +84,11 @@ def example(model: Any, tokenizer: Any) -> dict[str, Any]:
     """
     indices = np.argsort(-np.array(tokenizer.items["count"]), kind="stable")[:3]
     movies = [tokenizer.movie(tokenizer.first_item_id + int(index)) for index in indices]
-    ids = [movie["movie_id"] for movie in movies]
+    ids = [movie[tokenizer.item_id_name] for movie in movies]
     unique = [movie["title"] and tokenizer.titles.count(movie["title"]) == 1 for movie in movies]
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device=model.device)
     return {
-        "history": [movie["title" if named else "movie_id"] for movie, named in zip(movies, unique, strict=True)],
+        "history": [movie["title"] if named else item for movie, named, item in zip(movies, unique, ids, strict=True)],
         "history_ids": ids,
         "answer": pipe(ids, top_k=min(3, tokenizer.num_items)),
     }

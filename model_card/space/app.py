@@ -116,8 +116,13 @@ def cards(movies: list[dict[str, Any]], unit: str) -> str:
     return f'<ol class="cards">{"".join(_card(n, movie, best, unit) for n, movie in enumerate(movies, 1))}</ol>'
 
 
+def item_id(movie: dict[str, Any]) -> Any:
+    """The id of an answer's movie, which comes first, under the name of the data set's column."""
+    return next(iter(movie.values()))
+
+
 def _card(rank: int, movie: dict[str, Any], best: float, unit: str) -> str:
-    title = display_title(movie["title"] or str(movie["movie_id"]))
+    title = display_title(movie["title"] or str(item_id(movie)))
     year = match[1] if (match := YEAR.search(title)) else ""
     genres = "".join(f"<li>{escape(name)}</li>" for name in movie["genres"])
     score = f"{movie['score']:.1%}" if unit == "score" else f"{movie['score']:.2f}"
@@ -247,7 +252,7 @@ def show_answer(catalogue: Catalogue, picks: list[Any], genres: list[str], first
     except (ValueError, TypeError) as error:
         return [message(str(error), "error"), gr.skip()]
     few = "" if len(movies) == TOP_K else message(f"{len(movies) or 'No'} movies left: widen the filters for more.")
-    items = dict.fromkeys([*picks, *(movie["movie_id"] for movie in movies)])
+    items = dict.fromkeys([*picks, *map(item_id, movies)])
     choices = [(catalogue.labels[item], item) for item in items]
     return [cards(movies, "score") + few, gr.Dropdown(choices, visible=True)]
 

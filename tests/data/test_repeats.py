@@ -105,9 +105,9 @@ def test_the_model_finds_that_listeners_repeat(trained: tuple[Bert4RecForMaskedL
     assert model.config.exclude_seen is False
     pipe = MovieRecommendationPipeline(model=model, tokenizer=data.tokenizer, task="movie-recommendation")
     histories = data.splits["test"]["item_ids"][:20]
-    repeated = [answer[0]["movie_id"] in history for history, answer in zip(histories, pipe(histories), strict=True)]
+    repeated = [answer[0]["track_id"] in history for history, answer in zip(histories, pipe(histories), strict=True)]
     assert np.mean(repeated) > REPEAT
-    new = {movie["movie_id"] for movie in pipe(histories[0], top_k=20, exclude_seen=True)}
+    new = {movie["track_id"] for movie in pipe(histories[0], top_k=20, exclude_seen=True)}
     assert not new & set(histories[0])
 
 

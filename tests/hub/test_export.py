@@ -80,7 +80,7 @@ def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):
     }
     config = json.loads((folder / "config.json").read_text())
     assert set(config["auto_map"]) == {"AutoConfig", "AutoModel", "AutoModelForMaskedLM"}
-    assert set(config["custom_pipelines"]) == {"movie-recommendation"}
+    assert set(config["custom_pipelines"]) == {"movie-recommendation", "item-recommendation"}
 
 
 @pytest.mark.slow

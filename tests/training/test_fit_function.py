@@ -65,7 +65,7 @@ def test_fit_is_the_command_on_a_table_in_memory(tmp_path: Path, caplog: pytest.
     )
     figures = caplog.text.split("validation  NDCG@10  HitRate@10\n")[1].splitlines()
     assert {line.split("  ")[0] for line in figures[:5]} == {"Markov", "item-kNN", "popularity", "random", "this model"}
-    assert [movie["movie_id"] for movie in pipe([3, 4], top_k=1)] == [5]
+    assert [movie["article"] for movie in pipe([3, 4], top_k=1)] == [5]
 
     (tmp_path / "shop.csv").write_text(TABLE.write_csv())
     recipe = tmp_path / "recipe.yaml"
