@@ -145,6 +145,10 @@ class MovieRecommendationPipeline(Pipeline):
     ) -> None:
         if backend not in ("torch", "onnx"):
             raise ValueError(f"backend is {backend!r}; it is 'torch' or 'onnx'")
+        model = args[0] if args else kwargs.get("model")
+        if hasattr(model, "_hf_hook") and not hasattr(model, "hf_device_map"):
+            # Offloaded by accelerate's cpu_offload or disk_offload: transformers would move weights that are not there.
+            model.hf_device_map = {"": "cpu"}
         super().__init__(*args, **kwargs)
         self.model.eval()
         self._check_parts()

@@ -66,3 +66,12 @@ def test_layers_offloaded_to_disk_answer(pipe, tokenizer, offloaded, tmp_path):
     model = Bert4RecForMaskedLM.from_pretrained(tmp_path, device_map=device_map, offload_folder=tmp_path / "offload")
     assert any(parameter.is_meta for parameter in model.parameters())
     assert_answers_alike(pipeline_of(model, tokenizer), pipe, 1e-4)
+
+
+@pytest.mark.parametrize("offload", ["cpu", "disk"])
+def test_a_model_offloaded_as_a_whole_answers(pipe, tokenizer, offload, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model = copy.deepcopy(pipe.model)
+    model = accelerate.cpu_offload(model) if offload == "cpu" else accelerate.disk_offload(model, tmp_path)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert_answers_alike(pipeline_of(model, tokenizer), pipe, 1e-4)
