@@ -17,11 +17,11 @@ MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.j
 export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show demo bench bench-peers bench-table test test-all test-wheel test-min \
+.PHONY: help install run evaluate show demo bench bench-gpu bench-gpu-data bench-peers bench-table test test-all test-wheel test-min \
 	test-versions lock stress check format clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  DATASET=ml-latest-small chooses another release, OPTIONS='--seed 1' overrides keys of its recipe."
 
 # torch first and pinned: as a dependency of another package, pip may choose a build with gigabytes of CUDA.
@@ -57,6 +57,13 @@ bench: $(INSTALLED)  ## measure this package and the other libraries; print the 
 	$(PYTHON) -m benchmarks.$$name $$options || failed="$$failed $$name"; done; \
 	$(PYTHON) -m benchmarks.table; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# A machine lent for some minutes has no .venv: its own Python then measures, without installing anything.
+bench-gpu:  ## measure on a GPU within eight minutes; a second call measures what is left
+	$(firstword $(wildcard $(PYTHON)) python3) -m benchmarks.gpu $(OPTIONS)
+
+bench-gpu-data: $(INSTALLED)  ## write the encoded MovieLens 1M that bench-gpu trains on
+	$(PYTHON) -m benchmarks.gpu --encode
 
 bench-table: $(INSTALLED)  ## write the benchmark tables and plots from existing results
 	$(PYTHON) -m benchmarks.table

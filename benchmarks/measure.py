@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import psutil
 
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
@@ -112,6 +111,8 @@ def run_in_subprocess(script: str, options: Sequence[object]) -> dict[str, Any]:
 
 def cpu_load() -> float:
     """CPU load by other processes, sampled before measuring; a load average would include the previous benchmark."""
+    import psutil  # benchmarks.gpu does not need it
+
     return psutil.cpu_percent(interval=LOAD_SECONDS) / 100
 
 

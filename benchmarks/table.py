@@ -30,6 +30,7 @@ TITLES = {
     "step_profile": "Profile of a training step",
     "data_parallel": "Data parallelism on CPU",
     "scaling_curves": "Scaling",
+    "gpu": "On a GPU",
 }
 TABLE, PLOT = "README.md", "scaling_curves.png"
 MARKS = ("<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of benchmarks -->")

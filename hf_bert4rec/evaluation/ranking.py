@@ -77,7 +77,7 @@ def candidate_scores(
     if bad := _row_names(scores.amax(dim=1).isnan(), first_row):
         raise ValueError(f"scores are NaN for user rows {bad}: no rank can be given; fix the scorer")
     candidates = scores.clamp(min=torch.finfo(scores.dtype).min)  # a candidate's own score may be -inf
-    candidates[:, list(special_ids)] = -torch.inf
+    candidates.index_fill_(1, torch.tensor(list(special_ids), dtype=torch.long).to(scores.device), -torch.inf)
     rows, columns = (seen != IGNORED).nonzero(as_tuple=True)
     candidates[rows, seen[rows, columns]] = -torch.inf
     return candidates

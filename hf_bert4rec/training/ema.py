@@ -26,8 +26,8 @@ class WeightAverage(AveragedModel):
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        def average(averaged: Tensors, current: Tensors, count: torch.Tensor | int) -> None:
-            n = int(count)
+        def average(averaged: Tensors, current: Tensors, _: torch.Tensor | int) -> None:
+            n = int(self.n_averaged)  # on the CPU; reading torch's copy on the weights' device waits for the step
             torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
         super().__init__(model, multi_avg_fn=average)

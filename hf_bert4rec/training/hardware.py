@@ -17,7 +17,7 @@ def bf16_is_fast() -> bool:
     training steps were twice as fast.
     """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 

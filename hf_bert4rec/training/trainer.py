@@ -82,6 +82,15 @@ class Bert4RecTrainingArguments(TrainingArguments):
             raise ValueError(f"metric_for_best_model is one of {', '.join(METRICS)}; not {metric}")
 
     @property
+    def n_gpu(self) -> int:
+        """One GPU per process: `accelerate launch` starts a process for each.
+
+        `nn.DataParallel`, which transformers chooses for several GPUs of one process, copies the model with a forward
+        that is bound to the first GPU's weights.
+        """
+        return min(super().n_gpu, 1)
+
+    @property
     def order_seed(self) -> int:
         """The seed of the order of rows and of their masks."""
         return self.seed if self.data_seed is None else self.data_seed

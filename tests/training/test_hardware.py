@@ -1,4 +1,4 @@
-"""Allocator and attention settings."""
+"""Precision, attention, number of GPUs, and allocator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hf_bert4rec.environment import describe_hardware
-from hf_bert4rec.training.hardware import training_attention
+from hf_bert4rec.training.hardware import bf16_is_fast, training_attention
+from hf_bert4rec.training.trainer import Bert4RecTrainingArguments
 
 COUNT_PAGE_FAULTS = """
 import resource
@@ -47,3 +48,19 @@ def test_short_windows_in_bfloat16_train_with_eager_attention():
     assert training_attention(window=200, bf16=True) == "eager"
     assert training_attention(window=200, bf16=False) == "sdpa"
     assert training_attention(window=4096, bf16=True) == "sdpa"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_emulates_bfloat16_trains_in_float32(native, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    assert bf16_is_fast() == native
+
+
+def test_a_process_trains_on_one_of_several_gpus(tmp_path):
+    arguments = Bert4RecTrainingArguments(output_dir=str(tmp_path))
+    assert arguments.n_gpu <= 1
+    arguments._n_gpu = 4
+    assert arguments.n_gpu == 1
+    assert arguments.train_batch_size == arguments.per_device_train_batch_size
+    assert arguments.parallel_mode.value == "not_parallel"

@@ -1,0 +1,80 @@
+"""Sizes of the measurements: those of the table, and tiny ones to try every row on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes that rows are built from.
+
+    `widths` are hidden sizes, `batches` rows per step, `examined` the width and the batch of rows that vary something
+    else. `catalogues` are numbers of items, with numbers of users to rank. `seconds` is the duration of one timing,
+    `launch_seconds` the limit of a launcher. `compiler` is the backend of `torch.compile`.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    batches: tuple[int, ...] = (128, 256, 512, 1024)
+    examined: tuple[tuple[int, int], ...] = ((128, 512), (512, 512))
+    length: int = 200
+    items: int = 3416
+    users: int = 6040
+    catalogues: tuple[tuple[int, int], ...] = ((3416, 12_000), (60_000, 12_000), (1_000_000, 4096))
+    matmul: int = 8192
+    seconds: float = 0.3
+    repeats: int = 3
+    trainer_steps: int = 60
+    requests: int = 200
+    recipe: str = "ml-1m"
+    recipe_options: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (1, 2, 3)
+    launch_seconds: int = 90
+    compiler: str = "inductor"
+
+
+FULL = Sizes()
+TINY = Sizes(
+    widths=(32,),
+    batches=(4,),
+    examined=((32, 4),),
+    length=16,
+    items=60,
+    users=40,
+    catalogues=((60, 20), (90, 20)),
+    matmul=64,
+    seconds=0.01,
+    repeats=2,
+    trainer_steps=6,
+    requests=5,
+    recipe_options=(
+        *("--hidden_size=16", "--intermediate_size=32", "--max_position_embeddings=12", "--window_stride=12"),
+        *("--num_train_epochs=1", "--memory_size=5"),
+    ),
+    seeds=(1,),
+    launch_seconds=500,
+    compiler="aot_eager",
+)
+
+
+def heads(width: int) -> int:
+    """Attention heads at a hidden size: 64 dimensions each, and at least two heads."""
+    return max(2, width // 64)
+
+
+def device() -> torch.device:
+    """The device that is measured."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def synchronize() -> None:
+    """Wait until the device has done its work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak_megabytes() -> float | None:
+    """Peak memory of the device's tensors since the row began; None on a CPU."""
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
