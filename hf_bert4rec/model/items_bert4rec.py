@@ -69,9 +69,9 @@ def read_table(
     Without a `year` column the year is split off titles such as "Heat (1995)".
 
     Args:
-        movies: a `datasets.Dataset`, a pandas or polars DataFrame, or a mapping of columns, with `movie_id`. Years may
-            be floats; titles, years and genres may be missing (None or NaN); genres are lists, JSON lists, or texts
-            such as "Comedy|Drama", "Comedy;Drama" and "Comedy, Drama".
+        movies: a `datasets.Dataset`, a DataFrame of pandas or polars, an Arrow table or a mapping of columns, with
+            `movie_id`. Years may be floats; titles, years and genres may be missing (None or NaN); genres are lists,
+            JSON lists, or texts such as "Comedy|Drama", "Comedy;Drama" and "Comedy, Drama".
         reserved: names that no id may have: the special tokens.
         id_name: another name that the column `movie_id` may have.
 
@@ -111,6 +111,8 @@ def _column_names(movies: Any) -> list[Any]:
 
 def _column(movies: Any, name: str) -> list[Any]:
     values = movies[name]
+    if hasattr(values, "to_pylist"):  # of pyarrow
+        return values.to_pylist()
     # A Dataset reads a column as one slice much faster; a streamed column has no length.
     return list(values[:] if hasattr(values, "__len__") else values)
 

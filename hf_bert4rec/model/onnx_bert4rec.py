@@ -9,6 +9,7 @@ import torch
 from transformers.utils import cached_file
 
 from .extensions_bert4rec import UNKNOWN_TIME
+from .timestamps_bert4rec import parse_number
 
 ONNX_FOLDER, ONNX_FILE, QUANTIZED_FILE = "onnx", "model.onnx", "model_quantized.onnx"
 # Largest difference of a logit from the model's, if it is in float32, in half precision, and for the quantized file.
@@ -97,6 +98,7 @@ class OnnxScorer:
             tolerance = TOLERANCE if model.dtype == torch.float32 else HALF_PRECISION_TOLERANCE
             if "quantized" in self.session.get_modelmeta().custom_metadata_map:
                 tolerance = QUANTIZED_TOLERANCE
+        tolerance = parse_number("onnx_tolerance", tolerance)
         input_ids = torch.tensor([[self.config.vocab_size - 1, self.config.mask_token_id]], device=model.device)
         attention_mask = torch.ones_like(input_ids)
         with torch.inference_mode():

@@ -145,7 +145,9 @@ class MovieRecommendationPipeline(Pipeline):
     ) -> None:
         if backend not in ("torch", "onnx"):
             raise ValueError(f"backend is {backend!r}; it is 'torch' or 'onnx'")
-        model = args[0] if args else kwargs.get("model")
+        if backend == "torch" and (onnx_file != ONNX_FILE or onnx_tolerance is not None):
+            raise ValueError("onnx_file and onnx_tolerance need backend='onnx'")
+        model: Any = args[0] if args else kwargs.get("model")
         if hasattr(model, "_hf_hook") and not hasattr(model, "hf_device_map"):
             # Offloaded by accelerate's cpu_offload or disk_offload: transformers would move weights that are not there.
             model.hf_device_map = {"": "cpu"}

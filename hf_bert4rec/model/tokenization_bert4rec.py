@@ -114,7 +114,9 @@ class Bert4RecTokenizer(TokenizersBackend):
         """
         ids, items = read_table(movies, SPECIAL_TOKENS.values(), kwargs.get("item_id_name", "movie_id"))
         if counts is not None:
-            by_token = {item_token(item): int(count) for item, count in counts.items()}
+            by_token = {
+                item_token(item): int(count) if float(count).is_integer() else count for item, count in counts.items()
+            }
             items["count"] = [by_token.get(str(item), 0) for item in ids]
         backend = _backend([*SPECIAL_TOKENS.values(), *map(str, ids)])
         kind = "int" if isinstance(ids[0], int) else "str"

@@ -35,14 +35,27 @@ def saved_and_loaded(tokenizer, tmp_path):
 
 @pytest.mark.parametrize(
     "table",
-    [CATALOGUE, pd.DataFrame(CATALOGUE), pl.DataFrame(CATALOGUE, strict=False)],
-    ids=["mapping", "pandas", "polars"],
+    [
+        CATALOGUE,
+        pd.DataFrame(CATALOGUE),
+        pl.DataFrame(CATALOGUE, strict=False),
+        pl.DataFrame(CATALOGUE, strict=False).to_arrow(),
+    ],
+    ids=["mapping", "pandas", "polars", "arrow"],
 )
 def test_a_pandas_catalogue_is_saved_and_loaded(table, tmp_path):
     again = saved_and_loaded(Bert4RecTokenizer.from_movies(table), tmp_path)
     assert again.item_ids == [1, 2, 3]
     assert again.items == EXPECTED
     assert again.titles == ["Toy Story (1995)", "2", "300 (2006)"]
+
+
+def test_counts_in_any_form_are_integers_or_refused():
+    for counts in ({1: 2.0, "3": np.int64(1)}, pd.Series([1, 3, 1]).value_counts(), {1.0: 2, 3: 1}):
+        assert Bert4RecTokenizer.from_movies(CATALOGUE, counts).items["count"] == [2, 0, 1]
+    for wrong in (2.5, float("nan"), -1):
+        with pytest.raises(ValueError, match=f"count 0 is {wrong}; it must be an integer, 0 or more"):
+            Bert4RecTokenizer.from_movies(CATALOGUE, {1: wrong})
 
 
 def test_movies_added_from_pandas_are_saved_and_loaded(pipe, tmp_path):

@@ -231,6 +231,10 @@ def test_a_converted_file_is_chosen_by_name_and_tolerance(converted):
     scores = {movie["movie_id"]: movie["score"] for movie in load(converted)([10], top_k=39)}
     for movie in on_int8([10], top_k=39):
         assert movie["score"] == pytest.approx(scores[movie["movie_id"]], rel=0.5, abs=1e-3)
+    with pytest.raises(ValueError, match="onnx_tolerance is -1"):
+        load(converted, backend="onnx", onnx_tolerance=-1)
+    with pytest.raises(ValueError, match="onnx_file and onnx_tolerance need backend='onnx'"):
+        load(converted, onnx_file="model_int8.onnx")
     with pytest.raises(FileNotFoundError, match=r"has no onnx/model_fp16\.onnx"):
         load(converted, backend="onnx", onnx_file="model_fp16.onnx")
 
