@@ -44,7 +44,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         align(metric_table(report)),
         "",
         f"{metric_label(protocol['headline'])}, paired by user (mean difference, {level(report)} interval):",
-        *(f"  {verdict} ({figures})" for verdict, figures in comparisons(report)),
+        *(f"  {verdict} ({figures})" for verdict, figures in comparisons(report["baselines"], protocol["headline"])),
         *time_ablations(report),
     ]
     lines += taste_sections(report, align)
@@ -60,11 +60,11 @@ def taste_sections(report: Mapping[str, Any], table: Callable[[Rows], str]) -> l
     """
     lines: list[str] = []
     if new_users := report.get("new_users"):
+        headline = f"ndcg@{new_users['k']}"
         lines += ["", new_users_meaning(new_users), "", table(new_users_table(new_users)), ""]
         lines += [
             f"{_items(length)}, {metric_label(headline)} paired by user: {_compared(results, headline, new_users)}."
             for length, results in new_users["results"].items()
-            for headline in [f"ndcg@{new_users['k']}"]
         ]
     if kin := report.get("kin"):
         name = f"found@{kin['k']}"
@@ -80,8 +80,8 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
     text = (
         f"New users: {section['users']:,} users held out of training name 1, 3 or 5 random items that they {liked}, "
         f"without times ({section['draws']} draws each). Relevant are all others that they {liked.split(',')[0]}; "
-        f"precision@{section['k']} is the share of those in the first {section['k']}, a lower bound, since of most "
-        f"items nobody knows whether the user likes them."
+        f"precision@{section['k']} is the share of those in the first {section['k']}, a lower bound, since users like "
+        "items that they have not rated, too."
     )
     return text + _few(section["users"], "users")
 
@@ -115,11 +115,8 @@ def kin_table(section: Mapping[str, Any]) -> Rows:
 
 def _compared(results: Mapping[str, Any], metric: str, section: Mapping[str, Any]) -> str:
     """Verdicts on every baseline, for the section's first scorer."""
-    verdicts = [
-        f"{_verdict(each['difference'][metric])} {scorer_label(name)} ({_difference(each['difference'][metric])})"
-        for name, each in results.items()
-        if name not in section["model"]
-    ]
+    baselines = {name: each for name, each in results.items() if name not in section["model"]}
+    verdicts = [f"{verdict} ({figures})" for verdict, figures in comparisons(baselines, metric)]
     return f"{scorer_label(section['model'][0])} is {', '.join(verdicts)}"
 
 
@@ -216,18 +213,14 @@ def metric_table(report: Mapping[str, Any], emphasis: str = "") -> Rows:
     return rows
 
 
-def comparisons(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+def comparisons(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[tuple[str, str]]:
     """A verdict on each baseline, such as "better than Markov", and the paired difference with its interval."""
     result = []
-    for name, baseline in report["baselines"].items():
-        difference = baseline["difference"][report["protocol"]["headline"]]
-        result.append((f"{_verdict(difference)} {scorer_label(name)}", _difference(difference)))
+    for name, baseline in results.items():
+        difference = baseline["difference"][metric]
+        verdict = "better than" if difference["low"] > 0 else "worse than" if difference["high"] < 0 else None
+        result.append((f"{verdict or 'not clearly different from'} {scorer_label(name)}", _difference(difference)))
     return result
-
-
-def _verdict(difference: Mapping[str, float]) -> str:
-    verdict = "better than" if difference["low"] > 0 else "worse than" if difference["high"] < 0 else None
-    return verdict or "not clearly different from"
 
 
 def time_ablations(report: Mapping[str, Any]) -> list[str]:
