@@ -68,7 +68,6 @@ def render_card(
     return fill(
         "template.md",
         release,
-        training["dataset"],
         metadata=model_card_data(training, evaluation, release, title),
         title=title,
         name=name,
@@ -122,14 +121,8 @@ def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def fill(template: str, release: Release | None, dataset: str, **fields: Any) -> str:
-    """A template of the folder `model_card` with its fields filled in.
-
-    Args:
-        release: of MovieLens, whose items are movies; None for a custom table.
-        dataset: the name of a custom table.
-    """
-    source = f"[{release.name}]({HOMEPAGE}), a release of MovieLens by GroupLens" if release else plain(dataset)
+def fill(template: str, release: Release | None, **fields: Any) -> str:
+    """A template of the folder `model_card` with its fields filled in; `release` is None for a custom table."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -146,9 +139,9 @@ def fill(template: str, release: Release | None, dataset: str, **fields: Any) ->
         "rounded": lambda movie: repr({**movie, "score": float(f"{movie['score']:.4g}")}),
         "scorer_label": report_text.scorer_label,
     }
-    environment.globals |= {"plain": plain, "report": report_text}
+    environment.globals |= {"homepage": HOMEPAGE, "plain": plain, "report": report_text}
     return environment.get_template(template).render(
-        release=release, item="movie" if release else "item", source=source, citation=CITATION, **fields
+        release=release, item="movie" if release else "item", citation=CITATION, **fields
     )
 
 

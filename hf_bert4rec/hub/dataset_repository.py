@@ -75,7 +75,6 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
     return fill(
         "dataset.md",
         release,
-        data.name,
         metadata=DatasetCardData(tags=tags, configs=configs, **(DATA_LICENCE if release else {})),
         name=data.name,
         repo_id=repo_id,
