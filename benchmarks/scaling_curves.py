@@ -27,8 +27,9 @@ from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import build_histories, leave_one_out
 from hf_bert4rec.data.ragged import Ragged, offsets_of
+from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.evaluation.ranking import rank_targets
-from hf_bert4rec.training.initialization import cooccurrence_embeddings, fit_transition_memory
+from hf_bert4rec.training.initialization import cooccurrence_embeddings
 
 HIDDEN_SIZE, BATCH, TOP_K, MEMORY_SIZE = 64, 128, 10, 200
 MASK_PROBABILITY = 0.2

@@ -16,6 +16,7 @@ from ..data.arguments import DataArguments
 from ..data.prepare import Prepared, prepare, split_histories
 from ..data.ragged import Ragged
 from ..data.splits import LeakageError, check_leakage, target_hash
+from ..data.transitions import fit_transition_memory
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.retrieval_bert4rec import ItemEmbeddings
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
@@ -27,7 +28,7 @@ from .new_users import evaluate_new_users
 from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, evaluate_scorer
-from .task import build_task, time_ablations
+from .task import build_task, known_interactions, time_ablations
 from .trained_model import find_model, training_data_options, training_options, weights_sha256
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,11 @@ def evaluate_model(
     network.to(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     prepared = prepare_for_model(folder, options)
     task = build_task(prepared, config, timed=network.config.time_aware)
+    protocol = _protocol(prepared, options, config)
+    if network.memory is not None and (training_options(folder) or {}).get("refresh_memory"):
+        # The folder's memory knows the targets.
+        fit_transition_memory(network, known_interactions(prepared, config.part, timed=network.config.time_aware))
+        protocol["memory"] = "filled with all interactions that precede the targets"
     scorer = ModelScorer(network, prepared.tokenizer)
     baselines = fit_baselines(task.known, task.vocab_size, config.seed)
     result = evaluate_scorer(scorer, task, config, str(model))
@@ -80,7 +86,7 @@ def evaluate_model(
             "parameters": network.num_parameters(),
             "window": network.config.max_position_embeddings,
         },
-        protocol=_protocol(prepared, options, config),
+        protocol=protocol,
         examples=make_examples(scorer, task, prepared.tokenizer, config),
     )
     if network.config.time_aware:

@@ -40,6 +40,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     lines = [
         f"{report['model']['name']} on {protocol['dataset']}, {protocol['split']}, {protocol['part']}",
         target_counts(report),
+        *([f"transition memory {protocol['memory']}"] if "memory" in protocol else []),
         "",
         align(metric_table(report)),
         "",

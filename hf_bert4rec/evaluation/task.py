@@ -13,7 +13,7 @@ from datasets import concatenate_datasets
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
 from ..data.prepare import Prepared
-from ..data.ragged import IntArray, Ragged, no_items, offsets_of, require_times
+from ..data.ragged import IntArray, Ragged, no_items, require_times
 from ..data.splits import target_times
 from ..data.transitions import item_counts
 from .config import EvaluationConfig
@@ -94,21 +94,21 @@ def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfi
     return {WITH_TIMES: replace(task, histories=histories.with_query_times(query_times)), **tasks}
 
 
-def known_interactions(data: Prepared, part: str) -> Ragged:
+def known_interactions(data: Prepared, part: str, timed: bool = False) -> Ragged:
     """All interactions that precede the targets of `part`, input ids, one row per user.
 
     With a cut in time these are all interactions before the cut; otherwise the histories of `part`, and the training
-    rows of all other users.
+    rows of all other users. With their times if `timed`.
     """
     rows, train = data.splits[part], data.splits["train"]
     if "cut" in rows.column_names:
-        histories = encode_histories(data.histories, data.tokenizer)
-        early = Ragged.from_column(data.histories, "timestamps").values < rows[0]["cut"]
-        lengths = np.bincount(histories.row_ids[early], minlength=len(histories))
-        return Ragged(histories.values[early], offsets_of(lengths[lengths > 0]))
+        histories = encode_histories(data.histories, data.tokenizer, timed)
+        early = histories.where(Ragged.from_column(data.histories, "timestamps").values < rows[0]["cut"])
+        return early.take(np.flatnonzero(early.lengths))
     evaluated = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
-    others = train.select(np.flatnonzero(~evaluated)).select_columns(["item_ids"])
-    return encode_histories(concatenate_datasets([rows.select_columns(["item_ids"]), others]), data.tokenizer)
+    columns = ["item_ids", "timestamps"] if timed else ["item_ids"]
+    others = train.select(np.flatnonzero(~evaluated)).select_columns(columns)
+    return encode_histories(concatenate_datasets([rows.select_columns(columns), others]), data.tokenizer, timed)
 
 
 def sampled_candidates(

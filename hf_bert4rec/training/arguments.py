@@ -66,6 +66,9 @@ class MaskingArguments:
     sampled_negatives: int | None = option(
         "items sampled for a batch's softmax, for catalogues of more than 100,000 items"
     )
+    refresh_memory: bool = option(
+        "export the memory filled with all interactions; evaluations fill it with those before their targets", False
+    )
     early_stopping_patience: int | None = option(
         "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"
     )

@@ -11,13 +11,13 @@ from ..data.collators import DataCollatorForMaskedItems
 from ..data.encoding import NextItemDataset
 from ..data.negatives import NegativeSampler
 from ..data.ragged import Ragged
-from ..data.transitions import item_counts
+from ..data.transitions import fit_transition_memory, item_counts
 from ..data.windows import TrainingWindows
 from ..model.configuration_bert4rec import Bert4RecConfig
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .arguments import MaskingArguments, ModelArguments
 from .hardware import training_attention
-from .initialization import cooccurrence_embeddings, fit_time_span, fit_transition_memory
+from .initialization import cooccurrence_embeddings, fit_time_span
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from transformers import set_seed
 
+from ..data.encoding import encode_histories
 from ..data.prepare import SEQUENCES, prepare, table_name
 from ..data.releases import RELEASES
+from ..data.transitions import fit_transition_memory
 from ..evaluation.validation import format_validation, validation_metrics
 from ..files import TRAINING_FILE, write_json
 from ..hub.card import render_card
@@ -98,6 +100,8 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
         validation = validation_metrics(model, data, training.seed)
+        if masking.refresh_memory and model.memory is not None:
+            fit_transition_memory(model, encode_histories(data.histories, data.tokenizer, model.config.time_aware))
         record = training_record(trainer, model, data, options, argv) | {"validation": validation}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))

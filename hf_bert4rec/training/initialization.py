@@ -1,4 +1,4 @@
-"""Initial item embeddings from co-occurrence, and the model's parts that are counted from the training data.
+"""Initial item embeddings from co-occurrence, and the time span of the training data.
 
 Embeddings are a truncated SVD of the positive pointwise mutual information of items within a few steps of each other
 (Levy and Goldberg, NeurIPS 2014; Levy et al., TACL 2015 for the smoothing by powers). From random embeddings a model
@@ -7,8 +7,6 @@ first learns popularity and stays there for many epochs; from these it does not.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,9 +14,8 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 from tqdm import tqdm
 
-from ..data.ragged import IntArray, Ragged, require_times
-from ..data.transitions import damped_transitions, windowed_transitions
-from ..model.extensions_bert4rec import TIME_BIN
+from ..data.ragged import Ragged, require_times
+from ..data.transitions import windowed_transitions
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
 STEPS = 5
@@ -27,7 +24,6 @@ DENSE_SVD_FACTOR = 4  # catalogues of up to this many times the rank get a dense
 EXACT_SVD_ITEMS = 20_000  # larger catalogues are factorised approximately, in a tenth of the time
 ROUNDS, OVERSAMPLING = 4, 16  # iterations of the approximation, and its extra vectors
 COLUMNS = 32  # of a product at a time, which a cache holds for every item
-MAX_TIME_BINS = 256  # 128 years
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -103,57 +99,6 @@ def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.cs
     np.maximum(information, 0, out=information)
     table.eliminate_zeros()
     return table
-
-
-def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
-    """Fill the model's memory with the `config.memory_size` strongest transitions of every item of the histories.
-
-    In a `time_aware` model the same transition in another half-year is a separate entry.
-
-    Raises:
-        ValueError: the model has no memory, or is `time_aware` and the histories have no times.
-    """
-    memory, vocab_size = model.memory, model.config.vocab_size
-    if memory is None:
-        raise ValueError("memory_size is 0: the model has no memory; create it with, for example, memory_size=200")
-    bins, bin_index = None, None
-    if memory.time_bins is not None:
-        bins, bin_index = _time_bins(require_times(train).times)
-    table = damped_transitions(train, vocab_size, time_bins=bin_index)
-    table.sort_indices()
-    columns = np.zeros(memory.next_items.shape, dtype=table.indices.dtype)
-    weights = np.zeros(memory.weights.shape, dtype=np.float32)
-    for row, (start, stop) in enumerate(pairwise(table.indptr)):
-        order = _largest(table.data[start:stop], model.config.memory_size)
-        columns[row, : len(order)] = table.indices[start:stop][order]
-        weights[row, : len(order)] = table.data[start:stop][order]
-    memory.weights.copy_(torch.from_numpy(weights))
-    memory.next_items.copy_(torch.from_numpy(columns % vocab_size))
-    if memory.time_bins is not None and bins is not None:
-        memory.time_bins.copy_(torch.from_numpy(bins[columns // vocab_size]))
-
-
-def _time_bins(times: IntArray) -> tuple[IntArray, IntArray]:
-    """At most `MAX_TIME_BINS` half-years, and the index of each interaction's among them.
-
-    The transitions have a column per item and half-year, so that a few outliers in time would take gigabytes. Beyond
-    the bound only the latest half-years with an interaction remain, and earlier interactions count to the first.
-    """
-    half_years = np.floor_divide(times, int(TIME_BIN))
-    first, last = int(half_years.min()), int(half_years.max())
-    if last - first < MAX_TIME_BINS:
-        return np.arange(first, last + 1), half_years - first
-    bins, index = np.unique(half_years, return_inverse=True)
-    surplus = max(len(bins) - MAX_TIME_BINS, 0)
-    return bins[surplus:], np.maximum(index - surplus, 0)
-
-
-def _largest(values: npt.NDArray[np.float64], number: int) -> IntArray:
-    """Indices of the `number` largest values in descending order; of equal values the first comes first."""
-    indices = np.arange(len(values))
-    if len(values) > number:
-        indices = np.flatnonzero(values >= np.partition(values, -number)[-number])
-    return indices[np.argsort(-values[indices], kind="stable")][:number]
 
 
 def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:

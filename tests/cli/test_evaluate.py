@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.cli.evaluate import main
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
+from hf_bert4rec.data.encoding import encode_histories
 from hf_bert4rec.data.prepare import Prepared, prepare
-from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.ragged import Ragged, TimedHistories
 from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
+from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model
@@ -268,3 +271,26 @@ def test_known_interactions_precede_the_targets(data) -> None:
     assert total(known) == (times < timed.splits["test"][0]["cut"]).sum()
     first = known[0].tolist()
     assert first == data.tokenizer.encode_items(data.histories[0]["item_ids"])[: len(first)]
+    with_times = known_interactions(timed, "test", timed=True)
+    assert isinstance(with_times, TimedHistories)
+    assert with_times.values.tolist() == known.values.tolist()
+    assert sorted(with_times.times) == sorted(times[times < timed.splits["test"][0]["cut"]])
+
+
+def test_a_memory_of_all_interactions_is_replaced_before_testing(data, options, tmp_path) -> None:
+    def ndcg(name: str, histories: Ragged, refresh_memory: bool) -> float:
+        torch.manual_seed(0)
+        model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(data.tokenizer), hidden_size=16, memory_size=20))
+        fit_transition_memory(model, histories)
+        record = make_record(data, model, options, data.name)
+        record["options"]["refresh_memory"] = refresh_memory
+        write_folder(model, data.tokenizer, tmp_path / name, "card", {"training.json": record})
+        report = evaluate_model(tmp_path / name)
+        filled = "filled with all interactions that precede the targets"
+        assert report["protocol"].get("memory") == (filled if refresh_memory else None)
+        return report["metrics"]["ndcg@10"]["mean"]
+
+    complete = encode_histories(data.histories, data.tokenizer)
+    known = ndcg("known", known_interactions(data, "test"), refresh_memory=False)
+    assert ndcg("complete", complete, refresh_memory=True) == known
+    assert ndcg("leaked", complete, refresh_memory=False) > known + 0.05

@@ -9,15 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel, MovieRecommendationPipeline
+from hf_bert4rec.data import transitions
 from hf_bert4rec.data.collators import DataCollatorForNextItem
-from hf_bert4rec.data.transitions import damped_transitions
+from hf_bert4rec.data.transitions import damped_transitions, fit_transition_memory
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.extensions_bert4rec import COLD_START_BOOST, SMOOTHING
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
-from hf_bert4rec.training import initialization
-from hf_bert4rec.training.initialization import fit_transition_memory
 from tests.conftest import NUM_MOVIES
 
 
@@ -61,7 +60,7 @@ def test_the_most_frequent_next_items_are_stored(config, tokenizer, histories):
 @given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), max_size=12), st.integers(1, 8))
 def test_of_equal_values_the_first_is_chosen(values, number):
     expected = sorted(range(len(values)), key=lambda index: (-values[index], index))[:number]
-    assert initialization._largest(np.array(values), number).tolist() == expected
+    assert transitions._largest(np.array(values), number).tolist() == expected
 
 
 def test_its_weight_reaches_the_scores(model_with_memory, tokenizer, histories):

@@ -13,6 +13,7 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendation
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems, DataCollatorForNextItem
 from hf_bert4rec.data.encoding import NextItemDataset
 from hf_bert4rec.data.ragged import Ragged, TimedHistories
+from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.scoring import ModelScorer
@@ -30,7 +31,7 @@ from hf_bert4rec.model.extensions_bert4rec import (
 )
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
-from hf_bert4rec.training.initialization import fit_time_span, fit_transition_memory
+from hf_bert4rec.training.initialization import fit_time_span
 
 START = 1_000_000_000
 
