@@ -27,7 +27,10 @@ MODELS = {
     "causal": {"causal": True, "rotary_positions": True},
     "time-aware": {"causal": True, "time_aware": True, "memory_size": 3},
     "memory": {"memory_size": 3},
+    "previous item": {"previous_item": True, "rotary_positions": True},
+    "previous item, times": {"previous_item": True, "time_aware": True},
 }
+TIMED = {name for name, options in MODELS.items() if options.get("time_aware")}
 
 
 @pytest.fixture(autouse=True)
@@ -68,15 +71,15 @@ def loss_and_gradient(model: Bert4RecForMaskedLM, batch: dict[str, torch.Tensor]
 @pytest.mark.parametrize("name", MODELS)
 def test_a_training_step_runs_on_the_device(name, loss, tokenizer, monkeypatch):
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0 if loss == "chunked" else 2**30)
-    timed = name == "time-aware"
-    windows = TrainingWindows(histories(len(tokenizer), timed), 12)
+    windows = TrainingWindows(histories(len(tokenizer), name in TIMED), 12)
     sampler = NegativeSampler(np.ones(len(tokenizer)), 5, tokenizer.first_item_id) if loss == "sampled" else None
-    batch = DataCollatorForMaskedItems(tokenizer, negatives=sampler)([windows[row] for row in range(len(windows))])
+    causal = float("previous item" in name and loss == "chunked")  # a causal batch of a model that is not
+    collate = DataCollatorForMaskedItems(tokenizer, negatives=sampler, causal_prob=causal)
+    batch = collate([windows[row] for row in range(len(windows))])
     expected = loss_and_gradient(build(tokenizer, MODELS[name]), batch)
     model = build(tokenizer, MODELS[name])
     with FakeDevice():
-        inputs = {key: tensor.to(DEVICE) for key, tensor in batch.items()}
-        assert all(isinstance(tensor, FakeDeviceTensor) for tensor in inputs.values())
+        inputs = {key: value.to(DEVICE) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         actual = loss_and_gradient(to_device(model), inputs)
     assert actual[0] == pytest.approx(expected[0])
     torch.testing.assert_close(actual[1], expected[1])
@@ -84,7 +87,7 @@ def test_a_training_step_runs_on_the_device(name, loss, tokenizer, monkeypatch):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_ranking_runs_on_the_device(name, tokenizer):
-    rows = histories(len(tokenizer), name == "time-aware")
+    rows = histories(len(tokenizer), name in TIMED)
     targets = Ragged.from_lists([[next(i for i in range(3, len(tokenizer)) if i not in row)] for row in rows])
 
     def ranks(model: Bert4RecForMaskedLM) -> list:
