@@ -45,7 +45,7 @@ show: $(INSTALLED)  ## print recommendations of the trained model of DATASET
 	$(PYTHON) -m examples.show $(OUTPUT) --dataset $(DATASET)
 
 demo: $(INSTALLED)  ## try the model that was trained last on a page in the browser (MODEL=folder for another)
-	$(PYTHON) model_card/space/app.py $(MODEL)
+	$(VENV)/bin/hf-bert4rec demo $(MODEL)
 
 # All rows of the table, with those of other libraries after `make bench-peers`. The rest runs if one benchmark fails.
 SERVED := $(if $(filter file,$(origin MODEL)),,$(MODEL))

@@ -28,7 +28,7 @@ hf-bert4rec explain $model "star wars" fargo --json
 hf-bert4rec recommend-all $model --top_k 5
 hf-bert4rec export-onnx $model
 hf-bert4rec recommend $model "star wars" --backend onnx
-hf-bert4rec push $model someone/bert4rec-ml-100k --dry-run
+hf-bert4rec push $model someone/bert4rec-ml-100k --dry-run --include-titles --space
 if hf-bert4rec train no-such-recipe; then
     echo "a recipe that does not exist was accepted" >&2
     exit 1

@@ -76,6 +76,19 @@ def model_folder(tmp_path_factory) -> Path:
     return make_folder(tmp_path_factory.mktemp("published") / "small")
 
 
+@pytest.fixture(scope="session")
+def runtime_cache(tmp_path_factory) -> Path:
+    """A value of HF_BERT4REC_CACHE with placeholders for the files of onnxruntime-web, so that none are downloaded."""
+    from hf_bert4rec.hub.browser_runtime import FILES, VERSION
+
+    cache = tmp_path_factory.mktemp("cache")
+    folder = cache / f"onnxruntime-web-{VERSION}"
+    folder.mkdir()
+    for name in FILES:
+        (folder / name).write_text(f"placeholder of {name}")
+    return cache
+
+
 @pytest.fixture
 def bounds():
     """Bounds for loading an untrusted folder: five seconds of CPU time and 300 MiB."""

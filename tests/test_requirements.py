@@ -56,7 +56,7 @@ def test_every_import_of_the_package_is_declared():
 
 IMPORT_WITHOUT_EXTRAS = """
 import sys
-for name in ("accelerate", "evaluate", "gradio", "matplotlib", "onnx", "onnxruntime", "onnxscript", "tensorboard"):
+for name in ("accelerate", "evaluate", "matplotlib", "onnx", "onnxruntime", "onnxscript", "tensorboard"):
     sys.modules[name] = None  # importing it raises ImportError from here on
 import hf_bert4rec.cli.ask, hf_bert4rec.cli.main, hf_bert4rec.data.prepare, hf_bert4rec.hub.upload
 import hf_bert4rec.evaluation.evaluate, hf_bert4rec.hub.export

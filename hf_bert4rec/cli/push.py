@@ -5,7 +5,8 @@
 
 Before anything is sent, a copy is loaded in a process without this package and must rank as the original does. The
 token is that of `hf auth login` or of HF_TOKEN. Titles and genres are published if the release may be redistributed
-(of MovieLens: ml-latest-small) or with --include-titles; interaction counts always are. The card is written from
+(of MovieLens: ml-latest-small) or with --include-titles; interaction counts always are. The demo of --space is a static
+Space: a page that runs the model, which it contains as int8 ONNX, in the visitor's browser. The card is written from
 training.json and evaluation.json: edits of README.md in the folder are not published.
 """
 
@@ -17,9 +18,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..hub.staging import list_files, stage_model, stage_space
+from ..hub.space import stage_space
+from ..hub.staging import list_files, stage_model
 from ..hub.upload import check_repo_id, check_target, check_token, push
-from ..hub.verify import check_files, check_folder, load_pipeline
+from ..hub.verify import check_files, check_folder, has_titles, load_pipeline
 from .console import set_up_console
 
 logger = logging.getLogger(__name__)
@@ -38,10 +40,15 @@ def main(argv: Sequence[str]) -> None:
         name = arguments.repo_id.split("/")[1]
         model, space = Path(directory) / "model" / name, Path(directory) / "space" / name
         stage_model(arguments.folder, model, arguments.repo_id, arguments.include_titles)
-        if arguments.space:
-            stage_space(model, space, arguments.repo_id, arguments.revision)
+        if arguments.space and not has_titles(model):
+            raise ValueError(
+                "the demo searches movies by title, and this model is published without titles: add --include-titles "
+                "if you have the right to publish them, or leave out --space"
+            )
         check_folder(model, load_pipeline(arguments.folder, device="cpu"))
         logger.info("checked: the copy loads without this package and ranks as %s does", arguments.folder)
+        if arguments.space:
+            stage_space(model, space, arguments.repo_id)
         if arguments.dry_run:
             show(arguments, {"model": model, **({"space": space} if arguments.space else {})})
         else:
@@ -70,8 +77,6 @@ def publish(arguments: argparse.Namespace, model: Path, space: Path) -> None:
     print(f"published {address}")
     if arguments.space:
         print(f"published {push(space, arguments.repo_id, 'space', private=arguments.private)}")
-        if arguments.private:
-            print("the Space needs a token that may read the private model: add it as the secret HF_TOKEN")
 
 
 def show(arguments: argparse.Namespace, folders: dict[str, Path]) -> None:

@@ -35,7 +35,7 @@ TAGS = ("recommendation", "sequential-recommendation", "bert4rec")
 DATA_LICENCE = {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
 UNPUBLISHED = "PATH_OR_NAME_OF_THIS_MODEL"
 TEMPLATES = data_folder("model_card")
-REQUIREMENTS = TEMPLATES / "space" / "requirements.txt"  # the versions that the demo installs
+REQUIREMENTS = TEMPLATES / "requirements.txt"  # the versions that load a model
 PICTURES = {
     "metrics.png": "Metrics of this model and the baselines, with intervals",
     "history_length.png": "Quality by length of the history",
@@ -64,7 +64,6 @@ def render_card(
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
-    installed_by_the_demo = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     return fill(
         "template.md",
         release,
@@ -77,7 +76,7 @@ def render_card(
         evaluation=evaluation,
         titles=titles,
         onnx=onnx,
-        requirements=[line for line in installed_by_the_demo if line.startswith(("torch", "transformers"))],
+        requirements=REQUIREMENTS.read_text(encoding="utf-8").splitlines(),
         code={name: _summary_line(name) for name in code_files()},
         versions=_versions(training, evaluation),
         pictures=PICTURES,

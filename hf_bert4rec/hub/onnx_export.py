@@ -55,10 +55,13 @@ class NextItemLogits(nn.Module):
         return self.model.next_item_logits(input_ids, attention_mask, timestamps)
 
 
-def export_onnx(folder: Path) -> list[Path]:
-    """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` into a model's folder; returns their paths.
+def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
+    """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` of a model's folder; returns their paths.
 
     `config.json` gets the entry `transformers.js_config`. A file that fails its check is removed.
+
+    Args:
+        target: folder to write to, by default that of the model.
 
     Raises:
         ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ; or logits of the
@@ -66,7 +69,8 @@ def export_onnx(folder: Path) -> list[Path]:
     """
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    path, quantized = (folder / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE))
+    target = target or folder
+    path, quantized = (target / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE))
     with atomic_write(path) as temporary:
         _write(model, temporary)
         check(OnnxScorer(temporary, model.config), model, tokenizer)
@@ -74,7 +78,7 @@ def export_onnx(folder: Path) -> list[Path]:
         quantize(path, temporary)
         check_quantized(OnnxScorer(temporary, model.config), model, tokenizer)
     config = read_object(folder / "config.json")
-    write_json(folder / "config.json", {**config, "transformers.js_config": TRANSFORMERS_JS})
+    write_json(target / "config.json", {**config, "transformers.js_config": TRANSFORMERS_JS})
     return [path, quantized]
 
 

@@ -1,4 +1,4 @@
-"""The folders that a push sends: a model with its card, and the demo as a Space. Only known files are copied."""
+"""The folder that a push sends: a model with its card. Only known files are copied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..evaluation.report import REPORT_FILE
-from ..files import TRAINING_FILE, data_folder, write_json
+from ..files import TRAINING_FILE, write_json
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
@@ -34,8 +34,6 @@ COPIED = (
     f"{ONNX_FOLDER}/{ONNX_FILE}",
     f"{ONNX_FOLDER}/{QUANTIZED_FILE}",
 )
-SPACE_FOLDER = data_folder("model_card") / "space"
-SPACE_FILES = ("app.py", "style.css", "requirements.txt")
 
 
 def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool = False) -> None:
@@ -76,26 +74,6 @@ def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool =
         logger.info("not published: %s", ", ".join(left_out))
     if not titles:
         logger.info("titles and genres are not published; add --include-titles if you have the right to publish them")
-
-
-def stage_space(model: Path, target: Path, repo_id: str, revision: str | None = None) -> None:
-    """Copy the demo to the new folder `target`, set up to load the model `repo_id`, at `revision` if given.
-
-    Raises:
-        ValueError: the staged folder `model` has no titles, which the demo searches by.
-    """
-    if not has_titles(model):
-        raise ValueError(
-            "the demo searches movies by title, and this model is published without titles: add --include-titles if "
-            "you have the right to publish them, or leave out --space"
-        )
-    with remove_on_failure(target, "the demo"):
-        target.mkdir(parents=True)
-        for name in SPACE_FILES:
-            shutil.copyfile(SPACE_FOLDER / name, target / name)
-        card = (SPACE_FOLDER / REPOCARD_NAME).read_text(encoding="utf-8").replace("MODEL_NAME", repo_id)
-        (target / REPOCARD_NAME).write_text(card, encoding="utf-8")
-        (target / "model.txt").write_text(f"{repo_id}@{revision}\n" if revision else f"{repo_id}\n", encoding="utf-8")
 
 
 def list_files(folder: Path) -> str:

@@ -25,6 +25,7 @@ SIGNATURES = {
 }
 # Files of an earlier push that are deleted if the folder lacks them. All other files on the Hub are left alone.
 STALE = ("*_bert4rec.py", "model*.safetensors*", "onnx/*", "plots/*", "evaluation.json", "data/*.parquet")
+STALE_IN_SPACES = ("app.py", "requirements.txt", "model.txt", "ort/*")  # the first three are of a demo in Gradio
 INITIAL_FILES = {".gitattributes", "README.md"}
 FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError, RuntimeError, ValueError)
 PRECONDITION_FAILED = 412  # the Hub's answer to a commit whose parent is not the head of the branch
@@ -114,7 +115,7 @@ def push(
         progress.committing = True
         api.create_commit(
             repo_id,
-            _operations(folder, progress.before.files if progress.before else frozenset()),
+            _operations(folder, progress.before.files if progress.before else frozenset(), repo_type),
             commit_message=f"Upload {folder.name} with hf-bert4rec",
             repo_type=repo_type,
             revision=revision,
@@ -140,7 +141,7 @@ def _prepare_branch(
     _check_signature(api, repo_id, repo_type, remote)
     if remote is None:
         progress.creating = True
-        sdk = {"space_sdk": "gradio"} if repo_type == "space" else {}
+        sdk = {"space_sdk": "static"} if repo_type == "space" else {}
         api.create_repo(repo_id, repo_type=repo_type, private=private, **sdk)
     elif private and not remote.private:
         raise FileExistsError(
@@ -180,10 +181,11 @@ def _check_signature(api: HfApi, repo_id: str, repo_type: str, remote: Remote | 
     )
 
 
-def _operations(folder: Path, remote_files: frozenset[str]) -> list[Any]:
+def _operations(folder: Path, remote_files: frozenset[str], repo_type: str) -> list[Any]:
     """Add every file of the folder, delete the stale ones."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    stale = [name for name in remote_files - set(files) if any(fnmatch.fnmatch(name, pattern) for pattern in STALE)]
+    patterns = (*STALE, *STALE_IN_SPACES) if repo_type == "space" else STALE
+    stale = [name for name in remote_files - set(files) if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
     added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()]
     return [*added, *(CommitOperationDelete(path_in_repo=name) for name in sorted(stale))]
 

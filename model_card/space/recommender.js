@@ -19,7 +19,7 @@ const ARTICLE = /^([^(]+), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)(
 
 /**
  * @typedef {Object} Movie
- * @property {number | string} movie_id
+ * @property {number | string} id
  * @property {?string} title without its year, articles in front: "The Godfather"
  * @property {?number} year
  * @property {string[]} genres
@@ -42,7 +42,7 @@ export class Recommender {
     this.#ort = ort;
     this.#read = read;
     this.#session = session;
-    this.#positions = new Map(movies.map((movie, position) => [String(movie.movie_id), position]));
+    this.#positions = new Map(movies.map((movie, position) => [String(movie.id), position]));
     /** @type {Movie[]} the catalogue in the order of the vocabulary */
     this.movies = movies;
   }
@@ -74,7 +74,7 @@ export class Recommender {
    * @param {(number | string)[]} history item ids, oldest first
    * @param {Object} [options]
    * @param {number} [options.topK] number of movies; fewer if the filters leave fewer
-   * @param {boolean} [options.excludeSeen] leave out the movies of the history
+   * @param {boolean} [options.excludeSeen] leave out the movies of the history; by default as config.json says
    * @param {string[]} [options.genres] only movies with any of these, in any case
    * @param {[?number, ?number]} [options.years] first and last year, null for no bound
    * @param {(?number)[]} [options.timestamps] seconds since 1970 of each movie, null where unknown
@@ -82,7 +82,7 @@ export class Recommender {
    * @returns {Promise<(Movie & { score: number, source: "model" | "popularity" })[]>}
    */
   async recommend(history, options = {}) {
-    const { topK = 10, excludeSeen = true } = options;
+    const { topK = 10, excludeSeen = this.#config.exclude_seen ?? true } = options;
     const seen = this.#parse(history);
     const source = seen.length ? "model" : "popularity";
     const logScores = seen.length ? (await this.#logScores([this.#input(seen, options)]))[0] : this.#logPopularity();
@@ -151,7 +151,7 @@ export class Recommender {
     const words = text.split(" ").slice(1);
     if (!words.length) return [];
     this.#words ??= this.movies
-      .map((movie) => ({ movie, text: normalize(`${movie.title ?? movie.movie_id} ${movie.year ?? ""}`) }))
+      .map((movie) => ({ movie, text: normalize(`${movie.title ?? movie.id} ${movie.year ?? ""}`) }))
       .sort((a, b) => b.movie.count - a.movie.count);
     const matches = this.#words.filter((entry) => words.every((word) => entry.text.includes(` ${word}`)));
     const [first, rest] = [true, false].map((starts) => matches.filter((m) => m.text.startsWith(text) === starts));
@@ -252,7 +252,7 @@ function readMovies(tokenizer, tokenizerConfig, items) {
     .slice(FIRST_ITEM_ID);
   const toId = tokenizerConfig.item_id_type === "str" ? String : Number;
   return tokens.map(([token], position) => ({
-    movie_id: toId(token),
+    id: toId(token),
     title: items.title?.[position] ? displayTitle(items.title[position]) : null,
     year: items.year?.[position] ?? null,
     genres: items.genres?.[position] ?? [],

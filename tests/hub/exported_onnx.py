@@ -75,6 +75,6 @@ def assert_same_ranking(answers: list[list[dict[str, Any]]], expected: list[list
     """The same movies in the same order, with scores that differ by float32's rounding at most."""
     assert len(answers) == len(expected) == NUM_HISTORIES
     for answer, movies in zip(answers, expected, strict=True):
-        assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in movies]
+        assert [movie["id"] for movie in answer] == [movie["movie_id"] for movie in movies]
         assert [movie["source"] for movie in answer] == [movie["source"] for movie in movies]
         assert np.allclose([movie["score"] for movie in answer], [movie["score"] for movie in movies], rtol=1e-4)

@@ -17,8 +17,10 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.splits import target_hash
 from hf_bert4rec.files import write_json
+from hf_bert4rec.hub.browser_runtime import FILES
 from hf_bert4rec.hub.dataset_repository import dataset_card
-from hf_bert4rec.hub.staging import stage_model, stage_space
+from hf_bert4rec.hub.space import SPACE_FOLDER, stage_space
+from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.hub.verify import code_files
 from tests.hub.hub_clients import PUBLISHER, PULLER, PUSHER, ROOT, run
 from tests.hub.hub_contents import Repo, card_problems, commit_of
@@ -50,7 +52,7 @@ def tables(tmp_path_factory) -> DataArguments:
 
 
 @pytest.fixture(scope="module")
-def published(hub, folders, tables, tmp_path_factory) -> dict[str, Any]:
+def published(hub, folders, tables, runtime_cache, tmp_path_factory) -> dict[str, Any]:
     """Publish models, a demo and a data set; returns the output of the process."""
     requested = {
         "scripts": [
@@ -64,7 +66,8 @@ def published(hub, folders, tables, tmp_path_factory) -> dict[str, Any]:
         "data": asdict(tables),
         "data_name": DATA,
     }
-    return run(PUBLISHER, requested, hub.environment(tmp_path_factory.mktemp("home")))
+    environment = hub.environment(tmp_path_factory.mktemp("home")) | {"HF_BERT4REC_CACHE": str(runtime_cache)}
+    return run(PUBLISHER, requested, environment)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +130,13 @@ def test_no_pickle_and_no_local_path_is_published(hub, published, folders):
 @pytest.mark.slow
 def test_the_demo_knows_its_model(hub, published):
     files = hub.files("space", NAME)
-    assert set(files) == {".gitattributes", "README.md", "app.py", "style.css", "requirements.txt", "model.txt"}
-    assert files["model.txt"].decode().strip() == NAME
+    page = {"index.html", "style.css", "app.js", "cards.js", "search.js", "recommender.js", "similar.json"}
+    page |= {f"ort/{name}" for name in FILES}
+    model = {"config.json", "tokenizer.json", "tokenizer_config.json", "items.json", "onnx/model_quantized.onnx"}
+    assert set(files) == {".gitattributes", "README.md"} | page | model
+    assert f'<span id="model">{NAME}</span>' in files["index.html"].decode()
     card = files["README.md"].decode()
-    assert "sdk: gradio" in card
+    assert "sdk: static" in card
     assert f"- {NAME}" in card
     assert "MODEL_NAME" not in card
 
@@ -211,13 +217,18 @@ def test_the_card_of_a_custom_data_set_names_neither_licence_nor_movies(tables):
     assert "movie" not in table_name.sub("", text.replace(DATA, "")).lower()
 
 
-def test_a_dry_run_lists_files_and_sizes_and_needs_no_token(folders, monkeypatch, capsys):
+def test_a_dry_run_lists_files_and_sizes_and_needs_no_token(folders, runtime_cache, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_BERT4REC_CACHE", str(runtime_cache))
+    folder = shutil.copytree(folders["closed"], tmp_path / "closed")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model_quantized.onnx").write_bytes(b"onnx")
     monkeypatch.setattr(push_to_hub, "check_folder", lambda folder, pipe: None)
-    push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--include-titles", "--space"])
+    push_to_hub.main([str(folder), CLOSED, "--dry-run", "--include-titles", "--space"])
     printed = capsys.readouterr().out
     assert "model someone/closed" in printed
     assert "space someone/closed" in printed
+    assert "           4  onnx/model_quantized.onnx" in printed
     size = (folders["closed"] / "model.safetensors").stat().st_size
     assert f"{size:>12,}  model.safetensors" in printed
     assert "nothing was sent" in printed
@@ -226,11 +237,6 @@ def test_a_dry_run_lists_files_and_sizes_and_needs_no_token(folders, monkeypatch
 def test_a_demo_without_titles_is_refused(folders):
     with pytest.raises(ValueError, match="add --include-titles"):
         push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--space"])
-
-
-def test_a_demo_of_a_branch_loads_that_branch(model_folder, tmp_path):
-    stage_space(model_folder, tmp_path / "space", NAME, revision="v2")
-    assert (tmp_path / "space" / "model.txt").read_text() == f"{NAME}@v2\n"
 
 
 def test_only_known_files_are_published(model_folder, tmp_path, caplog):
@@ -296,7 +302,7 @@ def test_a_model_without_titles_is_described_as_such(model_folder, tmp_path):
     stage_model(folder, staged, NAME, include_titles=True)
     assert read(staged / "items.json") == {"count": items["count"]}
     assert "Titles and genres are not part of it." in (staged / "README.md").read_text(encoding="utf-8")
-    with pytest.raises(ValueError, match="published without titles"):
+    with pytest.raises(ValueError, match="has no titles"):
         stage_space(staged, tmp_path / "space", NAME)
 
 
@@ -322,6 +328,19 @@ def test_code_files_of_an_older_layout_are_deleted_in_the_same_commit(hub, model
     assert (
         files["modeling_bert4rec.py"] == (tmp_path / "staged" / "modeling_bert4rec.py").read_bytes() != b"# older code"
     )
+
+
+@pytest.mark.slow
+def test_files_of_a_demo_in_gradio_are_deleted_in_the_same_commit(hub, tmp_path):
+    old = {"README.md": b"sdk: gradio\nMade with hf-bert4rec", "app.py": b"import gradio", "notes.txt": b"mine"}
+    old |= {"requirements.txt": b"gradio", "model.txt": b"someone/model", "style.css": b"h3 {}"}
+    hub.repos["space", "someone/gradio"] = Repo(private=False, branches={"main": [commit_of("old", old)]})
+    folder = shutil.copytree(SPACE_FOLDER, tmp_path / "space")
+    case = {"folder": str(folder), "name": "someone/gradio", "token": WRITER, "options": {"repo_type": "space"}}
+    assert run(PUSHER, [case], hub.environment(tmp_path / "home"))[0][0] == "published"
+    files = hub.files("space", "someone/gradio")
+    assert set(files) == {path.name for path in SPACE_FOLDER.iterdir()} | {"notes.txt"}
+    assert b"sdk: static" in files["README.md"]
 
 
 @pytest.mark.slow

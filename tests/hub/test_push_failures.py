@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.hub.dataset_repository import push_dataset, write_dataset
-from hf_bert4rec.hub.staging import stage_model, stage_space
+from hf_bert4rec.hub.space import SPACE_FOLDER
+from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.hub.upload import push
 from tests.hub.hub_clients import PUSHER, ROOT, run
 from tests.hub.hub_server import CUT, CUT_AFTER, OUTSIDER, READER, WRITER, Hub
@@ -117,7 +118,7 @@ def broken(folder: Path, space: Path) -> dict[str, tuple[dict, str, str]]:
 @pytest.mark.slow
 def test_every_failure_is_reported_and_changes_nothing(model_folder, tmp_path):
     changed, bad, other, space = (tmp_path / name for name in ("small", "bad", "other", "space"))
-    stage_space(model_folder, space, NAME)
+    shutil.copytree(SPACE_FOLDER, space)
     make_folder(changed, seed=2)
     bad.mkdir()
     (bad / "README.md").write_text("---\ntags: bert4rec\n---\n")

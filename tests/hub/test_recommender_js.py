@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hf_bert4rec.hub.staging import SPACE_FOLDER
+from hf_bert4rec.hub.space import SPACE_FOLDER
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -62,6 +62,17 @@ def test_a_hundred_histories_are_ranked_as_by_the_pipeline(folder, file):
         assert_same_ranking(answers["recommended"], [on_torch(request) for request in requests()])
 
 
+def test_seen_movies_are_recommended_again_if_the_configuration_says_so(folder, tmp_path):
+    again = shutil.copytree(folder, tmp_path / "again")
+    config = json.loads((again / "config.json").read_text(encoding="utf-8"))
+    (again / "config.json").write_text(json.dumps({**config, "exclude_seen": False}), encoding="utf-8")
+    request = {"history": [10, 13, 16], "topK": 40}
+    [movies] = run(again, requests=[request])["recommended"]
+    assert {10, 13, 16} < {movie["id"] for movie in movies}
+    [movies] = run(folder, requests=[request])["recommended"]
+    assert len(movies) == 37
+
+
 def test_explanations_are_those_of_the_pipeline(folder):
     on_onnx = load_pipeline(folder, backend="onnx", onnx_file="model_quantized.onnx")
     histories = [[10], [10, 13, 16, 13], on_onnx.tokenizer.item_ids[:20]]  # one repeats a movie, one exceeds the window
@@ -70,7 +81,7 @@ def test_explanations_are_those_of_the_pipeline(folder):
     explained = run(folder, explained=list(zip(histories, movies, strict=True)))["explained"]
     for answer, reasons in zip(expected, explained, strict=True):
         for movie, because in zip(answer, reasons, strict=True):
-            assert [reason["movie_id"] for reason in because] == [reason["movie_id"] for reason in movie["because"]]
+            assert [reason["id"] for reason in because] == [reason["movie_id"] for reason in movie["because"]]
             contributions = [reason["contribution"] for reason in movie["because"]]
             assert [reason["contribution"] for reason in because] == pytest.approx(contributions, abs=1e-4)
 

@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
-from tests.stress import archives, demo, disks, endurance, kills, models, request_fuzz, tables
+from tests.stress import archives, disks, endurance, kills, models, request_fuzz, tables
 
 REPORT = Path(__file__).resolve().with_name("results.json")
 CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -27,7 +27,6 @@ CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
     "archives": archives.campaign,
     "models": models.campaign,
     "request_fuzz": request_fuzz.campaign,
-    "demo": demo.campaign,
     "kills": kills.campaign,
     "disks": disks.campaign,
     "endurance": endurance.campaign,

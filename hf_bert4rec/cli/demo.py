@@ -1,0 +1,74 @@
+"""`hf-bert4rec demo`: try a model on a page in the browser, which runs it there.
+
+    hf-bert4rec demo outputs/ml-100k
+
+Serves the page that `hf-bert4rec push --space` publishes, on this computer only. The model needs titles. The first call
+downloads onnxruntime-web; a model without `onnx/model_quantized.onnx` needs `pip install 'hf-bert4rec[onnx]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.trained_model import find_model
+from ..hub.space import stage_space
+from .console import set_up_console
+
+HOST, PORT = "127.0.0.1", 7860
+
+
+class PageHandler(SimpleHTTPRequestHandler):
+    """Serves a folder; browsers insist on the right types of modules and WebAssembly."""
+
+    extensions_map = {  # noqa: RUF012
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")  # another model may be served at the same address later
+        super().end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        """Log nothing."""
+
+
+def main(argv: Sequence[str]) -> None:
+    set_up_console()
+    parser = argparse.ArgumentParser(
+        prog="hf-bert4rec demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="an exported model, or a name on the Hub")
+    parser.add_argument("--port", type=int, default=PORT, help=f"port on this computer (default {PORT}; 0: any)")
+    arguments = parser.parse_args(argv)
+    model = find_model(arguments.model)
+    name = arguments.model if model != Path(arguments.model) else model.resolve().name
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory) / "demo"
+        stage_space(model, folder, name)
+        with serve(folder, arguments.port) as server:
+            print(f"{arguments.model} runs at http://{HOST}:{server.server_port}; Ctrl-C ends it", flush=True)
+            server.serve_forever()
+
+
+def serve(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of the folder on loopback, not yet running.
+
+    Raises:
+        OSError: the port is in use.
+    """
+    try:
+        return ThreadingHTTPServer((HOST, port), partial(PageHandler, directory=str(folder)))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise OSError(error.errno, f"port {port} is in use: choose another with --port") from error

@@ -1,0 +1,229 @@
+/** The page: what the visitor picks, and what the model recommends next. */
+
+import { assignHues, card, element, example, fullTitle, historyRow, reasons, similarMovies } from "./cards.js";
+import { Recommender } from "./recommender.js";
+import { attachSearch } from "./search.js";
+
+const TOP_K = 10;
+const SIMILAR = 6;
+const EXAMPLES = 4;
+const MIN_YEAR = 1000; // a smaller number is a year still being typed, and does not filter
+// A function that uses a vector: it is valid only where WebAssembly has SIMD, which the runtime needs.
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+
+const byId = (id) => document.getElementById(id);
+const page = Object.fromEntries(
+  ["search", "matches", "no-match", "picks-heading", "clear", "order", "history", "filters", "active-filters", "genres"]
+    .concat(["years", "first-year", "last-year", "reset", "answer-heading", "timing", "message", "examples", "cards"])
+    .concat(["announcement", "model", "number", "popular"])
+    .map((id) => [id, byId(id)]),
+);
+let recommender;
+let history = []; // movies, oldest first
+let latest = 0; // number of the last request: answers to earlier ones are dropped
+
+class PageError extends Error {}
+
+async function load() {
+  if (typeof WebAssembly !== "object" || !WebAssembly.validate(new Uint8Array(SIMD))) {
+    throw new PageError(
+      "This browser cannot run the model: it lacks WebAssembly with SIMD. Any Chrome, Edge or Firefox since 2021, and " +
+        "Safari since 16.4, can.",
+    );
+  }
+  const ort = await import("./ort/ort.wasm.min.mjs");
+  ort.env.wasm.wasmPaths = new URL("ort/", location.href).href;
+  ort.env.wasm.numThreads = 1; // more need headers that a static page does not send
+  const loaded = await Recommender.load(new URL(".", location.href), { ort });
+  if (!loaded.movies.some((movie) => movie.title)) {
+    throw new PageError("This model was published without titles, so there is nothing to search for on this page.");
+  }
+  return loaded;
+}
+
+async function start() {
+  const { textContent: name } = page.model;
+  if (name.includes("/")) page.model.replaceChildren(element("a", { href: `https://huggingface.co/${name}` }, name));
+  try {
+    recommender = await load();
+  } catch (error) {
+    page["answer-heading"].textContent = "The model cannot run";
+    const hint = `The model cannot be loaded: ${error.message}. Reload the page to try again.`;
+    return showMessage(error instanceof PageError ? error.message : hint, "error");
+  }
+  const picked = () => new Set(history.map((movie) => movie.id));
+  attachSearch({
+    input: page.search,
+    list: page.matches,
+    hint: page["no-match"],
+    search: (query) => recommender.search(query, 8 + history.length).filter((movie) => !picked().has(movie.id)).slice(0, 8),
+    pick: add,
+  });
+  page.search.disabled = false;
+  page.number.textContent = ` · ${recommender.movies.length.toLocaleString("en")} movies`;
+  buildFilters();
+  page.clear.addEventListener("click", () => change([], () => page.search));
+  update();
+  recommender.similar(recommender.movies[0].id).catch(() => {}); // loads the file, so that the page works offline
+}
+
+function add(movie) {
+  if (!history.some((entry) => entry.id === movie.id)) {
+    change([...history, movie], () => (document.activeElement === page.search ? page.search : page["answer-heading"]));
+  }
+}
+
+/** Replace the history, and focus what `focused` returns: the element that had the focus may be gone. */
+function change(movies, focused) {
+  const target = focused();
+  history = movies;
+  update();
+  target.focus({ preventScroll: true });
+}
+
+const rowActions = {
+  similar: showSimilar,
+  move(index, step) {
+    const movies = [...history];
+    movies.splice(index + step, 0, ...movies.splice(index, 1));
+    history = movies;
+    update();
+    const buttons = [...page.history.children[index + step].querySelectorAll("[data-action=up], [data-action=down]")];
+    const same = buttons[step < 0 ? 0 : 1];
+    (same.disabled ? buttons.find((button) => !button.disabled) : same).focus();
+  },
+  remove(index) {
+    history = history.filter((_, other) => other !== index);
+    update();
+    const row = page.history.children[Math.min(index, history.length - 1)];
+    (row?.querySelector("[data-action=remove]") ?? page.search).focus();
+  },
+};
+
+/** Show the history, and recommend what comes next. */
+async function update() {
+  const rows = history.map((movie, index) => historyRow(movie, index, history.length, rowActions));
+  page.history.replaceChildren(...rows);
+  page.clear.hidden = page.filters.hidden = !history.length;
+  page.order.textContent = history.length
+    ? "Oldest first: the order matters."
+    : "Nothing yet. The order matters: the latest movie comes last.";
+  const request = ++latest;
+  if (!history.length) return showExamples();
+  const began = performance.now();
+  try {
+    const movies = await recommender.recommend(ids(), { topK: TOP_K, ...readFilters() });
+    if (request === latest) showAnswer(movies, performance.now() - began);
+  } catch (error) {
+    if (request === latest) showMessage(error.message, "error");
+  }
+}
+
+function ids() {
+  return history.map((movie) => movie.id);
+}
+
+function showAnswer(movies, milliseconds) {
+  page.examples.replaceChildren();
+  showCards(movies);
+  page["answer-heading"].textContent = "Watch next";
+  page.timing.textContent = `answered in ${Math.max(1, Math.round(milliseconds))} ms`;
+  const few = movies.length < TOP_K ? `${movies.length || "No"} movies left: widen the filters for more.` : "";
+  page.message.hidden = !few;
+  page.message.className = "message";
+  page.message.textContent = few;
+  const first = movies.length ? ` The first is ${fullTitle(movies[0])}.` : "";
+  page.announcement.textContent = `${movies.length} recommendations after ${history.length} movies.${first}`;
+}
+
+function showCards(movies) {
+  const actions = { why: showReasons, similar: showSimilar, add };
+  page.popular.hidden = Boolean(history.length);
+  page.cards.replaceChildren(...movies.map((movie, index) => card(movie, index + 1, movies[0].score, actions)));
+}
+
+function showMessage(text, kind) {
+  page.examples.replaceChildren();
+  page.cards.replaceChildren();
+  page.popular.hidden = true;
+  page.timing.textContent = "";
+  page.message.hidden = false;
+  page.message.className = `message ${kind}`;
+  page.message.textContent = page.announcement.textContent = text;
+}
+
+/** Histories to start with: the most popular movies of the most frequent genres, or of the catalogue. */
+async function showExamples() {
+  const popular = [...recommender.movies].sort((a, b) => b.count - a.count);
+  const used = new Set();
+  const examples = genresByFrequency().slice(0, EXAMPLES).map((name) => {
+    const movies = popular.filter((movie) => movie.genres.includes(name) && !used.has(movie)).slice(0, 3);
+    movies.forEach((movie) => used.add(movie));
+    return [name, movies.reverse()];
+  });
+  if (!examples.length) examples.push(["Popular", popular.slice(0, 3)]);
+  page.timing.textContent = "";
+  page.message.hidden = true;
+  page.examples.replaceChildren(
+    ...examples.map(([name, movies]) => example(name, movies, () => change(movies, () => page["answer-heading"]))),
+  );
+  page["answer-heading"].textContent = "Start with an example";
+  showCards(await recommender.recommend([], { topK: TOP_K }));
+  page.announcement.textContent = `Ready: ${recommender.movies.length} movies.`;
+}
+
+async function showReasons(movie) {
+  const [because] = await recommender.explain(ids(), [movie.id]);
+  return reasons(because);
+}
+
+async function showSimilar(movie) {
+  return similarMovies(await recommender.similar(movie.id, SIMILAR), add);
+}
+
+function genresByFrequency() {
+  const counts = new Map();
+  for (const name of recommender.movies.flatMap((movie) => movie.genres)) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a));
+}
+
+function buildFilters() {
+  const names = genresByFrequency();
+  assignHues(names);
+  const chips = [...names].sort().map((name) => {
+    const box = element("input", { type: "checkbox", value: name });
+    return element("label", { class: "chip" }, box, element("span", {}, name));
+  });
+  page.genres.querySelector(".chips").append(...chips);
+  page.genres.hidden = !names.length;
+  const years = recommender.movies.map((movie) => movie.year).filter((year) => year !== null);
+  page.years.hidden = !years.length;
+  page["first-year"].placeholder = Math.min(...years);
+  page["last-year"].placeholder = Math.max(...years);
+  page.filters.addEventListener("input", filtersChanged);
+  page.reset.addEventListener("click", () => {
+    for (const box of page.genres.querySelectorAll(":checked")) box.checked = false;
+    page["first-year"].value = page["last-year"].value = "";
+    filtersChanged();
+  });
+  page.filters.open = matchMedia("(min-width: 60rem)").matches;
+}
+
+function filtersChanged() {
+  const { genres, years } = readFilters();
+  const count = (genres?.length ?? 0) + (years ? 1 : 0);
+  page["active-filters"].textContent = count ? `(${count})` : "";
+  update();
+}
+
+/** Options of `Recommender.recommend`; what is not set is left out. */
+function readFilters() {
+  const genres = [...page.genres.querySelectorAll(":checked")].map((box) => box.value);
+  const years = [page["first-year"], page["last-year"]].map(({ value }) => (value >= MIN_YEAR ? Number(value) : null));
+  return {
+    ...(genres.length && { genres }),
+    ...(years.some((year) => year !== null) && { years }),
+  };
+}
+
+start();
