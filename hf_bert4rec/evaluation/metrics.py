@@ -159,5 +159,5 @@ def _sum_by_user(rows: Ragged, values: FloatArray) -> FloatArray:
 
 
 def _check_k(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k={k}: a list has at least one item")
+    if k < 1 or k != int(k):
+        raise ValueError(f"k={k}: the length of a list is an integer of at least 1")

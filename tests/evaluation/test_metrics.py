@@ -80,5 +80,8 @@ def test_bad_ranks_are_named() -> None:
         metrics.metrics_from_ranks(np.array([-3]))
     with pytest.raises(ValueError, match=r"a rank is 2\.5; ranks are integers"):
         metrics.metrics_from_ranks(np.array([1.0, 2.5]))
+    for k in (0, 1.5):
+        with pytest.raises(ValueError, match=f"k={k}: the length of a list is an integer of at least 1"):
+            metrics.precision(np.array([1]), k=k)
     with pytest.raises(ValueError, match="k=0"):
         metrics.metrics_from_ranks(np.array([1]), ks=[0])
