@@ -85,7 +85,9 @@ def save_untrained(folder: Path) -> Path:
 
 def load_pipeline(folder: Path, **options: Any) -> MovieRecommendationPipeline:
     """The pipeline of a folder, on the CPU."""
-    return pipeline(TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, device="cpu", **options)
+    return pipeline(
+        TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, goal="next", device="cpu", **options
+    )
 
 
 def random_histories(pipe: MovieRecommendationPipeline, users: int, length: int | None = None) -> list[list[Any]]:

@@ -32,7 +32,7 @@ from transformers import pipeline, utils
 utils.logging.disable_progress_bar()
 utils.logging.set_verbosity_error()
 pipe = pipeline("movie-recommendation", model=sys.argv[1], trust_remote_code=True)
-json.dump(pipe(json.load(sys.stdin), top_k=10), sys.stdout)
+json.dump(pipe(json.load(sys.stdin), top_k=10, goal="next"), sys.stdout)
 """
 
 

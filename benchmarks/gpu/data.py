@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.gpu.sizes import Sizes
 from hf_bert4rec import Bert4RecTokenizer
@@ -97,6 +98,11 @@ class EncodedSplits:
     def timed_train(self) -> Ragged:
         """`train`; there are no times."""
         return self.train
+
+    @property
+    def train_liked(self) -> npt.NDArray[np.bool_]:
+        """All interactions of `train` are likes; there are no ratings."""
+        return np.ones(len(self.train.values), dtype=bool)
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
         """Histories and targets of "validation" or "test"; the history of a test has the validation item."""

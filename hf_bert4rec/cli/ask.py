@@ -21,7 +21,7 @@ from typing import Any
 from transformers import utils
 
 from ..hub.verify import load_pipeline
-from ..model.requests_bert4rec import DEFAULT_TOP_K, parse_movies
+from ..model.requests_bert4rec import DEFAULT_TOP_K, GOALS, parse_movies
 
 Answer = list[dict[str, Any]]
 
@@ -69,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_reranking(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--goal", choices=GOALS, help="what comes next, or what else is liked (default if possible)")
     command.add_argument("--ratings", help="ratings of the history's movies, separated by commas, '-' for none: 5,-,1")
     command.add_argument("--min-rating", type=float, help="movies rated lower count as seen, not as liked (default 3)")
     command.add_argument("--exclude", action="append", help="a movie not to recommend; repeatable")
@@ -110,7 +111,16 @@ def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
     """The pipeline's options on the command line; the others keep the pipeline's defaults."""
     options = {
         name: getattr(arguments, name)
-        for name in ("top_k", "min_rating", "exclude", "candidates", "genres", "diversity", "popularity_penalty")
+        for name in (
+            "top_k",
+            "goal",
+            "min_rating",
+            "exclude",
+            "candidates",
+            "genres",
+            "diversity",
+            "popularity_penalty",
+        )
         if getattr(arguments, name) is not None
     }
     if arguments.candidates is not None:  # rank all candidates by default

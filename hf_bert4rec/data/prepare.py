@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
@@ -48,6 +50,11 @@ class Prepared:
     def rated(self) -> bool:
         """Whether likes can be told from other interactions."""
         return "rating" in self.ratings.column_names
+
+    @cached_property
+    def train_liked(self) -> npt.NDArray[np.bool_]:
+        """Whether each interaction of `train` is a like, (total,)."""
+        return liked_mask(self.splits["train"], self.ratings, self.liked_rating)
 
     def likes(self, histories: Dataset) -> Ragged:
         """The likes of every history as input ids, all interactions where there are no ratings; a row may be empty."""

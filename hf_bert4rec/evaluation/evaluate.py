@@ -27,7 +27,7 @@ from .kin import SimilarScorer, evaluate_kin
 from .new_users import evaluate_new_users
 from .ranking import Scorer
 from .report import build_report, times_section
-from .scoring import ModelScorer, evaluate_scorer
+from .scoring import ModelScorer, TasteScorer, evaluate_scorer
 from .task import build_task, known_interactions, time_ablations
 from .trained_model import find_model, training_data_options, training_options, weights_sha256
 
@@ -103,6 +103,8 @@ def evaluate_model(
 def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
     """The sections `new_users`, if users were held out, and `kin`, if titles have groups."""
     scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
+    if network.taste is not None:
+        scorers = {"taste": TasteScorer(network), **scorers}
     similar = {"similar": SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))}
     baselines = fit_taste_baselines(data.train, len(data.tokenizer), config.seed)
     sections = {"kin": evaluate_kin({**scorers, **similar}, baselines, data.tokenizer, config)}

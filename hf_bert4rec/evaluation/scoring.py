@@ -72,6 +72,18 @@ class ModelScorer:
         return scores
 
 
+class TasteScorer:
+    """The model of taste as a scorer: what people who like a history like as well, whatever its order."""
+
+    def __init__(self, model: Any) -> None:
+        self.taste = model.taste
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        """Scores (batch, vocab_size), float32, on the model's device."""
+        with torch.no_grad():
+            return self.taste([history.tolist() for history in histories])
+
+
 def evaluate_scorer(
     scorer: Scorer, task: EvaluationTask, config: EvaluationConfig, name: str = "model"
 ) -> EvaluationResult:

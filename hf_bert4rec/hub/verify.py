@@ -17,6 +17,7 @@ from transformers import pipeline
 from ..model.loading_bert4rec import read_object, report_corrupt_files
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
+from ..model.requests_bert4rec import GOALS
 from ..model.tokenization_bert4rec import ITEMS_FILE
 
 CODE_FOLDER = Path(__file__).parents[1] / "model"
@@ -64,7 +65,9 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
     """
     folder = Path(folder)
     check_files(folder)
-    histories = probe_histories(pipe.tokenizer)
+    histories: list[Any] = probe_histories(pipe.tokenizer)
+    if pipe.model.taste is not None:
+        histories = [{"history": history, "goal": goal} for history in histories for goal in GOALS]
     top_k = min(10, pipe.tokenizer.num_items)
     result = _answer_in_isolation(folder, {"histories": histories, "top_k": top_k})
     if result["problems"]:

@@ -144,6 +144,8 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
     if model.memory is not None:
         model.memory.resize(size + number)
         model.config.memory_size = model.memory.add([(first + rows).tolist() for rows, _ in nearest])
+    if model.taste is not None:
+        model.taste.add([((first + rows).tolist(), weights) for rows, weights in nearest])
     return [
         _report(tokenizer, size + row, similar.tolist() if vectors is None else None)
         for row, (similar, _) in enumerate(nearest)

@@ -52,6 +52,8 @@ class Bert4RecConfig(PreTrainedConfig):
         that a [MASK] knows what it follows. Not with `causal`, where the input is the item before already.
     memory_size (`int`): next items stored per item in the transition memory (`Bert4RecTransitionMemory`); 0 for none.
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
+    taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`), which answers histories
+        without times; 0 for none.
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
@@ -92,6 +94,7 @@ class Bert4RecConfig(PreTrainedConfig):
     previous_item: bool = False
     memory_size: int = 0
     memory_weight: float | int = 0.6
+    taste_size: int = 0
     time_aware: bool = False
     exclude_seen: bool = True
     vocabulary_sha256: str | None = None
@@ -148,6 +151,10 @@ class Bert4RecConfig(PreTrainedConfig):
             raise ValueError(
                 f"memory_size is {self.memory_size!r:.40}; it must be from 0 to the vocab_size of {self.vocab_size}"
             )
+        if not 0 <= self.taste_size <= MAX_SIZES["hidden_size"]:
+            raise ValueError(
+                f"taste_size is {self.taste_size!r:.40}; it must be from 0 to {MAX_SIZES['hidden_size']:,}"
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
@@ -161,7 +168,7 @@ class Bert4RecConfig(PreTrainedConfig):
         layer = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
         memory_tables = 3 if self.time_aware else 2
         rows = (self.vocab_size + self.max_position_embeddings) * self.hidden_size
-        rows += memory_tables * self.vocab_size * self.memory_size
+        rows += self.vocab_size * (memory_tables * self.memory_size + self.taste_size)
         if (parameters := rows + self.num_hidden_layers * layer) > MAX_PARAMETERS:
             raise ValueError(f"these sizes make {parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
 

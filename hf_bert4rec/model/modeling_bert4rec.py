@@ -28,6 +28,7 @@ from .configuration_bert4rec import CUSTOM_PIPELINES, Bert4RecConfig
 from .extensions_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings, Bert4RecTransitionMemory
 from .loading_bert4rec import SafetensorsModel, make_importable
 from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401 (it registers its task)
+from .taste_bert4rec import Bert4RecTaste
 
 if TYPE_CHECKING:
     # transformers copies the files that a saved model imports, so the pipeline goes with it. Before 5.10 it copies a
@@ -263,7 +264,7 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
         super()._init_weights(module)
         if isinstance(module, Bert4RecTimeEmbeddings):
             copy_(module.span, torch.tensor([0, 1]))
-        elif isinstance(module, Bert4RecTransitionMemory):
+        elif isinstance(module, (Bert4RecTransitionMemory, Bert4RecTaste)):
             for table in module.buffers():
                 zeros_(table)
 
@@ -394,8 +395,10 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         self.head = Bert4RecHead(config)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
         self.memory = Bert4RecTransitionMemory(config) if config.memory_size else None
-        if self.memory is not None:
-            self._keep_in_fp32_modules_strict = {"memory"}  # its counts exceed the range of float16
+        self.taste = Bert4RecTaste(config) if config.taste_size else None
+        counted = {"memory": config.memory_size, "taste": config.taste_size}  # their values exceed the range of float16
+        if names := {name for name, size in counted.items() if size}:
+            self._keep_in_fp32_modules_strict = names
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -410,10 +413,12 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """The same; resizes the transition memory, too."""
+        """The same; resizes the transition memory and the model of taste, too."""
         embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
         if self.memory is not None:
             self.config.memory_size = self.memory.resize(self.config.vocab_size)
+        if self.taste is not None:
+            self.taste.resize(self.config.vocab_size)
         return embeddings
 
     @can_return_tuple

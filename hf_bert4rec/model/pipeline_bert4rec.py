@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ from .retrieval_bert4rec import ItemEmbeddings, contributions
 
 if TYPE_CHECKING:
     # Before 5.10 transformers copies only those files of a local folder that this one names.
+    from .taste_bert4rec import Bert4RecTaste  # noqa: F401
     from .timestamps_bert4rec import parse_timestamp  # noqa: F401
 
 try:
@@ -87,6 +88,9 @@ class MovieRecommendationPipeline(Pipeline):
         batch_size: histories scored at once, 1 or more; changes speed, never the answer.
         num_workers: accepted for the signature of transformers; histories are read in this process.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
+        goal: "next" for what such users watched next, by the network, or "taste" for what people who like these movies
+            like as well, whatever the order and times of the history. By default "taste" for a history without times if
+            the model can (`config.taste_size`), else "next".
         exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
         ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (default 3) are
             seen but not liked: they are neither recommended nor part of the model's input. Thumbs up and down are
@@ -106,10 +110,10 @@ class MovieRecommendationPipeline(Pipeline):
             "contribution"}`, where the contribution is what the log of the score loses without the entry.
 
     Returns a list of `{"movie_id", "title", "genres", "score", "source"}`, best first, for every history; instead of
-    "movie_id" the name of the data set's own column of items (`tokenizer.item_id_name`). `score` is
-    the softmax over all items in float32, before filters. `source` is "model", or "popularity" for a history without
-    known movies; its score is then the movie's share of all interactions. If fewer than `top_k` movies are left, one
-    warning says what each filter left.
+    "movie_id" the name of the data set's own column of items (`tokenizer.item_id_name`). `score` is the softmax over
+    all items in float32, before filters; with the goal "taste" it is the share of all movies' scores. `source` is
+    "model", or "popularity" for a history without known movies; its score is then the movie's share of all
+    interactions. If fewer than `top_k` movies are left, one warning says what each filter left.
 
     Args of the constructor, or of `pipeline(...)`:
         movies: a table with `movie_id` and any of `title`, `year` and `genres` (a mapping of columns or a
@@ -245,19 +249,29 @@ class MovieRecommendationPipeline(Pipeline):
                 self.model.train()
 
     def preprocess(self, input_: Sequence[Any], **options: Any) -> dict[str, Any]:
-        """Parse a batch of histories, and encode those with known movies."""
+        """Parse a batch of histories, and encode those that the network scores."""
         requests = self._parse(input_, options)
-        return {"requests": requests, **self._encode([self._window(request) for request in requests if request.liked])}
+        windows = [self._window(request) for request in requests if request.liked and request.goal == "next"]
+        return {"requests": requests, **self._encode(windows)}
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
         unknown = UnknownEntries()
         options = {"exclude_seen": self.model.config.exclude_seen, **options}
         requests = [parse_request(history, options, self.tokenizer, unknown) for history in histories]
         unknown.warn()
+        requests = [replace(request, goal=self._goal(request)) for request in requests]
         has_times = any(request.timestamps is not None or request.now is not None for request in requests)
         if has_times and not self.model.config.time_aware:
             warn_caller("this model was trained without times: timestamps and now change nothing")
         return requests
+
+    def _goal(self, request: Request) -> str:
+        """The goal of a request, "taste" by default if it has no times and the model can."""
+        if self.model.taste is None:
+            if request.goal == "taste":
+                raise ValueError("goal is 'taste', but the model has no taste factors: train it with --taste_size 64")
+            return "next"
+        return request.goal or ("taste" if request.timestamps is None and request.now is None else "next")
 
     def _window(self, request: Request) -> ModelInput:
         """The most recent entries that fit the model's window with a [MASK] after them."""
@@ -293,10 +307,14 @@ class MovieRecommendationPipeline(Pipeline):
             return {"requests": requests, "logits": score(**inputs)}
 
     def postprocess(self, model_outputs: dict[str, Any], **_: Any) -> list[list[dict[str, Any]]]:
-        """Turn logits (histories with known movies, vocab) into one list of movies for every request."""
+        """Turn logits (histories that the network scores, vocab) into one list of movies for every request."""
         requests = model_outputs["requests"]
-        log_scores = iter(self._log_scores(model_outputs["logits"]))  # each (items,)
-        answers = [self._rank(request, next(log_scores) if request.liked else None) for request in requests]
+        histories = [request.liked for request in requests if request.liked and request.goal == "taste"]
+        log_scores = {  # each (items,)
+            "next": iter(self._log_scores(model_outputs["logits"])),
+            "taste": iter(self._taste_log_scores(histories)),
+        }
+        answers = [self._rank(each, next(log_scores[each.goal]) if each.liked else None) for each in requests]
         surplus = [len(answer) - request.top_k for request, answer in zip(requests, answers, strict=True)]
         if min(surplus, default=0) < 0:
             shortest = surplus.index(min(surplus))
@@ -310,6 +328,12 @@ class MovieRecommendationPipeline(Pipeline):
         """Logits (rows, vocab) to logarithms of scores (rows, items), a softmax over items only."""
         return logits[:, self.tokenizer.first_item_id :].log_softmax(-1)
 
+    def _taste_log_scores(self, histories: list[list[int]]) -> torch.Tensor:
+        """Logarithms of scores (histories, items) of the model of taste, scaled so that scores add up to 1."""
+        if not histories:
+            return torch.empty(0, self.tokenizer.num_items)
+        return self._log_scores(self.model.taste.log_scores(histories).cpu())
+
     def _rank(self, request: Request, log_scores: torch.Tensor | None) -> list[dict[str, Any]]:
         """The answer to one request; `log_scores` is (items,), or None to rank by popularity."""
         source = "popularity" if log_scores is None else "model"
@@ -321,16 +345,25 @@ class MovieRecommendationPipeline(Pipeline):
             for position, score in zip(positions, scores, strict=True)
         ]
         if request.explain:
-            history = self._window(request) if log_scores is not None else ModelInput([], [], None)
-            self._explain(movies, history, positions, ranking)
+            history = ModelInput([], [], None)
+            if log_scores is not None:
+                history = ModelInput(request.liked, [], None) if request.goal == "taste" else self._window(request)
+            self._explain(movies, history, positions, ranking, request.goal)
         return movies
 
     def _explain(
-        self, movies: list[dict[str, Any]], history: ModelInput, positions: list[int], log_scores: torch.Tensor
+        self,
+        movies: list[dict[str, Any]],
+        history: ModelInput,
+        positions: list[int],
+        log_scores: torch.Tensor,
+        goal: str | None,
     ) -> None:
         """Add "because" to every movie."""
 
         def score(rows: list[list[int]]) -> torch.Tensor:
+            if goal == "taste":
+                return self._taste_log_scores([[history.items[index] for index in row] for row in rows])
             inputs = self._encode([history.subset(indices) for indices in rows])
             return self._log_scores(self.forward({"requests": [], **inputs})["logits"])
 
@@ -343,7 +376,7 @@ class MovieRecommendationPipeline(Pipeline):
             ]
 
     def similar(self, movies: Any, top_k: int | None = None) -> Any:
-        """Movies with the most similar item embeddings, which are near each other for movies of similar histories.
+        """Movies liked by the same people, by the factors of taste, or with the most similar item embeddings.
 
         Args:
             movies: an id or a title, or a list of them.

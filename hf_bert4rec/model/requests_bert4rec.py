@@ -19,6 +19,7 @@ from .timestamps_bert4rec import parse_number, parse_times
 
 OPTIONS = (
     "top_k",
+    "goal",
     "exclude_seen",
     "ratings",
     "min_rating",
@@ -32,6 +33,7 @@ OPTIONS = (
     "popularity_penalty",
     "explain",
 )
+GOALS = ("next", "taste")
 DEFAULT_TOP_K = 10
 DEFAULT_MIN_RATING = 3.0
 MAX_ID_BITS = 300  # Python refuses to print integers of thousands of digits
@@ -44,7 +46,8 @@ class Request:
     """One history and its options, parsed. Items are input ids; a filter that is not set is None.
 
     `liked` is the model's input, oldest first; `seen` adds the entries with a low rating. `timestamps` holds the
-    seconds since 1970 of each liked item, None where unknown; `now` is the time of the query.
+    seconds since 1970 of each liked item, None where unknown; `now` is the time of the query; `goal` is one of `GOALS`,
+    None for the default.
     """
 
     liked: list[int]
@@ -60,6 +63,7 @@ class Request:
     explain: bool = False
     timestamps: list[int | None] | None = None
     now: int | None = None
+    goal: str | None = None
 
 
 @dataclass
@@ -132,6 +136,7 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
         liked=list(liked.values()),
         seen=[item for item in seen if item is not None],
         top_k=parse_top_k(options.get("top_k", min(DEFAULT_TOP_K, tokenizer.num_items)), tokenizer.num_items),
+        goal=_parse_goal(options.get("goal")),
         exclude_seen=_parse_flag("exclude_seen", options.get("exclude_seen", True)),
         exclude=_parse_exclude(options.get("exclude"), tokenizer, unknown.exclude),
         candidates=_parse_candidates(options.get("candidates"), tokenizer),
@@ -349,6 +354,12 @@ def _parse_years(years: Any) -> tuple[float, float] | None:
     if first > last:
         raise ValueError(f"years is {short_repr(tuple(years))}: the first year comes after the last; swap them")
     return first, last
+
+
+def _parse_goal(goal: Any) -> str | None:
+    if goal is not None and (not isinstance(goal, str) or goal not in GOALS):
+        raise ValueError(f"goal is {short_repr(goal)}; it is 'next' (what comes next) or 'taste' (what else is liked)")
+    return goal
 
 
 def _parse_flag(name: str, value: Any) -> bool:

@@ -46,7 +46,9 @@ class ItemEmbeddings:
         return best.values, best.indices
 
     def similarities(self, positions: torch.Tensor) -> torch.Tensor:
-        """Cosines of `positions` (n,) with all items, (n, items), on the CPU."""
+        """Cosines of `positions` (n,) with all items, (n, items), on the CPU; of taste factors if there are any."""
+        if self.model.taste is not None:
+            return self.model.taste.similarities(positions + self.first_item_id)[:, self.first_item_id :].cpu()
         vectors = torch.nn.functional.normalize(self.vectors().float(), dim=-1)
         return (vectors[positions.to(vectors.device)] @ vectors.T).cpu()
 

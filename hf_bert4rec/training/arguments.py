@@ -44,6 +44,7 @@ class ModelArguments:
     previous_item: bool = Bert4RecConfig.previous_item
     memory_size: int = Bert4RecConfig.memory_size
     memory_weight: float = float(Bert4RecConfig.memory_weight)
+    taste_size: int = Bert4RecConfig.taste_size
     time_aware: bool = Bert4RecConfig.time_aware
 
 

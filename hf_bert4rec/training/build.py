@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import EarlyStoppingCallback
 
@@ -18,6 +20,7 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .arguments import MaskingArguments, ModelArguments
 from .hardware import training_attention
 from .initialization import cooccurrence_embeddings, fit_time_span
+from .taste import fit_taste
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 
@@ -35,6 +38,9 @@ class EncodedData(Protocol):
 
     @property
     def timed_train(self) -> Ragged: ...
+
+    @property
+    def train_liked(self) -> npt.NDArray[np.bool_]: ...
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset: ...
 
@@ -91,6 +97,7 @@ def build_model(
     """A new model for the vocabulary of `data`, its buffers and initial embeddings computed from training histories."""
     vocab_size = len(data.tokenizer)
     options = {**vars(model_arguments), "memory_size": min(model_arguments.memory_size, vocab_size)}
+    options["taste_size"] = min(model_arguments.taste_size, vocab_size)
     options["exclude_seen"] = data.exclude_seen
     options["vocabulary_sha256"] = data.tokenizer.vocabulary_sha256
     model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=vocab_size, **options))
@@ -104,4 +111,6 @@ def build_model(
         fit_time_span(model, train)
     if model.memory is not None:
         fit_transition_memory(model, train)
+    if model.taste is not None:
+        fit_taste(model.taste, data.train, data.train_liked)
     return model

@@ -35,7 +35,7 @@ FROM = {
     "collections": "Counter defaultdict",
     "collections.abc": "Callable Iterable Iterator Mapping Sequence",
     "contextlib": "contextmanager",
-    "dataclasses": "dataclass field",
+    "dataclasses": "dataclass field replace",
     "datetime": "date datetime",
     "functools": "cached_property",
     "hashlib": "sha256",

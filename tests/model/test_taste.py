@@ -1,0 +1,165 @@
+"""The model of taste: its scores by hand, its fit against the closed form, and requests with either goal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
+from hf_bert4rec.hub.export import write_folder
+from hf_bert4rec.hub.verify import check_folder, load_pipeline
+from hf_bert4rec.model.taste_bert4rec import SMALLEST_SCORE, Bert4RecTaste
+from hf_bert4rec.training.taste import DISLIKE_WEIGHT, KEPT, POPULARITY, RIDGE, fit_taste
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def made_by_hand() -> Bert4RecTaste:
+    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=6, taste_size=2))
+    taste.factors[3:] = torch.tensor([[1.0, 0.0], [0.5, 1.0], [0.0, -2.0]])
+    taste.precisions[3:] = torch.tensor([2.0, 1.0, 4.0])
+    taste.shares[3:] = torch.tensor([0.1, 0.2, 0.3])
+    return taste
+
+
+def test_scores_are_shares_plus_weighted_products_of_factors() -> None:
+    """After item 3 the user is 2 · (1, 0); after items 3 and 4 it is that plus 1 · (0.5, 1)."""
+    scores = made_by_hand()([[3], [4, 3, 4], []])
+    expected = [[0.1 + 2, 0.2 + 1, 0.3], [0.1 + 2.5, 0.2 + 1.25 + 1, 0.3 - 2], [0.1, 0.2, 0.3]]
+    assert scores[:, 3:].tolist() == pytest.approx(np.array(expected))
+
+
+def test_logarithms_keep_the_order_of_negative_scores() -> None:
+    taste = made_by_hand()
+    scores, logs = taste([[3, 4]])[0], taste.log_scores([[3, 4]])[0]
+    assert logs[3].exp() == pytest.approx(float(scores[3]))
+    assert logs.argsort().tolist() == scores.argsort().tolist()
+    taste.shares[5] += float(SMALLEST_SCORE - scores[5])  # where the line begins
+    assert taste.log_scores([[3, 4]])[0, 5].item() == pytest.approx(np.log(SMALLEST_SCORE), abs=1e-2)
+
+
+def test_similarities_are_cosines() -> None:
+    cosines = made_by_hand().similarities(torch.tensor([4]))[0]
+    assert cosines[3:].tolist() == pytest.approx([0.5 / 1.25**0.5, 1.0, -1 / 1.25**0.5])
+
+
+def test_new_items_are_means_of_similar_ones() -> None:
+    taste = made_by_hand()
+    taste.add([([3, 4], torch.tensor([3.0, 1.0])), ([], torch.tensor([]))])
+    assert taste.factors[6].tolist() == pytest.approx([0.875, 0.25])
+    assert taste.shares[6:].tolist() == pytest.approx([0.125, 0.0])
+    taste.resize(4)
+    assert [tuple(table.shape) for table in taste.buffers()] == [(4, 2), (4,), (4,)]
+
+
+@pytest.mark.parametrize("vocab", [14, 60])  # factorised completely, and iteratively
+def test_full_rank_equals_the_closed_form(vocab: int) -> None:
+    """Weights (KEPT · C + diag(v + ridge))⁻¹ C of the weighted covariance C, solved without factors."""
+    rng = np.random.default_rng(0)
+    rank = 12  # of the data: twelve users and a mean make a covariance of rank eleven
+    train = Ragged.from_lists([rng.permutation(np.arange(3, vocab))[: rng.integers(2, 11)] for _ in range(rank)])
+    liked = rng.random(len(train.values)) < 0.7
+    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=rank))
+    fit_taste(taste, train, liked)
+
+    likes = np.zeros((rank, vocab))
+    likes[train.row_ids, train.values] = np.where(liked, 1.0, DISLIKE_WEIGHT)
+    weights = np.maximum(likes.sum(1), 1) ** -0.5
+    weights /= weights.mean()
+    means = np.average(likes, axis=0, weights=weights)
+    covariance = np.cov(likes.T, aweights=weights, bias=True)
+    ridge = np.diag(np.diag(covariance) + RIDGE / rank)
+    expected = POPULARITY * means + np.linalg.solve(KEPT * covariance + ridge, covariance)[[3, 7]].sum(0)
+    np.testing.assert_allclose(taste([[3, 7]])[0].numpy(), expected, **CLOSE)
+
+
+@pytest.fixture
+def tasteful(config, tokenizer, histories) -> MovieRecommendationPipeline:
+    torch.manual_seed(0)
+    model = Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "taste_size": 8, "memory_size": 5})).eval()
+    assert model.taste is not None
+    fit_taste(model.taste, histories, np.ones(len(histories.values), dtype=bool))
+    return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
+
+
+def test_the_network_is_the_same_with_and_without(config, rows) -> None:
+    """No random number is drawn for the factors, so a training with the same seed ends at the same weights."""
+    models = []
+    for size in (0, 8):
+        torch.manual_seed(0)
+        models.append(Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "taste_size": size})).eval())
+    inputs = {name: rows[name] for name in ("input_ids", "attention_mask")}
+    assert torch.equal(models[0].next_item_logits(**inputs), models[1].next_item_logits(**inputs))
+
+
+HISTORY = [10, 40, 22]
+
+
+def order(pipe: MovieRecommendationPipeline, history: list[int], **options: object) -> list[int]:
+    return [movie["movie_id"] for movie in pipe(history, **options)]
+
+
+def test_the_goal_decides_who_ranks(tasteful, tokenizer) -> None:
+    row = Ragged.from_lists([tokenizer.encode_items(HISTORY)])
+    for goal, scorer in (("taste", TasteScorer(tasteful.model)), ("next", ModelScorer(tasteful.model, tokenizer))):
+        scores = scorer(row)[0]
+        scores[[*tokenizer.all_special_ids, *row.values]] = -torch.inf
+        best = [tokenizer.movie(item)["movie_id"] for item in scores.topk(10).indices.tolist()]
+        assert order(tasteful, HISTORY, goal=goal) == best
+
+
+def test_the_default_goal_is_taste_without_times(tasteful, pipe) -> None:
+    taste, following = order(tasteful, HISTORY, goal="taste"), order(tasteful, HISTORY, goal="next")
+    assert taste != following
+    assert order(tasteful, HISTORY) == taste == order(tasteful, HISTORY[::-1])
+    for times in ({"now": 1_000_000_000}, {"timestamps": [1, 2, 3]}):
+        with pytest.warns(UserWarning, match="trained without times"):
+            answer = order(tasteful, HISTORY, **times)
+        assert answer == following
+    assert order(pipe, HISTORY) == order(pipe, HISTORY, goal="next")  # a model without taste factors
+
+
+def test_requests_of_a_batch_may_differ_in_their_goal(tasteful) -> None:
+    batch = [{"history": HISTORY, "goal": "next"}, [], HISTORY, {"history": [10], "goal": "next"}]
+    answers = [[movie["movie_id"] for movie in answer] for answer in tasteful(batch)]
+    singly = [order(tasteful, HISTORY, goal="next"), order(tasteful, []), order(tasteful, HISTORY)]
+    assert answers == [*singly, order(tasteful, [10], goal="next")]
+    assert sum(movie["score"] for movie in tasteful(HISTORY, top_k=40, exclude_seen=False)) == pytest.approx(1)
+
+
+def test_explanations_say_what_a_movie_of_the_history_adds(tasteful) -> None:
+    movie = tasteful(HISTORY, explain=True)[0]
+    reason = movie["because"][0]
+    rest = [entry for entry in HISTORY if entry != reason["movie_id"]]
+    without = next(other for other in tasteful(rest, top_k=30) if other["movie_id"] == movie["movie_id"])
+    assert reason["contribution"] == pytest.approx(np.log(movie["score"] / without["score"]), rel=1e-3)
+
+
+def test_similar_movies_are_those_of_similar_factors(tasteful, tokenizer) -> None:
+    item = tokenizer.encode_items([10])[0]
+    cosines = tasteful.model.taste.similarities(torch.tensor([item]))[0]
+    cosines[[*tokenizer.all_special_ids, item]] = -torch.inf
+    expected = [tokenizer.movie(other)["movie_id"] for other in cosines.topk(5).indices.tolist()]
+    assert [movie["movie_id"] for movie in tasteful.similar(10, top_k=5)] == expected
+
+
+def test_a_folder_keeps_the_factors_and_new_movies_get_some(tasteful, tmp_path) -> None:
+    write_folder(tasteful.model, tasteful.tokenizer, tmp_path / "model", "card")
+    check_folder(tmp_path / "model", tasteful)  # both goals, in a process without this package
+    again = load_pipeline(tmp_path / "model")
+    assert order(again, HISTORY) == order(tasteful, HISTORY)
+    again.add_items({"movie_id": [999], "title": ["New"], "year": [1970], "genres": [["Drama"]]})
+    assert 999 in order(again, HISTORY, top_k=38)
+    assert order(again, HISTORY, top_k=5)[0] in order(tasteful, HISTORY, top_k=5)
+
+
+def test_bad_goals_are_named(tasteful, pipe) -> None:
+    with pytest.raises(ValueError, match=r"goal is 'best'; it is 'next' .* or 'taste'"):
+        tasteful(HISTORY, goal="best")
+    with pytest.raises(ValueError, match=r"goal is 'taste', but the model has no taste factors: train it with"):
+        pipe(HISTORY, goal="taste")
+    with pytest.raises(ValueError, match="taste_size is -1; it must be from 0"):
+        Bert4RecConfig(taste_size=-1)
