@@ -52,7 +52,8 @@ def fit(
     pipe.push_to_hub("someone/shop")
     ```
 
-    What was understood of the tables is logged, and at the end the validation metrics of model and baselines.
+    What was understood of the tables is logged, and at the end the validation metrics of model and baselines. Several
+    processes need the command.
 
     Args:
         interactions: a table in any form that `read_interactions` takes, or the name of a MovieLens release.
@@ -68,7 +69,8 @@ def fit(
     """
     logging.basicConfig(format="%(message)s")  # without effect where logging is set up
     logging.getLogger("hf_bert4rec").setLevel(logging.INFO)
-    if isinstance(interactions, str) and interactions in (*RELEASES, SEQUENCES):
+    is_release = isinstance(interactions, str) and interactions in (*RELEASES, SEQUENCES)
+    if is_release and not Path(interactions).is_file():
         options, name = {"dataset": interactions, **options}, Path(interactions).stem
         interactions = None
     else:
@@ -107,7 +109,6 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
         export(model, data.tokenizer, folder, card, files)
         logger.info("exported to %s\n%s", folder, format_validation(validation))
-    trainer.accelerator.wait_for_everyone()
     trainer.end()
     return folder
 
