@@ -24,7 +24,7 @@ import torch
 from benchmarks.gpu.data import EncodedSplits
 from benchmarks.gpu.process import RowFailed, Worker
 from benchmarks.gpu.rows import Row, all_rows
-from benchmarks.gpu.sizes import FULL, TINY
+from benchmarks.gpu.sizes import FULL, TINY, Sizes
 from benchmarks.measure import RESULTS, ROOT, row
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
@@ -95,7 +95,7 @@ def resumed(path: Path, new: dict[str, Any]) -> dict[str, Any]:
     return {**new, "measurements": earlier["measurements"]} if same else new
 
 
-def measure_all(rows: Iterable[Row], sizes: Any, record: dict[str, Any], path: Path, deadline: float) -> None:
+def measure_all(rows: Iterable[Row], sizes: Sizes, record: dict[str, Any], path: Path, deadline: float) -> None:
     """Measure the rows that have no result, until the deadline; write the record after every row."""
     worker = Worker()
     try:
@@ -109,7 +109,7 @@ def measure_all(rows: Iterable[Row], sizes: Any, record: dict[str, Any], path: P
             start = time.monotonic()
             try:
                 options = {"sizes": sizes, "name": name, **each.options}
-                result = worker.run(each.measure, options, min(each.seconds, left))
+                result = worker.run(each.measure, options, min(each.seconds * sizes.patience, left))
             except RowFailed as error:
                 record["failures"][name] = str(error)
                 record.setdefault("logs", {})[name] = error.log

@@ -36,7 +36,7 @@ def all_rows(sizes: Sizes, data: Path) -> Iterator[Row]:
     yield from ranking_rows(sizes)
     yield Row("pipeline", "pipeline", inference.pipeline, {})
     yield recipe_row(sizes, data, first_seed)
-    yield from launched_rows(sizes)
+    yield from launched_rows()
     yield from profile_rows(sizes)
     yield from trainer_rows(sizes)
     yield from attention_rows(sizes)
@@ -77,9 +77,9 @@ def recipe_row(sizes: Sizes, data: Path, seed: int) -> Row:
     return Row("recipe", f"{sizes.recipe}, seed {seed}", runs.recipe, options, seconds=240)
 
 
-def launched_rows(sizes: Sizes) -> Iterator[Row]:
+def launched_rows() -> Iterator[Row]:
     for kind in runs.CONFIGS:
-        seconds = sizes.launch_seconds + 10  # the launcher's own limit comes first
+        seconds = runs.LAUNCH_SECONDS + 10  # the launcher's own limit comes first
         yield Row("launcher", f"{kind} on one device", runs.launched, {"kind": kind}, seconds, needed=seconds)
 
 

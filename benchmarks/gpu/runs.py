@@ -29,6 +29,7 @@ NDCG = "eval_ndcg@10"
 MIN_NDCG, MAX_SECONDS = 0.2, 60  # targets of the recipe: NDCG@10 of the test items, and the time
 WARM_UP = 5  # steps before the clock of the trainer starts
 CONFIGS = {"DDP": ("gpus.yaml", "MULTI_GPU"), "FSDP": ("fsdp.yaml", "FSDP")}  # with accelerate's name on a GPU
+LAUNCH_SECONDS = 90
 # The processes of a launcher find each other without a network.
 LOOPBACK = {"NCCL_SOCKET_IFNAME": "lo", "GLOO_SOCKET_IFNAME": "lo"}
 ATTRIBUTES = ("distributed_type", "num_processes", "mixed_precision")
@@ -115,12 +116,13 @@ def launched(sizes: Sizes, name: str, *, kind: str) -> dict[str, Any]:
         text=True,
         start_new_session=True,
     )
+    limit = LAUNCH_SECONDS * sizes.patience
     try:
-        output, _ = process.communicate(timeout=sizes.launch_seconds)
+        output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        raise RuntimeError(f"stopped after {sizes.launch_seconds} s\n{output[-3000:]}") from None
+        raise RuntimeError(f"stopped after {limit} s\n{output[-3000:]}") from None
     lines = output.strip().splitlines()
     if process.returncode:
         errors = [line for line in lines if "Error" in line]

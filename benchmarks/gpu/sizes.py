@@ -13,7 +13,7 @@ class Sizes:
 
     `widths` are hidden sizes, `batches` rows per step, `examined` the width and the batch of rows that vary something
     else. `catalogues` are numbers of items, with numbers of users to rank. `seconds` is the duration of one timing,
-    `launch_seconds` the limit of a launcher. `compiler` is the backend of `torch.compile`.
+    `patience` a factor of all time limits. `compiler` is the backend of `torch.compile`.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -31,7 +31,7 @@ class Sizes:
     recipe: str = "ml-1m"
     recipe_options: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (1, 2, 3)
-    launch_seconds: int = 90
+    patience: int = 1
     compiler: str = "inductor"
 
 
@@ -54,7 +54,7 @@ TINY = Sizes(
         *("--num_train_epochs=1", "--memory_size=5"),
     ),
     seeds=(1,),
-    launch_seconds=500,
+    patience=10,
     compiler="aot_eager",
 )
 
