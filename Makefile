@@ -17,7 +17,7 @@ MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.j
 export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run evaluate show demo bench bench-gpu bench-gpu-data bench-peers bench-table test test-all test-wheel test-min \
+.PHONY: help install run new-users evaluate show demo bench bench-gpu bench-gpu-data bench-peers bench-table test test-all test-wheel test-min \
 	test-versions lock stress check format clean
 
 help:  ## list the targets
@@ -37,6 +37,11 @@ run: $(INSTALLED)  ## download MovieLens, train, evaluate, export to outputs/, a
 	$(PYTHON) training/train.py $(RECIPE) --dataset $(DATASET) --output_dir $(OUTPUT) $(OPTIONS)
 	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)
 	$(PYTHON) -m examples.show $(OUTPUT) --dataset $(DATASET)
+
+new-users: $(INSTALLED)  ## train without a fifth of the users, and print what they get who name a few movies
+	$(PYTHON) training/train.py $(RECIPE) --dataset $(DATASET) --output_dir $(OUTPUT)-new-users \
+		--held_out_users 0.2 $(OPTIONS)
+	$(PYTHON) training/evaluate.py $(OUTPUT)-new-users --dataset $(DATASET)
 
 evaluate: $(INSTALLED)  ## evaluate the trained model of DATASET again
 	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)
