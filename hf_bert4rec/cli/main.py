@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from ..hub.verify import BrokenExportError
 
@@ -87,6 +88,8 @@ def console(*command: str) -> None:
     Characters that the terminal cannot show are replaced. A reader that closes the pipe (`| head`) ends the program
     without a traceback.
     """
+    if sys.stdout is None:  # closed by the caller, as by `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (open until the process ends)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         try:

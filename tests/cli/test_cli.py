@@ -164,6 +164,14 @@ def test_a_closed_pipe_ends_the_command_quietly(arguments, unbuffered):
     assert process.wait() in (0, 141)  # argparse ignores that it cannot print its help
 
 
+def test_a_closed_output_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "argv", ["hf-bert4rec", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        console()
+    assert ended.value.code == 0
+
+
 def test_the_command_is_installed_under_its_name():
     text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     assert tomllib.loads(text)["project"]["scripts"] == {"hf-bert4rec": "hf_bert4rec.cli.main:console"}
