@@ -260,7 +260,8 @@ def test_a_hundred_histories_are_ranked_as_by_the_pipeline(page, model, file):
 
 
 def test_the_first_answer_comes_in_seconds_and_the_next_at_once(page):
-    """The quickest of three cold loads, and the median answer, as other processes take time too."""
+    """The quickest of three cold loads, and the median answer; a machine with more work than cores gets more time."""
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     loads = []
     for _ in range(3):
         page.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
@@ -270,9 +271,9 @@ def test_the_first_answer_comes_in_seconds_and_the_next_at_once(page):
         page.click("#examples button", page.texts("#examples button")[0])
         page.wait(lambda: page.texts("#timing"))
         loads.append(time.perf_counter() - start)
-    assert min(loads) < FIRST_ANSWER_SECONDS
+    assert min(loads) < FIRST_ANSWER_SECONDS * busy
     times = page.driver.execute_async_script(RANK, "model_quantized.onnx", requests())["times"]
-    assert statistics.median(times) < NEXT_ANSWER_MILLISECONDS
+    assert statistics.median(times) < NEXT_ANSWER_MILLISECONDS * busy
 
 
 def test_titles_are_never_markup(browser):
