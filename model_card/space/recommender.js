@@ -8,7 +8,7 @@
  *     const recommender = await Recommender.load(model, { ort });
  *     const movies = await recommender.recommend([1, 50], { topK: 3, genres: ["Comedy"], years: [1990, null] });
  *
- * A history is a list of item ids, oldest first. Scores and order are those of the Python pipeline.
+ * A history is a list of item ids, oldest first. Scores and order are those of the Python pipeline with goal="next".
  */
 
 const FIRST_ITEM_ID = 3; // input id of the first item, after [PAD], [MASK] and [UNK]
