@@ -54,7 +54,7 @@ def run_cells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     names = run_cells(tmp_path, monkeypatch)
     assert capsys.readouterr().out.splitlines()[-6].startswith("Blotting paper ['Ink'] 0.")
-    assert names["pipe"](["Assam", "Darjeeling"], top_k=1)[0]["title"] == "Sencha"
+    assert names["pipe"](["Assam", "Darjeeling"], goal="next", top_k=1)[0]["title"] == "Sencha"
 
 
 @pytest.mark.slow
