@@ -1,4 +1,4 @@
-"""Untrained models in the form of the recipes: pre-norm, rotary positions, no attention dropout."""
+"""Untrained models in the form of the recipes: pre-norm, rotary positions, previous item, no attention dropout."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def untrained_model(
         "attention_probs_dropout_prob": 0.0,
         "pre_layer_norm": True,
         "rotary_positions": True,
+        "previous_item": True,
     }
     return Bert4RecForMaskedLM(Bert4RecConfig(**{**config, **options}))
 

@@ -1,10 +1,11 @@
-"""Throughput of a training step, the effect of three optimizations, and the share of the machine's peak matmul.
+"""Throughput of a Cloze step: three optimizations, the cost of `previous_item`, the share of the machine's peak matmul.
 
     python -m benchmarks.training_step
 
 Rows are synthetic in the shape of MovieLens 1M, cut to length 200 and batched by length as in training. The baseline
-alternates with a model that uses `nn.Dropout`, and with one whose last layer computes all positions instead of the
-masked ones. Each measurement runs in its own process, since the malloc setting applies to a whole process.
+alternates with models that use `nn.Dropout`, compute the last layer at all positions instead of the masked ones, or get
+the position's own item only. Each measurement runs in its own process, since the malloc setting applies to a whole
+process.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from hf_bert4rec.training.hardware import bf16_is_fast, disable_malloc_trim, tra
 from hf_bert4rec.training.training_forward import LABEL_COUNT_MULTIPLE, labelled_positions
 
 DROPOUT = 0.2
-BASELINE, TORCH_DROPOUT, ALL_POSITIONS = VARIANTS = "baseline", "nn.Dropout", "last layer at all positions"
+BASELINE, TORCH_DROPOUT, ALL_POSITIONS = "baseline", "nn.Dropout", "last layer at all positions"
+OWN_ITEM = "own item only"
+VARIANTS = BASELINE, TORCH_DROPOUT, ALL_POSITIONS, OWN_ITEM
 NO_TRIM, DEFAULT_MALLOC = "no_trim", "default"
 SIZES = ("length", "batch", "steps", "users", "matmul_size")
 
@@ -81,17 +84,19 @@ def measure_all(arguments: Namespace, hidden_size: int) -> dict[str, list[dict[s
 def result_rows(hidden_size: int, measurements: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Throughput and speed-up of every variant, and the share of peak matmul."""
     no_trim, default = measurements[NO_TRIM], measurements[DEFAULT_MALLOC]
-    baseline, torch_dropout, all_positions = ([result[variant] for result in no_trim] for variant in VARIANTS)
-    default_malloc, neither, _ = ([result[variant] for result in default] for variant in VARIANTS)
+    baseline, torch_dropout, all_positions, own_item = ([result[variant] for result in no_trim] for variant in VARIANTS)
+    default_malloc, neither = ([result[variant] for result in default] for variant in (BASELINE, TORCH_DROPOUT))
     label = f"hidden size {hidden_size}"
     return [
         row(f"{label}, throughput", "tokens/s", baseline),
         row(f"{label}, throughput, nn.Dropout", "tokens/s", torch_dropout),
         row(f"{label}, throughput, last layer at all positions", "tokens/s", all_positions),
+        row(f"{label}, throughput, own item only", "tokens/s", own_item),
         row(f"{label}, throughput, default malloc", "tokens/s", default_malloc),
         row(f"{label}, throughput, nn.Dropout and default malloc", "tokens/s", neither),
         ratio_row(f"{label}, speed-up of FastDropout over nn.Dropout", baseline, torch_dropout),
         ratio_row(f"{label}, speed-up of the last layer at masked positions only", baseline, all_positions),
+        ratio_row(f"{label}, slow-down by the previous item", own_item, baseline),
         ratio_row(f"{label}, speed-up of malloc without trimming", baseline, default_malloc),
         row(f"{label}, peak matmul", "GFLOP/s", [result["peak"] for result in no_trim]),
         row(f"{label}, share of peak matmul", "%", [result["share"] for result in no_trim]),
@@ -107,6 +112,7 @@ def measure(arguments: Namespace) -> dict[str, Any]:
         BASELINE: training_step(hidden_size, arguments.length),
         TORCH_DROPOUT: training_step(hidden_size, arguments.length, fast_dropout=False),
         ALL_POSITIONS: training_step(hidden_size, arguments.length, labelled_only=False),
+        OWN_ITEM: training_step(hidden_size, arguments.length, previous_item=False),
     }
     peaks = [peak_gflops(arguments.matmul_size)]
     seconds = time_steps(variants, batches)
@@ -133,10 +139,10 @@ def time_steps(variants: dict[str, TrainingStep], batches: list[Batch]) -> dict[
     return seconds
 
 
-def training_step(hidden_size: int, length: int, **options: bool) -> TrainingStep:
+def training_step(hidden_size: int, length: int, previous_item: bool = True, **options: bool) -> TrainingStep:
     """A step of an untrained model over a MovieLens 1M-sized catalogue."""
-    heads = max(1, hidden_size // 32)
-    model = untrained_model(ITEMS + 4, hidden_size, length, num_attention_heads=heads, hidden_dropout_prob=DROPOUT)
+    config = {"num_attention_heads": max(1, hidden_size // 32), "hidden_dropout_prob": DROPOUT}
+    model = untrained_model(ITEMS + 4, hidden_size, length, previous_item=previous_item, **config)
     model.set_attn_implementation(training_attention(length, bf16_is_fast()))
     return TrainingStep.of(model, **options)
 

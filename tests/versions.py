@@ -35,7 +35,14 @@ REQUIREMENTS = {
 SAME_RANKING = "loads, same ranking"
 MODELS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "modern": {
+    "masked": {
+        "previous_item": True,
+        "pre_layer_norm": True,
+        "rotary_positions": True,
+        "memory_size": 4,
+        "time_aware": True,
+    },
+    "causal": {
         "causal": True,
         "pre_layer_norm": True,
         "rotary_positions": True,

@@ -36,7 +36,8 @@ def train(settings: Namespace) -> dict[str, Any]:
         "num_attention_heads": settings.heads,
         "max_position_embeddings": settings.length,
         "hidden_dropout_prob": settings.dropout,
-        "causal": "false",  # the task of the peers
+        "previous_item": "false",  # the model and task of the peers
+        "causal_prob": 0.0,
         "memory_size": 0,
         "mlm_probability": settings.mask,
         "mask_replace_prob": 1.0,

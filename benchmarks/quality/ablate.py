@@ -31,22 +31,21 @@ BASELINE = "baseline"
 # The recipe keys that each ablation changes; None removes the key, so that its default applies.
 CHANGES: dict[str, dict[str, Any]] = {
     BASELINE: {},
-    "bidirectional_cloze": {
-        "causal": False,
-        "mlm_probability": 0.3,
-        "mask_replace_prob": 1.0,
-        "last_item_prob": 0.2,
+    "cloze_only": {"causal_prob": None},
+    "no_previous_item": {"previous_item": None},
+    "cloze_only_no_previous_item": {"causal_prob": None, "previous_item": None},
+    "causal": {
+        "causal": True,
+        "previous_item": None,
+        "causal_prob": None,
+        "mlm_probability": 1.0,
+        "mask_replace_prob": 0.0,
+        "last_item_prob": None,
     },
+    "no_last_item_rows": {"last_item_prob": None},
     "no_transition_memory": {"memory_size": None},
     "random_init": {"cooccurrence_init": None},
     "learned_positions": {"rotary_positions": False},
-    "post_ln": {"pre_layer_norm": False},
-    "no_ema": {"ema_decay": None},
-    "no_window_overlap": {"window_stride": None},
-    "learning_rate_1e-3": {"learning_rate": 1e-3},
-    "batch_size_128": {"per_device_train_batch_size": 128},
-    "dropout_0.1": {"hidden_dropout_prob": 0.1},
-    "dropout_0.3": {"hidden_dropout_prob": 0.3},
 }
 RECORDED = ("dataset", "seconds", "hardware", "parameters", "best_validation_ndcg@10", "curve", "environment")
 

@@ -45,7 +45,9 @@ def test_the_planted_cause_is_named_first(caused):
     assert caused([10, 16, 19], top_k=1)[0]["movie_id"] != 100
 
 
-def test_contributions_are_differences_in_log_score(pipe):
+@pytest.mark.parametrize("previous_item", [False, True])
+def test_contributions_are_differences_in_log_score(pipe, previous_item):
+    pipe.model.config.previous_item = previous_item  # an entry left out then changes its successor's input too
     history = [10, 28, 13, 10]
     explained = pipe(history, top_k=5, explain=True)
     assert [{**movie, "because": None} for movie in explained] == [

@@ -71,8 +71,9 @@ def test_weights_load_under_their_earlier_names(kind, rows, tmp_path):
     }
     renamed = {}
     for name, tensor in weights.items():
-        for today, before in earlier.items():
-            name = name.replace(today, before)
+        if "gap_after" not in name:  # newer than the renaming
+            for today, before in earlier.items():
+                name = name.replace(today, before)
         renamed[name] = tensor
     assert (renamed.keys() == weights.keys()) is not bool(kind.memory_size)
     save_file(renamed, tmp_path / "model.safetensors", {"format": "pt"})
