@@ -37,7 +37,7 @@ def untrained_model(
         "attention_probs_dropout_prob": 0.0,
         "pre_layer_norm": True,
         "rotary_positions": True,
-        "previous_item": True,
+        "previous_item": not options.get("causal", False),
     }
     return Bert4RecForMaskedLM(Bert4RecConfig(**{**config, **options}))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator
@@ -81,6 +82,12 @@ def snippets(language: str) -> Iterator[tuple[Path, Block]]:
     return ((page, block) for page in CHECKED for block in blocks(page) if block.language == language)
 
 
+def forget_remote_code() -> None:
+    """Let models' code be imported from another cache: the package of all of it is imported from one folder."""
+    for name in [name for name in sys.modules if name.startswith("transformers_modules")]:
+        del sys.modules[name]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Iterator[Callable[..., int]]:
     """Runs a command once, in a folder with generated releases and the trained model, and returns its exit status."""
@@ -105,12 +112,14 @@ def run(tmp_path_factory) -> Iterator[Callable[..., int]]:
         patch.setenv("HF_BERT4REC_DATA", str(folder / "data"))
         patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(folder / "modules"))
         patch.syspath_prepend(folder / "modules")
+        forget_remote_code()
         patch.chdir(folder)
         make_tables = next(block for block in blocks(ROOT / "docs" / "training.md") if "shop.csv" in block.text)
         exec(make_tables.text, {})
         once = cache(lambda *words: main(words))  # pages repeat commands that train
         once("train", "ml-100k")
         yield once
+        forget_remote_code()
 
 
 @pytest.mark.slow
