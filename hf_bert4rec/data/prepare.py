@@ -48,7 +48,7 @@ class Prepared:
 
     @property
     def rated(self) -> bool:
-        """Whether likes can be told from other interactions."""
+        """Whether there are ratings that separate likes from other interactions."""
         return "rating" in self.ratings.column_names
 
     @cached_property

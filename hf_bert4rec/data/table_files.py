@@ -26,7 +26,7 @@ def read_files(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
     """Read the table in a file, in all files of a folder, or in those that match a glob; returns it with its form.
 
     Raises:
-        FileNotFoundError: there is no such file. ValueError: a file cannot be read, or the files have other columns.
+        FileNotFoundError: a file is missing. ValueError: a file cannot be read, or the files have other columns.
     """
     files = find_files(path)
     tables = [_read_file(file, options) for file in files]

@@ -44,7 +44,7 @@ def causal_mask_arguments(states: torch.Tensor) -> dict[str, Any]:
     """Arguments of `create_causal_mask` without a cache, for states (batch, seq, hidden)."""
     if INSTALLED_VERSIONS["transformers"] < (5, 5):
         return {"past_key_values": None, "cache_position": torch.arange(states.shape[1], device=states.device)}
-    return {"past_key_values": None}
+    return {"cache" if INSTALLED_VERSIONS["transformers"] >= (5, 24) else "past_key_values": None}
 
 
 check_versions(INSTALLED_VERSIONS)

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from ..data.ragged import Ragged
 from ..model.taste_bert4rec import Bert4RecTaste
 
-DISLIKE_WEIGHT = 0.3  # of an interaction that is no like: it shows interest
+DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest
 USER_POWER = 0.5  # a user of n interactions weighs n^-USER_POWER: few of them make most interactions
 RIDGE = 10.0  # users; keeps items with few likes from leading anywhere
 KEPT = 0.01

@@ -11,7 +11,7 @@ ROWS = {"user_id": [2, 1, 1, 1, 1], "movie_id": [10, 12, 11, 10, 10], "rating": 
 
 
 def test_likes_are_rated_high_enough() -> None:
-    """Item 10 of user 1 was rated twice, 5 and then 1: the first counts. A missing rating is no like."""
+    """Item 10 of user 1 was rated twice, 5 and then 1: the first counts. A missing rating does not count as a like."""
     assert liked_mask(HISTORIES, Dataset.from_dict(ROWS), 4.0).tolist() == [True, False, True, False]
     assert liked_mask(HISTORIES, Dataset.from_dict(ROWS), 3.5).tolist() == [True, False, True, True]
 

@@ -226,6 +226,7 @@ def test_it_works_offline_once_loaded(page):
         pick_three(page)
         page.driver.execute_script("document.querySelectorAll('.card .actions button')[1].click()")
         page.wait(lambda: len(page.texts(".similar button")) == 6)
+        assert len(page.texts("#cards li.card")) == 10
     finally:
         online = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", online)

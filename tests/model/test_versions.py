@@ -11,6 +11,7 @@ import pytest
 
 import hf_bert4rec.model
 from hf_bert4rec.model.versions_bert4rec import MINIMUM_VERSIONS, check_versions, parse_version
+from tests.model.tiny import answers, build
 
 FOLDER = Path(hf_bert4rec.model.__file__).parent
 ENTRY_FILES = [f"{name}_bert4rec" for name in ("configuration", "modeling", "tokenization", "pipeline")]
@@ -89,3 +90,8 @@ def test_a_folder_names_the_version_that_it_needs(pipe, tmp_path):
     assert done.stderr.strip().splitlines()[-1] == (
         "ImportError: this model needs transformers 5.0 or newer: upgrade transformers, which is 4.57"
     )
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_no_deprecated_arguments_are_used(kind, rows):
+    assert answers(build(kind), rows).isfinite().all()
