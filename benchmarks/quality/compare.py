@@ -28,7 +28,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.bootstrap import intervals
 from hf_bert4rec.evaluation.config import EvaluationConfig
-from hf_bert4rec.evaluation.evaluate import prepare_for_model
+from hf_bert4rec.evaluation.evaluate import prepare_for_model, refill_memory
 from hf_bert4rec.evaluation.metrics import FloatArray
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import WITH_TIMES, build_task, time_ablations
@@ -104,6 +104,7 @@ def model_metrics(folder: Path, options: DataArguments, part: str) -> dict[str, 
     """Per-user metrics of a model, by model input."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
     data, config = prepare_for_model(folder, options), EvaluationConfig(part=part, ks=KS)
+    refill_memory(model, folder, data, part)
     task = build_task(data, config, timed=model.config.time_aware)
     tasks = {HISTORY_INPUT: task}
     with_query_time = time_ablations(task, data, config).get(WITH_TIMES) if model.config.time_aware else None

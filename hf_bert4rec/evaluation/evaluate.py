@@ -68,9 +68,7 @@ def evaluate_model(
     prepared = prepare_for_model(folder, options)
     task = build_task(prepared, config, timed=network.config.time_aware)
     protocol = _protocol(prepared, options, config)
-    if network.memory is not None and (training_options(folder) or {}).get("refresh_memory"):
-        # The folder's memory knows the targets.
-        fit_transition_memory(network, known_interactions(prepared, config.part, timed=network.config.time_aware))
+    if refill_memory(network, folder, prepared, config.part):
         protocol["memory"] = "filled with all interactions that precede the targets"
     scorer = ModelScorer(network, prepared.tokenizer)
     baselines = fit_baselines(task.known, task.vocab_size, config.seed)
@@ -112,6 +110,17 @@ def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: Evaluat
         baselines = fit_taste_baselines(data.likes(data.splits["train"]), len(data.tokenizer), config.seed)
         sections["new_users"] = evaluate_new_users(scorers, baselines, data, config)
     return {name: section for name, section in sections.items() if section is not None}
+
+
+def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, part: str) -> bool:
+    """Fill a memory that was exported with all interactions with those that precede the targets of `part`.
+
+    Returns whether the memory was one; others know the training part only, and are unchanged.
+    """
+    if network.memory is None or not (training_options(folder) or {}).get("refresh_memory"):
+        return False
+    fit_transition_memory(network, known_interactions(data, part, timed=network.config.time_aware))
+    return True
 
 
 def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:

@@ -43,7 +43,9 @@ class ModelArguments:
     causal: bool = Bert4RecConfig.causal
     previous_item: bool = Bert4RecConfig.previous_item
     memory_size: int = Bert4RecConfig.memory_size
-    memory_weight: float = float(Bert4RecConfig.memory_weight)
+    memory_weight: float | None = option(
+        "factor of the memory's log-probabilities; by default (none) it is chosen on the validation part after training"
+    )
     taste_size: int = Bert4RecConfig.taste_size
     time_aware: bool = Bert4RecConfig.time_aware
 
@@ -68,7 +70,7 @@ class MaskingArguments:
         "items sampled for a batch's softmax, for catalogues of more than 100,000 items"
     )
     refresh_memory: bool = option(
-        "export the memory filled with all interactions; evaluations fill it with those before their targets", False
+        "export the memory filled with all interactions; evaluations fill it with those before their targets", True
     )
     early_stopping_patience: int | None = option(
         "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"

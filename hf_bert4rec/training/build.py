@@ -20,6 +20,7 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .arguments import MaskingArguments, ModelArguments
 from .hardware import training_attention
 from .initialization import cooccurrence_embeddings, fit_time_span
+from .memory import TRAINING_WEIGHT
 from .taste import fit_taste
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
@@ -97,6 +98,8 @@ def build_model(
     """A new model for the vocabulary of `data`, its buffers and initial embeddings computed from training histories."""
     vocab_size = len(data.tokenizer)
     options = {**vars(model_arguments), "memory_size": min(model_arguments.memory_size, vocab_size)}
+    if model_arguments.memory_weight is None:
+        options["memory_weight"] = TRAINING_WEIGHT
     options["taste_size"] = min(model_arguments.taste_size, vocab_size)
     options["exclude_seen"] = data.exclude_seen
     options["vocabulary_sha256"] = data.tokenizer.vocabulary_sha256

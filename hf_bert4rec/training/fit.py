@@ -26,6 +26,7 @@ from .arguments import Arguments, parse_options
 from .build import build_trainer
 from .checkpoints import latest_complete
 from .hardware import disable_malloc_trim
+from .memory import choose_memory_weight, format_choice
 from .record import run_options, training_record
 from .trainer import Bert4RecTrainer
 
@@ -101,10 +102,14 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     run(trainer, run_options(options, training))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
+        memory = None
+        if model.memory is not None and model_arguments.memory_weight is None:
+            memory = choose_memory_weight(model, trainer.eval_dataset, data.tokenizer, training.seed)
+            logger.info(format_choice(memory))
         validation = validation_metrics(model, data, training.seed)
         if masking.refresh_memory and model.memory is not None:
             fit_transition_memory(model, encode_histories(data.histories, data.tokenizer, model.config.time_aware))
-        record = training_record(trainer, model, data, options, argv) | {"validation": validation}
+        record = training_record(trainer, model, data, options, argv) | {"memory": memory, "validation": validation}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
         export(model, data.tokenizer, folder, card, files)
