@@ -38,10 +38,12 @@ run: $(INSTALLED)  ## download MovieLens, train, evaluate, export to outputs/, a
 	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)
 	$(PYTHON) -m examples.show $(OUTPUT) --dataset $(DATASET)
 
+# For both small releases, unless DATASET names one.
 new-users: $(INSTALLED)  ## train without a fifth of the users, and print what they get who name a few movies
-	$(PYTHON) training/train.py $(RECIPE) --dataset $(DATASET) --output_dir $(OUTPUT)-new-users \
-		--held_out_users 0.2 $(OPTIONS)
-	$(PYTHON) training/evaluate.py $(OUTPUT)-new-users --dataset $(DATASET)
+	@set -e; for name in $(if $(filter file,$(origin DATASET)),ml-100k ml-latest-small,$(DATASET)); do \
+	$(PYTHON) training/train.py training/recipes/$${name%.txt}.yaml --dataset $$name \
+		--output_dir outputs/$$name-new-users --held_out_users 0.2 $(OPTIONS); \
+	$(PYTHON) training/evaluate.py outputs/$$name-new-users; done
 
 evaluate: $(INSTALLED)  ## evaluate the trained model of DATASET again
 	$(PYTHON) training/evaluate.py $(OUTPUT) --dataset $(DATASET)

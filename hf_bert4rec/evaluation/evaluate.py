@@ -16,15 +16,18 @@ from ..data.arguments import DataArguments
 from ..data.prepare import Prepared, prepare, split_histories
 from ..data.ragged import Ragged
 from ..data.splits import LeakageError, check_leakage, target_hash
+from ..data.taste import fit_taste
 from ..data.transitions import fit_transition_memory
+from ..model.configuration_bert4rec import Bert4RecConfig
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.retrieval_bert4rec import ItemEmbeddings
+from ..model.taste_bert4rec import Bert4RecTaste
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .baselines import fit_baselines, fit_taste_baselines
 from .config import EvaluationConfig
 from .examples import make_examples
 from .kin import SimilarScorer, evaluate_kin
-from .new_users import evaluate_new_users
+from .new_users import evaluate_new_users, hold_out_again
 from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
@@ -93,22 +96,30 @@ def evaluate_model(
             for name, ablation in time_ablations(task, prepared, config).items()
         }
         report["times"] = times_section(result, ablations, config.seed)
-    report |= taste_sections(network, prepared, config)
+    report |= taste_sections(network, prepared, options, config)
     report["environment"]["seconds"]["all"] = round(time.perf_counter() - start, 2)
     return report
 
 
-def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
-    """The sections `new_users`, if users were held out, and `kin`, if titles have groups."""
+def taste_sections(
+    network: Bert4RecForMaskedLM, data: Prepared, options: DataArguments, config: EvaluationConfig
+) -> dict[str, Any]:
+    """The sections `new_users` and `kin`, as far as data and model allow them."""
     scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
     if network.taste is not None:
-        scorers = {"taste": TasteScorer(network), **scorers}
+        scorers = {"taste": TasteScorer(network.taste), **scorers}
     similar = {"similar": SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))}
     baselines = fit_taste_baselines(data.train, len(data.tokenizer), config.seed)
     sections = {"kin": evaluate_kin({**scorers, **similar}, baselines, data.tokenizer, config)}
     if data.new_users is not None:
-        baselines = fit_taste_baselines(data.likes(data.splits["train"]), len(data.tokenizer), config.seed)
-        sections["new_users"] = evaluate_new_users(scorers, baselines, data, config)
+        sections["new_users"] = new_users_section(scorers, data, config)
+    elif network.taste is not None:
+        try:
+            held_out = hold_out_again(data, options, config)
+        except ValueError as error:
+            logger.info("what new users get is not measured: %s", error)
+        else:
+            sections["new_users"] = refitted_section(network.config, held_out, config)
     return {name: section for name, section in sections.items() if section is not None}
 
 
@@ -121,6 +132,22 @@ def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, pa
         return False
     fit_transition_memory(network, known_interactions(data, part, timed=network.config.time_aware))
     return True
+
+
+def new_users_section(model: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+    """`model`, scorers by goal, and the baselines on the held-out users of `data`."""
+    baselines = fit_taste_baselines(data.likes(data.splits["train"]), len(data.tokenizer), config.seed)
+    return evaluate_new_users(model, baselines, data, config)
+
+
+def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+    """A second model of taste, fitted without the held-out users of `data`, on these users.
+
+    The model itself knows them; the network, whose training takes longer, is left out.
+    """
+    taste = Bert4RecTaste(model_config)
+    fit_taste(taste, data.train, data.train_liked)
+    return {**new_users_section({"taste": TasteScorer(taste)}, data, config), "refitted": True}
 
 
 def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..data.prepare import Prepared
+from ..data.arguments import DataArguments
+from ..data.prepare import Prepared, split_histories
 from ..data.ragged import Ragged
-from ..data.user_split import user_hashes
+from ..data.user_split import hold_out_users, user_hashes
 from .bootstrap import FEW_USERS, intervals
 from .config import EvaluationConfig
 from .metrics import FloatArray, ndcg, precision
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 LENGTHS = (1, 3, 5)  # movies that a new user names
 DRAWS = 3
+REFIT_SHARE = 0.2  # of the users, held out from a second model of taste where the model knows all users
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
         for draw in range(DRAWS)
     ]
     return NewUserRequests(Ragged.from_lists(orders), len(enough))
+
+
+def hold_out_again(data: Prepared, options: DataArguments, config: EvaluationConfig) -> Prepared:
+    """`data` without `REFIT_SHARE` of the users, for a second model of taste; the catalogue is the same.
+
+    Raises:
+        ValueError: too few users, or none has enough likes.
+    """
+    histories, new_users = hold_out_users(data.histories, REFIT_SHARE)
+    data = replace(data, histories=histories, splits=split_histories(histories, options), new_users=new_users)
+    draw_requests(data, config.part, config.seed)
+    return data
 
 
 def evaluate_new_users(

@@ -18,9 +18,10 @@ popularity         {"known" | "targets" | "model" | baseline: shares of the cata
 sampled            {"popularity_100": {"model" | baseline: {name: estimate}}, …}: never the headline
 times              {"with the time of the query" | "without any times": {metrics, difference {name: estimate of it -
                    model}}}: of a time-aware model, whose other figures use the times of the history only
-new_users          where users were held out of training: part, users, held_out, liked_rating, draws, seed, k,
-                   model [its scorers], results {"1" | "3" | "5" movies named: {scorer: {metrics, difference: estimates
-                   of the model's first scorer - this one, paired}}}
+new_users          part, users, held_out, liked_rating, draws, seed, k, model [its scorers], results
+                   {"1" | "3" | "5" movies named: {scorer: {metrics, difference: estimates of the model's first scorer
+                   - this one, paired}}}; "refitted": true where no users were held out of the model's training: then
+                   of a second model of taste, fitted without them
 kin                where titles have groups: groups, movies, seed, k, model, results {scorer: {metrics, difference}}
 examples           [{history, history_length, held_out, recommended}, …], each movie {movie_id, title, genres}
 environment        versions, date, hardware, seconds

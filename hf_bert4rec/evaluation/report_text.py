@@ -84,6 +84,11 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
         f"precision@{section['k']} is the share of those in the first {section['k']}, a lower bound, since users like "
         "items that they have not rated, too."
     )
+    if section.get("refitted"):
+        text += (
+            " This model was trained on all users: the figures are those of a second model of taste with the same "
+            "options, fitted without these users."
+        )
     return text + _few(section["users"], "users")
 
 

@@ -12,6 +12,7 @@ import torch
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..data.encoding import collator_row
 from ..data.ragged import Ragged
+from ..model.taste_bert4rec import Bert4RecTaste
 from .config import EvaluationConfig
 from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
 from .metrics import FloatArray, metrics_per_user
@@ -75,11 +76,11 @@ class ModelScorer:
 class TasteScorer:
     """The model of taste as a scorer: what people who like a history like as well, whatever its order."""
 
-    def __init__(self, model: Any) -> None:
-        self.taste = model.taste
+    def __init__(self, taste: Bert4RecTaste) -> None:
+        self.taste = taste
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32, on the model's device."""
+        """Scores (batch, vocab_size), float32, on the device of the factors."""
         with torch.no_grad():
             return self.taste([history.tolist() for history in histories])
 

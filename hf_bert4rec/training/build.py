@@ -13,6 +13,7 @@ from ..data.collators import DataCollatorForMaskedItems
 from ..data.encoding import NextItemDataset
 from ..data.negatives import NegativeSampler
 from ..data.ragged import Ragged
+from ..data.taste import fit_taste
 from ..data.transitions import fit_transition_memory, item_counts
 from ..data.windows import TrainingWindows
 from ..model.configuration_bert4rec import Bert4RecConfig
@@ -21,7 +22,6 @@ from .arguments import MaskingArguments, ModelArguments
 from .hardware import training_attention
 from .initialization import cooccurrence_embeddings, fit_time_span
 from .memory import TRAINING_WEIGHT
-from .taste import fit_taste
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 

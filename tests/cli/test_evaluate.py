@@ -19,12 +19,14 @@ from hf_bert4rec.data.encoding import encode_histories
 from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.ragged import Ragged, TimedHistories
 from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
+from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.config import EvaluationConfig
-from hf_bert4rec.evaluation.evaluate import evaluate_model
+from hf_bert4rec.evaluation.evaluate import evaluate_model, taste_sections
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.report import load_report
+from hf_bert4rec.evaluation.report_text import new_users_meaning
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task, known_interactions
 from hf_bert4rec.hub.export import write_folder
@@ -222,6 +224,25 @@ def test_new_users_are_reported_and_were_not_trained_on(folder, options, tmp_pat
     for text in (people, "3 items, NDCG@10 paired by user:", "Kin: one item"):
         assert text in printed
         assert text in card
+
+
+def test_a_model_of_all_users_is_measured_by_a_second_model_of_taste(options, data, tmp_path) -> None:
+    """Its figures are those of a model of taste that was trained with `--held_out_users 0.2`."""
+    config = EvaluationConfig(ks=[10])
+    model = Bert4RecForMaskedLM(Bert4RecConfig(**{**make_model(data).config.to_dict(), "taste_size": 8})).eval()
+    section = taste_sections(model, data, options, config)["new_users"]
+    assert section.pop("refitted")
+
+    held_out = prepare(replace(options, held_out_users=0.2))
+    assert model.taste is not None
+    fit_taste(model.taste, held_out.train, held_out.train_liked)
+    expected = taste_sections(model, held_out, options, config)["new_users"]
+    del expected["results"]["1"]["next"], expected["results"]["3"]["next"], expected["results"]["5"]["next"]
+    assert section == expected | {"model": ["taste"]}
+    assert "This model was trained on all users" in new_users_meaning(section | {"refitted": True})
+
+    few = replace(data, histories=data.histories.select(range(3)))
+    assert "new_users" not in taste_sections(model, few, options, config)
 
 
 @pytest.mark.parametrize(("split", "targets"), [("last-n", 2 * USERS), ("temporal", None)])

@@ -8,11 +8,11 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.taste import DISLIKE_WEIGHT, KEPT, POPULARITY, RIDGE, fit_taste
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import check_folder, load_pipeline
 from hf_bert4rec.model.taste_bert4rec import SMALLEST_SCORE, Bert4RecTaste
-from hf_bert4rec.training.taste import DISLIKE_WEIGHT, KEPT, POPULARITY, RIDGE, fit_taste
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -104,7 +104,10 @@ def order(pipe: MovieRecommendationPipeline, history: list[int], **options: obje
 
 def test_the_goal_decides_who_ranks(tasteful, tokenizer) -> None:
     row = Ragged.from_lists([tokenizer.encode_items(HISTORY)])
-    for goal, scorer in (("taste", TasteScorer(tasteful.model)), ("next", ModelScorer(tasteful.model, tokenizer))):
+    for goal, scorer in (
+        ("taste", TasteScorer(tasteful.model.taste)),
+        ("next", ModelScorer(tasteful.model, tokenizer)),
+    ):
         scores = scorer(row)[0]
         scores[[*tokenizer.all_special_ids, *row.values]] = -torch.inf
         best = [tokenizer.movie(item)["movie_id"] for item in scores.topk(10).indices.tolist()]

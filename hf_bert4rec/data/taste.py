@@ -15,8 +15,8 @@ import torch
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ..data.ragged import Ragged
 from ..model.taste_bert4rec import Bert4RecTaste
+from .ragged import Ragged
 
 DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest
 USER_POWER = 0.5  # a user of n interactions weighs n^-USER_POWER: few of them make most interactions
