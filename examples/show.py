@@ -22,7 +22,8 @@ import numpy.typing as npt
 from hf_bert4rec import Bert4RecConfig
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
-from hf_bert4rec.data.prepare import Prepared, prepare
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepared import Prepared
 
 PRINTED_MOVIES = 8  # most recent movies of a history
 ISOLATED_LOADER = """

@@ -11,7 +11,8 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data.arguments import DataArguments
-from hf_bert4rec.data.prepare import Prepared, prepare
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.evaluate import evaluate_model

@@ -28,7 +28,8 @@ from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.encoding import encode_histories
 from hf_bert4rec.data.histories import build_histories
-from hf_bert4rec.data.prepare import Prepared, prepare
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import leave_one_out
 from hf_bert4rec.evaluation.bootstrap import intervals

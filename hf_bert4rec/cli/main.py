@@ -22,6 +22,7 @@ from ..hub.verify import BrokenExportError
 
 # Command: its module, the extra that it needs, and what it does.
 COMMANDS = {
+    "prepare": ("prepare", "train", "turn a table of any size into a folder that training reads"),
     "train": ("train", "train", "train a model from a recipe and export it"),
     "evaluate": ("evaluate", "train", "compare a model with baselines and write its card"),
     "recommend": ("ask", "", "what to watch next, after a history"),

@@ -16,7 +16,8 @@ BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
 INTEGER = r"^(0|-?[1-9]\d{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
 
-_UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+MICROS = 10**6  # per second
 _MAX_TIME = 10**20  # nanoseconds of the year 5138
 _ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
 _COMPACT_DATES = (
@@ -94,6 +95,27 @@ def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
     Raises:
         ValueError: A time that is missing, unreadable or beyond any date, or numbers in two units.
     """
+    times = parse_times(values, column, source)
+    if isinstance(times.dtype, pl.Datetime):
+        return divided(micros_of(times), MICROS)
+    low, high = times.min(), times.max()
+    dates = read_compact_dates(times, low, high)
+    if dates is not None:
+        logger.info("%s: column %r is read as dates, %s to %s", source, column, dates.min(), dates.max())
+        return divided(micros_of(dates), MICROS)
+    units = check_unit(times, low, high, column, source)
+    if units == 1:
+        return times
+    logger.info("%s: column %r is in %s; converted to seconds", source, column, UNIT_NAMES[units])
+    return divided(times, units)
+
+
+def parse_times(values: pl.Series, column: str, source: str) -> pl.Series:
+    """Times as numbers in their own unit, int64 or float64, or as datetimes in UTC.
+
+    Raises:
+        ValueError: A time that is missing or unreadable.
+    """
     kind = values.dtype
     if isinstance(kind, pl.Decimal):
         values, kind = (values.cast(pl.Float64), pl.Float64()) if kind.scale else (values, pl.Int64())
@@ -101,15 +123,15 @@ def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
         refuse_rows(values, values.is_null(), column, source, "a time is needed")
         times = _as_int64(values, column, source)
         refuse_rows(values, times == MISSING_NANOSECONDS, column, source, "a time is needed, not the integer of NaT")
-        return _from_numbers(times, column, source)
+        return times
     if kind.is_float():
         refuse_rows(values, values.is_null() | ~values.is_finite(), column, source, "a time is a finite number")
         if kind != pl.Float64:
             _refuse_inexact(values, column, source)
-        return _from_numbers(values.cast(pl.Float64), column, source)
+        return values.cast(pl.Float64)
     if isinstance(kind, pl.Date | pl.Datetime):
         refuse_rows(values, values.is_null(), column, source, "a time is needed")
-        return _seconds_of_datetimes(values)
+        return values.cast(pl.Datetime("us", getattr(kind, "time_zone", None)))
     if kind != pl.String:
         raise ValueError(f"{source}: column {column!r} is of type {kind}; times are numbers, dates or ISO text")
     return _from_text(values.str.strip_chars(BLANKS), column, source)
@@ -128,51 +150,63 @@ def _refuse_inexact(values: pl.Series, column: str, source: str) -> None:
     refuse_rows(values, values.abs().cast(pl.Float64) > 2**bits, column, source, wish)
 
 
-def _from_numbers(values: pl.Series, column: str, source: str) -> pl.Series:
-    """Seconds from numbers in seconds, milli-, micro- or nanoseconds, or from dates written as numbers."""
-    low: Any = values.min()
-    high: Any = values.max()
+def read_compact_dates(values: pl.Series, low: Any, high: Any) -> pl.Series | None:
+    """Integers such as 20240501, between `low` and `high`, as datetimes; None if they are not all dates."""
     for form, first, last in _COMPACT_DATES:
         if low >= first and high <= last and values.dtype == pl.Int64:
             dates = values.cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
             if not dates.has_nulls():
-                logger.info("%s: column %r is read as dates, %s to %s", source, column, dates.min(), dates.max())
-                return _seconds_of_datetimes(dates)
+                return dates
+    return None
+
+
+def check_unit(values: pl.Series, low: Any, high: Any, column: str, source: str) -> int:
+    """The unit, per second, of a column of numbers from `low` to `high`.
+
+    Raises:
+        ValueError: One of `values`, which are some of them, is in another unit or beyond any date.
+    """
     largest = max(-low, high)
     if (units := units_per_second(largest)) == 1:
-        return values
+        return 1
     size = values.cast(pl.Float64).abs()
     refuse_rows(values, size >= _MAX_TIME, column, source, "no unit makes a date of it")
     # A time that alone would be in a smaller unit is in the wrong one.
-    unit, limit = _UNIT_NAMES[units], MAX_SECONDS * units // 1000
+    unit, limit = UNIT_NAMES[units], MAX_SECONDS * units // 1000
     wish = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
     refuse_rows(values, (size >= _ANY_UNIT) & (size < limit), column, source, wish)
-    logger.info("%s: column %r is in %s; converted to seconds", source, column, unit)
-    return _divided(values, units)
+    return units
 
 
-def _divided(values: pl.Series, factor: int) -> pl.Series:
-    """The quotients: int64 if all are integers, else float64."""
-    if values.dtype == pl.Int64 and (values % factor == 0).all():
+def divided(values: pl.Series, factor: int, exact: bool | None = None) -> pl.Series:
+    """The quotients: int64 if they are integers (`exact`, by default whether all are), else float64."""
+    if exact is None:
+        exact = is_divisible(values, factor)
+    if exact:
         return values // factor
     return pl.Series(values.name, values.to_numpy() / factor)  # Polars rounds the quotient of integers twice
+
+
+def is_divisible(values: pl.Series, factor: int) -> bool:
+    """Whether all values are integers that `factor` divides."""
+    return values.dtype == pl.Int64 and bool((values % factor == 0).all())
 
 
 def _from_text(text: pl.Series, column: str, source: str) -> pl.Series:
     integers = text.cast(pl.Int64, strict=False)
     if not integers.has_nulls():
-        return _from_numbers(integers, column, source)
+        return integers
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.is_finite().any():
         wrong = numbers.is_null() | ~numbers.is_finite()
         refuse_rows(text, wrong, column, source, "a time is a finite number, as elsewhere in the column")
-        return _from_numbers(numbers, column, source)
+        return numbers
     datetimes = _parsed(text)
     wish = "a time is a number or an ISO date"
     if text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any():
         wish = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
     refuse_rows(text, datetimes.is_null(), column, source, wish)
-    return _seconds_of_datetimes(datetimes)
+    return datetimes
 
 
 def _parsed(text: pl.Series) -> pl.Series:
@@ -185,9 +219,9 @@ def _parsed(text: pl.Series) -> pl.Series:
     return pl.select(pl.coalesce(*zones, *utc)).to_series()
 
 
-def _seconds_of_datetimes(datetimes: pl.Series) -> pl.Series:
-    micros = datetimes.cast(pl.Datetime("us", getattr(datetimes.dtype, "time_zone", None))).dt.epoch("us")
-    return _divided(micros, 1_000_000)
+def micros_of(datetimes: pl.Series) -> pl.Series:
+    """Microseconds since 1970, int64."""
+    return datetimes.cast(pl.Datetime("us", getattr(datetimes.dtype, "time_zone", None))).dt.epoch("us")
 
 
 def refuse_rows(values: pl.Series, bad: pl.Series, column: str, source: str, wish: str) -> None:

@@ -57,8 +57,8 @@ def read_delimited(data: bytes, source: str, options: TextOptions) -> tuple[pl.D
         ValueError: Another encoding, an ambiguous separator, a quote mark inside a field, a row with too many fields,
             or two columns of one name. The message names the line.
     """
-    data = _as_utf8(data, source, options.encoding)
-    dialect, rows = _detect(data, source, options)
+    data = as_utf8(data, source, options.encoding)
+    dialect, rows = detect(data, source, options)
     names = options.columns
     if names is None and _has_pairs(rows, dialect, source):
         names = ["user_id", "movie_id"]
@@ -75,7 +75,12 @@ def read_delimited(data: bytes, source: str, options: TextOptions) -> tuple[pl.D
     return _without_types(frame), f"text with {dialect.separator!r} between fields"
 
 
-def _as_utf8(data: bytes, source: str, encoding: str) -> bytes:
+def as_utf8(data: bytes, source: str, encoding: str) -> bytes:
+    """The text in UTF-8, without a byte order mark.
+
+    Raises:
+        ValueError: another encoding.
+    """
     if data.startswith(UTF16_MARKS):
         encoding = "utf-16"
     elif encoding.lower() in ("utf-8", "utf8"):
@@ -88,8 +93,12 @@ def _as_utf8(data: bytes, source: str, encoding: str) -> bytes:
         raise ValueError(f"{source}, {bad_byte(error)}; give its encoding") from error
 
 
-def _detect(data: bytes, source: str, options: TextOptions) -> tuple[Dialect, list[list[str]]]:
-    """The file's dialect, and its first rows."""
+def detect(data: bytes, source: str, options: TextOptions) -> tuple[Dialect, list[list[str]]]:
+    """The dialect of a file, from its first bytes or more, and its first rows.
+
+    Raises:
+        ValueError: several dialects are possible.
+    """
     text = data[:SAMPLE].decode("utf-8", "replace")
     if len(data) > SAMPLE:
         text = text[: text.rfind("\n") + 1] or text  # without a line that is cut

@@ -40,15 +40,14 @@ def build_histories(
         ValueError: A missing column, an id, timestamp or (with `min_rating`) rating that is missing or not finite, or
             no user is left.
     """
-    if min_interactions < 1:
-        raise ValueError(f"min_interactions must be 1 (keep all) or more, not {min_interactions}")
-    if repeats not in REPEATS:
-        raise ValueError(f"repeats is {repeats!r}; it must be one of {', '.join(REPEATS)}")
+    check_filters(min_interactions, repeats)
     timed = "timestamp" in ratings.column_names
     frame = _checked(ratings, ["user_id", "movie_id", *(["timestamp"] if timed else [])], min_rating)
     rows, users = _select_rows(frame, min_interactions, repeats)
     if not len(rows):
-        raise ValueError(_no_user_left(ratings, min_interactions, min_rating))
+        pairs = to_frame(ratings, ["user_id", "movie_id"])
+        counts = pairs.height, pairs["user_id"].n_unique(), pairs["movie_id"].n_unique()
+        raise ValueError(no_user_left(*counts, min_interactions, min_rating))
     return _grouped(frame, rows, offsets_of(run_lengths(users)), ratings.features)
 
 
@@ -71,12 +70,19 @@ def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> 
     return frame.filter(rated).select(columns)
 
 
-def _no_user_left(ratings: Dataset, min_interactions: int, min_rating: float | None) -> str:
-    frame = to_frame(ratings, ["user_id", "movie_id"])
-    users, items = frame["user_id"].n_unique(), frame["movie_id"].n_unique()
+def check_filters(min_interactions: int, repeats: str) -> None:
+    """Raise ValueError for a value that `build_histories` does not take."""
+    if min_interactions < 1:
+        raise ValueError(f"min_interactions must be 1 (keep all) or more, not {min_interactions}")
+    if repeats not in REPEATS:
+        raise ValueError(f"repeats is {repeats!r}; it must be one of {', '.join(REPEATS)}")
+
+
+def no_user_left(interactions: int, users: int, items: int, min_interactions: int, min_rating: float | None) -> str:
+    """The error of a table, described by its counts, of which the filters leave nothing."""
     threshold = "" if min_rating is None else f", counting ratings of {min_rating:g} or higher"
     return (
-        f"No user is left of {frame.height:,} interactions of {users:,} users with {items:,} items when users and "
+        f"No user is left of {interactions:,} interactions of {users:,} users with {items:,} items when users and "
         f"items need {min_interactions} interactions each{threshold}. Lower min_interactions (1 keeps all) or "
         "min_rating, or give more data."
     )
@@ -94,15 +100,20 @@ def _select_rows(frame: pl.DataFrame, min_interactions: int, repeats: str) -> tu
     else:
         surplus = repeated_rows(users, items)
     if repeats != "all" and len(surplus):
-        logger.warning(
-            "%d of %d interactions repeat a user's %s one: dropped. repeats='all' (--repeats all) keeps them, to "
-            "recommend items again",
-            len(surplus),
-            len(rows),
-            "earlier" if repeats == "first" else "later",
-        )
+        warn_of_repeats(len(surplus), len(rows), repeats)
         rows, users, items = (np.delete(each, surplus) for each in (rows, users, items))
     return _core(rows, users, items, min_interactions)
+
+
+def warn_of_repeats(surplus: int, interactions: int, repeats: str) -> None:
+    """Log how many interactions are dropped as repeats."""
+    logger.warning(
+        "%d of %d interactions repeat a user's %s one: dropped. repeats='all' (--repeats all) keeps them, to "
+        "recommend items again",
+        surplus,
+        interactions,
+        "earlier" if repeats == "first" else "later",
+    )
 
 
 def _core(rows: IntArray, users: IntArray, items: IntArray, min_interactions: int) -> tuple[IntArray, IntArray]:

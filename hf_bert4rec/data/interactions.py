@@ -85,7 +85,7 @@ def read_interactions(
     options = TextOptions(**text_options)
     read = read_table(table, "interactions", options, dataset_config, dataset_split)
     requested = {"user_id": user_column, "movie_id": item_column, "rating": rating_column, "timestamp": time_column}
-    columns = _columns(read, requested)
+    columns = find_columns(read, requested)
     frame = read.rows(list(dict.fromkeys(columns.values())))
     if frame.is_empty():
         raise ValueError(f"{read.source} has no rows")
@@ -93,12 +93,14 @@ def read_interactions(
     ratings = pl.DataFrame(
         [readers[name](frame[theirs], theirs, read.source).alias(name) for name, theirs in columns.items()]
     )
-    tables = Interactions(_joined(ratings, _read_items(items, columns["movie_id"], item_columns, options), read.source))
+    tables = Interactions(
+        joined(ratings, read_item_table(items, columns["movie_id"], item_columns, options), read.source)
+    )
     tables.item_column = columns["movie_id"]
     return tables
 
 
-def _read_items(
+def read_item_table(
     items: Any, item_column: str, item_columns: Mapping[str, str | None] | None, options: TextOptions
 ) -> pl.DataFrame | None:
     """The table of items under our names; None if there is none."""
@@ -131,7 +133,7 @@ def read_sequences(
     ratings = _read_pairs(path, ("user_id", "movie_id"))
     if id_mapping is not None:
         ratings = _mapped(ratings, path, Path(id_mapping))
-    return _joined(ratings, to_frame(items) if isinstance(items, Dataset) else items, str(path))
+    return joined(ratings, to_frame(items) if isinstance(items, Dataset) else items, str(path))
 
 
 def load_ml1m_sequences(folder: str | Path) -> DatasetDict:
@@ -157,7 +159,7 @@ def load_ml1m_sequences(folder: str | Path) -> DatasetDict:
     return tables
 
 
-def _columns(table: Table, requested: Mapping[str, str | None]) -> dict[str, str]:
+def find_columns(table: Table, requested: Mapping[str, str | None]) -> dict[str, str]:
     """The table's columns by our names; ValueError that says how to map them if one is missing."""
     available = table.frame.collect_schema().names()
     columns = {}
@@ -188,7 +190,7 @@ def _header_hint(names: list[str]) -> str:
     return ""
 
 
-def _joined(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> DatasetDict:
+def joined(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> DatasetDict:
     """Both tables as datasets, with ids of one type and a movies row for every item of the ratings."""
     rated = ratings.select(pl.col("movie_id").unique()).sort("movie_id")
     if movies is None:

@@ -2,78 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 
 from ..model.tokenization_bert4rec import ANSWER_KEYS, Bert4RecTokenizer
 from .arguments import DataArguments, TextOptions
-from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
-from .likes import liked_mask
+from .mapped_data import open_data
 from .movielens import find_release_folder, load_movielens
-from .ragged import Ragged, flat_column
-from .splits import check_leakage, global_temporal_split, last_n, leave_one_out
+from .prepared import Prepared
+from .prepared_folder import is_prepared
+from .ragged import flat_column
+from .splits import check_leakage, split_histories
 from .tables import dataset_of
 from .user_split import hold_out_users
 
 SEQUENCES = "ml-1m.txt"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared data set: the catalogue's movies, ratings, histories, their split, and the tokenizer.
-
-    `new_users` are histories of users of whom nothing is in `histories` and `splits`: `DatasetDict{validation, test}`,
-    None unless `held_out_users` is set.
-    """
-
-    name: str
-    movies: Dataset
-    ratings: Dataset
-    histories: Dataset
-    splits: DatasetDict
-    tokenizer: Bert4RecTokenizer
-    custom: bool = False  # a table of the user's own, not a MovieLens release
-    exclude_seen: bool = True  # whether items of a history are never recommended
-    new_users: DatasetDict | None = None
-    liked_rating: float = 4.0
-
-    @property
-    def rated(self) -> bool:
-        """Whether there are ratings that separate likes from other interactions."""
-        return "rating" in self.ratings.column_names
-
-    @cached_property
-    def train_liked(self) -> npt.NDArray[np.bool_]:
-        """Whether each interaction of `train` is a like, (total,)."""
-        return liked_mask(self.splits["train"], self.ratings, self.liked_rating)
-
-    def likes(self, histories: Dataset) -> Ragged:
-        """The likes of every history as input ids, all interactions where there are no ratings; a row may be empty."""
-        return encode_histories(histories, self.tokenizer).where(liked_mask(histories, self.ratings, self.liked_rating))
-
-    @cached_property
-    def train(self) -> Ragged:
-        """Training histories as input ids, one row per user."""
-        return encode_histories(self.splits["train"], self.tokenizer)
-
-    @cached_property
-    def timed_train(self) -> Ragged:
-        """`train` with times, if there are any."""
-        return add_times(self.train, self.splits["train"])
-
-    def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
-        """The histories and targets of the validation or test split, with times if `timed`."""
-        rows = self.splits[split]
-        return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
 
 
 def load(arguments: DataArguments, interactions: Any = None, items: Any = None) -> DatasetDict:
@@ -82,9 +31,6 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
     `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
     """
     if arguments.ratings is not None:
-        # Item columns that have their usual name may be missing.
-        columns = {name: getattr(arguments, f"{name}_column") for name in ("title", "year", "genres")}
-        mapping = {name: column or None for name, column in columns.items() if column != name}
         return read_interactions(
             arguments.ratings if interactions is None else interactions,
             user_column=arguments.user_column,
@@ -92,7 +38,7 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
             time_column=arguments.time_column or None,
             rating_column=arguments.rating_column or None,
             items=arguments.items if items is None else items,
-            item_columns=mapping,
+            item_columns=item_columns(arguments),
             dataset_config=arguments.dataset_config,
             dataset_split=arguments.dataset_split,
             **{option.name: getattr(arguments, option.name) for option in fields(TextOptions)},
@@ -102,8 +48,16 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
     return load_movielens(arguments.dataset, data_dir=arguments.data_dir)
 
 
+def item_columns(arguments: DataArguments) -> dict[str, str | None]:
+    """The `item_columns` of `read_interactions`. Columns that have their usual name may be missing."""
+    columns = {name: getattr(arguments, f"{name}_column") for name in ("title", "year", "genres")}
+    return {name: column or None for name, column in columns.items() if column != name}
+
+
 def prepare(arguments: DataArguments, interactions: Any = None, items: Any = None) -> Prepared:
     """Load, build histories, hold out users, split, check for leaks, and build the tokenizer.
+
+    `ratings` may also be a folder that `prepare_folder` wrote with the same options; it is memory-mapped.
 
     The catalogue is every item of the histories, also of held-out users, in the order of the movies table. Interaction
     counts, the measure of popularity, come from the training histories only. `interactions` and `items` are as for
@@ -113,6 +67,8 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
         ValueError: A table that cannot be read, no user left, or a split with an empty part.
         LeakageError: The split leaks.
     """
+    if interactions is None and arguments.ratings is not None and is_prepared(arguments.ratings):
+        return open_data(arguments)
     tables = load(arguments, interactions, items)
     histories = build_histories(
         tables["ratings"],
@@ -152,12 +108,3 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
 def table_name(table: str) -> str:
     """The name of a file or folder without its ending, or that of the last folder above a glob."""
     return next(Path(part).stem for part in reversed(Path(table).resolve().parts) if not set(part) & set("*?["))
-
-
-def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:
-    """Training, validation and test by the rule of `arguments.split`."""
-    if arguments.split == "last-n":
-        return last_n(histories, arguments.targets)
-    if arguments.split == "temporal":
-        return global_temporal_split(histories, arguments.quantile)
-    return leave_one_out(histories)

@@ -44,6 +44,19 @@ class Ragged:
     def __getitem__(self, row: int) -> npt.NDArray[Any]:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
+    @property
+    def starts(self) -> IntArray:
+        """Position of the first value of every row, shape (rows,); `span` takes these positions."""
+        return self.offsets[:-1]
+
+    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Values at the positions `start` to `stop` (exclusive) of one row."""
+        return self.values[start:stop]
+
+    def blocks(self) -> Iterator[Ragged]:
+        """The rows in portions that fit in memory, in their order; here all at once."""
+        yield self
+
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
         return (self[row] for row in range(len(self)))
 
@@ -75,7 +88,7 @@ class Ragged:
         """Indices in `values` of everything in these rows."""
         lengths = self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
-        return np.repeat(self.offsets[rows], lengths) + within
+        return np.repeat(self.starts[rows], lengths) + within
 
     def with_values(self, values: npt.NDArray[Any]) -> Ragged:
         """The same rows with other values of the same total length."""
@@ -110,6 +123,10 @@ class TimedHistories(Ragged):
     def times_of_row(self, row: int) -> IntArray:
         """The seconds of row `row`."""
         return self.times[self.offsets[row] : self.offsets[row + 1]]
+
+    def span_of_times(self, start: int, stop: int) -> IntArray:
+        """The seconds of `span(start, stop)`."""
+        return self.times[start:stop]
 
     def with_query_times(self, query_times: IntArray) -> TimedHistories:
         """The same histories with these query times (rows,)."""

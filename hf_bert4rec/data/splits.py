@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
+from .arguments import DataArguments
 from .ragged import IntArray, Ragged, flat_column, offsets_of
 from .tables import dataset_of, to_frame
 
@@ -24,6 +25,15 @@ Bools = npt.NDArray[np.bool_]
 
 class LeakageError(ValueError):
     """A split in which training data or a history contain a target."""
+
+
+def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:
+    """Training, validation and test by the rule of `arguments.split`."""
+    if arguments.split == "last-n":
+        return last_n(histories, arguments.targets)
+    if arguments.split == "temporal":
+        return global_temporal_split(histories, arguments.quantile)
+    return leave_one_out(histories)
 
 
 def leave_one_out(histories: Dataset) -> DatasetDict:
@@ -57,7 +67,7 @@ def _split_ends(histories: Dataset, n: int, list_size: int, purpose: str) -> Dat
     """Test histories of 2n + 1 items or more on their last n, validate on the n before; see `_with_targets`."""
     lengths = np.diff(flat_column(histories, "item_ids")[1])
     problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions {purpose}"
-    split = _require(lengths >= 2 * n + 1, problem)
+    split = require(lengths >= 2 * n + 1, problem)
     train = _rows(histories, lengths > 0, np.where(split, lengths - 2 * n, lengths))
     # If these are the same rows, they share their memory.
     validation = train if split.all() else _rows(histories, split, lengths - 2 * n)
@@ -86,19 +96,13 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9) -> DatasetD
     Raises:
         ValueError: No timestamps, a quantile outside (0, 1), or an empty part.
     """
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile must be between 0 and 1, both excluded, not {quantile}")
-    if "timestamps" not in histories.column_names:
-        raise ValueError("A temporal split needs timestamps, and these histories have none: use leave_one_out")
+    check_temporal(quantile, "timestamps" in histories.column_names)
     times = Ragged.from_column(histories, "timestamps")
     test_cut = _cut(times.values, quantile)
     validation_cut = _cut(times.values[times.values < test_cut], quantile)
-    trained, validated = _count_before(times, validation_cut), _count_before(times, test_cut)
-    problem = f"A temporal split at the quantile {quantile} (cuts at {validation_cut} and {test_cut}) leaves no"
-    fix = "change the quantile, or give more data"
-    train = _require(trained > 0, f"{problem} training interaction: {fix}")
-    validation = _require((validated > trained) & (validated > 1), f"{problem} validation target: {fix}")
-    test = _require((times.lengths > validated) & (times.lengths > 1), f"{problem} test target: {fix}")
+    trained, validated = count_before(times, validation_cut), count_before(times, test_cut)
+    cuts = validation_cut, test_cut
+    train, validation, test = temporal_parts(times.lengths, trained, validated, quantile, cuts)
     last = times.lengths - 1
     validation_rows, test_rows = _rows(histories, validation, validated - 1), _rows(histories, test, last)
     return DatasetDict(
@@ -108,7 +112,32 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9) -> DatasetD
     )
 
 
-def _require(rows: Bools, problem: str) -> Bools:
+def check_temporal(quantile: float, timed: bool) -> None:
+    """Raise ValueError for a quantile out of range, or histories without times."""
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must be between 0 and 1, both excluded, not {quantile}")
+    if not timed:
+        raise ValueError("A temporal split needs timestamps, and these histories have none: use leave_one_out")
+
+
+def temporal_parts(
+    lengths: IntArray, trained: IntArray, validated: IntArray, quantile: float, cuts: tuple[Any, Any]
+) -> tuple[Bools, Bools, Bools]:
+    """Which histories (rows,) are in train, validation and test, by their interactions before each cut.
+
+    Raises:
+        ValueError: a part is empty.
+    """
+    problem = f"A temporal split at the quantile {quantile} (cuts at {cuts[0]} and {cuts[1]}) leaves no"
+    fix = "change the quantile, or give more data"
+    return (
+        require(trained > 0, f"{problem} training interaction: {fix}"),
+        require((validated > trained) & (validated > 1), f"{problem} validation target: {fix}"),
+        require((lengths > validated) & (lengths > 1), f"{problem} test target: {fix}"),
+    )
+
+
+def require(rows: Bools, problem: str) -> Bools:
     """Return `rows`; ValueError if none is true."""
     if not rows.any():
         raise ValueError(problem)
@@ -123,7 +152,7 @@ def _cut(times: npt.NDArray[Any], quantile: float) -> Any:
     return np.partition(times, position)[position].item()
 
 
-def _count_before(times: Ragged, cut: Any) -> IntArray:
+def count_before(times: Ragged, cut: Any) -> IntArray:
     """The number of timestamps before the cut in each row; rows are ascending, so they come first."""
     before = np.concatenate([[0], np.cumsum(times.values < cut)])
     return before[times.offsets[1:]] - before[times.offsets[:-1]]

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from polars.exceptions import PolarsError
 
 from .arguments import TextOptions
-from .delimited import PAIRS, UTF16_MARKS, read_delimited
+from .delimited import PAIRS, UTF8_MARK, UTF16_MARKS, read_delimited
 
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}  # by the first bytes of a file
 PARQUET, ARROW, ARROW_STREAM, ZIP = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04"
@@ -29,16 +29,25 @@ def read_files(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
         FileNotFoundError: a file is missing. ValueError: a file cannot be read, or the files have other columns.
     """
     files = find_files(path)
-    tables = [_read_file(file, options) for file in files]
+    tables = [read_file(file, options) for file in files]
     columns = [frame.collect_schema().names() for frame, _ in tables]
-    for file, names in zip(files, columns, strict=True):
-        if set(names) != set(columns[0]):
-            raise ValueError(f"{file} has the columns {names}, but {files[0]} has {columns[0]}: give one of the tables")
-    form = tables[0][1]
+    check_columns(files, columns)
     if len(files) == 1:
         return tables[0]
     frames = [frame.select(columns[0]) for frame, _ in tables]
-    return pl.concat(frames, how="vertical_relaxed"), form if form == PAIRS else f"{len(files)} files of {form}"
+    return pl.concat(frames, how="vertical_relaxed"), describe_form(files, tables[0][1])
+
+
+def check_columns(files: Sequence[Path], columns: Sequence[list[str]]) -> None:
+    """Raise ValueError unless all files have the same columns."""
+    for file, names in zip(files, columns, strict=True):
+        if set(names) != set(columns[0]):
+            raise ValueError(f"{file} has the columns {names}, but {files[0]} has {columns[0]}: give one of the tables")
+
+
+def describe_form(files: Sequence[Path], form: str) -> str:
+    """The form of a table in files of this form."""
+    return form if form == PAIRS or len(files) == 1 else f"{len(files)} files of {form}"
 
 
 def find_files(path: Path) -> list[Path]:
@@ -62,12 +71,20 @@ def _is_unread(path: Path) -> bool:
     return any(part.startswith(UNREAD) for part in path.parts)
 
 
-def _read_file(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+def read_file(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+    """Read one file of a table; returns it with its form. Of a Parquet file only the schema is read."""
     with path.open("rb") as file:
         is_parquet = file.read(len(PARQUET)) == PARQUET
     if is_parquet:  # may be large: only some of its columns are read
         return _parsed(lambda: _with_schema(pl.scan_parquet(path, hive_partitioning=True)), "Parquet", str(path))
     return _read_bytes(path.read_bytes(), str(path), options)
+
+
+def is_delimited(start: bytes) -> bool:
+    """Whether a file that begins with these bytes holds delimited text that may be read in blocks, and not UTF-16."""
+    marks = (*COMPRESSIONS, ZIP, PARQUET, ARROW, ARROW_STREAM, *UTF16_MARKS)
+    text = start.removeprefix(UTF8_MARK).lstrip()
+    return bool(text) and not start.startswith(marks) and b"\0" not in start[:1000] and text[:1] not in b"{["
 
 
 def _with_schema(frame: pl.LazyFrame) -> pl.LazyFrame:

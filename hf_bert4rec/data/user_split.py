@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 from datasets import Dataset, DatasetDict
 
 from .ragged import FloatArray
@@ -22,24 +24,36 @@ def hold_out_users(histories: Dataset, share: float) -> tuple[Dataset, DatasetDi
     Raises:
         ValueError: a share below 0 or above 0.5, or a part without users.
     """
-    if not 0 <= share <= MAX_SHARE:
-        raise ValueError(f"held_out_users is {share}; it must be from 0 to {MAX_SHARE}, a share of the users")
-    if not share:
+    if share == 0:
         return histories, None
-    hashes = user_hashes(histories)
-    test, validation = hashes < share, hashes >= 1 - share / 2
-    parts = {"training": ~(test | validation), "validation": validation, "test": test}
-    if empty := [name for name, users in parts.items() if not users.any()]:
-        raise ValueError(
-            f"held_out_users {share} leaves no {' and no '.join(empty)} user of {len(histories):,}: hold out another "
-            "share, or give more data"
-        )
-    rows = {name: histories.select(np.flatnonzero(users)).flatten_indices() for name, users in parts.items()}
+    masks = held_out_masks(to_frame(histories, ["user_id"])["user_id"], share)
+    rows = {name: histories.select(np.flatnonzero(users)).flatten_indices() for name, users in masks.items()}
     return rows["training"], DatasetDict(validation=rows["validation"], test=rows["test"])
 
 
+def held_out_masks(users: pl.Series, share: float) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which users (users,) are in "training", "validation" and "test"; see `hold_out_users`, also for errors."""
+    if not 0 <= share <= MAX_SHARE:
+        raise ValueError(f"held_out_users is {share}; it must be from 0 to {MAX_SHARE}, a share of the users")
+    if not share:
+        nobody = np.zeros(len(users), dtype=bool)
+        return {"training": ~nobody, "validation": nobody, "test": nobody}
+    hashes = _hashes(users)
+    test, validation = hashes < share, hashes >= 1 - share / 2
+    masks = {"training": ~(test | validation), "validation": validation, "test": test}
+    if empty := [name for name, mask in masks.items() if not mask.any()]:
+        raise ValueError(
+            f"held_out_users {share} leaves no {' and no '.join(empty)} user of {len(users):,}: hold out another "
+            "share, or give more data"
+        )
+    return masks
+
+
 def user_hashes(histories: Dataset) -> FloatArray:
-    """A number in [0, 1) for every user, (rows,): the first eight bytes of the sha256 of the id as UTF-8 text."""
-    users = to_frame(histories, ["user_id"])["user_id"].to_list()
-    digests = [int.from_bytes(hashlib.sha256(str(user).encode()).digest()[:8], "big") for user in users]
+    """A number in [0, 1) for every user, (users,): the first eight bytes of the sha256 of the id as UTF-8 text."""
+    return _hashes(to_frame(histories, ["user_id"])["user_id"])
+
+
+def _hashes(users: pl.Series) -> FloatArray:
+    digests = [int.from_bytes(hashlib.sha256(str(user).encode()).digest()[:8], "big") for user in users.to_list()]
     return np.array([digest >> 11 for digest in digests], dtype=np.float64) * 2.0**-53

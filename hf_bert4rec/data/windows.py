@@ -31,8 +31,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         stride = stride or max_length
         if max_length < 2 or not 1 <= stride <= max_length:
             raise ValueError(f"stride ({stride}) must be from 1 to max_length ({max_length}), which is at least 2")
-        self.values = histories.values
-        self.times = histories.times if isinstance(histories, TimedHistories) else None
+        self.histories = histories
         self.starts, self.stops = _window_bounds(histories, max_length, stride)
         if not len(self.starts):
             raise ValueError(f"no history of two items or more among {len(histories)}: nothing to train on")
@@ -57,9 +56,11 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         return len(self.starts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        window = slice(self.starts[index], self.stops[index])
-        row = {"input_ids": self.values[window], "index": index, "epoch": self.epoch}
-        return row if self.times is None else {**row, "timestamps": self.times[window]}
+        start, stop = self.starts[index], self.stops[index]
+        row = {"input_ids": self.histories.span(start, stop), "index": index, "epoch": self.epoch}
+        if isinstance(self.histories, TimedHistories):
+            row["timestamps"] = self.histories.span_of_times(start, stop)
+        return row
 
 
 def _window_bounds(
@@ -71,9 +72,9 @@ def _window_bounds(
     counts[lengths < 2] = 0
     row = np.repeat(np.arange(len(lengths)), counts)
     from_last = counts[row] - 1 - (np.arange(len(row)) - offsets_of(counts)[row])
-    first = histories.offsets[row]
+    first, length = histories.starts[row], lengths[row]
     # The oldest window starts with the history. It is as wide as the others and overlaps the next one more.
-    stops = np.maximum(histories.offsets[row + 1] - from_last * stride, first + np.minimum(lengths[row], max_length))
+    stops = np.maximum(first + length - from_last * stride, first + np.minimum(length, max_length))
     return np.maximum(first, stops - max_length), stops
 
 

@@ -13,9 +13,10 @@ import torch
 from datasets import DatasetDict
 
 from ..data.arguments import DataArguments
-from ..data.prepare import Prepared, prepare, split_histories
+from ..data.prepare import prepare
+from ..data.prepared import Prepared
 from ..data.ragged import Ragged
-from ..data.splits import LeakageError, check_leakage, target_hash
+from ..data.splits import LeakageError, check_leakage, split_histories, target_hash
 from ..data.taste import fit_taste
 from ..data.transitions import fit_transition_memory
 from ..model.configuration_bert4rec import Bert4RecConfig
@@ -172,7 +173,7 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
                 f"held_out_users is {options.held_out_users}, but {folder} was trained with "
                 f"{trained.get('held_out_users', 0.0)} and knows some of these users: train it with the same share"
             )
-    return replace(data, tokenizer=tokenizer)
+    return data.with_tokenizer(tokenizer)
 
 
 def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..data.arguments import DataArguments
-from ..data.prepare import Prepared, split_histories
+from ..data.prepared import Prepared
 from ..data.ragged import Ragged
+from ..data.splits import split_histories
 from ..data.user_split import hold_out_users, user_hashes
 from .bootstrap import FEW_USERS, intervals
 from .config import EvaluationConfig

@@ -12,7 +12,7 @@ from datasets import concatenate_datasets
 
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
-from ..data.prepare import Prepared
+from ..data.prepared import Prepared
 from ..data.ragged import IntArray, Ragged, no_items, require_times
 from ..data.splits import target_times
 from ..data.transitions import item_counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..data.prepare import Prepared
+from ..data.prepared import Prepared
 from ..data.ragged import no_items
 from .baselines import fit_baselines
 from .metrics import metrics_from_ranks

@@ -9,7 +9,7 @@ from datasets import Dataset
 from huggingface_hub import DatasetCardData
 from huggingface_hub.constants import REPOCARD_NAME
 
-from ..data.prepare import Prepared
+from ..data.prepared import Prepared
 from ..data.ragged import Ragged
 from ..data.releases import RELEASES, Release
 from ..data.splits import target_hash

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.prepare import Prepared
+from ..data.prepared import Prepared
 from ..data.ragged import Ragged
 from ..data.tables import is_hub_name
 from ..environment import describe_hardware, environment

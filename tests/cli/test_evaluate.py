@@ -16,7 +16,8 @@ from hf_bert4rec.cli.evaluate import main
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.encoding import encode_histories
-from hf_bert4rec.data.prepare import Prepared, prepare
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged, TimedHistories
 from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
 from hf_bert4rec.data.taste import fit_taste

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from hf_bert4rec import Bert4RecTokenizer
-from hf_bert4rec.data.prepare import Prepared
+from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.new_users import DRAWS, LENGTHS, draw_requests, evaluate_new_users

@@ -1,0 +1,40 @@
+"""`hf-bert4rec prepare`: turn a table of any size into a folder of histories, from which training starts at once.
+
+    hf-bert4rec prepare orders.parquet --output_dir prepared --items articles.csv --min_interactions 3
+    hf-bert4rec train ml-1m --ratings prepared --min_interactions 3
+
+INTERACTIONS is what `--ratings` of `train` takes: a file, a folder, a glob or a data set on the Hub. It is read in
+portions, and memory is used for each user and each item only, not for each row. `train` and `evaluate` memory-map the
+folder; its options must be theirs. An earlier preparation is replaced when the new one is complete.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..data.arguments import DataArguments, option
+from ..data.prepare_folder import prepare_folder
+from ..training.arguments import OptionParser
+from .console import set_up_console
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PrepareArguments:
+    """Where the histories are written."""
+
+    output_dir: str = option("the folder to write", "prepared")
+
+
+def main(argv: Sequence[str]) -> None:
+    set_up_console()
+    parser = OptionParser((DataArguments, PrepareArguments), __doc__)
+    parser.add_argument("interactions", help="a table: a file, a folder, a glob, or a data set on the Hub")
+    table = parser.parse_known_args(argv)[0].interactions
+    data, arguments, _ = parser.parse_options([*argv, "--ratings", table])
+    manifest = prepare_folder(data, arguments.output_dir)
+    counts = (f"{manifest[name]:,}" for name in ("interactions", "users", "items"))
+    logger.info("%s interactions of %s users with %s items are in %s", *counts, arguments.output_dir)

@@ -1,0 +1,59 @@
+"""Integer codes of the ids in a table that is read in portions."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from .columns import as_ids
+from .ragged import IntArray
+
+
+class IdCodes:
+    """Numbers the ids of a column in the order in which they are read.
+
+    Whether a column of text holds integers depends on all of it, so text is compared as it is until `sorted_ids`.
+    """
+
+    def __init__(self, column: str, source: str) -> None:
+        self.column, self.source = column, source
+        self._known: pl.DataFrame | None = None  # id, code
+
+    def codes(self, values: pl.Series, source: str) -> IntArray:
+        """The codes of a portion, (rows,).
+
+        Raises:
+            ValueError: an id is missing, or the column is of another type; see `as_ids`.
+        """
+        is_text = values.dtype in (pl.String, pl.Categorical) or isinstance(values.dtype, pl.Enum)
+        ids = values.cast(pl.String) if is_text and not values.has_nulls() else as_ids(values, self.column, source)
+        encoded = ids.to_arrow().dictionary_encode()
+        distinct = pl.Series("id", encoded.dictionary)
+        return self._codes_of(distinct)[encoded.indices.to_numpy()]
+
+    def _codes_of(self, distinct: pl.Series) -> IntArray:
+        if self._known is None:
+            self._known = pl.DataFrame({"id": distinct, "code": np.arange(len(distinct))})
+            return np.arange(len(distinct))
+        codes = distinct.to_frame().join(self._known, on="id", how="left", maintain_order="left")["code"]
+        if codes.has_nulls():
+            new = distinct.filter(codes.is_null())
+            first = self._known.height
+            self._known = self._known.vstack(pl.DataFrame({"id": new, "code": np.arange(first, first + len(new))}))
+            if self._known.n_chunks() > 8:
+                self._known = self._known.rechunk()
+            return self._codes_of(distinct)
+        return codes.to_numpy()
+
+    def sorted_ids(self) -> tuple[pl.Series, IntArray]:
+        """All ids in the one type of the column, sorted, and the position among them of every code, (codes,).
+
+        Raises:
+            ValueError: an id is empty, missing or unreadable; see `as_ids`.
+        """
+        assert self._known is not None
+        ids = as_ids(self._known["id"], self.column, f"{self.source}, among its distinct ids")
+        distinct = ids.unique().sort()
+        positions = pl.DataFrame({"id": distinct, "position": np.arange(len(distinct))})
+        joined = ids.rename("id").to_frame().join(positions, on="id", how="left", maintain_order="left")
+        return distinct, joined["position"].to_numpy()

@@ -1,0 +1,68 @@
+"""A data set that is ready for training and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset, DatasetDict
+
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
+from .likes import liked_mask
+from .ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set: the catalogue's movies, ratings, histories, their split, and the tokenizer.
+
+    `new_users` are histories of users of whom nothing is in `histories` and `splits`: `DatasetDict{validation, test}`,
+    None unless `held_out_users` is set.
+    """
+
+    name: str
+    movies: Dataset
+    ratings: Dataset
+    histories: Dataset
+    splits: DatasetDict
+    tokenizer: Bert4RecTokenizer
+    custom: bool = False  # a table of the user's own, not a MovieLens release
+    exclude_seen: bool = True  # whether items of a history are never recommended
+    new_users: DatasetDict | None = None
+    liked_rating: float = 4.0
+
+    def with_tokenizer(self, tokenizer: Bert4RecTokenizer) -> Prepared:
+        """The same data for another tokenizer of the same catalogue."""
+        return replace(self, tokenizer=tokenizer)
+
+    @property
+    def rated(self) -> bool:
+        """Whether there are ratings that separate likes from other interactions."""
+        return "rating" in self.ratings.column_names
+
+    @cached_property
+    def train_liked(self) -> npt.NDArray[np.bool_]:
+        """Whether each interaction of `train` is a like, (total,)."""
+        return liked_mask(self.splits["train"], self.ratings, self.liked_rating)
+
+    def likes(self, histories: Dataset) -> Ragged:
+        """The likes of every history as input ids, all interactions where there are no ratings; a row may be empty."""
+        return encode_histories(histories, self.tokenizer).where(liked_mask(histories, self.ratings, self.liked_rating))
+
+    @cached_property
+    def train(self) -> Ragged:
+        """Training histories as input ids, one row per user."""
+        return encode_histories(self.splits["train"], self.tokenizer)
+
+    @cached_property
+    def timed_train(self) -> Ragged:
+        """`train` with times, if there are any."""
+        return add_times(self.train, self.splits["train"])
+
+    def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
+        """The histories and targets of the validation or test split, with times if `timed`."""
+        rows = self.splits[split]
+        return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))

@@ -1,0 +1,162 @@
+"""A table in portions of rows, so that it may be larger than memory.
+
+Parquet and delimited text are read in portions; other files, such as JSON and compressed text, one file at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from .arguments import TextOptions
+from .delimited import PAIRS, SAMPLE, Dialect, as_utf8, detect, read_delimited
+from .table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
+from .tables import is_hub_name, read_table
+
+ROWS = 1 << 21  # of a portion
+TEXT_BLOCK = 1 << 26  # bytes of text that are parsed at once
+
+
+@dataclass(frozen=True)
+class RowBatches:
+    """A table that is read a portion at a time. `source` and `form` are those of `Table`."""
+
+    source: str
+    form: str
+    schema: pl.Schema
+    parts: Sequence[pl.LazyFrame | Path]
+    options: TextOptions
+
+    def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+        """These columns of every portion, and the portion's name in errors.
+
+        Raises:
+            ValueError: a file is damaged.
+        """
+        types = {name: self.schema[name] for name in columns}
+        first = 0
+        for part in self.parts:
+            for frame in _portions(part, list(types), self.options, self.source):
+                if frame.height:
+                    name = self.source if first == 0 else f"{self.source}, from row {first:,} on"
+                    yield name, frame.select(list(types)).cast(types)  # type: ignore[arg-type]
+                    first += frame.height
+
+
+def open_batches(
+    table: Any, options: TextOptions, dataset_config: str | None = None, dataset_split: str | None = None
+) -> RowBatches:
+    """Open a table of interactions, of one of the kinds that `read_interactions` names.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: those of `read_table`.
+    """
+    is_path = isinstance(table, str | Path) and not (dataset_config or dataset_split or is_hub_name(table))
+    files = find_files(Path(table)) if is_path else []
+    heads = {file: _head(file) for file in files}
+    large = sum(file.stat().st_size for file, head in heads.items() if not head.startswith(PARQUET)) > TEXT_BLOCK
+    if not large:
+        read = read_table(table, "interactions", options, dataset_config, dataset_split)
+        return RowBatches(read.source, read.form, read.frame.collect_schema(), [read.frame], options)
+    parts = [read_file(file, options)[0] if head.startswith(PARQUET) else file for file, head in heads.items()]
+    schemas, forms = zip(*(_schema(file, part, options) for file, part in zip(files, parts, strict=True)), strict=True)
+    check_columns(files, [schema.names() for schema in schemas])
+    empty = [pl.DataFrame(schema=schema).select(schemas[0].names()) for schema in schemas]
+    schema = pl.concat(empty, how="vertical_relaxed").schema
+    return RowBatches(str(table), describe_form(files, forms[0]), schema, parts, options)
+
+
+def _head(file: Path) -> bytes:
+    """The first bytes of a file, up to the end of a line."""
+    with file.open("rb") as opened:
+        data = opened.read(SAMPLE)
+    return data[: data.rfind(b"\n") + 1] or data
+
+
+def _in_blocks(file: Path, options: TextOptions) -> bool:
+    """Whether a file is delimited text, larger than a block, in an encoding in which ASCII is ASCII."""
+    if file.stat().st_size <= TEXT_BLOCK or not is_delimited(_head(file)):
+        return False
+    try:
+        return '\n",'.encode(options.encoding) == b'\n",'
+    except LookupError:
+        return False
+
+
+def _schema(file: Path, part: pl.LazyFrame | Path, options: TextOptions) -> tuple[pl.Schema, str]:
+    """Columns and form of a file."""
+    if isinstance(part, pl.LazyFrame):
+        return part.collect_schema(), "Parquet"
+    if _in_blocks(file, options):
+        frame, form = read_delimited(next(_record_blocks(file, options)), str(file), options)
+        return frame.schema, form
+    lazy, form = read_file(file, options)
+    return lazy.collect_schema(), form
+
+
+def _portions(
+    part: pl.LazyFrame | Path, columns: list[str], options: TextOptions, source: str
+) -> Iterator[pl.DataFrame]:
+    if isinstance(part, pl.LazyFrame):
+        try:
+            yield from part.select(columns).collect_batches(chunk_size=ROWS, maintain_order=True)
+        except (PolarsError, OSError) as error:
+            raise ValueError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
+    elif _in_blocks(part, options):
+        yield from _text_blocks(part, options)
+    else:
+        yield from _portions(read_file(part, options)[0], columns, options, source)
+
+
+def _text_blocks(file: Path, options: TextOptions) -> Iterator[pl.DataFrame]:
+    """The rows of a delimited file, all columns, a block at a time."""
+    dialect, rows = detect(as_utf8(_head(file), str(file), options.encoding), str(file), options)
+    header, lines = b"", 0
+    for number, block in enumerate(_record_blocks(file, options)):
+        source = str(file) if number == 0 else f"{file}, after line {lines:,}"
+        frame, form = read_delimited(header + block, source, options)
+        yield frame
+        if number == 0:
+            options = replace(options, separator=dialect.separator)
+            if form == PAIRS:
+                options = replace(options, columns=["user_id", "movie_id"])
+            elif options.columns is None and dialect.separator in "\t ":  # or lines may look like "user item"
+                options = replace(options, columns=rows[0])
+            elif options.columns is None:
+                header = block[: _record_end(block, dialect, last=False)]
+        lines += block.count(b"\n") - (1 if header and number == 0 else 0)
+
+
+def _record_blocks(file: Path, options: TextOptions) -> Iterator[bytes]:
+    """The bytes of a delimited file in blocks that end where a row ends."""
+    dialect, _ = detect(as_utf8(_head(file), str(file), options.encoding), str(file), options)
+    rest = b""
+    with file.open("rb") as opened:
+        while data := opened.read(TEXT_BLOCK):
+            data = rest + data
+            end = _record_end(data, dialect)
+            rest = data[end:]
+            if end:
+                yield data[:end]
+    if rest.strip():
+        yield rest
+
+
+def _record_end(data: bytes, dialect: Dialect, last: bool = True) -> int:
+    """The position after the last row that ends in `data`, or after the first; 0 if none does."""
+    quote = dialect.quote.encode()
+    if not quote or quote not in data:
+        return (data.rfind(b"\n") if last else data.find(b"\n")) + 1
+    if dialect.escape:
+        data = re.sub(re.escape(dialect.escape.encode()) + b".", b"..", data, flags=re.DOTALL)
+    characters = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(characters == ord("\n"))
+    outside = ends[np.searchsorted(np.flatnonzero(characters == ord(quote)), ends) % 2 == 0]  # not within a field
+    return int(outside[-1 if last else 0]) + 1 if len(outside) else 0

@@ -1,0 +1,277 @@
+"""A folder of prepared histories holds what the same table gives in memory, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hf_bert4rec.cli.main import main
+from hf_bert4rec.data import prepare_folder as module
+from hf_bert4rec.data import row_batches
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepare_folder import prepare_folder
+from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared_folder import MANIFEST
+from hf_bert4rec.data.splits import target_hash
+from hf_bert4rec.data.windows import TrainingWindows
+
+ROWS = 600
+
+
+@pytest.fixture(autouse=True)
+def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several portions, partitions and files for a small table."""
+    monkeypatch.setattr(row_batches, "ROWS", 97)
+    monkeypatch.setattr(module, "ROWS_PER_PARTITION", 110)
+
+
+def interactions(**columns: pl.Expr) -> pl.DataFrame:
+    """Repeated items, equal times, items and users with few interactions."""
+    generator = np.random.default_rng(0)
+    users = generator.integers(0, 30, ROWS) ** 2 // 30
+    items = generator.integers(0, 50, ROWS) ** 2 // 50
+    ratings = generator.integers(1, 6, ROWS).astype(np.float32)
+    times = 1_500_000_000_000 + 1000 * generator.integers(0, 200, ROWS)  # milliseconds
+    frame = pl.DataFrame({"user_id": users, "movie_id": items, "rating": ratings, "timestamp": times})
+    return frame.with_columns(**columns)
+
+
+TABLES = {
+    "integers": interactions(),
+    "text": interactions(user_id=pl.format("u{}", "user_id"), movie_id=pl.format("i{}", "movie_id")),
+    "integers as text, with blanks": interactions(
+        user_id=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.format(" {}", "user_id")).otherwise("user_id"),
+        timestamp=pl.col("timestamp").cast(pl.String),
+    ),
+    "datetimes": interactions(timestamp=pl.from_epoch("timestamp", "ms")),
+    "a fraction of a second in one row": interactions(
+        timestamp=pl.col("timestamp") + (pl.int_range(pl.len()) == ROWS - 1).cast(pl.Int64)
+    ),
+    "dates as numbers": interactions(timestamp=20_240_101 + pl.col("timestamp") // 1000 % 28),
+    "without ratings": interactions().drop("rating"),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "leave-one-out": {},
+    "last-n": {"split": "last-n", "targets": 3},
+    "temporal": {"split": "temporal", "quantile": 0.7},
+    "held-out users": {"held_out_users": 0.3, "min_interactions": 2},
+    "last repeats": {"repeats": "last", "min_interactions": 3},
+    "all repeats": {"repeats": "all", "min_interactions": 1},
+}
+CASES = [
+    *(("integers", name) for name in OPTIONS),
+    *((table, "leave-one-out") for table in TABLES if table != "integers"),
+    ("a fraction of a second in one row", "temporal"),
+    ("text", "held-out users"),
+]
+
+
+def both(path: Path, frame: pl.DataFrame, **options: Any) -> tuple[Prepared, Prepared, dict[str, Any]]:
+    """The data of a table in memory, those of its folder, and the folder's manifest."""
+    frame.write_parquet(path / "table.parquet")
+    arguments = DataArguments(ratings=str(path / "table.parquet"), **options)
+    manifest = prepare_folder(arguments, path / "prepared")
+    return prepare(arguments), prepare(DataArguments(ratings=str(path / "prepared"), **options)), manifest
+
+
+def table(dataset: Any) -> Any:
+    return dataset.with_format("arrow")[:]
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES)
+def test_a_folder_equals_the_table_in_memory(tmp_path: Path, kind: str, options: str) -> None:
+    memory, folder, manifest = both(tmp_path, TABLES[kind], **OPTIONS[options])
+    assert len(list((tmp_path / "prepared").glob("histories-*.arrow"))) > 2
+    assert folder.tokenizer.item_ids == memory.tokenizer.item_ids
+    assert folder.tokenizer.items == memory.tokenizer.items  # titles and counts
+    assert table(folder.histories) == table(memory.histories)
+    for part, rows in memory.splits.items():
+        assert table(folder.splits[part]) == table(rows)
+    for ours, theirs in ((folder.train, memory.train), (folder.timed_train, memory.timed_train)):
+        windows, expected = TrainingWindows(ours, 7, 3), TrainingWindows(theirs, 7, 3)
+        assert len(windows) == len(expected)
+        assert_same_rows(windows, expected)
+        assert [len(block) for block in ours.blocks()] != [len(ours)]
+        np.testing.assert_array_equal(np.concatenate([block.values for block in ours.blocks()]), theirs.values)
+    for part, timed in itertools.product(("validation", "test"), (False, True)):
+        assert_same_rows(folder.next_item_dataset(part, timed), memory.next_item_dataset(part, timed))
+        assert manifest["splits"][part]["targets_sha256"] == target_hash(memory.splits[part])
+    np.testing.assert_array_equal(folder.train_liked, memory.train_liked)
+    assert (folder.rated, folder.exclude_seen) == (memory.rated, memory.exclude_seen)
+    if memory.new_users is not None:
+        assert folder.new_users is not None
+        for part in memory.new_users:
+            assert table(folder.new_users[part]) == table(memory.new_users[part])
+
+
+def assert_same_rows(rows: Any, expected: Any) -> None:
+    assert len(rows) == len(expected)
+    for number in range(len(expected)):
+        assert rows[number].keys() == expected[number].keys()
+        for name, value in expected[number].items():
+            np.testing.assert_array_equal(rows[number][name], value)
+            assert getattr(rows[number][name], "dtype", None) == getattr(value, "dtype", None)
+
+
+def test_a_rating_threshold(tmp_path: Path) -> None:
+    memory, folder, _ = both(tmp_path, TABLES["integers"], min_rating=3.0, min_interactions=3, repeats="last")
+    assert table(folder.histories) == table(memory.histories)
+    np.testing.assert_array_equal(folder.train_liked, memory.train_liked)
+
+
+def test_rows_in_order_and_a_table_of_items(tmp_path: Path) -> None:
+    frame = TABLES["text"].drop("timestamp")
+    items = pl.DataFrame({"movie_id": ["i9", "nobody", "i3"], "title": ["Nine (1999)", "Nobody", "Three"]})
+    items.write_csv(tmp_path / "items.csv")
+    options = {"time_column": "", "items": str(tmp_path / "items.csv")}
+    frame.write_parquet(tmp_path / "table.parquet")
+    arguments = DataArguments(ratings=str(tmp_path / "table.parquet"), **options)
+    prepare_folder(arguments, tmp_path / "prepared")
+    memory, folder = prepare(arguments), prepare(DataArguments(ratings=str(tmp_path / "prepared")))
+    assert folder.tokenizer.items == memory.tokenizer.items
+    assert folder.tokenizer.titles[:2] == ["Nine (1999)", "Three"]
+    assert table(folder.histories) == table(memory.histories)
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_text_that_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separator: str) -> None:
+    monkeypatch.setattr(row_batches, "TEXT_BLOCK", 1000)
+    item = pl.format("a {}\nb", "movie_id") if separator == "," else pl.format("a {}", "movie_id")
+    frame = TABLES["text"].with_columns(
+        movie_id=item.str.replace("\n", "; "), note=pl.lit('"x", y' if separator == "," else "x")
+    )
+    frame.write_csv(tmp_path / "table.csv", separator=separator)
+    arguments = DataArguments(ratings=str(tmp_path / "table.csv"), min_interactions=2)
+    prepare_folder(arguments, tmp_path / "prepared")
+    folder = prepare(DataArguments(ratings=str(tmp_path / "prepared"), min_interactions=2))
+    assert table(folder.histories) == table(prepare(arguments).histories)
+
+
+@pytest.mark.slow
+def test_training_from_a_folder_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    TABLES["text"].write_csv("orders.csv")
+    assert main(["prepare", "orders.csv", "--output_dir", "prepared", "--min_interactions", "3"]) == 0
+    manifest = json.loads(Path("prepared", MANIFEST).read_text())
+    assert (manifest["name"], manifest["version"]) == ("orders", 1)
+    assert main(["prepare", "orders.csv", "--output_dir", "prepared", "--min_interactions", "3"]) == 0  # replaced
+    recipe = {
+        "min_interactions": 3,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "use_cpu": True,
+    }
+    recipe |= {"max_position_embeddings": 12, "num_train_epochs": 1, "cooccurrence_init": 0.1, "memory_size": 8}
+    Path("recipe.yaml").write_text("".join(f"{name}: {value}\n" for name, value in recipe.items()))
+    for source in ("orders.csv", "prepared"):
+        assert main(["train", "recipe.yaml", "--ratings", source, "--output_dir", f"outputs/{Path(source).stem}"]) == 0
+    for name in ("model.safetensors", "items.json"):
+        assert Path("outputs/prepared", name).read_bytes() == Path("outputs/orders", name).read_bytes()
+
+
+def test_options_that_differ_are_named(tmp_path: Path) -> None:
+    TABLES["integers"].write_parquet(tmp_path / "table.parquet")
+    prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet")), tmp_path / "prepared")
+    prepared = str(tmp_path / "prepared")
+    with pytest.raises(ValueError, match=r"min_interactions is 2, and the folder was prepared with 5"):
+        prepare(DataArguments(ratings=prepared, min_interactions=2))
+    assert len(prepare(DataArguments(ratings=prepared, targets=7)).train)  # leave-one-out has no targets option
+    with pytest.raises(ValueError, match="has its own table of items"):
+        prepare(DataArguments(ratings=prepared, items="items.csv"))
+
+
+def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
+    TABLES["integers"].write_parquet(tmp_path / "table.parquet")
+    arguments = DataArguments(ratings=str(tmp_path / "table.parquet"))
+    prepare_folder(arguments, tmp_path / "prepared")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "prepared").iterdir()}
+    for frame, message in [
+        (TABLES["integers"].with_columns(user_id=pl.lit(None, pl.Int64)), "an id is needed"),
+        (TABLES["integers"].with_columns(timestamp=pl.lit("yesterday")), "a time is a number or an ISO date"),
+        (TABLES["integers"].head(4), "No user is left of 4 interactions of"),
+        (TABLES["integers"].head(0), "has no rows"),
+        (TABLES["integers"].drop("movie_id"), "has no column 'movie_id'"),
+    ]:
+        frame.write_parquet(tmp_path / "table.parquet")
+        with pytest.raises(ValueError, match=message):
+            prepare_folder(arguments, tmp_path / "prepared")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "prepared").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "table.parquet"]
+
+
+def test_another_folder_is_not_replaced(tmp_path: Path) -> None:
+    TABLES["integers"].write_parquet(tmp_path / "table.parquet")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("x")
+    with pytest.raises(FileExistsError, match="something that is not a preparation"):
+        prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet")), tmp_path / "thesis")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two preparations, `one` and `two`; copy them to change them."""
+    folder = tmp_path_factory.mktemp("folders")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ROWS_PER_PARTITION", 110)
+        for name, frame in (("one", TABLES["integers"]), ("two", TABLES["integers"].reverse())):
+            frame.write_parquet(folder / f"{name}.parquet")
+            prepare_folder(DataArguments(ratings=str(folder / f"{name}.parquet")), folder / name)
+    return folder
+
+
+def broken(prepared: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(prepared / "one", tmp_path / "broken"))
+
+
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prepare(DataArguments(ratings=str(folder)))
+
+
+def test_a_file_of_another_preparation_is_named(prepared: Path, tmp_path: Path) -> None:
+    folder = broken(prepared, tmp_path)
+    shutil.copy(prepared / "two" / "histories-00001.arrow", folder)
+    refused(folder, r"histories-00001.arrow is not the file that prepared.json describes")
+
+
+def test_a_surplus_file_is_named(prepared: Path, tmp_path: Path) -> None:
+    folder = broken(prepared, tmp_path)
+    shutil.copy(prepared / "two" / "histories-00000.arrow", folder / "histories-00099.arrow")
+    refused(folder, r"histories-00099.arrow is not in prepared.json: it belongs to another preparation")
+
+
+def test_a_missing_file_is_named(prepared: Path, tmp_path: Path) -> None:
+    folder = broken(prepared, tmp_path)
+    (folder / "histories-00002.arrow").unlink()
+    refused(folder, r"histories-00002.arrow is missing: prepared.json lists it")
+
+
+def test_a_folder_without_a_manifest_is_incomplete(prepared: Path, tmp_path: Path) -> None:
+    folder = broken(prepared, tmp_path)
+    (folder / MANIFEST).unlink()
+    refused(folder, r"broken is incomplete: prepared.json, which is written last, is missing")
+
+
+def test_another_version_is_named(prepared: Path, tmp_path: Path) -> None:
+    folder = broken(prepared, tmp_path)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 2}))
+    refused(folder, r"prepared.json has version 2 of the layout, and this package reads 1")
+
+
+def test_a_truncated_file_and_a_damaged_manifest_are_named(prepared: Path, tmp_path: Path) -> None:
+    folder = broken(prepared, tmp_path)
+    path = folder / "histories-00000.arrow"
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(folder, r"histories-00000.arrow is not the file")
+    (folder / MANIFEST).write_text("{")
+    refused(folder, r"prepared.json")
