@@ -55,21 +55,28 @@ def item_columns(arguments: DataArguments) -> dict[str, str | None]:
 
 
 def prepare(arguments: DataArguments, interactions: Any = None, items: Any = None) -> Prepared:
-    """Load, build histories, hold out users, split, check for leaks, and build the tokenizer.
+    """`load`, then `prepare_tables`; or open a folder.
 
-    `ratings` may also be a folder that `prepare_folder` wrote with the same options; it is memory-mapped.
+    `ratings` may be a folder that `prepare_folder` wrote with the same options; it is memory-mapped.
+
+    Raises:
+        ValueError, LeakageError: as `load`, `prepare_tables` and `open_data`.
+    """
+    if interactions is None and arguments.ratings is not None and is_prepared(arguments.ratings):
+        return open_data(arguments)
+    return prepare_tables(load(arguments, interactions, items), arguments)
+
+
+def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
+    """Build histories, hold out users, split, check for leaks, and build the tokenizer.
 
     The catalogue is every item of the histories, also of held-out users, in the order of the movies table. Interaction
-    counts, the measure of popularity, come from the training histories only. `interactions` and `items` are as for
-    `load`.
+    counts, the measure of popularity, come from the training histories only.
 
     Raises:
         ValueError: A table that cannot be read, no user left, or a split with an empty part.
         LeakageError: The split leaks.
     """
-    if interactions is None and arguments.ratings is not None and is_prepared(arguments.ratings):
-        return open_data(arguments)
-    tables = load(arguments, interactions, items)
     histories = build_histories(
         tables["ratings"],
         min_interactions=arguments.min_interactions,

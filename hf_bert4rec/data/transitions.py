@@ -21,19 +21,25 @@ POWER = 0.7  # of an item's count, by which its transitions are divided; below 1
 
 
 def damped_transitions(
-    train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER, time_bins: IntArray | None = None
+    train: Ragged,
+    vocab_size: int,
+    steps: int = STEPS,
+    power: float = POWER,
+    time_bins: IntArray | None = None,
+    backward: float = 0.0,
 ) -> sparse.csr_array:
     """T[a, b] / count(a)^`power`, of the shape of `windowed_transitions`."""
     damping = sparse.diags_array(np.maximum(item_counts(train, vocab_size), 1) ** -power)
-    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, time_bins))
+    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, time_bins, backward))
 
 
 def windowed_transitions(
-    train: Ragged, vocab_size: int, steps: int, time_bins: IntArray | None = None
+    train: Ragged, vocab_size: int, steps: int, time_bins: IntArray | None = None, backward: float = 0.0
 ) -> sparse.csr_array:
     """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size).
 
-    With `time_bins`, a number from 0 for every interaction, b has a column in each: b + vocab_size * time_bin.
+    Pairs in which b precedes a add `backward` / d. With `time_bins`, a number from 0 for every interaction, b has a
+    column in each: b + vocab_size * time_bin.
     """
     columns = train.values if time_bins is None else train.values + vocab_size * time_bins
     shape = vocab_size, vocab_size * (1 if time_bins is None else int(time_bins.max(initial=0)) + 1)
@@ -44,6 +50,10 @@ def windowed_transitions(
         counts = _pair_counts(train.values[:-distance][same_user], columns[distance:][same_user], shape)
         counts.data /= distance
         total += counts
+        if backward:
+            counts = _pair_counts(train.values[distance:][same_user], columns[:-distance][same_user], shape)
+            counts.data *= backward / distance
+            total += counts
     return total
 
 
@@ -75,10 +85,11 @@ def item_counts(train: Ragged, vocab_size: int) -> IntArray:
     return counts
 
 
-def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
+def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: float = 0.0) -> None:
     """Fill the model's memory with the `config.memory_size` strongest transitions of every item of the histories.
 
-    In a `time_aware` model the same transition in another half-year is a separate entry.
+    Transitions in the opposite direction count `backward`. In a `time_aware` model the same transition in another
+    half-year is a separate entry.
 
     Raises:
         ValueError: the model has no memory, or is `time_aware` and the histories have no times.
@@ -89,7 +100,7 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     bins, bin_index = None, None
     if memory.time_bins is not None:
         bins, bin_index = _time_bins(require_times(train).times)
-    table = damped_transitions(train, vocab_size, time_bins=bin_index)
+    table = damped_transitions(train, vocab_size, time_bins=bin_index, backward=backward)
     table.sort_indices()
     columns = np.zeros(memory.next_items.shape, dtype=table.indices.dtype)
     weights = np.zeros(memory.weights.shape, dtype=np.float32)

@@ -33,7 +33,7 @@ from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
 from .task import build_task, known_interactions, time_ablations
-from .trained_model import find_model, training_data_options, training_options, weights_sha256
+from .trained_model import find_model, memory_backward, training_data_options, training_options, weights_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,8 @@ def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, pa
     """
     if network.memory is None or not (training_options(folder) or {}).get("refresh_memory"):
         return False
-    fit_transition_memory(network, known_interactions(data, part, timed=network.config.time_aware))
+    known = known_interactions(data, part, timed=network.config.time_aware)
+    fit_transition_memory(network, known, memory_backward(folder))
     return True
 
 

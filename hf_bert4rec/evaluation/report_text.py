@@ -229,6 +229,16 @@ def comparisons(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[t
     return result
 
 
+def validation_verdicts(results: Mapping[str, Mapping[str, Any]], metric: str = "ndcg@10") -> str:
+    """Whether a model is better than each baseline but the random one on the validation part, in a sentence.
+
+    Empty for records of earlier versions, which have no differences.
+    """
+    baselines = {name: each for name, each in results.items() if name != "random" and "difference" in each}
+    verdicts = "; ".join(f"{verdict} ({figures})" for verdict, figures in comparisons(baselines, metric))
+    return f"By {metric_label(metric)}, paired by user, this model is {verdicts}." if verdicts else ""
+
+
 def time_ablations(report: Mapping[str, Any]) -> list[str]:
     """The headline metric of a time-aware model given more times, or none; empty for other models."""
     headline = report["protocol"]["headline"]

@@ -34,6 +34,13 @@ def training_options(folder: Path) -> dict[str, Any] | None:
     return read_object(path)["options"] if path.is_file() else None
 
 
+def memory_backward(folder: Path) -> float:
+    """How much transitions in the opposite direction count in the model's memory, from its training record."""
+    path = folder / TRAINING_FILE
+    chosen = read_object(path).get("memory") if path.is_file() else None
+    return float(chosen["backward"]) if chosen else 0.0
+
+
 def training_data_options(folder: Path) -> dict[str, Any]:
     """Those of the options that select the data; empty without a record.
 

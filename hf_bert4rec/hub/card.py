@@ -74,6 +74,7 @@ def render_card(
         options=defaultdict(lambda: None, training["options"]),  # records of earlier versions lack some
         example=training["example"],
         evaluation=evaluation,
+        verdicts=report_text.validation_verdicts(training.get("validation", {})),
         titles=titles,
         onnx=onnx,
         requirements=REQUIREMENTS.read_text(encoding="utf-8").splitlines(),

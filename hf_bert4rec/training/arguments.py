@@ -12,7 +12,7 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
@@ -23,6 +23,18 @@ from ..data.arguments import DataArguments, option
 from ..files import data_folder
 from ..model.configuration_bert4rec import Bert4RecConfig
 from .trainer import Bert4RecTrainingArguments
+
+# What `training/auto.py` chooses.
+AUTO_OPTIONS = {
+    "repeats",
+    "min_interactions",
+    "hidden_size",
+    "intermediate_size",
+    "hidden_dropout_prob",
+    "weight_decay",
+}
+AUTO_OPTIONS |= {"max_position_embeddings", "window_stride", "per_device_train_batch_size", "num_train_epochs"}
+AUTO_OPTIONS |= {"learning_rate", "ema_decay", "time_aware", "memory_size", "taste_size", "sampled_negatives"}
 
 
 @dataclass
@@ -75,8 +87,14 @@ class MaskingArguments:
     early_stopping_patience: int | None = option(
         "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"
     )
+    auto: list[str] = field(
+        default_factory=list,
+        metadata={"help": "names of options that are chosen from the data, unless the command line gives them"},
+    )
 
     def __post_init__(self) -> None:
+        if unknown := set(self.auto) - AUTO_OPTIONS:
+            raise ValueError(f"auto lists {', '.join(sorted(unknown))}; it can have {', '.join(sorted(AUTO_OPTIONS))}")
         if (self.early_stopping_patience or 0) < 0:
             raise ValueError(
                 f"early_stopping_patience is {self.early_stopping_patience}; it is a number of evaluations, or none"
@@ -151,6 +169,7 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
     data, model, masking, training, _ = parser.parse_options([*words, *argv])
+    masking.auto = _without(masking.auto, [word.split("=")[0].removeprefix("--") for word in argv])
     _check_run(masking, training)
     return data, model, masking, training
 
@@ -174,9 +193,15 @@ def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, 
         entries = {**read_recipe(find_recipe(recipe_name)), **options}
     words = [word for key, value in entries.items() for word in as_words(key, value)]
     data, model, masking, training = OptionParser(CLASSES, None).parse_options(words)
+    masking.auto = _without(masking.auto, options)
     _check_run(masking, training)
     argv = [recipe_name, *(word for key, value in options.items() for word in as_words(key, value))]
     return (data, model, masking, training), argv
+
+
+def _without(auto: Iterable[str], given: Iterable[str]) -> list[str]:
+    """The options of a recipe's `auto` that are not given in addition to the recipe."""
+    return [name for name in auto if name not in {*given}]
 
 
 def _check_run(masking: MaskingArguments, training: Bert4RecTrainingArguments) -> None:

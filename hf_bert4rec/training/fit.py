@@ -12,7 +12,7 @@ from typing import Any
 from transformers import set_seed
 
 from ..data.encoding import encode_histories
-from ..data.prepare import SEQUENCES, prepare, table_name
+from ..data.prepare import SEQUENCES, load, prepare_tables, table_name
 from ..data.releases import RELEASES
 from ..data.transitions import fit_transition_memory
 from ..evaluation.validation import format_validation, validation_metrics
@@ -23,10 +23,11 @@ from ..hub.export import check_replaceable, export
 from ..hub.verify import load_pipeline
 from ..model.pipeline_bert4rec import MovieRecommendationPipeline
 from .arguments import Arguments, parse_options
+from .auto import apply_choices, choose_data_options, choose_training_options
 from .build import build_trainer
 from .checkpoints import latest_complete
 from .hardware import disable_malloc_trim
-from .memory import choose_memory_weight, format_choice
+from .memory import choose_memory, format_choice
 from .record import run_options, training_record
 from .trainer import Bert4RecTrainer
 
@@ -41,7 +42,7 @@ RESUMABLE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 def fit(
     interactions: Any,
     items: Any = None,
-    recipe: str | Path | Mapping[str, Any] = "ml-100k",
+    recipe: str | Path | Mapping[str, Any] = "auto",
     output_dir: str | Path | None = None,
     **options: Any,
 ) -> MovieRecommendationPipeline:
@@ -53,13 +54,14 @@ def fit(
     pipe.push_to_hub("someone/shop")
     ```
 
-    What was understood of the tables is logged, and at the end the validation metrics of model and baselines. Several
-    processes need the command.
+    What was understood of the tables and chosen from them is logged, and at the end the validation metrics of model and
+    baselines. Several processes need the command.
 
     Args:
         interactions: a table in any form that `read_interactions` takes, or the name of a MovieLens release.
         items: a table that describes the items, in one of these forms.
-        recipe: the name of an installed recipe, a YAML file, or a recipe's entries.
+        recipe: the name of an installed recipe, a YAML file, or a recipe's entries. "auto" chooses the options from the
+            data.
         output_dir: the exported folder, by default `outputs/` and the table's name. An earlier export is replaced.
         options: of `hf-bert4rec train --help`; they override the recipe.
 
@@ -96,20 +98,32 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     check_replaceable(folder)
     training.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(training.seed)
-    data = prepare(data_arguments, interactions, items)
+    tables = load(data_arguments, interactions, items)
+    chosen: list[str] = []
+    if masking.auto:
+        chosen += apply_choices(choose_data_options(tables["ratings"], data_arguments), masking.auto, arguments)
+    data = prepare_tables(tables, data_arguments)
+    if masking.auto:
+        chosen += apply_choices(choose_training_options(data), masking.auto, arguments)
+        logger.info("\n- ".join(["options chosen from the data:", *chosen]))
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
     run(trainer, run_options(options, training))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
-        memory = None
+        memory: dict[str, Any] | None = None
         if model.memory is not None and model_arguments.memory_weight is None:
-            memory = choose_memory_weight(model, trainer.eval_dataset, data.tokenizer, training.seed)
+            memory = choose_memory(model, data, training.seed)
             logger.info(format_choice(memory))
         validation = validation_metrics(model, data, training.seed)
         if masking.refresh_memory and model.memory is not None:
-            fit_transition_memory(model, encode_histories(data.histories, data.tokenizer, model.config.time_aware))
-        record = training_record(trainer, model, data, options, argv) | {"memory": memory, "validation": validation}
+            histories = encode_histories(data.histories, data.tokenizer, model.config.time_aware)
+            fit_transition_memory(model, histories, memory["backward"] if memory else 0.0)
+        record = training_record(trainer, model, data, options, argv) | {
+            "auto": chosen,
+            "memory": memory,
+            "validation": validation,
+        }
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
         export(model, data.tokenizer, folder, card, files)

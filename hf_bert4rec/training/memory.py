@@ -1,7 +1,7 @@
-"""The weight of the transition memory, chosen on the validation part after training.
+"""The weight and the content of the transition memory, chosen on the validation part after training.
 
-The network and the memory score every validation history once; a weight then costs one comparison of their sum with the
-target's score. The memory knows the training part only, as the network does, so that neither has seen the targets.
+The network encodes every validation history once; a weight then costs one comparison of the scores with the target's.
+The memory knows the training part only, as the network does, so that neither has seen the targets.
 """
 
 from __future__ import annotations
@@ -12,55 +12,74 @@ import numpy as np
 import torch
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
-from ..data.encoding import NextItemDataset
+from ..data.prepared import Prepared
+from ..data.transitions import fit_transition_memory
 from ..evaluation.metrics import FloatArray, ndcg
 from ..evaluation.ranking import candidate_ranks, candidate_scores
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
-# From the network only to nearly the memory only; beyond 10 the network decides among items of about equal probability.
-WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
+# From the network only to nearly the memory only: beyond 10 the network decides among items of about equal probability.
+WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 200.0, 1000.0)
+BACKWARD = (0.0, 0.1, 0.3, 0.6)  # what a transition in the opposite direction counts
 TRAINING_WEIGHT = 1.0  # while the network is trained and evaluated, before a weight is chosen
-MAX_USERS = 20_000
+MAX_USERS = 10_000
 BATCH_SIZE = 128
 K = 10
 
+Batch = dict[str, torch.Tensor]
 
-def choose_memory_weight(
-    model: Bert4RecForMaskedLM, dataset: NextItemDataset, tokenizer: Any, seed: int = 0
-) -> dict[str, Any]:
-    """Set `config.memory_weight` to the one of `WEIGHTS` with the best NDCG@10 on a validation part.
 
-    Args:
-        model: with a memory filled from the training part.
-        dataset: the validation part; of more than `MAX_USERS` users, a sample drawn with `seed` counts.
+def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> dict[str, Any]:
+    """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best.
+
+    Of more than `MAX_USERS` users a sample drawn with `seed` counts.
 
     Returns:
-        `weight`, and the NDCG@10 of the `network` only, of the `memory` only, and of both (`combined`), which is at
-        least that of the network. It is that of the memory or more, unless its ties break to the memory's favour.
+        `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
+        `memory` only, and of both (`combined`). The last is no worse than the others: the weights begin with the
+        network only and end where it merely breaks ties of the memory.
     """
-    users = np.random.default_rng(seed).permutation(len(dataset))[:MAX_USERS]
-    users = users[np.argsort(dataset.histories.lengths[users], kind="stable")]  # similar lengths: less padding
-    collate = DataCollatorForNextItem(tokenizer, model.config.max_position_embeddings)
     model.eval()
-    parts = []
-    for start in range(0, len(users), BATCH_SIZE):
-        batch = collate([dataset[user] for user in users[start : start + BATCH_SIZE].tolist()])
-        parts.append(_metric_by_weight(model, batch, tokenizer.all_special_ids))
-    *weighted, memory = np.concatenate(parts, axis=1).mean(1).tolist()  # (weights + 1,)
-    best = int(np.argmax(weighted))
-    model.config.memory_weight = WEIGHTS[best]
-    figures = {"network": weighted[0], "memory": memory, "combined": weighted[best]}
-    return {"weight": WEIGHTS[best], **{name: round(value, 6) for name, value in figures.items()}}
+    train = data.timed_train if model.config.time_aware else data.train
+    batches = _validation_batches(model, data, seed)
+    figures = {}
+    for backward in BACKWARD:
+        fit_transition_memory(model, train, backward)
+        parts = [_metric_by_weight(model, states, batch, data.tokenizer.all_special_ids) for states, batch in batches]
+        figures[backward] = np.concatenate(parts, axis=1).mean(1)  # (weights + 1,)
+    best = max(BACKWARD, key=lambda backward: figures[backward][:-1].max())
+    *weighted, memory = figures[best].tolist()
+    weight = WEIGHTS[int(np.argmax(weighted))]
+    model.config.memory_weight = weight
+    fit_transition_memory(model, train, best)
+    metrics = {"network": weighted[0], "memory": memory, "combined": max(weighted)}
+    return {"weight": weight, "backward": best, **{name: round(value, 6) for name, value in metrics.items()}}
 
 
 @torch.no_grad()
-def _metric_by_weight(model: Bert4RecForMaskedLM, batch: dict[str, torch.Tensor], special_ids: list[int]) -> FloatArray:
+def _validation_batches(model: Bert4RecForMaskedLM, data: Prepared, seed: int) -> list[tuple[torch.Tensor, Batch]]:
+    """Batches of validation rows, each with the network's user embeddings (batch, hidden)."""
+    dataset = data.next_item_dataset("validation", timed=model.config.time_aware)
+    users = np.random.default_rng(seed).permutation(len(dataset))[:MAX_USERS]
+    users = users[np.argsort(dataset.histories.lengths[users], kind="stable")]  # similar lengths: less padding
+    collate = DataCollatorForNextItem(data.tokenizer, model.config.max_position_embeddings)
+    batches = []
+    for start in range(0, len(users), BATCH_SIZE):
+        batch = collate([dataset[user] for user in users[start : start + BATCH_SIZE].tolist()])
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        states = model.next_item_states(**{name: batch[name] for name in MODEL_INPUTS if name in batch})
+        batches.append((states, batch))
+    return batches
+
+
+@torch.no_grad()
+def _metric_by_weight(
+    model: Bert4RecForMaskedLM, states: torch.Tensor, batch: Batch, special_ids: list[int]
+) -> FloatArray:
     """NDCG@10 of every history of a batch for each of `WEIGHTS`, then of the memory only, (weights + 1, batch)."""
     assert model.memory is not None
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
-    network = model.decoder(model.next_item_states(**inputs)).float()  # (batch, vocab)
-    memory = model.memory(inputs["input_ids"], inputs["attention_mask"], inputs.get("timestamps"))
+    network = model.decoder(states).float()  # (batch, vocab)
+    memory = model.memory(batch["input_ids"], batch["attention_mask"], batch.get("timestamps"))
     seen = batch["seen"] if model.config.exclude_seen else batch["seen"][:, :0]
     candidates = candidate_scores(network, seen, special_ids)
     scores = (torch.add(candidates, memory, alpha=weight) for weight in WEIGHTS)
@@ -70,8 +89,9 @@ def _metric_by_weight(model: Bert4RecForMaskedLM, batch: dict[str, torch.Tensor]
 
 
 def format_choice(choice: dict[str, Any]) -> str:
-    """The chosen weight in one sentence."""
+    """The choice in a line of the log."""
     return (
-        "The transition memory has weight {weight:g}, chosen on the validation part: NDCG@10 is {network:.4f} for the "
-        "network only, {memory:.4f} for the memory only, and {combined:.4f} for both."
+        "the transition memory has weight {weight:g}, and transitions in the opposite direction count {backward:g} in "
+        "it; chosen on the validation part, where NDCG@10 is {network:.4f} for the network only, {memory:.4f} for the "
+        "memory only, and {combined:.4f} for both"
     ).format(**choice)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel, MovieRecommendationPipeline
 from hf_bert4rec.data import transitions
 from hf_bert4rec.data.collators import DataCollatorForNextItem
-from hf_bert4rec.data.transitions import damped_transitions, fit_transition_memory
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.transitions import damped_transitions, fit_transition_memory, windowed_transitions
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.extensions_bert4rec import COLD_START_BOOST, SMOOTHING
@@ -168,3 +169,14 @@ def test_onnx_includes_the_memory(model_with_memory, tokenizer, histories, tmp_p
 def test_a_model_without_memory_is_refused(model, histories):
     with pytest.raises(ValueError, match="memory_size is 0"):
         fit_transition_memory(model, histories)
+
+
+def test_transitions_in_the_opposite_direction_count_less():
+    histories = Ragged.from_lists([[3, 4, 5]])
+    forward, both = (windowed_transitions(histories, 6, 2, backward=backward).toarray() for backward in (0.0, 0.3))
+    assert [forward[3, 4], forward[3, 5], forward[4, 5]] == [1, 0.5, 1]
+    assert forward.sum() == 2.5
+    np.testing.assert_allclose(both, forward + 0.3 * forward.T)
+    times = np.array([0, 1, 1])  # each transition is in the bin of the item that it leads to
+    timed = windowed_transitions(histories, 6, 2, times, backward=0.3).toarray()
+    np.testing.assert_allclose([timed[4, 3], timed[5, 6 + 4], timed[3, 6 + 4], timed[5, 3]], [0.3, 0.3, 1, 0.15])

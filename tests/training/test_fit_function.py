@@ -75,7 +75,12 @@ def test_fit_is_the_command_on_a_table_in_memory(tmp_path: Path, caplog: pytest.
     assert load_pipeline(tmp_path / "file")([3, 4], top_k=5) == pipe([3, 4], top_k=5)
     memory, file = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("memory", "file"))
     assert memory["validation"] == file["validation"]
-    assert memory["validation"]["markov"] == {"ndcg@10": 1.0, "hit_rate@10": 1.0}
+    markov = memory["validation"]["markov"]
+    assert (markov["ndcg@10"], markov["hit_rate@10"]) == (1.0, 1.0)
+    assert "this model is" in figures[5]
+    assert markov["difference"]["ndcg@10"]["mean"] == pytest.approx(
+        memory["validation"]["model"]["ndcg@10"] - 1, abs=1e-6
+    )
     assert list(memory["validation"])[-1] in ("random", "popularity")
     assert memory["options"].pop("ratings") == memory["dataset"] == "interactions"
     assert file["options"].pop("ratings") == "shop.csv"

@@ -11,15 +11,16 @@ import polars as pl
 import pytest
 import torch
 
-from hf_bert4rec import Bert4RecForMaskedLM, fit
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, fit
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import NextItemDataset
-from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.prepare import Prepared, prepare
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.training import memory
-from hf_bert4rec.training.memory import WEIGHTS, choose_memory_weight
+from hf_bert4rec.training.memory import BACKWARD, WEIGHTS, choose_memory
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
@@ -34,67 +35,68 @@ SIZES: dict[str, Any] = {
 }
 
 
-def walks(tokenizer: Any, users: int, noise: float) -> Ragged:
-    """Walks over a circle of all items: the next item is the neighbour, or with probability `noise` another one."""
-    generator = np.random.default_rng(0)
-    rows = []
-    for _ in range(users):
-        walk = [int(generator.integers(tokenizer.num_items))]
+def walks(noise: float) -> Prepared:
+    """Walks over a circle of 40 items: the next item is the neighbour, or with probability `noise` another one."""
+    generator, rows = np.random.default_rng(0), []
+    for user in range(120):
+        walk = [int(generator.integers(40))]
         while len(walk) < 8:
-            step = walk[-1] + 1 if generator.random() > noise else generator.integers(tokenizer.num_items)
-            if step % tokenizer.num_items not in walk:
-                walk.append(int(step % tokenizer.num_items))
-        rows.append([tokenizer.first_item_id + item for item in walk])
-    return Ragged.from_lists(rows)
+            item = int(walk[-1] + 1 if generator.random() > noise else generator.integers(40)) % 40
+            if item not in walk:
+                walk.append(item)
+        rows += [(user, item) for item in walk]
+    table = pl.DataFrame(rows, schema=["user", "item"], orient="row")
+    return prepare(DataArguments(ratings="walks", time_column="", min_interactions=1), table)
 
 
-def ndcg(model: Bert4RecForMaskedLM, tokenizer: Any, dataset: NextItemDataset) -> float:
+def random_model(data: Prepared) -> Bert4RecForMaskedLM:
+    torch.manual_seed(0)
+    size = len(data.tokenizer)
+    return Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=size, memory_size=size, hidden_size=16, initializer_range=0.5))
+
+
+def ndcg(model: Bert4RecForMaskedLM, data: Prepared, rows: NextItemDataset | None = None) -> float:
+    rows = rows or data.next_item_dataset("validation")
     ranks = rank_targets(
-        ModelScorer(model, tokenizer),
-        dataset.histories,
-        dataset.targets,
-        vocab_size=len(tokenizer),
-        special_ids=tokenizer.all_special_ids,
+        ModelScorer(model, data.tokenizer),
+        rows.histories,
+        rows.targets,
+        vocab_size=len(data.tokenizer),
+        special_ids=data.tokenizer.all_special_ids,
     ).ranks
     return metrics_from_ranks(ranks)["ndcg@10"]
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.7])
-def test_the_best_weight_is_chosen(config, tokenizer, noise):
-    config.memory_size = config.vocab_size
-    torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(config)
-    rows = list(walks(tokenizer, 120, noise))
-    fit_transition_memory(model, Ragged.from_lists([row[:-1] for row in rows]))
-    dataset = NextItemDataset(
-        Ragged.from_lists([row[:-1] for row in rows]), Ragged.from_lists([row[-1:] for row in rows])
-    )
-    choice = choose_memory_weight(model, dataset, tokenizer)
+def test_the_best_weight_and_direction_are_chosen(noise: float) -> None:
+    data = walks(noise)
+    model = random_model(data)
+    choice = choose_memory(model, data)
     assert model.config.memory_weight == choice["weight"]
+    assert choice["combined"] == pytest.approx(ndcg(model, data), abs=1e-6)
     figures = {}
-    for weight in WEIGHTS:
-        model.config.memory_weight = weight
-        figures[weight] = ndcg(model, tokenizer, dataset)
+    for backward in BACKWARD:
+        fit_transition_memory(model, data.train, backward)
+        for weight in WEIGHTS:
+            model.config.memory_weight = weight
+            figures[backward, weight] = ndcg(model, data)
     assert choice["combined"] == pytest.approx(max(figures.values()), abs=1e-6)
-    assert choice["combined"] == pytest.approx(figures[choice["weight"]], abs=1e-6)
-    assert choice["network"] == pytest.approx(figures[0.0], abs=1e-6)
+    assert choice["combined"] == pytest.approx(figures[choice["backward"], choice["weight"]], abs=1e-6)
+    assert choice["network"] == pytest.approx(figures[0.0, 0.0], abs=1e-6)
     assert choice["combined"] >= max(choice["memory"], choice["network"])
     assert choice["memory"] > choice["network"]  # whose weights are random
 
 
-def test_a_sample_of_many_users_counts(config, tokenizer, monkeypatch):
+def test_a_sample_of_many_users_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = walks(0.5)
+    model = random_model(data)
     monkeypatch.setattr(memory, "MAX_USERS", 20)
-    config.memory_size = config.vocab_size
-    model = Bert4RecForMaskedLM(config)
-    rows = list(walks(tokenizer, 40, 0.5))
-    dataset = NextItemDataset(
-        Ragged.from_lists([row[:-1] for row in rows]), Ragged.from_lists([row[-1:] for row in rows])
-    )
-    drawn = np.random.default_rng(3).permutation(40)[:20]
-    sample = NextItemDataset(dataset.histories.take(drawn), dataset.targets.take(drawn))
-    assert choose_memory_weight(model, dataset, tokenizer, seed=3)["network"] == pytest.approx(
-        choose_memory_weight(model, sample, tokenizer)["network"]
-    )
+    rows = data.next_item_dataset("validation")
+    drawn = np.random.default_rng(3).permutation(120)[:20]
+    sample = NextItemDataset(rows.histories.take(drawn), rows.targets.take(drawn))
+    model.config.memory_weight = 0.0
+    expected = ndcg(model, data, sample)
+    assert choose_memory(model, data, seed=3)["network"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -112,7 +114,7 @@ def test_training_chooses_and_records_the_weight_and_refills_the_memory(tmp_path
     assert choice["combined"] == pytest.approx(record["validation"]["model"]["ndcg@10"], abs=1e-5)
     assert choice["combined"] >= max(choice["network"], choice["memory"])
     card = (tmp_path / "chosen" / "README.md").read_text()
-    assert f"power {choice['weight']:g}, chosen on the validation part: NDCG@10 is" in " ".join(card.split())
+    assert f"raised to the power {choice['weight']:g}, and transitions in the opposite" in " ".join(card.split())
     assert "The published memory is filled with all interactions" in card
     # The last interactions are in the exported memory.
     first, second = (pipe.tokenizer.encode_items([item])[0] for item in (3, 4))

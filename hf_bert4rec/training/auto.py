@@ -1,0 +1,144 @@
+"""Options chosen from the data: those that a recipe lists under `auto`.
+
+Every rule is a smooth function of one or two properties of the data, so that similar data get similar options. With
+`scale` = log10(training interactions / 100,000) the sizes and the schedule pass through those of the recipes for
+MovieLens 100K (scale 0) and 1M (scale 1), which were tuned. The other rules were chosen on the synthetic data of
+`benchmarks/quality/families.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from ..data.arguments import DataArguments
+from ..data.prepared import Prepared
+from ..data.ragged import Ragged, TimedHistories, repeated_rows
+from ..data.sorting import codes_of
+from ..data.tables import to_frame
+from ..data.windows import TrainingWindows
+
+REPEATS_SHARE = 0.1  # from this share of interactions on with an item of the user's history, repeats count
+CORE = 5  # interactions that a user and an item need, where users have that many
+DAY = 86_400  # seconds; times that span less are the numbers of steps
+MAX_WINDOW = 100
+MAX_DENSE_ITEMS = 100_000  # of a larger catalogue, the softmax is sampled
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Options and the property of the data that they follow from."""
+
+    options: dict[str, Any]
+    reason: str
+
+
+def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
+    """Which interactions count, from a table of `user_id` and `movie_id`."""
+    frame = to_frame(ratings, ["user_id", "movie_id"])
+    users, items = codes_of(frame["user_id"]), codes_of(frame["movie_id"])
+    repeated = len(repeated_rows(users, items)) / max(len(users), 1)
+    repeats = "all" if repeated >= REPEATS_SHARE and data.split != "last-n" else "first"
+    counts = np.bincount(users)
+    long = counts[counts >= CORE].sum() / max(len(users), 1)
+    return [
+        Choice({"repeats": repeats}, f"{repeated:.1%} of the interactions are with an item of the user's history"),
+        Choice(
+            {"min_interactions": CORE if long >= 0.5 else 2},
+            f"users with {CORE} or more interactions have {long:.0%} of them",
+        ),
+    ]
+
+
+def choose_training_options(data: Prepared) -> list[Choice]:
+    """Sizes of model, batches and schedule, from the training histories."""
+    train, items = data.train, data.tokenizer.num_items
+    interactions = len(train.values)
+    scale = math.log10(max(interactions, 1) / 100_000)
+    hidden = int(np.clip(round(128 * 1.5**scale / 64), 1, 4)) * 64
+    size = f"{interactions:,} training interactions"
+    return [
+        Choice({"hidden_size": hidden, "intermediate_size": 4 * hidden}, size),
+        Choice(
+            {
+                "hidden_dropout_prob": round(float(np.clip(0.6 - 0.3 * scale, 0.1, 0.6)), 2),
+                "weight_decay": _digit(float(np.clip(10 ** (-1 - scale), 0.01, 0.1))),
+            },
+            f"{size}: the fewer, the more regularization",
+        ),
+        *_window(train, scale),
+        Choice(
+            {
+                "learning_rate": _digit(float(np.clip(1e-3 * 2**scale, 1e-3, 2e-3))),
+                "ema_decay": round(float(np.clip(1 - 0.01 * 0.1**scale, 0.99, 0.999)), 4),
+            },
+            f"{size}: the more, the larger the batches and the steps",
+        ),
+        *_extensions(data.timed_train, items, interactions),
+    ]
+
+
+def _window(train: Ragged, scale: float) -> list[Choice]:
+    """The window, and the batch and the number of epochs that follow from the number of windows."""
+    lengths = train.lengths[train.lengths > 1]
+    length = int(np.quantile(lengths, 0.95)) if len(lengths) else 2
+    window = int(np.clip(-(-(length + 1) // 8) * 8, 16, MAX_WINDOW))
+    stride = window // 2
+    rows = TrainingWindows(train, window, stride)
+    tokens = 1500 * 4**scale  # of a batch
+    batch = 2 ** int(np.clip(round(math.log2(tokens / rows.lengths.mean())), 4, 9))
+    steps = 2800 * 2 ** max(scale, 0.0)
+    epochs = int(np.clip(round(steps / math.ceil(len(rows) / batch)), 8, 100))
+    return [
+        Choice(
+            {"max_position_embeddings": window, "window_stride": stride},
+            f"95 % of the training histories have {length} items or fewer",
+        ),
+        Choice(
+            {"per_device_train_batch_size": batch, "num_train_epochs": epochs},
+            f"{len(rows):,} training windows with {rows.lengths.mean():.0f} items on average",
+        ),
+    ]
+
+
+def _extensions(train: Ragged, items: int, interactions: int) -> list[Choice]:
+    """Times, memory, taste and the sampled softmax."""
+    span = int(np.ptp(train.times)) if isinstance(train, TimedHistories) and len(train.times) else 0
+    timed = span >= DAY
+    reason = f"times span {span / DAY:,.0f} days" if span else "there are no times"
+    entries = 400 if timed else 200
+    choices = [
+        Choice({"time_aware": timed}, reason),
+        Choice(
+            {"memory_size": entries}, f"the memory stores {'when' if timed else 'only that'} items followed each other"
+        ),
+        Choice({"taste_size": 128 if interactions <= 500_000 else 64}, f"{interactions:,} training interactions"),
+    ]
+    if items > MAX_DENSE_ITEMS:
+        choices.append(Choice({"sampled_negatives": 8192}, f"{items:,} items are too many for a complete softmax"))
+    return choices
+
+
+def _digit(value: float) -> float:
+    """The value with two significant digits."""
+    return float(f"{value:.2g}")
+
+
+def apply_choices(choices: Sequence[Choice], auto: Sequence[str], arguments: Sequence[Any]) -> list[str]:
+    """Set the options that `auto` lists in the dataclasses that have them; returns a sentence for each choice."""
+    sentences = []
+    for choice in choices:
+        options = {name: value for name, value in choice.options.items() if name in auto}
+        for name, value in options.items():
+            for part in arguments:
+                if hasattr(part, name):
+                    setattr(part, name, value)
+        if options:
+            settings = ", ".join(f"{name} {value}" for name, value in options.items())
+            sentences.append(f"{settings}: {choice.reason}")
+    return sentences
