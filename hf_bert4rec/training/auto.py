@@ -90,7 +90,7 @@ def _window(train: Ragged, scale: float) -> list[Choice]:
     window = int(np.clip(-(-(length + 1) // 8) * 8, 16, MAX_WINDOW))
     stride = window // 2
     rows = TrainingWindows(train, window, stride)
-    tokens = 1500 * 4**scale  # of a batch
+    tokens = 1200 * 5**scale  # of a batch
     batch = 2 ** int(np.clip(round(math.log2(tokens / rows.lengths.mean())), 4, 9))
     steps = 2800 * 2 ** max(scale, 0.0)
     epochs = int(np.clip(round(steps / math.ceil(len(rows) / batch)), 8, 100))
