@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
 from ..data.arguments import DataArguments
+from ..data.prepare import load, prepare, prepare_tables
 from ..data.prepared import Prepared
+from ..data.prepared_folder import is_prepared, read_manifest
 from ..data.ragged import Ragged, TimedHistories, repeated_rows
 from ..data.sorting import codes_of
 from ..data.tables import to_frame
@@ -36,6 +39,27 @@ class Choice:
 
     options: dict[str, Any]
     reason: str
+
+
+def prepare_and_choose(
+    arguments: Sequence[Any], auto: Sequence[str], interactions: Any = None, items: Any = None
+) -> tuple[Prepared, list[str]]:
+    """`data.prepare.prepare`, and the options that `auto` lists set in `arguments`; with a sentence for each choice.
+
+    Args:
+        arguments: dataclasses with the options; the first is `DataArguments`.
+    """
+    options: DataArguments = arguments[0]
+    if interactions is None and options.ratings is not None and is_prepared(options.ratings):
+        manifest = read_manifest(Path(options.ratings))["options"]
+        fixed = {name: manifest[name] for name in ("repeats", "min_interactions")}
+        sentences = apply_choices([Choice(fixed, "as the folder was prepared")], auto, arguments)
+        data = prepare(options)
+    else:
+        tables = load(options, interactions, items)
+        sentences = apply_choices(choose_data_options(tables["ratings"], options), auto, arguments)
+        data = prepare_tables(tables, options)
+    return data, sentences + apply_choices(choose_training_options(data), auto, arguments)
 
 
 def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
@@ -58,7 +82,7 @@ def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
 def choose_training_options(data: Prepared) -> list[Choice]:
     """Sizes of model, batches and schedule, from the training histories."""
     train, items = data.train, data.tokenizer.num_items
-    interactions = len(train.values)
+    interactions = int(train.lengths.sum())
     scale = math.log10(max(interactions, 1) / 100_000)
     hidden = int(np.clip(round(128 * 1.5**scale / 64), 1, 4)) * 64
     size = f"{interactions:,} training interactions"
@@ -108,7 +132,8 @@ def _window(train: Ragged, scale: float) -> list[Choice]:
 
 def _extensions(train: Ragged, items: int, interactions: int) -> list[Choice]:
     """Times, memory, taste and the sampled softmax."""
-    span = int(np.ptp(train.times)) if isinstance(train, TimedHistories) and len(train.times) else 0
+    times = [block.times for block in train.blocks() if isinstance(block, TimedHistories) and len(block.times)]
+    span = int(max(map(np.max, times)) - min(map(np.min, times))) if times else 0
     timed = span >= DAY
     reason = f"times span {span / DAY:,.0f} days" if span else "there are no times"
     entries = 400 if timed else 200

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import set_seed
 
 from ..data.encoding import encode_histories
-from ..data.prepare import SEQUENCES, load, prepare_tables, table_name
+from ..data.prepare import SEQUENCES, prepare, table_name
 from ..data.releases import RELEASES
 from ..data.transitions import fit_transition_memory
 from ..evaluation.validation import format_validation, validation_metrics
@@ -23,7 +23,7 @@ from ..hub.export import check_replaceable, export
 from ..hub.verify import load_pipeline
 from ..model.pipeline_bert4rec import MovieRecommendationPipeline
 from .arguments import Arguments, parse_options
-from .auto import apply_choices, choose_data_options, choose_training_options
+from .auto import prepare_and_choose
 from .build import build_trainer
 from .checkpoints import latest_complete
 from .hardware import disable_malloc_trim
@@ -98,14 +98,12 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     check_replaceable(folder)
     training.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(training.seed)
-    tables = load(data_arguments, interactions, items)
     chosen: list[str] = []
     if masking.auto:
-        chosen += apply_choices(choose_data_options(tables["ratings"], data_arguments), masking.auto, arguments)
-    data = prepare_tables(tables, data_arguments)
-    if masking.auto:
-        chosen += apply_choices(choose_training_options(data), masking.auto, arguments)
+        data, chosen = prepare_and_choose(arguments, masking.auto, interactions, items)
         logger.info("\n- ".join(["options chosen from the data:", *chosen]))
+    else:
+        data = prepare(data_arguments, interactions, items)
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
     run(trainer, run_options(options, training))

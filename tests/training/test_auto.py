@@ -15,8 +15,15 @@ from benchmarks.quality.families import FAMILIES
 from hf_bert4rec import fit
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import load, prepare_tables
+from hf_bert4rec.data.prepare_folder import prepare_folder
 from hf_bert4rec.training.arguments import AUTO_OPTIONS, CLASSES, parse, parse_options
-from hf_bert4rec.training.auto import Choice, apply_choices, choose_data_options, choose_training_options
+from hf_bert4rec.training.auto import (
+    Choice,
+    apply_choices,
+    choose_data_options,
+    choose_training_options,
+    prepare_and_choose,
+)
 
 
 def choose(frame: pl.DataFrame, **options: Any) -> dict[str, Any]:
@@ -135,3 +142,15 @@ def test_a_table_of_repeats_is_trained_by_default(tmp_path: Path, caplog: pytest
     assert "- repeats all: " in card
     assert "this model is" in card
     assert "Markov" in card
+
+
+def test_a_prepared_folder_keeps_its_options(tmp_path: Path) -> None:
+    uniform(40, 12, seconds=86_400).write_parquet(tmp_path / "table.parquet")
+    options: dict[str, Any] = {"min_interactions": 3, "repeats": "all"}
+    prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet"), **options), tmp_path / "folder")
+    arguments, _ = parse_options("auto", {"ratings": str(tmp_path / "folder"), "output_dir": str(tmp_path / "out")})
+    data, sentences = prepare_and_choose(arguments, arguments[2].auto)
+    assert sentences[0] == "repeats all, min_interactions 3: as the folder was prepared"
+    assert "time_aware True: times span 9 days" in sentences
+    assert (arguments[0].repeats, arguments[0].min_interactions, arguments[1].time_aware) == ("all", 3, True)
+    assert len(data.histories) == 40
