@@ -474,10 +474,19 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         They include the transition memory's scores of the history; the logits of `forward` do not.
         """
         states = self.next_item_states(input_ids, attention_mask, timestamps=timestamps, **kwargs)
-        logits = self.decoder(states).float()
-        if self.memory is not None:
-            logits = logits + self.config.memory_weight * self.memory(input_ids, attention_mask, timestamps)
-        return logits
+        return self.add_memory(self.decoder(states).float(), input_ids, attention_mask, timestamps)
+
+    def add_memory(
+        self,
+        logits: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        timestamps: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Add the transition memory's scores of the history, if there is one, to logits (batch, vocab)."""
+        if self.memory is None:
+            return logits
+        return logits + self.config.memory_weight * self.memory(input_ids, attention_mask, timestamps)
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """User embeddings (batch, hidden): their products with the output embeddings, plus bias, are the logits."""

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ from .requests_bert4rec import (
     warn_caller,
 )
 from .reranking_bert4rec import Catalogue, describe_filters, select_movies
-from .retrieval_bert4rec import ItemEmbeddings, contributions
+from .retrieval_bert4rec import Corrections, ItemEmbeddings, contributions
 
 if TYPE_CHECKING:
     # Before 5.10 transformers copies only those files of a local folder that this one names.
@@ -300,21 +300,29 @@ class MovieRecommendationPipeline(Pipeline):
         inputs = dict(input_tensors)
         requests = inputs.pop("requests")
         if not len(inputs["input_ids"]):
-            return {"requests": requests, "logits": torch.empty(0, self.model.config.vocab_size)}
+            return {"requests": requests, "logits": torch.empty(0, self.model.config.vocab_size), "corrections": []}
         MovieRecommendationPipeline.has_scored = True
         score = self.onnx_scorer or self.model.next_item_logits
+        # Explanations, which have no requests, need exact scores of the listed movies only, but of many histories.
+        int8 = self.item_embeddings.int8() if requests and self.onnx_scorer is None else None
         with self._evaluation_mode():
-            return {"requests": requests, "logits": score(**inputs)}
+            if int8 is None:
+                return {"requests": requests, "logits": score(**inputs), "corrections": repeat(None)}
+            states = self.model.next_item_states(**inputs)
+            logits = self.model.add_memory(int8.logits(states), **inputs)
+            return {"requests": requests, "logits": logits, "corrections": int8.correct(logits, states)}
 
     def postprocess(self, model_outputs: dict[str, Any], **_: Any) -> list[list[dict[str, Any]]]:
         """Turn logits (histories that the network scores, vocab) into one list of movies for every request."""
         requests = model_outputs["requests"]
         histories = [request.liked for request in requests if request.liked and request.goal == "taste"]
-        log_scores = {  # each (items,)
-            "next": iter(self._log_scores(model_outputs["logits"])),
-            "taste": iter(self._taste_log_scores(histories)),
+        log_scores = {  # each (items,), with the function that corrects approximate ones
+            "next": zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False),
+            "taste": zip(self._taste_log_scores(histories), repeat(None)),
         }
-        answers = [self._rank(each, next(log_scores[each.goal]) if each.liked else None) for each in requests]
+        answers = [
+            self._rank(each, *(next(log_scores[each.goal]) if each.liked else (None, None))) for each in requests
+        ]
         surplus = [len(answer) - request.top_k for request, answer in zip(requests, answers, strict=True)]
         if min(surplus, default=0) < 0:
             shortest = surplus.index(min(surplus))
@@ -334,11 +342,13 @@ class MovieRecommendationPipeline(Pipeline):
             return torch.empty(0, self.tokenizer.num_items)
         return self._log_scores(self.model.taste.log_scores(histories).cpu())
 
-    def _rank(self, request: Request, log_scores: torch.Tensor | None) -> list[dict[str, Any]]:
+    def _rank(
+        self, request: Request, log_scores: torch.Tensor | None, corrections: Corrections | None
+    ) -> list[dict[str, Any]]:
         """The answer to one request; `log_scores` is (items,), or None to rank by popularity."""
         source = "popularity" if log_scores is None else "model"
         ranking = self.catalogue.shares.log() if log_scores is None else log_scores
-        positions = select_movies(request, ranking, self.catalogue, self._vectors)
+        positions = select_movies(request, ranking, self.catalogue, self._vectors, corrections)
         scores = ranking[positions].exp().tolist()
         movies = [
             {**self.tokenizer.movie(self.tokenizer.first_item_id + position), "score": score, "source": source}

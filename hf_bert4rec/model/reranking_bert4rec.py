@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .requests_bert4rec import Request
+from .retrieval_bert4rec import RESCORED, Corrections, top_of_many
 
 MMR_POOL_SIZE = 100  # movies that diversity selects from, at least
 MMR_POOL_FACTOR = 5  # the pool is at least this many times top_k
@@ -39,21 +40,16 @@ class Catalogue:
         return torch.tensor([float("nan") if year is None else float(year) for year in self.items["year"]])
 
     @cached_property
-    def genres(self) -> dict[str, torch.Tensor]:
-        """A mask (items,) for every genre, by its name in lower case."""
-        masks: dict[str, torch.Tensor] = {}
-        for position, names in enumerate(self.items.get("genres", [])):
-            for name in names or []:
-                key = name.casefold()
-                if key not in masks:
-                    masks[key] = torch.zeros(self.num_items, dtype=torch.bool)
-                masks[key][position] = True
-        return masks
+    def genre_lists(self) -> tuple[list[tuple[str, ...]], torch.Tensor]:
+        """The distinct lists of genres, and the index (items,) of every item's."""
+        rows: dict[tuple[str, ...], int] = {}
+        index = [rows.setdefault(tuple(names or ()), len(rows)) for names in self.items.get("genres", [])]
+        return list(rows), torch.tensor(index, dtype=torch.int32)
 
     @cached_property
     def genre_names(self) -> dict[str, str]:
         """Every genre as the catalogue writes it, by its name in lower case."""
-        return {name.casefold(): name for names in self.items.get("genres", []) for name in names or []}
+        return {name.casefold(): name for names in self.genre_lists[0] for name in names}
 
     @cached_property
     def shares(self) -> torch.Tensor:
@@ -87,14 +83,16 @@ class Catalogue:
         Raises:
             ValueError: a genre that no item has; similar ones, or all, are named.
         """
-        if not self.genres:
+        if not self.genre_names:
             raise ValueError("no filter by genres: this catalogue has none; give them with pipeline(…, movies=…)")
         for name in names:
-            if name.casefold() not in self.genres:
-                near = difflib.get_close_matches(name.casefold(), self.genres, n=3)
-                known = ", ".join(self.genre_names[key] for key in near or sorted(self.genres))
+            if name.casefold() not in self.genre_names:
+                near = difflib.get_close_matches(name.casefold(), self.genre_names, n=3)
+                known = ", ".join(self.genre_names[key] for key in near or sorted(self.genre_names))
                 raise ValueError(f"no movie has the genre {name!r}; {'did you mean' if near else 'there are'} {known}?")
-        return torch.stack([self.genres[name.casefold()] for name in names]).any(0)
+        lists, index = self.genre_lists
+        wanted = {name.casefold() for name in names}
+        return torch.tensor([any(name.casefold() in wanted for name in listed) for listed in lists])[index]
 
 
 def filters(request: Request, catalogue: Catalogue) -> list[tuple[str, torch.Tensor]]:
@@ -132,12 +130,14 @@ def select_movies(
     log_scores: torch.Tensor,
     catalogue: Catalogue,
     embed: Callable[[torch.Tensor], torch.Tensor],
+    corrections: Corrections | None = None,
 ) -> list[int]:
     """Return catalogue positions of the movies to recommend, best first; fewer than `top_k` if filters leave fewer.
 
     Args:
-        log_scores: (items,), logarithms of the scores.
+        log_scores: (items,), logarithms of the scores. Approximate ones become exact, in place, where they decide.
         embed: from catalogue positions (n,) to embeddings (n, hidden) for diversity; called only if that is set.
+        corrections: of approximate scores.
     """
     utility = log_scores
     if request.popularity_penalty:
@@ -145,11 +145,21 @@ def select_movies(
     allowed = torch.ones(catalogue.num_items, dtype=torch.bool)
     for _, mask in filters(request, catalogue):
         allowed &= mask
-    positions = allowed.nonzero().flatten()
-    top_k = min(request.top_k, len(positions))
-    pool_size = top_k
+    num_allowed = int(allowed.count_nonzero())
+    top_k = pool_size = min(request.top_k, num_allowed)
     if request.diversity:
-        pool_size = min(max(MMR_POOL_SIZE, MMR_POOL_FACTOR * request.top_k), len(positions))
+        pool_size = min(max(MMR_POOL_SIZE, MMR_POOL_FACTOR * request.top_k), num_allowed)
+    if corrections is None:
+        positions = allowed.nonzero().flatten()
+    else:
+        positions = corrections.best[allowed[corrections.best]]
+        if len(positions) < pool_size or request.popularity_penalty:
+            number = min(max(RESCORED, 2 * pool_size), num_allowed)
+            positions = top_of_many(torch.where(allowed, utility, -torch.inf), number)
+            errors = corrections.at(positions)
+            log_scores[positions] += errors
+            if request.popularity_penalty:
+                utility[positions] += errors
     best = utility[positions].topk(pool_size)
     positions = positions[best.indices]
     if request.diversity and top_k:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 EXPLAIN_BATCH_SIZE = 256  # histories scored at once
+APPROXIMATE_FROM = 100_000  # items; smaller catalogues are scored exactly
+RESCORED = 1000  # items with the best approximate scores that are scored exactly, at least
+BLOCK = 32  # scores of which `top_of_many` compares the largest
+ROWS_AT_ONCE = 2**16  # bounds the memory of quantization
+LARGEST_INTEGER = 63  # of int8: CPUs without VNNI add two products of 8 bits in 16
 
 
 class ItemEmbeddings:
@@ -18,6 +24,24 @@ class ItemEmbeddings:
         self.model, self.device = model, device  # offloaded parameters have another device
         self.first_item_id: int = tokenizer.first_item_id
         self.num_items: int = tokenizer.num_items
+        self._int8: Int8Items | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_int8": None}  # so that a pickle does not depend on earlier calls
+
+    def int8(self) -> Int8Items | None:
+        """The output embeddings in int8, for a large catalogue in float32 on an x86 CPU; None for others.
+
+        On others products of integers are slower than those of floats, and on GPUs those are fast enough.
+        """
+        weight = self.model.get_output_embeddings().weight
+        is_plain = type(weight) in PLAIN_TENSORS and weight.dtype == torch.float32 and weight.device.type == "cpu"
+        is_x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+        if self.num_items < APPROXIMATE_FROM or not is_plain or not is_x86 or weight.is_inference():
+            return None
+        if self._int8 is None or self._int8.key != (id(weight), weight._version):
+            self._int8 = Int8Items(self.model.get_output_embeddings(), self.first_item_id)
+        return self._int8
 
     def vectors(self, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings of these positions (n,), by default of all items: (n, hidden), on `device`."""
@@ -57,6 +81,73 @@ class ItemEmbeddings:
         return self.model.get_output_embeddings()(states.to(self.device, self.model.dtype)).detach()
 
 
+class Int8Items:
+    """Approximate logits by products of int8 output embeddings and int8 states, and their corrections."""
+
+    def __init__(self, decoder: torch.nn.Linear, first_item_id: int) -> None:
+        self.weight, self.bias, self.first_item_id = decoder.weight.detach(), decoder.bias.detach(), first_item_id
+        self.key = (id(decoder.weight), decoder.weight._version)  # training changes the version
+        values, scales = zip(*map(_to_int8, self.weight.split(ROWS_AT_ONCE)), strict=True)
+        self.values, self.scales = torch.cat(values), torch.cat(scales)  # (vocab, hidden), (vocab, 1)
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Approximate logits (rows, vocab) of states (rows, hidden)."""
+        return self._approximate(states, self.values, self.scales).add_(self.bias)
+
+    def correct(self, logits: torch.Tensor, states: torch.Tensor) -> list[Corrections]:
+        """Make the largest of each row exact, in place, and return the corrections of the others.
+
+        With the largest ones exact, so is the sum of all scores, but for very little.
+        """
+        corrections = []
+        for row, state in zip(logits, states, strict=True):
+            best = top_of_many(row, min(RESCORED, len(row)))
+            row[best] += self.errors(state, best)
+            corrections.append(Corrections(self, state, best[best >= self.first_item_id] - self.first_item_id))
+        return corrections
+
+    def errors(self, state: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        """What approximate logits (n,) of these items lack to the exact ones, for a state (hidden,)."""
+        approximate = self._approximate(state[None], self.values[input_ids], self.scales[input_ids])
+        return self.weight[input_ids] @ state - approximate[0]
+
+    def _approximate(self, states: torch.Tensor, values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        """Products (rows, items) of states (rows, hidden) with values (items, hidden) times scales (items, 1)."""
+        rounded, state_scales = _to_int8(states)
+        return torch._int_mm(rounded, values.T).float().mul_(scales.T).mul_(state_scales)
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Corrections of one row of approximate logits, of which those at the catalogue positions `best` are exact."""
+
+    int8: Int8Items
+    state: torch.Tensor
+    best: torch.Tensor
+
+    def at(self, positions: torch.Tensor) -> torch.Tensor:
+        """What the logits (n,) of these positions lack to the exact ones."""
+        errors = self.int8.errors(self.state, positions + self.int8.first_item_id)
+        return errors.masked_fill(torch.isin(positions, self.best), 0.0)
+
+
+def _to_int8(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors (n, hidden) as integers and scales (n, 1), by which to multiply them."""
+    scales = vectors.abs().amax(1, keepdim=True).clamp(min=1e-30) / LARGEST_INTEGER
+    return (vectors / scales).round().to(torch.int8), scales
+
+
+def top_of_many(values: torch.Tensor, number: int) -> torch.Tensor:
+    """Positions of the `number` largest of many values (n,), in any order: `topk` of the blocks that can hold them."""
+    rest = len(values) % BLOCK
+    largest = values[rest:].view(-1, BLOCK).amax(1)
+    if number > len(largest):
+        return values.topk(number).indices
+    starts = rest + BLOCK * largest.topk(number, sorted=False).indices
+    positions = torch.cat([torch.arange(rest), (starts[:, None] + torch.arange(BLOCK)).flatten()])
+    return positions[values[positions].topk(number, sorted=False).indices]
+
+
 def contributions(
     history: list[int],
     positions: list[int],
@@ -92,4 +183,4 @@ def contributions(
     return explained
 
 
-__all__ = ["ItemEmbeddings", "contributions"]
+__all__ = ["RESCORED", "Corrections", "ItemEmbeddings", "contributions", "top_of_many"]

@@ -29,6 +29,7 @@ from .items_bert4rec import (
     full_title,
     item_token,
     read_table,
+    share_lists,
     short_repr,
 )
 from .loading_bert4rec import make_importable, read_object, report_corrupt_files
@@ -76,7 +77,10 @@ class Bert4RecTokenizer(TokenizersBackend):
         if items is None and items_file is not None:
             items = read_object(items_file)
         # tokenizer_config.json of a folder from an unknown source can hold items as well.
-        self.items = check_columns({} if items is None else items, self.num_items, str(items_file or "items"))
+        items = {} if items is None else items
+        if isinstance(items, dict) and isinstance(items.get("genres"), list):
+            items = {**items, "genres": share_lists(items["genres"])}
+        self.items = check_columns(items, self.num_items, str(items_file or "items"))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "cache": {}}  # so that a pickle does not depend on earlier calls
@@ -179,7 +183,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         return [self._typed(token) for token in self.item_tokens]
 
     def __contains__(self, item_id: object) -> bool:
-        return item_token(item_id) in self._index
+        return self._input_id(item_id) is not None
 
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
         """Refuse new tokens and ignore those of the vocabulary: an added token "10" would split the id "100".
@@ -213,8 +217,8 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     def encode_items(self, item_ids: Iterable[int | str]) -> list[int]:
         """Item ids to `input_ids`; an unknown one becomes [UNK]."""
-        index, unknown = self._index, int(self.unk_token_id)
-        return [index.get(item_token(item), unknown) for item in item_ids]
+        unknown = int(self.unk_token_id)
+        return [unknown if (input_id := self._input_id(item)) is None else input_id for item in item_ids]
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
         """`input_ids` to item ids in the data set's own type; None for a special token.
@@ -234,7 +238,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         position = input_id - FIRST_ITEM_ID
         return {
             self.item_id_name: self._typed(self.item_tokens[position]),
-            "title": self.titles[position] if self.titles else None,
+            "title": self._full_title(position) if "title" in self.items else None,
             "genres": list(self.items["genres"][position] or []) if "genres" in self.items else [],
         }
 
@@ -251,15 +255,12 @@ class Bert4RecTokenizer(TokenizersBackend):
     @property
     def titles(self) -> list[str]:
         """Titles with years, in vocabulary order; empty if the tokenizer has none."""
-        return self._cached("titles", self._full_titles)
+        positions = range(self.num_items if "title" in self.items else 0)
+        return self._cached("titles", lambda: list(map(self._full_title, positions)))
 
-    def _full_titles(self) -> list[str]:
-        if "title" not in self.items:
-            return []
-        return [
-            full_title(title or str(item), year)
-            for title, year, item in zip(self.items["title"], self._years, self.item_tokens, strict=True)
-        ]
+    def _full_title(self, position: int) -> str:
+        year = self.items["year"][position] if "year" in self.items else None
+        return full_title(self.items["title"][position] or self.item_tokens[position], year)
 
     def find(self, title: str) -> int | str:
         """Return the id of the movie with this title, loosely typed.
@@ -267,7 +268,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             UnknownTitleError: no movie has it. AmbiguousTitleError: several have it; all are listed.
         """
-        return self.item_ids[self._title_index.find(title, self.item_tokens)]
+        return self._typed(self.item_tokens[self._title_index.find(title, self.item_tokens)])
 
     def resolve(self, entry: int | str) -> int | None:
         """Return the `input_id` of one entry of a history, an item id or else a title; None if it is neither.
@@ -275,7 +276,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             AmbiguousTitleError: a title of several movies; all are listed.
         """
-        input_id = self._index.get(item_token(entry))
+        input_id = self._input_id(entry)
         if input_id is None and isinstance(entry, str):
             position = self._title_index.find_or_none(entry, self.item_tokens)
             input_id = None if position is None else FIRST_ITEM_ID + position
@@ -304,28 +305,30 @@ class Bert4RecTokenizer(TokenizersBackend):
             raise OSError(f"tokenizer.json could not be written to {save_directory}: {error}") from error
         return saved + self.save_vocabulary(str(save_directory), filename_prefix)
 
-    @property
-    def _index(self) -> dict[str, int]:
-        return self._cached("index", lambda: {token: FIRST_ITEM_ID + i for i, token in enumerate(self.item_tokens)})
+    def _input_id(self, item_id: object) -> int | None:
+        """The `input_id` of an item id; None if it is not in the catalogue."""
+        try:
+            input_id = self._tokenizer.token_to_id(item_token(item_id))
+        except UnicodeEncodeError:  # half a surrogate pair
+            return None
+        return None if input_id is None or input_id < FIRST_ITEM_ID else input_id
 
     @property
     def _title_index(self) -> TitleIndex:
-        titles = self.items.get("title", [])
-        return self._cached("titles by name", lambda: TitleIndex([title or "" for title in titles], self._years))
+        return self._cached("titles by name", self._build_title_index)
 
-    @property
-    def _years(self) -> list[int | None]:
-        return self.items.get("year", [None] * self.num_items)
+    def _build_title_index(self) -> TitleIndex:
+        titles = [title or "" for title in self.items.get("title", [])]
+        return TitleIndex(titles, self.items.get("year", [None] * len(titles)))
 
     def _typed(self, token: str) -> int | str:
         return int(token) if self.item_id_type == "int" else token
 
     def _checked_item_tokens(self) -> list[str]:
         """Return item tokens in vocabulary order; ValueError unless this class could have written the vocabulary."""
-        vocabulary = sorted(self.get_vocab().items(), key=lambda entry: entry[1])
-        if [index for _, index in vocabulary] != list(range(len(vocabulary))):
+        tokens = list(map(self._tokenizer.id_to_token, range(len(self))))
+        if None in tokens:
             raise ValueError("tokenizer.json: its ids are not 0, 1, 2, …; build it with from_movies")
-        tokens = [token for token, _ in vocabulary]
         specials = list(SPECIAL_TOKENS.values())
         if tokens[: len(specials)] != specials:
             raise ValueError(f"tokenizer.json: its first tokens are {tokens[:3]}, not {specials}")
@@ -335,7 +338,8 @@ class Bert4RecTokenizer(TokenizersBackend):
         if not isinstance(self._tokenizer.model, WordLevel):
             raise ValueError(f"tokenizer.json: its model is {self._tokenizer.model!r:.20}…, not a WordLevel one")
         items = tokens[len(specials) :]
-        if self.item_id_type == "int" and (odd := next((token for token in items if not is_integer(token)), None)):
+        if self.item_id_type == "int" and not all(map(is_integer, items)):
+            odd = next(token for token in items if not is_integer(token))
             raise ValueError(f"tokenizer.json: item {odd!r:.40} is not an integer, as item_id_type 'int' requires")
         if added := sorted(set(self.get_added_vocab()) - set(specials)):
             raise ValueError(f"tokenizer.json: items {short_repr(added)} are added tokens; build it with from_movies")

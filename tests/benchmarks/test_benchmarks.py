@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from benchmarks import (
+    catalogue_growth,
     data_parallel,
     data_preparation,
     large_catalogue,
     measure,
     scaling_curves,
+    serve_folder,
     serving,
     step_profile,
     table,
@@ -232,3 +234,22 @@ def test_peak_memory_includes_memory_freed_during_the_call():
     if peak is None:
         pytest.skip("peak memory can be measured on Linux only")
     assert 20 < peak < 60
+
+
+def test_growing_catalogues_are_served_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue_growth, "run_in_subprocess", without_subprocess(serve_folder))
+    sizes = ["--items", "100", "--doublings", "1", "--calls", "2", "--repeats", "1"]
+    catalogue_growth.main([*sizes, "--results", str(tmp_path)])
+    values = medians(tmp_path / "catalogue_growth.json")
+    assert values["200 items, load"] > 0
+    assert values["200 items, recall of the best 10"] == 1
+    assert {"disk vs catalogue size", "request p50 vs catalogue size"} <= set(values)
+    table.write_tables(tmp_path, [])
+    assert (tmp_path / "catalogue_growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_made_up_movies_have_titles_of_every_form():
+    movies, counts = catalogue_growth.made_up_movies(1000)
+    assert len(movies["title"]) == len(counts) == 1000
+    for part in (", The", "The ", "É", "(a.k.a. New "):
+        assert any(part in title for title in movies["title"])

@@ -13,16 +13,17 @@ from collections.abc import Iterator
 MODULES = {
     "copy": "deepcopy",
     "difflib": "get_close_matches",
+    "gc": "disable enable isenabled",
     "json": "JSONDecodeError dumps loads",
     "math": "floor inf isfinite isnan log nan sqrt",
     "onnxruntime": "InferenceSession SessionOptions get_available_providers",
     "re": "compile findall",
     "reprlib": "repr",
-    "sys": "_getframe version_info",
-    "torch": "Tensor __version__ allclose arange as_tensor bool cat dtype empty empty_like exp eye finfo float16 "
-    "float32 float64 from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf inference_mode int32 "
-    "int64 is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand set_num_threads stack tensor "
-    "uint8 where zeros zeros_like",
+    "sys": "_getframe maxunicode version_info",
+    "torch": "Tensor __version__ _int_mm allclose arange as_tensor backends bool cat dtype empty empty_like exp eye "
+    "finfo float16 float32 float64 frombuffer from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf "
+    "inference_mode int8 int32 int64 is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand "
+    "set_num_threads stack tensor uint8 where zeros zeros_like",
     "transformers": "__file__ __version__",
     "types": "GeneratorType",
     "unicodedata": "combining normalize",
@@ -32,6 +33,8 @@ MODULES = {
 }
 FROM = {
     "__future__": "annotations",
+    "array": "array",
+    "bisect": "bisect_left",
     "collections": "Counter defaultdict",
     "collections.abc": "Callable Iterable Iterator Mapping Sequence",
     "contextlib": "contextmanager",
@@ -40,7 +43,7 @@ FROM = {
     "functools": "cached_property",
     "hashlib": "sha256",
     "huggingface_hub.errors": "StrictDataclassError",
-    "itertools": "islice pairwise",
+    "itertools": "islice pairwise repeat",
     "numbers": "Integral Real",
     "os": "register_at_fork",
     "pathlib": "Path",

@@ -1,0 +1,148 @@
+"""A large catalogue: titles are found by their letters, and int8 scores, corrected for the best, rank as exact ones."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections import defaultdict
+
+import pytest
+import torch
+
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.model import retrieval_bert4rec
+from hf_bert4rec.model.items_bert4rec import TitleIndex, letter_sums, normalise, spellings, split_year
+from hf_bert4rec.model.retrieval_bert4rec import top_of_many
+
+ITEMS = 3000
+WORDS = [
+    "Ran",
+    "Amélie",
+    "Ōkami",
+    "한강",
+    "Брат",
+    "a",
+    "the",
+    "and",
+    "M&M",
+    "Ocean's",
+    "straße",
+    "ﬁn",
+    "8½",
+    "ن",
+    "漢字",
+]
+FORMS = ["{}", "The {}", "{}, The", "{}, Les", "{} (a.k.a. {})", "({}) {}", "{} (1995) {}", "{}: {}!", "{} ({}", "()"]
+
+
+def made_up_titles(number: int) -> list[str]:
+    """Titles in which words, articles, accents and parentheses meet in every way."""
+    generator = random.Random(0)
+
+    def words() -> str:
+        return " ".join(generator.choices(WORDS, k=generator.randint(1, 2)))
+
+    return [generator.choice(FORMS).format(words(), words()) for _ in range(number)]
+
+
+def test_titles_are_those_with_the_same_normalised_name():
+    titles = ["", *made_up_titles(1500)]
+    years = [None if position % 3 else 1990 + position % 5 for position in range(len(titles))]
+    index = TitleIndex(titles, years)
+    by_title, by_spelling = defaultdict(list), defaultdict(list)
+    for position, title in enumerate(titles):
+        for rank, name in enumerate(spellings(title)):
+            (by_spelling if rank else by_title)[name].append(position)
+
+    def expected(query: str) -> list[int]:
+        title, year = split_year(query)
+        for names in (by_title, by_spelling):
+            positions = [row for row in names.get(normalise(title), []) if year in (None, years[row])]
+            if positions:
+                return positions
+        return by_title.get(normalise(query), [])
+
+    queries = [*titles, *made_up_titles(500), *(f"{title} (1991)" for title in titles), "\ud800", "the", "nar"]
+    answers = [expected(query) for query in queries]
+    assert [index.candidates(query) for query in queries] == answers
+    assert sum(map(bool, answers)) > 2000
+
+
+def test_letter_sums_do_not_depend_on_order_case_or_accents():
+    sums = letter_sums(["Toy Story", "story, TOY!", "Tóy Störy", "Toy Stories", "", "Тоу"])
+    assert sums[0] == sums[1] == sums[2]
+    assert len(set(sums.tolist())) == 4
+    assert sums[4] == 0
+
+
+def test_the_largest_of_many_values_are_those_of_topk():
+    generator = torch.Generator().manual_seed(0)
+    for number, size in ((1, 64), (10, 1000), (100, 6401), (64, 64), (70, 6400)):
+        values = torch.randn(size, generator=generator)
+        assert set(top_of_many(values, number).tolist()) == set(values.topk(number).indices.tolist())
+
+
+@pytest.fixture(params=[0, 20], ids=["network", "memory"])
+def pipe(request):
+    """A pipeline of more items than are scored exactly after int8."""
+    generator = random.Random(0)
+    movies = {
+        "movie_id": list(range(ITEMS)),
+        "title": [f"Movie {item}" for item in range(ITEMS)],
+        "year": [1950 + item % 70 for item in range(ITEMS)],
+        "genres": [generator.sample(["Drama", "Comedy", "Western"], 1 + item % 2) for item in range(ITEMS)],
+    }
+    tokenizer = Bert4RecTokenizer.from_movies(movies, {item: 1 + item % 50 for item in range(ITEMS)})
+    torch.manual_seed(0)
+    config = Bert4RecConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        max_position_embeddings=12,
+        initializer_range=0.5,
+        memory_size=request.param,
+    )
+    model = Bert4RecForMaskedLM(config).eval()
+    if model.memory is not None:
+        model.memory.next_items.random_(3, len(tokenizer), generator=torch.Generator().manual_seed(0))
+        model.memory.weights.random_(1, 5, generator=torch.Generator().manual_seed(1))
+    return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
+
+
+REQUESTS = [
+    {"history": [1, 2, 3]},
+    {"history": [7], "genres": ["Western"], "years": (1960, 1990)},
+    {"history": [5, 6], "exclude_seen": False, "popularity_penalty": 1.0},
+    {"history": [8, 9, 10], "diversity": 0.5},
+    {"history": [11], "candidates": [20, 30, 40], "top_k": 3},
+    {"history": [12], "top_k": ITEMS - 1},
+    {"history": [13, 14], "explain": True},
+    {"history": []},
+]
+
+
+def test_int8_scores_rank_as_exact_ones(pipe, monkeypatch):
+    exact = pipe(REQUESTS)
+    monkeypatch.setattr(retrieval_bert4rec, "APPROXIMATE_FROM", 0)
+    approximate = pipe(REQUESTS)
+    assert pipe.item_embeddings.int8() is not None
+    for expected, answer in zip(exact, approximate, strict=True):
+        assert [movie["movie_id"] for movie in answer[:1000]] == [movie["movie_id"] for movie in expected[:1000]]
+        scores = [movie["score"] for movie in expected[:1000]]
+        assert [movie["score"] for movie in answer[:1000]] == pytest.approx(scores, rel=1e-4)
+    reasons = [[movie["because"] for movie in answers[6]] for answers in (exact, approximate)]
+    assert [[entry["title"] for entry in reason] for reason in reasons[0]] == [
+        [entry["title"] for entry in reason] for reason in reasons[1]
+    ]
+    for request, answer in zip(REQUESTS[:3], approximate, strict=False):
+        assert [movie["movie_id"] for movie in pipe(request)] == [movie["movie_id"] for movie in answer]
+
+
+def test_int8_embeddings_follow_training_and_are_not_pickled(pipe, monkeypatch):
+    monkeypatch.setattr(retrieval_bert4rec, "APPROXIMATE_FROM", 0)
+    size = len(pickle.dumps(pipe.item_embeddings))
+    best = pipe([1, 2], top_k=1)[0]["movie_id"]
+    assert len(pickle.dumps(pipe.item_embeddings)) == size
+    with torch.no_grad():
+        pipe.model.get_output_embeddings().weight[pipe.tokenizer.encode_items([best])] = 0.0
+    assert best not in [movie["movie_id"] for movie in pipe([1, 2], top_k=10)]
