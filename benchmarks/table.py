@@ -25,6 +25,7 @@ TITLES = {
     "peers_evaluation": "Evaluation throughput",
     "serving": "Serving",
     "data_preparation": "Data preparation",
+    "large_data": "Data larger than memory",
     "large_catalogue": "Large catalogue",
     "catalogue_growth": "Growth of the catalogue",
     "training_step": "Training step",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,10 @@ class Prepared:
     def with_tokenizer(self, tokenizer: Bert4RecTokenizer) -> Prepared:
         """The same data for another tokenizer of the same catalogue."""
         return replace(self, tokenizer=tokenizer)
+
+    def with_changes(self, **changes: Any) -> Prepared:
+        """The same data in memory, with other values of these fields."""
+        return Prepared(**{entry.name: getattr(self, entry.name) for entry in fields(Prepared)} | changes)
 
     @property
     def rated(self) -> bool:

@@ -5,6 +5,8 @@ The chain is a baseline of the evaluation, and fills the model's transition memo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +16,9 @@ from scipy import sparse
 
 from ..model.extensions_bert4rec import STEPS, TIME_BIN
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from .ragged import IntArray, Ragged, offsets_of, require_times, run_lengths
+from .ragged import IntArray, Ragged, TimedHistories, offsets_of, require_times, run_lengths
 
+PAIRS_AT_ONCE = 1 << 27  # in memory, of 8 bytes and more each
 MAX_TIME_BINS = 256  # 128 years
 POWER = 0.7  # of an item's count, by which its transitions are divided; below 1, popular items keep more weight
 
@@ -43,25 +46,54 @@ def windowed_transitions(
     """
     columns = train.values if time_bins is None else train.values + vocab_size * time_bins
     shape = vocab_size, vocab_size * (1 if time_bins is None else int(time_bins.max(initial=0)) + 1)
+    pairs = _pairs(train, columns, (0, vocab_size), shape[1].bit_length(), steps, bool(backward))
+    return _weighted_counts(pairs, shape, backward)
+
+
+def _weighted_counts(
+    pairs_by_distance: Iterable[Sequence[IntArray]], shape: tuple[int, int], backward: float
+) -> sparse.csr_array:
+    """Weighted counts of the pairs that `_pairs` gives."""
     total = sparse.csr_array(shape, dtype=np.float64)
-    users = train.row_ids
-    for distance in range(1, steps + 1):
-        same_user = users[:-distance] == users[distance:]
-        counts = _pair_counts(train.values[:-distance][same_user], columns[distance:][same_user], shape)
+    for distance, (following, *preceding) in enumerate(pairs_by_distance, start=1):
+        counts = _pair_counts(following, shape)
         counts.data /= distance
         total += counts
-        if backward:
-            counts = _pair_counts(train.values[distance:][same_user], columns[:-distance][same_user], shape)
+        for pairs in preceding:
+            counts = _pair_counts(pairs, shape)
             counts.data *= backward / distance
             total += counts
     return total
 
 
-def _pair_counts(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
-    """Counts of the pairs (row, column). Sorting each pair as one integer is several times as fast as scipy."""
+def _pairs(
+    histories: Ragged, columns: IntArray, items: tuple[int, int], bits: int, steps: int, both_directions: bool
+) -> Iterator[list[IntArray]]:
+    """At every distance from 1, pairs of an item and the column of one that follows it, as one integer.
+
+    The item, one from `items[0]` to `items[1]` (exclusive) and counted from there, is in the bits above `bits`. With
+    `both_directions` the second array has the pairs with one that precedes it.
+    """
+    values, low, high = histories.values, *items
+    positions = np.flatnonzero((values >= low) & (values < high))
+    rows = (values[positions] - low) << bits
+    last = np.repeat(histories.offsets[1:], histories.lengths)[positions] - 1
+    first = np.repeat(histories.offsets[:-1], histories.lengths)[positions] if both_directions else None
+    for distance in range(1, steps + 1):
+        follows = positions + distance <= last
+        pairs = [rows[follows] | columns[positions[follows] + distance]]
+        if first is not None:
+            precedes = positions - distance >= first
+            pairs.append(rows[precedes] | columns[positions[precedes] - distance])
+        yield pairs
+
+
+def _pair_counts(pairs: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
+    """Counts of pairs of a row and a column, one integer each: sorting those is several times as fast as scipy.
+
+    `pairs` is sorted in place.
+    """
     bits = shape[1].bit_length()
-    pairs = rows << bits
-    pairs |= columns
     pairs.sort()
     counts = run_lengths(pairs)
     distinct = pairs[offsets_of(counts)[:-1]]
@@ -79,9 +111,12 @@ def item_counts(train: Ragged, vocab_size: int) -> IntArray:
     Raises:
         ValueError: An input id is outside the vocabulary.
     """
-    counts = np.bincount(train.values, minlength=vocab_size)
-    if len(counts) > vocab_size:
-        raise ValueError(f"input id {train.values.max()} is outside the vocabulary of {vocab_size}")
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for block in train.blocks():
+        block_counts = np.bincount(block.values, minlength=vocab_size)
+        if len(block_counts) > vocab_size:
+            raise ValueError(f"input id {block.values.max()} is outside the vocabulary of {vocab_size}")
+        counts += block_counts
     return counts
 
 
@@ -97,36 +132,72 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: f
     memory, vocab_size = model.memory, model.config.vocab_size
     if memory is None:
         raise ValueError("memory_size is 0: the model has no memory; create it with, for example, memory_size=200")
-    bins, bin_index = None, None
-    if memory.time_bins is not None:
-        bins, bin_index = _time_bins(require_times(train).times)
-    table = damped_transitions(train, vocab_size, time_bins=bin_index, backward=backward)
-    table.sort_indices()
-    columns = np.zeros(memory.next_items.shape, dtype=table.indices.dtype)
+    bins = None if memory.time_bins is None else TimeBins.of(require_times(train))
+    columns = np.zeros(memory.next_items.shape, dtype=np.int64)
     weights = np.zeros(memory.weights.shape, dtype=np.float32)
-    for row, (start, stop) in enumerate(pairwise(table.indptr)):
-        order = _largest(table.data[start:stop], model.config.memory_size)
-        columns[row, : len(order)] = table.indices[start:stop][order]
-        weights[row, : len(order)] = table.data[start:stop][order]
+    for first, table in _damped_blocks(train, vocab_size, bins, backward):
+        for row, (start, stop) in enumerate(pairwise(table.indptr), start=first):
+            order = _largest(table.data[start:stop], model.config.memory_size)
+            columns[row, : len(order)] = table.indices[start:stop][order]
+            weights[row, : len(order)] = table.data[start:stop][order]
     memory.weights.copy_(torch.from_numpy(weights))
     memory.next_items.copy_(torch.from_numpy(columns % vocab_size))
     if memory.time_bins is not None and bins is not None:
-        memory.time_bins.copy_(torch.from_numpy(bins[columns // vocab_size]))
+        memory.time_bins.copy_(torch.from_numpy(bins.half_years[columns // vocab_size]))
 
 
-def _time_bins(times: IntArray) -> tuple[IntArray, IntArray]:
-    """At most `MAX_TIME_BINS` half-years, and the index of each interaction's among them.
+def _damped_blocks(
+    train: Ragged, vocab_size: int, bins: TimeBins | None, backward: float = 0.0
+) -> Iterator[tuple[int, sparse.csr_array]]:
+    """Some rows of `damped_transitions` after the other, with the first row's number: about `PAIRS_AT_ONCE` pairs."""
+    shape = vocab_size, vocab_size * (1 if bins is None else len(bins.half_years))
+    counts = item_counts(train, vocab_size)
+    damping = np.maximum(counts, 1) ** -POWER
+    portion = np.cumsum(counts * STEPS * (2 if backward else 1)) // PAIRS_AT_ONCE
+    starts = np.unique(np.searchsorted(portion, np.arange(portion[-1] + 1)))
+    for items in pairwise([*starts.tolist(), vocab_size]):
+        parts = []
+        for block in train.blocks():
+            columns: IntArray = block.values
+            if bins is not None:
+                columns = columns + vocab_size * bins.index(require_times(block).times)
+            parts.append(list(_pairs(block, columns, items, shape[1].bit_length(), STEPS, bool(backward))))
+        by_distance = (
+            [np.concatenate(arrays) for arrays in zip(*pairs, strict=True)] for pairs in zip(*parts, strict=True)
+        )
+        transitions = _weighted_counts(by_distance, (items[1] - items[0], shape[1]), backward)
+        table = sparse.csr_array(sparse.diags_array(damping[slice(*items)]) @ transitions)
+        table.sort_indices()
+        yield items[0], table
+
+
+@dataclass(frozen=True)
+class TimeBins:
+    """At most `MAX_TIME_BINS` half-years.
 
     The transitions have a column per item and half-year, so that a few outliers in time would take gigabytes. Beyond
     the bound only the latest half-years with an interaction remain, and earlier interactions count to the first.
     """
-    half_years = np.floor_divide(times, int(TIME_BIN))
-    first, last = int(half_years.min()), int(half_years.max())
-    if last - first < MAX_TIME_BINS:
-        return np.arange(first, last + 1), half_years - first
-    bins, index = np.unique(half_years, return_inverse=True)
-    surplus = max(len(bins) - MAX_TIME_BINS, 0)
-    return bins[surplus:], np.maximum(index - surplus, 0)
+
+    half_years: IntArray
+
+    @classmethod
+    def of(cls, histories: TimedHistories) -> TimeBins:
+        """The half-years of all interactions."""
+        blocks = histories.blocks()
+        present = np.unique(np.concatenate([np.unique(_half_years(require_times(block).times)) for block in blocks]))
+        first, last = int(present[0]), int(present[-1])
+        if last - first < MAX_TIME_BINS:
+            return cls(np.arange(first, last + 1))
+        return cls(present[-MAX_TIME_BINS:])
+
+    def index(self, times: IntArray) -> IntArray:
+        """The position of each time's half-year, (times,)."""
+        return np.maximum(np.searchsorted(self.half_years, _half_years(times), side="right") - 1, 0)
+
+
+def _half_years(times: IntArray) -> IntArray:
+    return np.floor_divide(times, int(TIME_BIN))
 
 
 def _largest(values: npt.NDArray[np.float64], number: int) -> IntArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ def hold_out_again(data: Prepared, options: DataArguments, config: EvaluationCon
         ValueError: too few users, or none has enough likes.
     """
     histories, new_users = hold_out_users(data.histories, REFIT_SHARE)
-    data = replace(data, histories=histories, splits=split_histories(histories, options), new_users=new_users)
+    data = data.with_changes(histories=histories, splits=split_histories(histories, options), new_users=new_users)
     draw_requests(data, config.part, config.seed)
     return data
 

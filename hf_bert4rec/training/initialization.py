@@ -7,6 +7,8 @@ first learns popularity and stays there for many epochs; from these it does not.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,11 +20,15 @@ from ..data.ragged import Ragged, require_times
 from ..data.transitions import windowed_transitions
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
+logger = logging.getLogger(__name__)
+
 STEPS = 5
+MAX_INTERACTIONS = 1 << 25  # more than any MovieLens release; the matrix of more would take gigabytes
 CONTEXT_POWER = 0.75
 DENSE_SVD_FACTOR = 4  # catalogues of up to this many times the rank get a dense SVD
 EXACT_SVD_ITEMS = 20_000  # larger catalogues are factorised approximately, in a tenth of the time
 ROUNDS, OVERSAMPLING = 4, 16  # iterations of the approximation, and its extra vectors
+ROWS = 1024  # of the matrix that are normalised at once
 COLUMNS = 32  # of a product at a time, which a cache holds for every item
 
 FloatArray = npt.NDArray[np.floating]
@@ -33,9 +39,11 @@ def cooccurrence_embeddings(
 ) -> torch.Tensor:
     """Embeddings (vocab_size, hidden_size) from a truncated SVD of the PPMI matrix, scaled to a standard deviation.
 
+    Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random.
+
     Rows of items without a neighbour and of special tokens are zero: keep the random initialisation of those.
     """
-    association = positive_mutual_information(histories, vocab_size)
+    association = positive_mutual_information(_sample(histories, seed), vocab_size)
     rank = min(hidden_size, vocab_size - 1)
     left, values = _singular_vectors(association, rank, seed)
     # The sign of a singular vector is arbitrary and depends on the solver's number of threads: fix it.
@@ -47,6 +55,18 @@ def cooccurrence_embeddings(
     embeddings[~present] = 0  # the solver leaves rounding errors there
     embeddings[present] *= std / embeddings[present].std()
     return torch.from_numpy(embeddings).float()
+
+
+def _sample(histories: Ragged, seed: int) -> Ragged:
+    """The histories, or some of them in memory; in their order."""
+    lengths = histories.lengths
+    if lengths.sum() <= MAX_INTERACTIONS:
+        return histories
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    chosen = order[np.cumsum(lengths[order]) <= MAX_INTERACTIONS]
+    sample = histories.take(np.sort(chosen))
+    logger.info("initial embeddings from %d of %d users", len(sample), len(histories))
+    return sample
 
 
 def _singular_vectors(table: sparse.csr_array, rank: int, seed: int) -> tuple[FloatArray, FloatArray]:
@@ -87,16 +107,21 @@ def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.cs
     """PPMI (vocab_size, vocab_size) of items within `STEPS` of each other, pairs weighted by 1/distance."""
     transitions = windowed_transitions(histories, vocab_size, STEPS)
     table = sparse.csr_array(transitions + transitions.T)
+    del transitions
     if table.diagonal().any():  # an item that is repeated says nothing of its likeness to others
         table = sparse.csr_array(table - sparse.diags_array(table.diagonal()))
     totals: npt.NDArray[np.float64] = np.asarray(table.sum(0), dtype=np.float64)
     context = totals**CONTEXT_POWER
-    information = table.data  # in place: for a large catalogue these are gigabytes
-    information *= context.sum()
-    information /= np.repeat(totals, np.diff(table.indptr))
-    information /= context[table.indices]
-    np.log(information, out=information)
-    np.maximum(information, 0, out=information)
+    total = context.sum()
+    lengths = np.diff(table.indptr)
+    for first in range(0, vocab_size, ROWS):  # in place and in portions: for a large catalogue these are gigabytes
+        rows = slice(table.indptr[first], table.indptr[min(first + ROWS, vocab_size)])
+        information = table.data[rows]
+        information *= total
+        information /= np.repeat(totals[first : first + ROWS], lengths[first : first + ROWS])
+        information /= context[table.indices[rows]]
+        np.log(information, out=information)
+        np.maximum(information, 0, out=information)
     table.eliminate_zeros()
     return table
 
@@ -110,5 +135,5 @@ def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     time_embeddings = model.bert4rec.time_embeddings
     if time_embeddings is None:
         raise ValueError("time_aware is false: create the model with time_aware=True")
-    seconds = require_times(train).times
-    time_embeddings.span.copy_(torch.tensor([int(seconds.min()), int(seconds.max())]))
+    spans = [(times.min(), times.max()) for block in train.blocks() if len(times := require_times(block).times)]
+    time_embeddings.span.copy_(torch.tensor([int(min(spans)[0]), int(max(last for _, last in spans))]))

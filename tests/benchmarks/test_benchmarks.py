@@ -20,6 +20,7 @@ from benchmarks import (
     data_parallel,
     data_preparation,
     large_catalogue,
+    large_data,
     measure,
     scaling_curves,
     serve_folder,
@@ -253,3 +254,14 @@ def test_made_up_movies_have_titles_of_every_form():
     assert len(movies["title"]) == len(counts) == 1000
     for part in (", The", "The ", "É", "(a.k.a. New "):
         assert any(part in title for title in movies["title"])
+
+
+def test_a_large_table_is_measured_to_the_first_training_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_data, "run_in_subprocess", without_subprocess(large_data))
+    sizes = ["--hidden_size", "16", "--intermediate_size", "16", "--num_attention_heads", "2"]
+    monkeypatch.setattr(large_data, "RECIPE", [*large_data.RECIPE, *sizes, "--memory_size", "8"])
+    large_data.main(["--rows", "3000", "--results", str(tmp_path)])
+    large_data.main(["--rows", "6000", "--results", str(tmp_path)])
+    values = medians(tmp_path / "large_data.json")
+    assert values["3,000 rows, time to the first step"] > values["3,000 rows, time of prepare"] > 0
+    assert values["6,000 rows, disk, prepared folder"] > values["3,000 rows, disk, prepared folder"] > 0
