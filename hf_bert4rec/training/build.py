@@ -21,7 +21,7 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .arguments import MaskingArguments, ModelArguments
 from .hardware import training_attention
 from .initialization import cooccurrence_embeddings, fit_time_span
-from .memory import TRAINING_WEIGHT
+from .memory import COARSE_WEIGHTS, TRAINING_WEIGHT
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 
@@ -63,7 +63,7 @@ def build_trainer(
     window, timed = model.config.max_position_embeddings, model.config.time_aware
     model.set_attn_implementation(training_attention(window, arguments.bf16))
     patience = masking.early_stopping_patience
-    return Bert4RecTrainer(
+    trainer = Bert4RecTrainer(
         model=model,
         args=arguments,
         train_dataset=TrainingWindows(data.timed_train if timed else data.train, window, masking.window_stride),
@@ -72,6 +72,9 @@ def build_trainer(
         processing_class=data.tokenizer,
         callbacks=[EarlyStoppingCallback(patience)] if patience else [],
     )
+    if model.memory is not None and model_arguments.memory_weight is None:
+        trainer.memory_weights = COARSE_WEIGHTS
+    return trainer
 
 
 def build_collator(data: EncodedData, masking: MaskingArguments, seed: int) -> DataCollatorForMaskedItems:

@@ -21,7 +21,9 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 # From the network only to nearly the memory only: beyond 10 the network decides among items of about equal probability.
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 200.0, 1000.0)
 BACKWARD = (0.0, 0.1, 0.3, 0.6)  # what a transition in the opposite direction counts
-TRAINING_WEIGHT = 1.0  # while the network is trained and evaluated, before a weight is chosen
+# During training every evaluation is with the best of these; `TRAINING_WEIGHT` is only in the configuration.
+COARSE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 10.0, 50.0)
+TRAINING_WEIGHT = 1.0
 MAX_USERS = 10_000
 BATCH_SIZE = 128
 K = 10

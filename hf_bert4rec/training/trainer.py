@@ -7,6 +7,7 @@ the same weights as an uninterrupted one.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from .training_forward import training_forward_installed
 MAKE_ROOM = "Earlier checkpoints are complete: free some space, then resume from the last one"
 
 METRICS = tuple(metrics_per_user(np.array([1])))  # names of all metrics of an evaluation
+WEIGHT_METRIC = "ndcg@10"  # decides which of `memory_weights` is best
 SAMPLING_STRATEGIES = ("group_by_length", "random")
 
 
@@ -117,6 +119,8 @@ class Bert4RecTrainer(Trainer):
         self.next_item_collator = DataCollatorForNextItem(
             self.processing_class, self.model.config.max_position_embeddings
         )
+        # If there are any, `evaluate` is with the best of these weights of the transition memory.
+        self.memory_weights: Sequence[float] = ()
         self.average: WeightAverage | None = None  # during a run with `ema_decay`
         self._average_checkpoint: Path | None = None
         self.add_callback(_SetSamplerEpoch(self))
@@ -177,7 +181,10 @@ class Bert4RecTrainer(Trainer):
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """Ranks (batch, targets) instead of logits (batch, vocab), which would be collected over all users."""
+        """Ranks (batch, targets) instead of logits (batch, vocab), which would be collected over all users.
+
+        With `memory_weights` they are (batch, targets, weights).
+        """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             scoring: Any = self.average.module if self.average else self.accelerator.unwrap_model(model)
@@ -187,8 +194,13 @@ class Bert4RecTrainer(Trainer):
             scores = scoring.next_item_logits(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
         special = self.processing_class.all_special_ids
         seen = inputs["seen"] if scoring.config.exclude_seen else inputs["seen"][:, :0]
-        ranks = ranks_from_scores(scores, inputs["targets"], seen, special)
-        return None, ranks, inputs["targets"]
+        targets = inputs["targets"]
+        if not self.memory_weights:
+            return None, ranks_from_scores(scores, targets, seen, special), targets
+        memory = scoring.memory(inputs["input_ids"], inputs["attention_mask"], inputs.get("timestamps"))
+        changes = [weight - scoring.config.memory_weight for weight in self.memory_weights]
+        ranks = [ranks_from_scores(scores + change * memory, targets, seen, special) for change in changes]
+        return None, torch.stack(ranks, dim=-1), targets
 
     def gathered_model(self) -> Bert4RecForMaskedLM:
         """The model, on the first process with all its weights if they are sharded. Call it on every process."""
@@ -285,4 +297,8 @@ class _UpdateAverage(TrainerCallback):
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    return metrics_from_ranks(np.maximum(prediction.predictions, 0))  # Trainer pads ragged batches with -100
+    ranks = np.maximum(prediction.predictions, 0)  # Trainer pads ragged batches with -100
+    if ranks.ndim == 2:
+        return metrics_from_ranks(ranks)
+    by_weight = [metrics_from_ranks(each) for each in np.moveaxis(ranks, -1, 0)]
+    return max(by_weight, key=lambda metrics: metrics[WEIGHT_METRIC])

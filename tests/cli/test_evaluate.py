@@ -24,7 +24,7 @@ from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.config import EvaluationConfig
-from hf_bert4rec.evaluation.evaluate import evaluate_model, taste_sections
+from hf_bert4rec.evaluation.evaluate import evaluate_model, refill_memory, taste_sections
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.report import load_report
 from hf_bert4rec.evaluation.report_text import new_users_meaning
@@ -316,3 +316,17 @@ def test_a_memory_of_all_interactions_is_replaced_before_testing(data, options, 
     known = ndcg("known", known_interactions(data, "test"), refresh_memory=False)
     assert ndcg("complete", complete, refresh_memory=True) == known
     assert ndcg("leaked", complete, refresh_memory=False) > known + 0.05
+
+
+def test_a_memory_is_refilled_with_what_its_transitions_count(data, options, tmp_path) -> None:
+    model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(data.tokenizer), hidden_size=16, memory_size=20))
+    record = make_record(data, model, options, data.name)
+    record["options"]["refresh_memory"] = True
+    for backward in (0.0, 0.3):
+        folder = tmp_path / str(backward)
+        record["memory"] = {"weight": 1.0, "backward": backward}
+        write_folder(model, data.tokenizer, folder, "card", {"training.json": record})
+        assert refill_memory(model, folder, data, "test")
+        weights = model.memory.weights.clone()
+        fit_transition_memory(model, known_interactions(data, "test"), backward)
+        assert torch.equal(model.memory.weights, weights)

@@ -20,7 +20,9 @@ from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.training import memory
-from hf_bert4rec.training.memory import BACKWARD, WEIGHTS, choose_memory
+from hf_bert4rec.training.arguments import parse_options
+from hf_bert4rec.training.build import build_trainer
+from hf_bert4rec.training.memory import BACKWARD, COARSE_WEIGHTS, WEIGHTS, choose_memory
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
@@ -125,3 +127,20 @@ def test_training_chooses_and_records_the_weight_and_refills_the_memory(tmp_path
     assert (fixed.model.config.memory_weight, record["memory"]) == (0.3, None)
     assert "power 0.3." in (tmp_path / "fixed" / "README.md").read_text()
     assert pipe.model.memory.weights.sum() > fixed.model.memory.weights.sum()
+
+
+def test_evaluations_during_training_are_with_the_best_weight(tmp_path: Path) -> None:
+    data = walks(0.5)
+    (_, model, masking, training), _ = parse_options({**SIZES, "output_dir": tmp_path, "report_to": "none"}, {})
+    trainer = build_trainer(data, model, masking, training)
+    assert trainer.memory_weights == COARSE_WEIGHTS
+    best = trainer.evaluate()
+    trainer.memory_weights = ()
+    single = []
+    for weight in COARSE_WEIGHTS:
+        trainer.model.config.memory_weight = weight
+        single.append(trainer.evaluate())
+    assert best["eval_ndcg@10"] == pytest.approx(max(metrics["eval_ndcg@10"] for metrics in single), abs=1e-6)
+    assert len({metrics["eval_ndcg@10"] for metrics in single}) > 2
+    model.memory_weight = 0.5
+    assert build_trainer(data, model, masking, training).memory_weights == ()
