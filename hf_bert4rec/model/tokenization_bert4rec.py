@@ -93,6 +93,8 @@ class Bert4RecTokenizer(TokenizersBackend):
             OSError: a file is missing. ValueError: a file differs from what this class writes.
         """
         bare = (Exception,)  # the type of all errors of the tokenizers library
+        # Without this transformers parses tokenizer.json a second time, for tokens that `__init__` would refuse.
+        kwargs = {"added_tokens_decoder": {}, **kwargs}
         with report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, bare=bare, arguments=kwargs):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
