@@ -10,7 +10,7 @@ import numpy as np
 from ..data.collators import IGNORED
 from ..data.ragged import Ragged, TimedHistories, no_items
 from ..model.extensions_bert4rec import UNKNOWN_TIME
-from ..model.items_bert4rec import AmbiguousTitleError, UnknownTitleError
+from ..model.titles_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .config import EvaluationConfig
 from .ranking import Scorer, candidate_scores, to_padded, top_items
 from .task import EvaluationTask

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .reranking_bert4rec import Catalogue  # noqa: F401
     from .retrieval_bert4rec import ItemEmbeddings  # noqa: F401
     from .timestamps_bert4rec import parse_timestamp  # noqa: F401
+    from .titles_bert4rec import normalise  # noqa: F401
 
 ROTARY_BASE = 10_000.0
 

@@ -11,8 +11,9 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model import retrieval_bert4rec
-from hf_bert4rec.model.items_bert4rec import TitleIndex, letter_sums, normalise, spellings, split_year
+from hf_bert4rec.model.items_bert4rec import split_year
 from hf_bert4rec.model.retrieval_bert4rec import top_of_many
+from hf_bert4rec.model.titles_bert4rec import TitleIndex, letter_sums, normalise, spellings
 
 ITEMS = 3000
 WORDS = [
