@@ -1,35 +1,45 @@
-"""What int8 weights cost: size, NDCG@10 and latency of a model in torch and of both its ONNX files.
+"""What smaller weights cost: size, NDCG@10 and latency of a model in torch, in ONNX, and quantized.
 
     hf-bert4rec export-onnx outputs/ml-100k
     python -m benchmarks.quality.quantized outputs/ml-100k
 
-The targets are those of the model's own evaluation. The latency is the shortest of 200 calls with one history of the
-window's length, on one thread.
+The targets are those of the model's own evaluation, answered by the network. The latency is the shortest of 200 calls
+with one history of the window's length, on one thread. Needs torchao and bitsandbytes. Writes
+`benchmarks/quality/quantized.json` and the table of docs/usage.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import timeit
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import BitsAndBytesConfig, TorchAoConfig
 
+from benchmarks.markdown import replace_between_marks
+from benchmarks.measure import ROOT, cpu_load
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import prepare_for_model
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task
 from hf_bert4rec.evaluation.trained_model import training_data_options
-from hf_bert4rec.hub.onnx_export import megabytes
+from hf_bert4rec.files import write_json
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, OnnxScorer
 
-WEIGHTS = "model.safetensors"
+RESULT, PAGE = Path(__file__).with_suffix(".json"), ROOT / "docs" / "usage.md"
+MARKS = ("<!-- quantized: written by benchmarks/quality/quantized.py -->", "<!-- end of quantized -->")
+BASELINE = "`model.safetensors`"
 
 
 class OnnxModel:
@@ -43,29 +53,80 @@ class OnnxModel:
         return self
 
 
+def load_models(folder: Path) -> dict[str, tuple[Any, float]]:
+    """Every variant of the model, and its size in megabytes."""
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    load = partial(Bert4RecForMaskedLM.from_pretrained, folder, device_map="cpu")
+    in_torch = {
+        BASELINE: load(),
+        "torchao, int8": load(quantization_config=TorchAoConfig(Int8WeightOnlyConfig())),
+        "bitsandbytes, 8 bits": load(quantization_config=BitsAndBytesConfig(load_in_8bit=True)),
+        "bitsandbytes, 4 bits": load(quantization_config=BitsAndBytesConfig(load_in_4bit=True)),
+    }
+    config = in_torch[BASELINE].config
+    paths = [folder / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE)]
+    models = {name: (model.eval(), megabytes(model)) for name, model in in_torch.items()}
+    return models | {f"`{path.name}`": (OnnxModel(path, config), path.stat().st_size / 1e6) for path in paths}
+
+
+def megabytes(model: Any) -> float:
+    """Size of a model's saved state."""
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    return buffer.tell() / 1e6
+
+
+def measure(folder: Path) -> dict[str, dict[str, float]]:
+    """Megabytes, NDCG@10 and milliseconds per history of every variant."""
+    models = load_models(folder)
+    network = models[BASELINE][0]
+    prepared = prepare_for_model(folder, DataArguments(**training_data_options(folder)))
+    config = EvaluationConfig(ks=[10])
+    task = build_task(prepared, config, timed=network.config.time_aware)
+    history = prepared.tokenizer.first_item_id + torch.arange(network.config.max_position_embeddings - 1)
+    input_ids = torch.cat([history, torch.tensor([network.config.mask_token_id])])[None]
+    batch = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+    rows = {}
+    for name, (model, size) in models.items():
+        scores = evaluate_scorer(ModelScorer(model, prepared.tokenizer), task, config, name)
+        with torch.inference_mode():
+            latency = 1e3 * min(timeit.repeat(partial(model.next_item_logits, **batch), number=1, repeat=200))
+        rows[name] = {"megabytes": size, "ndcg@10": scores.per_user["ndcg@10"].mean().item(), "milliseconds": latency}
+    return rows
+
+
+def table(result: dict[str, Any]) -> str:
+    """The rows of a result in Markdown, with the change of NDCG@10."""
+    rows = result["rows"]
+    reference = rows[BASELINE]["ndcg@10"]
+    lines = [
+        f"| {name} | {row['megabytes']:.1f} | {row['ndcg@10']:.4f} | {row['ndcg@10'] / reference - 1:+.1%} "
+        f"| {row['milliseconds']:.1f} |"
+        for name, row in rows.items()
+    ]
+    return "\n".join(["| weights | MB | NDCG@10 | change | ms |", "|---|---:|---:|---:|---:|", *lines])
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="an exported recommender with ONNX files")
     folder = parser.parse_args(argv).folder
     torch.set_num_threads(1)
-    network = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
-    prepared = prepare_for_model(folder, DataArguments(**training_data_options(folder)))
-    config = EvaluationConfig(ks=[10])
-    task = build_task(prepared, config, timed=network.config.time_aware)
-    window = network.config.max_position_embeddings
-    history = prepared.tokenizer.first_item_id + torch.arange(window - 1)
-    input_ids = torch.cat([history, torch.tensor([network.config.mask_token_id])])[None]
-    batch = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-    paths = {name: folder / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE)}
-    models = {WEIGHTS: network, **{name: OnnxModel(path, network.config) for name, path in paths.items()}}
-    print("| file | MB | NDCG@10 | ms |\n|---|---|---|---|")
-    for name, model in models.items():
-        scores = evaluate_scorer(ModelScorer(model, prepared.tokenizer), task, config, name)
-        with torch.inference_mode():
-            latency = 1e3 * min(timeit.repeat(partial(model.next_item_logits, **batch), number=1, repeat=200))
-        size = megabytes(paths.get(name, folder / WEIGHTS))
-        print(f"| `{name}` | {size:.1f} | {scores.per_user['ndcg@10'].mean():.4f} | {latency:.1f} |")
+    load = cpu_load()
+    peers = {name: version(name) for name in ("torchao", "bitsandbytes")}
+    result = {
+        "model": folder.name,
+        "rows": measure(folder),
+        "machine": describe_hardware(),
+        "load_before": load,
+        "environment": environment(),
+        "peers": peers,
+    }
+    write_json(RESULT, result)
+    replace_between_marks(PAGE, MARKS, table(json.loads(RESULT.read_text(encoding="utf-8"))))
+    print(table(result))
 
 
 if __name__ == "__main__":

@@ -172,7 +172,9 @@ def test_commands_exist(page, block):
         elif program == "python" and words[0] == "-m":
             assert importlib.util.find_spec(words[1])
         else:
-            assert program in ("python", "accelerate"), f"{page.name}, line {block.line}: unknown command {program!r}"
+            assert program in ("python", "accelerate", "curl", "hf"), (
+                f"{page.name}, line {block.line}: unknown command {program!r}"
+            )
 
 
 @pytest.mark.parametrize("page", CHECKED, ids=lambda page: page.name)

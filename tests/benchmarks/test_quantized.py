@@ -1,0 +1,20 @@
+"""The table of quantized models is that of its result file, and int8 weights cost less than a hundredth of NDCG@10."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks.quality.quantized import BASELINE, MARKS, PAGE, RESULT, table
+
+
+def test_the_table_is_that_of_the_result_file():
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    assert page.split(MARKS[0])[1].split(MARKS[1])[0].strip() == table(result)
+
+
+def test_int8_weights_keep_the_accuracy():
+    rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"]
+    reference = rows[BASELINE]["ndcg@10"]
+    for name in ("`model_quantized.onnx`", "torchao, int8", "bitsandbytes, 8 bits"):
+        assert abs(rows[name]["ndcg@10"] / reference - 1) < 0.01, name
