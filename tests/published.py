@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.data import releases
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
@@ -22,9 +24,10 @@ from hf_bert4rec.hub.card import update_card
 from hf_bert4rec.hub.curve import CURVE_FILE, draw_curve
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.training.record import example
+from tests.data.movielens_archives import small_release, write_release
 
 GENRES = ("Drama", "Comedy|War", "Western", "Drama|Romance")
-TITLES = ("Toy Story (1995)", '"Godfather, The (1972)"', "Amélie (2001)", "Heat (1995)", "Casablanca (1942)")
+TITLES = ("Toy Story (1995)", "Godfather, The (1972)", "Amélie (2001)", "Heat (1995)", "Casablanca (1942)")
 MOVIES, USERS = 40, 60
 RECIPE = {
     "learning_rate": 1e-3,
@@ -36,15 +39,34 @@ RECIPE = {
 }
 
 
-def write_tables(folder: Path) -> DataArguments:
-    """Write a ratings table, in which users walk through forty movies in random order, and a table of the movies."""
+def ratings() -> list[tuple[int, int, float, int]]:
+    """Users who walk through forty movies in random order: user, movie, rating and time."""
     generator = np.random.default_rng(0)
-    lines = ["user_id,movie_id,rating,timestamp"]
-    for user in range(USERS):
-        walk = generator.permutation(MOVIES)[: 12 + user % 9]
-        lines += [f"{user},{100 + movie},4,{1000 + 10 * step + user % 3}" for step, movie in enumerate(walk)]
+    walks = [generator.permutation(MOVIES)[: 12 + user % 9].tolist() for user in range(USERS)]
+    return [
+        (user, 100 + movie, 4, 1000 + 10 * step + user % 3)
+        for user, walk in enumerate(walks)
+        for step, movie in enumerate(walk)
+    ]
+
+
+def movies() -> list[tuple[int, str, list[str]]]:
+    """Id, title and genres of the movies."""
     titles = [*TITLES, *(f"Movie {movie} ({1950 + movie})" for movie in range(len(TITLES), MOVIES))]
-    rows = [f"{100 + movie},{title},{GENRES[movie % 4]}" for movie, title in enumerate(titles)]
+    return [(100 + movie, title, GENRES[movie % 4].split("|")) for movie, title in enumerate(titles)]
+
+
+def install_release(folder: Path) -> None:
+    """Make this process read these ratings and movies as ml-latest-small, from `folder`."""
+    releases.RELEASES["ml-latest-small"] = small_release("ml-latest-small", ratings(), movies())
+    write_release(folder, "ml-latest-small", ratings(), movies())
+    os.environ["HF_BERT4REC_DATA"] = str(folder)
+
+
+def write_tables(folder: Path) -> DataArguments:
+    """Write the ratings and the movies as CSV."""
+    lines = ["user_id,movie_id,rating,timestamp", *(",".join(map(str, row)) for row in ratings())]
+    rows = [f'{movie},"{title}",{"|".join(genres)}' for movie, title, genres in movies()]
     (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "movies.csv").write_text("\n".join(["movie_id,title,genres", *rows]) + "\n", encoding="utf-8")
     return DataArguments(ratings=str(folder / "ratings.csv"), items=str(folder / "movies.csv"), min_interactions=3)
@@ -74,7 +96,7 @@ def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -
     report = evaluate_model(folder, options)
     report["protocol"]["dataset"] = dataset
     if dataset.startswith("ml-"):  # as if a release had been read in place of a table
-        record["options"] |= {"ratings": None, "items": None}
+        record["options"] |= {"dataset": dataset, "ratings": None, "items": None}
         write_json(folder / "training.json", record)
     write_json(folder / "evaluation.json", report)
     write_plots(report, folder / "plots")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HUB_FILES = sorted((ROOT / "hf_bert4rec" / "model").glob("*_bert4rec.py"))
+HUB_FILES = sorted((ROOT / "hf_bert4rec" / "model").glob("[!_]*.py"))
 ALLOWED_ON_THE_HUB = {"safetensors", "torch", "transformers", "huggingface_hub", "tokenizers"} | set(
     sys.stdlib_module_names
 )

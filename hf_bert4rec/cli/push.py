@@ -1,13 +1,14 @@
 """Publish a trained recommender on the Hub: weights, tokenizer, pipeline code and card, in one commit.
 
     hf-bert4rec push outputs/ml-100k someone/bert4rec-ml-100k --dry-run
-    hf-bert4rec push outputs/ml-latest-small someone/bert4rec-ml-latest-small --space
+    hf-bert4rec push outputs/ml-latest-small someone/bert4rec-ml-latest-small --space --dataset
 
 Before anything is sent, a copy is loaded in a process without this package and must rank as the original does. The
 token is that of `hf auth login` or of HF_TOKEN. Titles and genres are published if the release may be redistributed
 (of MovieLens: ml-latest-small) or with --include-titles; interaction counts always are. The demo of --space is a static
-Space: a page that runs the model, which it contains as int8 ONNX, in the visitor's browser. The card is written from
-training.json and evaluation.json: edits of README.md in the folder are not published.
+Space: a page that runs the model, which it contains as int8 ONNX, in the visitor's browser. --dataset publishes the
+training data, if their licence allows it. With both, model, data and demo are grouped in a collection. The card is
+written from training.json and evaluation.json: edits of README.md in the folder are not published.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..data.arguments import DataArguments
+from ..evaluation.evaluate import prepare_for_model
+from ..evaluation.trained_model import training_data_options
+from ..hub.collection import push_collection
+from ..hub.dataset_repository import check_redistributable, write_dataset
 from ..hub.space import stage_space
 from ..hub.staging import list_files, stage_model
 from ..hub.upload import check_repo_id, check_target, check_token, push
@@ -32,14 +38,19 @@ def main(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     check_repo_id(arguments.repo_id)
     check_files(arguments.folder)
+    repo_types = ["model", *(["dataset"] if arguments.dataset else []), *(["space"] if arguments.space else [])]
     if not arguments.dry_run:  # fail early: the checks below take a while
         check_token()
-        for repo_type in ("model", "space") if arguments.space else ("model",):
+        for repo_type in repo_types:
             check_target(arguments.repo_id, repo_type)
     with tempfile.TemporaryDirectory() as directory:
         name = arguments.repo_id.split("/")[1]
-        model, space = Path(directory) / "model" / name, Path(directory) / "space" / name
-        stage_model(arguments.folder, model, arguments.repo_id, arguments.include_titles)
+        staged = {repo_type: Path(directory) / repo_type / name for repo_type in repo_types}
+        if arguments.dataset:
+            stage_dataset(arguments, staged["dataset"])
+        dataset_id = arguments.repo_id if arguments.dataset else None
+        model = staged["model"]
+        stage_model(arguments.folder, model, arguments.repo_id, arguments.include_titles, dataset_id)
         if arguments.space and not has_titles(model):
             raise ValueError(
                 "the demo searches movies by title, and this model is published without titles: add --include-titles "
@@ -48,11 +59,18 @@ def main(argv: Sequence[str]) -> None:
         check_folder(model, load_pipeline(arguments.folder, device="cpu"))
         logger.info("checked: the copy loads without this package and ranks as %s does", arguments.folder)
         if arguments.space:
-            stage_space(model, space, arguments.repo_id)
+            stage_space(model, staged["space"], arguments.repo_id)
         if arguments.dry_run:
-            show(arguments, {"model": model, **({"space": space} if arguments.space else {})})
+            show(arguments, staged)
         else:
-            publish(arguments, model, space)
+            publish(arguments, staged)
+
+
+def stage_dataset(arguments: argparse.Namespace, target: Path) -> None:
+    """Write the data that the model was trained on; PermissionError if they may not be published."""
+    data = prepare_for_model(arguments.folder, DataArguments(**training_data_options(arguments.folder)))
+    check_redistributable(data)
+    write_dataset(data, target, arguments.repo_id)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -65,18 +83,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--revision", help="branch to commit to, created if it does not exist")
     parser.add_argument("--dry-run", action="store_true", help="list files and sizes, send nothing")
     parser.add_argument("--space", action="store_true", help="publish the demo too, as a Space of the same name")
+    parser.add_argument("--dataset", action="store_true", help="publish the data too, as a data set of the same name")
     parser.add_argument(
         "--include-titles", action="store_true", help="publish titles and genres that the licence does not cover"
     )
     return parser.parse_args(argv)
 
 
-def publish(arguments: argparse.Namespace, model: Path, space: Path) -> None:
-    """Push the staged folders and print their addresses."""
-    address = push(model, arguments.repo_id, private=arguments.private, revision=arguments.revision)
-    print(f"published {address}")
-    if arguments.space:
-        print(f"published {push(space, arguments.repo_id, 'space', private=arguments.private)}")
+def publish(arguments: argparse.Namespace, staged: dict[str, Path]) -> None:
+    """Push the staged folders, group all three in a collection, and print the addresses."""
+    private = arguments.private
+    for repo_type, folder in staged.items():
+        revision = arguments.revision if repo_type == "model" else None
+        address = push(folder, arguments.repo_id, repo_type, private=private, revision=revision)
+        print(f"published {address}")
+    if arguments.space and arguments.dataset:
+        print(f"published {push_collection(arguments.repo_id, staged, private=private)}")
 
 
 def show(arguments: argparse.Namespace, folders: dict[str, Path]) -> None:

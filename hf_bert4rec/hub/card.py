@@ -14,7 +14,7 @@ import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,13 @@ from ..model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOU
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from .curve import CURVE_FILE
 from .records import read_evaluation, read_training, release_of
-from .verify import CODE_FOLDER, code_files, has_titles
+from .verify import CODE_FOLDER, REQUIREMENTS, code_files, has_titles
 
-TAGS = ("recommendation", "sequential-recommendation", "bert4rec")
+TAGS = ("recommendation", "sequential-recommendation", "bert4rec", "endpoints-template")
 DATA_LICENCE = {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
+NOTEBOOK = "notebook.ipynb"
 UNPUBLISHED = "PATH_OR_NAME_OF_THIS_MODEL"
 TEMPLATES = data_folder("model_card")
-REQUIREMENTS = TEMPLATES / "requirements.txt"  # the versions that load a model
 PICTURES = {
     "metrics.png": "Metrics of this model and the baselines, with intervals",
     "history_length.png": "Quality by length of the history",
@@ -52,6 +52,7 @@ def render_card(
     *,
     titles: bool,
     onnx: bool = False,
+    dataset_id: str | None = None,
 ) -> str:
     """Render the card of a model.
 
@@ -61,15 +62,21 @@ def render_card(
         name: repository that the card is for; a placeholder while the model is not published.
         titles: whether titles and genres are in the folder.
         onnx: whether an ONNX file is in the folder.
+        dataset_id: the training data on the Hub, if they are published with the model.
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
+    metadata = model_card_data(training, evaluation, release, title)
+    if dataset_id is not None:
+        metadata.datasets = [dataset_id]
     return fill(
         "template.md",
         release,
-        metadata=model_card_data(training, evaluation, release, title),
+        metadata=metadata,
         title=title,
         name=name,
+        published=name != UNPUBLISHED,
+        dataset_id=dataset_id,
         training=training,
         options=defaultdict(lambda: None, training["options"]),  # records of earlier versions lack some
         example=training["example"],
@@ -119,6 +126,21 @@ def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
         )
         for metric in (f"ndcg@{k}", f"hit_rate@{k}", "mrr")
     ]
+
+
+def render_notebook(name: str, history: Sequence[Any]) -> str:
+    """The notebook of a published model, with an example history."""
+    notebook = json.loads((TEMPLATES / NOTEBOOK).read_text(encoding="utf-8"))
+    requirements = REQUIREMENTS.read_text(encoding="utf-8").split()
+    fields = {
+        "MODEL_NAME": name,
+        '["HISTORY"]': json.dumps(list(history), ensure_ascii=False),
+        "REQUIREMENTS": " ".join(f'"{requirement}"' for requirement in requirements),
+    }
+    for cell in notebook["cells"]:
+        for field, text in fields.items():
+            cell["source"] = [line.replace(field, text) for line in cell["source"]]
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def fill(template: str, release: Release | None, **fields: Any) -> str:

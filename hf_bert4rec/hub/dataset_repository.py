@@ -34,18 +34,24 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
         PermissionError: the data may not be redistributed, or the token is refused.
     """
     check_repo_id(repo_id)
-    release = _release_of(data)
-    if not redistribute and not (release is not None and release.redistributable):
-        licence = release.licence if release else "Its licence is not known."
-        raise PermissionError(
-            f"{data.name} is not published by default. {licence} Set redistribute=True if you may publish it; nothing "
-            "was sent"
-        )
+    if not redistribute:
+        check_redistributable(data)
     check_token()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / repo_id.split("/")[1]
         write_dataset(data, folder, repo_id)
         return push(folder, repo_id, "dataset", private=private)
+
+
+def check_redistributable(data: Prepared) -> None:
+    """Raise PermissionError unless the data's licence is known to allow that they are published."""
+    release = _release_of(data)
+    if release is None or not release.redistributable:
+        licence = release.licence if release else "Its licence is not known."
+        raise PermissionError(
+            f"{data.name} is not published by default. {licence} If you may publish it, call push_dataset(…, "
+            "redistribute=True) in Python; nothing was sent"
+        )
 
 
 def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:

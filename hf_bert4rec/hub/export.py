@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from huggingface_hub.constants import REPOCARD_NAME
 from ..files import annotate_write_errors, write_json
 from ..model.loading_bert4rec import read_object
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
-from .verify import check_folder
+from .verify import CODE_FOLDER, REQUIREMENTS, check_folder, code_files
 
 
 def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dict[str, Any] | None = None) -> Path:
@@ -49,6 +50,7 @@ def write_folder(
     """Write the files of an export to a new folder without checking them; returns the pipeline that was saved."""
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device="cpu")
     pipe.save_pretrained(folder)
+    copy_code(folder)
     for name, content in (files or {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
@@ -59,6 +61,13 @@ def write_folder(
     for weights in folder.glob("model*.safetensors"):
         weights.chmod(0o644)  # safetensors makes it readable by its owner only
     return pipe
+
+
+def copy_code(folder: Path) -> None:
+    """Copy the code of a model to its folder: its own, and handler and requirements for Inference Endpoints."""
+    for name in code_files():
+        shutil.copyfile(CODE_FOLDER / name, folder / name)
+    shutil.copyfile(REQUIREMENTS, folder / REQUIREMENTS.name)
 
 
 def check_replaceable(folder: str | Path) -> None:

@@ -16,12 +16,13 @@ from huggingface_hub.constants import REPOCARD_NAME
 from ..evaluation.report import REPORT_FILE
 from ..files import TRAINING_FILE, write_json
 from ..model.loading_bert4rec import read_object
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, TASTE_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
-from .card import PICTURES, render_card
+from .card import NOTEBOOK, PICTURES, render_card, render_notebook
 from .curve import CURVE_FILE, draw_curve
+from .export import copy_code
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
-from .verify import CODE_FOLDER, code_files, has_titles
+from .verify import has_titles
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,19 @@ COPIED = (
     "model.safetensors.index.json",
     f"{ONNX_FOLDER}/{ONNX_FILE}",
     f"{ONNX_FOLDER}/{QUANTIZED_FILE}",
+    f"{ONNX_FOLDER}/{TASTE_FILE}",
 )
 
 
-def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool = False) -> None:
-    """Copy what is published of an exported model to the new folder `target`, with the card for `repo_id`.
+def stage_model(
+    folder: Path, target: Path, repo_id: str, include_titles: bool = False, dataset_id: str | None = None
+) -> None:
+    """Copy what is published of an exported model to the new folder `target`, with card and notebook for `repo_id`.
 
     The code is that of this package, not of `folder`: an export of an earlier version is published with current code.
     Titles and genres are published if the data set may be redistributed or `include_titles` is set. Without them the
-    evaluation's examples are left out too, as they quote both. What is left out is logged.
+    evaluation's examples are left out too, as they quote both. What is left out is logged. `dataset_id` is the data set
+    on the Hub that the card links to.
 
     Raises:
         FileNotFoundError: the folder has no training record.
@@ -68,8 +73,9 @@ def stage_model(folder: Path, target: Path, repo_id: str, include_titles: bool =
             write_json(target / REPORT_FILE, evaluation)
         (target / CURVE_FILE).write_bytes(draw_curve(training))
         onnx = (target / ONNX_FOLDER / ONNX_FILE).is_file()
-        card = render_card(training, evaluation, repo_id, titles=titles, onnx=onnx)
+        card = render_card(training, evaluation, repo_id, titles=titles, onnx=onnx, dataset_id=dataset_id)
         (target / REPOCARD_NAME).write_text(card, encoding="utf-8")
+        (target / NOTEBOOK).write_text(render_notebook(repo_id, training["example"]["history"]), encoding="utf-8")
     if left_out := _left_out(folder, target):
         logger.info("not published: %s", ", ".join(left_out))
     if not titles:
@@ -103,8 +109,7 @@ def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:
         files |= {path for name in PICTURES if (path := folder / "plots" / name).is_file()}
     for path in sorted(files):
         _copy(path, target / path.relative_to(folder))
-    for name in code_files():
-        shutil.copyfile(CODE_FOLDER / name, target / name)
+    copy_code(target)
     (target / CURVE_FILE).parent.mkdir(exist_ok=True)
 
 

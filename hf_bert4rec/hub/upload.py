@@ -71,7 +71,7 @@ def check_token() -> str:
     try:
         account = HfApi().whoami()
     except FAILURES as error:
-        raise _explain(error, "the account of the token is unknown") from error
+        raise explain_failure(error, "the account of the token is unknown") from error
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise PermissionError("the token may only read: create one with write access in the Hub's settings, Tokens")
     return account["name"]
@@ -90,7 +90,7 @@ def check_target(repo_id: str, repo_type: str = "model") -> None:
     except FileExistsError:
         raise
     except FAILURES as error:
-        raise _explain(error, f"the {repo_type} {repo_id} was not changed") from error
+        raise explain_failure(error, f"the {repo_type} {repo_id} was not changed") from error
 
 
 def push(
@@ -129,7 +129,7 @@ def push(
                 f"another commit to the {repo_type} {repo_id} arrived during this push: look at it, then push again; "
                 "nothing of this push was committed"
             ) from error
-        raise _explain(error, _state_after_failure(api, repo_id, repo_type, revision, progress)) from error
+        raise explain_failure(error, _state_after_failure(api, repo_id, repo_type, revision, progress)) from error
     return f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
 
 
@@ -208,7 +208,7 @@ def _state_after_failure(api: HfApi, repo_id: str, repo_type: str, revision: str
     return f"{target} was not changed"
 
 
-def _explain(error: BaseException, state: str) -> Exception:
+def explain_failure(error: BaseException, state: str) -> Exception:
     """A built-in exception for what went wrong, with what to do; `state` says what is on the Hub now."""
     causes, status = list(_causes(error)), _status(error)
     if status == 401:

@@ -14,6 +14,7 @@ from typing import Any
 from huggingface_hub.constants import REPOCARD_NAME
 from transformers import pipeline
 
+from ..files import data_folder
 from ..model.loading_bert4rec import read_object, report_corrupt_files
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
@@ -21,6 +22,7 @@ from ..model.requests_bert4rec import GOALS
 from ..model.tokenization_bert4rec import ITEMS_FILE
 
 CODE_FOLDER = Path(__file__).parents[1] / "model"
+REQUIREMENTS = data_folder("model_card") / "requirements.txt"  # the versions that load a model
 JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", ITEMS_FILE)
 REQUIRED_FILES = (*JSON_FILES, "pipeline_bert4rec.py", REPOCARD_NAME)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -98,8 +100,8 @@ def check_files(folder: Path) -> None:
 
 
 def code_files() -> list[str]:
-    """Names of the Python files that travel with every model."""
-    return sorted(path.name for path in CODE_FOLDER.glob("*_bert4rec.py"))
+    """Names of the Python files that travel with every model: its code, and the handler of Inference Endpoints."""
+    return sorted(path.name for path in CODE_FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def has_titles(folder: Path) -> bool:

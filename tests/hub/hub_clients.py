@@ -11,7 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Publishes with this package: models by the command, one by `push`, one by the pipeline itself, and a data set.
+# Publishes with this package: models, a demo and data by the command, a model by `push`, one by the pipeline itself,
+# and a data set.
 PUBLISHER = """
 import contextlib, io, json, os, sys
 from pathlib import Path
@@ -21,7 +22,9 @@ from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.hub.dataset_repository import push_dataset
 from hf_bert4rec.hub.upload import push
+from tests.published import install_release
 request = json.load(sys.stdin)
+install_release(Path(request["releases"]))
 result = {"printed": []}
 for words in request["scripts"]:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -56,6 +59,19 @@ if "data" in request:
     parts = ("train", "validation", "test", "movies")
     tables = {part: load_dataset(request["data"], part, split=part) for part in parts}
     result["data"] = {part: {"features": str(table.features), "rows": table[:]} for part, table in tables.items()}
+print("\\n" + json.dumps(result))
+"""
+
+# Makes a collection for each of some names, and reports how it ended.
+COLLECTOR = """
+import json, sys
+from hf_bert4rec.hub.collection import push_collection
+result = []
+for name in json.load(sys.stdin):
+    try:
+        result.append(push_collection(name, ["model", "dataset", "space"]))
+    except Exception as error:
+        result.append(f"{type(error).__name__}: {error}")
 print("\\n" + json.dumps(result))
 """
 

@@ -166,6 +166,35 @@ class Handler(BaseHTTPRequestHandler):
         info = {"_id": name, "id": name, "sha": commit.sha, "private": repo.private, "siblings": siblings, "tags": []}
         return info | {"lastModified": "2026-01-01T00:00:00.000Z", "createdAt": "2026-01-01T00:00:00.000Z"}
 
+    # Collections
+
+    def create_collection(self) -> Any:
+        request = json.loads(self.body)
+        self.may_write(f"{request['namespace']}/")
+        slug = f"{request['namespace']}/{request['title'].lower()}-{'0' * 24}"
+        if slug in self.hub.collections:
+            return 409, {"error": "This collection already exists", "slug": slug}, {}
+        if len(request["title"]) > 59 or len(request["description"]) > 150:
+            raise Refusal(400, "too long")
+        dates = {"lastUpdated": "2026-01-01T00:00:00.000Z"}
+        collection = {"slug": slug, "title": request["title"], "owner": {"name": request["namespace"]}, "items": []}
+        collection |= {**dates, "private": request["private"], "theme": "green", "upvotes": 0, "position": 0}
+        self.hub.collections[slug] = collection
+        return collection
+
+    def collection(self, slug: str) -> Any:
+        return self.hub.collections[slug]
+
+    def add_item(self, slug: str) -> Any:
+        self.may_write(slug)
+        collection, item = self.hub.collections[slug], json.loads(self.body)["item"]
+        if (item["type"], item["id"]) not in self.hub.repos:
+            raise Refusal(404, "no such repository")
+        if any((known["type"], known["id"]) == (item["type"], item["id"]) for known in collection["items"]):
+            return 409, {"error": "This item is already in the collection"}, {}
+        collection["items"].append({"_id": f"{len(collection['items'])}", "position": len(collection["items"]), **item})
+        return collection
+
     # Uploads
 
     def validate_yaml(self) -> Any:
@@ -304,5 +333,8 @@ ROUTES = [
     ("POST", r"/_lfs/(?P<oid>\w+)/verify", Handler.lfs_verify),
     ("PUT", r"/_lfs/(?P<oid>\w+)", Handler.lfs_put),
     ("GET|HEAD", PLAIN + r"/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
+    ("POST", r"/api/collections", Handler.create_collection),
+    ("GET", r"/api/collections/(?P<slug>[^/]+/[^/]+)", Handler.collection),
+    ("POST", r"/api/collections/(?P<slug>[^/]+/[^/]+)/items", Handler.add_item),
     ("POST", r"/_rules", Handler.set_rules),
 ]

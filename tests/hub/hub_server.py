@@ -13,6 +13,7 @@ import os
 import threading
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.hub.hub_contents import Repo
 from tests.hub.hub_handler import CUT, CUT_AFTER, OUTSIDER, OVERTAKEN, READER, WRITER, Handler, Rule
@@ -21,10 +22,11 @@ __all__ = ["CUT", "CUT_AFTER", "OUTSIDER", "OVERTAKEN", "READER", "WRITER", "Hub
 
 
 class Hub:
-    """The server, its repositories by (type, name), its large files by sha256, and the requests it received."""
+    """The server, its repositories by (type, name), collections, large files by sha256, and the requests received."""
 
     def __init__(self) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
+        self.collections: dict[str, dict[str, Any]] = {}  # by slug
         self.large: dict[str, bytes] = {}
         self.rules: list[Rule] = []
         self.requests: list[tuple[str, str]] = []

@@ -70,6 +70,8 @@ def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):
     names = {path.name for path in folder.iterdir()}
     code = {path.name for path in (Path(hub.__file__).parents[1] / "model").glob("*_bert4rec.py")}
     assert names == code | {
+        "handler.py",
+        "requirements.txt",
         "README.md",
         "config.json",
         "items.json",

@@ -19,10 +19,10 @@ from hf_bert4rec.data.splits import target_hash
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.browser_runtime import FILES
 from hf_bert4rec.hub.dataset_repository import dataset_card
-from hf_bert4rec.hub.space import SPACE_FOLDER, stage_space
+from hf_bert4rec.hub.space import SCRIPTS, SPACE_FOLDER, stage_space
 from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.hub.verify import code_files
-from tests.hub.hub_clients import PUBLISHER, PULLER, PUSHER, ROOT, run
+from tests.hub.hub_clients import COLLECTOR, PUBLISHER, PULLER, PUSHER, ROOT, run
 from tests.hub.hub_contents import Repo, card_problems, commit_of
 from tests.hub.hub_server import OVERTAKEN, WRITER, Hub
 from tests.published import make_folder, read, write_tables
@@ -56,9 +56,10 @@ def published(hub, folders, tables, runtime_cache, tmp_path_factory) -> dict[str
     """Publish models, a demo and a data set; returns the output of the process."""
     requested = {
         "scripts": [
-            [str(folders["first"]), NAME, "--space"],
+            [str(folders["first"]), NAME, "--space", "--dataset"],
             [str(folders["closed"]), CLOSED, "--private", "--revision", "v1.0"],
         ],
+        "releases": str(tmp_path_factory.mktemp("releases")),
         "default": NAME,
         "history": HISTORY,
         "by_pipe": BY_PIPE,
@@ -106,15 +107,64 @@ def test_one_command_publishes_model_and_demo_in_one_commit_each(hub, published,
     assert f"published {hub.url}/{NAME}\n" in published["printed"][0]
     assert f"published {hub.url}/spaces/{NAME}\n" in published["printed"][0]
     assert len(hub.commits("model", NAME)) == 2  # the second is the update
-    assert len(hub.commits("space", NAME)) == len(hub.commits("dataset", DATA)) == 1
+    for repo_type, name in (("space", NAME), ("dataset", NAME), ("dataset", DATA)):
+        assert len(hub.commits(repo_type, name)) == 1
     files = hub.repos["model", NAME].branches["main"][1].files
     local = {path.relative_to(folders["first"]).as_posix() for path in folders["first"].rglob("*") if path.is_file()}
-    assert set(files) == local | {".gitattributes"}
+    assert set(files) == local | {".gitattributes", "notebook.ipynb"}
     assert files["model.safetensors"] == (folders["first"] / "model.safetensors").read_bytes()
     card = files["README.md"].decode()
     assert f'model="{NAME}"' in card
     assert "Titles and genres are part of it." in card
     assert set(json.loads(files["items.json"])) == {"title", "year", "genres", "count"}
+
+
+@pytest.mark.slow
+def test_model_data_and_demo_are_grouped_in_a_collection(hub, published):
+    slug, collection = next(iter(hub.collections.items()))
+    assert f"published {hub.url}/collections/{slug}\n" in published["printed"][0]
+    assert collection["title"] == "small"
+    assert [(item["type"], item["id"]) for item in collection["items"]] == [
+        ("model", NAME),
+        ("dataset", NAME),
+        ("space", NAME),
+    ]
+    card = hub.repos["model", NAME].branches["main"][1].files["README.md"].decode()
+    assert f"datasets:\n- {NAME}\n" in card
+    assert f"prepared in [{NAME}](https://huggingface.co/datasets/{NAME})" in card
+    data = {"README.md", *(f"data/{name}.parquet" for name in ("train", "validation", "test", "movies"))}
+    assert set(hub.files("dataset", NAME)) == {".gitattributes"} | data
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_card_runs(hub, published, folders):
+    files = hub.repos["model", NAME].branches["main"][1].files
+    assert f"https://huggingface.co/{NAME}/blob/main/notebook.ipynb" in files["README.md"].decode()
+    notebook = files["notebook.ipynb"].decode().replace(f'model=\\"{NAME}\\"', f'model=\\"{folders["first"]}\\"')
+    cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    assert cells[0].startswith('%pip install --quiet "torch>=')
+    names: dict[str, Any] = {}
+    exec(cells[1], names)
+    history = read(folders["first"] / "training.json")["example"]["history"]
+    exec(cells[2].replace("pipe(", "answer = pipe("), names)
+    assert names["history"] == history
+    assert len(names["answer"]) == 5
+    for cell in cells[3:]:
+        exec(cell, names)
+
+
+def test_a_collection_is_completed_by_a_second_push(hub, tmp_path):
+    """An account has one collection of a name; items stay in it once."""
+    hub.repos["model", "someone/pair"] = hub.repos["space", "someone/pair"] = Repo(private=False)
+    hub.repos["dataset", "someone/pair"] = Repo(private=False)
+    first, again = run(COLLECTOR, ["someone/pair"] * 2, hub.environment(tmp_path / "home"))
+    assert first == again == f"{hub.url}/collections/someone/pair-{'0' * 24}"
+    assert len(hub.collections[f"someone/pair-{'0' * 24}"]["items"]) == 3
+    refused = run(COLLECTOR, ["other/pair"], hub.environment(tmp_path / "home"))
+    assert refused == [
+        "PermissionError: the token has no write access there: use another token or name; the collection pair is not "
+        "complete, all else was published: push again"
+    ]
 
 
 @pytest.mark.slow
@@ -130,7 +180,7 @@ def test_no_pickle_and_no_local_path_is_published(hub, published, folders):
 @pytest.mark.slow
 def test_the_demo_knows_its_model(hub, published):
     files = hub.files("space", NAME)
-    page = {"index.html", "style.css", "app.js", "cards.js", "search.js", "recommender.js", "similar.json"}
+    page = {"index.html", "style.css", *SCRIPTS, "similar.json"}
     page |= {f"ort/{name}" for name in FILES}
     model = {"config.json", "tokenizer.json", "tokenizer_config.json", "items.json", "onnx/model_quantized.onnx"}
     assert set(files) == {".gitattributes", "README.md"} | page | model

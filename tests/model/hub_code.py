@@ -53,7 +53,7 @@ FROM = {
     "tokenizers.pre_tokenizers": "WhitespaceSplit",
     "torch": "nn",
     "torch.nn": "functional",
-    "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend",
+    "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend pipeline",
     "transformers.activations": "ACT2FN",
     "transformers.initialization": "copy_ zeros_",
     "transformers.masking_utils": "create_bidirectional_mask create_causal_mask",
@@ -73,6 +73,7 @@ FILE_ACCESS = {
     "loading_bert4rec.py": {"read_text", "is_file", "cached_file", "from_pretrained"},
     "modeling_bert4rec.py": {"save_pretrained"},
     "pipeline_bert4rec.py": {"save_pretrained"},
+    "handler.py": {"pipeline"},  # the folder that an endpoint serves
     "tokenization_bert4rec.py": {"write_text", "from_pretrained"},  # items.json, where transformers saves
     "onnx_bert4rec.py": {"cached_file", "InferenceSession", "onnxruntime"},  # onnx/model.onnx of the model's own folder
 }
