@@ -1,7 +1,11 @@
-"""Load and rank one folder with several versions of transformers, and write the table docs/versions.md.
+"""Load and rank exported folders with other versions than those installed.
 
-Each version is installed with its own huggingface_hub and tokenizers into a folder of its own, in front of the packages
-of the environment that runs this script.
+    python -m tests.versions
+    python -m tests.versions .venv-py310/bin/python .venv-py313/bin/python
+
+The first installs several versions of transformers, each with its own huggingface_hub and tokenizers in a folder before
+the packages of this environment, and writes a table to docs/versions.md. The second prints a row for each of the
+environments that these interpreters belong to.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.markdown import replace_between_marks
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
-from hf_bert4rec.files import atomic_write
 from hf_bert4rec.hub.export import export
 from hf_bert4rec.hub.verify import ISOLATED_LOADER, TOLERANCE, probe_histories
 
@@ -50,11 +54,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "time_aware": True,
     },
 }
-HEADER = """# Versions
-
-`make test-versions` writes this table. An exported folder is loaded through the Auto classes and `pipeline`, without
-this package, and its answers are compared with those of transformers {transformers}. All rows use torch {torch} and
-Python {python}.
+MARKS = ("<!-- versions: written by tests/versions.py -->", "<!-- end of versions -->")
+HEADER = """Torch is {torch}, Python {python}; the answers are compared with those of transformers {transformers}.
 
 | transformers | huggingface_hub | tokenizers | result |
 |---|---|---|---|
@@ -69,13 +70,13 @@ def install(name: str, requirements: tuple[str, ...], folder: Path) -> Path:
     return target
 
 
-def answers(model: Path, packages: Path | None, request: dict) -> dict | str:
+def answers(model: Path, packages: Path | None, request: dict, python: str = sys.executable) -> dict | str:
     """Answers of the model with the packages of a folder first; the last line of the error if it does not load."""
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "HF_MODULES_CACHE": cache, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = str(packages or "")
         done = subprocess.run(
-            [sys.executable, "-c", ISOLATED_LOADER, str(model)],
+            [python, "-c", ISOLATED_LOADER, str(model)],
             input=json.dumps(request),
             cwd=cache,
             env=environment,
@@ -112,10 +113,10 @@ def export_models(folder: Path) -> tuple[dict[str, Path], dict]:
     return folders, {"histories": probe_histories(tokenizer), "top_k": 10}
 
 
-def check(packages: Path, folders: dict[str, Path], request: dict, expected: dict[str, Any]) -> str:
+def check(folders: dict[str, Path], request: dict, expected: dict[str, Any], packages: Path | None, python: str) -> str:
     """The result of a version for the table."""
     for model, folder in folders.items():
-        result = answers(folder, packages, request)
+        result = answers(folder, packages, request, python)
         if isinstance(result, str):
             return result
         if differs(result, expected[model]):
@@ -123,26 +124,37 @@ def check(packages: Path, folders: dict[str, Path], request: dict, expected: dic
     return SAME_RANKING
 
 
-def main() -> int:
+def environment_row(python: str, result: str) -> str:
+    """Versions of an interpreter's environment, and the result."""
+    code = "import sys, torch, numpy, transformers as t; print(sys.version.split()[0], torch.__version__, "
+    code += "numpy.__version__, t.__version__)"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return f"| {' | '.join(done.stdout.split())} | {result} |"
+
+
+def main(interpreters: list[str]) -> int:
     """Check every version and write the page; returns 1 if a version from 5.0 on does not load and rank the same."""
     rows, failed = [], False
     with tempfile.TemporaryDirectory() as directory:
         folders, request = export_models(Path(directory))
         expected = {model: answers(folder, None, request) for model, folder in folders.items()}
-        for name, requirements in REQUIREMENTS.items():
+        for python in interpreters:
+            print(environment_row(python, check(folders, request, expected, None, python)), flush=True)
+        for name, requirements in REQUIREMENTS.items() if not interpreters else ():
             packages = install(name, requirements, Path(directory))
-            result = check(packages, folders, request, expected)
+            result = check(folders, request, expected, packages, sys.executable)
             failed |= name.startswith("5.") and result != SAME_RANKING
             hub, tokenizers = (requirement.split("==")[1] for requirement in requirements[:2])
             rows.append(f"| {name} | {hub} | {tokenizers} | {result} |")
             print(rows[-1], flush=True)
+    if interpreters:
+        return 0
     header = HEADER.format(
         transformers=version("transformers"), torch=torch.__version__, python=".".join(map(str, sys.version_info[:3]))
     )
-    with atomic_write(PAGE) as path:
-        path.write_text(header + "\n".join(rows) + "\n", encoding="utf-8")
+    replace_between_marks(PAGE, MARKS, header + "\n".join(rows))
     return int(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
