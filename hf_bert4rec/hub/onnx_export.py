@@ -2,7 +2,8 @@
 
 Both map `input_ids`, `attention_mask` and, of a time-aware model, `timestamps`, all (batch, length) with any
 length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The axes have
-these names, and the metadata describes the inputs. Names and folder are those that transformers.js expects.
+these names, and the metadata describes the inputs. Names and folder are those that transformers.js expects. A model of
+taste is not part of them: `taste.safetensors` holds it for `recommender.js`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
@@ -25,9 +27,17 @@ from ..files import atomic_write, write_json
 from ..model.extensions_bert4rec import UNKNOWN_TIME
 from ..model.loading_bert4rec import read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, QUANTIZED_TOLERANCE, OnnxScorer
+from ..model.onnx_bert4rec import (
+    ONNX_FILE,
+    ONNX_FOLDER,
+    QUANTIZED_FILE,
+    QUANTIZED_TOLERANCE,
+    TASTE_FILE,
+    OnnxScorer,
+)
+from ..model.taste_bert4rec import Bert4RecTaste
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
-from .onnx_quantization import quantize
+from .onnx_quantization import quantize, round_to_int
 
 TOLERANCE = 1e-4  # largest difference of a score (softmax over all items) between torch and ONNX
 TRANSFORMERS_JS = {"dtype": "q8"}  # it loads the quantized file by default
@@ -58,7 +68,8 @@ class NextItemLogits(nn.Module):
 def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
     """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` of a model's folder; returns their paths.
 
-    `config.json` gets the entry `transformers.js_config`. A file that fails its check is removed.
+    A model of taste is written to `onnx/taste.safetensors`. `config.json` gets the entry `transformers.js_config`. A
+    file that fails its check is removed.
 
     Args:
         target: folder to write to, by default that of the model.
@@ -77,6 +88,9 @@ def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
     with atomic_write(quantized) as temporary:
         quantize(path, temporary)
         check_quantized(OnnxScorer(temporary, model.config), model, tokenizer)
+    if model.taste is not None:
+        with atomic_write(target / ONNX_FOLDER / TASTE_FILE) as temporary:
+            save_file(pack_taste(model.taste, tokenizer.first_item_id), temporary)
     config = read_object(folder / "config.json")
     write_json(target / "config.json", {**config, "transformers.js_config": TRANSFORMERS_JS})
     return [path, quantized]
@@ -103,6 +117,16 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
     metadata["window"] = f"at most {model.config.max_position_embeddings} attended positions per row"
     program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)
+
+
+def pack_taste(taste: Bert4RecTaste, first_item_id: int) -> dict[str, np.ndarray]:
+    """Tables of the items: factors as int16 (items, taste_size) with scales, precisions and shares, float32 (items,).
+
+    The products of integers and scales differ from the factors by less than 1e-4 of an item's largest.
+    """
+    tables = {name: table[first_item_id:].float().numpy() for name, table in taste.named_buffers()}
+    integers, scales = round_to_int(tables["factors"], axis=1, dtype=np.int16)
+    return {**tables, "factors": integers, "scales": scales[:, 0]}
 
 
 def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> list[Batch]:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 MIN_VALUES = 256
-INT8_MAX = 127
 PRODUCTS = {"MatMul", "Gemm", "Gather"}  # what network weights are read by; the memory is read by GatherND
 INTEGER_TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
 
@@ -59,17 +58,18 @@ def _pack(tensor: TensorProto, values: NDArray, is_weight: bool) -> tuple[list[T
         smaller: NDArray = values.astype(np.float16 if values.dtype == np.float32 else _smallest_type(values))
         restored = helper.make_node("Cast", [packed], [name], to=tensor.data_type)
         return [numpy_helper.from_array(smaller, packed)], [restored]
-    integers, scales = min((round_to_int8(values, axis) for axis in (0, 1)), key=lambda pair: _error(values, *pair))
+    integers, scales = min((round_to_int(values, axis) for axis in (0, 1)), key=lambda pair: _error(values, *pair))
     tensors = [numpy_helper.from_array(integers, packed), numpy_helper.from_array(scales, f"{name}_scales")]
     as_float = helper.make_node("Cast", [packed], [f"{name}_integers"], to=TensorProto.FLOAT)
     return tensors, [as_float, helper.make_node("Mul", [f"{name}_integers", f"{name}_scales"], [name])]
 
 
-def round_to_int8(values: NDArray, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Integers from -127 to 127 and float32 scales along `axis`, whose product is nearest to `values`."""
-    largest = np.abs(values).max(axis, keepdims=True)
-    scales = (np.maximum(largest, np.finfo(np.float32).tiny * INT8_MAX) / INT8_MAX).astype(np.float32)
-    return np.rint(values / scales).astype(np.int8), scales
+def round_to_int(values: NDArray, axis: int, dtype: type = np.int8) -> tuple[NDArray, NDArray[np.float32]]:
+    """Integers and float32 scales along `axis`, whose product is nearest to `values`."""
+    largest = np.iinfo(dtype).max
+    smallest_scale = np.finfo(np.float32).tiny  # of zeros
+    scales = np.maximum(np.abs(values).max(axis, keepdims=True) / largest, smallest_scale).astype(np.float32)
+    return np.rint(values / scales).astype(dtype), scales
 
 
 def _error(values: NDArray, integers: NDArray, scales: NDArray) -> float:

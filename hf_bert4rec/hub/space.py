@@ -11,13 +11,15 @@ import torch
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..files import data_folder
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
+from ..model.loading_bert4rec import read_object
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, TASTE_FILE
 from .browser_runtime import FILES, browser_runtime
 from .staging import remove_on_failure
 from .verify import JSON_FILES, has_titles, load_pipeline
 
 SPACE_FOLDER = data_folder("model_card") / "space"
-PAGE_FILES = ("index.html", "style.css", "app.js", "search.js", "cards.js", "recommender.js", REPOCARD_NAME)
+SCRIPTS = ("app.js", "cards.js", "recommender.js", "search.js", "taste.js")
+PAGE_FILES = ("index.html", "style.css", *SCRIPTS, REPOCARD_NAME)
 TEMPLATES = ("index.html", REPOCARD_NAME)  # these name the model
 RUNTIME_FOLDER, SIMILAR_FILE = "ort", "similar.json"
 SIMILAR = 10  # similar movies per movie
@@ -28,7 +30,7 @@ def stage_space(model: Path, target: Path, name: str) -> None:
     """Write the demo to the new folder `target`: page, runtime, and an int8 copy of the model.
 
     Args:
-        model: an exported folder. If it lacks `onnx/model_quantized.onnx`, the file is made for the demo.
+        model: an exported folder. If it lacks files of `hf-bert4rec export-onnx`, they are made for the demo.
         name: of the model on the Hub, or how the page calls it.
 
     Raises:
@@ -56,9 +58,12 @@ def stage_space(model: Path, target: Path, name: str) -> None:
 
 
 def _write_onnx(model: Path, target: Path) -> None:
+    has_taste = bool(read_object(model / "config.json").get("taste_size"))
+    files = [f"{ONNX_FOLDER}/{name}" for name in (QUANTIZED_FILE, *([TASTE_FILE] if has_taste else []))]
     (target / ONNX_FOLDER).mkdir()
-    if (model / ONNX_FOLDER / QUANTIZED_FILE).is_file():
-        shutil.copyfile(model / ONNX_FOLDER / QUANTIZED_FILE, target / ONNX_FOLDER / QUANTIZED_FILE)
+    if all((model / file).is_file() for file in files):
+        for file in files:
+            shutil.copyfile(model / file, target / file)
         return
     try:
         from .onnx_export import export_onnx

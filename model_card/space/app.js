@@ -15,7 +15,7 @@ const byId = (id) => document.getElementById(id);
 const page = Object.fromEntries(
   ["search", "matches", "no-match", "picks-heading", "clear", "order", "history", "filters", "active-filters", "genres"]
     .concat(["years", "first-year", "last-year", "reset", "answer-heading", "timing", "message", "examples", "cards"])
-    .concat(["announcement", "model", "number", "popular"])
+    .concat(["announcement", "model", "number", "popular", "goals"])
     .map((id) => [id, byId(id)]),
 );
 let recommender;
@@ -62,6 +62,8 @@ async function start() {
   page.search.disabled = false;
   page.number.textContent = ` · ${recommender.movies.length.toLocaleString("en")} movies`;
   buildFilters();
+  page.goals.querySelector("[value=taste]").checked = recommender.hasTaste;
+  page.goals.addEventListener("input", update);
   page.clear.addEventListener("click", () => change([], () => page.search));
   update();
   recommender.similar(recommender.movies[0].id).catch(() => {}); // loads the file, so that the page works offline
@@ -100,19 +102,26 @@ const rowActions = {
   },
 };
 
-/** Show the history, and recommend what comes next. */
+/** What to recommend: "taste", whatever the order of the history, or what comes "next". */
+function goal() {
+  return page.goals.querySelector(":checked").value;
+}
+
+/** Show the history, and recommend movies for it. */
 async function update() {
   const rows = history.map((movie, index) => historyRow(movie, index, history.length, rowActions));
+  const ordered = goal() === "next";
   page.history.replaceChildren(...rows);
+  page.history.classList.toggle("ordered", ordered);
   page.clear.hidden = page.filters.hidden = !history.length;
-  page.order.textContent = history.length
-    ? "Oldest first: the order matters."
-    : "Nothing yet. The order matters: the latest movie comes last.";
+  page.goals.hidden = !history.length || !recommender.hasTaste;
+  const order = ordered ? "The order matters: the latest movie comes last." : "In any order.";
+  page.order.textContent = history.length ? order : `Nothing yet. ${order}`;
   const request = ++latest;
   if (!history.length) return showExamples();
   const began = performance.now();
   try {
-    const movies = await recommender.recommend(ids(), { topK: TOP_K, ...readFilters() });
+    const movies = await recommender.recommend(ids(), { topK: TOP_K, goal: goal(), ...readFilters() });
     if (request === latest) showAnswer(movies, performance.now() - began);
   } catch (error) {
     if (request === latest) showMessage(error.message, "error");
@@ -126,7 +135,7 @@ function ids() {
 function showAnswer(movies, milliseconds) {
   page.examples.replaceChildren();
   showCards(movies);
-  page["answer-heading"].textContent = "Watch next";
+  page["answer-heading"].textContent = goal() === "next" ? "Watch next" : "You may like";
   page.timing.textContent = `answered in ${Math.max(1, Math.round(milliseconds))} ms`;
   const few = movies.length < TOP_K ? `${movies.length || "No"} movies left: widen the filters for more.` : "";
   page.message.hidden = !few;
@@ -138,8 +147,9 @@ function showAnswer(movies, milliseconds) {
 
 function showCards(movies) {
   const actions = { why: showReasons, similar: showSimilar, add };
+  const kind = history.length ? goal() : "popularity";
   page.popular.hidden = Boolean(history.length);
-  page.cards.replaceChildren(...movies.map((movie, index) => card(movie, index + 1, movies[0].score, actions)));
+  page.cards.replaceChildren(...movies.map((movie, index) => card(movie, index + 1, movies[0].score, kind, actions)));
 }
 
 function showMessage(text, kind) {
@@ -173,7 +183,7 @@ async function showExamples() {
 }
 
 async function showReasons(movie) {
-  const [because] = await recommender.explain(ids(), [movie.id]);
+  const [because] = await recommender.explain(ids(), [movie.id], { goal: goal() });
   return reasons(because);
 }
 

@@ -2,7 +2,8 @@
 
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 2 });
 const SCORES = {
-  model: "Probability that this movie is the next one",
+  next: "Probability that this movie is the next one",
+  taste: "Share of the scores of all movies",
   popularity: "Share of all interactions in the training data",
 };
 const hues = new Map(); // of genres, frequent ones first
@@ -50,12 +51,13 @@ export function titleWithYear(movie) {
  * @param {Object} movie with its score
  * @param {number} rank from 1
  * @param {number} largest score of the best movie, the length of a full bar
+ * @param {"next" | "taste" | "popularity"} kind of the score
  * @param {Object} actions `why`, `similar`: (movie) => Promise of an element; `add`: (movie) => void
  */
-export function card(movie, rank, largest, actions) {
+export function card(movie, rank, largest, kind, actions) {
   const style = `${color(movie.genres)}; --share: ${movie.score / largest}`;
   const panel = panelBelow();
-  const own = movie.source === "model" ? [opener("Why?", panel, () => actions.why(movie), movie)] : [];
+  const own = kind !== "popularity" ? [opener("Why?", panel, () => actions.why(movie), movie)] : [];
   own.push(opener("More like this", panel, () => actions.similar(movie), movie));
   const label = `Add ${fullTitle(movie)} to your history`;
   own.push(element("button", { type: "button", "aria-label": label, click: () => actions.add(movie) }, "Seen it"));
@@ -70,7 +72,7 @@ export function card(movie, rank, largest, actions) {
       element("p", { class: "genres" }, ...movie.genres.map((name) => element("span", {}, name))),
       element(
         "p",
-        { class: "score", title: SCORES[movie.source] },
+        { class: "score", title: SCORES[kind] },
         element("span", { class: "bar", "aria-hidden": "true" }, element("span")),
         element("span", {}, PERCENT.format(movie.score)),
       ),

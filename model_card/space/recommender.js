@@ -8,13 +8,16 @@
  *     const recommender = await Recommender.load(model, { ort });
  *     const movies = await recommender.recommend([1, 50], { topK: 3, genres: ["Comedy"], years: [1990, null] });
  *
- * A history is a list of item ids, oldest first. Scores and order are those of the Python pipeline with goal="next".
+ * A history is a list of item ids, oldest first. Scores and order are those of the Python pipeline.
  */
+
+import { Taste } from "./taste.js";
 
 const FIRST_ITEM_ID = 3; // input id of the first item, after [PAD], [MASK] and [UNK]
 const UNKNOWN_TIME = -(2n ** 63n);
 const EXPLAIN_BATCH_SIZE = 8; // histories scored at once, few enough to keep a page responsive
 const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "items.json"];
+const TASTE_FILE = "onnx/taste.safetensors";
 const ARTICLE = /^([^(]+), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)(?= \(|$)/i;
 
 /**
@@ -34,14 +37,16 @@ export class Recommender {
   #running = Promise.resolve(); // a session of onnxruntime-web runs one call at a time
   #session;
   #similar;
+  #taste; // null if the model has none
   #words;
 
   /** Use `Recommender.load`. */
-  constructor({ config, movies, ort, read, session }) {
+  constructor({ config, movies, ort, read, session, taste }) {
     this.#config = config;
     this.#ort = ort;
     this.#read = read;
     this.#session = session;
+    this.#taste = taste;
     this.#positions = new Map(movies.map((movie, position) => [String(movie.id), position]));
     /** @type {Movie[]} the catalogue in the order of the vocabulary */
     this.movies = movies;
@@ -65,15 +70,23 @@ export class Recommender {
     if (FIRST_ITEM_ID + movies.length !== config.vocab_size) {
       throw new Error(`tokenizer.json has ${movies.length} items, config.json ${config.vocab_size - FIRST_ITEM_ID}`);
     }
-    return new Recommender({ config, movies, ort, read, session });
+    const taste = config.taste_size ? await readTaste(read, movies.length) : null;
+    return new Recommender({ config, movies, ort, read, session, taste });
+  }
+
+  /** Whether the model can answer with the goal "taste". */
+  get hasTaste() {
+    return this.#taste !== null;
   }
 
   /**
-   * The next movies after a history, best first. A history without movies is answered by popularity.
+   * Movies for a history, best first. A history without movies is answered by popularity.
    *
    * @param {(number | string)[]} history item ids, oldest first
    * @param {Object} [options]
    * @param {number} [options.topK] number of movies; fewer if the filters leave fewer
+   * @param {"taste" | "next"} [options.goal] what people who like these movies like as well, or what users watched next;
+   *   by default "taste" for a history without times if the model can, else "next"
    * @param {boolean} [options.excludeSeen] leave out the movies of the history; by default as config.json says
    * @param {string[]} [options.genres] only movies with any of these, in any case
    * @param {[?number, ?number]} [options.years] first and last year, null for no bound
@@ -85,7 +98,8 @@ export class Recommender {
     const { topK = 10, excludeSeen = this.#config.exclude_seen ?? true } = options;
     const seen = this.#parse(history);
     const source = seen.length ? "model" : "popularity";
-    const logScores = seen.length ? (await this.#logScores([this.#input(seen, options)]))[0] : this.#logPopularity();
+    const input = this.#input(seen, options);
+    const logScores = seen.length ? (await this.#logScores([input]))[0] : this.#logPopularity();
     const excluded = new Set(excludeSeen ? seen : []);
     const passes = filter(this.movies, options);
     return best(logScores, topK, (position) => !excluded.has(position) && passes(position)).map((position) => ({
@@ -101,7 +115,7 @@ export class Recommender {
    *
    * @param {(number | string)[]} history
    * @param {(number | string)[]} movies ids of recommended movies
-   * @param {Object} [options] `timestamps` and `now` of `recommend`
+   * @param {Object} [options] `goal`, `timestamps` and `now` of `recommend`
    * @returns {Promise<(Movie & { contribution: number })[][]>}
    */
   async explain(history, movies, options = {}) {
@@ -168,18 +182,25 @@ export class Recommender {
     });
   }
 
-  /** The most recent movies that fit the model's window with a [MASK] after them, and their times. */
-  #input(positions, { timestamps = null, now = null }) {
+  /** The goal, the movies that count, and their times: for "next", the most recent that fit the window with a [MASK]. */
+  #input(positions, options) {
+    const { timestamps = null, now = null } = options;
     if (timestamps && timestamps.length !== positions.length) {
       throw new RangeError(`${timestamps.length} timestamps for a history of ${positions.length}: give one each`);
     }
-    const start = Math.max(0, positions.length - (this.#config.max_position_embeddings - 1));
+    const { goal = this.#taste && !timestamps && now === null ? "taste" : "next" } = options;
+    if (goal !== "next" && goal !== "taste") throw new RangeError(`goal is ${goal}; it is "next" or "taste"`);
+    if (goal === "taste" && !this.#taste) throw new RangeError('goal is "taste", but the model has no taste factors');
+    const start = goal === "taste" ? 0 : Math.max(0, positions.length - (this.#config.max_position_embeddings - 1));
     const times = (timestamps ?? positions.map(() => null)).map(toTime);
-    return { positions: positions.slice(start), times: times.slice(start), now: toTime(now) };
+    return { goal, positions: positions.slice(start), times: times.slice(start), now: toTime(now) };
   }
 
-  /** Logarithms of the scores of all items for each input, a softmax over the items: Float64Arrays. */
+  /** Logarithms of the scores of all items, a softmax, for each of some inputs with one goal: Float64Arrays. */
   async #logScores(inputs) {
+    if (inputs[0].goal === "taste") {
+      return inputs.map(({ positions }) => logSoftmax(this.#taste.logScores(positions)));
+    }
     const { logits } = await this.#run(this.#encode(inputs));
     const [rows, width] = logits.dims;
     if (rows !== inputs.length || width !== this.#config.vocab_size) {
@@ -234,6 +255,15 @@ async function createSession(ort, name, read) {
     return await ort.InferenceSession.create(bytes);
   } catch (error) {
     throw new Error(`${name} is damaged, or not a model for this onnxruntime (${error.message})`, { cause: error });
+  }
+}
+
+async function readTaste(read, numItems) {
+  const bytes = await read(TASTE_FILE);
+  try {
+    return new Taste(bytes, numItems);
+  } catch (error) {
+    throw new Error(`${TASTE_FILE} is damaged, or of another model (${error.message})`, { cause: error });
   }
 }
 
@@ -300,9 +330,10 @@ function best(scores, count, passes) {
 }
 
 /** The input without all occurrences of an entry; no older movie moves into the window. */
-function without({ positions, times, now }, entry) {
+function without({ goal, positions, times, now }, entry) {
   const remains = positions.map((position) => position !== entry);
-  return { positions: positions.filter((_, i) => remains[i]), times: times.filter((_, i) => remains[i]), now };
+  const [left, leftTimes] = [positions, times].map((values) => values.filter((_, index) => remains[index]));
+  return { goal, positions: left, times: leftTimes, now };
 }
 
 function logSoftmax(logits) {

@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from hf_bert4rec.cli.demo import serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
+REQUIRED = os.environ.get("HF_BERT4REC_BROWSER") == "required"
+NEEDS_BROWSER = pytest.mark.skipif(
+    (CHROMIUM is None or DRIVER is None) and not REQUIRED,
+    reason="no Chromium: apt-get install chromium chromium-driver",
+)
+# Answers requests with recommender.js, and measures the milliseconds of each.
+RECOMMEND = """
+const [file, requests, done] = arguments;
+(async () => {
+  const ort = await import(new URL("ort/ort.wasm.min.mjs", location.href));
+  const { Recommender } = await import(new URL("recommender.js", location.href));
+  const recommender = await Recommender.load(new URL(".", location.href), { ort, file });
+  const answers = [], times = [];
+  for (const { history, ...options } of requests) {
+    const start = performance.now();
+    answers.push(await recommender.recommend(history, options));
+    times.push(performance.now() - start);
+  }
+  return { answers, times };
+})().then(done, (error) => done({ error: String(error) }));
+"""
+
+
+@contextmanager
+def browse(folder: Path) -> Iterator[Page]:
+    """A browser for the pages in a folder."""
+    with serve(folder, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = Page(f"http://127.0.0.1:{server.server_port}")
+        try:
+            yield page
+        finally:
+            page.driver.quit()
+            server.shutdown()
 
 
 class Page:
@@ -76,6 +119,12 @@ class Page:
     def focused(self, attribute: str) -> str | None:
         """An attribute of the element that has the focus."""
         return self.driver.execute_script("return document.activeElement.getAttribute(arguments[0])", attribute)
+
+    def recommend(self, requests: list[dict[str, Any]], file: str = "model_quantized.onnx") -> dict[str, Any]:
+        """Answers of the page's recommender.js, and their times in milliseconds."""
+        result = self.driver.execute_async_script(RECOMMEND, file, requests)
+        assert "error" not in result, result
+        return result
 
     def problems(self) -> list[str]:
         """Warnings and errors in the console since the last call."""

@@ -16,7 +16,7 @@ try {
   answers.recommended = await Promise.all(
     requests.map(({ history, ...options }) => recommender.recommend(history, options)),
   );
-  answers.explained = await Promise.all(explained.map(([history, movies]) => recommender.explain(history, movies)));
+  answers.explained = await Promise.all(explained.map((request) => recommender.explain(...request)));
   answers.found = queries.map((query) => recommender.search(query).map((movie) => movie.title));
   answers.refused = await Promise.all(
     invalid.map(([history, options]) =>

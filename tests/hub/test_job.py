@@ -16,7 +16,7 @@ from tests.published import ratings
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = ROOT / "training" / "job.py"
-SMALL = "--hidden_size 16 --num_hidden_layers 1 --num_train_epochs 1 --max_position_embeddings 12 --stride 6"
+SMALL = "--hidden_size 16 --num_hidden_layers 1 --num_train_epochs 1 --max_position_embeddings 12 --window_stride 6"
 
 
 def test_its_requirements_are_this_package():

@@ -4,62 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from hf_bert4rec.hub.space import SPACE_FOLDER
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from tests.hub.exported_onnx import assert_same_ranking, load_pipeline, make_onnx_folder, requests
+from tests.hub.exported_onnx import load_pipeline, make_onnx_folder
+from tests.hub.node import NEEDS_NODE, run
 
-ROOT = Path(__file__).resolve().parents[2]
-ONNXRUNTIME = ROOT / ".node" / "node_modules" / "onnxruntime-node" / "dist" / "index.js"
-NODE = shutil.which("node")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        NODE is None or not ONNXRUNTIME.is_file(),
-        reason="no Node or no onnxruntime-node: install Node, then run .ci/node.sh",
-    ),
-    pytest.mark.filterwarnings("ignore:.* movies requested"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_NODE]
 QUERIES = ["the god", "GODFATHER THE", "amelie", "1995", "movie 1", "zzz", "  "]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return make_onnx_folder(tmp_path_factory.mktemp("onnx") / "model")
-
-
-def run(folder: Path, file: str = "model_quantized.onnx", **request: Any) -> dict[str, Any]:
-    """Answers of Node, or its error."""
-    assert NODE
-    request = {"file": file, "requests": [], "explained": [], "queries": [], "invalid": [], **request}
-    script = Path(__file__).with_name("recommend.mjs")
-    done = subprocess.run(
-        [NODE, str(script), str(SPACE_FOLDER / "recommender.js"), str(ONNXRUNTIME), str(folder)],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
-
-
-@pytest.mark.parametrize("file", ["model.onnx", "model_quantized.onnx"])
-def test_a_hundred_histories_are_ranked_as_by_the_pipeline(folder, file):
-    answers = run(folder, file, requests=requests())
-    on_onnx = load_pipeline(folder, backend="onnx", onnx_file=file)
-    assert_same_ranking(answers["recommended"], [on_onnx(request) for request in requests()])
-    if file == "model.onnx":
-        on_torch = load_pipeline(folder)
-        assert_same_ranking(answers["recommended"], [on_torch(request) for request in requests()])
 
 
 def test_seen_movies_are_recommended_again_if_the_configuration_says_so(folder, tmp_path):
@@ -73,17 +34,19 @@ def test_seen_movies_are_recommended_again_if_the_configuration_says_so(folder, 
     assert len(movies) == 37
 
 
-def test_explanations_are_those_of_the_pipeline(folder):
+@pytest.mark.parametrize("goal", ["next", "taste"])
+def test_explanations_are_those_of_the_pipeline(folder, goal):
     on_onnx = load_pipeline(folder, backend="onnx", onnx_file="model_quantized.onnx")
     histories = [[10], [10, 13, 16, 13], on_onnx.tokenizer.item_ids[:20]]  # one repeats a movie, one exceeds the window
-    expected = [on_onnx(history, top_k=3, explain=True) for history in histories]
+    expected = [on_onnx(history, top_k=3, explain=True, goal=goal) for history in histories]
     movies = [[movie["movie_id"] for movie in answer] for answer in expected]
-    explained = run(folder, explained=list(zip(histories, movies, strict=True)))["explained"]
+    explained_requests = [(history, ids, {"goal": goal}) for history, ids in zip(histories, movies, strict=True)]
+    explained = run(folder, explained=explained_requests)["explained"]
     for answer, reasons in zip(expected, explained, strict=True):
         for movie, because in zip(answer, reasons, strict=True):
             assert [reason["id"] for reason in because] == [reason["movie_id"] for reason in movie["because"]]
             contributions = [reason["contribution"] for reason in movie["because"]]
-            assert [reason["contribution"] for reason in because] == pytest.approx(contributions, abs=1e-4)
+            assert [reason["contribution"] for reason in because] == pytest.approx(contributions, rel=1e-3, abs=1e-4)
 
 
 def test_titles_are_found_in_any_case_and_by_any_of_their_words(folder):
@@ -101,12 +64,14 @@ def test_bad_requests_are_refused_by_name(folder):
         ["Toy Story", {}],
         [[10], {"years": [2000, 1990]}],
         [[10], {"timestamps": [1, 2]}],
+        [[10], {"goal": "fun"}],
     ]
     assert run(folder, invalid=invalid)["refused"] == [
         "RangeError: 999 is not in the catalogue",
         "TypeError: a history is a list of ids, not Toy Story",
         "RangeError: the first year, 2000, comes after the last, 1990: swap them",
         "RangeError: 2 timestamps for a history of 1: give one each",
+        'RangeError: goal is fun; it is "next" or "taste"',
     ]
 
 

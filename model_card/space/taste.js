@@ -1,0 +1,56 @@
+/**
+ * Scores of what goes with a few liked movies, whatever their order, as `Bert4RecTaste` of the Python code gives them:
+ * shares[b] + Σ_a precisions[a] · factors[a]·factors[b]. A movie's factors are 16-bit integers times its scale.
+ */
+
+const ARRAYS = { I16: Int16Array, F32: Float32Array }; // by the names of safetensors
+const SMALLEST_SCORE = 1e-4; // below this, logarithms go on as a straight line, as linear scores may be negative
+
+export class Taste {
+  #tables; // factors (movies · size); precisions, scales and shares (movies)
+
+  /**
+   * @param {Uint8Array} bytes of `taste.safetensors`
+   * @param {number} numItems
+   * @throws {Error} the file is damaged, or of another model
+   */
+  constructor(bytes, numItems) {
+    this.#tables = readSafetensors(bytes);
+    const { length } = this.#tables.shares;
+    if (length !== numItems) throw new Error(`it has ${length} movies, the model ${numItems}`);
+  }
+
+  /**
+   * Logarithms of positive scores in the order of the scores, for all movies.
+   *
+   * @param {number[]} liked catalogue positions; repeated ones count once
+   * @returns {Float64Array}
+   */
+  logScores(liked) {
+    const { factors, precisions, scales, shares } = this.#tables;
+    const size = factors.length / shares.length;
+    const user = new Float64Array(size);
+    for (const position of new Set(liked)) {
+      const weight = precisions[position] * scales[position];
+      for (let k = 0; k < size; k++) user[k] += weight * factors[position * size + k];
+    }
+    return Float64Array.from(shares, (share, position) => {
+      let product = 0;
+      for (let k = 0; k < size; k++) product += user[k] * factors[position * size + k];
+      const score = share + scales[position] * product;
+      return score > SMALLEST_SCORE ? Math.log(score) : score / SMALLEST_SCORE - 1 + Math.log(SMALLEST_SCORE);
+    });
+  }
+}
+
+/** The tables of a safetensors file: the length of a JSON header, the header, and the values. */
+function readSafetensors(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const start = 8 + Number(view.getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
+  const tables = Object.entries(header).map(([name, { dtype, data_offsets: [first, last] }]) => [
+    name,
+    new ARRAYS[dtype](bytes.slice(start + first, start + last).buffer),
+  ]);
+  return Object.fromEntries(tables);
+}
