@@ -358,7 +358,7 @@ class MovieRecommendationPipeline(Pipeline):
             history = ModelInput([], [], None)
             if log_scores is not None:
                 history = ModelInput(request.liked, [], None) if request.goal == "taste" else self._window(request)
-            self._explain(movies, history, positions, ranking, request.goal)
+            self._explain(movies, history, positions, ranking if corrections is None else None, request.goal)
         return movies
 
     def _explain(
@@ -366,10 +366,10 @@ class MovieRecommendationPipeline(Pipeline):
         movies: list[dict[str, Any]],
         history: ModelInput,
         positions: list[int],
-        log_scores: torch.Tensor,
+        log_scores: torch.Tensor | None,
         goal: str | None,
     ) -> None:
-        """Add "because" to every movie."""
+        """Add "because" to every movie. `log_scores` is (items,), or None to score the history exactly."""
 
         def score(rows: list[list[int]]) -> torch.Tensor:
             if goal == "taste":
@@ -377,6 +377,8 @@ class MovieRecommendationPipeline(Pipeline):
             inputs = self._encode([history.subset(indices) for indices in rows])
             return self._log_scores(self.forward({"requests": [], **inputs})["logits"])
 
+        if log_scores is None:
+            log_scores = score([list(range(len(history.items)))])[0]
         name = self.tokenizer.item_id_name
         for movie, reasons in zip(movies, contributions(history.items, positions, log_scores, score), strict=True):
             entries = [(self.tokenizer.movie(item), contribution) for item, contribution in reasons]

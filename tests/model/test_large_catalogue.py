@@ -131,10 +131,10 @@ def test_int8_scores_rank_as_exact_ones(pipe, monkeypatch):
         assert [movie["movie_id"] for movie in answer[:1000]] == [movie["movie_id"] for movie in expected[:1000]]
         scores = [movie["score"] for movie in expected[:1000]]
         assert [movie["score"] for movie in answer[:1000]] == pytest.approx(scores, rel=1e-4)
-    reasons = [[movie["because"] for movie in answers[6]] for answers in (exact, approximate)]
-    assert [[entry["title"] for entry in reason] for reason in reasons[0]] == [
-        [entry["title"] for entry in reason] for reason in reasons[1]
-    ]
+    for expected, movie in zip(exact[6], approximate[6], strict=True):
+        assert [entry["title"] for entry in movie["because"]] == [entry["title"] for entry in expected["because"]]
+        for own, others in zip(movie["because"], expected["because"], strict=True):
+            assert own["contribution"] == pytest.approx(others["contribution"], abs=1e-4)
     for request, answer in zip(REQUESTS[:3], approximate, strict=False):
         assert [movie["movie_id"] for movie in pipe(request)] == [movie["movie_id"] for movie in answer]
 
