@@ -47,7 +47,7 @@ def prepare_and_choose(
     """`data.prepare.prepare`, and the options that `auto` lists set in `arguments`; with a sentence for each choice.
 
     Args:
-        arguments: dataclasses with the options; the first is `DataArguments`.
+        arguments: dataclasses with the options, from `DataArguments` to `TrainingArguments`.
     """
     options: DataArguments = arguments[0]
     if interactions is None and options.ratings is not None and is_prepared(options.ratings):
@@ -59,7 +59,9 @@ def prepare_and_choose(
         tables = load(options, interactions, items)
         sentences = apply_choices(choose_data_options(tables["ratings"], options), auto, arguments)
         data = prepare_tables(tables, options)
-    return data, sentences + apply_choices(choose_training_options(data), auto, arguments)
+    training = arguments[-1]
+    parts = training.world_size * training.gradient_accumulation_steps
+    return data, sentences + apply_choices(choose_training_options(data, parts), auto, arguments)
 
 
 def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
@@ -79,8 +81,11 @@ def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
     ]
 
 
-def choose_training_options(data: Prepared) -> list[Choice]:
-    """Sizes of model, batches and schedule, from the training histories."""
+def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
+    """Sizes of model, batches and schedule, from the training histories.
+
+    A batch is in `parts` parts, those of several processes or of accumulated gradients.
+    """
     train, items = data.train, data.tokenizer.num_items
     interactions = int(train.lengths.sum())
     scale = math.log10(max(interactions, 1) / 100_000)
@@ -95,7 +100,7 @@ def choose_training_options(data: Prepared) -> list[Choice]:
             },
             f"{size}: the fewer, the more regularization",
         ),
-        *_window(train, scale),
+        *_window(train, scale, parts),
         Choice(
             {
                 "learning_rate": _digit(float(np.clip(1e-3 * 2**scale, 1e-3, 2e-3))),
@@ -107,7 +112,7 @@ def choose_training_options(data: Prepared) -> list[Choice]:
     ]
 
 
-def _window(train: Ragged, scale: float) -> list[Choice]:
+def _window(train: Ragged, scale: float, parts: int) -> list[Choice]:
     """The window, and the batch and the number of epochs that follow from the number of windows."""
     lengths = train.lengths[train.lengths > 1]
     length = int(np.quantile(lengths, 0.95)) if len(lengths) else 2
@@ -124,7 +129,7 @@ def _window(train: Ragged, scale: float) -> list[Choice]:
             f"95 % of the training histories have {length} items or fewer",
         ),
         Choice(
-            {"per_device_train_batch_size": batch, "num_train_epochs": epochs},
+            {"per_device_train_batch_size": max(batch // parts, 1), "num_train_epochs": epochs},
             f"{len(rows):,} training windows with {rows.lengths.mean():.0f} items on average",
         ),
     ]

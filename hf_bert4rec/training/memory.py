@@ -24,7 +24,8 @@ BACKWARD = (0.0, 0.1, 0.3, 0.6)  # what a transition in the opposite direction c
 # During training every evaluation is with the best of these; `TRAINING_WEIGHT` is only in the configuration.
 COARSE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 10.0, 50.0)
 TRAINING_WEIGHT = 1.0
-MAX_USERS = 10_000
+MIN_USERS, MAX_USERS = 1_000, 10_000  # between them, as many as give `MAX_SCORES` scores
+MAX_SCORES = 1 << 27
 BATCH_SIZE = 128
 K = 10
 
@@ -34,7 +35,7 @@ Batch = dict[str, torch.Tensor]
 def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> dict[str, Any]:
     """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best.
 
-    Of more than `MAX_USERS` users a sample drawn with `seed` counts.
+    Of many users a sample drawn with `seed` counts, the smaller the larger the catalogue is.
 
     Returns:
         `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
@@ -62,7 +63,8 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> 
 def _validation_batches(model: Bert4RecForMaskedLM, data: Prepared, seed: int) -> list[tuple[torch.Tensor, Batch]]:
     """Batches of validation rows, each with the network's user embeddings (batch, hidden)."""
     dataset = data.next_item_dataset("validation", timed=model.config.time_aware)
-    users = np.random.default_rng(seed).permutation(len(dataset))[:MAX_USERS]
+    sample = min(max(MAX_SCORES // len(data.tokenizer), MIN_USERS), MAX_USERS)
+    users = np.random.default_rng(seed).permutation(len(dataset))[:sample]
     users = users[np.argsort(dataset.histories.lengths[users], kind="stable")]  # similar lengths: less padding
     collate = DataCollatorForNextItem(data.tokenizer, model.config.max_position_embeddings)
     batches = []

@@ -58,6 +58,10 @@ def test_sizes_of_a_small_table() -> None:
         **{"num_train_epochs": 0, "time_aware": False, "memory_size": 200, "taste_size": 128},
     }
     assert chosen["num_train_epochs"] == 100  # of 7 steps each
+    data = DataArguments(ratings="table", time_column="")
+    halves = choose_training_options(prepare_tables(load(data, uniform(100, 12)), data), parts=2)
+    options = {name: value for choice in halves for name, value in choice.options.items()}
+    assert (options["per_device_train_batch_size"], options["num_train_epochs"]) == (8, 100)
 
 
 def test_times_count_if_they_span_a_day() -> None:

@@ -92,7 +92,8 @@ def test_the_best_weight_and_direction_are_chosen(noise: float) -> None:
 def test_a_sample_of_many_users_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     data = walks(0.5)
     model = random_model(data)
-    monkeypatch.setattr(memory, "MAX_USERS", 20)
+    monkeypatch.setattr(memory, "MIN_USERS", 20)
+    monkeypatch.setattr(memory, "MAX_SCORES", 0)
     rows = data.next_item_dataset("validation")
     drawn = np.random.default_rng(3).permutation(120)[:20]
     sample = NextItemDataset(rows.histories.take(drawn), rows.targets.take(drawn))
