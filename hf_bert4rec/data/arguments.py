@@ -40,6 +40,8 @@ class InteractionArguments(TextOptions):
     item_column: str = option("column of items, also in a table of items; auto finds one with a usual name", AUTO)
     time_column: str = option("column of times, '' if the rows are in order; auto finds one with a usual name", AUTO)
     rating_column: str = option("column of ratings; '' to read none", "rating")
+    event_column: str | None = option("column of kinds of events, such as view and purchase; none by default")
+    weight_column: str | None = option("column of weights of interactions in the loss; none by default")
     min_rating: float | None = option("interactions rated lower are left out of the histories")
 
 
@@ -47,6 +49,10 @@ class InteractionArguments(TextOptions):
 class DataArguments(InteractionArguments):
     """The interactions to train on and evaluate with, and how they are split."""
 
+    target_events: list[str] | None = field(
+        default=None,
+        metadata={"help": "kinds of events to predict, that of requests by default first; others are only context"},
+    )
     items: str | None = option("a table of the items in `ratings`: id, title, year, genres")
     title_column: str = option("the items' column of titles; '' if there is none", "title")
     year_column: str = option("the items' column of years", "year")
@@ -68,5 +74,11 @@ class DataArguments(InteractionArguments):
     def __post_init__(self) -> None:
         if self.items is not None and self.ratings is None:
             raise ValueError(f"items is {self.items}, which describes the items of a table: name it with ratings")
+        for name in ("event_column", "weight_column"):
+            if getattr(self, name) and self.ratings is None:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, a column of a table: name the table with ratings")
+        self.target_events = self.target_events and list(dict.fromkeys(self.target_events))
+        if self.target_events and self.event_column is None:
+            raise ValueError(f"target_events is {self.target_events}: name the column of these by event_column")
         if self.repeats == "all" and self.split == "last-n":
             raise ValueError("repeats=all with split=last-n: a user's held-out items may repeat; use another split")

@@ -19,16 +19,21 @@ from .negatives import NegativeSampler
 from .ragged import FloatArray, IntArray
 from .random_streams import Stream, hashed_uniform
 
+BoolArray = npt.NDArray[np.bool_]
+
 IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
-MODEL_INPUTS = ("input_ids", "attention_mask", "timestamps")  # of a batch; the last one only with times
+# Columns of histories that the model reads, with their values at padding and for queries of which nothing is known.
+UNKNOWN = {"timestamps": UNKNOWN_TIME, "event_ids": 0}
+COLUMN_PADDING = {"timestamps": LAST_TIME, "event_ids": UNKNOWN["event_ids"], "label_weights": 0.0}  # of training rows
+MODEL_INPUTS = ("input_ids", "attention_mask", *UNKNOWN)  # of a batch; the last ones only if the histories have them
 
 
-def pad_rows(rows: Sequence[IntArray], value: int, multiple: int = 1) -> IntArray:
-    """Stack rows of different lengths into (rows, width), padded with `value` on the right."""
+def pad_rows(rows: Sequence[npt.NDArray[Any]], value: float, multiple: int = 1) -> npt.NDArray[Any]:
+    """Stack rows of different lengths into (rows, width), padded with `value` on the right; int64, or float32."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     width = -(-int(lengths.max(initial=0)) // multiple) * multiple
-    padded = np.full((len(rows), width), value, dtype=np.int64)
+    padded = np.full((len(rows), width), value, dtype=np.float32 if isinstance(value, float) else np.int64)
     padded[np.arange(width) < lengths[:, None]] = np.concatenate(rows) if len(rows) else []
     return padded
 
@@ -45,15 +50,16 @@ class DataCollatorForMaskedItems:
     labels          [[-100, 8, -100, -100], [3, -100, -100, -100]]
     ```
 
-    and, if the rows have them, `timestamps` padded with `UNKNOWN_TIME`. Items of the same second, such as a page of
-    ratings submitted together, are shuffled every epoch.
+    and, if the rows have them, `timestamps` padded with `UNKNOWN_TIME`, `event_ids` and `label_weights`. Items of the
+    same second, such as a page of ratings submitted together, are shuffled every epoch. Items with a weight of 0 are
+    neither masked nor labels; a masked item's kind of event remains, as in a request.
 
     Args:
         tokenizer: a `Bert4RecTokenizer`; it has the special ids, and the items that replacements are drawn from.
-        mlm_probability: share of a row's items that are masked; each row has at least one masked item.
+        mlm_probability: share of a row's possible labels that are masked; each row has at least one masked item.
         mask_replace_prob: share of masked positions that become [MASK].
         random_replace_prob: share of masked positions that become a random item; the rest keep theirs.
-        last_item_prob: share of rows in which only the last item is masked, as in serving.
+        last_item_prob: share of rows in which only the last possible label is masked, as in serving.
         causal_prob: share of batches for the second task: predict every item from earlier ones. They have no [MASK],
             all items are labels, and `"is_causal": True` goes to the model.
         seed: with a row's epoch and index, the key of its masks.
@@ -88,22 +94,28 @@ class DataCollatorForMaskedItems:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         input_ids = pad_rows([row["input_ids"] for row in rows], self.tokenizer.pad_token_id, self.pad_to_multiple_of)
+        columns = {
+            name: pad_rows([row[name] for row in rows], value, self.pad_to_multiple_of)
+            for name, value in COLUMN_PADDING.items()
+            if name in rows[0]
+        }
         lengths = np.array([len(row["input_ids"]) for row in rows])
         key = [np.array([row[name] for row in rows])[:, None] for name in ("epoch", "index")]
-        if "timestamps" in rows[0]:
-            times = pad_rows([row["timestamps"] for row in rows], LAST_TIME, self.pad_to_multiple_of)
-            input_ids = np.take_along_axis(input_ids, self._order(times, key), 1)
         attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
+        if "timestamps" in columns:
+            order = self._order(columns["timestamps"], key)
+            input_ids = np.take_along_axis(input_ids, order, 1)
+            columns = {name: np.take_along_axis(column, order, 1) for name, column in columns.items()}
+            columns["timestamps"][~attention_mask] = UNKNOWN_TIME
+        candidates = attention_mask & (columns["label_weights"] > 0) if "label_weights" in columns else attention_mask
         is_causal = self._is_causal(rows[0])
-        masked = attention_mask if is_causal else self._masked_positions(lengths, key, input_ids.shape[1])
-        labels = np.where(masked, input_ids, IGNORED)
+        masked = candidates if is_causal else self._masked_positions(candidates, key)
         batch = {
             "input_ids": input_ids if is_causal else self._replaced(input_ids, masked, key),
             "attention_mask": attention_mask.astype(np.int64),
-            "labels": labels,
+            "labels": np.where(masked, input_ids, IGNORED),
+            **columns,
         }
-        if "timestamps" in rows[0]:
-            batch["timestamps"] = np.where(attention_mask, times, UNKNOWN_TIME)
         if self.negatives is not None:
             negatives, log_count = self.negatives.draw(rows[0]["epoch"], rows[0]["index"])
             batch["negatives"], batch["negatives_log_count"] = negatives, log_count
@@ -122,15 +134,15 @@ class DataCollatorForMaskedItems:
         """Positions of every row in the order of their times, (rows, width); equal times are shuffled."""
         return np.lexsort((self._draw(Stream.ORDER_OF_TIES, key, times.shape[1]), times), axis=-1)
 
-    def _masked_positions(self, lengths: IntArray, key: list[IntArray], width: int) -> npt.NDArray[np.bool_]:
-        positions = np.arange(width)
-        draws = np.where(positions < lengths[:, None], self._draw(Stream.MASKED_POSITIONS, key, width), 2.0)
+    def _masked_positions(self, candidates: BoolArray, key: list[IntArray]) -> BoolArray:
+        positions = np.arange(candidates.shape[1])
+        draws = np.where(candidates, self._draw(Stream.MASKED_POSITIONS, key, candidates.shape[1]), 2.0)
         # The position with the smallest draw is always masked: a row without a label has no loss.
         masked = (draws < self.mlm_probability) | (positions == draws.argmin(-1)[:, None])
         last_only = hashed_uniform(self.seed, Stream.LAST_ITEM_ONLY, *key) < self.last_item_prob  # (rows, 1)
-        return np.where(last_only, positions == lengths[:, None] - 1, masked)
+        return np.where(last_only, positions == (positions * candidates).max(-1, keepdims=True), masked)
 
-    def _replaced(self, input_ids: IntArray, masked: npt.NDArray[np.bool_], key: list[IntArray]) -> IntArray:
+    def _replaced(self, input_ids: IntArray, masked: BoolArray, key: list[IntArray]) -> IntArray:
         kind = self._draw(Stream.REPLACEMENT_KIND, key, input_ids.shape[1])
         first, items = self.tokenizer.first_item_id, self.tokenizer.num_items
         random_items = first + (self._draw(Stream.REPLACEMENT_ITEM, key, input_ids.shape[1]) * items).astype(np.int64)
@@ -144,9 +156,10 @@ class DataCollatorForNextItem:
     """Appends a [MASK] to the most recent items of each history, to predict the next item there.
 
     Takes rows `{"input_ids": (length,)}` with the complete history, and `{"targets": (n,)}` if they are known.
-    Rows with `timestamps` (length,) may have a `query_time`; both become `timestamps` (batch, seq).
-    Returns `input_ids` and `attention_mask` (batch, seq), `seen` (batch, longest history) with every item of the
-    history, and `targets` (batch, n); the last two are padded with -100.
+    Rows with `timestamps` or `event_ids` (length,) may have those of the query in a dict `queries`; both become one
+    input (batch, seq). Returns `input_ids` and `attention_mask` (batch, seq), `seen` (batch, longest history) with the
+    items of the history that may not be recommended again, those of the requested kind of event, and `targets`
+    (batch, n); the last two are padded with -100.
 
     Args:
         tokenizer: a `Bert4RecTokenizer`.
@@ -166,15 +179,26 @@ class DataCollatorForNextItem:
         input_ids = pad_rows(masked, self.tokenizer.pad_token_id, self.pad_to_multiple_of)
         attention_mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if "timestamps" in rows[0]:
-            times = [
-                [*row["timestamps"][-(self.max_length - 1) :], row.get("query_time", UNKNOWN_TIME)] for row in rows
-            ]
-            batch["timestamps"] = pad_rows(list(map(np.array, times)), UNKNOWN_TIME, self.pad_to_multiple_of)
+        for name, unknown in UNKNOWN.items():
+            if name in rows[0]:
+                columns = [np.append(row[name][-(self.max_length - 1) :], _query(row, name)) for row in rows]
+                batch[name] = pad_rows(columns, unknown, self.pad_to_multiple_of)
         if self.padding_side == "left":
             shift = (np.arange(input_ids.shape[1]) - (input_ids.shape[1] - lengths)[:, None]) % input_ids.shape[1]
             batch = {name: np.take_along_axis(array, shift, 1) for name, array in batch.items()}
-        batch["seen"] = pad_rows([row["input_ids"] for row in rows], IGNORED)
+        batch["seen"] = pad_rows([_seen(row) for row in rows], IGNORED)
         if "targets" in rows[0]:
             batch["targets"] = pad_rows([row["targets"] for row in rows], IGNORED)
         return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def _query(row: dict[str, Any], name: str) -> int:
+    """What is known of a row's query; `UNKNOWN` where nothing is."""
+    return row.get("queries", {}).get(name, UNKNOWN[name])
+
+
+def _seen(row: dict[str, Any]) -> IntArray:
+    """Items of a row's history, where there are kinds of events those of the requested one; as `seen_items`."""
+    if "event_ids" not in row:
+        return row["input_ids"]
+    return row["input_ids"][row["event_ids"] == _query(row, "event_ids")]

@@ -14,7 +14,14 @@ USUAL_NAMES = {
     ),
     "timestamp": ("timestamp", "time", "datetime", "date", "ts", "createdat", "eventtime", "eventtimestamp"),
 }
-OPTIONS = {"user_id": "user", "movie_id": "item", "timestamp": "time", "rating": "rating"}
+OPTIONS = {
+    "user_id": "user",
+    "movie_id": "item",
+    "timestamp": "time",
+    "rating": "rating",
+    "event": "event",
+    "weight": "weight",
+}
 
 
 def find_column(role: str, columns: Sequence[str], source: str) -> str:

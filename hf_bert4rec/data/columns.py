@@ -86,6 +86,34 @@ def as_ratings(values: pl.Series, column: str, source: str) -> pl.Series:
     return ratings
 
 
+def as_events(values: pl.Series, column: str, source: str) -> pl.Series:
+    """Return kinds of events as text without blanks around it.
+
+    Raises:
+        ValueError: A missing kind, or a column of lists.
+    """
+    if values.dtype.is_nested():
+        raise ValueError(f"{source}: column {column!r} is of type {values.dtype}; a kind of event is a name")
+    names = values.cast(pl.String).str.strip_chars(BLANKS)
+    refuse_rows(values, names.is_null() | (names == ""), column, source, "a kind of event is needed")
+    return names
+
+
+def as_weights(values: pl.Series, column: str, source: str) -> pl.Series:
+    """Return weights as float32.
+
+    Raises:
+        ValueError: A weight that is missing, not a number, negative or not finite, or all weights are 0.
+    """
+    plain = values.str.strip_chars() if values.dtype == pl.String else values
+    weights = plain.cast(pl.Float32, strict=False)
+    wrong = weights.is_null() | ~weights.is_finite() | (weights < 0)
+    refuse_rows(values, wrong, column, source, "a weight is a finite number of 0 or more")
+    if (zero := weights == 0).all():
+        refuse_rows(values, zero, column, source, "some weight must be above 0")
+    return weights
+
+
 def as_seconds(values: pl.Series, column: str, source: str) -> pl.Series:
     """Return times as seconds since 1970: int64, or float64 if one has a fraction of a second.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from .ragged import IntArray, Ragged, TimedHistories, arrow_table, flat_column
+from .ragged import IntArray, Ragged, arrow_table, flat_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,9 +17,26 @@ if TYPE_CHECKING:
 def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragged:
     """The `item_ids` column of a `datasets.Dataset` as input ids; unknown items become [UNK].
 
-    With `timed`, the `timestamps` column is added if there is one.
+    The columns `events` and `weights` are encoded where they exist, and with `timed` the column `timestamps`. Rows with
+    targets have the kind of the (first) target as their query.
+
+    Raises:
+        ValueError: a kind of event that the tokenizer does not know.
     """
     histories = _encode(*flat_column(dataset, "item_ids"), tokenizer)
+    if "events" in dataset.column_names:
+        event_ids = _encode_events(flat_column(dataset, "events")[0], tokenizer)
+        weights = (event_ids < len(tokenizer.target_events)).astype(np.float32)
+        histories = histories.with_columns(event_ids=event_ids, label_weights=weights)
+    if "weights" in dataset.column_names:
+        weights = Ragged.from_column(dataset, "weights").values.astype(np.float32)
+        histories = histories.with_columns(label_weights=weights * histories.columns.get("label_weights", 1))
+    if "target_event" in dataset.column_names:
+        queries = arrow_table(dataset)["target_event"].combine_chunks()
+        histories = histories.with_queries(event_ids=_encode_events(queries, tokenizer))
+    elif "target_events" in dataset.column_names:
+        values, offsets = flat_column(dataset, "target_events")
+        histories = histories.with_queries(event_ids=_encode_events(values, tokenizer)[offsets[:-1]])
     return add_times(histories, dataset) if timed else histories
 
 
@@ -26,8 +44,7 @@ def add_times(histories: Ragged, dataset: Any) -> Ragged:
     """Add the times of a dataset's `timestamps` column to its histories, if there is one."""
     if "timestamps" not in dataset.column_names:
         return histories
-    times = Ragged.from_column(dataset, "timestamps").values.astype(np.int64)
-    return TimedHistories(histories.values, histories.offsets, times)
+    return histories.with_columns(timestamps=Ragged.from_column(dataset, "timestamps").values.astype(np.int64))
 
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
@@ -39,16 +56,23 @@ def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
 
 
 def _encode(items: pa.Array, offsets: IntArray, tokenizer: Any) -> Ragged:
-    # Each distinct item is looked up once; a tokenizer call per item would be fifty times slower.
-    encoded = items.dictionary_encode()
-    input_ids = np.array(tokenizer.encode_items(encoded.dictionary.to_pylist()), dtype=np.int64)
-    return Ragged(input_ids[encoded.indices.to_numpy()], offsets)
+    return Ragged(_encode_distinct(items, tokenizer.encode_items), offsets)
+
+
+def _encode_events(events: pa.Array, tokenizer: Any) -> IntArray:
+    return _encode_distinct(events, tokenizer.encode_events)
+
+
+def _encode_distinct(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> IntArray:
+    # Each distinct value is looked up once; a tokenizer call per item would be fifty times slower.
+    encoded = values.dictionary_encode()
+    return np.array(encode(encoded.dictionary.to_pylist()), dtype=np.int64)[encoded.indices.to_numpy()]
 
 
 class NextItemDataset(Dataset[dict[str, Any]]):
     """Rows `{"input_ids": (length,), "targets": (n,)}` of a validation or test split, with the complete history.
 
-    Rows of histories with times have `timestamps` (length,) too, and `query_time` if it is known.
+    Rows have the columns of their history, such as `timestamps` (length,), too; see `collator_row`.
 
     Raises:
         ValueError: Not one row of targets per history.
@@ -67,10 +91,7 @@ class NextItemDataset(Dataset[dict[str, Any]]):
 
 
 def collator_row(histories: Ragged, row: int) -> dict[str, Any]:
-    """One row as `DataCollatorForNextItem` takes it: `input_ids`, and `timestamps` and `query_time` if known."""
-    inputs: dict[str, Any] = {"input_ids": histories[row]}
-    if isinstance(histories, TimedHistories):
-        inputs["timestamps"] = histories.times_of_row(row)
-        if histories.query_times is not None:
-            inputs["query_time"] = int(histories.query_times[row])
-    return inputs
+    """One row as `DataCollatorForNextItem` takes it: `input_ids`, columns of the history, and `queries` if known."""
+    columns = {"input_ids": histories[row], **histories.columns_of_row(row)}
+    queries = {name: int(query[row]) for name, query in histories.queries.items()}
+    return {**columns, "queries": queries} if queries else columns

@@ -10,25 +10,28 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
 from .arguments import REPEATS
-from .columns import as_ids, as_ratings, as_seconds, refuse_rows
+from .columns import as_events, as_ids, as_ratings, as_seconds, as_weights, refuse_rows
 from .ragged import IntArray, offsets_of, repeated_rows, run_lengths
 from .sorting import codes_of, stable_order
 from .tables import dataset_of, to_frame
 
 logger = logging.getLogger(__name__)
 
+LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
+
 
 def build_histories(
     ratings: Dataset, min_interactions: int = 5, min_rating: float | None = None, repeats: str = "first"
 ) -> Dataset:
-    """Build one row per user: user_id, item_ids and, if the ratings have timestamps, timestamps.
+    """Build one row per user: user_id, item_ids and, of what the ratings have, timestamps, events and weights.
 
     Within a user the order is (timestamp, row of `ratings`), stable; without timestamps it is the row order.
     Users are sorted by user_id (text by its UTF-8 bytes: "10" before "2"). In turn:
 
     1. ratings below `min_rating` are dropped (None: no rating is);
     2. of a user's interactions with one item only the first or the last stays, unless `repeats` is "all", since a movie
-       of the history is never recommended again. A warning counts what is dropped;
+       of the history is never recommended again. Events of different kinds do not repeat each other. A warning counts
+       what is dropped;
     3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that remain
        have that many (the k-core; 1 drops none).
 
@@ -41,8 +44,8 @@ def build_histories(
             no user is left.
     """
     check_filters(min_interactions, repeats)
-    timed = "timestamp" in ratings.column_names
-    frame = _checked(ratings, ["user_id", "movie_id", *(["timestamp"] if timed else [])], min_rating)
+    columns = ["user_id", "movie_id", *(name for name in LISTS if name in ratings.column_names)]
+    frame = _checked(ratings, columns, min_rating)
     rows, users = _select_rows(frame, min_interactions, repeats)
     if not len(rows):
         pairs = to_frame(ratings, ["user_id", "movie_id"])
@@ -62,8 +65,9 @@ def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> 
         if kind.is_float() or kind == pl.String:  # as the tokenizer compares ids: " 7" is "7", and 7.0 is 7
             ids = as_ids(frame[name], name, "the ratings")
             frame = frame.with_columns(ids if kind.is_float() else ids.cast(pl.String))
-    if "timestamp" in columns:
-        frame = frame.with_columns(as_seconds(frame["timestamp"], "timestamp", "the ratings"))
+    for name, reader in (("timestamp", as_seconds), ("event", as_events), ("weight", as_weights)):
+        if name in columns:
+            frame = frame.with_columns(reader(frame[name], name, "the ratings"))
     if min_rating is None:
         return frame
     rated = as_ratings(frame["rating"], "rating", "the ratings") >= min_rating  # Polars has NaN above all numbers
@@ -95,10 +99,14 @@ def _select_rows(frame: pl.DataFrame, min_interactions: int, repeats: str) -> tu
     users = codes_of(frame["user_id"])
     rows = stable_order(users, frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None)
     users, items = users[rows], codes_of(frame["movie_id"])[rows]
+    repeated = items
+    if "event" in frame.columns:
+        events = codes_of(frame["event"])[rows]
+        repeated = items * (events.max() + 1) + events
     if repeats == "last":
-        surplus = len(rows) - 1 - repeated_rows(users[::-1], items[::-1])
+        surplus = len(rows) - 1 - repeated_rows(users[::-1], repeated[::-1])
     else:
-        surplus = repeated_rows(users, items)
+        surplus = repeated_rows(users, repeated)
     if repeats != "all" and len(surplus):
         warn_of_repeats(len(surplus), len(rows), repeats)
         rows, users, items = (np.delete(each, surplus) for each in (rows, users, items))
@@ -138,10 +146,11 @@ def _grouped(frame: pl.DataFrame, rows: IntArray, offsets: IntArray, features: F
     )
     types = {"user_id": user_type, "item_ids": List(item_type)}
     columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, _gather(frame["movie_id"], rows).to_arrow())
-    if "timestamp" in frame.columns:
-        times = _gather(frame["timestamp"], rows)
-        columns["timestamps"] = pa.LargeListArray.from_arrays(offsets, times.to_arrow())
-        types["timestamps"] = List(Value("int64" if times.dtype == pl.Int64 else "float64"))
+    for name, list_name in LISTS.items():
+        if name in frame.columns:
+            values = _gather(frame[name], rows)
+            columns[list_name] = pa.LargeListArray.from_arrays(offsets, values.to_arrow())
+            types[list_name] = List(Value("string" if values.dtype == pl.String else str(values.dtype).lower()))
     return dataset_of(pa.table(columns), Features(types))
 
 

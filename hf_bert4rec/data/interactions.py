@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 
 from .arguments import TextOptions
 from .column_names import AUTO, OPTIONS, are_usual_names, find_column
-from .columns import INTEGER, as_ids, as_ratings, as_seconds
+from .columns import INTEGER, as_events, as_ids, as_ratings, as_seconds, as_weights
 from .delimited import PAIRS, UTF8_MARK, Dialect
 from .items import ITEM_COLUMNS, read_items
 from .movielens import read_movies
@@ -43,6 +43,8 @@ def read_interactions(
     item_columns: Mapping[str, str | None] | None = None,
     dataset_config: str | None = None,
     dataset_split: str | None = None,
+    event_column: str | None = None,
+    weight_column: str | None = None,
     **text_options: Any,
 ) -> Interactions:
     """Read a table of interactions as `DatasetDict{ratings, movies}`, the result of `load_movielens`.
@@ -73,23 +75,27 @@ def read_interactions(
         item_columns: columns of `items` by our names, such as {"movie_id": "sku", "title": "name"}; None for a
             column that is not to be read.
         dataset_config, dataset_split: of a data set on the Hub, or of a local folder of one; not those of `items`.
+        event_column: kinds of events, such as "view" and "purchase", which become the column "event"; None for none.
+        weight_column: weights of the interactions in the loss, which become the column "weight"; None for none.
         text_options: the fields of `TextOptions` for text files: `separator`, `encoding`, `quote_char`, `escape_char`
             and, not for `items`, `columns`.
 
     Raises:
         FileNotFoundError: no such file or data set.
-        ValueError: an empty table, a missing or ambiguous column, an id, time or rating that is missing or unreadable,
-            or a duplicate item; the message names file, row and value.
+        ValueError: an empty table, a missing or ambiguous column, an id, time, rating, event or weight that is missing
+            or unreadable, or a duplicate item; the message names file, row and value.
         TypeError: a table of another kind, or an unknown option.
     """
     options = TextOptions(**text_options)
     read = read_table(table, "interactions", options, dataset_config, dataset_split)
     requested = {"user_id": user_column, "movie_id": item_column, "rating": rating_column, "timestamp": time_column}
+    requested |= {"event": event_column, "weight": weight_column}
     columns = find_columns(read, requested)
     frame = read.rows(list(dict.fromkeys(columns.values())))
     if frame.is_empty():
         raise ValueError(f"{read.source} has no rows")
     readers = {"user_id": as_ids, "movie_id": as_ids, "rating": as_ratings, "timestamp": as_seconds}
+    readers |= {"event": as_events, "weight": as_weights}
     ratings = pl.DataFrame(
         [readers[name](frame[theirs], theirs, read.source).alias(name) for name, theirs in columns.items()]
     )

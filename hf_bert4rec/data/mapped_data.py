@@ -41,6 +41,8 @@ def open_data(arguments: DataArguments) -> MappedData:
         raise ValueError(
             f"{folder.path}: {'; '.join(different)}. Use its options, or prepare the table again with these"
         )
+    if named := [name for name in ("event_column", "weight_column") if getattr(arguments, name)]:
+        raise ValueError(f"{named[0]}: {folder.path} has no kinds of events and weights; train on the table itself")
     if arguments.items is not None:
         raise ValueError(f"{folder.path} has its own table of items: leave out items, or prepare the table with it")
     return MappedData(folder, arguments.liked_rating)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .ragged import IntArray, Ragged, TimedHistories, offsets_of
+from .ragged import IntArray, Ragged, offsets_of
 
 
 class ShardedArray:
@@ -18,10 +18,13 @@ class ShardedArray:
     Args:
         parts: the arrays.
         lookup: what is read instead of each value, (values,); None reads the values.
+        dtype: of what is read without `lookup`, by default that of the arrays.
     """
 
-    def __init__(self, parts: Sequence[npt.NDArray[Any]], lookup: IntArray | None = None) -> None:
-        self.parts, self.lookup = list(parts), lookup
+    def __init__(
+        self, parts: Sequence[npt.NDArray[Any]], lookup: IntArray | None = None, dtype: npt.DTypeLike = None
+    ) -> None:
+        self.parts, self.lookup, self.dtype = list(parts), lookup, dtype
         self.offsets = offsets_of([len(part) for part in self.parts])  # (parts + 1,)
 
     def span(self, start: int, stop: int) -> npt.NDArray[Any]:
@@ -51,22 +54,32 @@ class ShardedArray:
         return min(int(np.searchsorted(self.offsets, position, side="right")), len(self.parts)) - 1
 
     def _converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return values.copy() if self.lookup is None else self.lookup[values]
+        return np.array(values, dtype=self.dtype) if self.lookup is None else self.lookup[values]
 
 
 class MappedHistories(Ragged):
     """Row i has the values of a `ShardedArray` from position `starts[i]` on, `lengths[i]` of them.
 
-    Rows are in the order of their positions, and each is within one array. `values` and `where` copy everything to
-    memory; `blocks`, `rows` and `take` give a part of the rows as `Ragged`.
+    Columns are in other arrays at the same positions. Rows are in the order of their positions, and each is within one
+    array. `values`, each of `columns`, and `where` copy everything to memory; `blocks`, `rows` and `take` give a part
+    of the rows as `Ragged`.
     """
 
     _array: ShardedArray
     _starts: IntArray
     _lengths: IntArray
+    _columns: Mapping[str, ShardedArray]
 
-    def __init__(self, array: ShardedArray, starts: IntArray, lengths: IntArray) -> None:
+    def __init__(
+        self,
+        array: ShardedArray,
+        starts: IntArray,
+        lengths: IntArray,
+        columns: Mapping[str, ShardedArray] | None = None,
+        queries: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
         self.__dict__.update(_array=array, _starts=starts, _lengths=lengths)
+        self.__dict__.update(_columns=columns or {}, queries=queries or {})
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -76,6 +89,12 @@ class MappedHistories(Ragged):
 
     def span(self, start: int, stop: int) -> npt.NDArray[Any]:
         return self._array.span(start, stop)
+
+    def span_of_columns(self, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+        return {name: column.span(start, stop) for name, column in self._columns.items()}
+
+    def columns_of_row(self, row: int) -> dict[str, npt.NDArray[Any]]:
+        return self.span_of_columns(self._starts[row], self._starts[row] + self._lengths[row])
 
     @property
     def starts(self) -> IntArray:
@@ -95,6 +114,11 @@ class MappedHistories(Ragged):
         """All values, (total,), in memory."""
         return self._array.take(self.positions())
 
+    @property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+        """All values of a column, (total,), in memory, when it is read."""
+        return LazyColumns(self._columns, self.positions)
+
     def positions(self) -> IntArray:
         """The position in the array of every value, (total,)."""
         return self._positions(np.arange(len(self)))
@@ -109,50 +133,41 @@ class MappedHistories(Ragged):
         return self.take(np.arange(start, min(stop, len(self))))
 
     def take(self, rows: IntArray) -> Ragged:
-        return Ragged(self._array.take(self._positions(rows)), offsets_of(self._lengths[rows]))
+        positions = self._positions(rows)
+        columns = {name: column.take(positions) for name, column in self._columns.items()}
+        queries = {name: query[rows] for name, query in self.queries.items()}
+        return Ragged(self._array.take(positions), offsets_of(self._lengths[rows]), columns, queries)
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Ragged:
         return self.take(np.arange(len(self))).where(mask)
 
+    def with_columns(self, **columns: npt.NDArray[Any]) -> Ragged:
+        return self.take(np.arange(len(self))).with_columns(**columns)
 
-class TimedMappedHistories(MappedHistories, TimedHistories):
-    """`MappedHistories` with times, which are in a `ShardedArray` of the same positions."""
+    def with_queries(self, **queries: npt.NDArray[Any]) -> MappedHistories:
+        queries = {**self.queries, **queries}
+        return MappedHistories(self._array, self._starts, self._lengths, self._columns, queries)
 
-    _times: ShardedArray
+    def without(self, name: str) -> MappedHistories:
+        columns = {other: column for other, column in self._columns.items() if other != name}
+        queries = {other: query for other, query in self.queries.items() if other != name}
+        return MappedHistories(self._array, self._starts, self._lengths, columns, queries)
 
-    def __init__(
-        self,
-        array: ShardedArray,
-        times: ShardedArray,
-        starts: IntArray,
-        lengths: IntArray,
-        query_times: IntArray | None = None,
-    ) -> None:
-        super().__init__(array, starts, lengths)
-        self.__dict__.update(_times=times, query_times=query_times)
 
-    @property
-    def times(self) -> IntArray:
-        """The times of all values, (total,), in memory."""
-        return self._times.take(self.positions()).astype(np.int64)
+class LazyColumns(Mapping[str, npt.NDArray[Any]]):
+    """Arrays by name, each at `positions()`, read when they are looked up."""
 
-    def times_of_row(self, row: int) -> IntArray:
-        return self.span_of_times(self._starts[row], self._starts[row] + self._lengths[row])
+    def __init__(self, arrays: Mapping[str, ShardedArray], positions: Callable[[], IntArray]) -> None:
+        self._arrays, self._positions = arrays, positions
 
-    def span_of_times(self, start: int, stop: int) -> IntArray:
-        return self._times.span(start, stop).astype(np.int64)
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self._arrays[name].take(self._positions())
 
-    def rows(self, start: int, stop: int) -> TimedHistories:
-        return self.take(np.arange(start, min(stop, len(self))))
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
 
-    def take(self, rows: IntArray) -> TimedHistories:
-        positions = self._positions(rows)
-        query_times = None if self.query_times is None else self.query_times[rows]
-        times = self._times.take(positions).astype(np.int64)
-        return TimedHistories(self._array.take(positions), offsets_of(self._lengths[rows]), times, query_times)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> TimedHistories:
-        return self.take(np.arange(len(self))).where(mask)
-
-    def with_query_times(self, query_times: IntArray) -> TimedMappedHistories:
-        return TimedMappedHistories(self._array, self._times, self._starts, self._lengths, query_times)
+    def __len__(self) -> int:
+        return len(self._arrays)

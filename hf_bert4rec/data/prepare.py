@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import ANSWER_KEYS, Bert4RecTokenizer
 from .arguments import DataArguments, TextOptions
@@ -19,7 +19,7 @@ from .prepared import Prepared
 from .prepared_folder import is_prepared
 from .ragged import flat_column
 from .splits import check_leakage, split_histories
-from .tables import dataset_of
+from .tables import dataset_of, to_frame
 from .user_split import hold_out_users
 
 SEQUENCES = "ml-1m.txt"
@@ -41,6 +41,8 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
             item_columns=item_columns(arguments),
             dataset_config=arguments.dataset_config,
             dataset_split=arguments.dataset_split,
+            event_column=arguments.event_column or None,
+            weight_column=arguments.weight_column or None,
             **{option.name: getattr(arguments, option.name) for option in fields(TextOptions)},
         )
     if arguments.dataset == SEQUENCES:
@@ -77,6 +79,7 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
         ValueError: A table that cannot be read, no user left, or a split with an empty part.
         LeakageError: The split leaks.
     """
+    event_names = order_events(tables["ratings"], arguments)
     histories = build_histories(
         tables["ratings"],
         min_interactions=arguments.min_interactions,
@@ -90,12 +93,18 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
     histories, new_users = hold_out_users(histories, arguments.held_out_users)
     splits = split_histories(histories, arguments)
     check_leakage(splits, repeats=arguments.repeats == "all")
-    ids, counts = flat_column(splits["train"], "item_ids")[0].value_counts().flatten()
+    labels = flat_column(splits["train"], "item_ids")[0]
+    if event_names:
+        targets = pa.array(arguments.target_events)
+        labels = labels.filter(pa.compute.is_in(flat_column(splits["train"], "events")[0], value_set=targets))
+    ids, counts = labels.value_counts().flatten()
     column = getattr(tables, "item_column", "movie_id")  # a release has none of its own
     tokenizer = Bert4RecTokenizer.from_movies(
         movies,
         dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True)),
         item_id_name="item_id" if column in ANSWER_KEYS else column,
+        event_names=event_names,
+        num_target_events=len(arguments.target_events or []) if event_names else 0,
     )
     name = table_name(arguments.ratings) if arguments.ratings else arguments.dataset
     return Prepared(
@@ -110,6 +119,25 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
         new_users=new_users,
         liked_rating=arguments.liked_rating,
     )
+
+
+def order_events(ratings: Dataset, arguments: DataArguments) -> list[str]:
+    """The kinds of events of a table, those of `target_events` first; empty if there are none.
+
+    Raises:
+        ValueError: `target_events` is missing, or has kinds that do not occur.
+    """
+    if "event" not in ratings.column_names:
+        return []
+    kinds = sorted(to_frame(ratings, ["event"])["event"].unique())
+    targets = arguments.target_events or []
+    unknown = [name for name in targets if name not in kinds]
+    if unknown or not targets:
+        raise ValueError(
+            f"target_events is {arguments.target_events}, but the kinds of events in {arguments.event_column!r} are "
+            f"{', '.join(map(repr, kinds))}: name those to recommend by target_events=[...] (--target_events)"
+        )
+    return [*targets, *(name for name in kinds if name not in targets)]
 
 
 def table_name(table: str) -> str:

@@ -62,6 +62,8 @@ def prepare_folder(
         OSError: the disk is full, or another process is writing to `output_dir`.
     """
     folder = Path(output_dir)
+    if named := [name for name in ("event_column", "weight_column") if getattr(arguments, name)]:
+        raise ValueError(f"{named[0]}: folders have no kinds of events and weights; train on the table itself")
     check_filters(arguments.min_interactions, arguments.repeats)
     _check_replaceable(folder)
     table = _Source.open(arguments, interactions, items)

@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .likes import liked_mask
-from .ragged import Ragged
+from .ragged import Ragged, labels_of
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ class Prepared:
 
     @cached_property
     def train_liked(self) -> npt.NDArray[np.bool_]:
-        """Whether each interaction of `train` is a like, (total,)."""
-        return liked_mask(self.splits["train"], self.ratings, self.liked_rating)
+        """Whether each interaction of `train` is a like, (total,); events of kinds that are context are not."""
+        liked = liked_mask(self.splits["train"], self.ratings, self.liked_rating)
+        return liked & (self.train.columns.get("label_weights", np.ones(1)) > 0)
 
     def likes(self, histories: Dataset) -> Ragged:
         """The likes of every history as input ids, all interactions where there are no ratings; a row may be empty."""
-        return encode_histories(histories, self.tokenizer).where(liked_mask(histories, self.ratings, self.liked_rating))
+        encoded = encode_histories(histories, self.tokenizer)
+        return labels_of(encoded.where(liked_mask(histories, self.ratings, self.liked_rating)))
 
     @cached_property
     def train(self) -> Ragged:

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from ..files import atomic_write, write_json
 from ..model.loading_bert4rec import read_object
-from .mapped_histories import MappedHistories, ShardedArray, TimedMappedHistories
+from .mapped_histories import MappedHistories, ShardedArray
 from .prepared_splits import SplitLengths, split_at_ends, split_in_time, temporal_cuts
 from .ragged import IntArray, Ragged, offsets_of, repeated_rows
 from .splits import check_temporal, count_before, target_hash
@@ -317,9 +317,8 @@ def part_histories(
     items = ShardedArray(histories.items.parts, lookup)
     starts, lengths = histories.starts[rows], getattr(splits, part)[rows]
     times = histories.array("timestamps") if timed else None
-    if times is None:
-        return MappedHistories(items, starts, lengths)
-    return TimedMappedHistories(items, times, starts, lengths)
+    columns = {} if times is None else {"timestamps": ShardedArray(times.parts, dtype=np.int64)}
+    return MappedHistories(items, starts, lengths, columns)
 
 
 def part_targets(histories: Histories, splits: SplitLengths, part: str) -> IntArray:

@@ -83,11 +83,12 @@ def split_in_time(
         ValueError: a part is empty.
     """
     trained, validated = count_before(cuts[0]), count_before(cuts[1])
-    train, validation, test = temporal_parts(lengths, trained, validated, quantile, cuts)
+    last = validated - 1, lengths - 1
+    train, validation, test = temporal_parts((trained, validated), last, quantile, cuts)
     return SplitLengths(
         train=np.where(train, trained, ABSENT),
-        validation=np.where(validation, validated - 1, ABSENT),
-        test=np.where(test, lengths - 1, ABSENT),
+        validation=np.where(validation, last[0], ABSENT),
+        test=np.where(test, last[1], ABSENT),
         cuts=cuts,
     )
 

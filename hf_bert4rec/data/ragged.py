@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +21,19 @@ class Ragged:
     """Rows of different lengths: row i is `values[offsets[i]:offsets[i + 1]]`.
 
     `values` has shape (total,), `offsets` (rows + 1,) with `offsets[0] == 0` and `offsets[-1] == total`.
+
+    Histories may have more about each item in `columns`, (total,) each, and about the requested item in `queries`,
+    (rows,) each:
+
+    - "timestamps": seconds since 1970, int64;
+    - "event_ids": kinds of events, int64;
+    - "label_weights": weights in the loss, float32; 0 for items that are never labels. Not in `queries`.
     """
 
     values: npt.NDArray[Any]
     offsets: IntArray
+    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    queries: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[Any]], dtype: npt.DTypeLike = np.int64) -> Ragged:
@@ -44,19 +53,6 @@ class Ragged:
     def __getitem__(self, row: int) -> npt.NDArray[Any]:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
-    @property
-    def starts(self) -> IntArray:
-        """Position of the first value of every row, shape (rows,); `span` takes these positions."""
-        return self.offsets[:-1]
-
-    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Values at the positions `start` to `stop` (exclusive) of one row."""
-        return self.values[start:stop]
-
-    def blocks(self) -> Iterator[Ragged]:
-        """The rows in portions that fit in memory, in their order; here all at once."""
-        yield self
-
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
         return (self[row] for row in range(len(self)))
 
@@ -66,23 +62,57 @@ class Ragged:
         return np.diff(self.offsets)
 
     @property
+    def starts(self) -> IntArray:
+        """Position of the first value of every row, shape (rows,); `span` takes these positions."""
+        return self.offsets[:-1]
+
+    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Values at the positions `start` to `stop` (exclusive) of one row."""
+        return self.values[start:stop]
+
+    def span_of_columns(self, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+        """The entries of `columns` of `span(start, stop)`."""
+        return {name: column[start:stop] for name, column in self.columns.items()}
+
+    def blocks(self) -> Iterator[Ragged]:
+        """The rows in portions that fit in memory, in their order; here all at once."""
+        yield self
+
+    @property
     def row_ids(self) -> IntArray:
         """The row of every value, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    def columns_of_row(self, row: int) -> dict[str, npt.NDArray[Any]]:
+        """The entries of `columns` of row `row`."""
+        return self.span_of_columns(self.offsets[row], self.offsets[row + 1])
+
     def rows(self, start: int, stop: int) -> Ragged:
         """Rows `start` to `stop` (exclusive), as a view."""
         offsets = self.offsets[start : stop + 1]
-        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+        entries = slice(offsets[0], offsets[-1])
+        return Ragged(
+            self.values[entries],
+            offsets - offsets[0],
+            {name: column[entries] for name, column in self.columns.items()},
+            {name: query[start:stop] for name, query in self.queries.items()},
+        )
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Ragged:
         """The same rows with the values for which `mask` (total,) is true; a row may become empty."""
         lengths = np.bincount(self.row_ids[mask], minlength=len(self))
-        return Ragged(self.values[mask], offsets_of(lengths))
+        columns = {name: column[mask] for name, column in self.columns.items()}
+        return Ragged(self.values[mask], offsets_of(lengths), columns, self.queries)
 
     def take(self, rows: IntArray) -> Ragged:
         """These rows, in this order, as a copy."""
-        return Ragged(self.values[self._positions(rows)], offsets_of(self.lengths[rows]))
+        entries = self._positions(rows)
+        return Ragged(
+            self.values[entries],
+            offsets_of(self.lengths[rows]),
+            {name: column[entries] for name, column in self.columns.items()},
+            {name: query[rows] for name, query in self.queries.items()},
+        )
 
     def _positions(self, rows: IntArray) -> IntArray:
         """Indices in `values` of everything in these rows."""
@@ -91,46 +121,57 @@ class Ragged:
         return np.repeat(self.starts[rows], lengths) + within
 
     def with_values(self, values: npt.NDArray[Any]) -> Ragged:
-        """The same rows with other values of the same total length."""
+        """The same rows with other values of the same total length, without columns."""
         return Ragged(values, self.offsets)
 
+    def with_columns(self, **columns: npt.NDArray[Any]) -> Ragged:
+        """The same rows with more columns, (total,) each."""
+        return replace(self, columns={**self.columns, **columns})
 
-@dataclass(frozen=True)
-class TimedHistories(Ragged):
-    """Histories with `times` (total,), the seconds since 1970 of every value, int64.
+    def with_queries(self, **queries: npt.NDArray[Any]) -> Ragged:
+        """The same rows with more values of the queries, (rows,) each."""
+        return replace(self, queries={**self.queries, **queries})
 
-    `query_times` (rows,) are the times at which the next item is predicted, None if they are unknown.
+    def without(self, name: str) -> Ragged:
+        """The same rows without this column and query."""
+        columns, queries = (
+            {other: values for other, values in part.items() if other != name} for part in (self.columns, self.queries)
+        )
+        return replace(self, columns=columns, queries=queries)
+
+
+def concatenate(parts: Sequence[Ragged]) -> Ragged:
+    """The rows of all parts, with the columns and queries that all of them have."""
+    return Ragged(
+        np.concatenate([part.values for part in parts]),
+        offsets_of(np.concatenate([part.lengths for part in parts])),
+        _concatenate_common([part.columns for part in parts]),
+        _concatenate_common([part.queries for part in parts]),
+    )
+
+
+def _concatenate_common(tables: Sequence[Mapping[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+    names = [name for name in tables[0] if all(name in table for table in tables)]
+    return {name: np.concatenate([table[name] for table in tables]) for name in names}
+
+
+def labels_of(histories: Ragged) -> Ragged:
+    """The items that may be labels and targets: those with a weight above 0, or all where there are no weights."""
+    weights = histories.columns.get("label_weights")
+    return histories if weights is None else histories.where(weights > 0)
+
+
+def seen_items(histories: Ragged, exclude_seen: bool = True) -> Ragged:
+    """Items that may not be recommended, one row per history; none without `exclude_seen`.
+
+    These are the items of the history, where there are kinds of events those of the requested kind.
     """
-
-    times: IntArray
-    query_times: IntArray | None = None
-
-    def rows(self, start: int, stop: int) -> TimedHistories:
-        plain = super().rows(start, stop)
-        times = self.times[self.offsets[start] : self.offsets[start] + len(plain.values)]
-        query_times = None if self.query_times is None else self.query_times[start:stop]
-        return TimedHistories(plain.values, plain.offsets, times, query_times)
-
-    def where(self, mask: npt.NDArray[np.bool_]) -> TimedHistories:
-        plain = super().where(mask)
-        return TimedHistories(plain.values, plain.offsets, self.times[mask], self.query_times)
-
-    def take(self, rows: IntArray) -> TimedHistories:
-        plain = super().take(rows)
-        query_times = None if self.query_times is None else self.query_times[rows]
-        return TimedHistories(plain.values, plain.offsets, self.times[self._positions(rows)], query_times)
-
-    def times_of_row(self, row: int) -> IntArray:
-        """The seconds of row `row`."""
-        return self.times[self.offsets[row] : self.offsets[row + 1]]
-
-    def span_of_times(self, start: int, stop: int) -> IntArray:
-        """The seconds of `span(start, stop)`."""
-        return self.times[start:stop]
-
-    def with_query_times(self, query_times: IntArray) -> TimedHistories:
-        """The same histories with these query times (rows,)."""
-        return replace(self, query_times=query_times)
+    if not exclude_seen:
+        return Ragged(np.empty(0, dtype=np.int64), np.zeros(len(histories) + 1, dtype=np.int64))
+    if "event_ids" not in histories.columns:
+        return histories
+    query_events = histories.queries.get("event_ids", np.zeros(len(histories), dtype=np.int64))
+    return histories.where(histories.columns["event_ids"] == np.repeat(query_events, histories.lengths))
 
 
 def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
@@ -154,23 +195,18 @@ def arrow_table(dataset: Any) -> pa.Table:
     return formatted[:] if hasattr(dataset, "format") else pa.concat_tables(formatted.iter(batch_size=10_000))
 
 
-def require_times(histories: Ragged) -> TimedHistories:
-    """Return the histories, which must have times.
+def require_times(histories: Ragged) -> IntArray:
+    """The times of histories, (total,).
 
     Raises:
         ValueError: They have none.
     """
-    if not isinstance(histories, TimedHistories):
+    if "timestamps" not in histories.columns:
         raise ValueError(
             "these histories have no times, which a model with time_aware: true needs: give a time column, or train "
             "with --time_aware false"
         )
-    return histories
-
-
-def no_items(rows: int) -> Ragged:
-    """Empty rows of input ids."""
-    return Ragged(np.empty(0, dtype=np.int64), np.zeros(rows + 1, dtype=np.int64))
+    return histories.columns["timestamps"]
 
 
 def offsets_of(lengths: Sequence[int] | IntArray) -> IntArray:

@@ -1,13 +1,17 @@
 """Splits of histories into training, validation and test, the leakage check, and the hash of the targets.
 
 Every split is a `DatasetDict{train, validation, test}` with the columns user_id, item_ids and, if the histories have
-them, timestamps. Validation and test rows also have `target` and `target_timestamp`, or the lists `targets` and
-`target_timestamps`. Rows keep the order of the histories.
+them, timestamps, events and weights. Validation and test rows also have `target`, `target_timestamp` and
+`target_event`, or the lists `targets`, `target_timestamps` and `target_events`. Rows keep the order of the histories.
+
+Where histories have kinds of events, only those of `target_events` are held out, and a history is everything before
+its targets.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,9 @@ from .ragged import IntArray, Ragged, flat_column, offsets_of
 from .tables import dataset_of, to_frame
 
 Bools = npt.NDArray[np.bool_]
+TargetEvents = Sequence[str] | None
+# List columns of histories, and the names of their values at a target.
+LISTS = {"item_ids": "target", "timestamps": "target_timestamp", "events": "target_event", "weights": None}
 
 
 class LeakageError(ValueError):
@@ -29,27 +36,30 @@ class LeakageError(ValueError):
 
 def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:
     """Training, validation and test by the rule of `arguments.split`."""
+    target_events = arguments.target_events if arguments.event_column else None
     if arguments.split == "last-n":
-        return last_n(histories, arguments.targets)
+        return last_n(histories, arguments.targets, target_events)
     if arguments.split == "temporal":
-        return global_temporal_split(histories, arguments.quantile)
-    return leave_one_out(histories)
+        return global_temporal_split(histories, arguments.quantile, target_events)
+    return leave_one_out(histories, target_events)
 
 
-def leave_one_out(histories: Dataset) -> DatasetDict:
+def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> DatasetDict:
     """Test on each user's last item, validate on the last but one, train on the rest.
 
     - train: history[:-2]; a history of fewer than three interactions is in train only, and complete;
     - validation: item_ids = history[:-2], target = history[-2];
     - test: item_ids = history[:-1], which includes the validation item, target = history[-1].
 
+    With `target_events` the targets are the last two of these kinds; events after the last one are left out.
+
     Raises:
-        ValueError: No history has three interactions.
+        ValueError: No history has three interactions, or two target events after another interaction.
     """
-    return _split_ends(histories, 1, 0, "of leave-one-out")
+    return _split_ends(histories, 1, 0, "of leave-one-out", target_events)
 
 
-def last_n(histories: Dataset, n: int) -> DatasetDict:
+def last_n(histories: Dataset, n: int, target_events: TargetEvents = None) -> DatasetDict:
     """Test on each user's last `n` items, validate on the `n` before them, train on the rest.
 
     As `leave_one_out`, with `n` targets per row, oldest first, in the list columns `targets` and `target_timestamps`.
@@ -60,26 +70,45 @@ def last_n(histories: Dataset, n: int) -> DatasetDict:
     """
     if n < 1:
         raise ValueError(f"n must be 1 or more targets per user, not {n}")
-    return _split_ends(histories, n, n, f"that {n} targets per user need: use a smaller n")
+    return _split_ends(histories, n, n, f"that {n} targets per user need: use a smaller n", target_events)
 
 
-def _split_ends(histories: Dataset, n: int, list_size: int, purpose: str) -> DatasetDict:
-    """Test histories of 2n + 1 items or more on their last n, validate on the n before; see `_with_targets`."""
+def _split_ends(histories: Dataset, n: int, list_size: int, purpose: str, target_events: TargetEvents) -> DatasetDict:
+    """Test histories on their last n targets, validate on the n before, if an item precedes; see `_with_targets`."""
     lengths = np.diff(flat_column(histories, "item_ids")[1])
-    problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions {purpose}"
-    split = require(lengths >= 2 * n + 1, problem)
-    train = _rows(histories, lengths > 0, np.where(split, lengths - 2 * n, lengths))
+    targets = _last_targets(histories, target_events, 2 * n, lengths)
+    kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
+    problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
+    split = require(targets[:, 0] > 0, problem)
+    train = _rows(histories, lengths > 0, np.where(split, targets[:, 0], lengths))
     # If these are the same rows, they share their memory.
-    validation = train if split.all() else _rows(histories, split, lengths - 2 * n)
-    test = _rows(histories, split, lengths - n)
+    validation = train if split.all() else _rows(histories, split, targets[:, 0])
+    test = _rows(histories, split, targets[:, n])
     return DatasetDict(
         train=train,
-        validation=_with_targets(validation, histories, split, lengths - 2 * n, list_size),
-        test=_with_targets(test, histories, split, lengths - n, list_size),
+        validation=_with_targets(validation, histories, split, targets[:, :n], list_size),
+        test=_with_targets(test, histories, split, targets[:, n:], list_size),
     )
 
 
-def global_temporal_split(histories: Dataset, quantile: float = 0.9) -> DatasetDict:
+def _last_targets(histories: Dataset, target_events: TargetEvents, number: int, stops: IntArray) -> IntArray:
+    """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
+
+    Negative where there are fewer.
+    """
+    steps = np.arange(-number, 0)
+    if target_events is None:
+        return stops[:, None] + steps
+    events, offsets = flat_column(histories, "events")
+    is_target = pa.compute.is_in(events, value_set=pa.array(target_events, events.type)).to_numpy(zero_copy_only=False)
+    positions = np.append(np.flatnonzero(is_target), 0)  # so that it is never empty
+    counts = offsets_of(is_target)  # targets before each interaction
+    index = counts[offsets[:-1] + stops][:, None] + steps
+    starts = offsets[:-1, None]
+    return np.where(index >= counts[starts], positions[np.maximum(index, 0)] - starts, -1)
+
+
+def global_temporal_split(histories: Dataset, quantile: float = 0.9, target_events: TargetEvents = None) -> DatasetDict:
     """Train before one time and test after it, the same time for all users.
 
     The test cut is the timestamp at `quantile` of all interactions, the validation cut the one at `quantile` of those
@@ -101,15 +130,14 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9) -> DatasetD
     test_cut = _cut(times.values, quantile)
     validation_cut = _cut(times.values[times.values < test_cut], quantile)
     trained, validated = count_before(times, validation_cut), count_before(times, test_cut)
-    cuts = validation_cut, test_cut
-    train, validation, test = temporal_parts(times.lengths, trained, validated, quantile, cuts)
-    last = times.lengths - 1
-    validation_rows, test_rows = _rows(histories, validation, validated - 1), _rows(histories, test, last)
-    return DatasetDict(
-        train=_rows(histories, train, trained),
-        validation=_with_targets(validation_rows, histories, validation, validated - 1, cut=validation_cut),
-        test=_with_targets(test_rows, histories, test, last, cut=test_cut),
+    targets = [_last_targets(histories, target_events, 1, stops) for stops in (validated, times.lengths)]
+    last = [positions[:, 0] for positions in targets]
+    train, *parts = temporal_parts((trained, validated), last, quantile, (validation_cut, test_cut))
+    validation, test = (
+        _with_targets(_rows(histories, part, stops), histories, part, positions, cut=cut)
+        for part, stops, positions, cut in zip(parts, last, targets, (validation_cut, test_cut), strict=True)
     )
+    return DatasetDict(train=_rows(histories, train, trained), validation=validation, test=test)
 
 
 def check_temporal(quantile: float, timed: bool) -> None:
@@ -121,9 +149,13 @@ def check_temporal(quantile: float, timed: bool) -> None:
 
 
 def temporal_parts(
-    lengths: IntArray, trained: IntArray, validated: IntArray, quantile: float, cuts: tuple[Any, Any]
+    before: tuple[IntArray, IntArray], last: Sequence[IntArray], quantile: float, cuts: tuple[Any, Any]
 ) -> tuple[Bools, Bools, Bools]:
-    """Which histories (rows,) are in train, validation and test, by their interactions before each cut.
+    """Which histories (rows,) are in train, validation and test.
+
+    Args:
+        before: interactions of every history before the cut of validation, and before that of test, (rows,) each.
+        last: positions of the last possible target before the cut of test, and of all, (rows,) each.
 
     Raises:
         ValueError: a part is empty.
@@ -131,9 +163,9 @@ def temporal_parts(
     problem = f"A temporal split at the quantile {quantile} (cuts at {cuts[0]} and {cuts[1]}) leaves no"
     fix = "change the quantile, or give more data"
     return (
-        require(trained > 0, f"{problem} training interaction: {fix}"),
-        require((validated > trained) & (validated > 1), f"{problem} validation target: {fix}"),
-        require((lengths > validated) & (lengths > 1), f"{problem} test target: {fix}"),
+        require(before[0] > 0, f"{problem} training interaction: {fix}"),
+        require((last[0] >= before[0]) & (last[0] > 0), f"{problem} validation target: {fix}"),
+        require((last[1] >= before[1]) & (last[1] > 0), f"{problem} test target: {fix}"),
     )
 
 
@@ -162,7 +194,7 @@ def _rows(histories: Dataset, keep: Bools, lengths: IntArray) -> Dataset:
     """The histories with `keep`, cut to their first `lengths` items; both arrays have one entry per history."""
     lengths = np.where(keep, lengths, 0)
     columns = {"user_id": histories.with_format("arrow")[:]["user_id"].filter(pa.array(keep))}
-    for name in ("item_ids", "timestamps"):
+    for name in LISTS:
         if name in histories.features:
             values, offsets = flat_column(histories, name)
             runs = np.stack([lengths, np.diff(offsets) - lengths], axis=1)  # (histories, 2): first items, the rest
@@ -172,21 +204,20 @@ def _rows(histories: Dataset, keep: Bools, lengths: IntArray) -> Dataset:
 
 
 def _with_targets(
-    rows: Dataset, histories: Dataset, keep: Bools, first: IntArray, list_size: int = 0, cut: Any = None
+    rows: Dataset, histories: Dataset, keep: Bools, positions: IntArray, list_size: int = 0, cut: Any = None
 ) -> Dataset:
-    """The rows with the targets of the histories with `keep`, from position `first` (histories,).
+    """The rows with the targets of the histories with `keep`, those at `positions` (histories, n).
 
-    Targets are lists of `list_size`, or with `list_size` 0 single values.
+    Targets are lists of `list_size`, which is n, or with `list_size` 0 single values.
     """
     table, features = rows.data.table, dict(rows.features)
-    for name, single in (("item_ids", "target"), ("timestamps", "target_timestamp")):
-        if name not in features:
+    for name, single in LISTS.items():
+        if name not in features or single is None:
             continue
         values, offsets = flat_column(histories, name)
-        starts = offsets[:-1][keep] + first[keep]
-        targets = values.take(pa.array((starts[:, None] + np.arange(max(list_size, 1))).ravel()))
+        targets = values.take(pa.array((offsets[:-1, None] + positions)[keep].ravel()))
         if list_size:
-            ends = np.arange(len(starts) + 1, dtype=np.int64) * list_size
+            ends = np.arange(len(rows) + 1, dtype=np.int64) * list_size
             features[f"{single}s"] = features[name]
             table = table.append_column(f"{single}s", pa.LargeListArray.from_arrays(ends, targets))
         else:
@@ -206,7 +237,7 @@ def check_leakage(split: DatasetDict, repeats: bool = False) -> None:
     are at or after it and all training interactions before it.
 
     With `repeats` a history may contain its target, from earlier interactions; elsewhere a user must not have more
-    interactions with the target than in that history.
+    interactions with the target than in that history. Where there are kinds of events, a target is one item and kind.
 
     Raises:
         LeakageError: One of these fails.
@@ -232,14 +263,16 @@ def _target_column(rows: Dataset) -> str:
 
 
 def _pairs(rows: Dataset, column: str) -> pl.DataFrame:
-    """(user_id, item), one row per entry of a plain or list column."""
-    frame = to_frame(rows, ["user_id", column]).rename({column: "item"})
-    return frame.explode("item") if isinstance(frame["item"].dtype, pl.List) else frame
+    """(user_id, item) and, if known, event; one row per entry of a plain or list column."""
+    event = {"item_ids": "events", "target": "target_event", "targets": "target_events"}[column]
+    names = {column: "item"} | ({event: "event"} if event in rows.column_names else {})
+    frame = to_frame(rows, ["user_id", *names]).rename(names)
+    return frame.explode(*names.values()) if isinstance(frame["item"].dtype, pl.List) else frame
 
 
 def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, allowed: pl.DataFrame, what: str, where: str) -> None:
     """Raise LeakageError if `seen` has a target, more often than `allowed` has it."""
-    pair = ["user_id", "item"]
+    pair = targets.columns
     # The join hashes its right side: the targets, which are few.
     counts = seen.join(targets, on=pair, how="semi").group_by(pair).len()
     if not counts.height:

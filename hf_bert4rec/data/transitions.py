@@ -16,7 +16,9 @@ from scipy import sparse
 
 from ..model.extensions_bert4rec import STEPS, TIME_BIN
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from .ragged import IntArray, Ragged, TimedHistories, offsets_of, require_times, run_lengths
+from .ragged import IntArray, Ragged, offsets_of, require_times, run_lengths
+
+BoolArray = npt.NDArray[np.bool_]
 
 PAIRS_AT_ONCE = 1 << 27  # in memory, of 8 bytes and more each
 MAX_TIME_BINS = 256  # 128 years
@@ -31,22 +33,34 @@ def damped_transitions(
     time_bins: IntArray | None = None,
     backward: float = 0.0,
 ) -> sparse.csr_array:
-    """T[a, b] / count(a)^`power`, of the shape of `windowed_transitions`."""
+    """T[a, b] / count(a)^`power`, of the shape of `windowed_transitions`; b are only items that may be labels."""
+    is_next = _may_be_next(train)
     damping = sparse.diags_array(np.maximum(item_counts(train, vocab_size), 1) ** -power)
-    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, time_bins, backward))
+    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, time_bins, backward, is_next))
+
+
+def _may_be_next(histories: Ragged) -> BoolArray | None:
+    """Whether each interaction, (total,), may be a label; None if all may."""
+    weights = histories.columns.get("label_weights")
+    return None if weights is None else weights > 0
 
 
 def windowed_transitions(
-    train: Ragged, vocab_size: int, steps: int, time_bins: IntArray | None = None, backward: float = 0.0
+    train: Ragged,
+    vocab_size: int,
+    steps: int,
+    time_bins: IntArray | None = None,
+    backward: float = 0.0,
+    is_next: BoolArray | None = None,
 ) -> sparse.csr_array:
     """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size).
 
     Pairs in which b precedes a add `backward` / d. With `time_bins`, a number from 0 for every interaction, b has a
-    column in each: b + vocab_size * time_bin.
+    column in each: b + vocab_size * time_bin. With `is_next` (total,), b are only interactions for which it is true.
     """
     columns = train.values if time_bins is None else train.values + vocab_size * time_bins
     shape = vocab_size, vocab_size * (1 if time_bins is None else int(time_bins.max(initial=0)) + 1)
-    pairs = _pairs(train, columns, (0, vocab_size), shape[1].bit_length(), steps, bool(backward))
+    pairs = _pairs(train, columns, (0, vocab_size), shape[1].bit_length(), steps, bool(backward), is_next)
     return _weighted_counts(pairs, shape, backward)
 
 
@@ -67,24 +81,35 @@ def _weighted_counts(
 
 
 def _pairs(
-    histories: Ragged, columns: IntArray, items: tuple[int, int], bits: int, steps: int, both_directions: bool
+    histories: Ragged,
+    columns: IntArray,
+    items: tuple[int, int],
+    bits: int,
+    steps: int,
+    both_directions: bool,
+    is_next: BoolArray | None,
 ) -> Iterator[list[IntArray]]:
     """At every distance from 1, pairs of an item and the column of one that follows it, as one integer.
 
     The item, one from `items[0]` to `items[1]` (exclusive) and counted from there, is in the bits above `bits`. With
-    `both_directions` the second array has the pairs with one that precedes it.
+    `both_directions` the second array has the pairs with one that precedes it. With `is_next` (total,), the other
+    interaction is one for which it is true.
     """
+
+    def packed(chosen: BoolArray, offset: int) -> IntArray:
+        others = positions[chosen] + offset
+        pairs = rows[chosen] | columns[others]
+        return pairs if is_next is None else pairs[is_next[others]]
+
     values, low, high = histories.values, *items
     positions = np.flatnonzero((values >= low) & (values < high))
     rows = (values[positions] - low) << bits
     last = np.repeat(histories.offsets[1:], histories.lengths)[positions] - 1
     first = np.repeat(histories.offsets[:-1], histories.lengths)[positions] if both_directions else None
     for distance in range(1, steps + 1):
-        follows = positions + distance <= last
-        pairs = [rows[follows] | columns[positions[follows] + distance]]
+        pairs = [packed(positions + distance <= last, distance)]
         if first is not None:
-            precedes = positions - distance >= first
-            pairs.append(rows[precedes] | columns[positions[precedes] - distance])
+            pairs.append(packed(positions - distance >= first, -distance))
         yield pairs
 
 
@@ -132,7 +157,7 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: f
     memory, vocab_size = model.memory, model.config.vocab_size
     if memory is None:
         raise ValueError("memory_size is 0: the model has no memory; create it with, for example, memory_size=200")
-    bins = None if memory.time_bins is None else TimeBins.of(require_times(train))
+    bins = None if memory.time_bins is None else TimeBins.of(train)
     columns = np.zeros(memory.next_items.shape, dtype=np.int64)
     weights = np.zeros(memory.weights.shape, dtype=np.float32)
     for first, table in _damped_blocks(train, vocab_size, bins, backward):
@@ -160,10 +185,11 @@ def _damped_blocks(
         for block in train.blocks():
             columns: IntArray = block.values
             if bins is not None:
-                columns = columns + vocab_size * bins.index(require_times(block).times)
-            parts.append(list(_pairs(block, columns, items, shape[1].bit_length(), STEPS, bool(backward))))
+                columns = columns + vocab_size * bins.index(require_times(block))
+            pairs = _pairs(block, columns, items, shape[1].bit_length(), STEPS, bool(backward), _may_be_next(block))
+            parts.append(list(pairs))
         by_distance = (
-            [np.concatenate(arrays) for arrays in zip(*pairs, strict=True)] for pairs in zip(*parts, strict=True)
+            [np.concatenate(arrays) for arrays in zip(*part, strict=True)] for part in zip(*parts, strict=True)
         )
         transitions = _weighted_counts(by_distance, (items[1] - items[0], shape[1]), backward)
         table = sparse.csr_array(sparse.diags_array(damping[slice(*items)]) @ transitions)
@@ -182,10 +208,10 @@ class TimeBins:
     half_years: IntArray
 
     @classmethod
-    def of(cls, histories: TimedHistories) -> TimeBins:
+    def of(cls, histories: Ragged) -> TimeBins:
         """The half-years of all interactions."""
         blocks = histories.blocks()
-        present = np.unique(np.concatenate([np.unique(_half_years(require_times(block).times)) for block in blocks]))
+        present = np.unique(np.concatenate([np.unique(_half_years(require_times(block))) for block in blocks]))
         first, last = int(present[0]), int(present[-1])
         if last - first < MAX_TIME_BINS:
             return cls(np.arange(first, last + 1))

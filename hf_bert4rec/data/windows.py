@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from .ragged import Ragged, TimedHistories, offsets_of
+from .ragged import Ragged, offsets_of
 
 
 class TrainingWindows(Dataset[dict[str, Any]]):
@@ -20,8 +20,9 @@ class TrainingWindows(Dataset[dict[str, Any]]):
     recent item and every `stride` items before it, so that every interaction is in a row.
 
     Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`, everything that a mask depends on, so that
-    any worker may load it; histories with times add `timestamps` (length,). Histories of fewer than two items have
-    nothing to predict from and give no row.
+    any worker may load it; the columns of the histories, such as `timestamps` (length,), are added. Histories of fewer
+    than two items have nothing to predict from and give no row. Rows end with an item that may be a label; later items
+    of the window are left out.
 
     Raises:
         ValueError: No history has two items, or `max_length` or `stride` is out of range.
@@ -33,6 +34,9 @@ class TrainingWindows(Dataset[dict[str, Any]]):
             raise ValueError(f"stride ({stride}) must be from 1 to max_length ({max_length}), which is at least 2")
         self.histories = histories
         self.starts, self.stops = _window_bounds(histories, max_length, stride)
+        if "label_weights" in histories.columns:
+            is_label = histories.columns["label_weights"] > 0
+            self.starts, self.stops = _end_with_labels(self.starts, self.stops, is_label)
         if not len(self.starts):
             raise ValueError(f"no history of two items or more among {len(histories)}: nothing to train on")
         # Shared, so that workers which outlive an epoch (dataloader_persistent_workers) see its changes.
@@ -58,9 +62,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         start, stop = self.starts[index], self.stops[index]
         row = {"input_ids": self.histories.span(start, stop), "index": index, "epoch": self.epoch}
-        if isinstance(self.histories, TimedHistories):
-            row["timestamps"] = self.histories.span_of_times(start, stop)
-        return row
+        return {**row, **self.histories.span_of_columns(start, stop)}
 
 
 def _window_bounds(
@@ -76,6 +78,15 @@ def _window_bounds(
     # The oldest window starts with the history. It is as wide as the others and overlaps the next one more.
     stops = np.maximum(first + length - from_last * stride, first + np.minimum(length, max_length))
     return np.maximum(first, stops - max_length), stops
+
+
+def _end_with_labels(
+    starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], is_label: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The windows up to their last label, without those that are then shorter than two items."""
+    last_label = np.maximum.accumulate(np.where(is_label, np.arange(len(is_label)), -1))  # (total,)
+    stops = last_label[stops - 1] + 1
+    return starts[stops - starts >= 2], stops[stops - starts >= 2]
 
 
 class WindowSampler(Sampler[int]):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from ..data.ragged import Ragged
+from ..data.ragged import Ragged, labels_of
 from ..data.transitions import POWER, STEPS, damped_transitions, item_counts
 from .ranking import Scorer
 
@@ -70,10 +70,10 @@ class RandomScorer:
 
 
 class PopularityScorer:
-    """How often each item occurs in the training histories, the same for every user."""
+    """How often each item may be a label in the training histories, the same for every user."""
 
     def __init__(self, train: Ragged, vocab_size: int) -> None:
-        self.scores = torch.from_numpy(item_counts(train, vocab_size).astype(np.float32))
+        self.scores = torch.from_numpy(item_counts(labels_of(train), vocab_size).astype(np.float32))
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
         """Scores (batch, vocab_size), float32: training interactions."""

@@ -23,7 +23,7 @@ from ..data.arguments import DataArguments, option
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
 from ..data.prepare import load
-from ..data.ragged import Ragged, TimedHistories
+from ..data.ragged import Ragged, seen_items
 from ..data.tables import to_dataset, to_frame
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.requests_bert4rec import Request
@@ -125,7 +125,7 @@ def read_users(
     """
     frame = to_frame(load(data)["ratings"])
     by_time = ["timestamp"] if "timestamp" in frame.columns else []
-    lists = {"item_ids": "movie_id", "timestamps": "timestamp", "ratings": "rating"}
+    lists = {"item_ids": "movie_id", "timestamps": "timestamp", "events": "event", "ratings": "rating"}
     rows = to_dataset(
         frame.sort("user_id", *by_time, maintain_order=True)
         .group_by("user_id", maintain_order=True)
@@ -141,7 +141,7 @@ def read_users(
         else:
             logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
     user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
-    seen = Ragged(histories.values, histories.offsets).where(known & exclude_seen)
+    seen = seen_items(histories.where(known), exclude_seen)
     users = Users(user_ids, histories.where(liked), seen)
     if not known.all():
         logger.warning(
@@ -244,6 +244,6 @@ def _fingerprint(folder: Path, users: Users, config: BatchRecommendConfig) -> st
     digest.update((folder / ITEMS_FILE).read_bytes())
     for rows in (users.liked, users.seen):
         digest.update(rows.values.tobytes() + rows.offsets.tobytes())
-    if isinstance(users.liked, TimedHistories):
-        digest.update(users.liked.times.tobytes())
+    for column in users.liked.columns.values():
+        digest.update(column.tobytes())
     return digest.hexdigest()

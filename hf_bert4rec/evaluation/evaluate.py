@@ -37,8 +37,13 @@ from .trained_model import find_model, memory_backward, training_data_options, t
 
 logger = logging.getLogger(__name__)
 
-HISTORY_OPTIONS = ("dataset", "min_interactions", "min_rating")  # with the table's name they decide the histories
-SPLIT_OPTIONS = ("split", "targets", "quantile")
+HISTORY_OPTIONS = (
+    "dataset",
+    "min_interactions",
+    "min_rating",
+    "event_column",
+)  # with the table's name they decide the histories
+SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")
 
 
 def evaluate_model(

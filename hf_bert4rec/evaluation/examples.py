@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.collators import IGNORED
-from ..data.ragged import Ragged, TimedHistories, no_items
-from ..model.extensions_bert4rec import UNKNOWN_TIME
+from ..data.collators import IGNORED, UNKNOWN
+from ..data.ragged import Ragged, concatenate, seen_items
 from ..model.titles_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .config import EvaluationConfig
 from .ranking import Scorer, candidate_scores, to_padded, top_items
@@ -38,16 +37,15 @@ def make_examples(
         fixed = []
     drawn = min(config.examples - len(fixed), len(task.targets))
     users = np.random.default_rng(config.seed).choice(len(task.targets), drawn, replace=False)
-    histories = Ragged.from_lists(fixed + [task.histories[user].tolist() for user in users])
+    unknown = Ragged.from_lists(fixed)
+    unknown = unknown.with_columns(**{name: np.full(len(unknown.values), value) for name, value in UNKNOWN.items()})
+    unknown = unknown.with_queries(**{name: np.full(len(unknown), value) for name, value in UNKNOWN.items()})
+    histories = concatenate([unknown, task.histories.take(users)])
     if not len(histories):
         return []
-    if isinstance(task.histories, TimedHistories):
-        unknown = [np.full(len(history), UNKNOWN_TIME) for history in fixed]
-        times = np.concatenate(unknown + [task.histories.times_of_row(user) for user in users])
-        histories = TimedHistories(histories.values, histories.offsets, times)
     held_out = [[] for _ in fixed] + [task.targets[user].tolist() for user in users]
-    seen = histories if task.exclude_seen else no_items(len(histories))
-    candidates = candidate_scores(scorer(histories), to_padded(seen), task.special_ids)
+    seen = to_padded(seen_items(histories, task.exclude_seen))
+    candidates = candidate_scores(scorer(histories), seen, task.special_ids)
     recommended = top_items(candidates, min(LIST_LENGTH, task.catalogue_size)).tolist()
 
     def movies(input_ids: Sequence[int]) -> list[dict[str, Any]]:

@@ -13,8 +13,8 @@ from datasets import concatenate_datasets
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
 from ..data.prepared import Prepared
-from ..data.ragged import IntArray, Ragged, no_items, require_times
-from ..data.splits import target_times
+from ..data.ragged import IntArray, Ragged, labels_of, require_times, seen_items
+from ..data.splits import LISTS, target_times
 from ..data.transitions import item_counts
 from .config import EvaluationConfig
 from .list_metrics import BoolArray
@@ -29,7 +29,7 @@ WITH_TIMES, WITHOUT_TIMES = "with the time of the query", "without any times"
 class EvaluationTask:
     """Rank `targets` given `histories`; one row per user, all input ids.
 
-    Items of a history may not be recommended, unless `exclude_seen` is false.
+    Items of a history may not be recommended, unless `exclude_seen` is false; see `seen_items`.
 
     `known` holds all interactions that precede the targets, one row per user, also of users without targets: baselines
     are fitted on them and popularity is counted in them. `genres` is a boolean table (vocab_size, n_genres), None where
@@ -50,12 +50,12 @@ class EvaluationTask:
     @property
     def seen(self) -> Ragged:
         """Input ids that may not be recommended, one row per user."""
-        return self.histories if self.exclude_seen else no_items(len(self.histories))
+        return seen_items(self.histories, self.exclude_seen)
 
     @cached_property
     def counts(self) -> IntArray:
-        """Known interactions of every input id, (vocab_size,)."""
-        return item_counts(self.known, self.vocab_size)
+        """Known interactions of every input id, (vocab_size,); of kinds of events those that can be requested."""
+        return item_counts(labels_of(self.known), self.vocab_size)
 
     @property
     def catalogue_size(self) -> int:
@@ -68,8 +68,8 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
     rows, tokenizer = data.next_item_dataset(config.part, timed), data.tokenizer
     known = known_interactions(data, config.part)
     special = list(tokenizer.all_special_ids)
-    counts = item_counts(known, len(tokenizer))
-    seen = rows.histories if data.exclude_seen else no_items(len(rows.histories))
+    counts = item_counts(labels_of(known), len(tokenizer))
+    seen = seen_items(rows.histories, data.exclude_seen)
     return EvaluationTask(
         histories=rows.histories,
         targets=rows.targets,
@@ -85,13 +85,12 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
 
 def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfig) -> dict[str, EvaluationTask]:
     """A task with times, once with the time of each query added (where it is known) and once without any times."""
-    histories = require_times(task.histories)
+    require_times(task.histories)
     query_times = target_times(data.splits[config.part])
-    plain = Ragged(histories.values, histories.offsets)
-    tasks = {WITHOUT_TIMES: replace(task, histories=plain)}
+    tasks = {WITHOUT_TIMES: replace(task, histories=task.histories.without("timestamps"))}
     if query_times is None:
         return tasks
-    return {WITH_TIMES: replace(task, histories=histories.with_query_times(query_times)), **tasks}
+    return {WITH_TIMES: replace(task, histories=task.histories.with_queries(timestamps=query_times)), **tasks}
 
 
 def known_interactions(data: Prepared, part: str, timed: bool = False) -> Ragged:
@@ -106,7 +105,7 @@ def known_interactions(data: Prepared, part: str, timed: bool = False) -> Ragged
         early = histories.where(Ragged.from_column(data.histories, "timestamps").values < rows[0]["cut"])
         return early.take(np.flatnonzero(early.lengths))
     evaluated = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
-    columns = ["item_ids", "timestamps"] if timed else ["item_ids"]
+    columns = [name for name in LISTS if name in rows.column_names]
     others = train.select(np.flatnonzero(~evaluated)).select_columns(columns)
     return encode_histories(concatenate_datasets([rows.select_columns(columns), others]), data.tokenizer, timed)
 

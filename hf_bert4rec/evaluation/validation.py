@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.prepared import Prepared
-from ..data.ragged import no_items
+from ..data.ragged import seen_items
 from .baselines import fit_baselines
 from .bootstrap import intervals
 from .metrics import metrics_per_user
@@ -25,7 +25,7 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
     """
     rows = data.next_item_dataset("validation", timed=model.config.time_aware)
     known = known_interactions(data, "validation")
-    seen = rows.histories if data.exclude_seen else no_items(len(rows.histories))
+    seen = seen_items(rows.histories, data.exclude_seen)
     scorers = fit_baselines(known, len(data.tokenizer), seed) | {"model": ModelScorer(model, data.tokenizer)}
     per_user = {}
     for name, scorer in scorers.items():

@@ -56,6 +56,8 @@ class Bert4RecConfig(PreTrainedConfig):
         without times; 0 for none.
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
+    num_events (`int`): kinds of events, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`); 0
+        for a model that does not know them. The tokenizer has their names.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
     exclude_seen (`bool`): whether a pipeline leaves out the items of the history by default; false for data in which
         users come back to items.
@@ -96,6 +98,7 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_weight: float | int = 0.6
     taste_size: int = 0
     time_aware: bool = False
+    num_events: int = 0
     exclude_seen: bool = True
     vocabulary_sha256: str | None = None
 
@@ -154,6 +157,10 @@ class Bert4RecConfig(PreTrainedConfig):
         if not 0 <= self.taste_size <= MAX_SIZES["hidden_size"]:
             raise ValueError(
                 f"taste_size is {self.taste_size!r:.40}; it must be from 0 to {MAX_SIZES['hidden_size']:,}"
+            )
+        if not 0 <= self.num_events <= MAX_SIZES["num_attention_heads"]:
+            raise ValueError(
+                f"num_events is {self.num_events!r:.40}; it must be from 0 to {MAX_SIZES['num_attention_heads']:,}"
             )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Two optional parts that are not in the BERT4Rec paper: time embeddings and a transition memory."""
+"""Optional parts that are not in the BERT4Rec paper: embeddings of times and kinds of events, a transition memory."""
 
 from __future__ import annotations
 
@@ -124,6 +124,29 @@ def _drop_times(
     return timestamps, timestamps
 
 
+class Bert4RecEventEmbeddings(nn.Module):
+    """Embeddings (batch, seq, hidden) of the kinds of events: of each position's own, and of the one before it.
+
+    A position's own kind is known at a [MASK] as well, where it is the requested one. The kind before is needed where
+    the input has the item before (`previous_item`, `causal`), and did not harm elsewhere.
+    """
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.own = nn.Embedding(config.num_events, config.hidden_size)
+        self.before = nn.Embedding(config.num_events, config.hidden_size)
+
+    def forward(self, event_ids: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        """Embed kinds of events.
+
+        Args:
+            event_ids: (batch, seq), any at padding.
+            position_ids: (batch or 1, seq), 0 at each row's oldest position.
+        """
+        before = self.before(event_ids.roll(1, dims=1)) * (position_ids > 0)[..., None]
+        return self.own(event_ids) + before  # (batch, seq, hidden)
+
+
 class Bert4RecTransitionMemory(nn.Module):
     """A windowed Markov chain whose log-probabilities are added to the logits of the next item.
 
@@ -234,6 +257,7 @@ class Bert4RecTransitionMemory(nn.Module):
 
 __all__ = [
     "UNKNOWN_TIME",
+    "Bert4RecEventEmbeddings",
     "Bert4RecTimeEmbeddings",
     "Bert4RecTransitionMemory",
     "latest_known",

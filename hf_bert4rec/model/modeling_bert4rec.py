@@ -25,7 +25,12 @@ from transformers.utils.generic import can_return_tuple
 
 from .cold_start_bert4rec import extend_catalogue
 from .configuration_bert4rec import CUSTOM_PIPELINES, Bert4RecConfig
-from .extensions_bert4rec import UNKNOWN_TIME, Bert4RecTimeEmbeddings, Bert4RecTransitionMemory
+from .extensions_bert4rec import (
+    UNKNOWN_TIME,
+    Bert4RecEventEmbeddings,
+    Bert4RecTimeEmbeddings,
+    Bert4RecTransitionMemory,
+)
 from .loading_bert4rec import SafetensorsModel, make_importable
 from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401 (it registers its task)
 from .taste_bert4rec import Bert4RecTaste
@@ -277,6 +282,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         super().__init__(config)
         self.embeddings = Bert4RecEmbeddings(config)
         self.time_embeddings = Bert4RecTimeEmbeddings(config) if config.time_aware else None
+        self.event_embeddings = Bert4RecEventEmbeddings(config) if config.num_events else None
         self.layers = nn.ModuleList([Bert4RecLayer(config) for _ in range(config.num_hidden_layers)])
         self.final_norm = (
             nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.pre_layer_norm else nn.Identity()
@@ -298,6 +304,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         timestamps: torch.Tensor | None = None,
+        event_ids: torch.Tensor | None = None,
         query_positions: QueryPositions | None = None,
         is_causal: bool = False,
         **kwargs: Any,
@@ -310,6 +317,8 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             position_ids: (batch, seq); by default counted from each row's oldest attended position.
             timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the [MASK] the time of the query;
                 `UNKNOWN_TIME` where unknown, as all are by default. Ignored unless the model is `time_aware`.
+            event_ids: (batch, seq) kind of event of every item, below `num_events`, and at the [MASK] that requested;
+                by default all are 0. Ignored unless the model has kinds of events.
             query_positions: compute the last layer at these positions only; `last_hidden_state` is then (outputs,
                 hidden). They attend to all positions, so with `is_causal` only a row's last one may be queried.
             is_causal: predict the item of every position from earlier ones: a position attends to itself and earlier
@@ -331,6 +340,10 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
                 timestamps = torch.full(inputs_embeds.shape[:2], UNKNOWN_TIME, device=inputs_embeds.device)
             masked = None if is_causal or input_ids is None else input_ids == self.config.mask_token_id
             inputs_embeds = inputs_embeds + self.time_embeddings(timestamps, position_ids, is_causal, masked)
+        if self.event_embeddings is not None:
+            if event_ids is None:
+                event_ids = torch.zeros_like(inputs_embeds[..., 0], dtype=torch.long)
+            inputs_embeds = inputs_embeds + self.event_embeddings(event_ids, position_ids)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
         angles = self._rotary_angles(hidden_states, position_ids) if self.config.rotary_positions else None
 
@@ -431,6 +444,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         timestamps: torch.Tensor | None = None,
+        event_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """Score items at every position.
@@ -448,6 +462,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             timestamps=timestamps,
+            event_ids=event_ids,
             return_dict=True,
             **kwargs,
         )
@@ -468,13 +483,14 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         timestamps: torch.Tensor | None = None,
+        event_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """Logits at each row's last attended position, that of the [MASK]: (batch, vocab), float32.
 
         They include the transition memory's scores of the history; the logits of `forward` do not.
         """
-        states = self.next_item_states(input_ids, attention_mask, timestamps=timestamps, **kwargs)
+        states = self.next_item_states(input_ids, attention_mask, timestamps=timestamps, event_ids=event_ids, **kwargs)
         return self.add_memory(self.decoder(states).float(), input_ids, attention_mask, timestamps)
 
     def add_memory(

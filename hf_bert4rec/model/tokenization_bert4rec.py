@@ -47,6 +47,9 @@ class Bert4RecTokenizer(TokenizersBackend):
     Build one with `from_movies`; load one with `from_pretrained` or `AutoTokenizer`. Item ids are int or str as in
     the data set (`item_id_type`), and compared without blanks around them. Answers name them as its column of items
     (`item_id_name`). Truncation drops the oldest items.
+
+    For a model of events of several kinds, `event_names` has their names, in the order of their ids; the first
+    `num_target_events` are those that can be requested.
     """
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "items_file": ITEMS_FILE}  # noqa: RUF012
@@ -61,11 +64,17 @@ class Bert4RecTokenizer(TokenizersBackend):
         items: dict[str, list[Any]] | None = None,
         item_id_type: str = "int",
         item_id_name: str = "movie_id",
+        event_names: list[str] | tuple[str, ...] = (),
+        num_target_events: int = 0,
         **kwargs: Any,
     ) -> None:
         kwargs = {**SPECIAL_TOKENS, "bos_token": None, "eos_token": None, **kwargs}
+        if event_names:
+            kwargs |= {"event_names": event_names, "num_target_events": num_target_events}
         super().__init__(item_id_type=item_id_type, item_id_name=item_id_name, **kwargs)
         self.item_id_type, self.item_id_name = item_id_type, item_id_name
+        _check_events(event_names, num_target_events)
+        self.event_names, self.num_target_events = list(event_names), num_target_events
         if item_id_type not in ("int", "str"):
             raise ValueError(f"item_id_type is {item_id_type!r}; it is 'int' or 'str'")
         if not isinstance(item_id_name, str) or item_id_name in ANSWER_KEYS:
@@ -143,6 +152,8 @@ class Bert4RecTokenizer(TokenizersBackend):
             items=items,
             item_id_type=self.item_id_type,
             item_id_name=self.item_id_name,
+            event_names=self.event_names,
+            num_target_events=self.num_target_events,
             model_max_length=self.model_max_length,
         )
 
@@ -220,6 +231,25 @@ class Bert4RecTokenizer(TokenizersBackend):
         """Item ids to `input_ids`; an unknown one becomes [UNK]."""
         unknown = int(self.unk_token_id)
         return [unknown if (input_id := self._input_id(item)) is None else input_id for item in item_ids]
+
+    @property
+    def target_events(self) -> list[str]:
+        """Kinds of events that can be requested; empty if there are no kinds."""
+        return self.event_names[: self.num_target_events]
+
+    def encode_events(self, names: Iterable[str]) -> list[int]:
+        """Kinds of events to `event_ids`.
+
+        Raises:
+            ValueError: an unknown kind.
+        """
+        index = {name: event_id for event_id, name in enumerate(self.event_names)}
+        names = list(names)
+        for name in names:
+            if name not in index:
+                known = f"is none of {', '.join(map(repr, index))}" if index else "is given to a model without kinds"
+                raise ValueError(f"the kind of event {short_repr(name)} {known}")
+        return [index[name] for name in names]
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
         """`input_ids` to item ids in the data set's own type; None for a special token.
@@ -345,6 +375,17 @@ class Bert4RecTokenizer(TokenizersBackend):
         if added := sorted(set(self.get_added_vocab()) - set(specials)):
             raise ValueError(f"tokenizer.json: items {short_repr(added)} are added tokens; build it with from_movies")
         return items
+
+
+def _check_events(names: Any, num_target_events: Any) -> None:
+    """Raise ValueError unless kinds of events are different names, and the targets are some of them."""
+    listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) and name for name in names)
+    if not listed or len(set(names)) < len(names):
+        raise ValueError(f"event_names is {short_repr(names)}; it is a list of different names")
+    if type(num_target_events) is not int or not bool(names) <= num_target_events <= len(names):
+        raise ValueError(
+            f"num_target_events is {short_repr(num_target_events)}; it must be from {int(bool(names))} to {len(names)}"
+        )
 
 
 def _word_level(tokens: list[str]) -> WordLevel:

@@ -21,7 +21,7 @@ from ..data.arguments import DataArguments
 from ..data.prepare import load, prepare, prepare_tables
 from ..data.prepared import Prepared
 from ..data.prepared_folder import is_prepared, read_manifest
-from ..data.ragged import Ragged, TimedHistories, repeated_rows
+from ..data.ragged import Ragged, repeated_rows
 from ..data.sorting import codes_of
 from ..data.tables import to_frame
 from ..data.windows import TrainingWindows
@@ -137,7 +137,7 @@ def _window(train: Ragged, scale: float, parts: int) -> list[Choice]:
 
 def _extensions(train: Ragged, items: int, interactions: int) -> list[Choice]:
     """Times, memory, taste and the sampled softmax."""
-    times = [block.times for block in train.blocks() if isinstance(block, TimedHistories) and len(block.times)]
+    times = [times for block in train.blocks() if len(times := block.columns.get("timestamps", ()))]
     span = int(max(map(np.max, times)) - min(map(np.min, times))) if times else 0
     timed = span >= DAY
     reason = f"times span {span / DAY:,.0f} days" if span else "there are no times"

@@ -105,6 +105,7 @@ def build_model(
         options["memory_weight"] = TRAINING_WEIGHT
     options["taste_size"] = min(model_arguments.taste_size, vocab_size)
     options["exclude_seen"] = data.exclude_seen
+    options["num_events"] = len(data.tokenizer.event_names)
     options["vocabulary_sha256"] = data.tokenizer.vocabulary_sha256
     model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=vocab_size, **options))
     if cooccurrence_init is not None:

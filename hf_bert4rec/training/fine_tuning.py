@@ -16,7 +16,7 @@ from transformers import PrinterCallback
 from ..data.collators import DataCollatorForMaskedItems
 from ..data.encoding import encode_histories
 from ..data.histories import build_histories
-from ..data.ragged import Ragged, TimedHistories, offsets_of
+from ..data.ragged import Ragged, concatenate
 from ..data.transitions import item_counts
 from ..data.windows import TrainingWindows
 from ..model.items_bert4rec import item_token, read_table
@@ -89,7 +89,7 @@ def fine_tune(
         parts.append(earlier_encoded.take(drawn))
     known = [part.where(part.values != tokenizer.unk_token_id) for part in parts]
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    loss = _train(model, tokenizer, _concatenate(known), epochs, learning_rate, batch_size, seed)
+    loss = _train(model, tokenizer, concatenate(known), epochs, learning_rate, batch_size, seed)
     with torch.no_grad():
         for parameter, old in zip(model.parameters(), before, strict=True):
             parameter.lerp_(old.to(parameter.device), keep)
@@ -135,16 +135,6 @@ def grow_catalogue(
     table = {"movie_id": ids, **columns}
     tokenizer.add_items({name: [column[row] for row in rows] for name, column in table.items()})
     return model.add_items(tokenizer)
-
-
-def _concatenate(parts: list[Ragged]) -> Ragged:
-    """The rows of all parts, with times if all have them."""
-    values = np.concatenate([part.values for part in parts])
-    offsets = offsets_of(np.concatenate([part.lengths for part in parts]))
-    timed = [part for part in parts if isinstance(part, TimedHistories)]
-    if len(timed) < len(parts):
-        return Ragged(values, offsets)
-    return TimedHistories(values, offsets, np.concatenate([part.times for part in timed]))
 
 
 def _train(

@@ -135,5 +135,5 @@ def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     time_embeddings = model.bert4rec.time_embeddings
     if time_embeddings is None:
         raise ValueError("time_aware is false: create the model with time_aware=True")
-    spans = [(times.min(), times.max()) for block in train.blocks() if len(times := require_times(block).times)]
+    spans = [(times.min(), times.max()) for block in train.blocks() if len(times := require_times(block))]
     time_embeddings.span.copy_(torch.tensor([int(min(spans)[0]), int(max(last for _, last in spans))]))

@@ -17,21 +17,26 @@ MIN_CHUNK_POSITIONS = 64  # below that, accumulating the gradient of the item em
 
 
 def chunked_cross_entropy(
-    states: torch.Tensor, decoder: nn.Linear, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    states: torch.Tensor,
+    decoder: nn.Linear,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of `decoder(states)`, whose logits are computed a chunk at a time.
 
     Args:
         states: (positions or more, hidden); rows beyond the last label are ignored.
         labels: (positions,) `input_ids`.
-        num_items_in_batch: divisor of the sum of losses; the number of positions by default.
+        num_items_in_batch: divisor of the sum of losses; by default the number of positions, or the sum of `weights`.
+        weights: (positions,) factors of the losses.
     """
     dtype = autocast_dtype(states)
     states, weight, bias = states.to(dtype), decoder.weight.to(dtype), decoder.bias.to(dtype)
     chunk_logits = CPU_CHUNK_LOGITS if states.device.type == "cpu" else GPU_CHUNK_LOGITS
     chunk_positions = max(MIN_CHUNK_POSITIONS, chunk_logits // len(weight))
-    total: torch.Tensor = SummedCrossEntropy.apply(states, weight, bias, labels, chunk_positions)
-    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+    total: torch.Tensor = SummedCrossEntropy.apply(states, weight, bias, labels, chunk_positions, weights)
+    return total / _divisor(labels, weights, num_items_in_batch)
 
 
 class SummedCrossEntropy(torch.autograd.Function):
@@ -49,6 +54,7 @@ class SummedCrossEntropy(torch.autograd.Function):
         bias: torch.Tensor,
         labels: torch.Tensor,
         chunk_positions: int,
+        weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
         total = torch.zeros((), device=states.device)
         grad_states = torch.zeros_like(states)
@@ -61,8 +67,13 @@ class SummedCrossEntropy(torch.autograd.Function):
             # logsumexp from the largest probability: exact, and saves another pass of exponentials.
             log_sum = logits.amax(-1, keepdim=True).float() - probabilities.amax(-1, keepdim=True).log()  # (chunk, 1)
             labelled = len(targets)
-            total += (log_sum[:labelled] - logits[:labelled].gather(1, targets)).sum()
+            losses = log_sum[:labelled] - logits[:labelled].gather(1, targets)  # (labelled, 1)
             probabilities[:labelled].scatter_add_(1, targets, probabilities.new_full(targets.shape, -1.0))
+            if weights is not None:
+                factors = weights[start : start + labelled, None]
+                losses = losses * factors
+                probabilities[:labelled] *= factors
+            total += losses.sum()
             probabilities[labelled:] = 0
             grad_logits = probabilities.to(states.dtype)
             torch.mm(grad_logits, weight, out=grad_states[start : start + chunk_positions])
@@ -74,7 +85,18 @@ class SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None)
+        return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None, None)
+
+
+def weighted_cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+) -> torch.Tensor:
+    """Cross-entropy of logits (positions, vocab) with labels (positions,), times weights (positions,)."""
+    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    return (losses * weights).sum() / _divisor(labels, weights, num_items_in_batch)
 
 
 def sampled_softmax_loss(
@@ -84,6 +106,7 @@ def sampled_softmax_loss(
     negatives: torch.Tensor,
     negatives_log_count: torch.Tensor | None,
     num_items_in_batch: torch.Tensor | int | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy over the label and `negatives` instead of the vocabulary, each negative weighted by 1 / count.
 
@@ -95,7 +118,8 @@ def sampled_softmax_loss(
         states: (positions, hidden). labels: (positions,) `input_ids`.
         negatives: (n,) `input_ids`, shared by all positions.
         negatives_log_count: (n,) log of the expected number of times that each is among the n; None for once.
-        num_items_in_batch: divisor of the sum of losses; the number of positions by default.
+        num_items_in_batch: divisor of the sum of losses; by default the number of positions, or the sum of `weights`.
+        weights: (positions,) factors of the losses.
     """
     positive = (states * decoder.weight[labels]).sum(-1).float() + decoder.bias[labels]  # (positions,)
     negative = functional.linear(states, decoder.weight[negatives], decoder.bias[negatives]).float()  # (positions, n)
@@ -103,4 +127,14 @@ def sampled_softmax_loss(
         negative = negative - negatives_log_count
     negative = negative.masked_fill(labels[:, None] == negatives, -torch.inf)
     losses = torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive
-    return losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+    if weights is not None:
+        losses = losses * weights
+    return losses.sum() / _divisor(labels, weights, num_items_in_batch)
+
+
+def _divisor(
+    labels: torch.Tensor, weights: torch.Tensor | None, num_items_in_batch: torch.Tensor | int | None
+) -> torch.Tensor | int:
+    if num_items_in_batch is not None:
+        return num_items_in_batch
+    return len(labels) if weights is None else weights.sum()

@@ -20,7 +20,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import is_in_notebook
 
-from ..data.collators import MODEL_INPUTS, DataCollatorForMaskedItems, DataCollatorForNextItem
+from ..data.collators import IGNORED, MODEL_INPUTS, DataCollatorForMaskedItems, DataCollatorForNextItem
 from ..data.windows import TrainingWindows, WindowSampler
 from ..evaluation.metrics import metrics_from_ranks, metrics_per_user
 from ..evaluation.ranking import ranks_from_scores
@@ -201,6 +201,16 @@ class Bert4RecTrainer(Trainer):
         changes = [weight - scoring.config.memory_weight for weight in self.memory_weights]
         ranks = [ranks_from_scores(scores + change * memory, targets, seen, special) for change in changes]
         return None, torch.stack(ranks, dim=-1), targets
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
+        # The divisor of the sum of losses over all batches and processes of a step.
+        count = super()._get_num_items_in_batch(batch_samples, device)
+        if count is None or "label_weights" not in batch_samples[0]:
+            return count
+        total = sum((batch["label_weights"] * (batch["labels"] != IGNORED)).sum() for batch in batch_samples).to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return total
 
     def gathered_model(self) -> Bert4RecForMaskedLM:
         """The model, on the first process with all its weights if they are sharded. Call it on every process."""

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM, QueryPositions
 from .dropout import install_fast_dropout
-from .losses import chunked_cross_entropy, sampled_softmax_loss
+from .losses import chunked_cross_entropy, sampled_softmax_loss, weighted_cross_entropy
 
 MAX_DENSE_LOGITS = 1 << 18  # positions of a batch × items; larger batches are computed in chunks
 # oneDNN builds a bfloat16 kernel per shape, a fifth of a step; rounding sizes up keeps the number of shapes low.
@@ -45,6 +45,7 @@ def training_forward(
     labels: torch.Tensor | None = None,
     negatives: torch.Tensor | None = None,
     negatives_log_count: torch.Tensor | None = None,
+    label_weights: torch.Tensor | None = None,
     num_items_in_batch: torch.Tensor | int | None = None,
     is_causal: bool = False,
     **inputs: Any,
@@ -56,7 +57,9 @@ def training_forward(
         negatives: (n,) `input_ids` drawn from the catalogue, for `sampled_softmax_loss`; ignored if an adapter wraps
             the decoder.
         negatives_log_count: (n,) logarithm of how often each is expected among the n.
-        num_items_in_batch: divisor of the sum of losses; the number of labelled positions by default.
+        label_weights: (batch, seq) factors of the losses at labelled positions; 1 by default.
+        num_items_in_batch: divisor of the sum of losses; by default the number of labelled positions, or the sum of
+            their weights.
         is_causal, inputs: those of `Bert4RecModel.forward`.
     """
     if labels is None or not self.training:
@@ -74,10 +77,15 @@ def training_forward(
     if query_positions is None:
         hidden_states = hidden_states.flatten(0, 1)[label_indices(labelled, multiple)]
     states, labels = self.head(hidden_states), labels[labelled]  # (labelled or more, hidden), (labelled,)
+    weights = None if label_weights is None else label_weights[labelled]  # (labelled,)
     if negatives is not None:
-        loss = sampled_softmax_loss(states, self.decoder, labels, negatives, negatives_log_count, num_items_in_batch)
+        loss = sampled_softmax_loss(
+            states, self.decoder, labels, negatives, negatives_log_count, num_items_in_batch, weights
+        )
     elif chunked:
-        loss = chunked_cross_entropy(states, self.decoder, labels, num_items_in_batch)
+        loss = chunked_cross_entropy(states, self.decoder, labels, num_items_in_batch, weights)
+    elif weights is not None:
+        loss = weighted_cross_entropy(self.decoder(states), labels, weights, num_items_in_batch)
     else:
         logits = self.decoder(states)
         loss = self.loss_function(

@@ -18,7 +18,7 @@ from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.encoding import encode_histories
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
-from hf_bert4rec.data.ragged import Ragged, TimedHistories
+from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
 from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
@@ -294,9 +294,8 @@ def test_known_interactions_precede_the_targets(data) -> None:
     first = known[0].tolist()
     assert first == data.tokenizer.encode_items(data.histories[0]["item_ids"])[: len(first)]
     with_times = known_interactions(timed, "test", timed=True)
-    assert isinstance(with_times, TimedHistories)
     assert with_times.values.tolist() == known.values.tolist()
-    assert sorted(with_times.times) == sorted(times[times < timed.splits["test"][0]["cut"]])
+    assert sorted(with_times.columns["timestamps"]) == sorted(times[times < timed.splits["test"][0]["cut"]])
 
 
 def test_a_memory_of_all_interactions_is_replaced_before_testing(data, options, tmp_path) -> None:

@@ -10,14 +10,14 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data import transitions
-from hf_bert4rec.data.mapped_histories import MappedHistories, ShardedArray, TimedMappedHistories
-from hf_bert4rec.data.ragged import Ragged, TimedHistories, offsets_of
+from hf_bert4rec.data.mapped_histories import MappedHistories, ShardedArray
+from hf_bert4rec.data.ragged import Ragged, offsets_of
 from hf_bert4rec.training import initialization
 
 ITEMS, FIRST, USERS = 30, 3, 40
 
 
-def histories(step: int) -> tuple[TimedHistories, TimedMappedHistories]:
+def histories(step: int) -> tuple[Ragged, MappedHistories]:
     """The same histories in memory and in three arrays, which have two more items at the end of each history."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(0, 25, USERS)
@@ -27,17 +27,17 @@ def histories(step: int) -> tuple[TimedHistories, TimedMappedHistories]:
     cuts = [0, starts[11], starts[30], len(stored)]
     pieces = [slice(low, high) for low, high in itertools.pairwise(cuts)]
     lookup = np.arange(FIRST, FIRST + ITEMS)
-    mapped = TimedMappedHistories(
+    mapped = MappedHistories(
         ShardedArray([stored[piece] for piece in pieces], lookup),
-        ShardedArray([times[piece] for piece in pieces]),
         starts,
         lengths,
+        {"timestamps": ShardedArray([times[piece] for piece in pieces])},
     )
     rows = [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    memory = TimedHistories(
+    memory = Ragged(
         np.concatenate([stored[row] for row in rows]).astype(np.int64) + FIRST,
         offsets_of(lengths),
-        np.concatenate([times[row] for row in rows]),
+        {"timestamps": np.concatenate([times[row] for row in rows])},
     )
     return memory, mapped
 
@@ -73,7 +73,7 @@ def test_mapped_rows_are_those_in_memory() -> None:
     ]:
         np.testing.assert_array_equal(ours.values, theirs.values)
         np.testing.assert_array_equal(ours.offsets, theirs.offsets)
-        np.testing.assert_array_equal(ours.times, theirs.times)
+        np.testing.assert_array_equal(ours.columns["timestamps"], theirs.columns["timestamps"])
     assert [block.values.tolist() for block in mapped.blocks()] != [memory.values.tolist()]
     assert all((ours == theirs).all() for ours, theirs in zip(mapped, memory, strict=True))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems, DataCollatorForNextItem
 from hf_bert4rec.data.encoding import NextItemDataset
-from hf_bert4rec.data.ragged import Ragged, TimedHistories
+from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.baselines import MarkovScorer
@@ -37,11 +36,11 @@ START = 1_000_000_000
 
 
 @pytest.fixture
-def timed(histories) -> TimedHistories:
+def timed(histories) -> Ragged:
     """The histories, with seconds that ascend in each, some of them the same."""
     generator = np.random.default_rng(0)
     times = [START + np.cumsum(generator.choice([0, 1, 40, 90_000, 10_000_000], len(history))) for history in histories]
-    return TimedHistories(histories.values, histories.offsets, np.concatenate(times))
+    return histories.with_columns(timestamps=np.concatenate(times))
 
 
 @pytest.fixture
@@ -60,7 +59,16 @@ def recommender(timed_model, tokenizer) -> MovieRecommendationPipeline:
     return MovieRecommendationPipeline(model=timed_model, tokenizer=tokenizer, task=TASK)
 
 
-def batch_of(tokenizer, histories: TimedHistories, **options) -> dict[str, torch.Tensor]:
+def with_times(values, offsets, times) -> Ragged:
+    return Ragged(values, offsets, {"timestamps": times})
+
+
+def asked_after(timed: Ragged, seconds: int) -> Ragged:
+    """The histories with a query so many seconds after their last item."""
+    return timed.with_queries(timestamps=timed.columns["timestamps"][timed.offsets[1:] - 1] + seconds)
+
+
+def batch_of(tokenizer, histories: Ragged, **options) -> dict[str, torch.Tensor]:
     next_items = NextItemDataset(histories, Ragged.from_lists([[5]] * len(histories)))
     batch = DataCollatorForNextItem(tokenizer, 12, **options)([next_items[row] for row in range(len(next_items))])
     return {name: batch[name] for name in ("input_ids", "attention_mask", "timestamps")}
@@ -84,7 +92,7 @@ def test_padding_does_not_change_scores(timed_model, tokenizer, timed, side):
 
 def test_next_item_logits_are_those_of_the_last_position(timed_model, tokenizer, timed):
     timed_model.config.memory_weight = 0.0
-    batch = batch_of(tokenizer, timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 7))
+    batch = batch_of(tokenizer, asked_after(timed, 7))
     last = batch["attention_mask"].sum(-1) - 1
     full = timed_model(**batch).logits[torch.arange(len(last)), last]
     torch.testing.assert_close(timed_model.next_item_logits(**batch), full, atol=1e-4, rtol=1e-4)
@@ -178,7 +186,7 @@ def test_training_drops_times_of_queries_and_sequences(timed_model, tokenizer, t
 def test_time_bins_add_up_to_the_markov_chain(timed_model, tokenizer, timed):
     timed = timed.rows(0, 6)  # few enough for everything to be remembered
     fit_transition_memory(timed_model, timed)
-    assert len(set((timed.times // int(TIME_BIN)).tolist())) > 1
+    assert len(set((timed.columns["timestamps"] // int(TIME_BIN)).tolist())) > 1
     batch = batch_of(tokenizer, timed)
     scores = MarkovScorer(timed, len(tokenizer))(timed)
     expected = scores / scores.sum(-1, keepdim=True).clamp(min=1e-9)
@@ -192,7 +200,7 @@ def test_old_transitions_decay(config, tokenizer):
     config.causal = config.time_aware = True
     config.memory_size = 4
     early, late = int(TIME_BIN * 60.5), int(TIME_BIN * 80.5)
-    histories = TimedHistories(np.array([5, 6, 5, 7]), np.array([0, 2, 4]), np.array([early, early, late, late]))
+    histories = with_times(np.array([5, 6, 5, 7]), np.array([0, 2, 4]), np.array([early, early, late, late]))
     model = Bert4RecForMaskedLM(config).eval()
     fit_transition_memory(model, histories)
     row = int(model.memory.next_items[5, 0] != 6)
@@ -213,7 +221,7 @@ def test_the_number_of_half_years_is_bounded(config, tokenizer):
     config.memory_size = 400
     half_years = [*range(299), 10**6]
     times = np.repeat([int(TIME_BIN * (number + 0.5)) for number in half_years], 2)
-    histories = TimedHistories(np.array([5, 6] * 300), np.arange(0, 601, 2), times)
+    histories = with_times(np.array([5, 6] * 300), np.arange(0, 601, 2), times)
     model = Bert4RecForMaskedLM(config)
     fit_transition_memory(model, histories)
     filled = model.memory.weights[5] > 0
@@ -232,7 +240,7 @@ def test_a_new_movie_gets_the_time_bins_of_similar_movies(recommender, tokenizer
     assert torch.equal(memory.time_bins[new, : len(tokenizer)], memory.time_bins[similar[0], : len(tokenizer)])
     added = memory.next_items == new
     assert added.any()
-    time_bins = timed.times // int(TIME_BIN)
+    time_bins = timed.columns["timestamps"] // int(TIME_BIN)
     assert memory.time_bins[added].min() >= time_bins.min()
     assert memory.time_bins[added].max() <= time_bins.max()
     torch.testing.assert_close(recommender.model.next_item_logits(**before)[:, :-1], old, atol=1e-5, rtol=1e-5)
@@ -241,7 +249,7 @@ def test_a_new_movie_gets_the_time_bins_of_similar_movies(recommender, tokenizer
 def test_simultaneous_items_are_reordered_every_epoch(tokenizer):
     history = np.arange(3, 11)
     seconds = np.array([1, 2, 2, 2, 2, 2, 7, 9]) + START
-    windows = TrainingWindows(TimedHistories(history, np.array([0, 8]), seconds), 12)
+    windows = TrainingWindows(with_times(history, np.array([0, 8]), seconds), 12)
     collate = DataCollatorForMaskedItems(tokenizer, mlm_probability=1.0, mask_replace_prob=0.0)
     orders = set()
     for epoch in range(20):
@@ -257,23 +265,23 @@ def test_simultaneous_items_are_reordered_every_epoch(tokenizer):
 
 
 def test_timed_rows_carry_their_query_time(timed):
-    requests = timed.with_query_times(np.arange(len(timed))).rows(10, 13)
+    requests = timed.with_queries(timestamps=np.arange(len(timed))).rows(10, 13)
     next_items = NextItemDataset(requests, Ragged.from_lists([[1], [2], [3]]))
     for row in range(3):
-        assert next_items[row]["timestamps"].tolist() == timed.times_of_row(10 + row).tolist()
+        assert next_items[row]["timestamps"].tolist() == timed.columns_of_row(10 + row)["timestamps"].tolist()
         assert next_items[row]["input_ids"].tolist() == timed[10 + row].tolist()
-        assert next_items[row]["query_time"] == 10 + row
+        assert next_items[row]["queries"] == {"timestamps": 10 + row}
 
 
 def test_the_pipeline_scores_as_the_evaluation(recommender, timed_model, tokenizer, timed):
-    timed = timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 3_600)
+    timed = asked_after(timed, 3_600)
     scores = ModelScorer(timed_model, tokenizer)(timed)[:, tokenizer.first_item_id :].softmax(-1)
     rows = np.flatnonzero((timed.lengths > 2) & (timed.lengths < 12))[:3]  # complete within the window
     for row in rows:
         request = {
             "history": tokenizer.decode_items(timed[row].tolist()),
-            "timestamps": timed.times_of_row(row).tolist(),
-            "now": int(timed.query_times[row]),
+            "timestamps": timed.columns_of_row(row)["timestamps"].tolist(),
+            "now": int(timed.queries["timestamps"][row]),
         }
         for movie in recommender(request, explain=True):
             position = tokenizer.item_ids.index(movie["movie_id"])
@@ -331,7 +339,7 @@ def test_onnx_takes_timestamps(recommender, tokenizer, timed, tmp_path):
     recommender.save_pretrained(tmp_path)
     export_onnx(tmp_path)
     scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, recommender.model.config)
-    batch = batch_of(tokenizer, timed.with_query_times(timed.times[timed.offsets[1:] - 1] + 9))
+    batch = batch_of(tokenizer, asked_after(timed, 9))
     with torch.no_grad():
         for inputs in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):
             expected = recommender.model.next_item_logits(**inputs)
@@ -347,20 +355,21 @@ def test_times_need_a_time_aware_model_and_histories_that_have_them(model, timed
 
 
 def test_histories_with_times_are_histories(timed, histories):
-    assert isinstance(timed, Ragged)
     for row, history in enumerate(timed):
         assert history.tolist() == histories[row].tolist()
-    assert (
-        replace(timed, times=timed.times + 1).rows(2, 4).times.tolist()
-        == (timed.times[timed.offsets[2] : timed.offsets[4]] + 1).tolist()
-    )
+    expected = timed.columns["timestamps"][timed.offsets[2] : timed.offsets[4]]
+    assert timed.rows(2, 4).columns["timestamps"].tolist() == expected.tolist()
+    assert timed.without("timestamps").columns == {}
 
 
 def test_filtered_histories_keep_their_times(timed):
     remaining = timed.values % 2 == 0
-    left = timed.with_query_times(np.arange(len(timed))).where(remaining).take(np.array([7, 3, 3]))
+    left = timed.with_queries(timestamps=np.arange(len(timed))).where(remaining).take(np.array([7, 3, 3]))
     for position, row in enumerate((7, 3, 3)):
         even = timed[row] % 2 == 0
         assert left[position].tolist() == timed[row][even].tolist()
-        assert left.times_of_row(position).tolist() == timed.times_of_row(row)[even].tolist()
-    assert left.query_times.tolist() == [7, 3, 3]
+        assert (
+            left.columns_of_row(position)["timestamps"].tolist()
+            == timed.columns_of_row(row)["timestamps"][even].tolist()
+        )
+    assert left.queries["timestamps"].tolist() == [7, 3, 3]

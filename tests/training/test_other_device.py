@@ -11,7 +11,7 @@ import torch
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.negatives import NegativeSampler
-from hf_bert4rec.data.ragged import Ragged, TimedHistories
+from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
@@ -42,7 +42,7 @@ def _without_modes_that_do_not_know_the_device(monkeypatch):
 def histories(vocab_size: int, timed: bool) -> Ragged:
     generator = np.random.default_rng(0)
     rows = Ragged.from_lists([3 + generator.permutation(vocab_size - 3)[:length] for length in (9, 4, 12, 7)])
-    return TimedHistories(rows.values, rows.offsets, 10**9 + np.arange(len(rows.values)) * 86_400) if timed else rows
+    return rows.with_columns(timestamps=10**9 + np.arange(len(rows.values)) * 86_400) if timed else rows
 
 
 def build(tokenizer, options: dict) -> Bert4RecForMaskedLM:
