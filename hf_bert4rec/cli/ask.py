@@ -72,6 +72,8 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
     command.add_argument("--goal", choices=GOALS, help="what comes next, or what else is liked (default if possible)")
     command.add_argument("--ratings", help="ratings of the history's movies, separated by commas, '-' for none: 5,-,1")
     command.add_argument("--min-rating", type=float, help="movies rated lower count as seen, not as liked (default 3)")
+    command.add_argument("--event", help="kind of event to recommend for, of a model that knows kinds of events")
+    command.add_argument("--events", help="kinds of the history's events, separated by commas: view,view,purchase")
     command.add_argument("--exclude", action="append", help="a movie not to recommend; repeatable")
     command.add_argument("--genre", action="append", dest="genres", help="any of these; repeatable")
     command.add_argument("--from-year", type=int)
@@ -115,6 +117,7 @@ def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
             "top_k",
             "goal",
             "min_rating",
+            "event",
             "exclude",
             "candidates",
             "genres",
@@ -129,6 +132,8 @@ def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
         options["years"] = (arguments.from_year, arguments.to_year)
     if arguments.ratings is not None:
         options["ratings"] = [read_rating(text) for text in arguments.ratings.split(",")]
+    if arguments.events is not None:
+        options["events"] = [text.strip() for text in arguments.events.split(",")]
     if arguments.include_seen is not None:
         options["exclude_seen"] = not arguments.include_seen
     return {**options, "explain": arguments.command == "explain" or arguments.explain}

@@ -22,7 +22,7 @@ class ShardedArray:
     """
 
     def __init__(
-        self, parts: Sequence[npt.NDArray[Any]], lookup: IntArray | None = None, dtype: npt.DTypeLike = None
+        self, parts: Sequence[npt.NDArray[Any]], lookup: IntArray | None = None, dtype: npt.DTypeLike | None = None
     ) -> None:
         self.parts, self.lookup, self.dtype = list(parts), lookup, dtype
         self.offsets = offsets_of([len(part) for part in self.parts])  # (parts + 1,)

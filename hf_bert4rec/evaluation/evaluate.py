@@ -213,6 +213,7 @@ def _protocol(data: Prepared, options: DataArguments, config: EvaluationConfig) 
         "order": "by user, time, row of the release; stable" if timed else "as the file lists them",
         "min_interactions": options.min_interactions,
         "min_rating": options.min_rating,
+        **({"target_events": options.target_events} if options.event_column else {}),
         "targets_sha256": target_hash(data.splits[config.part]),
         "users_in_all": len(data.histories),
         "interactions_in_all": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),

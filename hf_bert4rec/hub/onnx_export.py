@@ -1,9 +1,9 @@
 """Export of a trained model to ONNX, checked against torch: `model.onnx`, and the smaller `model_quantized.onnx`.
 
-Both map `input_ids`, `attention_mask` and, of a time-aware model, `timestamps`, all (batch, length) with any
-length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The axes have
-these names, and the metadata describes the inputs. Names and folder are those that transformers.js expects. A model of
-taste is not part of them: `taste.safetensors` holds it for `recommender.js`.
+Both map `input_ids`, `attention_mask` and, of models that use them, `timestamps` and `event_ids`, all (batch, length)
+with any length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The axes
+have these names, and the metadata describes the inputs. Names and folder are those that transformers.js expects. A
+model of taste is not part of them: `taste.safetensors` holds it for `recommender.js`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ METADATA = {
     "input_ids": "int64, [MASK] after the history; padding on either side",
     "attention_mask": "int64, 1 at the history and its [MASK], 0 at padding",
     "timestamps": f"int64, seconds since 1970, at the [MASK] the time of the query; {UNKNOWN_TIME} where unknown",
+    "event_ids": "int64, kind of event, an index of event_names in tokenizer_config.json; at the [MASK] that requested",
     "logits": "float32, at the last attended position of each row; special tokens come first",
 }
 Batch = dict[str, torch.Tensor]
@@ -60,9 +61,13 @@ class NextItemLogits(nn.Module):
         self.model = model
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        timestamps: torch.Tensor | None = None,
+        event_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        return self.model.next_item_logits(input_ids, attention_mask, timestamps)
+        return self.model.next_item_logits(input_ids, attention_mask, timestamps, event_ids)
 
 
 def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
@@ -101,12 +106,14 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
     inputs = {"input_ids": input_ids, "attention_mask": input_ids.clone()}  # the same tensor would become one input
     if model.config.time_aware:
         inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME)
+    if model.config.num_events:
+        inputs["event_ids"] = torch.zeros_like(input_ids)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision, which is not used, is missing
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             NextItemLogits(model).eval(),
-            tuple(inputs.values()),
+            kwargs=inputs,
             input_names=list(inputs),
             output_names=["logits"],
             dynamic_shapes={name: {0: "batch", 1: "length"} for name in inputs},
@@ -143,6 +150,10 @@ def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> 
             first, last = model.bert4rec.time_embeddings.span.tolist()
             for history, length in zip(histories, lengths, strict=True):
                 history["timestamps"] = np.sort(generator.integers(first, last + 1, length))
+        if model.config.num_events:
+            for history, length in zip(histories, lengths, strict=True):
+                history["event_ids"] = generator.integers(0, model.config.num_events, length)
+                history["queries"] = {"event_ids": int(generator.integers(tokenizer.num_target_events))}
         batch = collate(histories)
         batches.append({name: batch[name] for name in MODEL_INPUTS if name in batch})
     return batches

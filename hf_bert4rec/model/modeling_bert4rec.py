@@ -499,8 +499,12 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         timestamps: torch.Tensor | None = None,
+        **_: Any,
     ) -> torch.Tensor:
-        """Add the transition memory's scores of the history, if there is one, to logits (batch, vocab)."""
+        """Add the transition memory's scores of the history, if there is one, to logits (batch, vocab).
+
+        Other inputs of the model are ignored.
+        """
         if self.memory is None:
             return logits
         return logits + self.config.memory_weight * self.memory(input_ids, attention_mask, timestamps)

@@ -61,7 +61,7 @@ class OnnxScorer:
         self.session: Any = onnxruntime.InferenceSession(
             self.path, options, providers=onnxruntime.get_available_providers()
         )
-        self.takes_timestamps = any(entry.name == "timestamps" for entry in self.session.get_inputs())
+        self.input_names = {entry.name for entry in self.session.get_inputs()}
         num_scores = self.session.get_outputs()[0].shape[-1]
         if num_scores != config.vocab_size:
             raise ValueError(f"{path} scores {num_scores} entries and the model {config.vocab_size}: {EXPORT_HINT}")
@@ -70,7 +70,11 @@ class OnnxScorer:
         return type(self), (self.path, self.config)
 
     def __call__(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, timestamps: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        timestamps: torch.Tensor | None = None,
+        event_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Logits (rows, vocab), float32 on the CPU, at each row's last attended position.
 
@@ -83,8 +87,9 @@ class OnnxScorer:
                 f"a history of {longest} positions exceeds the model's window of {window}: keep its most recent items"
             )
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self.takes_timestamps:
-            inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME) if timestamps is None else timestamps
+        for name, values, unknown in (("timestamps", timestamps, UNKNOWN_TIME), ("event_ids", event_ids, 0)):
+            if name in self.input_names:
+                inputs[name] = torch.full_like(input_ids, unknown) if values is None else values
         arrays = {name: tensor.cpu().numpy() for name, tensor in inputs.items()}
         return torch.from_numpy(self.session.run(["logits"], arrays)[0]).float()
 

@@ -61,15 +61,18 @@ DEFAULT_BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The part of a history in the model's window, oldest first: items, their times, and the time of the query."""
+    """The part of a history in the model's window, oldest first.
+
+    `columns` are other inputs of the model, such as times: a value for every item, and then that of the query.
+    """
 
     items: list[int]
-    timestamps: list[int | None]
-    now: int | None
+    columns: dict[str, list[int]]
 
     def subset(self, indices: list[int]) -> ModelInput:
         """Return the input with only these of its entries."""
-        return ModelInput([self.items[index] for index in indices], [self.timestamps[i] for i in indices], self.now)
+        columns = {name: [*(values[i] for i in indices), values[-1]] for name, values in self.columns.items()}
+        return ModelInput([self.items[index] for index in indices], columns)
 
 
 class MovieRecommendationPipeline(Pipeline):
@@ -89,8 +92,8 @@ class MovieRecommendationPipeline(Pipeline):
         num_workers: accepted for the signature of transformers; histories are read in this process.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
         goal: "next" for what such users watched next, by the network, or "taste" for what people who like these movies
-            like as well, whatever the order and times of the history. By default "taste" for a history without times if
-            the model can (`config.taste_size`), else "next".
+            like as well, whatever the order and times of the history. By default "taste" for a history without times
+            and events if the model can (`config.taste_size`), else "next".
         exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
         ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (default 3) are
             seen but not liked: they are neither recommended nor part of the model's input. Thumbs up and down are
@@ -98,6 +101,10 @@ class MovieRecommendationPipeline(Pipeline):
         timestamps: when each entry of the history was, for a model trained with times: seconds, milli-, micro- or
             nanoseconds since 1970, `datetime`s, ISO 8601 texts, or None. Ascending, as the history is.
         now: the time of the recommendation, in the same forms; unknown by default.
+        events: the kind of event of each entry of the history, such as "view", for a model trained with kinds of
+            events (`tokenizer.event_names`); by default all are of the requested kind. Movies of the history are left
+            out if they have the requested kind.
+        event: the requested kind, one of `tokenizer.target_events`, by default the first of these.
         exclude: ids and titles never to recommend; takes precedence over `candidates`.
         candidates: the only ids and titles to recommend.
         genres: movies with any of these, in any case.
@@ -183,6 +190,11 @@ class MovieRecommendationPipeline(Pipeline):
             raise ValueError(
                 f"the tokenizer has {len(self.tokenizer)} entries and the model {self.model.config.vocab_size}: {fix}"
             )
+        if len(self.tokenizer.event_names) != self.model.config.num_events:
+            raise ValueError(
+                f"the tokenizer has the kinds of events {short_repr(self.tokenizer.event_names)} and the model "
+                f"{self.model.config.num_events}: load both from one folder"
+            )
         if self.model.config.vocabulary_sha256 not in (None, self.tokenizer.vocabulary_sha256):
             raise ValueError(
                 f"the model was made for other items than the tokenizer's, which are {self.tokenizer.item_ids[:3]}, …: "
@@ -263,36 +275,49 @@ class MovieRecommendationPipeline(Pipeline):
         has_times = any(request.timestamps is not None or request.now is not None for request in requests)
         if has_times and not self.model.config.time_aware:
             warn_caller("this model was trained without times: timestamps and now change nothing")
+        has_events = any(request.events is not None or request.event is not None for request in requests)
+        if has_events and not self.model.config.num_events:
+            warn_caller("this model was trained without kinds of events: events and event change nothing")
         return requests
 
     def _goal(self, request: Request) -> str:
-        """The goal of a request, "taste" by default if it has no times and the model can."""
+        """The goal of a request, "taste" by default if it has no times and events and the model can."""
         if self.model.taste is None:
             if request.goal == "taste":
                 raise ValueError("goal is 'taste', but the model has no taste factors: train it with --taste_size 64")
             return "next"
-        return request.goal or ("taste" if request.timestamps is None and request.now is None else "next")
+        context = (request.timestamps, request.now, request.events, request.event)
+        return request.goal or ("next" if any(part is not None for part in context) else "taste")
 
     def _window(self, request: Request) -> ModelInput:
         """The most recent entries that fit the model's window with a [MASK] after them."""
-        start = max(0, len(request.liked) - (self.model.config.max_position_embeddings - 1))
-        timestamps = request.timestamps or [None] * len(request.liked)
-        return ModelInput(request.liked[start:], timestamps[start:], request.now)
+        length = len(request.liked)
+        start = max(0, length - (self.model.config.max_position_embeddings - 1))
+        given: dict[str, Sequence[int | None]] = {
+            "timestamps": [*(request.timestamps or [None] * length), request.now],
+            "event_ids": [*([request.event] * length if request.events is None else request.events), request.event],
+        }
+        columns = {
+            name: [unknown if value is None else value for value in given[name][start:]]
+            for name, unknown in self._unknown_values().items()
+        }
+        return ModelInput(request.liked[start:], columns)
+
+    def _unknown_values(self) -> dict[str, int]:
+        """The model's inputs in addition to the items, and their values where unknown and at padding."""
+        times = {"timestamps": UNKNOWN_TIME} if self.model.config.time_aware else {}
+        return times | ({"event_ids": 0} if self.model.config.num_events else {})
 
     def _encode(self, histories: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
         """Tensors (rows, longest) of the model's inputs: a [MASK] after each history, then padding."""
         longest = max((len(history.items) + 1 for history in histories), default=0)
-        ids, attended, times = [], [], []
+        padding = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, **self._unknown_values()}
+        columns: dict[str, list[list[int]]] = {name: [] for name in padding}
         for history in histories:
             length = len(history.items) + 1
-            padding = longest - length
-            ids.append([*history.items, self.tokenizer.mask_token_id, *[self.tokenizer.pad_token_id] * padding])
-            attended.append([1] * length + [0] * padding)
-            timestamps = [*history.timestamps, history.now, *[None] * padding]
-            times.append([UNKNOWN_TIME if timestamp is None else timestamp for timestamp in timestamps])
-        columns = {"input_ids": ids, "attention_mask": attended}
-        if self.model.config.time_aware:
-            columns["timestamps"] = times
+            row = {"input_ids": [*history.items, self.tokenizer.mask_token_id], "attention_mask": [1] * length}
+            for name, values in {**row, **history.columns}.items():
+                columns[name].append(values + [padding[name]] * (longest - length))
         # One tensor from nested lists takes less time than filling a tensor row by row.
         return {name: torch.tensor(rows, dtype=torch.long).view(len(rows), longest) for name, rows in columns.items()}
 
@@ -355,9 +380,9 @@ class MovieRecommendationPipeline(Pipeline):
             for position, score in zip(positions, scores, strict=True)
         ]
         if request.explain:
-            history = ModelInput([], [], None)
+            history = ModelInput([], {})
             if log_scores is not None:
-                history = ModelInput(request.liked, [], None) if request.goal == "taste" else self._window(request)
+                history = ModelInput(request.liked, {}) if request.goal == "taste" else self._window(request)
             self._explain(movies, history, positions, ranking if corrections is None else None, request.goal)
         return movies
 

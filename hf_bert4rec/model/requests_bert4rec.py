@@ -25,6 +25,8 @@ OPTIONS = (
     "min_rating",
     "timestamps",
     "now",
+    "events",
+    "event",
     "exclude",
     "candidates",
     "genres",
@@ -45,9 +47,10 @@ SILENT_KEYS = ("user_id",)  # keys of a request that are no options and need no 
 class Request:
     """One history and its options, parsed. Items are input ids; a filter that is not set is None.
 
-    `liked` is the model's input, oldest first; `seen` adds the entries with a low rating. `timestamps` holds the
-    seconds since 1970 of each liked item, None where unknown; `now` is the time of the query; `goal` is one of `GOALS`,
-    None for the default.
+    `liked` is the model's input, oldest first; `seen` adds the entries with a low rating, and lacks those with another
+    event than the requested one. `timestamps` holds the seconds since 1970 of each liked item, None where unknown;
+    `now` is the time of the query. `events` holds the kind of event of each liked item, `event` the requested kind, as
+    `event_ids`. `goal` is one of `GOALS`. None stands for defaults.
     """
 
     liked: list[int]
@@ -63,6 +66,8 @@ class Request:
     explain: bool = False
     timestamps: list[int | None] | None = None
     now: int | None = None
+    events: list[int] | None = None
+    event: int | None = None
     goal: str | None = None
 
 
@@ -131,10 +136,15 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
             timestamps, "timestamps is a list with one time, or None, for each entry of the history"
         )
     timestamps, now = parse_times(timestamps, options.get("now"), len(entries))
+    events, event = _parse_events(options.get("events"), options.get("event"), tokenizer, len(entries))
     liked = {index: item for index, item in enumerate(seen) if item is not None and is_liked[index]}
     return Request(
         liked=list(liked.values()),
-        seen=[item for item in seen if item is not None],
+        seen=[
+            item
+            for index, item in enumerate(seen)
+            if item is not None and (events is None or events[index] == (event or 0))
+        ],
         top_k=parse_top_k(options.get("top_k", min(DEFAULT_TOP_K, tokenizer.num_items)), tokenizer.num_items),
         goal=_parse_goal(options.get("goal")),
         exclude_seen=_parse_flag("exclude_seen", options.get("exclude_seen", True)),
@@ -147,6 +157,8 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
         explain=_parse_flag("explain", options.get("explain", False)),
         timestamps=None if timestamps is None else [timestamps[index] for index in liked],
         now=now,
+        events=None if events is None else [events[index] for index in liked],
+        event=event,
     )
 
 
@@ -316,6 +328,24 @@ def _parse_ratings(ratings: Any, min_rating: Any, num_entries: int) -> list[bool
             f"min_rating=1; for stars give min_rating={DEFAULT_MIN_RATING:g}"
         )
     return [rating is True or is_missing(rating) or (rating is not False and rating >= least) for rating in ratings]
+
+
+def _parse_events(events: Any, event: Any, tokenizer: Any, num_entries: int) -> tuple[list[int] | None, int | None]:
+    """Return the `event_ids` of the entries and of the query; all are 0 if the model knows no kinds of events.
+
+    Raises:
+        ValueError: another number of events than of entries, or a kind that is unknown or cannot be requested.
+    """
+    if events is not None:
+        events = _parse_list(events, "events is a list with one kind of event for each entry of the history")
+        if len(events) != num_entries:
+            raise ValueError(f"events has {len(events)} values and the history {num_entries} entries: give one each")
+        events = tokenizer.encode_events(events) if tokenizer.event_names else [0] * num_entries
+    if event is None or not tokenizer.event_names:
+        return events, None if event is None else 0
+    if event not in tokenizer.target_events:
+        raise ValueError(f"event is {short_repr(event)}; it must be one of {tokenizer.target_events}")
+    return events, tokenizer.encode_events([event])[0]
 
 
 def _parse_exclude(entries: Any, tokenizer: Any, unknown: list[str]) -> list[int] | None:

@@ -246,7 +246,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         index = {name: event_id for event_id, name in enumerate(self.event_names)}
         names = list(names)
         for name in names:
-            if name not in index:
+            if not isinstance(name, str) or name not in index:
                 known = f"is none of {', '.join(map(repr, index))}" if index else "is given to a model without kinds"
                 raise ValueError(f"the kind of event {short_repr(name)} {known}")
         return [index[name] for name in names]

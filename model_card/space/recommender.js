@@ -223,7 +223,7 @@ export class Recommender {
       mask.fill(1n, start, start + tokens.length);
       times.set([...known, now], start);
     });
-    const columns = { input_ids: ids, attention_mask: mask, timestamps: times };
+    const columns = { input_ids: ids, attention_mask: mask, timestamps: times, event_ids: new BigInt64Array(ids.length) };
     const names = this.#session.inputNames; // without timestamps, unless the model was trained with them
     return Object.fromEntries(names.map((name) => [name, new this.#ort.Tensor("int64", columns[name], shape)]));
   }
