@@ -85,7 +85,7 @@ def answers(model: Path, packages: Path | None, request: dict, python: str = sys
             check=False,
         )
     if done.returncode:
-        return done.stderr.strip().splitlines()[-1]
+        return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
     return json.loads(done.stdout.rsplit("\n", 1)[-1])
 
 
