@@ -90,7 +90,7 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
     interactions = int(train.lengths.sum())
     scale = math.log10(max(interactions, 1) / 100_000)
     hidden = int(np.clip(round(128 * 1.5**scale / 64), 1, 4)) * 64
-    size = f"{interactions:,} training interactions"
+    size = f"for {interactions:,} training interactions"
     return [
         Choice({"hidden_size": hidden, "intermediate_size": 4 * hidden}, size),
         Choice(
@@ -98,7 +98,7 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
                 "hidden_dropout_prob": round(float(np.clip(0.6 - 0.3 * scale, 0.1, 0.6)), 2),
                 "weight_decay": _digit(float(np.clip(10 ** (-1 - scale), 0.01, 0.1))),
             },
-            f"{size}: the fewer, the more regularization",
+            "the fewer training interactions, the more regularization",
         ),
         *_window(train, scale, parts),
         Choice(
@@ -106,7 +106,7 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
                 "learning_rate": _digit(float(np.clip(1e-3 * 2**scale, 1e-3, 2e-3))),
                 "ema_decay": round(float(np.clip(1 - 0.01 * 0.1**scale, 0.99, 0.999)), 4),
             },
-            f"{size}: the more, the larger the batches and the steps",
+            "larger with more training interactions",
         ),
         *_extensions(data.timed_train, items, interactions),
     ]
@@ -147,7 +147,7 @@ def _extensions(train: Ragged, items: int, interactions: int) -> list[Choice]:
         Choice(
             {"memory_size": entries}, f"the memory stores {'when' if timed else 'only that'} items followed each other"
         ),
-        Choice({"taste_size": 128 if interactions <= 500_000 else 64}, f"{interactions:,} training interactions"),
+        Choice({"taste_size": 128 if interactions <= 500_000 else 64}, f"for {interactions:,} training interactions"),
     ]
     if items > MAX_DENSE_ITEMS:
         choices.append(Choice({"sampled_negatives": 8192}, f"{items:,} items are too many for a complete softmax"))
