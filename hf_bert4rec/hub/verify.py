@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.constants import REPOCARD_NAME
+from safetensors.torch import load_file
 from transformers import pipeline
 
 from ..files import data_folder
 from ..model.loading_bert4rec import read_object, report_corrupt_files
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
+from ..model.onnx_bert4rec import EXPORT_HINT, ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, TASTE_FILE
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from ..model.requests_bert4rec import GOALS
 from ..model.tokenization_bert4rec import ITEMS_FILE
@@ -61,7 +63,7 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a pickled file is present, or the ONNX file gives other scores than the weights.
+        ValueError: a pickled file is present, or a file of `onnx/` does not fit the weights.
         ImportError: the folder holds an ONNX file and onnxruntime is not installed.
         BrokenExportError: the folder does not load, its weights do not match its config, or it ranks differently.
     """
@@ -83,6 +85,19 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
     for name in (ONNX_FILE, QUANTIZED_FILE):
         if (folder / ONNX_FOLDER / name).is_file():  # its scores are compared with those of the weights
             load_pipeline(folder, backend="onnx", onnx_file=name, device="cpu")
+    check_taste_file(folder / ONNX_FOLDER / TASTE_FILE, pipe)
+
+
+def check_taste_file(path: Path, pipe: MovieRecommendationPipeline) -> None:
+    """Raise ValueError if the file is there, and is not of the pipeline's model of taste."""
+    if not path.is_file():
+        return
+    taste, first = pipe.model.taste, pipe.tokenizer.first_item_id
+    tables = load_file(path)
+    if taste is None or not all(
+        torch.equal(tables[name], getattr(taste, name)[first:].float().cpu()) for name in ("precisions", "shares")
+    ):
+        raise ValueError(f"{path} is of another model of taste: {EXPORT_HINT}")
 
 
 def check_files(folder: Path) -> None:

@@ -119,4 +119,13 @@ class OnnxScorer:
             )
 
 
-__all__ = ["ONNX_FILE", "ONNX_FOLDER", "QUANTIZED_FILE", "QUANTIZED_TOLERANCE", "TASTE_FILE", "OnnxScorer", "find_onnx"]
+__all__ = [
+    "EXPORT_HINT",
+    "ONNX_FILE",
+    "ONNX_FOLDER",
+    "QUANTIZED_FILE",
+    "QUANTIZED_TOLERANCE",
+    "TASTE_FILE",
+    "OnnxScorer",
+    "find_onnx",
+]

@@ -9,12 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.hub import export as hub
-from hf_bert4rec.hub.verify import BrokenExportError, check_folder, compare
+from hf_bert4rec.hub.verify import BrokenExportError, check_folder, check_taste_file, compare
+from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import MOVIES
 
 ISOLATED_LOADER = """
@@ -148,3 +152,21 @@ def test_an_onnx_file_of_earlier_weights_is_detected(pipe, tmp_path):
     shutil.copytree(folder / "onnx", tmp_path / "later" / "onnx")
     with pytest.raises(ValueError, match=r"model\.onnx gives other logits than the model"):
         check_folder(tmp_path / "later", pipe)
+
+
+def test_a_taste_file_of_an_earlier_model_is_detected(config, tokenizer, tmp_path):
+    onnx_export = pytest.importorskip("hf_bert4rec.hub.onnx_export")
+    model = Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "taste_size": 4})).eval()
+    for table in model.taste.buffers():
+        table.uniform_()
+    pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK)
+    path = tmp_path / "taste.safetensors"
+    check_taste_file(path, pipe)
+    tables = onnx_export.pack_taste(model.taste, tokenizer.first_item_id)
+    save_file(tables, path)
+    check_taste_file(path, pipe)
+    products = tables["factors"] * tables["scales"][:, None]
+    assert np.allclose(products, model.taste.factors[tokenizer.first_item_id :], atol=1e-4)
+    model.taste.shares[-1] += 0.1
+    with pytest.raises(ValueError, match=r"taste\.safetensors is of another model of taste: export the model again"):
+        check_taste_file(path, pipe)
