@@ -3,8 +3,8 @@
 With x the vector of a user's likes, C its covariance over users and v the diagonal of C, the regression of all items on
 a random share `KEPT` of a user's likes has weights (KEPT · C + diag(v + ridge))⁻¹ C (a linear denoising autoencoder:
 Steck, "Autoencoders that don't overfit towards the identity", NeurIPS 2020). With C ≈ F F' of reduced rank they are
-diag(v + ridge)⁻¹ F R F' with R = (1 + KEPT · F' diag(v + ridge)⁻¹ F)⁻¹; R is folded into the factors. All constants
-were chosen on validation users of ml-100k, ml-latest-small and ml-1m.txt.
+diag(v + ridge)⁻¹ F R F' with R = (1 + KEPT · F' diag(v + ridge)⁻¹ F)⁻¹; R is folded into the factors. The constants of
+scores were chosen on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on the kin there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows 
 USER_POWER = 0.5  # a user of n interactions weighs n^-USER_POWER: few of them make most interactions
 RIDGE = 10.0  # users; keeps items with few likes from leading anywhere
 KEPT = 0.01
-POPULARITY = 0.5  # of the shares; lower finds more of a movie's kin, higher ranks better for a single movie
+POPULARITY = 0.75  # of the shares; lower leads to more of a movie's kin, 1 ranks a little better for all users
+NEIGHBOURS = 10
+CORRELATION_RIDGE = 2.0  # users; smaller than `RIDGE`, as a series may have few likes
+PRIOR_USERS = 200.0  # correlations over as many users count as much as the cosines of factors, which vary less
+MAX_NEIGHBOUR_ITEMS = 20_000  # larger catalogues have no neighbours: all pairs of items are compared
+BLOCK = 1024  # items compared with all others at once
 DENSE_FACTOR = 4  # catalogues of up to this many times the rank are factorised completely
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,6 +55,17 @@ def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_])
     taste.factors[:, : factors.shape[1]] = torch.from_numpy(factors).float()
     taste.precisions.copy_(torch.from_numpy(precisions))
     taste.shares.copy_(torch.from_numpy(POPULARITY * shares))
+    if taste.neighbours is not None:
+        neighbours, correlations = _neighbours(
+            matrix, users / total, shares, variances, factors, taste.neighbours.shape[1]
+        )
+        taste.neighbours.copy_(torch.from_numpy(neighbours))
+        taste.correlations.copy_(torch.from_numpy(correlations))
+
+
+def neighbours_for(vocab_size: int, taste_size: int) -> int:
+    """Neighbours per item that a model of taste gets, `taste_neighbours` of its configuration."""
+    return min(NEIGHBOURS, vocab_size) if taste_size and vocab_size <= MAX_NEIGHBOUR_ITEMS else 0
 
 
 def _weighted_likes(
@@ -83,3 +99,35 @@ def _covariance_factors(matrix: sparse.csr_array, users: FloatArray, means: Floa
         start = np.random.default_rng(0).standard_normal(size)
         values, vectors = eigsh(LinearOperator((size, size), matvec=product, dtype=np.float64), k=rank, v0=start)
     return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _neighbours(
+    matrix: sparse.csr_array,
+    users: FloatArray,
+    means: FloatArray,
+    variances: FloatArray,
+    factors: FloatArray,
+    number: int,
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """The items most correlated with each, strongest first, and their correlations, (vocab_size, number) both.
+
+    Correlations are over users weighted by `users`, which add up to 1, shrunk by `CORRELATION_RIDGE` and averaged with
+    the cosines of `factors`. Where fewer than `number` are positive, items and correlations are 0.
+    """
+    size = matrix.shape[1]
+    scales = 1 / np.sqrt(variances + CORRELATION_RIDGE / len(users))
+    vectors = factors / np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), 1e-12)
+    prior = PRIOR_USERS / len(users)
+    weighted = sparse.csr_array(sparse.diags_array(users) @ matrix)
+    columns = sparse.csc_array(matrix)
+    items, correlations = np.zeros((size, number), dtype=np.int64), np.zeros((size, number))
+    for start in range(0, size, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, size))
+        block = (columns[:, rows].T @ weighted).toarray() - np.outer(means[rows], means)
+        block *= np.outer(scales[rows], scales)
+        block = (block + prior * vectors[rows] @ vectors.T) / (1 + prior)
+        block[rows - start, rows] = 0
+        order = np.argsort(-block, axis=1, kind="stable")[:, :number]
+        values = np.take_along_axis(block, order, 1)
+        items[rows], correlations[rows] = np.where(values > 0, order, 0), np.maximum(values, 0)
+    return items, correlations

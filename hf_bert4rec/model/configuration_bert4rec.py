@@ -54,6 +54,7 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
     taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`), which answers histories
         without times; 0 for none.
+    taste_neighbours (`int`): most correlated items stored per item by the model of taste; 0 for none.
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
     num_events (`int`): kinds of events, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`); 0
@@ -97,6 +98,7 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_size: int = 0
     memory_weight: float | int = 0.6
     taste_size: int = 0
+    taste_neighbours: int = 0
     time_aware: bool = False
     num_events: int = 0
     exclude_seen: bool = True
@@ -162,6 +164,11 @@ class Bert4RecConfig(PreTrainedConfig):
             raise ValueError(
                 f"num_events is {self.num_events!r:.40}; it must be from 0 to {MAX_SIZES['num_attention_heads']:,}"
             )
+        if not 0 <= self.taste_neighbours <= self.vocab_size:
+            raise ValueError(
+                f"taste_neighbours is {self.taste_neighbours!r:.40}; it must be from 0 to the vocab_size of "
+                f"{self.vocab_size}"
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
@@ -175,7 +182,7 @@ class Bert4RecConfig(PreTrainedConfig):
         layer = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
         memory_tables = 3 if self.time_aware else 2
         rows = (self.vocab_size + self.max_position_embeddings) * self.hidden_size
-        rows += self.vocab_size * (memory_tables * self.memory_size + self.taste_size)
+        rows += self.vocab_size * (memory_tables * self.memory_size + self.taste_size + 2 * self.taste_neighbours)
         if (parameters := rows + self.num_hidden_layers * layer) > MAX_PARAMETERS:
             raise ValueError(f"these sizes make {parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
 

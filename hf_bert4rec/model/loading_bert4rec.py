@@ -215,12 +215,13 @@ def check_weights(model: Any) -> None:
             if name == "memory.weights" and weight.dtype == torch.float16:
                 hint = "counts exceed float16: load the model by dtype=torch.float16, which leaves them in float32"
             raise ValueError(f"the weight {name} holds NaN or infinite values; {hint}")
-    if model.memory is not None:
-        next_items = model.memory.next_items
-        if int(next_items.min()) < 0 or int(next_items.max()) >= model.config.vocab_size:
-            raise ValueError(
-                f"memory.next_items names items beyond the vocabulary of {model.config.vocab_size}; {hint}"
-            )
+    item_tables = {
+        "memory.next_items": None if model.memory is None else model.memory.next_items,
+        "taste.neighbours": None if model.taste is None else model.taste.neighbours,
+    }
+    for name, items in item_tables.items():
+        if items is not None and (int(items.min()) < 0 or int(items.max()) >= model.config.vocab_size):
+            raise ValueError(f"{name} names items beyond the vocabulary of {model.config.vocab_size}; {hint}")
 
 
 __all__ = [

@@ -92,8 +92,9 @@ class MovieRecommendationPipeline(Pipeline):
         num_workers: accepted for the signature of transformers; histories are read in this process.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
         goal: "next" for what such users watched next, by the network, or "taste" for what people who like these movies
-            like as well, whatever the order and times of the history. By default "taste" for a history without times
-            and events if the model can (`config.taste_size`), else "next".
+            like as well, whatever the order and times of the history; after one movie, ranks 9 and 10 are similar ones
+            that are not among the first eight. By default "taste" for a history without times and events if the model
+            can (`config.taste_size`), else "next".
         exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
         ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (default 3) are
             seen but not liked: they are neither recommended nor part of the model's input. Thumbs up and down are
@@ -413,14 +414,14 @@ class MovieRecommendationPipeline(Pipeline):
             ]
 
     def similar(self, movies: Any, top_k: int | None = None) -> Any:
-        """Movies liked by the same people, by the factors of taste, or with the most similar item embeddings.
+        """Movies liked by the same people, by the model of taste if there is one, else by item embeddings.
 
         Args:
             movies: an id or a title, or a list of them.
             top_k: movies for each, without itself; 10 by default.
 
         Returns `[{"movie_id", "title", "genres", "score"}, …]`, best first; for a list, a list of those. `score` is
-        the cosine, -1 to 1.
+        a correlation or a cosine, -1 to 1.
 
         Raises:
             LookupError: a movie that is not in the catalogue; AmbiguousTitleError: a title of several movies.

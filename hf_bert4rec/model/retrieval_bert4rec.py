@@ -63,14 +63,17 @@ class ItemEmbeddings:
         return biases if positions is None else biases[positions.to(biases.device)]
 
     def most_similar(self, positions: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and positions, both (n, top_k), of the items most similar to each of `positions` (n,), without it."""
-        cosines = self.similarities(positions)
-        cosines[torch.arange(len(positions)), positions] = -torch.inf
-        best = cosines.topk(min(top_k, self.num_items - 1))
+        """Similarities and positions, both (n, top_k), of the items most similar to each of `positions` (n,)."""
+        similarities = self.similarities(positions)
+        similarities[torch.arange(len(positions)), positions] = -torch.inf
+        best = similarities.topk(min(top_k, self.num_items - 1))
         return best.values, best.indices
 
     def similarities(self, positions: torch.Tensor) -> torch.Tensor:
-        """Cosines of `positions` (n,) with all items, (n, items), on the CPU; of taste factors if there are any."""
+        """Similarities of `positions` (n,) to all items, (n, items), on the CPU.
+
+        By the model of taste if there is one, otherwise cosines of output embeddings.
+        """
         if self.model.taste is not None:
             return self.model.taste.similarities(positions + self.first_item_id)[:, self.first_item_id :].cpu()
         vectors = torch.nn.functional.normalize(self.vectors().float(), dim=-1)

@@ -13,7 +13,7 @@ from ..data.collators import DataCollatorForMaskedItems
 from ..data.encoding import NextItemDataset
 from ..data.negatives import NegativeSampler
 from ..data.ragged import Ragged
-from ..data.taste import fit_taste
+from ..data.taste import fit_taste, neighbours_for
 from ..data.transitions import fit_transition_memory, item_counts
 from ..data.windows import TrainingWindows
 from ..model.configuration_bert4rec import Bert4RecConfig
@@ -104,6 +104,7 @@ def build_model(
     if model_arguments.memory_weight is None:
         options["memory_weight"] = TRAINING_WEIGHT
     options["taste_size"] = min(model_arguments.taste_size, vocab_size)
+    options["taste_neighbours"] = neighbours_for(vocab_size, model_arguments.taste_size)
     options["exclude_seen"] = data.exclude_seen
     options["num_events"] = len(data.tokenizer.event_names)
     options["vocabulary_sha256"] = data.tokenizer.vocabulary_sha256

@@ -8,10 +8,11 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.taste import DISLIKE_WEIGHT, KEPT, POPULARITY, RIDGE, fit_taste
+from hf_bert4rec.data.taste import CORRELATION_RIDGE, DISLIKE_WEIGHT, KEPT, POPULARITY, PRIOR_USERS, RIDGE, fit_taste
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import check_folder, load_pipeline
+from hf_bert4rec.model.loading_bert4rec import check_weights
 from hf_bert4rec.model.taste_bert4rec import SMALLEST_SCORE, Bert4RecTaste
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -46,6 +47,38 @@ def test_similarities_are_cosines() -> None:
     assert cosines[3:].tolist() == pytest.approx([0.5 / 1.25**0.5, 1.0, -1 / 1.25**0.5])
 
 
+def with_neighbours(vocab: int = 16) -> Bert4RecTaste:
+    """Items 3 to 15 have shares of 13 to 1 hundredths; those most correlated with 3 are 5, 14, 15 and 13."""
+    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=2, taste_neighbours=4))
+    taste.shares[3:] = torch.arange(vocab - 3, 0, -1) / 100
+    assert taste.neighbours is not None
+    taste.neighbours[3] = torch.tensor([5, 14, 15, 13])
+    taste.correlations[3] = torch.tensor([0.5, 0.4, 0.3, 0.2])
+    return taste
+
+
+def test_neighbours_of_a_single_item_follow_the_best_eight() -> None:
+    """The best of item 3 are 4 to 11; 5 is one of them, so 14 and 15 come next, and the rest keep their order."""
+    taste = with_neighbours()
+    order = taste([[3, 3]])[0].argsort(descending=True, stable=True).tolist()
+    assert order[:13] == [3, *range(4, 12), 14, 15, 12, 13]
+    assert taste([[3, 4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))
+    assert taste([[4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))  # has none
+
+
+def test_neighbours_are_the_most_similar() -> None:
+    taste = with_neighbours()
+    taste.factors[3:6] = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    similarities = taste.similarities(torch.tensor([3, 4]))
+    assert similarities[0, [5, 14, 15, 13]].tolist() == pytest.approx([0.5, 0.4, 0.3, 0.2])
+    assert similarities[0, 4].item() == pytest.approx(0.2 / 2**0.5)  # cosine times the smallest correlation
+    assert similarities[1, [3, 5]].tolist() == pytest.approx([0.5**0.5] * 2)
+    taste.resize(15)
+    assert taste.neighbours is not None
+    assert taste.neighbours[3].tolist() == [5, 14, 0, 13]
+    assert taste.similarities(torch.tensor([3]))[0, [5, 14, 13]].tolist() == pytest.approx([0.5, 0.4, 0.2])
+
+
 def test_new_items_are_means_of_similar_ones() -> None:
     taste = made_by_hand()
     taste.add([([3, 4], torch.tensor([3.0, 1.0])), ([], torch.tensor([]))])
@@ -76,10 +109,37 @@ def test_full_rank_equals_the_closed_form(vocab: int) -> None:
     np.testing.assert_allclose(taste([[3, 7]])[0].numpy(), expected, **CLOSE)
 
 
+def test_neighbours_have_the_largest_correlations() -> None:
+    """That of a and b is C_ab / √((C_aa + r/n)(C_bb + r/n)), averaged with the cosine; only positive ones count."""
+    rng = np.random.default_rng(0)
+    users, vocab = 9, 14
+    train = Ragged.from_lists([rng.permutation(np.arange(3, vocab))[:6] for _ in range(users)])
+    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=2, taste_neighbours=8))
+    fit_taste(taste, train, np.ones(len(train.values), dtype=bool))
+
+    likes = np.zeros((users, vocab))  # each user has six likes, so that all weigh the same
+    likes[train.row_ids, train.values] = 1
+    covariance = np.cov(likes.T, bias=True)
+    deviations = np.sqrt(np.diag(covariance) + CORRELATION_RIDGE / users)
+    vectors = taste.factors.numpy() / np.maximum(np.linalg.norm(taste.factors, axis=1, keepdims=True), 1e-12)
+    prior = PRIOR_USERS / users
+    correlations = (covariance / np.outer(deviations, deviations) + prior * vectors @ vectors.T) / (1 + prior)
+    np.fill_diagonal(correlations, 0)
+    assert taste.neighbours is not None
+    for item in range(vocab):
+        positive = np.sort(correlations[item][correlations[item] > 1e-9])[::-1][:8]
+        np.testing.assert_allclose(taste.correlations[item, : len(positive)], positive, **CLOSE)
+        neighbours = taste.neighbours[item, : len(positive)].tolist()
+        np.testing.assert_allclose(correlations[item, neighbours], positive, **CLOSE)
+        assert not taste.neighbours[item, len(positive) :].any()
+
+
 @pytest.fixture
 def tasteful(config, tokenizer, histories) -> MovieRecommendationPipeline:
     torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "taste_size": 8, "memory_size": 5})).eval()
+    model = Bert4RecForMaskedLM(
+        Bert4RecConfig(**{**config.to_dict(), "taste_size": 8, "taste_neighbours": 3, "memory_size": 5})
+    ).eval()
     assert model.taste is not None
     fit_taste(model.taste, histories, np.ones(len(histories.values), dtype=bool))
     return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
@@ -154,6 +214,8 @@ def test_a_folder_keeps_the_factors_and_new_movies_get_some(tasteful, tmp_path) 
     check_folder(tmp_path / "model", tasteful)  # both goals, in a process without this package
     again = load_pipeline(tmp_path / "model")
     assert order(again, HISTORY) == order(tasteful, HISTORY)
+    assert again.similar(10) == tasteful.similar(10)
+    assert order(again, [10]) == order(tasteful, [10])
     again.add_items({"movie_id": [999], "title": ["New"], "year": [1970], "genres": [["Drama"]]})
     assert 999 in order(again, HISTORY, top_k=38)
     assert order(again, HISTORY, top_k=5)[0] in order(tasteful, HISTORY, top_k=5)
@@ -166,3 +228,8 @@ def test_bad_goals_are_named(tasteful, pipe) -> None:
         pipe(HISTORY, goal="taste")
     with pytest.raises(ValueError, match="taste_size is -1; it must be from 0"):
         Bert4RecConfig(taste_size=-1)
+    with pytest.raises(ValueError, match="taste_neighbours is 9; it must be from 0 to the vocab_size of 8"):
+        Bert4RecConfig(vocab_size=8, taste_size=2, taste_neighbours=9)
+    tasteful.model.taste.neighbours[4, 1] = 999
+    with pytest.raises(ValueError, match=r"taste.neighbours names items beyond the vocabulary"):
+        check_weights(tasteful.model)
