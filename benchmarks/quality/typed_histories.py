@@ -1,0 +1,116 @@
+"""Thirty short histories as people type them, and the first answers to each by both goals, as a page of the docs.
+
+    python -m benchmarks.quality.typed_histories outputs/ml-100k outputs/ml-latest-small
+
+Writes `docs/typed_histories.md`. A title that a catalogue lacks is left out, and a history of which none is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.hub.verify import load_pipeline
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "typed_histories.md"
+ANSWERS = 5
+REQUESTS: dict[str, dict[str, Any]] = {  # by heading
+    'goal="next"': {"goal": "next"},
+    'goal="taste"': {"goal": "taste"},
+    'goal="taste", popularity_penalty=0.5': {"goal": "taste", "popularity_penalty": 0.5},
+}
+INTRODUCTION = f"""# Typed histories
+
+Thirty short histories and the first {ANSWERS} answers to three requests: by the network, by taste, and by taste with a
+penalty for popular movies ([usage](usage.md#goals-taste-or-what-comes-next)). Written by
+`benchmarks/quality/typed_histories.py`. A title that a release lacks is left out."""
+# Titles separated by ";", other names of the same movie by "|".
+HISTORIES = (
+    "Star Wars|Star Wars: Episode IV - A New Hope; Return of the Jedi|Star Wars: Episode VI - Return of the Jedi",
+    "Toy Story; Aladdin (1992); The Lion King",
+    "Alien; Aliens; The Terminator",
+    "Sense and Sensibility; Emma (1996)",
+    "Vertigo; Rear Window; North by Northwest",
+    "The Wrong Trousers|Wallace & Gromit: The Wrong Trousers; A Close Shave|Wallace & Gromit: A Close Shave",
+    "Pulp Fiction; Reservoir Dogs; Fargo",
+    "The Godfather; GoodFellas",
+    "Before Sunrise",
+    "Trainspotting; Clerks",
+    "Blade Runner; 2001: A Space Odyssey",
+    "Monty Python and the Holy Grail; A Fish Called Wanda",
+    "Casablanca; Citizen Kane",
+    "The Silence of the Lambs; Seven|Seven (a.k.a. Se7en)",
+    "When Harry Met Sally...; Sleepless in Seattle",
+    "Schindler's List; Braveheart",
+    "Mary Poppins; The Sound of Music",
+    "Snow White and the Seven Dwarfs; Cinderella; Pinocchio",
+    "Die Hard; Speed (1994)",
+    "Star Trek: The Wrath of Khan|Star Trek II: The Wrath of Khan; Star Trek: First Contact",
+    "Batman (1989); Batman Returns",
+    "Scream (1996); A Nightmare on Elm Street",
+    "Dances with Wolves; Unforgiven (1992)",
+    "Babe",
+    "Il Postino|Postino, Il|The Postman; Cinema Paradiso|Cinema Paradiso (Nuovo cinema Paradiso)",
+    "Ace Ventura: Pet Detective; Dumb & Dumber|Dumb & Dumber (Dumb and Dumber)",
+    "Groundhog Day",
+    "Eternal Sunshine of the Spotless Mind; Lost in Translation",
+    "The Lord of the Rings: The Fellowship of the Ring|Lord of the Rings: The Fellowship of the Ring, The; "
+    "Harry Potter and the Sorcerer's Stone|Harry Potter and the Sorcerer's Stone (a.k.a. Harry Potter and the "
+    "Philosopher's Stone)",
+    "Spirited Away|Spirited Away (Sen to Chihiro no kamikakushi); My Neighbor Totoro|My Neighbor Totoro (Tonari no "
+    "Totoro)",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    set_up_console()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, help="exported recommenders with a model of taste")
+    parser.add_argument("--output", type=Path, default=PAGE)
+    arguments = parser.parse_args(argv)
+    lines = [INTRODUCTION]
+    for folder in arguments.folders:
+        lines += ["", f"## {folder.name}", "", table(answer_rows(load_pipeline(folder)))]
+    arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {arguments.output}")
+
+
+def answer_rows(pipe: Any) -> list[list[str]]:
+    """A row for every history of which the catalogue has a title; the first row is the header."""
+    rows = [["history", *REQUESTS]]
+    for text in HISTORIES:
+        found = (find(pipe.tokenizer, names.strip().split("|")) for names in text.split(";"))
+        history = [item for item in found if item is not None]
+        if history:
+            movies = [pipe.tokenizer.movie(item) for item in pipe.tokenizer.encode_items(history)]
+            answers = [pipe(history, top_k=ANSWERS, **options) for options in REQUESTS.values()]
+            rows.append([titles(each) for each in (movies, *answers)])
+    return rows
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table, all columns to the left."""
+    header, *body = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *body))
+
+
+def find(tokenizer: Any, names: Sequence[str]) -> Any:
+    """The id of the first of these names that the catalogue has; None without any."""
+    for name in names:
+        try:
+            return tokenizer.find(name)
+        except LookupError:
+            continue
+    return None
+
+
+def titles(movies: Sequence[dict[str, Any]]) -> str:
+    """Titles without years and aliases, separated by semicolons."""
+    return "; ".join(movie["title"].split(" (")[0].replace("|", "\\|") for movie in movies)
+
+
+if __name__ == "__main__":
+    main()
