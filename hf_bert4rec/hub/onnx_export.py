@@ -129,11 +129,17 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
 def pack_taste(taste: Bert4RecTaste, first_item_id: int) -> dict[str, np.ndarray]:
     """Tables of the items: factors as int16 (items, taste_size) with scales, precisions and shares, float32 (items,).
 
-    The products of integers and scales differ from the factors by less than 1e-4 of an item's largest.
+    The products of integers and scales differ from the factors by less than 1e-4 of an item's largest. If there are
+    neighbours, their catalogue positions, int32 (items, taste_neighbours), negative for none.
     """
-    tables = {name: table[first_item_id:].float().numpy() for name, table in taste.named_buffers()}
-    integers, scales = round_to_int(tables["factors"], axis=1, dtype=np.int16)
-    return {**tables, "factors": integers, "scales": scales[:, 0]}
+    factors, precisions, shares = (
+        table[first_item_id:].float().numpy() for table in (taste.factors, taste.precisions, taste.shares)
+    )
+    integers, scales = round_to_int(factors, axis=1, dtype=np.int16)
+    tables = {"factors": integers, "scales": scales[:, 0], "precisions": precisions, "shares": shares}
+    if taste.neighbours is not None:
+        tables["neighbours"] = taste.neighbours[first_item_id:].numpy() - first_item_id
+    return tables
 
 
 def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> list[Batch]:

@@ -46,6 +46,8 @@ class Bert4RecTaste(nn.Module):
         self.register_buffer("precisions", torch.zeros(config.vocab_size))
         self.register_buffer("shares", torch.zeros(config.vocab_size))
         shape = config.vocab_size, config.taste_neighbours
+        special_ids = config.pad_token_id, config.mask_token_id, config.unk_token_id
+        self.special_ids = [index for index in special_ids if index is not None]
         self.register_buffer("neighbours", torch.zeros(shape, dtype=torch.int32) if config.taste_neighbours else None)
         self.register_buffer("correlations", torch.zeros(shape) if config.taste_neighbours else None)
 
@@ -105,7 +107,7 @@ class Bert4RecTaste(nn.Module):
     def _raise_neighbours(self, scores: torch.Tensor, item: int, neighbours: list[int]) -> None:
         """Raise the scores (vocab,) of the first neighbours that are not among the best to right below the best."""
         candidates = scores.clone()
-        candidates[item] = -torch.inf
+        candidates[[item, *self.special_ids]] = -torch.inf
         best = candidates.topk(min(BEST + 1, len(candidates)))
         listed = {0, *best.indices[:BEST].tolist()}
         raised = [neighbour for neighbour in neighbours if neighbour not in listed][:SIMILAR]

@@ -1,13 +1,18 @@
 /**
  * Scores of what goes with a few liked movies, whatever their order, as `Bert4RecTaste` of the Python code gives them:
- * shares[b] + Σ_a precisions[a] · factors[a]·factors[b]. A movie's factors are 16-bit integers times its scale.
+ * shares[b] + Σ_a precisions[a] · factors[a]·factors[b], and after a single movie its neighbours are raised. A movie's
+ * factors are 16-bit integers times its scale.
  */
 
-const ARRAYS = { I16: Int16Array, F32: Float32Array }; // by the names of safetensors
+const ARRAYS = { I16: Int16Array, I32: Int32Array, F32: Float32Array }; // by the names of safetensors
 const SMALLEST_SCORE = 1e-4; // below this, logarithms go on as a straight line, as linear scores may be negative
 
+// After one movie, the first `BEST` are by score, the next `SIMILAR` are its neighbours.
+const BEST = 8;
+const SIMILAR = 2;
+
 export class Taste {
-  #tables; // factors (movies · size); precisions, scales and shares (movies)
+  #tables; // factors (movies · size); precisions, scales and shares (movies); perhaps neighbours (movies · number)
 
   /**
    * @param {Uint8Array} bytes of `taste.safetensors`
@@ -30,15 +35,34 @@ export class Taste {
     const { factors, precisions, scales, shares } = this.#tables;
     const size = factors.length / shares.length;
     const user = new Float64Array(size);
-    for (const position of new Set(liked)) {
+    const distinct = [...new Set(liked)];
+    for (const position of distinct) {
       const weight = precisions[position] * scales[position];
       for (let k = 0; k < size; k++) user[k] += weight * factors[position * size + k];
     }
-    return Float64Array.from(shares, (share, position) => {
+    const scores = Float64Array.from(shares, (share, position) => {
       let product = 0;
       for (let k = 0; k < size; k++) product += user[k] * factors[position * size + k];
-      const score = share + scales[position] * product;
-      return score > SMALLEST_SCORE ? Math.log(score) : score / SMALLEST_SCORE - 1 + Math.log(SMALLEST_SCORE);
+      return share + scales[position] * product;
+    });
+    if (this.#tables.neighbours && distinct.length === 1) this.#raiseNeighbours(scores, distinct[0]);
+    return scores.map((score) =>
+      score > SMALLEST_SCORE ? Math.log(score) : score / SMALLEST_SCORE - 1 + Math.log(SMALLEST_SCORE),
+    );
+  }
+
+  /** Raise the scores of the first neighbours that are not among the best to right below the best. */
+  #raiseNeighbours(scores, movie) {
+    const { neighbours, shares } = this.#tables;
+    const number = neighbours.length / shares.length;
+    const others = [...scores.keys()].filter((position) => position !== movie);
+    const best = others.sort((a, b) => scores[b] - scores[a]).slice(0, BEST + 1);
+    const listed = new Set(best.slice(0, BEST));
+    const known = [...neighbours.subarray(movie * number, (movie + 1) * number)];
+    const raised = known.filter((position) => position >= 0 && !listed.has(position)).slice(0, SIMILAR);
+    const [lowest, following] = best.slice(-2).map((position) => scores[position]);
+    raised.forEach((position, rank) => {
+      scores[position] = lowest + ((following - lowest) * (rank + 1)) / (raised.length + 1);
     });
   }
 }

@@ -37,6 +37,7 @@ def make_onnx_folder(folder: Path) -> Path:
         memory_size=20,
         memory_weight=0.5,
         taste_size=8,
+        taste_neighbours=5,
     )
     model = Bert4RecForMaskedLM(config).eval()
     memory, time_embeddings = model.memory, model.bert4rec.time_embeddings
@@ -46,6 +47,10 @@ def make_onnx_folder(folder: Path) -> Path:
     memory.time_bins.copy_(torch.randint(50, 60, shape, generator=generator))
     for table in model.taste.buffers():
         table.copy_(torch.rand(table.shape, generator=generator) - 0.3)
+    neighbours = model.taste.neighbours  # of the first items none
+    neighbours[9:].copy_(
+        torch.randint(tokenizer.first_item_id, len(tokenizer), neighbours[9:].shape, generator=generator)
+    )
     time_embeddings.span.copy_(torch.tensor([800_000_000, 900_000_000]))
     write_folder(model, tokenizer, folder, "# A card")
     export_onnx(folder)
