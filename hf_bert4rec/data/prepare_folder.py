@@ -8,7 +8,6 @@ is one entry for every user and every item. The result is that of `build_histori
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,9 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from filelock import FileLock, Timeout
 
-from ..files import annotate_write_errors
 from ..model.tokenization_bert4rec import ANSWER_KEYS
 from .arguments import DataArguments, TextOptions
 from .columns import as_ratings
@@ -26,7 +23,7 @@ from .histories import check_filters, no_user_left, warn_of_repeats
 from .id_codes import IdCodes
 from .interactions import find_columns, joined, read_item_table
 from .prepare import item_columns, table_name
-from .prepared_folder import OPTIONS, SHARD, finish_folder, is_prepared, write_shard
+from .prepared_folder import OPTIONS, SHARD, check_replaceable, finish_folder, new_folder, write_shard
 from .ragged import IntArray
 from .row_batches import RowBatches, open_batches
 from .spilled_times import TimeReader
@@ -37,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 ROWS_PER_PARTITION = 1 << 23  # sorted in memory, in about 80 bytes for each
 ROWS_PER_PORTION = 1 << 22  # partitioned at once
-MAKE_ROOM = "What was there is unchanged: free some space, then prepare again"
 
 
 def prepare_folder(
@@ -61,48 +57,13 @@ def prepare_folder(
         ValueError: a table that cannot be read, no user left, or a split with an empty part.
         OSError: the disk is full, or another process is writing to `output_dir`.
     """
-    folder = Path(output_dir)
     if named := [name for name in ("event_column", "weight_column") if getattr(arguments, name)]:
         raise ValueError(f"{named[0]}: folders have no kinds of events and weights; train on the table itself")
     check_filters(arguments.min_interactions, arguments.repeats)
-    _check_replaceable(folder)
+    check_replaceable(output_dir)
     table = _Source.open(arguments, interactions, items)
-    temporary = folder.with_name(f".{folder.name}.preparing")
-    with annotate_write_errors(folder, MAKE_ROOM):
-        temporary.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(temporary / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise OSError(f"another process is writing to {temporary}") from error
-        try:
-            return _replace(folder, temporary, table)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            lock.release()
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Raise FileExistsError unless `folder` is absent, empty (it is then removed), or a preparation."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-    if folder.exists() and not is_prepared(folder):
-        raise FileExistsError(f"{folder} holds something that is not a preparation: choose another folder or remove it")
-
-
-def _replace(folder: Path, temporary: Path, table: _Source) -> dict[str, Any]:
-    earlier, new, work = (temporary / name for name in ("earlier", "new", "work"))
-    if earlier.is_dir() and not folder.exists():  # a process was killed between the two renames below
-        earlier.replace(folder)
-    for path in (earlier, new, work):
-        shutil.rmtree(path, ignore_errors=True)
-    new.mkdir()
-    work.mkdir()
-    manifest = _write(table, new, work)
-    if folder.exists():
-        folder.replace(earlier)
-    new.replace(folder)
-    return manifest
+    with new_folder(output_dir) as (new, work):
+        return _write(table, new, work)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ the first row of the table with the same user and item.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
-from ..files import atomic_write, write_json
+from ..files import annotate_write_errors, atomic_write, write_json
 from ..model.loading_bert4rec import read_object
 from .mapped_histories import MappedHistories, ShardedArray
 from .prepared_splits import SplitLengths, split_at_ends, split_in_time, temporal_cuts
@@ -36,12 +39,58 @@ MANIFEST, ITEMS, SHARD = "prepared.json", "items.parquet", "histories-{:05}.arro
 SHARDS = "histories-*.arrow"
 # Options that decide the histories and their split; a folder is for one value of each.
 OPTIONS = ("min_interactions", "min_rating", "repeats", "split", "targets", "quantile", "held_out_users")
+MAKE_ROOM = "What was there is unchanged: free some space, then prepare again"
 
 
 def is_prepared(folder: str | Path) -> bool:
     """Whether a path is a folder with the files of a preparation, complete or not."""
     folder = Path(folder)
     return folder.is_dir() and ((folder / MANIFEST).is_file() or any(folder.glob(SHARDS)))
+
+
+def check_replaceable(folder: str | Path) -> None:
+    """Raise FileExistsError unless `folder` is absent, empty (it is then removed), or a preparation."""
+    folder = Path(folder)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    if folder.exists() and not is_prepared(folder):
+        raise FileExistsError(f"{folder} holds something that is not a preparation: choose another folder or remove it")
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
+    """Yield an empty folder, which replaces `folder` at the end of the block, and another one for work.
+
+    Both are in a temporary folder next to it. It is removed at the end, and what a killed process left in it at the
+    start.
+
+    Raises:
+        OSError: the disk is full, or another process is writing to the same folder.
+    """
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.preparing")
+    earlier, new, work = (temporary / name for name in ("earlier", "new", "work"))
+    with annotate_write_errors(folder, MAKE_ROOM):
+        temporary.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(temporary / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise OSError(f"another process is writing to {temporary}") from error
+        try:
+            if earlier.is_dir() and not folder.exists():  # a process was killed between the two renames below
+                earlier.replace(folder)
+            for path in (earlier, new, work):
+                shutil.rmtree(path, ignore_errors=True)
+            new.mkdir()
+            work.mkdir()
+            yield new, work
+            if folder.exists():
+                folder.replace(earlier)
+            new.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            lock.release()
 
 
 def write_shard(

@@ -1,0 +1,113 @@
+"""Spark writes the folder of histories that `prepare_folder` writes, and answers as the pipeline does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepare_folder import prepare_folder
+from hf_bert4rec.hub.verify import load_pipeline
+from tests.data.test_prepare_folder import TABLES, assert_same_rows, table
+
+ROOT = Path(__file__).resolve().parents[2]
+AVAILABLE = find_spec("pyspark") is not None and shutil.which("java") is not None
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not AVAILABLE and os.environ.get("HF_BERT4REC_SPARK") != "required", reason="needs pyspark and Java"
+    ),
+]
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("integers", {}),
+    ("text", {"repeats": "last", "min_interactions": 3, "min_rating": 2.0}),
+    ("datetimes", {"repeats": "all", "min_interactions": 1, "split": "temporal", "quantile": 0.7}),
+]
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    from pyspark.sql import SparkSession
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("PYTHONPATH", str(ROOT))  # the workers import the functions by name
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        session = builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
+        yield session
+        session.stop()
+
+
+@pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=[kind for kind, _ in OPTIONS])
+def test_spark_writes_the_same_folder(spark, tmp_path, monkeypatch, kind, options):
+    from training.spark import prepare as job
+
+    monkeypatch.setattr(job, "INTERACTIONS_PER_FILE", 150)
+    (tmp_path / "orders").mkdir()
+    for number, part in enumerate((TABLES[kind][:250], TABLES[kind][250:])):
+        part.write_parquet(tmp_path / "orders" / f"{number}.parquet")
+    arguments = DataArguments(ratings=str(tmp_path / "orders"), **options)
+    manifest = prepare_folder(arguments, tmp_path / "ours")
+    theirs = job.prepare_with_spark(spark, arguments, tmp_path / "theirs")
+    assert len(theirs["files"]) > 2
+    assert {**theirs, "files": None} == {**manifest, "files": None}
+    ours, spark_data = (prepare(DataArguments(ratings=str(tmp_path / name), **options)) for name in ("ours", "theirs"))
+    assert table(spark_data.histories) == table(ours.histories)
+    assert spark_data.tokenizer.items == ours.tokenizer.items
+    assert_same_rows(spark_data.next_item_dataset("test", timed=True), ours.next_item_dataset("test", timed=True))
+
+
+def test_a_job_that_fails_leaves_no_folder(spark, tmp_path, monkeypatch):
+    from training.spark import prepare as job
+
+    TABLES["text"].write_parquet(tmp_path / "orders.parquet")
+    arguments = DataArguments(ratings=str(tmp_path / "orders.parquet"))
+    prepare_folder(arguments, tmp_path / "prepared")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "prepared").iterdir()}
+    monkeypatch.setattr(job, "SHARD", "missing-folder/{:05}.arrow")  # the executors cannot write
+    with pytest.raises(Exception, match="missing-folder"):
+        job.prepare_with_spark(spark, arguments, tmp_path / "prepared")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "prepared").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["orders.parquet", "prepared"]
+
+
+def test_types_that_spark_does_not_read_are_named(spark, tmp_path):
+    from training.spark.prepare import prepare_with_spark
+
+    frame = TABLES["integers"]
+    for changed, message in [
+        (frame.with_columns(timestamp=pl.lit("yesterday")), "times are numbers or timestamps: cast it"),
+        (frame.with_columns(user_id=pl.col("user_id").cast(pl.Float64)), "ids are integers or text: cast it"),
+        (frame.with_columns(movie_id=pl.lit(None, pl.Int64)), "'movie_id' has 600 missing values"),
+        (frame.head(4), "No user is left of 4 interactions of"),
+    ]:
+        changed.write_parquet(tmp_path / "orders.parquet")
+        with pytest.raises(ValueError, match=message):
+            prepare_with_spark(spark, DataArguments(ratings=str(tmp_path / "orders.parquet")), tmp_path / "prepared")
+
+
+def test_spark_recommends_as_the_pipeline_does(spark, model_folder, tmp_path):
+    from training.spark.recommend import collect_histories, recommend_with_spark
+
+    pipe = load_pipeline(model_folder)
+    ids = pipe.tokenizer.item_ids
+    rows = [(user, ids[(user * 7 + step) % len(ids)], step // 2) for user in range(9) for step in range(4)]
+    frame = pl.DataFrame(rows, schema=["user_id", "movie_id", "timestamp"], orient="row")
+    frame.write_parquet(tmp_path / "orders.parquet")
+    histories = collect_histories(spark.read.parquet(str(tmp_path / "orders.parquet")), *frame.columns)
+    answers = recommend_with_spark(histories, str(model_folder), top_k=5).toPandas()
+    for user in range(9):
+        expected = pipe([item for owner, item, _ in rows if owner == user], top_k=5)
+        own = answers[answers["user_id"] == user].sort_values("rank")
+        assert own["item_id"].tolist() == [movie[pipe.tokenizer.item_id_name] for movie in expected]
+        assert own["score"].tolist() == pytest.approx([movie["score"] for movie in expected], abs=1e-6)

@@ -1,0 +1,235 @@
+"""Prepare a table on a Spark cluster: the folder that `hf-bert4rec prepare` writes, for `train --ratings FOLDER`.
+
+    spark-submit training/spark/prepare.py s3://shop/orders --output_dir /Volumes/shop/data/prepared
+
+The table is Parquet. Of interactions at the same time, the one in the earlier file and row comes first. The driver and
+the executors need this package and the output folder at the same path, such as a mounted volume. The driver keeps one
+row for every item in memory, and at the end reads the folder once and writes its manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from hf_bert4rec.data.arguments import DataArguments, TextOptions
+from hf_bert4rec.data.columns import BLANKS, INTEGER, check_unit
+from hf_bert4rec.data.histories import check_filters, no_user_left
+from hf_bert4rec.data.interactions import find_columns, joined, read_item_table
+from hf_bert4rec.data.prepare import item_columns, table_name
+from hf_bert4rec.data.prepared_folder import OPTIONS, SHARD, check_replaceable, finish_folder, new_folder, write_shard
+from hf_bert4rec.data.ragged import run_lengths
+from hf_bert4rec.data.tables import Table, to_frame
+from hf_bert4rec.model.tokenization_bert4rec import ANSWER_KEYS
+
+INTERACTIONS_PER_FILE = 1 << 23
+WRITTEN = T.StructType([T.StructField("file", T.StringType())])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("interactions", help="a Parquet file, or a folder of them, which Spark can read")
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--items", help="a table of the items, which the driver can read")
+    for name in ("user_column", "item_column", "time_column"):
+        parser.add_argument(f"--{name}", default="auto")
+    parser.add_argument("--min_interactions", type=int, default=5)
+    parser.add_argument("--min_rating", type=float)
+    parser.add_argument("--repeats", default="first")
+    parser.add_argument("--split", default="leave-one-out")
+    options = vars(parser.parse_args())
+    output_dir, interactions = options.pop("output_dir"), options.pop("interactions")
+    spark = SparkSession.builder.appName("hf-bert4rec prepare").getOrCreate()
+    manifest = prepare_with_spark(spark, DataArguments(ratings=interactions, **options), output_dir)
+    print(f"{manifest['interactions']:,} interactions of {manifest['users']:,} users are in {output_dir}")
+
+
+def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir: str | Path) -> dict[str, Any]:
+    """`prepare_folder` on a cluster; returns the manifest.
+
+    Raises:
+        FileExistsError: `output_dir` holds something other than a preparation.
+        ValueError: a column that is missing or of a type that is not read, a missing value, or no user left.
+    """
+    check_filters(arguments.min_interactions, arguments.repeats)
+    check_replaceable(output_dir)
+    assert arguments.ratings is not None
+    table = spark.read.parquet(arguments.ratings)
+    columns = _find_columns(table, arguments)
+    rows = _read(table, columns, arguments.ratings).persist()
+    histories = _core(_distinct(rows, arguments), arguments.min_interactions)
+    if histories.isEmpty():
+        counts = rows.agg(F.count("*"), F.countDistinct("user_id"), F.countDistinct("movie_id")).first()
+        raise ValueError(no_user_left(*counts, arguments.min_interactions, arguments.min_rating))
+    catalogue = _catalogue(rows, histories, arguments, columns["movie_id"])
+    with new_folder(output_dir) as (new, _):
+        _write_shards(spark, histories, catalogue["movie_id"], new)
+        column = columns["movie_id"]
+        options = {option: getattr(arguments, option) for option in OPTIONS}
+        name = "item_id" if column in ANSWER_KEYS else column
+        manifest = finish_folder(new, table_name(arguments.ratings), name, catalogue, options)
+    rows.unpersist()
+    return manifest
+
+
+def _find_columns(table: DataFrame, arguments: DataArguments) -> dict[str, str]:
+    requested = {
+        "user_id": arguments.user_column,
+        "movie_id": arguments.item_column,
+        "rating": arguments.rating_column or None,
+        "timestamp": arguments.time_column or None,
+    }
+    schema = pl.LazyFrame(schema=dict.fromkeys(table.columns, pl.String))
+    columns = find_columns(Table(schema, str(arguments.ratings), "Parquet"), requested)
+    if arguments.min_rating is not None and "rating" not in columns:
+        raise ValueError(f"min_rating is {arguments.min_rating}, but {arguments.ratings} has no ratings")
+    return columns
+
+
+def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFrame:
+    """user_id, movie_id, timestamp, rating as `read_interactions` reads them, and `order`, the place in the table."""
+    order = F.struct("_metadata.file_path", "_metadata.row_index").alias("order")
+    rows = table.select(*(F.col(theirs).alias(ours) for ours, theirs in columns.items()), order)
+    for name in ("user_id", "movie_id"):
+        rows = rows.withColumn(name, _ids(rows, name, f"{source}: column {columns[name]!r}"))
+    if "timestamp" in columns:
+        rows = rows.withColumn("timestamp", _seconds(rows, columns["timestamp"], source))
+    if "rating" in columns:
+        rows = rows.withColumn("rating", F.col("rating").cast("float"))
+    missing = rows.select([F.count_if(F.col(name).isNull()).alias(name) for name in columns]).first()
+    for name, count in (missing.asDict() if missing else {}).items():
+        if count:
+            raise ValueError(f"{source}: column {columns[name]!r} has {count:,} missing values; every row needs one")
+    return rows
+
+
+def _ids(rows: DataFrame, name: str, column: str) -> Column:
+    """Ids as integers if all are, else as text without blanks around it."""
+    kind = rows.schema[name].dataType
+    if isinstance(kind, T.IntegralType):
+        return F.col(name).cast("long")
+    if not isinstance(kind, T.StringType):
+        raise ValueError(f"{column} is of type {kind.simpleString()}; ids are integers or text: cast it")
+    text = F.btrim(F.col(name), F.lit(BLANKS))
+    checked = rows.agg(F.bool_and(text.rlike(INTEGER)), F.bool_or(text == ""), F.bool_or(text.rlike("[\r\n]"))).first()
+    integers, empty, broken = checked if checked else (False, False, False)
+    if empty or broken:
+        raise ValueError(f"{column} has an id that is empty or has a line break")
+    return F.regexp_replace(text, r"\.0$", "").cast("long") if integers else text
+
+
+def _seconds(rows: DataFrame, column: str, source: str) -> Column:
+    """Times in seconds, long or, if one has a fraction of a second, double."""
+    kind, time = rows.schema["timestamp"].dataType, F.col("timestamp")
+    if isinstance(kind, T.DateType | T.TimestampType | T.TimestampNTZType):
+        units, time = 10**6, F.unix_micros(time.cast("timestamp"))
+    elif isinstance(kind, T.IntegralType | T.DoubleType):
+        low, high = rows.agg(F.min(time), F.max(time)).first() or (0, 0)
+        units = check_unit(pl.Series([low, high]), low, high, column, source)
+        if isinstance(kind, T.IntegralType):
+            time = time.cast("long")
+    else:
+        raise ValueError(
+            f"{source}: column {column!r} is of type {kind.simpleString()}; times are numbers or timestamps: cast it"
+        )
+    if units == 1:
+        return time
+    inexact = isinstance(kind, T.DoubleType) or rows.where(time % units != 0).limit(1).count()
+    return time.cast("double") / units if inexact else F.floor(time / units).cast("long")
+
+
+def _distinct(rows: DataFrame, arguments: DataArguments) -> DataFrame:
+    """The rows that count, by `min_rating` and `repeats`, with the first rating of a user for an item."""
+    time = [F.col("timestamp")] if "timestamp" in rows.columns else []
+    place = F.struct(*time, "order")
+    counted = (
+        F.lit(True) if arguments.min_rating is None else F.col("rating") >= F.lit(arguments.min_rating).cast("float")
+    )
+    pair = ["user_id", "movie_id"]
+    ratings = [F.min_by("rating", "order").alias("rating")] if "rating" in rows.columns else []
+    if arguments.repeats == "all":
+        kept = rows.where(counted).select(*pair, place.alias("place"))
+        return kept.join(rows.groupBy(pair).agg(*ratings), pair) if ratings else kept
+    choose = F.max if arguments.repeats == "last" else F.min
+    chosen = rows.groupBy(pair).agg(choose(F.when(counted, place)).alias("place"), *ratings)
+    return chosen.where(F.col("place").isNotNull())
+
+
+def _core(histories: DataFrame, k: int) -> DataFrame:
+    """Users and items with at least `k` interactions with each other."""
+    histories = histories.localCheckpoint()
+    height = -1
+    while k > 1 and height != (height := histories.count()):
+        for name in ("movie_id", "user_id"):
+            frequent = histories.groupBy(name).count().where(F.col("count") >= k).select(name)
+            histories = histories.join(frequent, name, "left_semi")
+        histories = histories.localCheckpoint()
+    return histories
+
+
+def _catalogue(rows: DataFrame, histories: DataFrame, arguments: DataArguments, item_column: str) -> pl.DataFrame:
+    """The items of the histories in the vocabulary's order."""
+    every, present = (pl.DataFrame(frame.select("movie_id").distinct().toArrow()) for frame in (rows, histories))
+    items = read_item_table(arguments.items, item_column, item_columns(arguments), TextOptions())
+    tables = joined(every, items, str(arguments.ratings))
+    present = present.cast({"movie_id": to_frame(tables["movies"])["movie_id"].dtype})
+    return to_frame(tables["movies"]).join(present, on="movie_id", how="semi", maintain_order="left")
+
+
+def _write_shards(spark: SparkSession, histories: DataFrame, item_ids: pl.Series, folder: Path) -> None:
+    """One file for each range of users, written by the executors under a name of its own, then renamed."""
+    catalogue = pl.DataFrame({"movie_id": item_ids}).with_row_index("item").cast({"item": pl.Int32})
+    index = spark.createDataFrame(catalogue.to_arrow())
+    files = -(-histories.count() // INTERACTIONS_PER_FILE)
+    timed = (
+        isinstance(histories.schema["place"].dataType, T.StructType)
+        and "timestamp" in histories.schema["place"].dataType.names
+    )
+    columns = [F.col("user_id"), F.col("item")]
+    columns += [F.col("place.timestamp").alias("timestamp")] if timed else []
+    columns += [F.col("rating")] if "rating" in histories.columns else []
+    rows = (
+        histories.withColumn("movie_id", F.col("movie_id").cast(index.schema["movie_id"].dataType))
+        .join(F.broadcast(index), "movie_id")
+        .repartitionByRange(files, "user_id")
+        .sortWithinPartitions("user_id", "place")
+        .select(columns)
+    )
+    target = str(folder)
+
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        assert context is not None
+        table = pa.Table.from_batches(list(batches))
+        if table.num_rows:
+            path = Path(target) / SHARD.format(context.partitionId())
+            _write_shard(table, path, context.taskAttemptId())
+            yield pa.record_batch({"file": [path.name]})
+
+    rows.mapInArrow(write, WRITTEN).collect()
+
+
+def _write_shard(table: pa.Table, path: Path, attempt: int) -> None:
+    users = table["user_id"].combine_chunks()
+    codes = users.dictionary_encode().indices.to_numpy()
+    lengths = run_lengths(codes)
+    arrays: dict[str, Any] = {name: table[name].to_numpy() for name in table.column_names if name != "user_id"}
+    temporary = path.with_name(f".{path.name}.{attempt}")  # another attempt at the same task may run at the same time
+    first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    times, ratings = arrays.get("timestamp"), arrays.get("rating")
+    write_shard(temporary, users.take(pa.array(first)), lengths, arrays["item"].astype(np.int32), times, ratings)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()
