@@ -123,30 +123,34 @@ def _total(point: dict[str, Any]) -> list[float]:
 
 
 def write_table(rows: int, path: Path) -> None:
-    """About `rows` interactions, in parts of MovieLens 25M's size that share the catalogue but no users."""
+    """Interactions in parts of MovieLens 25M's size, which share the catalogue, but neither users nor item pairs."""
+    log = made_up_log(min(rows, RATINGS))
     writer = None
     for part, first in enumerate(range(0, rows, RATINGS)):
-        table = made_up_log(min(rows - first, RATINGS), part).to_arrow()
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table, row_group_size=1 << 20)
+        frame = log.head(rows - first).with_columns(
+            user_id=pl.col("user_id") + part * USERS,
+            movie_id=pl.col("movie_id").xor(part),  # an item of similar popularity
+            timestamp=pl.col("timestamp") + part,
+        )
+        writer = writer or pq.ParquetWriter(path, frame.to_arrow().schema)
+        writer.write_table(frame.to_arrow(), row_group_size=1 << 20)
     assert writer is not None
     writer.close()
 
 
-def made_up_log(rows: int, part: int) -> pl.DataFrame:
-    """About `rows` interactions in the order of time: few users make most of them, item i has weight 1 / (i + 10)."""
-    generator = np.random.default_rng(part)
+def made_up_log(rows: int) -> pl.DataFrame:
+    """Interactions in the order of time: few users make most of them, and item i has the weight 1 / (i + 10)."""
+    generator = np.random.default_rng(0)
     users = max(10, rows * USERS // RATINGS)
     items = max(50, round(ITEMS * (rows / RATINGS) ** 0.5))
     activity = np.exp(generator.normal(0, 1.2, users))
-    user = np.repeat(np.arange(users), generator.multinomial(rows, activity / activity.sum()))
-    item = (10 * (1 + items / 10) ** generator.random(rows) - 10).astype(np.int64)
+    draws = rows * 4 // 3  # a sixth repeats a pair
+    user = np.repeat(np.arange(users), generator.multinomial(draws, activity / activity.sum()))
+    item = (10 * (1 + items / 10) ** generator.random(draws) - 10).astype(np.int64)
     pairs = np.unique(user * items + item)
     times = generator.integers(800_000_000, 1_600_000_000, len(pairs))
-    order = np.argsort(times)
-    return pl.DataFrame(
-        {"user_id": part * USERS + pairs[order] // items, "movie_id": pairs[order] % items, "timestamp": times[order]}
-    )
+    order = np.argsort(times)[:rows]
+    return pl.DataFrame({"user_id": pairs[order] // items, "movie_id": pairs[order] % items, "timestamp": times[order]})
 
 
 @contextmanager

@@ -125,6 +125,18 @@ def scoring_refused(free_kib: int) -> str:
         return message
 
 
+def preparation_refused(free_kib: int) -> str:
+    """Prepare a table with too little space: an error, and the earlier preparation is unchanged."""
+    with tempfile.TemporaryDirectory() as elsewhere, disk(DISK_KIB) as folder:
+        first, second = kills.tables(Path(elsewhere))
+        workloads.prepare_table(str(folder), str(first))
+        fill_disk(folder, free_kib)
+        earlier = sigkill.contents(folder)
+        message = expect_disk_error(lambda: workloads.prepare_table(str(folder), str(second)))
+        assert sigkill.contents(folder) == earlier, "the earlier preparation changed"
+        return message
+
+
 def json_refused(free_kib: int) -> str:
     """Overwrite a JSON file with too little space: an error, and the old file is unchanged."""
     with disk(DISK_KIB) as folder:
@@ -142,6 +154,7 @@ ATTEMPTS: dict[Callable[[int], str], tuple[int, ...]] = {
     training_refused: (0, *range(4, 220, 12)),
     download_refused: (0, 4, 64),
     scoring_refused: (0, 4, 16),
+    preparation_refused: (0, 4, 8, 12),
     json_refused: (0, 4, 64),
 }
 

@@ -40,6 +40,9 @@ def campaign() -> dict[str, Any]:
                 ),
                 "killed_at_random_times": prepare_killed_randomly(root / "prepared", server, KILLS),
             }
+        counts["prepared_table"] = sigkill.before_each_change(
+            lambda change: table_killed_before(change, root / f"t{change}")
+        )
         counts["export"] = export_campaign(root)
         source = scoring_source(root / "scoring")
         counts["batch_scoring"] = {
@@ -182,6 +185,38 @@ def export_killed_randomly(folder: Path, kills: int) -> int:
         return was_killed
 
     return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
+
+
+def tables(folder: Path) -> list[Path]:
+    """Two tables of the same users and items."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("first.csv", "second.csv")]
+    for step, path in enumerate(paths, start=1):
+        rows = [
+            f"{user},{(user * step + n) % workloads.ITEMS},{n}" for user in range(workloads.USERS) for n in range(5)
+        ]
+        path.write_text("\n".join(["user_id,movie_id,timestamp", *rows]) + "\n", encoding="utf-8")
+    return paths
+
+
+def table_killed_before(change: int, folder: Path) -> bool:
+    """Kill the preparation of a second table over that of a first before that file change; then finish it.
+
+    The folder is complete, the first or the second, whenever it exists, and the next run removes all else.
+    """
+    first, second = tables(folder / "tables")
+    target = folder / "output"
+    sigkill.finish(workloads.prepare_table, str(folder / "expected"), str(second))
+    expected = sigkill.contents(folder / "expected" / "prepared")
+    sigkill.finish(workloads.prepare_table, str(target), str(first))
+    earlier = sigkill.contents(target / "prepared")
+    was_killed = sigkill.kill_before_change(change, target, workloads.prepare_table, str(target), str(second))
+    if (target / "prepared").exists():
+        found = sigkill.contents(target / "prepared")
+        assert found in (earlier, expected), f"killed before change {change}: {sorted(found)}"
+    sigkill.finish(workloads.prepare_table, str(target), str(second))
+    assert sigkill.contents(target) == {f"prepared/{name}": data for name, data in expected.items()}
+    return was_killed
 
 
 def scoring_source(folder: Path) -> tuple[Path, Path, bytes]:

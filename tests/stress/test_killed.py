@@ -49,6 +49,11 @@ def test_a_killed_preparation_is_repeated(tmp_path):
         assert kills.prepare_killed_before(3, tmp_path / "cache", server)
 
 
+@pytest.mark.parametrize("change", [2, 9, 17, 22])
+def test_a_killed_preparation_of_a_table_leaves_a_complete_folder(tmp_path, change):
+    assert kills.table_killed_before(change, tmp_path)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     """The folder of an export; every kill must leave it as it is."""

@@ -17,9 +17,11 @@ from tqdm import tqdm
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli import recommend_all as recommend
 from hf_bert4rec.data import load_movielens, releases
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.download import download_checked
 from hf_bert4rec.data.encoding import NextItemDataset
+from hf_bert4rec.data.prepare_folder import prepare_folder
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.files import atomic_write
@@ -101,6 +103,11 @@ def prepare(folder: str, address: str) -> None:
     releases.RELEASES[RELEASE] = small_release(RELEASE)
     os.environ["HF_BERT4REC_GROUPLENS"] = address
     load_movielens(RELEASE, cache_dir=folder)
+
+
+def prepare_table(folder: str, table: str) -> None:
+    """Prepare a table of interactions, replacing an earlier preparation."""
+    prepare_folder(DataArguments(ratings=table, min_interactions=1), Path(folder) / "prepared")
 
 
 def export_model(folder: str, seed: int) -> None:

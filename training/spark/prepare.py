@@ -69,8 +69,10 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     rows = _read(table, columns, arguments.ratings).persist()
     histories = _core(_distinct(rows, arguments), arguments.min_interactions)
     if histories.isEmpty():
-        counts = rows.agg(F.count("*"), F.countDistinct("user_id"), F.countDistinct("movie_id")).first()
-        raise ValueError(no_user_left(*counts, arguments.min_interactions, arguments.min_rating))
+        counts = rows.agg(F.count("*"), F.countDistinct("user_id"), F.countDistinct("movie_id")).first() or (0, 0, 0)
+        raise ValueError(
+            no_user_left(counts[0], counts[1], counts[2], arguments.min_interactions, arguments.min_rating)
+        )
     catalogue = _catalogue(rows, histories, arguments, columns["movie_id"])
     with new_folder(output_dir) as (new, _):
         _write_shards(spark, histories, catalogue["movie_id"], new)
