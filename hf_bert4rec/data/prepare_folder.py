@@ -57,13 +57,18 @@ def prepare_folder(
         ValueError: a table that cannot be read, no user left, or a split with an empty part.
         OSError: the disk is full, or another process is writing to `output_dir`.
     """
-    if named := [name for name in ("event_column", "weight_column") if getattr(arguments, name)]:
-        raise ValueError(f"{named[0]}: folders have no kinds of events and weights; train on the table itself")
-    check_filters(arguments.min_interactions, arguments.repeats)
+    check_options(arguments)
     check_replaceable(output_dir)
     table = _Source.open(arguments, interactions, items)
     with new_folder(output_dir) as (new, work):
         return _write(table, new, work)
+
+
+def check_options(arguments: DataArguments) -> None:
+    """Raise ValueError for an option that a folder cannot have."""
+    if named := [name for name in ("event_column", "weight_column") if getattr(arguments, name)]:
+        raise ValueError(f"{named[0]}: folders have no kinds of events and weights; train on the table itself")
+    check_filters(arguments.min_interactions, arguments.repeats)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from pyspark.sql import types as T
 
 from hf_bert4rec.data.arguments import DataArguments, TextOptions
 from hf_bert4rec.data.columns import BLANKS, INTEGER, check_unit
-from hf_bert4rec.data.histories import check_filters, no_user_left
+from hf_bert4rec.data.histories import no_user_left
 from hf_bert4rec.data.interactions import find_columns, joined, read_item_table
 from hf_bert4rec.data.prepare import item_columns, table_name
+from hf_bert4rec.data.prepare_folder import check_options
 from hf_bert4rec.data.prepared_folder import OPTIONS, SHARD, check_replaceable, finish_folder, new_folder, write_shard
 from hf_bert4rec.data.ragged import run_lengths
 from hf_bert4rec.data.tables import Table, to_frame
@@ -61,7 +62,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
         FileExistsError: `output_dir` holds something other than a preparation.
         ValueError: a column that is missing or of a type that is not read, a missing value, or no user left.
     """
-    check_filters(arguments.min_interactions, arguments.repeats)
+    check_options(arguments)
     check_replaceable(output_dir)
     assert arguments.ratings is not None
     table = spark.read.parquet(arguments.ratings)
