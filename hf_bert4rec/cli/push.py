@@ -24,6 +24,7 @@ from ..evaluation.evaluate import prepare_for_model
 from ..evaluation.trained_model import training_data_options
 from ..hub.collection import push_collection
 from ..hub.dataset_repository import check_redistributable, write_dataset
+from ..hub.records import read_training, release_of
 from ..hub.space import stage_space
 from ..hub.staging import list_files, stage_model
 from ..hub.upload import check_repo_id, check_target, check_token, push
@@ -38,6 +39,9 @@ def main(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     check_repo_id(arguments.repo_id)
     check_files(arguments.folder)
+    if arguments.dataset:
+        training = read_training(arguments.folder)
+        check_redistributable(release_of(training), training["dataset"])
     repo_types = ["model", *(["dataset"] if arguments.dataset else []), *(["space"] if arguments.space else [])]
     if not arguments.dry_run:  # fail early: the checks below take a while
         check_token()
@@ -46,31 +50,11 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         name = arguments.repo_id.split("/")[1]
         staged = {repo_type: Path(directory) / repo_type / name for repo_type in repo_types}
-        if arguments.dataset:
-            stage_dataset(arguments, staged["dataset"])
-        dataset_id = arguments.repo_id if arguments.dataset else None
-        model = staged["model"]
-        stage_model(arguments.folder, model, arguments.repo_id, arguments.include_titles, dataset_id)
-        if arguments.space and not has_titles(model):
-            raise ValueError(
-                "the demo searches movies by title, and this model is published without titles: add --include-titles "
-                "if you have the right to publish them, or leave out --space"
-            )
-        check_folder(model, load_pipeline(arguments.folder, device="cpu"))
-        logger.info("checked: the copy loads without this package and ranks as %s does", arguments.folder)
-        if arguments.space:
-            stage_space(model, staged["space"], arguments.repo_id)
+        stage(arguments, staged)
         if arguments.dry_run:
             show(arguments, staged)
         else:
             publish(arguments, staged)
-
-
-def stage_dataset(arguments: argparse.Namespace, target: Path) -> None:
-    """Write the data that the model was trained on; PermissionError if they may not be published."""
-    data = prepare_for_model(arguments.folder, DataArguments(**training_data_options(arguments.folder)))
-    check_redistributable(data)
-    write_dataset(data, target, arguments.repo_id)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -88,6 +72,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--include-titles", action="store_true", help="publish titles and genres that the licence does not cover"
     )
     return parser.parse_args(argv)
+
+
+def stage(arguments: argparse.Namespace, staged: dict[str, Path]) -> None:
+    """Write what is published to new folders, by type of repository, and check the model's."""
+    folder, repo_id, model = arguments.folder, arguments.repo_id, staged["model"]
+    stage_model(folder, model, repo_id, arguments.include_titles, repo_id if arguments.dataset else None)
+    if arguments.space and not has_titles(model):
+        raise ValueError(
+            "the demo searches movies by title, and this model is published without titles: add --include-titles if "
+            "you have the right to publish them, or leave out --space"
+        )
+    check_folder(model, load_pipeline(folder, device="cpu"))
+    logger.info("checked: the copy loads without this package and ranks as %s does", folder)
+    if arguments.dataset:
+        options = DataArguments(**training_data_options(folder))
+        write_dataset(prepare_for_model(folder, options), staged["dataset"], repo_id)
+    if arguments.space:
+        stage_space(model, staged["space"], repo_id)
 
 
 def publish(arguments: argparse.Namespace, staged: dict[str, Path]) -> None:

@@ -35,7 +35,7 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
     """
     check_repo_id(repo_id)
     if not redistribute:
-        check_redistributable(data)
+        check_redistributable(_release_of(data), data.name)
     check_token()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / repo_id.split("/")[1]
@@ -43,13 +43,12 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
         return push(folder, repo_id, "dataset", private=private)
 
 
-def check_redistributable(data: Prepared) -> None:
-    """Raise PermissionError unless the data's licence is known to allow that they are published."""
-    release = _release_of(data)
+def check_redistributable(release: Release | None, name: str) -> None:
+    """Raise PermissionError unless the licence of the data `name`, a release or a custom table, allows publishing."""
     if release is None or not release.redistributable:
         licence = release.licence if release else "Its licence is not known."
         raise PermissionError(
-            f"{data.name} is not published by default. {licence} If you may publish it, call push_dataset(…, "
+            f"{name} is not published by default. {licence} If you may publish it, call push_dataset(…, "
             "redistribute=True) in Python; nothing was sent"
         )
 

@@ -289,6 +289,13 @@ def test_a_demo_without_titles_is_refused(folders):
         push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--space"])
 
 
+def test_data_that_may_not_be_redistributed_are_refused_before_they_are_read(folders):
+    with pytest.raises(
+        PermissionError, match=r"ml-100k is not published by default\. Research use only.*nothing was sent"
+    ):
+        push_to_hub.main([str(folders["closed"]), CLOSED, "--dry-run", "--dataset"])
+
+
 def test_only_known_files_are_published(model_folder, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     folder = tmp_path / "copy"
