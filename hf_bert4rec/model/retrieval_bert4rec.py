@@ -11,7 +11,7 @@ import torch
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 EXPLAIN_BATCH_SIZE = 256  # histories scored at once
 APPROXIMATE_FROM = 100_000  # items; smaller catalogues are scored exactly
-RESCORED = 1000  # items with the best approximate scores that are scored exactly, at least
+RESCORED = 256  # items with the best approximate scores that are scored exactly, at least
 BLOCK = 32  # scores of which `top_of_many` compares the largest
 ROWS_AT_ONCE = 2**16  # bounds the memory of quantization
 LARGEST_INTEGER = 63  # of int8: CPUs without VNNI add two products of 8 bits in 16
@@ -117,7 +117,7 @@ class Int8Items:
     def _approximate(self, states: torch.Tensor, values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
         """Products (rows, items) of states (rows, hidden) with values (items, hidden) times scales (items, 1)."""
         rounded, state_scales = _to_int8(states)
-        return torch._int_mm(rounded, values.T).float().mul_(scales.T).mul_(state_scales)
+        return torch._int_mm(rounded, values.T).float().mul_(state_scales).mul_(scales.T)
 
 
 @dataclass(frozen=True)
