@@ -26,7 +26,11 @@ INTRODUCTION = f"""# Typed histories
 
 Thirty short histories and the first {ANSWERS} answers to three requests: by the network, by taste, and by taste with a
 penalty for popular movies ([usage](usage.md#goals-taste-or-what-comes-next)). Written by
-`benchmarks/quality/typed_histories.py`. A title that a release lacks is left out."""
+`benchmarks/quality/typed_histories.py`. A title that a release lacks is left out.
+
+The network stays with the genre and time of the titles (Disney, Star Trek, horror), taste leads to the movies that most
+people with these titles like, and the penalty back to the kind (from "Before Sunrise" to "Three Colors"). On
+[new users](evaluation.md#new-users-and-more-like-this), taste without a penalty is best."""
 # Titles separated by ";", other names of the same movie by "|".
 HISTORIES = (
     "Star Wars|Star Wars: Episode IV - A New Hope; Return of the Jedi|Star Wars: Episode VI - Return of the Jedi",
