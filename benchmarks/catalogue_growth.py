@@ -32,6 +32,7 @@ from hf_bert4rec.model.pipeline_bert4rec import TASK
 HIDDEN_SIZE, WINDOW = 64, 200
 NOW, BEFORE = "", "before"
 MEGABYTES = ("resident memory", "disk")
+CURVES = ("load", "first title", "first filter", "request p50", *MEGABYTES)
 TARGETS: dict[str, dict[str, float]] = {  # of the largest catalogue, in the units of the rows
     "load": {"at_most": 3},
     "first title": {"at_most": 0.5},
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append(size_row(f"{sizes[-1]:,} items, {label}", name, values[sizes[-1]], {} if version else TARGETS))
             quantity = "megabytes" if name in MEGABYTES else "seconds"
             points = [{"size": size, quantity: values[size]} for size in sizes]
-            if name.startswith("recall"):
+            if name not in CURVES:
                 continue
             rows.append(row(f"{label} vs catalogue size", "exponent", exponents(points, quantity)))
             curves.append({"work": f"{name}, {version}" if version else name, "axis": "items", "points": points})

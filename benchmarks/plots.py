@@ -42,6 +42,8 @@ def draw_curves(result: Mapping[str, Any], path: Path) -> None:
         for axes, axis in zip(grid[-1], measured_axes, strict=True):
             axes.set_xlabel(AXES[axis])
         grid[0][0].plot([], [], linestyle=":", color="#4d4d4d", label="proportional")
+        if any(_split(curve)[1] for curve in result["curves"]):
+            grid[0][0].plot([], [], linestyle="--", color="#4d4d4d", label="before")
         labelled = {label: handle for row in grid for handle, label in _legend(row[0])}
         figure.legend(
             labelled.values(), labelled, loc="outside upper center", ncols=min(5, len(labelled)), frameon=False
@@ -57,7 +59,13 @@ def _of_axis(result: Mapping[str, Any], axis: str) -> list[Mapping[str, Any]]:
 
 def _colours(result: Mapping[str, Any]) -> dict[str, str]:
     """A colour for every workload, in the order of the result."""
-    return dict(zip(dict.fromkeys(curve["work"] for curve in result["curves"]), COLOURS * 3, strict=False))
+    return dict(zip(dict.fromkeys(_split(curve)[0] for curve in result["curves"]), COLOURS, strict=False))
+
+
+def _split(curve: Mapping[str, Any]) -> tuple[str, bool]:
+    """The workload, and whether it was measured with the code of an earlier commit."""
+    name, _, version = curve["work"].partition(", ")
+    return name, bool(version)
 
 
 def _legend(axes: Axes) -> Iterator[tuple[Any, str]]:
@@ -83,8 +91,12 @@ def _draw_curve(axes: Axes, curve: Mapping[str, Any], quantity: str, colours: Ma
     sizes = [point["size"] for point in points]
     values = np.maximum([point[quantity] for point in points], MIN_MEGABYTES if quantity == "megabytes" else 0.0)
     low, middle, high = np.percentile(values, [25, 50, 75], axis=1)
-    colour = colours[curve["work"]]
+    name, is_before = _split(curve)
+    colour = colours[name]
     axes.fill_between(sizes, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(sizes, middle, marker="o", markersize=3.5, color=colour, label=curve["work"])
+    if is_before:
+        axes.plot(sizes, middle, linestyle="--", color=colour)
+        return
+    axes.plot(sizes, middle, marker="o", markersize=3.5, color=colour, label=name)
     proportional = [middle[0] * size / sizes[0] for size in sizes]
     axes.plot(sizes, proportional, linestyle=":", color=colour, linewidth=0.9)
