@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
 from .encoding import NextItemDataset
-from .mapped_histories import MappedHistories
+from .mapped_histories import MappedHistories, ShardedArray
 from .prepared import Prepared
 from .prepared_folder import PreparedFolder, open_folder, part_histories, part_targets
 from .ragged import IntArray, Ragged, offsets_of
@@ -130,6 +130,14 @@ class MappedData(Prepared):
         targets = self._input_ids[part_targets(folder.histories, folder.splits, split)]
         ends = np.arange(len(targets) // folder.splits.targets + 1) * folder.splits.targets
         return NextItemDataset(self._part(split, timed), Ragged(targets, ends))
+
+    def all_histories(self, timed: bool = False) -> MappedHistories:
+        """The complete histories of all users as input ids, also of those who are held out."""
+        stored = self.folder.histories
+        times = stored.array("timestamps") if timed else None
+        columns = {} if times is None else {"timestamps": ShardedArray(times.parts, dtype=np.int64)}
+        items = ShardedArray(stored.items.parts, self._input_ids)
+        return MappedHistories(items, stored.starts, stored.lengths, columns)
 
     @cached_property
     def _input_ids(self) -> IntArray:

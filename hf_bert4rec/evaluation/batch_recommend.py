@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import torch
 from accelerate import PartialState
@@ -21,14 +20,11 @@ from tqdm import tqdm
 
 from ..data.arguments import DataArguments, option
 from ..data.collators import IGNORED
-from ..data.encoding import encode_histories
-from ..data.prepare import load
-from ..data.ragged import Ragged, seen_items
-from ..data.tables import to_dataset, to_frame
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.requests_bert4rec import Request
 from ..model.reranking_bert4rec import Catalogue, select_movies
 from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
+from .batch_users import Users, read_users
 from .ranking import candidate_scores, to_padded, top_items
 from .scoring import ModelScorer
 from .shards import Shards
@@ -52,26 +48,6 @@ class BatchRecommendConfig:
         for name in ("top_k", "batch_size", "users_per_shard"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-
-
-@dataclass(frozen=True)
-class Users:
-    """Users to recommend to, one row each, as input ids of items in the model's catalogue, oldest first.
-
-    `liked` is what the model reads, with times where the model uses them. `seen` adds what was rated below
-    `min_rating`; none of it is recommended.
-    """
-
-    user_ids: pa.Array
-    liked: Ragged
-    seen: Ragged
-
-    def __len__(self) -> int:
-        return len(self.user_ids)
-
-    def rows(self, start: int, stop: int) -> Users:
-        """Users `start` to `stop` (exclusive)."""
-        return Users(self.user_ids[start:stop], self.liked.rows(start, stop), self.seen.rows(start, stop))
 
 
 def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, config: BatchRecommendConfig) -> int:
@@ -114,47 +90,6 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
     return len(users)
 
 
-def read_users(
-    data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = False, exclude_seen: bool = True
-) -> Users:
-    """Every user of a table with all of its interactions, in the order of time, then of rows.
-
-    `min_interactions` and repeats are not filtered. Interactions rated below `min_rating` are seen, not liked; one
-    without a rating is liked. Items outside the model's catalogue are left out, with a warning. Without `exclude_seen`
-    nothing counts as seen.
-    """
-    frame = to_frame(load(data)["ratings"])
-    by_time = ["timestamp"] if "timestamp" in frame.columns else []
-    lists = {"item_ids": "movie_id", "timestamps": "timestamp", "events": "event", "ratings": "rating"}
-    rows = to_dataset(
-        frame.sort("user_id", *by_time, maintain_order=True)
-        .group_by("user_id", maintain_order=True)
-        .agg(pl.col(column).alias(name) for name, column in lists.items() if column in frame.columns)
-    )
-    histories = encode_histories(rows, tokenizer, timed)
-    known = histories.values != tokenizer.unk_token_id  # (interactions,)
-    liked = known
-    if data.min_rating is not None:
-        if "ratings" in rows.column_names:
-            ratings = Ragged.from_column(rows, "ratings").values  # float32, so is the threshold in this comparison
-            liked = known & ~(ratings < data.min_rating)  # NaN, a missing rating, is not below
-        else:
-            logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
-    user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
-    seen = seen_items(histories.where(known), exclude_seen)
-    users = Users(user_ids, histories.where(liked), seen)
-    if not known.all():
-        logger.warning(
-            "%d of %d interactions are with items outside the model's catalogue; %d users have nothing else and get "
-            "popular movies%s",
-            (~known).sum(),
-            len(known),
-            len(users) - len(np.unique(histories.row_ids[known])),
-            "" if known.any() else "; none is known: was the model trained on another data set?",
-        )
-    return users
-
-
 class BatchRecommender:
     """Lists of unseen movies for batches of users: by the model, or by popularity where it has nothing to read.
 
@@ -172,9 +107,12 @@ class BatchRecommender:
         """Raise ValueError if popularity is needed and unknown; warn about users who have seen almost everything."""
         if (users.liked.lengths == 0).any():
             _ = self.catalogue.shares
-        pairs = np.unique(users.seen.row_ids * len(self.tokenizer) + users.seen.values)
-        unseen = self.tokenizer.num_items - np.bincount(pairs // len(self.tokenizer), minlength=len(users))
-        if short := int((unseen < self.config.top_k).sum()):
+        short = 0
+        for seen in users.seen.blocks():
+            pairs = np.unique(seen.row_ids * len(self.tokenizer) + seen.values)
+            unseen = self.tokenizer.num_items - np.bincount(pairs // len(self.tokenizer), minlength=len(seen))
+            short += int((unseen < self.config.top_k).sum())
+        if short:
             logger.warning("%d users have fewer than %d unseen movies and get those", short, self.config.top_k)
 
     def recommend(self, users: Users, first_row: int = 0) -> pa.Table:
@@ -243,7 +181,9 @@ def _fingerprint(folder: Path, users: Users, config: BatchRecommendConfig) -> st
     digest = hashlib.sha256(repr(parts).encode())
     digest.update((folder / ITEMS_FILE).read_bytes())
     for rows in (users.liked, users.seen):
-        digest.update(rows.values.tobytes() + rows.offsets.tobytes())
-    for column in users.liked.columns.values():
-        digest.update(column.tobytes())
+        for block in rows.blocks():
+            digest.update(block.values.tobytes() + block.offsets.tobytes())
+    for block in users.liked.blocks():
+        for column in block.columns.values():
+            digest.update(column.tobytes())
     return digest.hexdigest()

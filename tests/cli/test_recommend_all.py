@@ -19,6 +19,8 @@ from transformers import pipeline
 
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.cli.recommend_all import main
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare_folder import prepare_folder
 from hf_bert4rec.evaluation.shards import Shards
 from hf_bert4rec.hub.verify import load_pipeline
 from tests.published import make_folder
@@ -81,6 +83,22 @@ def test_the_table_holds_the_pipelines_answers(folder, histories, unbroken):
     for user, items in histories.items():
         assert_same_answer(recommended[user], pipe([ids[str(item)] for item in items], top_k=5))
     assert_same_answer(recommended["new user"], pipe([], top_k=5))
+
+
+def test_a_prepared_folder_gives_the_same_table(folder, ratings, unbroken, tmp_path, caplog):
+    lines = ratings.read_text().splitlines()
+    known = tmp_path / "known.csv"
+    known.write_text("\n".join(line for line in lines if not line.startswith("new user")) + "\n")
+    for name, table in (("known", known), ("all", ratings)):
+        data = DataArguments(ratings=str(table), min_interactions=1, repeats="all")
+        prepare_folder(data, tmp_path / name)
+        main([str(folder), *options(table, tmp_path / "table.parquet")])
+        main([str(folder), *options(tmp_path / name, tmp_path / "folder.parquet")])
+        assert_same_table(tmp_path / "folder.parquet", tmp_path / "table.parquet")
+    assert "was prepared with" not in caplog.text
+    prepare_folder(DataArguments(ratings=str(ratings), min_interactions=2), tmp_path / "filtered")
+    main([str(folder), *options(tmp_path / "filtered", tmp_path / "filtered.parquet")])
+    assert "filtered was prepared with min_interactions 2, repeats first" in caplog.text
 
 
 def rows_by_user(path: Path) -> dict[str, list[dict]]:

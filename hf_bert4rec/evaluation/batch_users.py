@@ -1,0 +1,110 @@
+"""The users of a table to recommend to, with what they have seen."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ..data.arguments import DataArguments
+from ..data.encoding import encode_histories
+from ..data.mapped_data import MappedData
+from ..data.prepare import load
+from ..data.prepared_folder import is_prepared, open_folder
+from ..data.ragged import Ragged, seen_items
+from ..data.tables import to_dataset, to_frame
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
+
+logger = logging.getLogger(__name__)
+
+UNFILTERED = {"min_interactions": 1, "min_rating": None, "repeats": "all"}
+
+
+@dataclass(frozen=True)
+class Users:
+    """Users to recommend to, one row each, as input ids of items in the model's catalogue, oldest first.
+
+    `liked` is what the model reads, with times where the model uses them. `seen` adds what was rated below
+    `min_rating`; none of it is recommended.
+    """
+
+    user_ids: pa.Array
+    liked: Ragged
+    seen: Ragged
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def rows(self, start: int, stop: int) -> Users:
+        """Users `start` to `stop` (exclusive)."""
+        return Users(self.user_ids[start:stop], self.liked.rows(start, stop), self.seen.rows(start, stop))
+
+
+def read_users(
+    data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = False, exclude_seen: bool = True
+) -> Users:
+    """Every user of a table with all of its interactions, in the order of time, then of rows.
+
+    A folder of `prepare_folder` is mapped to memory. What its filters dropped is not answered, with a warning.
+
+    `min_interactions` and repeats are not filtered. Interactions rated below `min_rating` are seen, not liked; one
+    without a rating is liked. Items outside the model's catalogue are left out, with a warning. Without `exclude_seen`
+    nothing counts as seen.
+    """
+    if is_prepared(data.ratings or ""):
+        return _users_of_folder(data, tokenizer, timed, exclude_seen)
+    frame = to_frame(load(data)["ratings"])
+    by_time = ["timestamp"] if "timestamp" in frame.columns else []
+    lists = {"item_ids": "movie_id", "timestamps": "timestamp", "events": "event", "ratings": "rating"}
+    rows = to_dataset(
+        frame.sort("user_id", *by_time, maintain_order=True)
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.col(column).alias(name) for name, column in lists.items() if column in frame.columns)
+    )
+    histories = encode_histories(rows, tokenizer, timed)
+    known = histories.values != tokenizer.unk_token_id  # (interactions,)
+    liked = known
+    if data.min_rating is not None:
+        if "ratings" in rows.column_names:
+            ratings = Ragged.from_column(rows, "ratings").values  # float32, so is the threshold in this comparison
+            liked = known & ~(ratings < data.min_rating)  # NaN, a missing rating, is not below
+        else:
+            logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
+    user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
+    seen = seen_items(histories.where(known), exclude_seen)
+    users = Users(user_ids, histories.where(liked), seen)
+    if not known.all():
+        logger.warning(
+            "%d of %d interactions are with items outside the model's catalogue; %d users have nothing else and get "
+            "popular movies%s",
+            (~known).sum(),
+            len(known),
+            len(users) - len(np.unique(histories.row_ids[known])),
+            "" if known.any() else "; none is known: was the model trained on another data set?",
+        )
+    return users
+
+
+def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool, exclude_seen: bool) -> Users:
+    """`read_users` of a prepared folder."""
+    folder = open_folder(str(data.ratings))
+    if filters := [f"{name} {value}" for name, value in folder.options.items() if UNFILTERED.get(name, value) != value]:
+        logger.warning(
+            "%s was prepared with %s: users and items without enough interactions are missing, and the histories are "
+            "shorter. Prepare the table with --min_interactions 1 --repeats all to answer everyone",
+            folder.path,
+            ", ".join(filters),
+        )
+    histories = MappedData(folder, data.liked_rating, tokenizer).all_histories(timed)
+    user_ids = pa.chunked_array([batch["user_id"] for batch in folder.histories.batches]).combine_chunks()
+    known_items = np.array(tokenizer.encode_items(folder.items["movie_id"].to_list())) != tokenizer.unk_token_id
+    if known_items.all() and data.min_rating is None:
+        return Users(user_ids, histories, histories if exclude_seen else seen_items(histories, exclude_seen))
+    known = histories.values != tokenizer.unk_token_id
+    liked = known
+    if data.min_rating is not None and (ratings := folder.histories.array("ratings")) is not None:
+        liked = known & (ratings.take(histories.positions()) >= np.float32(data.min_rating))
+    return Users(user_ids, histories.where(liked), seen_items(histories.where(known), exclude_seen))
