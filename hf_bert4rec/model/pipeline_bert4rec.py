@@ -1,7 +1,8 @@
 """`pipeline("movie-recommendation")`, or `"item-recommendation"`: histories in, items with titles and scores out.
 
 A request goes through five steps: parse (`requests_bert4rec.py`), encode, score, re-rank (`reranking_bert4rec.py`) and
-format. The answer to a history does not depend on its batch and equals the evaluation's ranking.
+format. The answer to a history does not depend on its batch and equals the evaluation's ranking. Of a large
+catalogue, `retrieval_bert4rec.py` scores the movies that may be the best exactly, and the others in int8.
 """
 
 from __future__ import annotations
