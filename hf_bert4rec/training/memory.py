@@ -6,17 +6,19 @@ The memory knows the training part only, as the network does, so that neither ha
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
-from ..data.prepared import Prepared
 from ..data.transitions import fit_transition_memory
 from ..evaluation.metrics import FloatArray, ndcg
 from ..evaluation.ranking import candidate_ranks, candidate_scores
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
+
+if TYPE_CHECKING:
+    from ..data.prepared import Prepared  # it needs datasets, and training does not
 
 # From the network only to nearly the memory only: beyond 10 the network decides among items of about equal probability.
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 200.0, 1000.0)

@@ -89,7 +89,7 @@ def test_explanations_and_similar_movies(capsys, folder, pipe):
         (["similar", "FOLDER", "Toy Storie"], "did you mean 'Toy Story (1995)'"),
         (["recommend", "FOLDER/nothing", "10"], "nothing is neither a folder nor a name on the Hub"),
         (["recommend", "FOLDER/..", "10"], "has no config.json"),
-        (["train", "ml-1"], "no recipe 'ml-1': give a YAML file, or one of ml-100k, ml-10m, ml-1m-causal, "),
+        (["train", "ml-1"], "no recipe 'ml-1': give a YAML file, or one of auto, ml-100k, ml-10m, ml-1m-causal, "),
         (["train", "FOLDER/README.md"], "a recipe is a list of 'key: value' lines"),
         (["train", "ml-100k", "--learning_rat", "1"], "unknown option --learning_rat; did you mean 'learning_rate'"),
         (["train", "ml-100k", "--hidden_size", "wide"], "argument --hidden_size/--hidden-size: invalid int value"),
