@@ -105,6 +105,10 @@ def times(*values: Any) -> Table:
     return FRAME.with_columns(time=pl.Series(values)), {}
 
 
+def with_column(option: str, name: str, values: list[Any]) -> Table:
+    return FRAME.with_columns(pl.Series(name, values)), {option: name}
+
+
 RECBOLE = "user_id:token\titem_id:token\ttimestamp:float\n" + "".join(
     f"{user}\t{item}\t{time}\n" for user, item, time in ROWS
 )
@@ -177,6 +181,8 @@ CASES: list[tuple[str, str, Callable[[], Table]]] = [
     ("in memory", "anything else", lambda: ([1, 2], {})),
     ("times", "a day or a month first", lambda: times("01/05/2024", "02/05/2024", "03/05/2024")),
     ("times", "two units", lambda: times(1714521600, 1714521660000, 1714521720000)),
+    ("events", "a kind that is missing", lambda: with_column("event_column", "kind", ["view", None, "purchase"])),
+    ("weights", "a negative weight", lambda: with_column("weight_column", "weight", [1.0, -0.5, 1.0])),
 ]
 
 
