@@ -16,9 +16,10 @@ from .arguments import DataArguments
 from .encoding import NextItemDataset
 from .mapped_histories import MappedHistories, ShardedArray
 from .prepared import Prepared
-from .prepared_folder import PreparedFolder, open_folder, part_histories, part_targets
+from .prepared_folder import PreparedFolder, open_folder
 from .ragged import IntArray, Ragged, offsets_of
 from .splits import split_histories
+from .stored_histories import part_histories, part_targets
 from .tables import to_dataset, to_frame
 from .user_split import held_out_masks
 

@@ -23,10 +23,11 @@ from .histories import check_filters, no_user_left, warn_of_repeats
 from .id_codes import IdCodes
 from .interactions import find_columns, joined, read_item_table
 from .prepare import item_columns, table_name
-from .prepared_folder import OPTIONS, SHARD, check_replaceable, finish_folder, new_folder, write_shard
+from .prepared_folder import OPTIONS, check_replaceable, finish_folder, new_folder
 from .ragged import IntArray
 from .row_batches import RowBatches, open_batches
 from .spilled_times import TimeReader
+from .stored_histories import SHARD, write_shard
 from .tables import Table, to_frame
 from .user_partitions import Array, ColumnFiles, Core, Partitions, k_core, row_sums, sort_rows
 

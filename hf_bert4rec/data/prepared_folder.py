@@ -12,31 +12,26 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from ..files import annotate_write_errors, atomic_write, write_json
 from ..model.loading_bert4rec import read_object
-from .mapped_histories import MappedHistories, ShardedArray
-from .prepared_splits import SplitLengths, split_at_ends, split_in_time, temporal_cuts
-from .ragged import IntArray, Ragged, offsets_of, repeated_rows
-from .splits import check_temporal, count_before, target_hash
+from .prepared_splits import SplitLengths
+from .splits import target_hash
+from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, part_histories, part_targets
 from .tables import to_dataset
-from .user_split import held_out_masks
 
 VERSION = 1
-MANIFEST, ITEMS, SHARD = "prepared.json", "items.parquet", "histories-{:05}.arrow"
-SHARDS = "histories-*.arrow"
+MANIFEST = "prepared.json"
 # Options that decide the histories and their split; a folder is for one value of each.
 OPTIONS = ("min_interactions", "min_rating", "repeats", "split", "targets", "quantile", "held_out_users")
 MAKE_ROOM = "What was there is unchanged: free some space, then prepare again"
@@ -91,103 +86,6 @@ def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             lock.release()
-
-
-def write_shard(
-    path: Path,
-    user_ids: pa.Array,
-    lengths: IntArray,
-    items: npt.NDArray[np.int32],
-    times: npt.NDArray[Any] | None = None,
-    ratings: npt.NDArray[np.float32] | None = None,
-) -> None:
-    """Write the histories of consecutive users.
-
-    Args:
-        user_ids: (users,).
-        lengths: items of every user, (users,).
-        items, times, ratings: of every interaction, (total,).
-    """
-    offsets = pa.array(offsets_of(lengths).astype(np.int32))
-    columns: dict[str, Any] = {
-        "user_id": user_ids.cast(pa.string() if not pa.types.is_integer(user_ids.type) else pa.int64())
-    }
-    for name, values in {"items": items, "timestamps": times, "ratings": ratings}.items():
-        if values is not None:
-            columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values))
-    batch = pa.record_batch(columns)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
-        writer.write_batch(batch)
-
-
-@dataclass(frozen=True)
-class Histories:
-    """The histories of a folder: `batches` are its files, memory-mapped."""
-
-    batches: Sequence[pa.RecordBatch]
-
-    @classmethod
-    def open(cls, paths: Sequence[Path]) -> Histories:
-        """Map files to memory.
-
-        Raises:
-            ValueError: a file is not one of `write_shard`.
-        """
-        batches = []
-        for path in paths:
-            try:
-                batches.append(pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0))
-            except pa.ArrowInvalid as error:
-                raise ValueError(f"{path} is damaged: {error}") from error
-        return cls(batches)
-
-    @cached_property
-    def user_ids(self) -> pl.Series:
-        """The ids of all users, (users,), sorted."""
-        return pl.Series("user_id", pa.chunked_array([batch["user_id"] for batch in self.batches]))
-
-    @cached_property
-    def lengths(self) -> IntArray:
-        """Items of every user, (users,)."""
-        return np.concatenate([np.diff(batch["items"].offsets.to_numpy()) for batch in self.batches]).astype(np.int64)
-
-    @cached_property
-    def starts(self) -> IntArray:
-        """The position of every user's first item, (users,)."""
-        return offsets_of(self.lengths)[:-1]
-
-    def array(self, name: str, lookup: IntArray | None = None) -> ShardedArray | None:
-        """All values of a list column, read through `lookup`; None if the folder has none."""
-        if name not in self.batches[0].schema.names:
-            return None
-        return ShardedArray([batch[name].values.to_numpy() for batch in self.batches], lookup)
-
-    @property
-    def items(self) -> ShardedArray:
-        """The items of all histories, as row numbers of the item table."""
-        items = self.array("items")
-        assert items is not None
-        return items
-
-    def check(self, num_items: int, repeats: bool) -> None:
-        """Raise ValueError unless users are sorted, items in the table, times ascending and, without repeats, items
-        distinct.
-        """
-        if not (self.user_ids[1:] > self.user_ids[:-1]).all():
-            raise ValueError("the users of the files are not in ascending order, or a user is in two files")
-        for number, batch in enumerate(self.batches):
-            items = batch["items"].values.to_numpy()
-            lengths = np.diff(batch["items"].offsets.to_numpy())
-            rows = np.repeat(np.arange(len(lengths)), lengths)
-            name = SHARD.format(number)
-            if not len(items) or items.min() < 0 or items.max() >= num_items or not lengths.all():
-                raise ValueError(f"{name} has no items, an item that is not in {ITEMS}, or a user without items")
-            if not repeats and len(repeated_rows(rows, items.astype(np.int64))):
-                raise ValueError(f"{name}: an item is twice in a history")
-            if "timestamps" in batch.schema.names:
-                times = batch["timestamps"].values.to_numpy()
-                if ((times[1:] < times[:-1]) & (rows[1:] == rows[:-1])).any():
-                    raise ValueError(f"{name}: a history is not in the order of its times")
 
 
 @dataclass(frozen=True)
@@ -316,62 +214,3 @@ def file_sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def compute_splits(histories: Histories, options: Mapping[str, Any]) -> SplitLengths:
-    """The split of the users who are not held out; the others are `ABSENT` in all parts.
-
-    Raises:
-        ValueError: a part would be empty, or an option is out of range.
-    """
-    training = held_out_masks(histories.user_ids, options["held_out_users"])["training"]
-    lengths = histories.lengths[training]
-    if options["split"] == "temporal":
-        times = histories.array("timestamps")
-        check_temporal(options["quantile"], times is not None)
-        assert times is not None
-        of_training = partial(_selected, times, training, histories)
-        cuts = temporal_cuts(of_training, options["quantile"])
-        splits = split_in_time(
-            lengths, options["quantile"], cuts, lambda cut: _count_before(times, histories, cut)[training]
-        )
-    else:
-        splits = split_at_ends(lengths, options)
-    return splits.scattered(training)
-
-
-def _selected(times: ShardedArray, users: npt.NDArray[np.bool_], histories: Histories) -> Iterator[npt.NDArray[Any]]:
-    """The times of these users, a file at a time."""
-    if users.all():
-        yield from times.parts
-        return
-    keep = np.split(np.repeat(users, histories.lengths), times.offsets[1:-1])
-    yield from (part[chosen] for part, chosen in zip(times.parts, keep, strict=True))
-
-
-def _count_before(times: ShardedArray, histories: Histories, cut: Any) -> IntArray:
-    """The interactions of every user before a time, (users,)."""
-    counts = []
-    for part, batch in zip(times.parts, histories.batches, strict=True):
-        offsets = batch["items"].offsets.to_numpy()
-        counts.append(count_before(Ragged(part, offsets.astype(np.int64)), cut))
-    return np.concatenate(counts)
-
-
-def part_histories(
-    histories: Histories, splits: SplitLengths, part: str, lookup: IntArray | None = None, timed: bool = False
-) -> MappedHistories:
-    """The items of a part, one row per user of the part, read through `lookup`; with times if `timed` and known."""
-    rows = splits.users(part)
-    items = ShardedArray(histories.items.parts, lookup)
-    starts, lengths = histories.starts[rows], getattr(splits, part)[rows]
-    times = histories.array("timestamps") if timed else None
-    columns = {} if times is None else {"timestamps": ShardedArray(times.parts, dtype=np.int64)}
-    return MappedHistories(items, starts, lengths, columns)
-
-
-def part_targets(histories: Histories, splits: SplitLengths, part: str) -> IntArray:
-    """The target items of a part, `splits.targets` for each of its users, (users * targets,)."""
-    rows = splits.users(part)
-    first = histories.starts[rows] + getattr(splits, part)[rows]
-    return histories.items.take((first[:, None] + np.arange(splits.targets)).ravel())

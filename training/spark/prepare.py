@@ -28,8 +28,9 @@ from hf_bert4rec.data.histories import no_user_left
 from hf_bert4rec.data.interactions import find_columns, joined, read_item_table
 from hf_bert4rec.data.prepare import item_columns, table_name
 from hf_bert4rec.data.prepare_folder import check_options
-from hf_bert4rec.data.prepared_folder import OPTIONS, SHARD, check_replaceable, finish_folder, new_folder, write_shard
+from hf_bert4rec.data.prepared_folder import OPTIONS, check_replaceable, finish_folder, new_folder
 from hf_bert4rec.data.ragged import run_lengths
+from hf_bert4rec.data.stored_histories import SHARD, write_shard
 from hf_bert4rec.data.tables import Table, to_frame
 from hf_bert4rec.model.tokenization_bert4rec import ANSWER_KEYS
 
