@@ -105,8 +105,9 @@ class DataCollatorForMaskedItems:
         if "timestamps" in columns:
             order = self._order(columns["timestamps"], key)
             input_ids = np.take_along_axis(input_ids, order, 1)
+            times = np.where(attention_mask, columns.pop("timestamps"), UNKNOWN_TIME)  # in ascending order already
             columns = {name: np.take_along_axis(column, order, 1) for name, column in columns.items()}
-            columns["timestamps"][~attention_mask] = UNKNOWN_TIME
+            columns["timestamps"] = times
         candidates = attention_mask & (columns["label_weights"] > 0) if "label_weights" in columns else attention_mask
         is_causal = self._is_causal(rows[0])
         masked = candidates if is_causal else self._masked_positions(candidates, key)
