@@ -132,11 +132,24 @@ class OptionParser(HfArgumentParser):
             )
         except ValueError as error:
             raise ValueError(str(error)) from error  # of transformers' arguments too: the command line reports it
+        self._refuse_unknown(unknown)
+        return parsed
+
+    def set_options(self, words: Sequence[str]) -> None:
+        """Make the values of these options the defaults of `parse_options`.
+
+        Raises:
+            ValueError: as `parse_options`.
+        """
+        options, unknown = self.parse_known_args(list(words))
+        self._refuse_unknown(unknown)
+        self.set_defaults(**vars(options))
+
+    def _refuse_unknown(self, unknown: Sequence[str]) -> None:
         if unknown:
             known = [option.removeprefix("--") for option in self._option_string_actions]
             name = unknown[0].split("=")[0]
             self.error(f"unknown option {name}{_nearest(name.removeprefix('--'), known)}")
-        return parsed
 
 
 def _none_or(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -165,10 +178,10 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     recipe = find_recipe(parser.parse_known_args(argv)[0].recipe)
     words = [word for key, value in read_recipe(recipe).items() for word in as_words(key, value)]
     try:
-        parser.parse_known_args([*words, str(recipe)])
+        parser.set_options([str(recipe), *words])
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
-    data, model, masking, training, _ = parser.parse_options([*words, *argv])
+    data, model, masking, training, _ = parser.parse_options(argv)
     masking.auto = _without(masking.auto, [word.split("=")[0].removeprefix("--") for word in argv])
     _check_run(masking, training)
     return data, model, masking, training

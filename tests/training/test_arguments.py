@@ -87,6 +87,12 @@ def test_lists_and_mappings_of_a_recipe_reach_the_run(recipe):
     assert training.lr_scheduler_kwargs == {"min_lr": 1e-5}
 
 
+def test_the_last_key_of_a_recipe_may_be_a_list(recipe):
+    recipe.write_text(recipe.read_text() + "report_to: [tensorboard, wandb]\n")
+    assert parse([str(recipe)])[3].report_to == ["tensorboard", "wandb"]
+    assert parse(["--seed", "3", str(recipe), "--report_to", "none"])[3].report_to == []
+
+
 def test_options_are_not_abbreviated(recipe):
     with pytest.raises(ValueError, match="unknown option --target"):
         parse([str(recipe), "--target", "3"])
