@@ -31,8 +31,8 @@ from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, row, run_i
 from benchmarks.peers.common import peak_process_megabytes
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepare_folder import prepare_folder
 from hf_bert4rec.training.arguments import parse
 from hf_bert4rec.training.build import build_trainer
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data.arguments import DataArguments, option
-from ..data.prepare_folder import prepare_folder
+from ..data.folder.prepare_folder import prepare_folder
 from ..training.arguments import OptionParser
 from .console import set_up_console
 

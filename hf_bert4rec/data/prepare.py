@@ -11,12 +11,12 @@ from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import ANSWER_KEYS, Bert4RecTokenizer
 from .arguments import DataArguments, TextOptions
+from .folder.mapped_data import open_data
+from .folder.prepared_folder import is_prepared
 from .histories import build_histories
 from .interactions import load_ml1m_sequences, read_interactions
-from .mapped_data import open_data
 from .movielens import find_release_folder, load_movielens
 from .prepared import Prepared
-from .prepared_folder import is_prepared
 from .ragged import flat_column
 from .splits import check_leakage, split_histories
 from .tables import dataset_of, to_frame

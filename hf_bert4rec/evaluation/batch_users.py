@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from ..data.arguments import DataArguments
 from ..data.encoding import encode_histories
-from ..data.mapped_data import MappedData
+from ..data.folder.mapped_data import MappedData
+from ..data.folder.prepared_folder import is_prepared, open_folder
 from ..data.prepare import load
-from ..data.prepared_folder import is_prepared, open_folder
 from ..data.ragged import Ragged, seen_items
 from ..data.tables import to_dataset, to_frame
 from ..model.tokenization_bert4rec import Bert4RecTokenizer

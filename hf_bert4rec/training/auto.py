@@ -18,9 +18,9 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.arguments import DataArguments
+from ..data.folder.prepared_folder import is_prepared, read_manifest
 from ..data.prepare import load, prepare, prepare_tables
 from ..data.prepared import Prepared
-from ..data.prepared_folder import is_prepared, read_manifest
 from ..data.ragged import Ragged, repeated_rows
 from ..data.sorting import codes_of
 from ..data.tables import to_frame

@@ -21,7 +21,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.download import download_checked
 from hf_bert4rec.data.encoding import NextItemDataset
-from hf_bert4rec.data.prepare_folder import prepare_folder
+from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.files import atomic_write

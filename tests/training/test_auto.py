@@ -14,8 +14,8 @@ import pytest
 from benchmarks.quality.families import FAMILIES
 from hf_bert4rec import fit
 from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import load, prepare_tables
-from hf_bert4rec.data.prepare_folder import prepare_folder
 from hf_bert4rec.training.arguments import AUTO_OPTIONS, CLASSES, parse, parse_options
 from hf_bert4rec.training.auto import (
     Choice,

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepare_folder import prepare_folder
 from hf_bert4rec.hub.verify import load_pipeline
 from tests.data.test_prepare_folder import TABLES, assert_same_rows, table
 

@@ -24,13 +24,13 @@ from pyspark.sql import types as T
 
 from hf_bert4rec.data.arguments import DataArguments, TextOptions
 from hf_bert4rec.data.columns import BLANKS, INTEGER, check_unit
+from hf_bert4rec.data.folder.prepare_folder import check_options
+from hf_bert4rec.data.folder.prepared_folder import OPTIONS, check_replaceable, finish_folder, new_folder
+from hf_bert4rec.data.folder.stored_histories import SHARD, write_shard
 from hf_bert4rec.data.histories import no_user_left
 from hf_bert4rec.data.interactions import find_columns, joined, read_item_table
 from hf_bert4rec.data.prepare import item_columns, table_name
-from hf_bert4rec.data.prepare_folder import check_options
-from hf_bert4rec.data.prepared_folder import OPTIONS, check_replaceable, finish_folder, new_folder
 from hf_bert4rec.data.ragged import run_lengths
-from hf_bert4rec.data.stored_histories import SHARD, write_shard
 from hf_bert4rec.data.tables import Table, to_frame
 from hf_bert4rec.model.tokenization_bert4rec import ANSWER_KEYS
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ragged import IntArray, Ragged, offsets_of
+from ..ragged import IntArray, Ragged, offsets_of
 
 
 class ShardedArray:

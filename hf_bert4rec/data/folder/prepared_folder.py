@@ -23,12 +23,12 @@ import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
 
-from ..files import annotate_write_errors, atomic_write, write_json
-from ..model.loading_bert4rec import read_object
+from ...files import annotate_write_errors, atomic_write, write_json
+from ...model.loading_bert4rec import read_object
+from ..splits import target_hash
+from ..tables import to_dataset
 from .prepared_splits import SplitLengths
-from .splits import target_hash
 from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, part_histories, part_targets
-from .tables import to_dataset
 
 VERSION = 1
 MANIFEST = "prepared.json"

@@ -11,17 +11,17 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
-from ..model.tokenization_bert4rec import Bert4RecTokenizer
-from .arguments import DataArguments
-from .encoding import NextItemDataset
+from ...model.tokenization_bert4rec import Bert4RecTokenizer
+from ..arguments import DataArguments
+from ..encoding import NextItemDataset
+from ..prepared import Prepared
+from ..ragged import IntArray, Ragged, offsets_of
+from ..splits import split_histories
+from ..tables import to_dataset, to_frame
+from ..user_split import held_out_masks
 from .mapped_histories import MappedHistories, ShardedArray
-from .prepared import Prepared
 from .prepared_folder import PreparedFolder, open_folder
-from .ragged import IntArray, Ragged, offsets_of
-from .splits import split_histories
 from .stored_histories import part_histories, part_targets
-from .tables import to_dataset, to_frame
-from .user_split import held_out_masks
 
 
 def open_data(arguments: DataArguments) -> MappedData:

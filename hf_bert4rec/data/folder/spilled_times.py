@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .columns import MICROS, check_unit, divided, is_divisible, micros_of, parse_times, read_compact_dates
+from ..columns import MICROS, check_unit, divided, is_divisible, micros_of, parse_times, read_compact_dates
 
 Numbers = npt.NDArray[Any]  # int64 or float64
 

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from .arguments import TextOptions
-from .delimited import PAIRS, SAMPLE, Dialect, as_utf8, detect, read_delimited
-from .table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
-from .tables import is_hub_name, read_table
+from ..arguments import TextOptions
+from ..delimited import PAIRS, SAMPLE, Dialect, as_utf8, detect, read_delimited
+from ..table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
+from ..tables import is_hub_name, read_table
 
 ROWS = 1 << 21  # of a portion
 TEXT_BLOCK = 1 << 26  # bytes of text that are parsed at once

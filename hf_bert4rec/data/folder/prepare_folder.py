@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..model.tokenization_bert4rec import ANSWER_KEYS
-from .arguments import DataArguments, TextOptions
-from .columns import as_ratings
-from .histories import check_filters, no_user_left, warn_of_repeats
+from ...model.tokenization_bert4rec import ANSWER_KEYS
+from ..arguments import DataArguments, TextOptions
+from ..columns import as_ratings
+from ..histories import check_filters, no_user_left, warn_of_repeats
+from ..interactions import find_columns, joined, read_item_table
+from ..prepare import item_columns, table_name
+from ..ragged import IntArray
+from ..tables import Table, to_frame
 from .id_codes import IdCodes
-from .interactions import find_columns, joined, read_item_table
-from .prepare import item_columns, table_name
 from .prepared_folder import OPTIONS, check_replaceable, finish_folder, new_folder
-from .ragged import IntArray
 from .row_batches import RowBatches, open_batches
 from .spilled_times import TimeReader
 from .stored_histories import SHARD, write_shard
-from .tables import Table, to_frame
 from .user_partitions import Array, ColumnFiles, Core, Partitions, k_core, row_sums, sort_rows
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from .columns import as_ids
-from .ragged import IntArray
+from ..columns import as_ids
+from ..ragged import IntArray
 
 
 class IdCodes:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from ..ragged import IntArray, Ragged, offsets_of, repeated_rows
+from ..splits import check_temporal, count_before
+from ..user_split import held_out_masks
 from .mapped_histories import MappedHistories, ShardedArray
 from .prepared_splits import SplitLengths, split_at_ends, split_in_time, temporal_cuts
-from .ragged import IntArray, Ragged, offsets_of, repeated_rows
-from .splits import check_temporal, count_before
-from .user_split import held_out_masks
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
 

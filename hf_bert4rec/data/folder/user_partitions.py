@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ragged import IntArray, offsets_of, repeated_rows
-from .sorting import stable_order
+from ..ragged import IntArray, offsets_of, repeated_rows
+from ..sorting import stable_order
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]

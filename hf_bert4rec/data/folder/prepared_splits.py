@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ragged import IntArray
-from .splits import require, temporal_parts
+from ..ragged import IntArray
+from ..splits import require, temporal_parts
 
 ABSENT = -1  # length of a history in a part without its user
 IN_MEMORY = 1 << 22  # numbers that are sorted at once to find a quantile
