@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -65,17 +66,27 @@ def read_users(
         .agg(pl.col(column).alias(name) for name, column in lists.items() if column in frame.columns)
     )
     histories = encode_histories(rows, tokenizer, timed)
+    ratings = Ragged.from_column(rows, "ratings").values if "ratings" in rows.column_names else None  # float32
+    user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
+    return _known_users(user_ids, histories, ratings, data.min_rating, tokenizer, exclude_seen)
+
+
+def _known_users(
+    user_ids: pa.Array,
+    histories: Ragged,
+    ratings: npt.NDArray[np.float32] | None,
+    min_rating: float | None,
+    tokenizer: Bert4RecTokenizer,
+    exclude_seen: bool,
+) -> Users:
+    """Users with these histories, without items outside the model's catalogue."""
     known = histories.values != tokenizer.unk_token_id  # (interactions,)
     liked = known
-    if data.min_rating is not None:
-        if "ratings" in rows.column_names:
-            ratings = Ragged.from_column(rows, "ratings").values  # float32, so is the threshold in this comparison
-            liked = known & ~(ratings < data.min_rating)  # NaN, a missing rating, is not below
-        else:
-            logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
-    user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
-    seen = seen_items(histories.where(known), exclude_seen)
-    users = Users(user_ids, histories.where(liked), seen)
+    if min_rating is not None and ratings is not None:
+        liked = known & ~(ratings < np.float32(min_rating))
+    elif min_rating is not None:
+        logger.warning("the table has no ratings: min_rating %g is not applied", min_rating)
+    users = Users(user_ids, histories.where(liked), seen_items(histories.where(known), exclude_seen))
     if not known.all():
         logger.warning(
             "%d of %d interactions are with items outside the model's catalogue; %d users have nothing else and get "
@@ -103,8 +114,6 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
     known_items = np.array(tokenizer.encode_items(folder.items["movie_id"].to_list())) != tokenizer.unk_token_id
     if known_items.all() and data.min_rating is None:
         return Users(user_ids, histories, histories if exclude_seen else seen_items(histories, exclude_seen))
-    known = histories.values != tokenizer.unk_token_id
-    liked = known
-    if data.min_rating is not None and (ratings := folder.histories.array("ratings")) is not None:
-        liked = known & (ratings.take(histories.positions()) >= np.float32(data.min_rating))
-    return Users(user_ids, histories.where(liked), seen_items(histories.where(known), exclude_seen))
+    stored = folder.histories.array("ratings")
+    ratings = None if stored is None else stored.take(histories.positions())
+    return _known_users(user_ids, histories, ratings, data.min_rating, tokenizer, exclude_seen)

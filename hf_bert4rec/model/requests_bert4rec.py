@@ -50,7 +50,7 @@ class Request:
     `liked` is the model's input, oldest first; `seen` adds the entries with a low rating, and lacks those with another
     event than the requested one. `timestamps` holds the seconds since 1970 of each liked item, None where unknown;
     `now` is the time of the query. `events` holds the kind of event of each liked item, `event` the requested kind, as
-    `event_ids`. `goal` is one of `GOALS`. None stands for defaults.
+    `event_ids`. `goal` is one of `GOALS`. None means the default.
     """
 
     liked: list[int]

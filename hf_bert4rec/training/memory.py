@@ -41,7 +41,7 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> 
 
     Returns:
         `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
-        `memory` only, and of both (`combined`). The last is no worse than the others: the weights begin with the
+        `memory` only, and of both (`combined`). The last is at least as good as the others: the weights begin with the
         network only and end where it merely breaks ties of the memory.
     """
     model.eval()

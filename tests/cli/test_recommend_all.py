@@ -95,6 +95,7 @@ def test_a_prepared_folder_gives_the_same_table(folder, ratings, unbroken, tmp_p
         main([str(folder), *options(table, tmp_path / "table.parquet")])
         main([str(folder), *options(tmp_path / name, tmp_path / "folder.parquet")])
         assert_same_table(tmp_path / "folder.parquet", tmp_path / "table.parquet")
+    assert caplog.text.count("1 of 358 interactions are with items outside the model's catalogue") == 2
     assert "was prepared with" not in caplog.text
     prepare_folder(DataArguments(ratings=str(ratings), min_interactions=2), tmp_path / "filtered")
     main([str(folder), *options(tmp_path / "filtered", tmp_path / "filtered.parquet")])

@@ -208,6 +208,26 @@ def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "table.parquet"]
 
 
+def test_a_replacement_that_fails_leaves_the_earlier_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "prepared"
+    TABLES["integers"].write_parquet(tmp_path / "table.parquet")
+    arguments = DataArguments(ratings=str(tmp_path / "table.parquet"))
+    prepare_folder(arguments, folder)
+    manifest = (folder / MANIFEST).read_bytes()
+    replace = Path.replace
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError("no second rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no second rename"):
+        prepare_folder(arguments, folder)
+    assert (folder / MANIFEST).read_bytes() == manifest
+    assert list(tmp_path.glob(".*")) == []
+
+
 def test_another_folder_is_not_replaced(tmp_path: Path) -> None:
     TABLES["integers"].write_parquet(tmp_path / "table.parquet")
     (tmp_path / "thesis").mkdir()

@@ -64,7 +64,7 @@ def with_times(values, offsets, times) -> Ragged:
 
 
 def asked_after(timed: Ragged, seconds: int) -> Ragged:
-    """The histories with a query so many seconds after their last item."""
+    """The histories with a query this number of seconds after their last item."""
     return timed.with_queries(timestamps=timed.columns["timestamps"][timed.offsets[1:] - 1] + seconds)
 
 

@@ -1,4 +1,4 @@
-"""The transition memory's weight is the best on the validation part, and the model is no worse than its parts."""
+"""The transition memory's weight is the best on the validation part, and the model is at least as good as its parts."""
 
 from __future__ import annotations
 

@@ -84,6 +84,8 @@ def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
                 folder.replace(earlier)
             new.replace(folder)
         finally:
+            if earlier.is_dir() and not folder.exists():  # the second rename failed
+                earlier.replace(folder)
             shutil.rmtree(temporary, ignore_errors=True)
             lock.release()
 
