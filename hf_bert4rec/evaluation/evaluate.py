@@ -37,12 +37,8 @@ from .trained_model import find_model, memory_backward, training_data_options, t
 
 logger = logging.getLogger(__name__)
 
-HISTORY_OPTIONS = (
-    "dataset",
-    "min_interactions",
-    "min_rating",
-    "event_column",
-)  # with the table's name they decide the histories
+# With the table's name these decide the histories.
+HISTORY_OPTIONS = ("dataset", "min_interactions", "min_rating", "event_column")
 SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.quality.quantized import BASELINE, MARKS, PAGE, RESULT, table
+import pytest
+
+from benchmarks.quality.quantized import BASELINE, MARKS, PAGE, RESULT, main, table
 
 
 def test_the_table_is_that_of_the_result_file():
@@ -18,3 +20,10 @@ def test_int8_weights_keep_the_accuracy():
     reference = rows[BASELINE]["ndcg@10"]
     for name in ("`model_quantized.onnx`", "torchao, int8", "bitsandbytes, 8 bits"):
         assert abs(rows[name]["ndcg@10"] / reference - 1) < 0.01, name
+
+
+def test_a_memory_that_knows_the_targets_is_refused(tmp_path, capsys):
+    (tmp_path / "training.json").write_text(json.dumps({"options": {"refresh_memory": True}}))
+    with pytest.raises(SystemExit):
+        main([str(tmp_path)])
+    assert "knows the targets" in capsys.readouterr().err
