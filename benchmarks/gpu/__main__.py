@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time for all rows")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the result file")
     parser.add_argument("--data", type=Path, default=DATA, help="encoded histories of MovieLens 1M")
-    parser.add_argument("--only", default="", help="measure only rows whose name has this text")
+    parser.add_argument("--only", nargs="+", default=[""], help="measure only rows whose name has one of these texts")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, on any machine")
     parser.add_argument("--fresh", action="store_true", help="measure rows again that have a result")
     parser.add_argument("--encode", metavar="DATASET", nargs="?", const="ml-1m.txt", help="write `--data`, then end")
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments.tiny and not torch.cuda.is_available():
         record["failures"] |= {title(each): NO_GPU for each in rows if title(each) not in record["measurements"]}
     else:
-        chosen = [each for each in rows if arguments.only in title(each)]
+        chosen = [each for each in rows if any(text in title(each) for text in arguments.only)]
         measure_all(chosen, sizes, record, path, begin + arguments.seconds)
     write(path, record, rows)
     print_table(record, rows)

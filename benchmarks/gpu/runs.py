@@ -35,13 +35,13 @@ LOOPBACK = {"NCCL_SOCKET_IFNAME": "lo", "GLOO_SOCKET_IFNAME": "lo"}
 ATTRIBUTES = ("distributed_type", "num_processes", "mixed_precision")
 
 
-def recipe(sizes: Sizes, name: str, *, data: str, seed: int) -> dict[str, Any]:
+def trained_recipe(sizes: Sizes, name: str, *, data: str, recipe: str, seed: int) -> dict[str, Any]:
     """The recipe as it is: wall time from the model's initialisation to its last validation, and NDCG@10."""
     splits = EncodedSplits.load(Path(data))
     with tempfile.TemporaryDirectory() as folder:
         set_seed(seed)
         start = time.perf_counter()
-        trainer = trainer_of(splits, sizes.recipe, folder, [f"--seed={seed}", *sizes.recipe_options])
+        trainer = trainer_of(splits, recipe, folder, [f"--seed={seed}", *sizes.recipe_options])
         built = time.perf_counter() - start
         trainer.train()
         synchronize()

@@ -12,8 +12,9 @@ class Sizes:
     """Sizes that rows are built from.
 
     `widths` are hidden sizes, `batches` rows per step, `examined` the width and the batch of rows that vary something
-    else. `catalogues` are numbers of items, with numbers of users to rank. `seconds` is the duration of one timing,
-    `patience` a factor of all time limits. `compiler` is the backend of `torch.compile`.
+    else. `recipes` are trained with every seed, the last one with the first seed only. `catalogues` are numbers of
+    items, with numbers of users to rank. `seconds` is the duration of one timing, `patience` a factor of all time
+    limits. `compiler` is the backend of `torch.compile`.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -28,7 +29,7 @@ class Sizes:
     repeats: int = 3
     trainer_steps: int = 60
     requests: int = 200
-    recipe: str = "ml-1m"
+    recipes: tuple[str, ...] = ("ml-1m-quick", "ml-1m")
     recipe_options: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (1, 2, 3)
     patience: int = 1
