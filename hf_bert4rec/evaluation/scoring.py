@@ -21,7 +21,7 @@ from .ranking import Ranking, Scorer, rank_targets
 if TYPE_CHECKING:
     from .task import EvaluationTask
 
-FORWARD_BATCH = 64  # histories of similar lengths per forward pass: less padding at the same throughput
+CPU_FORWARD_BATCH = 64  # histories of similar lengths per forward pass: less padding at the same throughput
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class ModelScorer:
         """Scores (batch, vocab_size), float32, on the model's device."""
         by_length = np.argsort(histories.lengths, kind="stable")
         scores = torch.empty(len(by_length), self.model.config.vocab_size, device=self.model.device)
-        for start in range(0, len(by_length), FORWARD_BATCH):
-            rows = by_length[start : start + FORWARD_BATCH]
+        forward_batch = CPU_FORWARD_BATCH if scores.device.type == "cpu" else max(1, len(by_length))
+        for start in range(0, len(by_length), forward_batch):
+            rows = by_length[start : start + forward_batch]
             batch = self.collate([collator_row(histories, row) for row in rows])
             inputs = {name: batch[name].to(self.model.device) for name in MODEL_INPUTS if name in batch}
             with torch.no_grad():

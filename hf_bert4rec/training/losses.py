@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,15 +15,18 @@ from ..model.modeling_bert4rec import autocast_dtype
 
 CPU_CHUNK_LOGITS = 1 << 19  # positions × items of a chunk that fits a CPU's cache
 GPU_CHUNK_LOGITS = 1 << 26  # elsewhere, where larger products are faster and memory is the limit
+VOCABULARY_MULTIPLE = 8
 MIN_CHUNK_POSITIONS = 64  # below that, accumulating the gradient of the item embeddings dominates
 
 
+@torch.compiler.disable  # the number of chunks depends on the labels
 def chunked_cross_entropy(
     states: torch.Tensor,
     decoder: nn.Linear,
     labels: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
     weights: torch.Tensor | None = None,
+    compiled: bool = False,
 ) -> torch.Tensor:
     """Cross-entropy of `decoder(states)`, whose logits are computed a chunk at a time.
 
@@ -30,13 +35,25 @@ def chunked_cross_entropy(
         labels: (positions,) `input_ids`.
         num_items_in_batch: divisor of the sum of losses; by default the number of positions, or the sum of `weights`.
         weights: (positions,) factors of the losses.
+        compiled: compute the gradients of the logits with `torch.compile`.
     """
     dtype = autocast_dtype(states)
     states, weight, bias = states.to(dtype), decoder.weight.to(dtype), decoder.bias.to(dtype)
+    if states.device.type != "cpu":
+        weight, bias = pad_vocabulary(weight, bias)
     chunk_logits = CPU_CHUNK_LOGITS if states.device.type == "cpu" else GPU_CHUNK_LOGITS
     chunk_positions = max(MIN_CHUNK_POSITIONS, chunk_logits // len(weight))
-    total: torch.Tensor = SummedCrossEntropy.apply(states, weight, bias, labels, chunk_positions, weights)
+    total: torch.Tensor = SummedCrossEntropy.apply(states, weight, bias, labels, chunk_positions, weights, compiled)
     return total / _divisor(labels, weights, num_items_in_batch)
+
+
+def pad_vocabulary(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add items of probability 0 to a decoder's weight (vocab, hidden) and bias, up to a multiple of 8.
+
+    A GPU's fast matrix kernels need rows of a multiple of 16 bytes.
+    """
+    excess = -len(weight) % VOCABULARY_MULTIPLE
+    return functional.pad(weight, (0, 0, 0, excess)), functional.pad(bias, (0, excess), value=-torch.inf)
 
 
 class SummedCrossEntropy(torch.autograd.Function):
@@ -55,28 +72,21 @@ class SummedCrossEntropy(torch.autograd.Function):
         labels: torch.Tensor,
         chunk_positions: int,
         weights: torch.Tensor | None = None,
+        compiled: bool = False,
     ) -> torch.Tensor:
         total = torch.zeros((), device=states.device)
         grad_states = torch.zeros_like(states)
         grad_weight, grad_bias = (torch.zeros_like(parameter, dtype=torch.float32) for parameter in (weight, bias))
+        loss_and_gradient = compiled_loss_and_gradient() if compiled else summed_loss_and_gradient
         for start in range(0, len(labels), chunk_positions):
             chunk = states[start : start + chunk_positions]
-            targets = labels[start : start + chunk_positions, None]  # (labelled, 1)
+            positions = slice(start, start + chunk_positions)
             logits = torch.addmm(bias, chunk, weight.t())  # (chunk, vocab)
-            probabilities = logits.float().softmax(-1)
-            # logsumexp from the largest probability: exact, and saves another pass of exponentials.
-            log_sum = logits.amax(-1, keepdim=True).float() - probabilities.amax(-1, keepdim=True).log()  # (chunk, 1)
-            labelled = len(targets)
-            losses = log_sum[:labelled] - logits[:labelled].gather(1, targets)  # (labelled, 1)
-            probabilities[:labelled].scatter_add_(1, targets, probabilities.new_full(targets.shape, -1.0))
-            if weights is not None:
-                factors = weights[start : start + labelled, None]
-                losses = losses * factors
-                probabilities[:labelled] *= factors
-            total += losses.sum()
-            probabilities[labelled:] = 0
-            grad_logits = probabilities.to(states.dtype)
-            torch.mm(grad_logits, weight, out=grad_states[start : start + chunk_positions])
+            loss, grad_logits = loss_and_gradient(
+                logits, labels[positions, None], None if weights is None else weights[positions, None]
+            )
+            total += loss
+            torch.mm(grad_logits, weight, out=grad_states[positions])
             grad_weight += grad_logits.t() @ chunk
             grad_bias += grad_logits.sum(0)
         ctx.save_for_backward(grad_states, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype))
@@ -85,7 +95,34 @@ class SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None, None)
+        return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None, None, None)
+
+
+def summed_loss_and_gradient(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of the cross-entropies of logits (chunk, vocab), and its gradient in their dtype.
+
+    Args:
+        labels, weights: (labelled, 1); rows of the chunk beyond the last label have no loss.
+    """
+    labelled = len(labels)
+    probabilities = logits.float().softmax(-1)
+    # logsumexp from the largest probability: exact, and saves another pass of exponentials.
+    log_sum = logits.amax(-1, keepdim=True).float() - probabilities.amax(-1, keepdim=True).log()  # (chunk, 1)
+    losses = log_sum[:labelled] - logits[:labelled].gather(1, labels)  # (labelled, 1)
+    probabilities[:labelled].scatter_add_(1, labels, probabilities.new_full(labels.shape, -1.0))
+    if weights is not None:
+        losses = losses * weights
+        probabilities[:labelled] *= weights
+    probabilities[labelled:] = 0
+    return losses.sum(), probabilities.to(logits.dtype)
+
+
+@cache
+def compiled_loss_and_gradient() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """`torch.compile` of `summed_loss_and_gradient`, once for all sizes."""
+    return torch.compile(summed_loss_and_gradient, dynamic=True)
 
 
 def weighted_cross_entropy(

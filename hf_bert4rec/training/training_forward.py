@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -68,22 +68,23 @@ def training_forward(
         negatives, chunked = None, False
     else:
         chunked = negatives is None and labels.numel() * self.config.vocab_size > MAX_DENSE_LOGITS
-    multiple = LABEL_COUNT_MULTIPLE if chunked else 1
     sparse = supports_query_positions(self) and not is_causal
-    query_positions = labelled_positions(labels, multiple) if sparse else None
-    outputs = self.bert4rec(*args, query_positions=query_positions, is_causal=is_causal, return_dict=True, **inputs)
+    targets = labelled_targets(labels, label_weights, sparse, LABEL_COUNT_MULTIPLE if chunked else 1)
+    outputs = self.bert4rec(
+        *args, query_positions=targets.query_positions, is_causal=is_causal, return_dict=True, **inputs
+    )
     hidden_states = outputs.last_hidden_state
-    labelled = labels != -100
-    if query_positions is None:
-        hidden_states = hidden_states.flatten(0, 1)[label_indices(labelled, multiple)]
-    states, labels = self.head(hidden_states), labels[labelled]  # (labelled or more, hidden), (labelled,)
-    weights = None if label_weights is None else label_weights[labelled]  # (labelled,)
+    if targets.query_positions is None:
+        hidden_states = hidden_states.flatten(0, 1)[targets.indices]
+    states = self.head(hidden_states)  # (labelled or more, hidden)
+    labels, weights = targets.labels, targets.weights
     if negatives is not None:
         loss = sampled_softmax_loss(
             states, self.decoder, labels, negatives, negatives_log_count, num_items_in_batch, weights
         )
     elif chunked:
-        loss = chunked_cross_entropy(states, self.decoder, labels, num_items_in_batch, weights)
+        compiled = torch.compiler.is_compiling()
+        loss = chunked_cross_entropy(states, self.decoder, labels, num_items_in_batch, weights, compiled)
     elif weights is not None:
         loss = weighted_cross_entropy(self.decoder(states), labels, weights, num_items_in_batch)
     else:
@@ -92,6 +93,31 @@ def training_forward(
             logits, labels, vocab_size=self.config.vocab_size, num_items_in_batch=num_items_in_batch
         )
     return MaskedLMOutput(loss=loss)
+
+
+class LabelledTargets(NamedTuple):
+    """The labelled positions of a batch.
+
+    query_positions: for the last layer, None to compute it at all positions. indices: (labelled or more,) indices of
+    its output, padded with 0. labels: (labelled,) `input_ids`. weights: (labelled,) or None.
+    """
+
+    query_positions: QueryPositions | None
+    indices: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor | None
+
+
+@torch.compiler.disable  # sizes depend on the labels
+def labelled_targets(
+    labels: torch.Tensor, label_weights: torch.Tensor | None, sparse: bool, multiple: int
+) -> LabelledTargets:
+    """The targets of labels (batch, seq) and their weights; with `sparse`, the last layer is limited to them."""
+    labelled = labels != -100
+    query_positions = labelled_positions(labels, multiple) if sparse else None
+    indices = query_positions.indices if query_positions else label_indices(labelled, multiple)
+    weights = None if label_weights is None else label_weights[labelled]
+    return LabelledTargets(query_positions, indices, labels[labelled], weights)
 
 
 def supports_query_positions(model: Bert4RecForMaskedLM) -> bool:
