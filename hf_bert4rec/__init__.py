@@ -11,9 +11,9 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .hub.default_model import DefaultModel
 from .model.configuration_bert4rec import TASKS, Bert4RecConfig
+from .model.items_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .model.modeling_bert4rec import Bert4RecForMaskedLM, Bert4RecModel
 from .model.pipeline_bert4rec import MovieRecommendationPipeline
-from .model.titles_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .model.tokenization_bert4rec import Bert4RecTokenizer
 
 __version__ = "0.1.0"

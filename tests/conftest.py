@@ -16,7 +16,7 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.model.extensions_bert4rec import UNKNOWN_TIME
+from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
 from tests.model.tiny import HEADS, HIDDEN, KINDS, LAYERS, VOCAB, WINDOW
 
 torch.set_num_threads(1)

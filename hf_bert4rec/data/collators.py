@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..model.extensions_bert4rec import UNKNOWN_TIME
+from ..model.values_bert4rec import UNKNOWN_TIME
 from .negatives import NegativeSampler
 from .ragged import FloatArray, IntArray
 from .random_streams import Stream, hashed_uniform

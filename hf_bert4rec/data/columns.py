@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from ..model.timestamps_bert4rec import MAX_SECONDS, MISSING_NANOSECONDS, units_per_second
+from ..model.values_bert4rec import MAX_SECONDS, UNKNOWN_TIME, units_per_second
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def parse_times(values: pl.Series, column: str, source: str) -> pl.Series:
     if kind.is_integer():
         refuse_rows(values, values.is_null(), column, source, "a time is needed")
         times = _as_int64(values, column, source)
-        refuse_rows(values, times == MISSING_NANOSECONDS, column, source, "a time is needed, not the integer of NaT")
+        refuse_rows(values, times == UNKNOWN_TIME, column, source, "a time is needed, not the integer of NaT")
         return times
     if kind.is_float():
         refuse_rows(values, values.is_null() | ~values.is_finite(), column, source, "a time is a finite number")

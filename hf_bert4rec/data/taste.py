@@ -15,7 +15,7 @@ import torch
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ..model.taste_bert4rec import Bert4RecTaste
+from ..model.extensions_bert4rec import Bert4RecTaste
 from .ragged import Ragged
 
 DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest

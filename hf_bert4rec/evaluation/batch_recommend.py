@@ -21,8 +21,8 @@ from tqdm import tqdm
 from ..data.arguments import DataArguments, option
 from ..data.collators import IGNORED
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
+from ..model.ranking_bert4rec import Catalogue, select_movies
 from ..model.requests_bert4rec import Request
-from ..model.reranking_bert4rec import Catalogue, select_movies
 from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
 from .batch_users import Users, read_users
 from .ranking import candidate_scores, to_padded, top_items

@@ -20,9 +20,9 @@ from ..data.splits import LeakageError, check_leakage, split_histories, target_h
 from ..data.taste import fit_taste
 from ..data.transitions import fit_transition_memory
 from ..model.configuration_bert4rec import Bert4RecConfig
+from ..model.extensions_bert4rec import Bert4RecTaste
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from ..model.retrieval_bert4rec import ItemEmbeddings
-from ..model.taste_bert4rec import Bert4RecTaste
+from ..model.ranking_bert4rec import ItemEmbeddings
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .baselines import fit_baselines, fit_taste_baselines
 from .config import EvaluationConfig

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data.collators import IGNORED, UNKNOWN
 from ..data.ragged import Ragged, concatenate, seen_items
-from ..model.titles_bert4rec import AmbiguousTitleError, UnknownTitleError
+from ..model.items_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .config import EvaluationConfig
 from .ranking import Scorer, candidate_scores, to_padded, top_items
 from .task import EvaluationTask

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..data.ragged import Ragged
-from ..model.retrieval_bert4rec import ItemEmbeddings
+from ..model.ranking_bert4rec import ItemEmbeddings
 from .bootstrap import FEW_USERS, intervals
 from .config import EvaluationConfig
 from .metrics import FloatArray

@@ -12,7 +12,7 @@ import torch
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..data.encoding import collator_row
 from ..data.ragged import Ragged
-from ..model.taste_bert4rec import Bert4RecTaste
+from ..model.extensions_bert4rec import Bert4RecTaste
 from .config import EvaluationConfig
 from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
 from .metrics import FloatArray, metrics_per_user

@@ -24,7 +24,7 @@ from torch import nn
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..files import atomic_write, write_json
-from ..model.extensions_bert4rec import UNKNOWN_TIME
+from ..model.extensions_bert4rec import Bert4RecTaste
 from ..model.loading_bert4rec import read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.onnx_bert4rec import (
@@ -35,8 +35,8 @@ from ..model.onnx_bert4rec import (
     TASTE_FILE,
     OnnxScorer,
 )
-from ..model.taste_bert4rec import Bert4RecTaste
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from ..model.values_bert4rec import UNKNOWN_TIME
 from .onnx_quantization import quantize, round_to_int
 
 TOLERANCE = 1e-4  # largest difference of a score (softmax over all items) between torch and ONNX

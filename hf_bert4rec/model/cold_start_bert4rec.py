@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .titles_bert4rec import normalise
+from .items_bert4rec import normalise
 
 NEIGHBOURS = 10
 YEARS = 3.0  # scale of the decay by difference of years: e times less per 3 years

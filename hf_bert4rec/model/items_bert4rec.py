@@ -1,16 +1,34 @@
-"""The item table: ids and what is known of each item, checked."""
+"""The item table: what is known of each item, checked, and items by loosely typed title.
+
+In a title case, accents, punctuation and the position of an article do not matter ("Godfather, The" is "the godfather"
+is "Godfather"), and the year may be missing; a year tells remakes apart. Titles are not unique, so any look-up can be
+ambiguous.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-import reprlib
+import sys
+import unicodedata
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from functools import cached_property
+from numbers import Integral
 from typing import Any
+
+import torch
+
+from .values_bert4rec import as_id, is_missing, item_token, short_repr
 
 TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: with \s* it would take n² steps
 DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
+PARENTHESES = re.compile(r"\(([^()]*)\)")
+TRAILING_ARTICLE = re.compile(r"^(.*), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)$")
+ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+")
+ENGLISH_ARTICLES = ("the", "a", "an")
 is_year = re.compile(r"\d{1,4}").fullmatch
 has_surrogate = re.compile("[\ud800-\udfff]").search
 NO_GENRES = ("(no genres listed)", "unknown", "")
@@ -19,28 +37,15 @@ ALIASES = {
     "year": ("Year", "release_year", "movie_year"),
     "genres": ("genre", "Genres", "Genre"),
 }
+TITLES_AT_ONCE = 2**16  # bounds the memory of `letter_sums`
 
 
-def short_repr(value: object) -> str:
-    """Return the repr of a value for a message: at most 80 characters, however long or deeply nested the value is."""
-    try:
-        return reprlib.repr(value)[:80] if isinstance(value, (list, tuple, dict, set)) else f"{value!r:.80}"
-    except (ValueError, RecursionError):  # an integer of thousands of digits
-        return f"a {type(value).__name__} too large to print"
+class AmbiguousTitleError(ValueError):
+    """A title that several movies share; the message lists them."""
 
 
-def item_token(item_id: object) -> str:
-    """Return the form in which ids are compared: text without blanks around it; 7.0 and a tensor of 7 are "7"."""
-    if not isinstance(item_id, (str, int)):
-        item_id = as_scalar(item_id)
-        if isinstance(item_id, float) and item_id.is_integer():
-            item_id = int(item_id)  # pandas turns an integer column with a missing value into floats
-    return str(item_id).strip()
-
-
-def as_scalar(value: Any) -> Any:
-    """Return a scalar of numpy, or a tensor or array without dimensions, as a plain Python value; others unchanged."""
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+class UnknownTitleError(LookupError):
+    """A title that no movie of the catalogue has; the message suggests similar ones."""
 
 
 def read_table(
@@ -62,7 +67,8 @@ def read_table(
         ValueError: no movies, columns of different lengths, a title, year or genres of another type, a title column of
             another name, or ids that are of mixed types, duplicate or reserved.
     """
-    names = [str(name) for name in _column_names(movies)]
+    listed = (getattr(movies, attribute, None) for attribute in ("column_names", "columns"))
+    names = [str(name) for name in next((names for names in listed if names is not None), movies)]
     id_name = id_name if id_name in names else "movie_id"
     if id_name not in names:
         raise KeyError(f"the table of movies has no column 'movie_id'; it has {names}")
@@ -82,13 +88,6 @@ def read_table(
         columns["title"] = [title for title, _ in pairs]
         columns["year"] = [year for _, year in pairs]
     return ids, columns
-
-
-def _column_names(movies: Any) -> list[Any]:
-    for attribute in (getattr(movies, "column_names", None), getattr(movies, "columns", None)):
-        if attribute is not None:
-            return list(attribute)
-    return list(movies)
 
 
 def _column(movies: Any, name: str) -> list[Any]:
@@ -118,29 +117,21 @@ def _read_ids(values: Sequence[Any], reserved: Iterable[str]) -> list[int | str]
 
 
 def _read_id(value: Any, row: int) -> int | str:
-    if isinstance(value, str) and item_token(value) and "\n" not in item_token(value):
-        return item_token(value)
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer():
-        return int(float(value))  # pandas turns an integer column with a missing value into floats
+    item = as_id(value)
+    if isinstance(item, str) and (token := item_token(item)) and "\n" not in token:
+        return token
+    if isinstance(item, Integral) and not isinstance(item, bool):
+        return int(item)
     raise ValueError(f"movie_id, row {row}, is {short_repr(value)}; an id is an integer or a non-empty line of text")
 
 
 def _read_value(name: str, value: Any, row: int) -> Any:
     """Return one value of a column as `COLUMN_TYPES` has it, or raise ValueError with its row."""
-    found = None if is_missing(value) else READERS[name](value)
+    value_read = None if is_missing(value) else READERS[name](value)
     expected, is_valid = COLUMN_TYPES[name]
-    if not is_valid(found):
+    if not is_valid(value_read):
         raise ValueError(f"the table of movies: {name}, row {row}, is {short_repr(value)}; it must be {expected}")
-    return found
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, NaT or pandas.NA, as tables mark what is missing."""
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and value != value)
-    )
+    return value_read
 
 
 def _read_title(value: Any) -> Any:
@@ -151,9 +142,7 @@ def _read_year(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip().removesuffix(".0")
         return None if not text else int(text) if is_year(text) else value
-    if isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer():
-        return int(float(value))
-    return value
+    return as_id(value)
 
 
 def _read_genres(value: Any) -> Any:
@@ -267,15 +256,162 @@ def split_year(title: str) -> tuple[str, int | None]:
     return (name, int(year[1])) if year and name else (text, None)
 
 
-__all__ = [
-    "COLUMN_TYPES",
-    "align_columns",
-    "append_columns",
-    "as_scalar",
-    "check_columns",
-    "is_missing",
-    "item_token",
-    "read_table",
-    "short_repr",
-    "split_year",
-]
+def normalise(title: str) -> str:
+    """Lower case, no accents, no punctuation, a trailing article moved to the front, an English one dropped."""
+    text = _fold(title).strip()
+    if ", " in text and (moved := TRAILING_ARTICLE.match(text)):
+        text = f"{moved[2]} {moved[1]}"
+    words = re.findall(r"\w+", text.replace("'", "").replace("&", " and "))
+    if len(words) > 1 and words[0] in ENGLISH_ARTICLES:
+        words = words[1:]
+    return " ".join(words)
+
+
+def _fold(text: str) -> str:
+    """Lower case without accents, character by character: the fold of a text is that of its characters, joined."""
+    text = text.casefold()
+    if text.isascii():
+        return text
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def spellings(title: str) -> list[str]:
+    """The normalised names of a title: all of it, without its parentheses, and the content of these."""
+    return [name for name in dict.fromkeys(map(normalise, [title, *_other_names(title)])) if name]
+
+
+def _other_names(title: str) -> list[str]:
+    """A title without its parentheses, and the content of these; nothing if it has none."""
+    inner = PARENTHESES.findall(title)
+    return inner and [
+        PARENTHESES.sub(" ", title).strip(),
+        *(ALSO_KNOWN_AS.sub("", text.casefold().strip()) for text in inner),
+    ]
+
+
+def full_title(title: str, year: int | None) -> str:
+    """The title as people write it: "Toy Story (1995)"."""
+    return title if year is None else f"{title} ({year})"
+
+
+class NameIndex:
+    """Which texts may have the same `normalise`d name: those with the same letters, whatever their order.
+
+    Building it hashes characters by tensor operations; normalising a million titles would take ten times as long.
+    """
+
+    def __init__(self, texts: Sequence[str], positions: torch.Tensor) -> None:
+        sums = letter_sums(texts)
+        order = sums.argsort(stable=True)
+        self.sums = array("q", sums[order].tolist())  # ascending
+        self.positions = array("q", positions[order].tolist())
+
+    def candidates(self, name: str) -> list[int]:
+        """Ascending positions of the texts that may be called `name`, with or without an English article."""
+        positions = set()
+        letters = name.replace(" ", "")
+        for article in ("", *ENGLISH_ARTICLES):
+            total = _letter_sum(article + letters)
+            row = bisect_left(self.sums, total)
+            while row < len(self.sums) and self.sums[row] == total:
+                positions.add(self.positions[row])
+                row += 1
+        return sorted(positions)
+
+
+def letter_sums(texts: Sequence[str]) -> torch.Tensor:
+    """For every text the sum (texts,), int64, of the hashes of the letters and digits that `normalise` makes of it."""
+    values = torch.zeros(sys.maxunicode + 1, dtype=torch.long)
+    sums = [torch.empty(0, dtype=torch.long)]
+    for start in range(0, len(texts), TITLES_AT_ONCE):
+        chunk = texts[start : start + TITLES_AT_ONCE]
+        encoded = bytearray("\0".join(["", *chunk, ""]).encode("utf-32-le", "surrogatepass"))
+        codes = torch.frombuffer(encoded, dtype=torch.int32)
+        for code in codes.bincount().nonzero().flatten().tolist():
+            values[code] = _letter_sum(re.findall(r"\w", _fold(chr(code)).replace("&", "and")))
+        totals = values.index_select(0, codes).cumsum(0)
+        lengths = torch.frombuffer(array("q", [0, *map(len, chunk)]), dtype=torch.long)
+        ends = lengths.cumsum(0) + torch.arange(len(lengths))  # of every text, with the separator before it
+        sums.append(totals[ends].diff())
+    return torch.cat(sums)
+
+
+def _letter_sum(letters: Iterable[str]) -> int:
+    """The sum of the hashes of letters, as int64 overflows."""
+    return (sum(map(hash, letters)) + 2**63) % 2**64 - 2**63
+
+
+class TitleIndex:
+    """Look-up from typed titles to positions in the lists of titles and years it was built from."""
+
+    def __init__(self, titles: Sequence[str], years: Sequence[int | None]) -> None:
+        self.titles, self.years = titles, years
+        self.by_title = NameIndex(titles, torch.arange(len(titles)))
+
+    @cached_property
+    def by_other_name(self) -> NameIndex:
+        """The other names of titles with parentheses."""
+        pairs = [
+            (name, position)
+            for position, title in enumerate(self.titles)
+            if "(" in title
+            for name in _other_names(title)
+        ]
+        return NameIndex([name for name, _ in pairs], torch.tensor([row for _, row in pairs], dtype=torch.long))
+
+    def candidates(self, query: str) -> list[int]:
+        """Positions of every movie the query may mean; main titles come before other spellings."""
+        title, year = split_year(query)
+        for named in (self._with_title, self._with_other_name):
+            positions = [position for position in named(normalise(title)) if year in (None, self.years[position])]
+            if positions:
+                return positions
+        return self._with_title(normalise(query))
+
+    def _with_title(self, name: str) -> list[int]:
+        candidates = self.by_title.candidates(name) if name else []
+        return [position for position in candidates if normalise(self.titles[position]) == name]
+
+    def _with_other_name(self, name: str) -> list[int]:
+        candidates = self.by_other_name.candidates(name) if name else []
+        return [position for position in candidates if name in spellings(self.titles[position])[1:]]
+
+    def find(self, query: str, ids: Sequence[int | str]) -> int:
+        """Position of the one movie meant by `query`; `ids` name the candidates in messages.
+
+        Raises:
+            UnknownTitleError: no movie has this title; similar ones are suggested.
+            AmbiguousTitleError: several have it; all are listed.
+        """
+        position = self.find_or_none(query, ids)
+        if position is None:
+            raise UnknownTitleError(f"no movie is called {short_repr(query)}{self._suggestion(query)}")
+        return position
+
+    def find_or_none(self, query: str, ids: Sequence[int | str]) -> int | None:
+        """Like `find`, but None for a title that no movie has."""
+        positions = self.candidates(query)
+        if len(positions) > 1:
+            listed = "; ".join(f"{self._full_title(position)} (id {ids[position]})" for position in positions)
+            raise AmbiguousTitleError(
+                f"{short_repr(query)} may mean {len(positions)} movies: {listed}. Give the year or the id."
+            )
+        return positions[0] if positions else None
+
+    @cached_property
+    def names(self) -> dict[str, int]:
+        """The first position of every name."""
+        names: dict[str, int] = {}
+        for position, title in enumerate(self.titles):
+            names.setdefault(normalise(title), position)
+        return {name: position for name, position in names.items() if name}
+
+    def _suggestion(self, query: str) -> str:
+        """The titles most similar to the query, as the end of a message."""
+        matches = difflib.get_close_matches(normalise(split_year(query)[0]), self.names, n=3)
+        titles = [self._full_title(self.names[match]) for match in matches]
+        return f"; did you mean {' or '.join(map(repr, titles))}?" if titles else ""
+
+    def _full_title(self, position: int) -> str:
+        return full_title(self.titles[position], self.years[position])

@@ -224,12 +224,23 @@ def check_weights(model: Any) -> None:
             raise ValueError(f"{name} names items beyond the vocabulary of {model.config.vocab_size}; {hint}")
 
 
-__all__ = [
-    "FIX_HINT",
-    "INDEX_FILE",
-    "SafetensorsModel",
-    "check_weights",
-    "make_importable",
-    "read_object",
-    "report_corrupt_files",
-]
+def check_parts(model: Any, tokenizer: Any) -> None:
+    """Raise TypeError or ValueError unless a model and a tokenizer are of one BERT4Rec folder."""
+    for part, attribute in ((model, "next_item_states"), (tokenizer, "item_tokens")):
+        if not hasattr(part, attribute):
+            raise TypeError(
+                f"a {type(part).__name__} recommends no movies: load model and tokenizer of a BERT4Rec folder, "
+                'whose config.json has the model_type "bert4rec"'
+            )
+    fix = "load both from one folder, and grow both by add_items, not by resize_token_embeddings"
+    if len(tokenizer) != model.config.vocab_size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} entries and the model {model.config.vocab_size}: {fix}")
+    if len(tokenizer.event_names) != model.config.num_events:
+        raise ValueError(
+            f"the tokenizer has the kinds of events {tokenizer.event_names!r:.80} and the model "
+            f"{model.config.num_events}: load both from one folder"
+        )
+    if model.config.vocabulary_sha256 not in (None, tokenizer.vocabulary_sha256):
+        raise ValueError(
+            f"the model was made for other items than the tokenizer's, which are {tokenizer.item_ids[:3]}, …: {fix}"
+        )

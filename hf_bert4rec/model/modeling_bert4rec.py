@@ -26,25 +26,22 @@ from transformers.utils.generic import can_return_tuple
 from .cold_start_bert4rec import extend_catalogue
 from .configuration_bert4rec import CUSTOM_PIPELINES, Bert4RecConfig
 from .extensions_bert4rec import (
-    UNKNOWN_TIME,
     Bert4RecEventEmbeddings,
+    Bert4RecTaste,
     Bert4RecTimeEmbeddings,
     Bert4RecTransitionMemory,
 )
 from .loading_bert4rec import SafetensorsModel, make_importable
 from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401 (it registers its task)
-from .taste_bert4rec import Bert4RecTaste
+from .values_bert4rec import UNKNOWN_TIME
 
 if TYPE_CHECKING:
     # transformers copies the files that a saved model imports, so the pipeline goes with it. Before 5.10 it copies a
     # local folder's files only if the model's own file names them, so all that the pipeline imports are here.
-    from .items_bert4rec import short_repr  # noqa: F401
+    from .items_bert4rec import normalise  # noqa: F401
     from .onnx_bert4rec import OnnxScorer  # noqa: F401
+    from .ranking_bert4rec import Catalogue  # noqa: F401
     from .requests_bert4rec import Request  # noqa: F401
-    from .reranking_bert4rec import Catalogue  # noqa: F401
-    from .retrieval_bert4rec import ItemEmbeddings  # noqa: F401
-    from .timestamps_bert4rec import parse_timestamp  # noqa: F401
-    from .titles_bert4rec import normalise  # noqa: F401
 
 ROTARY_BASE = 10_000.0
 

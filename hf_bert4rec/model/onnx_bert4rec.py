@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from transformers.utils import cached_file
 
-from .extensions_bert4rec import UNKNOWN_TIME
-from .timestamps_bert4rec import parse_number
+from .values_bert4rec import UNKNOWN_TIME, parse_number
 
 ONNX_FOLDER, ONNX_FILE, QUANTIZED_FILE = "onnx", "model.onnx", "model_quantized.onnx"
 TASTE_FILE = "taste.safetensors"  # the model of taste for JavaScript

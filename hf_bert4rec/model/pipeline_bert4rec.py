@@ -1,8 +1,7 @@
 """`pipeline("movie-recommendation")`, or `"item-recommendation"`: histories in, items with titles and scores out.
 
-A request goes through five steps: parse (`requests_bert4rec.py`), encode, score, re-rank (`reranking_bert4rec.py`) and
-format. The answer to a history does not depend on its batch and equals the evaluation's ranking. Of a large
-catalogue, `retrieval_bert4rec.py` scores the movies that may be the best exactly, and the others in int8.
+A request is parsed and encoded (`requests_bert4rec.py`), scored by the model, ranked (`ranking_bert4rec.py`) and
+answered with titles. The answer to a history does not depend on its batch and equals the evaluation's ranking.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, repeat
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .versions_bert4rec import check_versions  # noqa: F401 (first: it refuses old versions)
 
@@ -23,19 +22,19 @@ from transformers import AutoModelForMaskedLM, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_bert4rec import TASKS
-from .extensions_bert4rec import UNKNOWN_TIME
-from .items_bert4rec import short_repr
-from .loading_bert4rec import check_weights, make_importable
+from .loading_bert4rec import check_parts, check_weights, make_importable
 from .onnx_bert4rec import ONNX_FILE, OnnxScorer, find_onnx
+from .ranking_bert4rec import Catalogue, Corrections, ItemEmbeddings, contributions, describe_filters, select_movies
 from .requests_bert4rec import (
     DEFAULT_TOP_K,
+    ModelInput,
     Request,
     UnknownEntries,
-    as_list,
     check_option_names,
+    encode,
     is_batch,
     is_empty_batch,
-    is_lazy,
+    model_input,
     parse_batch_size,
     parse_movies,
     parse_request,
@@ -43,13 +42,7 @@ from .requests_bert4rec import (
     read_inputs,
     warn_caller,
 )
-from .reranking_bert4rec import Catalogue, describe_filters, select_movies
-from .retrieval_bert4rec import Corrections, ItemEmbeddings, contributions
-
-if TYPE_CHECKING:
-    # Before 5.10 transformers copies only those files of a local folder that this one names.
-    from .taste_bert4rec import Bert4RecTaste  # noqa: F401
-    from .timestamps_bert4rec import parse_timestamp  # noqa: F401
+from .values_bert4rec import as_list, short_repr
 
 try:
     from os import register_at_fork
@@ -58,22 +51,6 @@ except ImportError:  # Windows does not fork
 
 TASK = TASKS[0]
 DEFAULT_BATCH_SIZE = 64
-
-
-@dataclass(frozen=True)
-class ModelInput:
-    """The part of a history in the model's window, oldest first.
-
-    `columns` are other inputs of the model, such as times: a value for every item, and then that of the query.
-    """
-
-    items: list[int]
-    columns: dict[str, list[int]]
-
-    def subset(self, indices: list[int]) -> ModelInput:
-        """Return the input with only these of its entries."""
-        columns = {name: [*(values[i] for i in indices), values[-1]] for name, values in self.columns.items()}
-        return ModelInput([self.items[index] for index in indices], columns)
 
 
 class MovieRecommendationPipeline(Pipeline):
@@ -166,42 +143,18 @@ class MovieRecommendationPipeline(Pipeline):
             model.hf_device_map = {"": "cpu"}
         super().__init__(*args, **kwargs)
         self.model.eval()
-        self._check_parts()
+        check_parts(self.model, self.tokenizer)
         check_weights(self.model)
         if movies is not None:
             self.tokenizer = self.tokenizer.with_movies(movies)
         window = self.model.config.max_position_embeddings - 1  # one position is the [MASK]
         self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, window)
-        self.catalogue = Catalogue(self.tokenizer)
-        self.item_embeddings = ItemEmbeddings(self.model, self.tokenizer, self.device)
+        self._build_catalogue()
         self.onnx_scorer = None
         if backend == "onnx":
             revision = getattr(self.model.config, "_commit_hash", None)  # of a model from the Hub
             self.onnx_scorer = OnnxScorer(find_onnx(self.model.name_or_path, onnx_file, revision), self.model.config)
             self.onnx_scorer.check_scores(self.model, onnx_tolerance)
-
-    def _check_parts(self) -> None:
-        for part, attribute in ((self.model, "next_item_states"), (self.tokenizer, "item_tokens")):
-            if not hasattr(part, attribute):
-                raise TypeError(
-                    f"a {type(part).__name__} recommends no movies: load model and tokenizer of a BERT4Rec folder, "
-                    'whose config.json has the model_type "bert4rec"'
-                )
-        fix = "load both from one folder, and grow both by add_items, not by resize_token_embeddings"
-        if len(self.tokenizer) != self.model.config.vocab_size:
-            raise ValueError(
-                f"the tokenizer has {len(self.tokenizer)} entries and the model {self.model.config.vocab_size}: {fix}"
-            )
-        if len(self.tokenizer.event_names) != self.model.config.num_events:
-            raise ValueError(
-                f"the tokenizer has the kinds of events {short_repr(self.tokenizer.event_names)} and the model "
-                f"{self.model.config.num_events}: load both from one folder"
-            )
-        if self.model.config.vocabulary_sha256 not in (None, self.tokenizer.vocabulary_sha256):
-            raise ValueError(
-                f"the model was made for other items than the tokenizer's, which are {self.tokenizer.item_ids[:3]}, …: "
-                f"{fix}"
-            )
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """`Pipeline.save_pretrained`; the configuration then names the items that the model was made for."""
@@ -220,19 +173,19 @@ class MovieRecommendationPipeline(Pipeline):
         if is_empty_batch(inputs):
             return []
         inputs = read_inputs(inputs)
-        if is_lazy(inputs):
+        if isinstance(inputs, Iterator):
             return self._answer(inputs, batch_size, options)
         if isinstance(inputs, Mapping) or not is_batch(inputs):
-            return next(self._answer(iter([inputs]), batch_size, options))
-        return list(self._answer(iter(inputs), batch_size, options))
+            return next(self._answer([inputs], batch_size, options))
+        return list(self._answer(inputs, batch_size, options))
 
     def _checked_batch_size(self, batch_size: int | None) -> int:
         """The batch size of a call, or else that of the constructor, or else the default."""
-        given = (size for size in (batch_size, self._batch_size) if size is not None)
-        return parse_batch_size(next(given, DEFAULT_BATCH_SIZE))
+        sizes = (batch_size, self._batch_size, DEFAULT_BATCH_SIZE)
+        return parse_batch_size(next(size for size in sizes if size is not None))
 
     def _answer(
-        self, histories: Iterator[Any], batch_size: int, options: dict[str, Any]
+        self, histories: Iterable[Any], batch_size: int, options: dict[str, Any]
     ) -> Iterator[list[dict[str, Any]]]:
         for batch in self._batches(histories, batch_size):
             yield from self.run_single(batch, options, {}, {})
@@ -246,9 +199,12 @@ class MovieRecommendationPipeline(Pipeline):
     def _follow_growth(self) -> None:
         """Answer from the present catalogue if model and tokenizer grew by their own `add_items`."""
         if self.catalogue.num_items != self.tokenizer.num_items or len(self.tokenizer) != self.model.config.vocab_size:
-            self._check_parts()
-            self.catalogue = Catalogue(self.tokenizer)
-            self.item_embeddings = ItemEmbeddings(self.model, self.tokenizer, self.device)
+            check_parts(self.model, self.tokenizer)
+            self._build_catalogue()
+
+    def _build_catalogue(self) -> None:
+        self.catalogue = Catalogue(self.tokenizer)
+        self.item_embeddings = ItemEmbeddings(self.model, self.tokenizer, self.device)
 
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
@@ -265,8 +221,8 @@ class MovieRecommendationPipeline(Pipeline):
     def preprocess(self, input_: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Parse a batch of histories, and encode those that the network scores."""
         requests = self._parse(input_, options)
-        windows = [self._window(request) for request in requests if request.liked and request.goal == "next"]
-        return {"requests": requests, **self._encode(windows)}
+        scored = [request for request in requests if request.liked and request.goal == "next"]
+        return {"requests": requests, **self._encode([model_input(request, self.model.config) for request in scored])}
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
         unknown = UnknownEntries()
@@ -291,37 +247,8 @@ class MovieRecommendationPipeline(Pipeline):
         context = (request.timestamps, request.now, request.events, request.event)
         return request.goal or ("next" if any(part is not None for part in context) else "taste")
 
-    def _window(self, request: Request) -> ModelInput:
-        """The most recent entries that fit the model's window with a [MASK] after them."""
-        length = len(request.liked)
-        start = max(0, length - (self.model.config.max_position_embeddings - 1))
-        given: dict[str, Sequence[int | None]] = {
-            "timestamps": [*(request.timestamps or [None] * length), request.now],
-            "event_ids": [*([request.event] * length if request.events is None else request.events), request.event],
-        }
-        columns = {
-            name: [unknown if value is None else value for value in given[name][start:]]
-            for name, unknown in self._unknown_values().items()
-        }
-        return ModelInput(request.liked[start:], columns)
-
-    def _unknown_values(self) -> dict[str, int]:
-        """The model's inputs in addition to the items, and their values where unknown and at padding."""
-        times = {"timestamps": UNKNOWN_TIME} if self.model.config.time_aware else {}
-        return times | ({"event_ids": 0} if self.model.config.num_events else {})
-
-    def _encode(self, histories: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
-        """Tensors (rows, longest) of the model's inputs: a [MASK] after each history, then padding."""
-        longest = max((len(history.items) + 1 for history in histories), default=0)
-        padding = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, **self._unknown_values()}
-        columns: dict[str, list[list[int]]] = {name: [] for name in padding}
-        for history in histories:
-            length = len(history.items) + 1
-            row = {"input_ids": [*history.items, self.tokenizer.mask_token_id], "attention_mask": [1] * length}
-            for name, values in {**row, **history.columns}.items():
-                columns[name].append(values + [padding[name]] * (longest - length))
-        # One tensor from nested lists takes less time than filling a tensor row by row.
-        return {name: torch.tensor(rows, dtype=torch.long).view(len(rows), longest) for name, rows in columns.items()}
+    def _encode(self, inputs: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
+        return encode(inputs, self.tokenizer, self.model.config)
 
     def _forward(self, input_tensors: dict[str, Any], **_: Any) -> dict[str, Any]:
         inputs = dict(input_tensors)
@@ -354,9 +281,8 @@ class MovieRecommendationPipeline(Pipeline):
         if min(surplus, default=0) < 0:
             shortest = surplus.index(min(surplus))
             reason = describe_filters(requests[shortest], self.catalogue)
-            warn_caller(
-                f"{requests[shortest].top_k} movies requested, {len(answers[shortest]) or 'none'} left: {reason}"
-            )
+            left = len(answers[shortest]) or "none"
+            warn_caller(f"{requests[shortest].top_k} movies requested, {left} left: {reason}")
         return answers
 
     def _log_scores(self, logits: torch.Tensor) -> torch.Tensor:
@@ -382,27 +308,21 @@ class MovieRecommendationPipeline(Pipeline):
             for position, score in zip(positions, scores, strict=True)
         ]
         if request.explain:
-            history = ModelInput([], {})
-            if log_scores is not None:
-                history = ModelInput(request.liked, {}) if request.goal == "taste" else self._window(request)
-            self._explain(movies, history, positions, ranking if corrections is None else None, request.goal)
+            self._explain(request, movies, positions, ranking if corrections is None else None)
         return movies
 
     def _explain(
-        self,
-        movies: list[dict[str, Any]],
-        history: ModelInput,
-        positions: list[int],
-        log_scores: torch.Tensor | None,
-        goal: str | None,
+        self, request: Request, movies: list[dict[str, Any]], positions: list[int], log_scores: torch.Tensor | None
     ) -> None:
         """Add "because" to every movie. `log_scores` is (items,), or None to score the history exactly."""
+        is_taste = request.goal == "taste"
+        history = ModelInput(request.liked, {}) if is_taste else model_input(request, self.model.config)
 
         def score(rows: list[list[int]]) -> torch.Tensor:
-            if goal == "taste":
-                return self._taste_log_scores([[history.items[index] for index in row] for row in rows])
-            inputs = self._encode([history.subset(indices) for indices in rows])
-            return self._log_scores(self.forward({"requests": [], **inputs})["logits"])
+            inputs = [history.subset(indices) for indices in rows]
+            if is_taste:
+                return self._taste_log_scores([each.items for each in inputs])
+            return self._log_scores(self.forward({"requests": [], **self._encode(inputs)})["logits"])
 
         if log_scores is None:
             log_scores = score([list(range(len(history.items)))])[0]
@@ -449,11 +369,11 @@ class MovieRecommendationPipeline(Pipeline):
         if is_empty_batch(histories):
             return embedded[0]
         histories = read_inputs(histories)
-        if isinstance(histories, Mapping) or (not is_lazy(histories) and not is_batch(histories)):
+        if isinstance(histories, Mapping) or (not isinstance(histories, Iterator) and not is_batch(histories)):
             return self.embed_users([histories], batch_size)[0]
         for batch in self._batches(histories, batch_size):
             requests = self._parse(batch, self._preprocess_params)
-            inputs = self._encode([self._window(request) for request in requests])
+            inputs = self._encode([model_input(request, self.model.config) for request in requests])
             with torch.inference_mode(), self._evaluation_mode():
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())
@@ -492,8 +412,8 @@ class MovieRecommendationPipeline(Pipeline):
         tokenizer = copy.deepcopy(self.tokenizer)
         tokenizer.add_items(movies)
         report = self.model.add_items(tokenizer, vectors)
-        self.tokenizer, self.catalogue = tokenizer, Catalogue(tokenizer)
-        self.item_embeddings = ItemEmbeddings(self.model, tokenizer, self.device)
+        self.tokenizer = tokenizer
+        self._build_catalogue()
         return report
 
 

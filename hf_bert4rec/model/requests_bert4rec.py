@@ -1,4 +1,4 @@
-"""Parse and check requests: a history of ids and titles, its options, and their timestamps."""
+"""Requests: histories of ids and titles with their options, parsed, checked and encoded for the model."""
 
 from __future__ import annotations
 
@@ -6,35 +6,28 @@ import difflib
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
-from .items_bert4rec import as_scalar, is_missing, short_repr
-from .timestamps_bert4rec import parse_number, parse_times
-
-OPTIONS = (
-    "top_k",
-    "goal",
-    "exclude_seen",
-    "ratings",
-    "min_rating",
-    "timestamps",
-    "now",
-    "events",
-    "event",
-    "exclude",
-    "candidates",
-    "genres",
-    "years",
-    "diversity",
-    "popularity_penalty",
-    "explain",
+from .values_bert4rec import (
+    UNKNOWN_TIME,
+    as_id,
+    as_list,
+    as_scalar,
+    check_not_table,
+    is_missing,
+    parse_integer,
+    parse_number,
+    parse_times,
+    short_repr,
 )
+
 GOALS = ("next", "taste")
 DEFAULT_TOP_K = 10
 DEFAULT_MIN_RATING = 3.0
@@ -56,19 +49,22 @@ class Request:
     liked: list[int]
     seen: list[int]
     top_k: int = DEFAULT_TOP_K
+    goal: str | None = None
     exclude_seen: bool = True
-    exclude: list[int] | None = None
-    candidates: list[int] | None = None
-    genres: list[str] | None = None
-    years: tuple[float, float] | None = None
-    diversity: float = 0.0
-    popularity_penalty: float = 0.0
-    explain: bool = False
     timestamps: list[int | None] | None = None
     now: int | None = None
     events: list[int] | None = None
     event: int | None = None
-    goal: str | None = None
+    exclude: list[int] | None = None
+    candidates: list[int] | None = None
+    genres: list[str] | None = None
+    years: tuple[float, float] | None = None
+    popularity_penalty: float = 0.0
+    diversity: float = 0.0
+    explain: bool = False
+
+
+OPTIONS = (*(entry.name for entry in fields(Request)[2:]), "ratings", "min_rating")
 
 
 @dataclass
@@ -81,18 +77,24 @@ class UnknownEntries:
 
     def warn(self) -> None:
         """Name each entry once, up to `MAX_NAMED_ENTRIES` of them."""
-        if self.history:
-            warn_caller(f"not in the catalogue, left out of the history: {_list_names(self.history)}")
-        if self.exclude:
-            warn_caller(f"not in the catalogue, nothing to exclude: {_list_names(self.exclude)}")
-        if self.keys:
-            warn_caller(f"not options of a request, ignored: {_list_names(self.keys)}")
+        for message, entries in (
+            ("not in the catalogue, left out of the history", self.history),
+            ("not in the catalogue, nothing to exclude", self.exclude),
+            ("not options of a request, ignored", self.keys),
+        ):
+            names = list(dict.fromkeys(entries))
+            more = f" and {len(names) - MAX_NAMED_ENTRIES} more" if len(names) > MAX_NAMED_ENTRIES else ""
+            if names:
+                warn_caller(f"{message}: {', '.join(names[:MAX_NAMED_ENTRIES])}{more}")
 
 
-def _list_names(names: list[str]) -> str:
-    distinct = list(dict.fromkeys(names))
-    more = f" and {len(distinct) - MAX_NAMED_ENTRIES} more" if len(distinct) > MAX_NAMED_ENTRIES else ""
-    return ", ".join(distinct[:MAX_NAMED_ENTRIES]) + more
+def warn_caller(message: str) -> None:
+    """Warn at the line of the caller's own code, however deep in the pipeline the cause is."""
+    own_folders = (str(Path(__file__).parent), str(Path(transformers.__file__).parent))
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(own_folders):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def check_option_names(options: Iterable[Any]) -> None:
@@ -122,60 +124,52 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
         if "history" not in row:
             raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
         history = row.pop("history")
-        others = [name for name in row if name not in OPTIONS]
-        check_option_names(name for name in others if not isinstance(name, str) or _similar_option(name))
-        unknown.keys += [short_repr(name) for name in others if name not in SILENT_KEYS]
+        other_keys = [name for name in row if name not in OPTIONS]
+        check_option_names(name for name in other_keys if not isinstance(name, str) or _similar_option(name))
+        unknown.keys += [short_repr(name) for name in other_keys if name not in SILENT_KEYS]
         options = {**options, **{name: as_scalar(value) for name, value in row.items() if name in OPTIONS}}
-    _check_history_type(history)
-    entries = _parse_list(history, "a history is a list of ids and titles")
-    seen = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
-    is_liked = _parse_ratings(options.get("ratings"), options.get("min_rating"), len(entries))
-    timestamps = options.get("timestamps")
-    if timestamps is not None:
-        timestamps = _parse_list(
-            timestamps, "timestamps is a list with one time, or None, for each entry of the history"
-        )
-    timestamps, now = parse_times(timestamps, options.get("now"), len(entries))
-    events, event = _parse_events(options.get("events"), options.get("event"), tokenizer, len(entries))
-    liked = {index: item for index, item in enumerate(seen) if item is not None and is_liked[index]}
+    _check_has_order(history)
+    entries = _parse_list("a history", history, "a list of ids and titles")
+    items = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
+    is_liked = _parse_ratings(options, len(entries))
+    timestamps = _parse_column(options, "timestamps", "a time or None", len(entries))
+    timestamps, now = parse_times(timestamps, options.get("now"))
+    events, event = _parse_events(options, tokenizer, len(entries))
+    liked = {index: item for index, item in enumerate(items) if item is not None and is_liked[index]}
     return Request(
         liked=list(liked.values()),
         seen=[
             item
-            for index, item in enumerate(seen)
+            for index, item in enumerate(items)
             if item is not None and (events is None or events[index] == (event or 0))
         ],
         top_k=parse_top_k(options.get("top_k", min(DEFAULT_TOP_K, tokenizer.num_items)), tokenizer.num_items),
         goal=_parse_goal(options.get("goal")),
-        exclude_seen=_parse_flag("exclude_seen", options.get("exclude_seen", True)),
-        exclude=_parse_exclude(options.get("exclude"), tokenizer, unknown.exclude),
-        candidates=_parse_candidates(options.get("candidates"), tokenizer),
-        genres=_parse_genres(options.get("genres")),
-        years=_parse_years(options.get("years")),
-        diversity=parse_number("diversity", options.get("diversity", 0.0), upper=1.0),
-        popularity_penalty=parse_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
-        explain=_parse_flag("explain", options.get("explain", False)),
+        exclude_seen=_parse_flag(options, "exclude_seen", True),
         timestamps=None if timestamps is None else [timestamps[index] for index in liked],
         now=now,
         events=None if events is None else [events[index] for index in liked],
         event=event,
+        exclude=_parse_exclude(options, tokenizer, unknown.exclude),
+        candidates=_parse_candidates(options, tokenizer),
+        genres=_parse_genres(options),
+        years=_parse_years(options),
+        popularity_penalty=parse_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
+        diversity=parse_number("diversity", options.get("diversity", 0.0), upper=1.0),
+        explain=_parse_flag(options, "explain", False),
     )
 
 
 def parse_top_k(top_k: Any, num_items: int) -> int:
     """Return an integer from 1 to the size of the catalogue."""
-    if not isinstance(top_k, Integral) or isinstance(top_k, bool):
-        raise TypeError(f"top_k is an integer, not {short_repr(top_k)}")
-    if not 1 <= int(top_k) <= num_items:
+    if not 1 <= parse_integer("top_k", top_k) <= num_items:
         raise ValueError(f"top_k is {short_repr(top_k)}; it must be from 1 to the catalogue's {num_items} movies")
     return int(top_k)
 
 
 def parse_batch_size(batch_size: Any) -> int:
     """Return an integer of at least 1."""
-    if not isinstance(batch_size, Integral) or isinstance(batch_size, bool):
-        raise TypeError(f"batch_size is an integer, not {short_repr(batch_size)}")
-    if int(batch_size) < 1:
+    if parse_integer("batch_size", batch_size) < 1:
         raise ValueError(f"batch_size is {short_repr(batch_size)}; it must be 1 or more")
     return min(int(batch_size), 2**31)  # the largest that `islice` takes is the platform's
 
@@ -186,10 +180,9 @@ def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[in
     Raises:
         UnknownTitleError: no such movie (a LookupError, with similar titles). AmbiguousTitleError: a title of several.
     """
-    missing: list[str] = []
     items = []
     for entry in entries:
-        item = _resolve(entry, tokenizer, missing)
+        item = _resolve(entry, tokenizer, [])
         if item is None:
             if isinstance(entry, str):
                 tokenizer.find(entry)  # raises, and suggests titles
@@ -198,18 +191,13 @@ def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[in
     return items
 
 
-def is_lazy(inputs: Any) -> bool:
-    """Whether histories come from an iterator, which is read no further than needed."""
-    return isinstance(inputs, Iterator)
-
-
 def read_inputs(inputs: Any) -> Any:
     """Return histories as an iterator if `inputs` has no length or is a map-style data set, else see `as_list`.
 
     Raises:
         TypeError: a table of several columns, or a set, which has no order.
     """
-    _check_history_type(inputs)
+    _check_has_order(inputs)
     if isinstance(inputs, Iterable):
         return as_list(inputs) if hasattr(inputs, "__len__") else iter(inputs)
     if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):  # a torch Dataset, transformers' KeyDataset
@@ -217,29 +205,8 @@ def read_inputs(inputs: Any) -> Any:
     return as_list(inputs)
 
 
-def as_list(value: Any) -> Any:
-    """Return arrays, columns and other iterables as lists; mappings, strings, scalars and iterators unchanged.
-
-    Raises:
-        TypeError: a table, whose iteration does not give its rows.
-    """
-    _check_not_table(value)
-    for method in ("tolist", "to_pylist"):
-        if hasattr(value, method):
-            return value.tolist() if method == "tolist" else value.to_pylist()
-    if isinstance(value, (list, Mapping, str, bytes, Iterator)) or not isinstance(value, Iterable):
-        return value
-    return list(value)
-
-
-def _check_not_table(value: Any) -> None:
-    kind, dtype = type(value).__name__, getattr(value, "dtype", None)
-    if kind in ("DataFrame", "LazyFrame", "Table", "RecordBatch") or getattr(dtype, "names", None):
-        raise TypeError(f"a {kind} is a table: give one of its columns, such as frame['history']")
-
-
-def _check_history_type(history: Any) -> None:
-    _check_not_table(history)
+def _check_has_order(history: Any) -> None:
+    check_not_table(history)
     if isinstance(history, (set, frozenset)):
         raise TypeError(f"a history is a list of ids and titles, oldest first; a {type(history).__name__} has no order")
 
@@ -249,7 +216,7 @@ def is_empty_batch(inputs: Any) -> bool:
     ndim = getattr(inputs, "ndim", 1)
     if ndim == 0 or not hasattr(inputs, "__len__") or len(inputs):
         return False
-    _check_not_table(inputs)
+    check_not_table(inputs)
     entry_type = str(getattr(inputs, "dtype", getattr(inputs, "type", "")))  # of a column of polars or pyarrow
     return type(inputs).__name__ in ("Column", "Dataset") or ndim > 1 or "list" in entry_type.lower()
 
@@ -272,51 +239,48 @@ def is_batch(inputs: Any) -> bool:
     return bool(nested) and nested[0]
 
 
-def warn_caller(message: str) -> None:
-    """Warn at the line of the caller's own code, however deep in the pipeline the cause is."""
-    own_folders = (str(Path(__file__).parent), str(Path(transformers.__file__).parent))
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(own_folders):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
-
-
-def _parse_list(value: Any, expected: str) -> list[Any]:
-    value = as_list(value)
-    if not isinstance(value, list):
-        raise TypeError(f"{expected}, not {type(value).__name__}: {short_repr(value)}")
-    return value
-
-
 def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
-    entry = as_scalar(entry)
-    if isinstance(entry, float) and entry.is_integer():
-        entry = int(entry)  # pandas turns an integer column with a missing value into floats
-    if isinstance(entry, bool) or not isinstance(entry, (str, int, Integral)):
+    entry = as_id(entry)
+    if isinstance(entry, bool) or not isinstance(entry, (str, int)):
         raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {short_repr(entry)}")
-    if not isinstance(entry, str) and int(entry).bit_length() > MAX_ID_BITS:
-        raise ValueError(f"an id has at most {MAX_ID_BITS} bits, not {int(entry).bit_length()}: give a movie's id")
-    item = tokenizer.resolve(entry if isinstance(entry, str) else int(entry))
+    if isinstance(entry, int) and entry.bit_length() > MAX_ID_BITS:
+        raise ValueError(f"an id has at most {MAX_ID_BITS} bits, not {entry.bit_length()}: give a movie's id")
+    item = tokenizer.resolve(entry)
     if item is None:
         unknown.append(short_repr(entry))
     return item
 
 
-def _parse_ratings(ratings: Any, min_rating: Any, num_entries: int) -> list[bool]:
+def _parse_list(name: str, value: Any, expected: str) -> list[Any]:
+    value = as_list(value)
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is {expected}, not {type(value).__name__}: {short_repr(value)}")
+    return value
+
+
+def _parse_column(options: Mapping[str, Any], name: str, expected: str, num_entries: int) -> list[Any] | None:
+    """Return an option with a value for each entry of the history, or None if it is not given."""
+    if options.get(name) is None:
+        return None
+    values = _parse_list(name, options[name], f"a list with {expected} for each entry of the history")
+    if len(values) != num_entries:
+        raise ValueError(
+            f"{name} has {len(values)} values and the history {num_entries} entries: give one each, {expected}"
+        )
+    return values
+
+
+def _parse_ratings(options: Mapping[str, Any], num_entries: int) -> list[bool]:
     """Return whether each entry is liked: True, rated `min_rating` or more, or not rated (None or NaN).
 
     Raises:
         ValueError: no rating above 1 and no `min_rating`, as with thumbs up, which the default would call dislikes.
     """
+    min_rating = options.get("min_rating")
     least = DEFAULT_MIN_RATING if min_rating is None else parse_number("min_rating", min_rating, lower=-math.inf)
+    ratings = _parse_column(options, "ratings", "a number or None", num_entries)
     if ratings is None:
         return [True] * num_entries
-    ratings = _parse_list(ratings, "ratings is a list with one number, or None, for each entry of the history")
-    if len(ratings) != num_entries:
-        raise ValueError(
-            f"ratings has {len(ratings)} values and the history {num_entries} entries: give one each, None where "
-            "there is no rating"
-        )
     numbers = [
         parse_number("a rating", rating, lower=-math.inf)
         for rating in ratings
@@ -330,55 +294,55 @@ def _parse_ratings(ratings: Any, min_rating: Any, num_entries: int) -> list[bool
     return [rating is True or is_missing(rating) or (rating is not False and rating >= least) for rating in ratings]
 
 
-def _parse_events(events: Any, event: Any, tokenizer: Any, num_entries: int) -> tuple[list[int] | None, int | None]:
+def _parse_events(options: Mapping[str, Any], tokenizer: Any, num_entries: int) -> tuple[list[int] | None, int | None]:
     """Return the `event_ids` of the entries and of the query; all are 0 if the model knows no kinds of events.
 
     Raises:
-        ValueError: another number of events than of entries, or a kind that is unknown or cannot be requested.
+        ValueError: a kind that is unknown or cannot be requested.
     """
+    events, event = _parse_column(options, "events", "a kind of event", num_entries), options.get("event")
+    if not tokenizer.event_names:
+        return None if events is None else [0] * num_entries, None if event is None else 0
     if events is not None:
-        events = _parse_list(events, "events is a list with one kind of event for each entry of the history")
-        if len(events) != num_entries:
-            raise ValueError(f"events has {len(events)} values and the history {num_entries} entries: give one each")
-        events = tokenizer.encode_events(events) if tokenizer.event_names else [0] * num_entries
-    if event is None or not tokenizer.event_names:
-        return events, None if event is None else 0
+        events = tokenizer.encode_events(events)
+    if event is None:
+        return events, None
     if event not in tokenizer.target_events:
         raise ValueError(f"event is {short_repr(event)}; it must be one of {tokenizer.target_events}")
     return events, tokenizer.encode_events([event])[0]
 
 
-def _parse_exclude(entries: Any, tokenizer: Any, unknown: list[str]) -> list[int] | None:
-    if entries is None:
+def _parse_exclude(options: Mapping[str, Any], tokenizer: Any, unknown: list[str]) -> list[int] | None:
+    if options.get("exclude") is None:
         return None
-    listed = _parse_list(entries, "exclude is a list of ids and titles")
-    items = [_resolve(entry, tokenizer, unknown) for entry in listed]
+    entries = _parse_list("exclude", options["exclude"], "a list of ids and titles")
+    items = [_resolve(entry, tokenizer, unknown) for entry in entries]
     return [item for item in items if item is not None]
 
 
-def _parse_candidates(entries: Any, tokenizer: Any) -> list[int] | None:
-    if entries is None:
+def _parse_candidates(options: Mapping[str, Any], tokenizer: Any) -> list[int] | None:
+    if options.get("candidates") is None:
         return None
-    return parse_movies(_parse_list(entries, "candidates is a list of ids and titles"), tokenizer, "candidates")
+    entries = _parse_list("candidates", options["candidates"], "a list of ids and titles")
+    return parse_movies(entries, tokenizer, "candidates")
 
 
-def _parse_genres(genres: Any) -> list[str] | None:
-    if genres is None:
+def _parse_genres(options: Mapping[str, Any]) -> list[str] | None:
+    if options.get("genres") is None:
         return None
-    genres = _parse_list(genres, "genres is a list of names")
+    genres = _parse_list("genres", options["genres"], "a list of names")
     if not genres or not all(isinstance(name, str) for name in genres):
         raise ValueError(f"genres is a list of at least one name, not {short_repr(genres)}")
     return genres
 
 
-def _parse_years(years: Any) -> tuple[float, float] | None:
-    if years is None:
+def _parse_years(options: Mapping[str, Any]) -> tuple[float, float] | None:
+    if options.get("years") is None:
         return None
-    years = _parse_list(years, "years is a pair such as (1990, 1999)")
+    expected = "a pair such as (1990, 1999), None for no bound"
+    years = _parse_list("years", options["years"], expected)
     if len(years) != 2:
-        raise ValueError(
-            f"years is a pair such as (1990, 1999), either of them None for no bound; not {short_repr(years)}"
-        )
+        raise ValueError(f"years is {expected}; not {short_repr(years)}")
     first = -math.inf if years[0] is None else parse_number("the first of years", years[0])
     last = math.inf if years[1] is None else parse_number("the last of years", years[1])
     if first > last:
@@ -392,25 +356,59 @@ def _parse_goal(goal: Any) -> str | None:
     return goal
 
 
-def _parse_flag(name: str, value: Any) -> bool:
+def _parse_flag(options: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = options.get(name, default)
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {short_repr(value)}")
     return value
 
 
-__all__ = [
-    "DEFAULT_TOP_K",
-    "Request",
-    "UnknownEntries",
-    "as_list",
-    "check_option_names",
-    "is_batch",
-    "is_empty_batch",
-    "is_lazy",
-    "parse_batch_size",
-    "parse_movies",
-    "parse_request",
-    "parse_top_k",
-    "read_inputs",
-    "warn_caller",
-]
+@dataclass(frozen=True)
+class ModelInput:
+    """The part of a history in the model's window, oldest first.
+
+    `columns` are other inputs of the model, such as times: a value for every item, and then that of the query.
+    """
+
+    items: list[int]
+    columns: dict[str, list[int]]
+
+    def subset(self, indices: list[int]) -> ModelInput:
+        """Return the input with only these of its entries."""
+        columns = {name: [*(values[i] for i in indices), values[-1]] for name, values in self.columns.items()}
+        return ModelInput([self.items[index] for index in indices], columns)
+
+
+def model_input(request: Request, config: Any) -> ModelInput:
+    """The most recent entries that fit the model's window with a [MASK] after them."""
+    length = len(request.liked)
+    start = max(0, length - (config.max_position_embeddings - 1))
+    given: dict[str, Sequence[int | None]] = {
+        "timestamps": [*(request.timestamps or [None] * length), request.now],
+        "event_ids": [*([request.event] * length if request.events is None else request.events), request.event],
+    }
+    columns = {
+        name: [unknown if value is None else value for value in given[name][start:]]
+        for name, unknown in _unknown_values(config).items()
+    }
+    return ModelInput(request.liked[start:], columns)
+
+
+def encode(inputs: Sequence[ModelInput], tokenizer: Any, config: Any) -> dict[str, torch.Tensor]:
+    """Tensors (rows, longest) of the model's inputs: a [MASK] after each history, then padding."""
+    longest = max((len(each.items) + 1 for each in inputs), default=0)
+    padding = {"input_ids": tokenizer.pad_token_id, "attention_mask": 0, **_unknown_values(config)}
+    rows: dict[str, list[list[int]]] = {name: [] for name in padding}
+    for each in inputs:
+        length = len(each.items) + 1
+        row = {"input_ids": [*each.items, tokenizer.mask_token_id], "attention_mask": [1] * length, **each.columns}
+        for name, values in row.items():
+            rows[name].append(values + [padding[name]] * (longest - length))
+    # One tensor from nested lists takes less time than filling a tensor row by row.
+    return {name: torch.tensor(lists, dtype=torch.long).view(len(inputs), longest) for name, lists in rows.items()}
+
+
+def _unknown_values(config: Any) -> dict[str, int]:
+    """The model's inputs in addition to the items, and their values where unknown and at padding."""
+    times = {"timestamps": UNKNOWN_TIME} if config.time_aware else {}
+    return times | ({"event_ids": 0} if config.num_events else {})

@@ -22,16 +22,16 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
 from .items_bert4rec import (
+    TitleIndex,
     align_columns,
     append_columns,
     check_columns,
-    item_token,
+    full_title,
     read_table,
     share_lists,
-    short_repr,
 )
 from .loading_bert4rec import make_importable, read_object, report_corrupt_files
-from .titles_bert4rec import TitleIndex, full_title
+from .values_bert4rec import item_token, short_repr
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)

@@ -19,9 +19,10 @@ from ..data.histories import build_histories
 from ..data.ragged import Ragged, concatenate
 from ..data.transitions import item_counts
 from ..data.windows import TrainingWindows
-from ..model.items_bert4rec import item_token, read_table
+from ..model.items_bert4rec import read_table
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.tokenization_bert4rec import SPECIAL_TOKENS, Bert4RecTokenizer
+from ..model.values_bert4rec import item_token
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 logger = logging.getLogger(__name__)

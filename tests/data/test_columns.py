@@ -16,8 +16,7 @@ from datasets import Dataset
 
 from hf_bert4rec.data import build_histories, read_interactions
 from hf_bert4rec.data.columns import BLANKS, as_ids, as_ratings, as_seconds
-from hf_bert4rec.model.items_bert4rec import item_token
-from hf_bert4rec.model.timestamps_bert4rec import parse_timestamp
+from hf_bert4rec.model.values_bert4rec import item_token, parse_timestamp
 
 MAY_2024 = 1_714_521_600  # 2024-05-01T00:00:00Z: `date -u -d 2024-05-01 +%s`
 

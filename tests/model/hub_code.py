@@ -38,7 +38,7 @@ FROM = {
     "collections": "Counter defaultdict",
     "collections.abc": "Callable Iterable Iterator Mapping Sequence",
     "contextlib": "contextmanager",
-    "dataclasses": "dataclass field replace",
+    "dataclasses": "dataclass field fields replace",
     "datetime": "date datetime",
     "functools": "cached_property",
     "hashlib": "sha256",

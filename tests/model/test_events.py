@@ -172,7 +172,7 @@ def test_a_request_without_events_has_the_requested_kind(pipe: MovieRecommendati
         ({"events": ["buy"]}, ValueError, "events has 1 values and the history 2 entries: give one each"),
         ({"events": ["buy", "look"]}, ValueError, "kind of event 'look' is none of 'buy', 'rent', 'view'"),
         ({"events": ["buy", None]}, ValueError, "kind of event None is none of"),
-        ({"events": "buy"}, TypeError, "events is a list with one kind of event for each entry"),
+        ({"events": "buy"}, TypeError, "events is a list with a kind of event for each entry"),
         ({"event": "view"}, ValueError, r"event is 'view'; it must be one of \['buy', 'rent'\]"),
         ({"event": ["buy"]}, ValueError, r"event is \['buy'\]; it must be one of"),
     ],

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline, UnknownTitleError
-from hf_bert4rec.model.items_bert4rec import split_year
+from hf_bert4rec.model.items_bert4rec import normalise, split_year
 from hf_bert4rec.model.requests_bert4rec import OPTIONS
-from hf_bert4rec.model.titles_bert4rec import normalise
 from tests.conftest import MOVIES, NUM_MOVIES
 
 HUGE = 10**5000  # Python refuses to print it

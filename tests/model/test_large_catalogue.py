@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
-from hf_bert4rec.model import retrieval_bert4rec
-from hf_bert4rec.model.items_bert4rec import split_year
-from hf_bert4rec.model.retrieval_bert4rec import top_of_many
-from hf_bert4rec.model.titles_bert4rec import TitleIndex, letter_sums, normalise, spellings
+from hf_bert4rec.model import ranking_bert4rec
+from hf_bert4rec.model.items_bert4rec import TitleIndex, letter_sums, normalise, spellings, split_year
+from hf_bert4rec.model.ranking_bert4rec import top_of_many
 
 ITEMS = 3000
 WORDS = [
@@ -136,7 +135,7 @@ REQUESTS = [
 
 def test_int8_scores_rank_as_exact_ones(pipe, monkeypatch):
     exact = pipe(REQUESTS)
-    monkeypatch.setattr(retrieval_bert4rec, "APPROXIMATE_FROM", 0)
+    monkeypatch.setattr(ranking_bert4rec, "APPROXIMATE_FROM", 0)
     approximate = pipe(REQUESTS)
     assert pipe.item_embeddings.int8() is not None
     for expected, answer in zip(exact, approximate, strict=True):
@@ -152,7 +151,7 @@ def test_int8_scores_rank_as_exact_ones(pipe, monkeypatch):
 
 
 def test_int8_embeddings_follow_training_and_are_not_pickled(pipe, monkeypatch):
-    monkeypatch.setattr(retrieval_bert4rec, "APPROXIMATE_FROM", 0)
+    monkeypatch.setattr(ranking_bert4rec, "APPROXIMATE_FROM", 0)
     size = len(pickle.dumps(pipe.item_embeddings))
     best = pipe([1, 2], top_k=1)[0]["movie_id"]
     assert len(pickle.dumps(pipe.item_embeddings)) == size

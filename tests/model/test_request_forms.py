@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset, Features, List, Value
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hf_bert4rec.model.timestamps_bert4rec import parse_timestamp, parse_timestamps
+from hf_bert4rec.model.values_bert4rec import parse_timestamp, parse_timestamps
 
 HISTORIES = [[10, 13], [16], [19, 22, 25]]
 NEW_YEAR_2024 = 1_704_103_200  # 2024-01-01 10:00:00 UTC, by `date -u -d "2024-01-01 10:00:00" +%s`
@@ -166,7 +166,7 @@ def test_rows_with_other_columns_go_through_map(pipe, expected, recwarn):
 
 
 def test_the_error_for_an_unknown_option_ends_with_a_full_stop(pipe):
-    with pytest.raises(ValueError, match=r"unknown option 'colour'\. A request takes top_k, .*, explain\.$"):
+    with pytest.raises(ValueError, match=r"unknown option 'colour'\. A request takes top_k, .*, min_rating\.$"):
         pipe([10], colour=1)
 
 
@@ -219,7 +219,7 @@ def test_blanks_around_an_id_are_ignored(pipe):
 )
 def test_a_timestamp_in_any_form_is_read_in_seconds(value):
     assert parse_timestamp("now", value) == NEW_YEAR_2024
-    assert parse_timestamps([value], 1) == [NEW_YEAR_2024]
+    assert parse_timestamps([value]) == [NEW_YEAR_2024]
 
 
 @pytest.mark.parametrize("value", [dt.date(2024, 1, 1), np.datetime64("2024-01-01"), "2024-01-01"])
@@ -228,15 +228,15 @@ def test_a_day_begins_at_midnight_utc(value):
 
 
 def test_a_history_has_one_time_unit():
-    assert parse_timestamps([5_000, 1_704_103_200_000], 2) == [5, NEW_YEAR_2024]  # milliseconds, the first of 1970
-    assert parse_timestamps([dt.date(1970, 1, 2), 1_704_103_200_000], 2) == [86_400, NEW_YEAR_2024]
+    assert parse_timestamps([5_000, 1_704_103_200_000]) == [5, NEW_YEAR_2024]  # milliseconds, the first of 1970
+    assert parse_timestamps([dt.date(1970, 1, 2), 1_704_103_200_000]) == [86_400, NEW_YEAR_2024]
     column = np.array(["2024-01-01T10:00:00", "NaT"], "datetime64[ns]").tolist()
-    assert parse_timestamps(column, 2) == [NEW_YEAR_2024, None]
+    assert parse_timestamps(column) == [NEW_YEAR_2024, None]
 
 
 @pytest.mark.parametrize("missing", [None, pd.NaT, float("nan"), np.datetime64("NaT"), pd.NA])
 def test_a_missing_time_is_unknown(missing):
-    assert parse_timestamps([missing, 7], 2) == [None, 7]
+    assert parse_timestamps([missing, 7]) == [None, 7]
 
 
 @pytest.mark.parametrize("value", ["31.01.2024", "01/02/2024", "1-2-2024 10:00"])

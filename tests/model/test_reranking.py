@@ -9,8 +9,8 @@ import torch
 from datasets import Dataset
 
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.model.ranking_bert4rec import Catalogue, rerank_mmr, select_movies
 from hf_bert4rec.model.requests_bert4rec import Request
-from hf_bert4rec.model.reranking_bert4rec import Catalogue, rerank_mmr, select_movies
 from tests.conftest import MOVIES, NUM_MOVIES
 
 HISTORY = [10, 28]

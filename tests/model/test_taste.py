@@ -12,8 +12,8 @@ from hf_bert4rec.data.taste import CORRELATION_RIDGE, DISLIKE_WEIGHT, KEPT, POPU
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import check_folder, load_pipeline
+from hf_bert4rec.model.extensions_bert4rec import SMALLEST_SCORE, Bert4RecTaste
 from hf_bert4rec.model.loading_bert4rec import check_weights
-from hf_bert4rec.model.taste_bert4rec import SMALLEST_SCORE, Bert4RecTaste
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 

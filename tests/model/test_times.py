@@ -23,13 +23,13 @@ from hf_bert4rec.model.extensions_bert4rec import (
     MIN_DECAY,
     SMOOTHING,
     TIME_BIN,
-    UNKNOWN_TIME,
     YEAR,
     Bert4RecTimeEmbeddings,
     gap_between,
 )
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
+from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
 from hf_bert4rec.training.initialization import fit_time_span
 
 START = 1_000_000_000
@@ -314,7 +314,7 @@ def test_timestamps_are_read_in_every_form(recommender):
     [
         ({"timestamps": [1]}, ValueError, "timestamps has 1 values and the history 2 entries"),
         ({"timestamps": [5, 4]}, ValueError, "timestamps decrease at index 1, to 4"),
-        ({"timestamps": 5}, TypeError, "timestamps is a list with one time, or None"),
+        ({"timestamps": 5}, TypeError, "timestamps is a list with a time or None"),
         ({"timestamps": [1, "yesterday"]}, ValueError, "a timestamp is 'yesterday'; write it as"),
         ({"timestamps": [1, True]}, TypeError, "a timestamp is a number, not True"),
         ({"timestamps": [1, float("inf")]}, ValueError, "a timestamp is inf"),
