@@ -18,7 +18,7 @@ from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 
 WIDTH, TOP_K = 128, 10
-BATCH_LOGITS = 1 << 28  # scores of a batch of users
+BATCH_LOGITS = 1 << 30  # scores of a batch of users
 MIN_USERS_PER_SECOND = {1_000_000: 20_000}  # targets
 
 

@@ -12,13 +12,13 @@ class Sizes:
     """Sizes that rows are built from.
 
     `widths` are hidden sizes, `batches` rows per step, `examined` the width and the batch of rows that vary something
-    else. `recipes` are trained with every seed, the last one with the first seed only. `catalogues` are numbers of
+    else. The first of `recipes` is trained with every seed, the last with one. `catalogues` are numbers of
     items, with numbers of users to rank. `seconds` is the duration of one timing, `patience` a factor of all time
     limits. `compiler` is the backend of `torch.compile`.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    batches: tuple[int, ...] = (128, 256, 512, 1024)
+    batches: tuple[int, ...] = (128, 1024)
     examined: tuple[tuple[int, int], ...] = ((128, 512), (512, 512))
     length: int = 200
     items: int = 3416

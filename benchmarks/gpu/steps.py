@@ -49,7 +49,7 @@ def training(sizes: Sizes, name: str, *, causal: bool, width: int, batch: int, *
     with our_step(sizes, causal, width, **options) as step:
         seconds = time_steps(sizes, step, batches)
     operations = np.mean([our_operations(each, width, sizes.items, causal) for each in batches])
-    target = MFU_TARGETS.get(width) if batch == max(sizes.batches) and not options else None
+    target = MFU_TARGETS.get(width) if batch == max(sizes.batches) and options.keys() <= {"compiled"} else None
     result: dict[str, Any] = {"rows": step_rows(name, batches, seconds, float(operations), target)}
     if options.get("compiled"):
         result["compiler"] = {kind: dict(counters[kind]) for kind in ("stats", "graph_break", "inductor")}
@@ -116,25 +116,19 @@ def training_batches(sizes: Sizes, causal: bool, batch: int, padded: bool = Fals
 
 @contextmanager
 def our_step(
-    sizes: Sizes, causal: bool, width: int, compiled: str = "", attention: str = "sdpa", kernel: str = ""
+    sizes: Sizes, causal: bool, width: int, compiled: bool = False, attention: str = "sdpa", kernel: str = ""
 ) -> Iterator[Step]:
     """A step of this package as the trainer makes it.
 
     Args:
-        compiled: "model" as Trainer's `torch_compile`, "graphs" with CUDA graphs too, "layers" one by one.
+        compiled: as Trainer's `torch_compile`.
         attention: transformers' name of the implementation.
         kernel: the only kernel that sdpa may use; see `KERNELS`.
     """
     options = {"num_attention_heads": heads(width), "hidden_dropout_prob": DROPOUT, "causal": causal}
     model = untrained_model(len(Vocabulary(sizes.items)), width, sizes.length, **options).to(device()).train()
     model.set_attn_implementation(attention)
-    call: Any = model
-    if compiled == "layers":
-        for layer in model.bert4rec.layers:
-            layer.compile(backend=sizes.compiler)
-    elif compiled:
-        with_graphs = compiled == "graphs" and sizes.compiler == "inductor"
-        call = torch.compile(model, backend=sizes.compiler, mode="reduce-overhead" if with_graphs else None)
+    call = torch.compile(model, backend=sizes.compiler) if compiled else model
     limit: AbstractContextManager[Any] = sdpa_kernel(KERNELS[kernel]) if kernel else nullcontext()
     with training_forward_installed(model), limit:
         yield step_of(model, call)
@@ -145,7 +139,6 @@ def step_of(model: nn.Module, call: Any) -> Step:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def step(batch: Batch) -> None:
-        torch.compiler.cudagraph_mark_step_begin()  # graphs may reuse the memory of the last step
         with torch.autocast(device().type, torch.bfloat16):
             loss = call(**batch).loss
         loss.backward()

@@ -11,7 +11,7 @@ import torch
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..data.encoding import collator_row
-from ..data.ragged import Ragged
+from ..data.ragged import IntArray, Ragged
 from ..model.extensions_bert4rec import Bert4RecTaste
 from .config import EvaluationConfig
 from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
@@ -62,16 +62,20 @@ class ModelScorer:
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
         """Scores (batch, vocab_size), float32, on the model's device."""
+        if self.model.device.type != "cpu":
+            return self._scores(histories, np.arange(len(histories)))
         by_length = np.argsort(histories.lengths, kind="stable")
-        scores = torch.empty(len(by_length), self.model.config.vocab_size, device=self.model.device)
-        forward_batch = CPU_FORWARD_BATCH if scores.device.type == "cpu" else max(1, len(by_length))
-        for start in range(0, len(by_length), forward_batch):
-            rows = by_length[start : start + forward_batch]
-            batch = self.collate([collator_row(histories, row) for row in rows])
-            inputs = {name: batch[name].to(self.model.device) for name in MODEL_INPUTS if name in batch}
-            with torch.no_grad():
-                scores[torch.from_numpy(rows).to(self.model.device)] = self.model.next_item_logits(**inputs).float()
+        scores = torch.empty(len(by_length), self.model.config.vocab_size)
+        for start in range(0, len(by_length), CPU_FORWARD_BATCH):
+            rows = by_length[start : start + CPU_FORWARD_BATCH]
+            scores[torch.from_numpy(rows)] = self._scores(histories, rows)
         return scores
+
+    def _scores(self, histories: Ragged, rows: IntArray) -> torch.Tensor:
+        batch = self.collate([collator_row(histories, row) for row in rows])
+        inputs = {name: batch[name].to(self.model.device) for name in MODEL_INPUTS if name in batch}
+        with torch.no_grad():
+            return self.model.next_item_logits(**inputs).float()
 
 
 class TasteScorer:

@@ -77,13 +77,12 @@ class SummedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), device=states.device)
         grad_states = torch.zeros_like(states)
         grad_weight, grad_bias = (torch.zeros_like(parameter, dtype=torch.float32) for parameter in (weight, bias))
-        loss_and_gradient = compiled_loss_and_gradient() if compiled else summed_loss_and_gradient
         for start in range(0, len(labels), chunk_positions):
-            chunk = states[start : start + chunk_positions]
             positions = slice(start, start + chunk_positions)
+            chunk = states[positions]
             logits = torch.addmm(bias, chunk, weight.t())  # (chunk, vocab)
-            loss, grad_logits = loss_and_gradient(
-                logits, labels[positions, None], None if weights is None else weights[positions, None]
+            loss, grad_logits = _loss_and_gradient(
+                logits, labels[positions, None], None if weights is None else weights[positions, None], compiled
             )
             total += loss
             torch.mm(grad_logits, weight, out=grad_states[positions])
@@ -98,8 +97,8 @@ class SummedCrossEntropy(torch.autograd.Function):
         return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None, None, None)
 
 
-def summed_loss_and_gradient(
-    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
+def _loss_and_gradient(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, compiled: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The sum of the cross-entropies of logits (chunk, vocab), and its gradient in their dtype.
 
@@ -107,6 +106,10 @@ def summed_loss_and_gradient(
         labels, weights: (labelled, 1); rows of the chunk beyond the last label have no loss.
     """
     labelled = len(labels)
+    if compiled:
+        factors = torch.ones(labels.shape, device=logits.device) if weights is None else weights
+        padding = (0, 0, 0, len(logits) - labelled)
+        return _compiled()(logits, functional.pad(labels, padding), functional.pad(factors, padding))
     probabilities = logits.float().softmax(-1)
     # logsumexp from the largest probability: exact, and saves another pass of exponentials.
     log_sum = logits.amax(-1, keepdim=True).float() - probabilities.amax(-1, keepdim=True).log()  # (chunk, 1)
@@ -119,10 +122,19 @@ def summed_loss_and_gradient(
     return losses.sum(), probabilities.to(logits.dtype)
 
 
+def weighted_loss_and_gradient(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for labels and weights (chunk, 1), in a form that `torch.compile` makes two kernels of."""
+    log_probabilities = logits.float().log_softmax(-1)
+    one_hot = torch.arange(logits.shape[1], device=logits.device) == labels  # (chunk, vocab)
+    gradient = weights * (log_probabilities.exp() - one_hot.float())
+    return -(weights * log_probabilities.gather(1, labels)).sum(), gradient.to(logits.dtype)
+
+
 @cache
-def compiled_loss_and_gradient() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """`torch.compile` of `summed_loss_and_gradient`, once for all sizes."""
-    return torch.compile(summed_loss_and_gradient, dynamic=True)
+def _compiled() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    return torch.compile(weighted_loss_and_gradient, dynamic=True)
 
 
 def weighted_cross_entropy(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+from torch.nn.attention import sdpa_kernel
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
@@ -28,7 +29,7 @@ from ..files import annotate_write_errors
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .checkpoints import COMPLETE_FILE, check_complete, mark_complete, remove_incomplete
 from .ema import WeightAverage
-from .hardware import bf16_is_fast
+from .hardware import VARIABLE_LENGTH_KERNELS, bf16_is_fast
 from .training_forward import training_forward_installed
 
 MAKE_ROOM = "Earlier checkpoints are complete: free some space, then resume from the last one"
@@ -61,6 +62,7 @@ class Bert4RecTrainingArguments(TrainingArguments):
     train_sampling_strategy: str = "group_by_length"
     per_device_eval_batch_size: int = 128
     ddp_find_unused_parameters: bool | None = False
+    logging_nan_inf_filter: bool = False  # it waits for the GPU in every step, and hides losses of NaN
     ema_decay: float | None = field(
         default=None,
         metadata={
@@ -142,7 +144,7 @@ class Bert4RecTrainer(Trainer):
             )
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
-        with training_forward_installed(self.model):
+        with training_forward_installed(self.model), sdpa_kernel(VARIABLE_LENGTH_KERNELS):
             return super()._inner_training_loop(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WindowSampler:
