@@ -11,7 +11,8 @@ import polars as pl
 
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.movielens import find_release_folder
-from hf_bert4rec.data.prepare import SEQUENCES, prepare
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.sequences import SEQUENCE_FILE
 
 # The shape of MovieLens 1M: history lengths are log-normal with this median and sigma, clipped to these bounds.
 USERS, ITEMS, MEDIAN_LENGTH, LENGTH_SIGMA, MIN_LENGTH, MAX_LENGTH = 6040, 3416, 96, 1.0, 18, 2000
@@ -45,10 +46,10 @@ def synthetic_interactions(users: int = USERS, items: int = ITEMS, median: float
 def movielens_1m(folder: Path) -> dict[str, Any]:
     """`data_settings` of MovieLens 1M's sequence file, or of synthetic data if the file is not available."""
     try:
-        available = (find_release_folder("ml-1m") / SEQUENCES).is_file()
+        available = (find_release_folder("ml-1m") / SEQUENCE_FILE).is_file()
     except FileNotFoundError:
         available = False
-    return data_settings(folder, DataArguments(dataset=SEQUENCES)) if available else synthetic_data(folder)
+    return data_settings(folder, DataArguments(dataset=SEQUENCE_FILE)) if available else synthetic_data(folder)
 
 
 def synthetic_data(folder: Path, **shape: Any) -> dict[str, Any]:

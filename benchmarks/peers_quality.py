@@ -27,8 +27,8 @@ from benchmarks.data import movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
 from benchmarks.peers.runner import OURS, TITLES, PeerRuns, run
 from hf_bert4rec.cli.console import set_up_console
-from hf_bert4rec.data.prepare import SEQUENCES
 from hf_bert4rec.data.ragged import Ragged, offsets_of
+from hf_bert4rec.data.sequences import SEQUENCE_FILE
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import rank_targets
 
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = synthetic_data(folder, users=arguments.users) if arguments.users else movielens_1m(folder)
-        if data["name"] != SEQUENCES and not arguments.users:
-            peers.missing["training time"] = f"no {SEQUENCES} in HF_BERT4REC_DATA"
+        if data["name"] != SEQUENCE_FILE and not arguments.users:
+            peers.missing["training time"] = f"no {SEQUENCE_FILE} in HF_BERT4REC_DATA"
         else:
             trained = train_all(arguments, peers, data)
             rows = [line for threshold in arguments.thresholds for line in result_rows(threshold, trained, peers)]

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .histories import build_histories
-    from .interactions import load_ml1m_sequences, read_interactions, read_sequences
+    from .interactions import read_interactions
+    from .leakage import LeakageError, check_leakage, target_hash
     from .movielens import load_movielens
-    from .splits import LeakageError, check_leakage, global_temporal_split, last_n, leave_one_out, target_hash
+    from .sequences import load_ml1m_sequences, read_sequences
+    from .splits import global_temporal_split, last_n, leave_one_out
 
 _MODULES = {
     "histories": ("build_histories",),
-    "interactions": ("load_ml1m_sequences", "read_interactions", "read_sequences"),
+    "interactions": ("read_interactions",),
+    "leakage": ("LeakageError", "check_leakage", "target_hash"),
     "movielens": ("load_movielens",),
-    "splits": ("LeakageError", "check_leakage", "global_temporal_split", "last_n", "leave_one_out", "target_hash"),
+    "sequences": ("load_ml1m_sequences", "read_sequences"),
+    "splits": ("global_temporal_split", "last_n", "leave_one_out"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .column_names import AUTO
@@ -11,9 +11,9 @@ REPEATS = ("first", "last", "all")
 SPLITS = ("leave-one-out", "last-n", "temporal")
 
 
-def option(text: str, default: Any = None) -> Any:
-    """A dataclass field with its help text for the command line."""
-    return field(default=default, metadata={"help": text})
+def option(text: str, default: Any = None, **metadata: Any) -> Any:
+    """A dataclass field with its help text, and other `metadata`, for the command line."""
+    return field(default=default, metadata={"help": text, **metadata})
 
 
 @dataclass
@@ -44,6 +44,23 @@ class InteractionArguments(TextOptions):
     weight_column: str | None = option("column of weights of interactions in the loss; none by default")
     min_rating: float | None = option("interactions rated lower are left out of the histories")
 
+    @property
+    def text_options(self) -> TextOptions:
+        """How the table is written, if it is a text file."""
+        return TextOptions(**{entry.name: getattr(self, entry.name) for entry in fields(TextOptions)})
+
+    @property
+    def requested_columns(self) -> dict[str, str | None]:
+        """The table's columns to read, by our names; None for none."""
+        return {
+            "user_id": self.user_column,
+            "movie_id": self.item_column,
+            "rating": self.rating_column or None,
+            "timestamp": self.time_column or None,
+            "event": self.event_column or None,
+            "weight": self.weight_column or None,
+        }
+
 
 @dataclass
 class DataArguments(InteractionArguments):
@@ -58,14 +75,10 @@ class DataArguments(InteractionArguments):
     year_column: str = option("the items' column of years", "year")
     genres_column: str = option("the items' column of genres", "genres")
     min_interactions: int = option("users and items with fewer interactions are dropped, repeatedly", 5)
-    repeats: str = field(
-        default="first",
-        metadata={
-            "help": "a user's interactions with one item that count; all recommends it again",
-            "choices": REPEATS,
-        },
+    repeats: str = option(
+        "a user's interactions with one item that count; all recommends it again", "first", choices=REPEATS
     )
-    split: str = field(default="leave-one-out", metadata={"help": "rule of the split", "choices": SPLITS})
+    split: str = option("rule of the split", "leave-one-out", choices=SPLITS)
     targets: int = option("held-out items per user, for --split last-n", 5)
     quantile: float = option("quantile of the timestamps at which --split temporal cuts", 0.9)
     liked_rating: float = option("interactions rated this or more are likes, where there are ratings", 4.0)
@@ -82,3 +95,9 @@ class DataArguments(InteractionArguments):
             raise ValueError(f"target_events is {self.target_events}: name the column of these by event_column")
         if self.repeats == "all" and self.split == "last-n":
             raise ValueError("repeats=all with split=last-n: a user's held-out items may repeat; use another split")
+
+    @property
+    def item_columns(self) -> dict[str, str | None]:
+        """The item table's columns by our names. Those that have their usual name may be missing."""
+        columns = {name: getattr(self, f"{name}_column") for name in ("title", "year", "genres")}
+        return {name: column or None for name, column in columns.items() if column != name}

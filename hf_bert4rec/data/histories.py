@@ -10,10 +10,11 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
 from .arguments import REPEATS
-from .columns import as_events, as_ids, as_ratings, as_seconds, as_weights, refuse_rows
+from .columns import as_events, as_ids, as_ratings, as_weights, refuse_rows
 from .ragged import IntArray, offsets_of, repeated_rows, run_lengths
 from .sorting import codes_of, stable_order
 from .tables import dataset_of, to_frame
+from .times import as_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +61,17 @@ def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> 
         raise ValueError(f"The ratings lack the columns {missing}; they have {ratings.column_names}")
     frame = to_frame(ratings, needed)
     for name in ("user_id", "movie_id"):
-        refuse_rows(frame[name], frame[name].is_null(), name, "the ratings", "an id is needed")
+        refuse_rows(frame[name], frame[name].is_null(), "the ratings", "an id is needed")
         kind = frame[name].dtype
         if kind.is_float() or kind == pl.String:  # as the tokenizer compares ids: " 7" is "7", and 7.0 is 7
-            ids = as_ids(frame[name], name, "the ratings")
+            ids = as_ids(frame[name], "the ratings")
             frame = frame.with_columns(ids if kind.is_float() else ids.cast(pl.String))
     for name, reader in (("timestamp", as_seconds), ("event", as_events), ("weight", as_weights)):
         if name in columns:
-            frame = frame.with_columns(reader(frame[name], name, "the ratings"))
+            frame = frame.with_columns(reader(frame[name], "the ratings"))
     if min_rating is None:
         return frame
-    rated = as_ratings(frame["rating"], "rating", "the ratings") >= min_rating  # Polars has NaN above all numbers
+    rated = as_ratings(frame["rating"], "the ratings") >= min_rating  # Polars has NaN above all numbers
     return frame.filter(rated).select(columns)
 
 
@@ -103,14 +104,19 @@ def _select_rows(frame: pl.DataFrame, min_interactions: int, repeats: str) -> tu
     if "event" in frame.columns:
         events = codes_of(frame["event"])[rows]
         repeated = items * (events.max() + 1) + events
-    if repeats == "last":
-        surplus = len(rows) - 1 - repeated_rows(users[::-1], repeated[::-1])
-    else:
-        surplus = repeated_rows(users, repeated)
-    if repeats != "all" and len(surplus):
+    if len(surplus := surplus_rows(users, repeated, repeats)):
         warn_of_repeats(len(surplus), len(rows), repeats)
         rows, users, items = (np.delete(each, surplus) for each in (rows, users, items))
     return _core(rows, users, items, min_interactions)
+
+
+def surplus_rows(users: IntArray, items: IntArray, repeats: str) -> IntArray:
+    """The rows of sorted histories that `repeats` drops: "first" and "last" leave one of every user and item."""
+    if repeats == "all":
+        return np.empty(0, dtype=np.int64)
+    if repeats == "last":
+        return len(users) - 1 - repeated_rows(users[::-1], items[::-1])
+    return repeated_rows(users, items)
 
 
 def warn_of_repeats(surplus: int, interactions: int, repeats: str) -> None:

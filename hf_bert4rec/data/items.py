@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
+from datasets import DatasetDict
 
-from .columns import as_ids, refuse_rows
-from .tables import clean_genres, split_years
+from ..model.tokenization_bert4rec import ANSWER_KEYS
+from .columns import as_ids, is_text, refuse_rows
+from .tables import clean_genres, split_years, to_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -31,21 +33,20 @@ def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: s
     columns = _columns_of(frame, mapping, source)
     if frame.is_empty():
         raise ValueError(f"{source} has no rows")
-    ids = as_ids(frame[columns["movie_id"]], columns["movie_id"], source)
-    refuse_rows(ids, ~ids.is_first_distinct(), ids.name, source, "an earlier row has this id: give each item one row")
-    titles = pl.lit(None, pl.String) if "title" not in columns else _read_titles(frame[columns["title"]], source)
-    items = pl.DataFrame({"movie_id": ids}).with_columns(title=titles)
+    ids = as_ids(frame[columns["movie_id"]], source)
+    refuse_rows(ids, ~ids.is_first_distinct(), source, "an earlier row has this id: give each item one row")
+    items = _untitled(ids.alias("movie_id").to_frame()).with_columns(title=pl.lit(None, pl.String))
+    if "title" in columns:
+        items = items.with_columns(title=_read_titles(frame[columns["title"]], source))
     if "year" in columns:
         years = _read_years(frame[columns["year"]], source)
         items = items.with_columns(pl.col("title").str.strip_chars(), year=years)
     else:
         items = split_years(items)
-    genres = pl.lit([], pl.List(pl.String))
     if "genres" in columns:
-        genres = clean_genres(pl.lit(read_genres(frame[columns["genres"]], source)))
-    title = pl.col("title")
-    title_or_id = pl.when(title.str.len_chars() > 0).then(title).otherwise(pl.col("movie_id").cast(pl.String))
-    return items.select("movie_id", title_or_id.alias("title"), "year", genres.alias("genres"))
+        items = items.with_columns(genres=clean_genres(pl.lit(read_genres(frame[columns["genres"]], source))))
+    titled = pl.when(pl.col("title").str.len_chars() > 0).then("title").otherwise(pl.col("movie_id").cast(pl.String))
+    return items.with_columns(title=titled)
 
 
 def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> dict[str, str]:
@@ -75,7 +76,7 @@ def _read_titles(titles: pl.Series, source: str) -> pl.Series:
     kind = titles.dtype
     if kind == pl.List(pl.String):  # a token_seq of RecBole
         return titles.list.join(" ")
-    if not (kind in (pl.String, pl.Categorical, pl.Null) or isinstance(kind, pl.Enum) or kind.is_numeric()):
+    if not (is_text(kind) or kind == pl.Null or kind.is_numeric()):
         raise ValueError(f"{source}: column {titles.name!r} is of type {kind}; titles are text")
     text = titles.cast(pl.String)
     return text.str.strip_suffix(".0") if kind.is_float() else text
@@ -85,10 +86,10 @@ def _read_years(years: pl.Series, source: str) -> pl.Series:
     if isinstance(years.dtype, pl.Date | pl.Datetime):
         return years.dt.year().cast(pl.Int64)
     text = years.cast(pl.String).str.strip_chars().str.replace(r"\.0$", "")
-    text = pl.select(pl.when(text.is_in(["", "nan", "NaN"])).then(None).otherwise(text)).to_series()
+    text = text.replace(["", "nan", "NaN"], None)
     numbers = text.cast(pl.Int64, strict=False)
     bad = (numbers.is_null() & text.is_not_null()) | (numbers.abs() > MAX_YEAR).fill_null(False)
-    refuse_rows(text, bad, years.name, source, f"a year is an integer up to {MAX_YEAR}")
+    refuse_rows(text, bad, source, f"a year is an integer up to {MAX_YEAR}")
     return numbers
 
 
@@ -129,3 +130,44 @@ def _parse_list(text: str, row: int, source: str) -> list[str]:
     raise ValueError(
         f"{source}, row {row} (counted from 0): genres {text:.80} is not a list of names, as other rows are"
     )
+
+
+def join_items(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> DatasetDict:
+    """Both tables as datasets, with ids of one type and a movies row for every item of the ratings."""
+    rated = ratings.select(pl.col("movie_id").unique()).sort("movie_id")
+    if movies is None:
+        return DatasetDict(ratings=to_dataset(ratings), movies=to_dataset(_untitled(rated)))
+    ratings, rated, movies = with_ids_of_one_type(ratings, rated, movies)
+    missing = rated.join(movies, on="movie_id", how="anti").sort("movie_id")
+    if missing.height == rated.height:
+        raise ValueError(
+            f"{source}: none of its {rated.height:,} items is in the items' table; ids are like "
+            f"{rated['movie_id'][0]!r} here and like {movies['movie_id'].head(1).to_list()} there. "
+            "Map the right id column."
+        )
+    if missing.height:
+        first = missing["movie_id"][0]
+        logger.warning("%s: %d items have no row in the items' table (the first is %r)", source, missing.height, first)
+    catalogue = pl.concat([movies.select(ITEM_COLUMNS), _untitled(missing)])
+    return DatasetDict(ratings=to_dataset(ratings), movies=to_dataset(catalogue))
+
+
+def with_ids_of_one_type(*frames: pl.DataFrame) -> list[pl.DataFrame]:
+    """The frames with their `movie_id` as text if only some of them hold integers: they can still be the same ids."""
+    same = len({frame["movie_id"].dtype for frame in frames}) == 1
+    return [frame if same else frame.with_columns(pl.col("movie_id").cast(pl.String)) for frame in frames]
+
+
+def _untitled(ids: pl.DataFrame) -> pl.DataFrame:
+    """Rows for items with a known id only, which becomes the title."""
+    return ids.select(
+        "movie_id",
+        title=pl.col("movie_id").cast(pl.String),
+        year=pl.lit(None, pl.Int64),
+        genres=pl.lit([], pl.List(pl.String)),
+    )
+
+
+def item_id_name(item_column: str) -> str:
+    """What the pipeline calls item ids: the column of the table, unless an answer has another key of that name."""
+    return "item_id" if item_column in ANSWER_KEYS else item_column

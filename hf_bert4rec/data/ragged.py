@@ -222,6 +222,8 @@ def run_lengths(codes: IntArray) -> IntArray:
 
 def repeated_rows(codes: IntArray, others: IntArray) -> IntArray:
     """The rows with both codes of an earlier row, in no order; codes are those of `codes_of`."""
+    if not len(codes):
+        return np.empty(0, dtype=np.int64)
     pairs = codes * (others.max() + 1) + others
     ordered = np.sort(pairs)
     if not (ordered[1:] == ordered[:-1]).any():

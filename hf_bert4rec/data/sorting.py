@@ -40,7 +40,7 @@ def stable_order(codes: IntArray, times: npt.NDArray[Any] | None = None) -> IntA
         if by_code is not None and times is not None:
             by_code = by_code[stable_order(codes[by_code], times[by_code])]
         order = by_code
-    elif times is None:
+    elif times is None or not len(codes):
         order = np.arange(len(codes))
     else:
         order = _order_in_runs(codes, times)

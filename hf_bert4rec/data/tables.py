@@ -131,6 +131,11 @@ def is_hub_name(table: str | Path) -> bool:
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", str(table))) and not Path(table).parent.is_dir()
 
 
+def table_name(table: str) -> str:
+    """The name of a file or folder without its ending, or that of the last folder above a glob."""
+    return next(Path(part).stem for part in reversed(Path(table).resolve().parts) if not set(part) & set("*?["))
+
+
 def _load_dataset(name: str, config: str | None, split: str | None) -> Table:
     try:
         loaded = load_dataset(name, config, split=split)

@@ -13,10 +13,11 @@ import torch
 from datasets import DatasetDict
 
 from ..data.arguments import DataArguments
+from ..data.leakage import LeakageError, check_leakage, target_hash
 from ..data.prepare import prepare
 from ..data.prepared import Prepared
 from ..data.ragged import Ragged
-from ..data.splits import LeakageError, check_leakage, split_histories, target_hash
+from ..data.splits import split_histories
 from ..data.taste import fit_taste
 from ..data.transitions import fit_transition_memory
 from ..model.configuration_bert4rec import Bert4RecConfig

@@ -12,9 +12,10 @@ from datasets import concatenate_datasets
 
 from ..data.collators import IGNORED
 from ..data.encoding import encode_histories
+from ..data.leakage import target_times
 from ..data.prepared import Prepared
 from ..data.ragged import IntArray, Ragged, labels_of, require_times, seen_items
-from ..data.splits import LISTS, target_times
+from ..data.splits import LISTS
 from ..data.transitions import item_counts
 from .config import EvaluationConfig
 from .list_metrics import BoolArray

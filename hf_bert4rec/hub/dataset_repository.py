@@ -9,10 +9,10 @@ from datasets import Dataset
 from huggingface_hub import DatasetCardData
 from huggingface_hub.constants import REPOCARD_NAME
 
+from ..data.leakage import target_hash
 from ..data.prepared import Prepared
 from ..data.ragged import Ragged
 from ..data.releases import RELEASES, Release
-from ..data.splits import target_hash
 from .card import DATA_LICENCE, fill
 from .staging import remove_on_failure
 from .upload import check_repo_id, check_token, push

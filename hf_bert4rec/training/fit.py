@@ -12,8 +12,10 @@ from typing import Any
 from transformers import set_seed
 
 from ..data.encoding import encode_histories
-from ..data.prepare import SEQUENCES, prepare, table_name
+from ..data.prepare import prepare
 from ..data.releases import RELEASES
+from ..data.sequences import SEQUENCE_FILE
+from ..data.tables import table_name
 from ..data.transitions import fit_transition_memory
 from ..evaluation.validation import format_validation, validation_metrics
 from ..files import TRAINING_FILE, write_json
@@ -72,7 +74,7 @@ def fit(
     """
     logging.basicConfig(format="%(message)s")  # without effect where logging is set up
     logging.getLogger("hf_bert4rec").setLevel(logging.INFO)
-    is_release = isinstance(interactions, str) and interactions in (*RELEASES, SEQUENCES)
+    is_release = isinstance(interactions, str) and interactions in (*RELEASES, SEQUENCE_FILE)
     if is_release and not Path(interactions).is_file():
         options, name = {"dataset": interactions, **options}, Path(interactions).stem
         interactions = None

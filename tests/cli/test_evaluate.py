@@ -16,10 +16,11 @@ from hf_bert4rec.cli.evaluate import main
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.encoding import encode_histories
+from hf_bert4rec.data.leakage import LeakageError, target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.splits import LeakageError, global_temporal_split, last_n, target_hash
+from hf_bert4rec.data.splits import global_temporal_split, last_n
 from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows

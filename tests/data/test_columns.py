@@ -15,7 +15,8 @@ import pytest
 from datasets import Dataset
 
 from hf_bert4rec.data import build_histories, read_interactions
-from hf_bert4rec.data.columns import BLANKS, as_ids, as_ratings, as_seconds
+from hf_bert4rec.data.columns import BLANKS, as_ids, as_ratings
+from hf_bert4rec.data.times import as_seconds
 from hf_bert4rec.model.values_bert4rec import item_token, parse_timestamp
 
 MAY_2024 = 1_714_521_600  # 2024-05-01T00:00:00Z: `date -u -d 2024-05-01 +%s`
@@ -23,7 +24,7 @@ MAY_2024 = 1_714_521_600  # 2024-05-01T00:00:00Z: `date -u -d 2024-05-01 +%s`
 
 def seconds(values: Any) -> list[Any]:
     series = values if isinstance(values, pl.Series) else pl.Series(values)
-    return as_seconds(series, "timestamp", "mine").to_list()
+    return as_seconds(series.alias("timestamp"), "mine").to_list()
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")])
@@ -124,7 +125,8 @@ def test_a_rating_that_is_not_a_number_is_not_a_high_one() -> None:
 
 
 def ids(values: Any) -> list[Any]:
-    return as_ids(values if isinstance(values, pl.Series) else pl.Series(values), "movie_id", "mine").to_list()
+    series = values if isinstance(values, pl.Series) else pl.Series(values)
+    return as_ids(series.alias("movie_id"), "mine").to_list()
 
 
 def test_one_form_of_an_id() -> None:
@@ -164,10 +166,10 @@ def test_an_id_called_nan_among_words_is_reported(caplog: pytest.LogCaptureFixtu
 
 
 def test_ratings_of_other_types() -> None:
-    assert as_ratings(pl.Series([True, False]), "rating", "mine").to_list() == [1.0, 0.0]
-    assert as_ratings(pl.Series([" 4.5", "3 "]), "rating", "mine").to_list() == [4.5, 3.0]
+    assert as_ratings(pl.Series([True, False]), "mine").to_list() == [1.0, 0.0]
+    assert as_ratings(pl.Series([" 4.5", "3 "]), "mine").to_list() == [4.5, 3.0]
     with pytest.raises(ValueError, match=r"row 1 .*is None, but a rating .*rating_column=None"):
-        as_ratings(pl.Series([4.0, None]), "rating", "mine")
+        as_ratings(pl.Series([4.0, None]), "mine")
 
 
 @pytest.mark.parametrize(

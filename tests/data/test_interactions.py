@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from datasets import Dataset
 
-from hf_bert4rec.data import build_histories, interactions, load_ml1m_sequences, read_interactions, read_sequences
+from hf_bert4rec.data import build_histories, load_ml1m_sequences, read_interactions, read_sequences, sequences
 
 REAL = Path(os.environ.get("HF_BERT4REC_DATA") or "nowhere") / "ml-1m"
 COLUMNS = {"user_id": [2, 1, 1], "movie_id": [7, 7, 5], "rating": [4.0, 3.5, 1.0], "timestamp": [9, 8, 7]}
@@ -290,7 +290,7 @@ def test_ml1m_sequences(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     (tmp_path / "movies.dat").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=r"interactions\) \(2, 2, 3\), but .* has \(6040, 3416, 999611\)"):
         load_ml1m_sequences(tmp_path)
-    monkeypatch.setattr(interactions, "SEQUENCE_COUNTS", (2, 2, 3))
+    monkeypatch.setattr(sequences, "SEQUENCE_COUNTS", (2, 2, 3))
     tables = load_ml1m_sequences(tmp_path)
     assert tables["ratings"]["movie_id"][:] == [1198, 3552, 1198]
     assert tables["movies"]["title"][:] == ["Misérables, Les", "Caddyshack"]

@@ -18,9 +18,9 @@ from hf_bert4rec.data.folder import prepare_folder as module
 from hf_bert4rec.data.folder import row_batches
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.folder.prepared_folder import MANIFEST
+from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
-from hf_bert4rec.data.splits import target_hash
 from hf_bert4rec.data.windows import TrainingWindows
 
 ROWS = 600

@@ -14,8 +14,8 @@ import pytest
 
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.splits import target_hash
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.browser_runtime import FILES
 from hf_bert4rec.hub.dataset_repository import dataset_card

@@ -23,16 +23,16 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from hf_bert4rec.data.arguments import DataArguments, TextOptions
-from hf_bert4rec.data.columns import BLANKS, INTEGER, check_unit
-from hf_bert4rec.data.folder.prepare_folder import check_options
-from hf_bert4rec.data.folder.prepared_folder import OPTIONS, check_replaceable, finish_folder, new_folder
+from hf_bert4rec.data.columns import BLANKS, INTEGER
+from hf_bert4rec.data.folder.prepare_folder import check_options, find_table_columns
+from hf_bert4rec.data.folder.prepared_folder import check_replaceable, finish_folder, new_folder
 from hf_bert4rec.data.folder.stored_histories import SHARD, write_shard
 from hf_bert4rec.data.histories import no_user_left
-from hf_bert4rec.data.interactions import find_columns, joined, read_item_table
-from hf_bert4rec.data.prepare import item_columns, table_name
+from hf_bert4rec.data.interactions import read_item_table
+from hf_bert4rec.data.items import join_items
 from hf_bert4rec.data.ragged import run_lengths
-from hf_bert4rec.data.tables import Table, to_frame
-from hf_bert4rec.model.tokenization_bert4rec import ANSWER_KEYS
+from hf_bert4rec.data.tables import to_frame
+from hf_bert4rec.data.times import check_unit
 
 INTERACTIONS_PER_FILE = 1 << 23
 WRITTEN = T.StructType([T.StructField("file", T.StringType())])
@@ -67,7 +67,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     check_replaceable(output_dir)
     assert arguments.ratings is not None
     table = spark.read.parquet(arguments.ratings)
-    columns = _find_columns(table, arguments)
+    columns = find_table_columns(arguments, table.columns, arguments.ratings, "Parquet")
     rows = _read(table, columns, arguments.ratings).persist()
     histories = _core(_distinct(rows, arguments), arguments.min_interactions)
     if histories.isEmpty():
@@ -78,26 +78,9 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     catalogue = _catalogue(rows, histories, arguments, columns["movie_id"])
     with new_folder(output_dir) as (new, _):
         _write_shards(spark, histories, catalogue["movie_id"], new)
-        column = columns["movie_id"]
-        options = {option: getattr(arguments, option) for option in OPTIONS}
-        name = "item_id" if column in ANSWER_KEYS else column
-        manifest = finish_folder(new, table_name(arguments.ratings), name, catalogue, options)
+        manifest = finish_folder(new, arguments, columns["movie_id"], catalogue)
     rows.unpersist()
     return manifest
-
-
-def _find_columns(table: DataFrame, arguments: DataArguments) -> dict[str, str]:
-    requested = {
-        "user_id": arguments.user_column,
-        "movie_id": arguments.item_column,
-        "rating": arguments.rating_column or None,
-        "timestamp": arguments.time_column or None,
-    }
-    schema = pl.LazyFrame(schema=dict.fromkeys(table.columns, pl.String))
-    columns = find_columns(Table(schema, str(arguments.ratings), "Parquet"), requested)
-    if arguments.min_rating is not None and "rating" not in columns:
-        raise ValueError(f"min_rating is {arguments.min_rating}, but {arguments.ratings} has no ratings")
-    return columns
 
 
 def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFrame:
@@ -139,7 +122,7 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
         units, time = 10**6, F.unix_micros(time.cast("timestamp"))
     elif isinstance(kind, T.IntegralType | T.DoubleType):
         low, high = rows.agg(F.min(time), F.max(time)).first() or (0, 0)
-        units = check_unit(pl.Series([low, high]), low, high, column, source)
+        units = check_unit(pl.Series(column, [low, high]), low, high, source)
         if isinstance(kind, T.IntegralType):
             time = time.cast("long")
     else:
@@ -184,8 +167,8 @@ def _core(histories: DataFrame, k: int) -> DataFrame:
 def _catalogue(rows: DataFrame, histories: DataFrame, arguments: DataArguments, item_column: str) -> pl.DataFrame:
     """The items of the histories in the vocabulary's order."""
     every, present = (pl.DataFrame(frame.select("movie_id").distinct().toArrow()) for frame in (rows, histories))
-    items = read_item_table(arguments.items, item_column, item_columns(arguments), TextOptions())
-    tables = joined(every, items, str(arguments.ratings))
+    items = read_item_table(arguments.items, item_column, arguments.item_columns, TextOptions())
+    tables = join_items(every, items, str(arguments.ratings))
     present = present.cast({"movie_id": to_frame(tables["movies"])["movie_id"].dtype})
     return to_frame(tables["movies"]).join(present, on="movie_id", how="semi", maintain_order="left")
 

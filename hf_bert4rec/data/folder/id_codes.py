@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ..columns import as_ids
+from ..columns import as_ids, is_text
 from ..ragged import IntArray
 
 
@@ -25,8 +25,8 @@ class IdCodes:
         Raises:
             ValueError: an id is missing, or the column is of another type; see `as_ids`.
         """
-        is_text = values.dtype in (pl.String, pl.Categorical) or isinstance(values.dtype, pl.Enum)
-        ids = values.cast(pl.String) if is_text and not values.has_nulls() else as_ids(values, self.column, source)
+        unread = is_text(values.dtype) and not values.has_nulls()
+        ids = values.cast(pl.String) if unread else as_ids(values, source)
         encoded = ids.to_arrow().dictionary_encode()
         distinct = pl.Series("id", encoded.dictionary)
         return self._codes_of(distinct)[encoded.indices.to_numpy()]
@@ -52,7 +52,7 @@ class IdCodes:
             ValueError: an id is empty, missing or unreadable; see `as_ids`.
         """
         assert self._known is not None
-        ids = as_ids(self._known["id"], self.column, f"{self.source}, among its distinct ids")
+        ids = as_ids(self._known["id"].alias(self.column), f"{self.source}, among its distinct ids")
         distinct = ids.unique().sort()
         positions = pl.DataFrame({"id": distinct, "position": np.arange(len(distinct))})
         joined = ids.rename("id").to_frame().join(positions, on="id", how="left", maintain_order="left")

@@ -8,33 +8,32 @@ is one entry for every user and every item. The result is that of `build_histori
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ...model.tokenization_bert4rec import ANSWER_KEYS
-from ..arguments import DataArguments, TextOptions
+from ..arguments import DataArguments
 from ..columns import as_ratings
 from ..histories import check_filters, no_user_left, warn_of_repeats
-from ..interactions import find_columns, joined, read_item_table
-from ..prepare import item_columns, table_name
+from ..interactions import find_columns, read_item_table
+from ..items import join_items
 from ..ragged import IntArray
-from ..tables import Table, to_frame
+from ..tables import to_frame
 from .id_codes import IdCodes
-from .prepared_folder import OPTIONS, check_replaceable, finish_folder, new_folder
+from .prepared_folder import check_replaceable, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
 from .spilled_times import TimeReader
 from .stored_histories import SHARD, write_shard
-from .user_partitions import Array, ColumnFiles, Core, Partitions, k_core, row_sums, sort_rows
+from .user_partitions import Array, ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
 
 logger = logging.getLogger(__name__)
 
 ROWS_PER_PARTITION = 1 << 23  # sorted in memory, in about 80 bytes for each
-ROWS_PER_PORTION = 1 << 22  # partitioned at once
 
 
 def prepare_folder(
@@ -60,9 +59,17 @@ def prepare_folder(
     """
     check_options(arguments)
     check_replaceable(output_dir)
-    table = _Source.open(arguments, interactions, items)
+    options = arguments.text_options
+    table = arguments.ratings if interactions is None else interactions
+    batches = open_batches(table, options, arguments.dataset_config, arguments.dataset_split)
+    columns = find_table_columns(arguments, batches.schema.names(), batches.source, batches.form)
+    item_table = read_item_table(
+        arguments.items if items is None else items, columns["movie_id"], arguments.item_columns, options
+    )
     with new_folder(output_dir) as (new, work):
-        return _write(table, new, work)
+        rows = _store(batches, columns, work)
+        catalogue = _write_histories(rows, arguments, item_table, batches.source, new, work)
+        return finish_folder(new, arguments, columns["movie_id"], catalogue)
 
 
 def check_options(arguments: DataArguments) -> None:
@@ -72,33 +79,12 @@ def check_options(arguments: DataArguments) -> None:
     check_filters(arguments.min_interactions, arguments.repeats)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The tables to prepare: interactions in portions, the columns to read by our names, and the item table."""
-
-    arguments: DataArguments
-    batches: RowBatches
-    columns: dict[str, str]
-    items: pl.DataFrame | None
-
-    @classmethod
-    def open(cls, arguments: DataArguments, interactions: Any, items: Any) -> _Source:
-        options = TextOptions(**{option.name: getattr(arguments, option.name) for option in fields(TextOptions)})
-        table = arguments.ratings if interactions is None else interactions
-        batches = open_batches(table, options, arguments.dataset_config, arguments.dataset_split)
-        requested = {
-            "user_id": arguments.user_column,
-            "movie_id": arguments.item_column,
-            "rating": arguments.rating_column or None,
-            "timestamp": arguments.time_column or None,
-        }
-        described = Table(pl.LazyFrame(schema=batches.schema), batches.source, batches.form)
-        columns = find_columns(described, requested)
-        if arguments.min_rating is not None and "rating" not in columns:
-            raise ValueError(f"min_rating is {arguments.min_rating}, but {batches.source} has no ratings")
-        item_table = arguments.items if items is None else items
-        described_items = read_item_table(item_table, columns["movie_id"], item_columns(arguments), options)
-        return cls(arguments, batches, columns, described_items)
+def find_table_columns(arguments: DataArguments, available: Sequence[str], source: str, form: str) -> dict[str, str]:
+    """The names of the columns to read, by our names; ValueError if one is missing, as in `find_columns`."""
+    columns = find_columns(available, source, form, arguments.requested_columns)
+    if arguments.min_rating is not None and "rating" not in columns:
+        raise ValueError(f"min_rating is {arguments.min_rating}, but {source} has no ratings")
+    return columns
 
 
 @dataclass(frozen=True)
@@ -111,38 +97,37 @@ class _Rows:
     times: TimeReader | None
     portions: list[tuple[int, Any]]  # rows, and the type of their times
 
-    def raw_times(self) -> Iterator[Array]:
-        """The times of every portion as they were read."""
+    def read(self, *names: str) -> Iterator[dict[str, Array]]:
+        """These columns of every portion; times as they were read."""
         start = 0
         for rows, kind in self.portions:
-            yield self.files.read("times", start, rows).view(kind)
+            columns = {name: self.files.read(name, start, rows) for name in names}
+            if "times" in columns:
+                columns["times"] = columns["times"].view(kind)
+            yield columns
             start += rows
 
 
-def _store(table: _Source, work: Path) -> _Rows:
+def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
     """Read the table once, and write its rows as numbers."""
-    source, columns = table.batches.source, table.columns
+    source = batches.source
     types: dict[str, Any] = {"users": np.int32, "items": np.int32}
     types |= {"times": np.int64} if "timestamp" in columns else {}
     types |= {"ratings": np.float32} if "rating" in columns else {}
-    rows = _Rows(
-        ColumnFiles(work, "rows", types),
-        IdCodes(columns["user_id"], source),
-        IdCodes(columns["movie_id"], source),
-        TimeReader(columns["timestamp"], source) if "timestamp" in columns else None,
-        [],
-    )
-    for name, frame in table.batches.read(list(dict.fromkeys(columns.values()))):
+    users, items = IdCodes(columns["user_id"], source), IdCodes(columns["movie_id"], source)
+    times = TimeReader(columns["timestamp"], source) if "timestamp" in columns else None
+    rows = _Rows(ColumnFiles(work, "rows", types), users, items, times, [])
+    for name, frame in batches.read(list(dict.fromkeys(columns.values()))):
         stored = {
-            "users": rows.users.codes(frame[columns["user_id"]], name),
-            "items": rows.items.codes(frame[columns["movie_id"]], name),
+            "users": users.codes(frame[columns["user_id"]], name),
+            "items": items.codes(frame[columns["movie_id"]], name),
         }
         kind: Any = np.int64
-        if rows.times is not None:
-            times = rows.times.read(frame[columns["timestamp"]], name)
-            kind, stored["times"] = times.dtype, times.view(np.int64)
+        if times is not None:
+            numbers = times.read(frame[columns["timestamp"]], name)
+            kind, stored["times"] = numbers.dtype, numbers.view(np.int64)
         if "rating" in columns:
-            stored["ratings"] = as_ratings(frame[columns["rating"]], columns["rating"], name).to_numpy()
+            stored["ratings"] = as_ratings(frame[columns["rating"]], name).to_numpy()
         rows.files.append(stored)
         rows.portions.append((frame.height, kind))
     if not rows.portions:
@@ -150,90 +135,69 @@ def _store(table: _Source, work: Path) -> _Rows:
     return rows
 
 
-def _write(table: _Source, new: Path, work: Path) -> dict[str, Any]:
-    """All steps from the table to a complete folder `new`; `work` is for files in between."""
-    arguments = table.arguments
-    rows = _store(table, work)
+def _write_histories(
+    rows: _Rows, arguments: DataArguments, item_table: pl.DataFrame | None, source: str, new: Path, work: Path
+) -> pl.DataFrame:
+    """Write the files of histories to `new`, and return the catalogue; `work` is for files in between."""
     user_ids, user_numbers = rows.users.sorted_ids()
     item_ids, item_numbers = rows.items.sorted_ids()
-    logger.info("%s rows of %s users with %s items", *(f"{n:,}" for n in _size(rows, user_ids, item_ids)))
+    counts = sum(count for count, _ in rows.portions), len(user_ids), len(item_ids)
+    logger.info("%s rows of %s users with %s items", *(f"{count:,}" for count in counts))
     partitions = _partition(rows, user_numbers, item_numbers, work)
-    lengths, counts = _sort(partitions, len(item_ids), arguments)
-    parts = list(zip(partitions.files, lengths, strict=True))
-    core = k_core(parts, counts, arguments.min_interactions)
+    parts, item_counts = _sort(partitions, len(item_ids), arguments)
+    core = k_core(parts, item_counts, arguments.min_interactions)
     if not core.users.any():
-        size = _size(rows, user_ids, item_ids)
-        raise ValueError(no_user_left(*size, arguments.min_interactions, arguments.min_rating))
-    catalogue, index = _catalogue(table, item_ids, _present(parts, core, len(item_ids)))
+        raise ValueError(no_user_left(*counts, arguments.min_interactions, arguments.min_rating))
+    present = np.zeros(len(item_ids), dtype=bool)
+    for part in parts:
+        items = part.files.read("items")
+        present[items[core.rows(part, items)]] = True
+    catalogue, index = _catalogue(item_table, item_ids, present, source)
     _write_shards(parts, core, user_ids, index, new)
-    column = table.columns["movie_id"]
-    name = table_name(arguments.ratings) if arguments.ratings else "interactions"
-    options = {option: getattr(arguments, option) for option in OPTIONS}
-    return finish_folder(new, name, "item_id" if column in ANSWER_KEYS else column, catalogue, options)
-
-
-def _size(rows: _Rows, user_ids: pl.Series, item_ids: pl.Series) -> tuple[int, int, int]:
-    """Rows, users and items of a table."""
-    return sum(count for count, _ in rows.portions), len(user_ids), len(item_ids)
+    return catalogue
 
 
 def _partition(rows: _Rows, user_numbers: IntArray, item_numbers: IntArray, work: Path) -> Partitions:
     """The rows with numbers of sorted ids and times in seconds, by ranges of users; `rows` are removed."""
-    convert = None if rows.times is None else rows.times.conversion(rows.raw_times)
-    types = dict(rows.files.types)
-    if convert is not None:
-        types["times"] = convert(next(rows.raw_times())).dtype
-    counts, start = np.zeros(int(user_numbers.max()) + 1, dtype=np.int64), 0
-    for number, _ in rows.portions:
-        counts += np.bincount(user_numbers[rows.files.read("users", start, number)], minlength=len(counts))
-        start += number
+    types, convert = dict(rows.files.types), None
+    if rows.times is not None:
+        convert = rows.times.conversion(lambda: (portion["times"] for portion in rows.read("times")))
+        types["times"] = convert(next(rows.read("times"))["times"]).dtype
+    counts = np.zeros(int(user_numbers.max()) + 1, dtype=np.int64)
+    for columns in rows.read("users"):
+        counts += np.bincount(user_numbers[columns["users"]], minlength=len(counts))
     partitions = Partitions(work, counts, types, ROWS_PER_PARTITION)
-    start = 0
-    for number, kind in rows.portions:
-        columns = {name: rows.files.read(name, start, number) for name in types}
+    for columns in rows.read(*types):
         columns["users"], columns["items"] = user_numbers[columns["users"]], item_numbers[columns["items"]]
         if convert is not None:
-            columns["times"] = convert(columns["times"].view(kind))
+            columns["times"] = convert(columns["times"])
         partitions.append(columns)
-        start += number
     rows.files.remove()
     return partitions
 
 
-def _sort(partitions: Partitions, num_items: int, arguments: DataArguments) -> tuple[list[IntArray], IntArray]:
-    """Sort every partition and drop what is not to be counted; lengths of the histories of each, counts of items."""
-    lengths, counts = [], np.zeros(num_items, dtype=np.int64)
+def _sort(partitions: Partitions, num_items: int, arguments: DataArguments) -> tuple[list[HistoryFiles], IntArray]:
+    """Sort every partition, without what `min_rating` and `repeats` drop; also the interactions of every item."""
+    parts, counts = [], np.zeros(num_items, dtype=np.int64)
     surplus = candidates = 0
-    for number, files in enumerate(partitions.files):
-        columns = {name: files.read(name) for name in files.types}
-        files.remove()
-        users = int(partitions.bounds[number + 1] - partitions.bounds[number])
-        histories = sort_rows(columns, users, arguments.min_rating, arguments.repeats)
-        partitions.files[number] = ColumnFiles(
-            files.folder, files.name, {name: values.dtype for name, values in histories.columns.items()}
-        )
-        partitions.files[number].append(histories.columns)
-        lengths.append(histories.lengths)
+    for (first, stop), files in zip(pairwise(partitions.bounds.tolist()), partitions.files, strict=True):
+        histories = sort_rows(files.pop(), stop - first, arguments.min_rating, arguments.repeats)
+        types = {name: values.dtype for name, values in histories.columns.items()}
+        part = HistoryFiles(ColumnFiles(files.folder, files.name, types), histories.lengths, first)
+        part.files.append(histories.columns)
+        parts.append(part)
         counts += np.bincount(histories.columns["items"], minlength=num_items)
         surplus, candidates = surplus + histories.surplus, candidates + histories.candidates
     if surplus:
         warn_of_repeats(surplus, candidates, arguments.repeats)
-    return lengths, counts
+    return parts, counts
 
 
-def _present(parts: list[tuple[ColumnFiles, IntArray]], core: Core, num_items: int) -> Array:
-    """Whether each item is in a history, (items,)."""
-    present, first = np.zeros(num_items, dtype=bool), 0
-    for files, lengths in parts:
-        items = files.read("items")
-        present[items[core.rows(items, lengths, first)]] = True
-        first += len(lengths)
-    return present
-
-
-def _catalogue(table: _Source, item_ids: pl.Series, present: Array) -> tuple[pl.DataFrame, Array]:
+def _catalogue(
+    item_table: pl.DataFrame | None, item_ids: pl.Series, present: Array, source: str
+) -> tuple[pl.DataFrame, Array]:
     """The items of the histories in the vocabulary's order, and the row of every item of `item_ids`, (items,)."""
-    tables = joined(pl.DataFrame({"movie_id": item_ids}), table.items, table.batches.source)
+    tables = join_items(pl.DataFrame({"movie_id": item_ids}), item_table, source)
     movies, ids = to_frame(tables["movies"]), to_frame(tables["ratings"])["movie_id"]
     catalogue = movies.join(ids.filter(present).to_frame(), on="movie_id", how="semi", maintain_order="left")
     rows = catalogue.select("movie_id").with_row_index("row")
@@ -241,21 +205,17 @@ def _catalogue(table: _Source, item_ids: pl.Series, present: Array) -> tuple[pl.
     return catalogue, index.fill_null(0).to_numpy().astype(np.int32)
 
 
-def _write_shards(
-    parts: list[tuple[ColumnFiles, IntArray]], core: Core, user_ids: pl.Series, index: Array, new: Path
-) -> None:
-    number = first = 0
-    for files, lengths in parts:
-        columns = {name: files.read(name) for name in files.types}
-        files.remove()
-        keep = core.rows(columns["items"], lengths, first)
-        kept_lengths = row_sums(keep, lengths)
-        users = np.flatnonzero(kept_lengths)
+def _write_shards(parts: Sequence[HistoryFiles], core: Core, user_ids: pl.Series, index: Array, new: Path) -> None:
+    number = 0
+    for part in parts:
+        columns = part.files.pop()
+        in_core = core.rows(part, columns["items"])
+        lengths = row_sums(in_core, part.lengths)
+        users = np.flatnonzero(lengths)
         if len(users):
-            columns = {name: values[keep] for name, values in columns.items()}
-            ids = user_ids.gather(first + users).to_arrow()
-            items = index[columns["items"]]
+            columns = {name: values[in_core] for name, values in columns.items()}
+            ids = user_ids.gather(part.first_user + users).to_arrow()
             shard = new / SHARD.format(number)
-            write_shard(shard, ids, kept_lengths[users], items, columns.get("times"), columns.get("ratings"))
+            items = index[columns["items"]]
+            write_shard(shard, ids, lengths[users], items, columns.get("times"), columns.get("ratings"))
             number += 1
-        first += len(lengths)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +25,11 @@ from filelock import FileLock, Timeout
 
 from ...files import annotate_write_errors, atomic_write, write_json
 from ...model.loading_bert4rec import read_object
-from ..splits import target_hash
-from ..tables import to_dataset
-from .prepared_splits import SplitLengths
+from ..arguments import DataArguments
+from ..items import item_id_name
+from ..leakage import target_hash
+from ..splits import SplitLengths
+from ..tables import table_name, to_dataset
 from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, part_histories, part_targets
 
 VERSION = 1
@@ -37,8 +39,10 @@ OPTIONS = ("min_interactions", "min_rating", "repeats", "split", "targets", "qua
 MAKE_ROOM = "What was there is unchanged: free some space, then prepare again"
 
 
-def is_prepared(folder: str | Path) -> bool:
+def is_prepared(folder: str | Path | None) -> bool:
     """Whether a path is a folder with the files of a preparation, complete or not."""
+    if folder is None:
+        return False
     folder = Path(folder)
     return folder.is_dir() and ((folder / MANIFEST).is_file() or any(folder.glob(SHARDS)))
 
@@ -154,20 +158,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def finish_folder(
-    folder: Path, name: str, item_id_name: str, items: pl.DataFrame, options: Mapping[str, Any]
-) -> dict[str, Any]:
+def finish_folder(folder: Path, arguments: DataArguments, item_column: str, items: pl.DataFrame) -> dict[str, Any]:
     """Check the histories of a folder, write its item table and, as the last file, its manifest.
 
     Args:
-        name: of the data set.
-        item_id_name: the table's name of what `movie_id` holds.
+        arguments: the table, and the options of its histories and their split.
+        item_column: the table's column of items.
         items: movie_id, title, year and genres, in the vocabulary's order.
-        options: values of `OPTIONS`.
 
     Raises:
         ValueError: a file breaks a rule of the layout, or a part of the split is empty.
     """
+    options = {option: getattr(arguments, option) for option in OPTIONS}
     paths = sorted(folder.glob(SHARDS))
     histories = Histories.open(paths)
     histories.check(len(items), repeats=options["repeats"] == "all")
@@ -179,9 +181,9 @@ def finish_folder(
         items.with_columns(count=pl.Series(counts)).write_parquet(temporary)
     manifest = {
         "version": VERSION,
-        "name": name,
-        "item_id_name": item_id_name,
-        "options": {option: options[option] for option in OPTIONS},
+        "name": table_name(arguments.ratings) if arguments.ratings else "interactions",
+        "item_id_name": item_id_name(item_column),
+        "options": options,
         "users": len(histories.lengths),
         "items": len(items),
         "interactions": len(histories.items),
@@ -199,11 +201,9 @@ def finish_folder(
 def _part_record(histories: Histories, splits: SplitLengths, part: str, item_ids: pl.Series) -> dict[str, Any]:
     rows = splits.users(part)
     targets = item_ids.gather(part_targets(histories, splits, part))
-    column = (
-        {"target": targets}
-        if splits.target_column == "target"
-        else {"targets": targets.reshape((len(rows), splits.targets)).arr.to_list()}
-    )
+    column = {"target": targets}
+    if splits.listed:
+        column = {"targets": targets.reshape((len(rows), splits.targets)).arr.to_list()}
     table = pl.DataFrame({"user_id": histories.user_ids.gather(rows), **column})
     return {"users": len(rows), "targets_sha256": target_hash(to_dataset(table))}
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..columns import MICROS, check_unit, divided, is_divisible, micros_of, parse_times, read_compact_dates
+from ..times import MICROS, check_unit, divided, is_divisible, micros_of, parse_times, read_compact_dates
 
 Numbers = npt.NDArray[Any]  # int64 or float64
 
@@ -36,7 +36,7 @@ class TimeReader:
 
     def read(self, values: pl.Series, source: str) -> Numbers:
         """The times of a portion as numbers in their own unit, or as microseconds of datetimes."""
-        times = parse_times(values, self.column, source)
+        times = parse_times(values, source)
         are_dates = isinstance(times.dtype, pl.Datetime)
         if self.are_dates not in (None, are_dates):
             raise ValueError(
@@ -60,7 +60,7 @@ class TimeReader:
         units, first = 1, 0
         for numbers in portions():
             source = f"{self.source}, from row {first:,} on" if first else self.source
-            units = check_unit(pl.Series(numbers), self.low, self.high, self.column, source)
+            units = check_unit(pl.Series(self.column, numbers), self.low, self.high, source)
             first += len(numbers)
         if units == 1:
             return lambda numbers: numbers if self.are_integers else numbers.astype(np.float64)

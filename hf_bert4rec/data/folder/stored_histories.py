@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow as pa
 
 from ..ragged import IntArray, Ragged, offsets_of, repeated_rows
-from ..splits import check_temporal, count_before
+from ..splits import SplitLengths, check_targets, check_temporal, count_before, split_at_ends, split_in_time
 from ..user_split import held_out_masks
 from .mapped_histories import MappedHistories, ShardedArray
-from .prepared_splits import SplitLengths, split_at_ends, split_in_time, temporal_cuts
+from .quantiles import value_at_quantile
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
 
@@ -126,28 +126,35 @@ def compute_splits(histories: Histories, options: Mapping[str, Any]) -> SplitLen
         ValueError: a part would be empty, or an option is out of range.
     """
     training = held_out_masks(histories.user_ids, options["held_out_users"])["training"]
-    lengths = histories.lengths[training]
     if options["split"] == "temporal":
-        times = histories.array("timestamps")
-        check_temporal(options["quantile"], times is not None)
-        assert times is not None
-        of_training = partial(_selected, times, training, histories)
-        cuts = temporal_cuts(of_training, options["quantile"])
-        splits = split_in_time(
-            lengths, options["quantile"], cuts, lambda cut: _count_before(times, histories, cut)[training]
-        )
-    else:
-        splits = split_at_ends(lengths, options)
-    return splits.scattered(training)
+        return _split_in_time(histories, training, options["quantile"]).scattered(training)
+    listed = options["split"] == "last-n"
+    n = options["targets"] if listed else 1
+    check_targets(n)
+    lengths = histories.lengths[training]
+    return split_at_ends(lengths, (lengths - 2 * n, lengths - n), n, listed).scattered(training)
 
 
-def _selected(times: ShardedArray, users: npt.NDArray[np.bool_], histories: Histories) -> Iterator[npt.NDArray[Any]]:
+def _split_in_time(histories: Histories, training: npt.NDArray[np.bool_], quantile: float) -> SplitLengths:
+    times = histories.array("timestamps")
+    check_temporal(quantile, times is not None)
+    assert times is not None
+    test_cut = value_at_quantile(lambda: _times_of(training, times, histories), quantile)
+    validation_cut = value_at_quantile(
+        lambda: (values[values < test_cut] for values in _times_of(training, times, histories)), quantile
+    )
+    cuts = validation_cut, test_cut
+    trained, validated = (_count_before(times, histories, cut)[training] for cut in cuts)
+    return split_in_time((trained, validated), (validated - 1, histories.lengths[training] - 1), quantile, cuts)
+
+
+def _times_of(users: npt.NDArray[np.bool_], times: ShardedArray, histories: Histories) -> Iterator[npt.NDArray[Any]]:
     """The times of these users, a file at a time."""
     if users.all():
         yield from times.parts
         return
-    keep = np.split(np.repeat(users, histories.lengths), times.offsets[1:-1])
-    yield from (part[chosen] for part, chosen in zip(times.parts, keep, strict=True))
+    rows = np.split(np.repeat(users, histories.lengths), times.offsets[1:-1])
+    yield from (part[selected] for part, selected in zip(times.parts, rows, strict=True))
 
 
 def _count_before(times: ShardedArray, histories: Histories, cut: Any) -> IntArray:

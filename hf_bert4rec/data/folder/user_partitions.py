@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..histories import surplus_rows
 from ..ragged import IntArray, offsets_of, repeated_rows
 from ..sorting import stable_order
 
@@ -37,6 +38,12 @@ class ColumnFiles:
         """Rows of a column, by default all."""
         kind = np.dtype(self.types[column])
         return np.fromfile(self._path(column), dtype=kind, count=rows, offset=start * kind.itemsize)
+
+    def pop(self) -> dict[str, Array]:
+        """All rows of all columns; deletes the files."""
+        columns = {name: self.read(name) for name in self.types}
+        self.remove()
+        return columns
 
     def remove(self) -> None:
         """Delete the files."""
@@ -87,7 +94,7 @@ class Partitions:
 
 @dataclass(frozen=True)
 class SortedRows:
-    """The histories of one partition; columns other than `users`, of which `lengths` (users,) remains."""
+    """The histories of one partition: `lengths` (users,), and the columns of every interaction other than `users`."""
 
     lengths: IntArray
     columns: dict[str, Array]
@@ -100,69 +107,70 @@ def sort_rows(columns: dict[str, Array], users: int, min_rating: float | None, r
 
     `ratings` become those of the first row with the same user and item.
     """
-    columns = _with_first_ratings(columns)
-    if min_rating is not None:
-        columns = _selected(columns, columns["ratings_of_rows"] >= min_rating)
-    columns.pop("ratings_of_rows", None)
-    candidates, surplus = len(columns["users"]), 0
-    if candidates:
-        columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("times")))
-        keys = columns["users"].astype(np.int64), columns["items"].astype(np.int64)
-        if repeats == "last":
-            repeated = candidates - 1 - repeated_rows(keys[0][::-1], keys[1][::-1])
-        else:
-            repeated = repeated_rows(*keys)
-        if repeats != "all" and len(repeated):
-            surplus = len(repeated)
-            columns = {name: np.delete(values, repeated) for name, values in columns.items()}
+    ratings = columns.get("ratings")
+    if ratings is not None:
+        columns["ratings"] = _first_ratings(columns)
+        if min_rating is not None:
+            columns = _selected(columns, ratings >= min_rating)
+    candidates = len(columns["users"])
+    columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("times")))
+    surplus = surplus_rows(columns["users"].astype(np.int64), columns["items"].astype(np.int64), repeats)
+    if len(surplus):
+        columns = {name: np.delete(values, surplus) for name, values in columns.items()}
     lengths = np.bincount(columns.pop("users"), minlength=users)
-    return SortedRows(lengths, columns, surplus, candidates)
+    return SortedRows(lengths, columns, len(surplus), candidates)
 
 
 def _selected(columns: Mapping[str, Array], rows: Array) -> dict[str, Array]:
     return {name: values[rows] for name, values in columns.items()}
 
 
-def _with_first_ratings(columns: dict[str, Array]) -> dict[str, Array]:
-    if "ratings" not in columns:
-        return columns
-    columns = {**columns, "ratings_of_rows": columns["ratings"]}
-    users, items = columns["users"].astype(np.int64), columns["items"].astype(np.int64)
-    if len(users) and len(repeated_rows(users, items)):
-        _, first, inverse = np.unique(users * (items.max() + 1) + items, return_index=True, return_inverse=True)
-        columns["ratings"] = columns["ratings"][first[inverse]]
-    return columns
+def _first_ratings(columns: Mapping[str, Array]) -> Array:
+    """For every row the rating of the first row with the same user and item, (rows,)."""
+    ratings, users, items = columns["ratings"], columns["users"].astype(np.int64), columns["items"].astype(np.int64)
+    if not len(repeated_rows(users, items)):
+        return ratings
+    _, first, inverse = np.unique(users * (items.max() + 1) + items, return_index=True, return_inverse=True)
+    return ratings[first[inverse]]
+
+
+@dataclass(frozen=True)
+class HistoryFiles:
+    """Sorted histories of consecutive users on disk, and their lengths (users,)."""
+
+    files: ColumnFiles
+    lengths: IntArray
+    first_user: int
+
+    @property
+    def users(self) -> slice:
+        """The numbers of the users."""
+        return slice(self.first_user, self.first_user + len(self.lengths))
 
 
 @dataclass(frozen=True)
 class Core:
-    """Which users and which items the k-core keeps."""
+    """Whether each user, (users,), and each item, (items,), is in the k-core."""
 
     users: Bools
     items: Bools
 
-    def rows(self, items: Array, lengths: IntArray, first: int) -> Bools:
-        """Which interactions of a partition are in it: their items, the users' lengths, and the first user's number."""
-        return self.items[items] & np.repeat(self.users[first : first + len(lengths)], lengths)
+    def rows(self, part: HistoryFiles, items: Array) -> Bools:
+        """Whether each interaction of a part, with one of these items, is in the core."""
+        return self.items[items] & np.repeat(self.users[part.users], part.lengths)
 
 
-def k_core(parts: list[tuple[ColumnFiles, IntArray]], counts: IntArray, k: int) -> Core:
-    """Users and items with at least `k` interactions with each other, of histories on disk.
-
-    Args:
-        parts: the histories of each partition, and their lengths.
-        counts: interactions of every item, (items,).
-    """
-    lengths = np.concatenate([lengths for _, lengths in parts])
+def k_core(parts: Sequence[HistoryFiles], counts: IntArray, k: int) -> Core:
+    """Users and items with at least `k` interactions with each other; `counts` (items,) are those of every item."""
+    lengths = np.concatenate([part.lengths for part in parts])
     core = Core(lengths >= k, counts >= k)
     complete = (core.users | (lengths == 0)).all() and (core.items | (counts == 0)).all()
     while not complete:
-        counts, first = np.zeros_like(counts), 0
-        for files, part_lengths in parts:
-            items, own = files.read("items"), slice(first, first + len(part_lengths))
-            core.users[own] &= row_sums(core.rows(items, part_lengths, first), part_lengths) >= k
-            counts += np.bincount(items[core.rows(items, part_lengths, first)], minlength=len(counts))
-            first = own.stop
+        counts = np.zeros_like(counts)
+        for part in parts:
+            items = part.files.read("items")
+            core.users[part.users] &= row_sums(core.rows(part, items), part.lengths) >= k
+            counts += np.bincount(items[core.rows(part, items)], minlength=len(counts))
         complete = (core.items == (counts >= k)).all()
         core = Core(core.users, counts >= k)
     return core

@@ -1,0 +1,148 @@
+"""Times of an input table: in any unit, type and notation, they become seconds since 1970."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import polars as pl
+
+from ..model.values_bert4rec import MAX_SECONDS, UNKNOWN_TIME, units_per_second
+from .columns import BLANKS, as_int64, refuse_inexact, refuse_rows, with_floats
+
+logger = logging.getLogger(__name__)
+
+UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+MICROS = 10**6  # per second
+_MAX_TIME = 10**20  # nanoseconds of the year 5138
+_ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
+_COMPACT_DATES = (
+    ("%Y%m%d", 19000101, 21001231),
+    ("%Y%m%d%H%M", 190001010000, 210012312359),
+    ("%Y%m%d%H%M%S", 19000101000000, 21001231235959),
+)
+# Tried in turn for each value; a time without a zone is UTC.
+_ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
+_NAIVE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_DAY_OR_MONTH_FIRST = r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b"
+
+
+def as_seconds(values: pl.Series, source: str) -> pl.Series:
+    """Return times as seconds since 1970: int64, or float64 if one has a fraction of a second.
+
+    Accepts dates, datetimes and ISO text, which are UTC unless they name a zone, and numbers. The unit of numbers
+    (seconds to nanoseconds) follows from their magnitude; numbers such as 20240501 and 20240501123000 are dates.
+
+    Raises:
+        ValueError: A time that is missing, unreadable or beyond any date, or numbers in two units.
+    """
+    times = parse_times(values, source)
+    if isinstance(times.dtype, pl.Datetime):
+        return divided(micros_of(times), MICROS)
+    low, high = times.min(), times.max()
+    dates = read_compact_dates(times, low, high)
+    if dates is not None:
+        logger.info("%s: column %r is read as dates, %s to %s", source, values.name, dates.min(), dates.max())
+        return divided(micros_of(dates), MICROS)
+    units = check_unit(times, low, high, source)
+    if units == 1:
+        return times
+    logger.info("%s: column %r is in %s; converted to seconds", source, values.name, UNIT_NAMES[units])
+    return divided(times, units)
+
+
+def parse_times(values: pl.Series, source: str) -> pl.Series:
+    """Times as numbers in their own unit, int64 or float64, or as datetimes in UTC.
+
+    Raises:
+        ValueError: A time that is missing or unreadable.
+    """
+    values = with_floats(values)
+    kind = values.dtype
+    if kind.is_integer() or kind.is_decimal():
+        times = as_int64(values, source, "a time is needed")
+        refuse_rows(values, times == UNKNOWN_TIME, source, "a time is needed, not the integer of NaT")
+        return times
+    if kind.is_float():
+        refuse_rows(values, values.is_null() | ~values.is_finite(), source, "a time is a finite number")
+        if kind != pl.Float64:
+            refuse_inexact(values, source)
+        return values.cast(pl.Float64)
+    if isinstance(kind, pl.Date | pl.Datetime):
+        refuse_rows(values, values.is_null(), source, "a time is needed")
+        return values.cast(pl.Datetime("us", getattr(kind, "time_zone", None)))
+    if kind != pl.String:
+        raise ValueError(f"{source}: column {values.name!r} is of type {kind}; times are numbers, dates or ISO text")
+    return _from_text(values.str.strip_chars(BLANKS), source)
+
+
+def read_compact_dates(values: pl.Series, low: Any, high: Any) -> pl.Series | None:
+    """Integers such as 20240501, between `low` and `high`, as datetimes; None if they are not all dates."""
+    for form, first, last in _COMPACT_DATES:
+        if low >= first and high <= last and values.dtype == pl.Int64:
+            dates = values.cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
+            if not dates.has_nulls():
+                return dates
+    return None
+
+
+def check_unit(values: pl.Series, low: Any, high: Any, source: str) -> int:
+    """The unit, per second, of a column of numbers from `low` to `high`.
+
+    Raises:
+        ValueError: One of `values`, which are some of them, is in another unit or beyond any date.
+    """
+    largest = max(-low, high)
+    if (units := units_per_second(largest)) == 1:
+        return 1
+    size = values.cast(pl.Float64).abs()
+    refuse_rows(values, size >= _MAX_TIME, source, "no unit makes a date of it")
+    # A time that alone would be in a smaller unit is in the wrong one.
+    unit, limit = UNIT_NAMES[units], MAX_SECONDS * units // 1000
+    wish = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
+    refuse_rows(values, (size >= _ANY_UNIT) & (size < limit), source, wish)
+    return units
+
+
+def divided(values: pl.Series, factor: int, exact: bool | None = None) -> pl.Series:
+    """The quotients: int64 if they are integers (`exact`, by default whether all are), else float64."""
+    if is_divisible(values, factor) if exact is None else exact:
+        return values // factor
+    return pl.Series(values.name, values.to_numpy() / factor)  # Polars rounds the quotient of integers twice
+
+
+def is_divisible(values: pl.Series, factor: int) -> bool:
+    """Whether all values are integers that `factor` divides."""
+    return values.dtype == pl.Int64 and bool((values % factor == 0).all())
+
+
+def _from_text(text: pl.Series, source: str) -> pl.Series:
+    integers = text.cast(pl.Int64, strict=False)
+    if not integers.has_nulls():
+        return integers
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.is_finite().any():
+        wrong = numbers.is_null() | ~numbers.is_finite()
+        refuse_rows(text, wrong, source, "a time is a finite number, as elsewhere in the column")
+        return numbers
+    datetimes = _parsed(text)
+    wish = "a time is a number or an ISO date"
+    if text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any():
+        wish = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
+    refuse_rows(text, datetimes.is_null(), source, wish)
+    return datetimes
+
+
+def _parsed(text: pl.Series) -> pl.Series:
+    """ISO dates and times as UTC; null if no form matches. BigQuery writes "2024-05-01 12:30:00 UTC"."""
+    zoned = text.str.replace(r"(?i)\s?(z|utc)$", "+00:00")
+    zones = [zoned.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC") for form in _ZONED]
+    naive = [text.str.to_datetime(form, strict=False, time_unit="us") for form in _NAIVE]
+    days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+    utc = [series.dt.replace_time_zone("UTC") for series in (*naive, days)]
+    return pl.select(pl.coalesce(*zones, *utc)).to_series()
+
+
+def micros_of(datetimes: pl.Series) -> pl.Series:
+    """Microseconds since 1970, int64."""
+    return datetimes.cast(pl.Datetime("us", getattr(datetimes.dtype, "time_zone", None))).dt.epoch("us")
