@@ -105,7 +105,20 @@ def _or_all(values: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> 
 
 
 def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -> list[dict[str, Any]]:
-    """Add rows for the items that `tokenizer` has and `model` lacks; see `Bert4RecForMaskedLM.add_items`."""
+    """Extend a model by the items that `tokenizer.add_items` added, without training.
+
+    A new item starts from the items most similar to it by genres, year and title; the logits of the other items do not
+    change. The model can be saved and fine-tuned as usual.
+
+    Args:
+        vectors: (new items, hidden) input embeddings to start from instead, such as `pipe.embed_items` gives.
+
+    Returns:
+        For every new item `{"movie_id", "title", "input_id", "start", "similar"}`, where its embedding came from.
+
+    Raises:
+        ValueError: no new items, or vectors of another shape; the model is unchanged.
+    """
     size, first = model.config.vocab_size, tokenizer.first_item_id
     number = len(tokenizer) - size
     if number < 0:

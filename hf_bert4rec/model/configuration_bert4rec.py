@@ -130,7 +130,6 @@ class Bert4RecConfig(PreTrainedConfig):
         for name, value in fields.items():
             self.__setattr__(name, value)
         self._check_sizes()
-        self._check_token_ids()
         self._check_ranges()
         self._check_names(kwargs)
         _check_untrusted_fields(kwargs)
@@ -149,26 +148,17 @@ class Bert4RecConfig(PreTrainedConfig):
         super().__setattr__(name, value)
 
     def _check_sizes(self) -> None:
-        for name, largest in MAX_SIZES.items():
-            if not 1 <= getattr(self, name) <= largest:
-                raise ValueError(f"{name} is {getattr(self, name)!r:.40}; it must be from 1 to {largest:,}")
-        if not 0 <= self.memory_size <= self.vocab_size:
-            raise ValueError(
-                f"memory_size is {self.memory_size!r:.40}; it must be from 0 to the vocab_size of {self.vocab_size}"
-            )
-        if not 0 <= self.taste_size <= MAX_SIZES["hidden_size"]:
-            raise ValueError(
-                f"taste_size is {self.taste_size!r:.40}; it must be from 0 to {MAX_SIZES['hidden_size']:,}"
-            )
-        if not 0 <= self.num_events <= MAX_SIZES["num_attention_heads"]:
-            raise ValueError(
-                f"num_events is {self.num_events!r:.40}; it must be from 0 to {MAX_SIZES['num_attention_heads']:,}"
-            )
-        if not 0 <= self.taste_neighbours <= self.vocab_size:
-            raise ValueError(
-                f"taste_neighbours is {self.taste_neighbours!r:.40}; it must be from 0 to the vocab_size of "
-                f"{self.vocab_size}"
-            )
+        ranges = {
+            **{name: (1, largest) for name, largest in MAX_SIZES.items()},
+            "taste_size": (0, MAX_SIZES["hidden_size"]),
+            "num_events": (0, MAX_SIZES["num_attention_heads"]),
+            **dict.fromkeys(("memory_size", "taste_neighbours"), (0, self.vocab_size)),
+            **dict.fromkeys(("pad_token_id", "mask_token_id", "unk_token_id"), (0, self.vocab_size - 1)),
+        }
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} is {value!r:.40}; it must be from {least} to {most:,}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
@@ -185,14 +175,6 @@ class Bert4RecConfig(PreTrainedConfig):
         rows += self.vocab_size * (memory_tables * self.memory_size + self.taste_size + 2 * self.taste_neighbours)
         if (parameters := rows + self.num_hidden_layers * layer) > MAX_PARAMETERS:
             raise ValueError(f"these sizes make {parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
-
-    def _check_token_ids(self) -> None:
-        for name in ("pad_token_id", "mask_token_id", "unk_token_id"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < self.vocab_size:
-                raise ValueError(
-                    f"{name} is {value!r:.40}; it must be from 0 to {self.vocab_size - 1}, as in the vocabulary"
-                )
 
     def _check_ranges(self) -> None:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout_prob"):

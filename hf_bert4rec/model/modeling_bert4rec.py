@@ -256,10 +256,13 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
     def _can_set_attn_implementation(cls) -> bool:
         return True  # transformers looks in the source for `get_interface`, which 5.0 does not have
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
         """`PreTrainedModel.resize_token_embeddings`; use `add_items` to add items that can be recommended at once."""
-        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        embeddings = super().resize_token_embeddings(*args, **kwargs)
         self.config.memory_size = min(self.config.memory_size, self.config.vocab_size)
+        for tables in (getattr(self, "memory", None), getattr(self, "taste", None)):
+            if tables is not None:
+                tables.resize(self.config.vocab_size)
         return embeddings
 
     @torch.no_grad()
@@ -344,12 +347,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         hidden_states = self.embeddings(inputs_embeds, position_ids)
         angles = self._rotary_angles(hidden_states, position_ids) if self.config.rotary_positions else None
 
-        if is_causal:
-            mask = create_causal_mask(
-                self.config, hidden_states, attention_mask, **causal_mask_arguments(hidden_states)
-            )
-        else:
-            mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
+        mask = self._attention_mask(hidden_states, attention_mask, is_causal)
         for layer in self.layers[:-1]:
             hidden_states = layer(hidden_states, mask, angles, is_causal=is_causal, **kwargs)
         if query_positions is not None:
@@ -375,6 +373,13 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         if not self.config.previous_item:
             return previous
         return previous + (mask if is_causal else inputs_embeds)
+
+    def _attention_mask(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, is_causal: bool
+    ) -> torch.Tensor | None:
+        if not is_causal:
+            return create_bidirectional_mask(self.config, hidden_states, attention_mask)
+        return create_causal_mask(self.config, hidden_states, attention_mask, **causal_mask_arguments(hidden_states))
 
     def _position_ids(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Positions (batch or 1, seq) counted from each row's oldest attended one; 0 where padded."""
@@ -407,9 +412,8 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
         self.memory = Bert4RecTransitionMemory(config) if config.memory_size else None
         self.taste = Bert4RecTaste(config) if config.taste_size else None
-        counted = {"memory": config.memory_size, "taste": config.taste_size}  # their values exceed the range of float16
-        if names := {name for name, size in counted.items() if size}:
-            self._keep_in_fp32_modules_strict = names
+        tables = {name for name in ("memory", "taste") if getattr(self, name) is not None}
+        self._keep_in_fp32_modules_strict = tables or None  # their counts exceed the range of float16
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -422,15 +426,6 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         """`PreTrainedModel.save_pretrained`; with a saved tokenizer, the folder loads with `pipeline` as well."""
         self.config.custom_pipelines = CUSTOM_PIPELINES
         super().save_pretrained(*args, **kwargs)
-
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """The same; resizes the transition memory and the model of taste, too."""
-        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
-        if self.memory is not None:
-            self.config.memory_size = self.memory.resize(self.config.vocab_size)
-        if self.taste is not None:
-            self.taste.resize(self.config.vocab_size)
-        return embeddings
 
     @can_return_tuple
     def forward(
@@ -454,14 +449,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         The other arguments are those of `Bert4RecModel.forward`.
         """
         outputs = self.bert4rec(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            timestamps=timestamps,
-            event_ids=event_ids,
-            return_dict=True,
-            **kwargs,
+            input_ids, attention_mask, position_ids, inputs_embeds, timestamps, event_ids, return_dict=True, **kwargs
         )
         hidden_states = outputs.last_hidden_state
         if labels is not None and self.training and self.config.sparse_prediction:
@@ -514,20 +502,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         return self.head(outputs.last_hidden_state)
 
     def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
-        """Extend the model by the items that `tokenizer.add_items` added, without training.
-
-        A new item starts from the items most similar to it by genres, year and title; the logits of the other items do
-        not change. The model can be saved and fine-tuned as usual.
-
-        Args:
-            vectors: (new items, hidden) input embeddings to start from instead, such as `pipe.embed_items` gives.
-
-        Returns:
-            For every new item `{"movie_id", "title", "input_id", "start", "similar"}`, where its embedding came from.
-
-        Raises:
-            ValueError: no new items, or vectors of another shape; the model is unchanged.
-        """
+        """Extend the model by the items that `tokenizer.add_items` added, without training; see `extend_catalogue`."""
         return extend_catalogue(self, tokenizer, vectors)
 
 

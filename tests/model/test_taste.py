@@ -228,7 +228,7 @@ def test_bad_goals_are_named(tasteful, pipe) -> None:
         pipe(HISTORY, goal="taste")
     with pytest.raises(ValueError, match="taste_size is -1; it must be from 0"):
         Bert4RecConfig(taste_size=-1)
-    with pytest.raises(ValueError, match="taste_neighbours is 9; it must be from 0 to the vocab_size of 8"):
+    with pytest.raises(ValueError, match="taste_neighbours is 9; it must be from 0 to 8"):
         Bert4RecConfig(vocab_size=8, taste_size=2, taste_neighbours=9)
     tasteful.model.taste.neighbours[4, 1] = 999
     with pytest.raises(ValueError, match=r"taste.neighbours names items beyond the vocabulary"):
