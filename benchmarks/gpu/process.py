@@ -72,6 +72,8 @@ class Worker:
 
 def _serve(connection: Connection) -> None:
     """Measure the rows that arrive until the connection closes; reply with result, reason of a failure, traceback."""
+    # A spawned process spawns its own, too: a loader's workers would import everything in every epoch.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     while True:
         try:
             measure, options = connection.recv()

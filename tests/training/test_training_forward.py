@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
-from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.training import training_forward
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec.training import losses, training_forward
 from hf_bert4rec.training.dropout import FastDropout
 from hf_bert4rec.training.training_forward import (
     LABEL_COUNT_MULTIPLE,
@@ -200,3 +201,22 @@ def test_dropout_repeats_with_torchs_own_random_state():
     first = dropout(states)
     torch.set_rng_state(state)
     assert torch.equal(dropout(states), first)
+
+
+def test_a_compiled_model_is_not_compiled_again_for_other_lengths_and_labels(monkeypatch):
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
+    monkeypatch.setattr(losses, "_compiled", lambda: losses.weighted_loss_and_gradient)
+    model = model_of(Bert4RecConfig(vocab_size=40, hidden_size=8, intermediate_size=8, num_hidden_layers=2))
+    generator = torch.Generator().manual_seed(0)
+    graphs = []
+    for length in (8, 12, 10, 6, 9):
+        input_ids = torch.randint(3, 40, (4, length), generator=generator)
+        labels = torch.where(torch.rand(4, length, generator=generator) < 0.5, input_ids, -100)
+        batch = {"input_ids": input_ids, "labels": labels}
+        with training_forward_installed(model, fast_dropout=False):
+            expected = model(**batch).loss
+            torch.testing.assert_close(torch.compile(model, backend="eager")(**batch).loss, expected, **CLOSE)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[2] == graphs[-1] <= 8, graphs
