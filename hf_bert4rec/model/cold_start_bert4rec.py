@@ -1,7 +1,7 @@
-"""New items without retraining: initial embeddings from similar items, and the model extended by them.
+"""New items without retraining: a model extended by items that start from similar ones.
 
-A new item starts as the weighted mean of the items most similar to it by genres, year and words of the title, scaled to
-their mean length, with half their probability. The rows of other items stay as they are, bit for bit.
+A new item's embedding is the weighted mean of those of the items most similar to it by genres, year and words of the
+title, scaled to their mean length; its bias halves its probability. The rows of other items stay the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .items_bert4rec import normalise
 
 NEIGHBOURS = 10
 YEARS = 3.0  # scale of the decay by difference of years: e times less per 3 years
-UNKNOWN_YEAR_GAP = 10.0  # years assumed between two items of which one has no year
+UNKNOWN_YEAR_GAP = 10.0  # years assumed between an item with a year and one without
 TITLE_WEIGHT = 1.0  # of equal title words, relative to equal genres
 # Averaged embeddings score too high against every user, so subtract a bias. Without it new movies crowd the lists: on
 # ml-100k the NDCG of the old ones fell by 31 %, with it by 5 to 8 %.
@@ -82,33 +82,22 @@ def nearest_items(items: dict[str, list[Any]], known: int, number: int) -> list[
 
 def average_embeddings(vectors: torch.Tensor, nearest: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
     """Weighted means of vectors (known, hidden), scaled to the mean length of what they average: (new, hidden)."""
-    averages = []
-    for rows, weights in (_or_all(vectors, *entry) for entry in nearest):
-        mean = weights @ vectors[rows]
-        length = weights @ vectors[rows].norm(dim=-1)
-        averages.append(mean * length / mean.norm().clamp(min=1e-9))
-    return torch.stack(averages)
+    means, lengths = _means(vectors, nearest), _means(vectors.norm(dim=-1), nearest)
+    return means * lengths[:, None] / means.norm(dim=-1, keepdim=True).clamp(min=1e-9)
 
 
-def average_biases(biases: torch.Tensor, nearest: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """Weighted means of biases (known,), less `COLD_START_BIAS`: (new,)."""
-    return torch.stack([weights @ biases[rows] for rows, weights in (_or_all(biases, *entry) for entry in nearest)]) - (
-        COLD_START_BIAS
-    )
-
-
-def _or_all(values: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows and normalised weights for averaging `values`; all rows equally where no item is similar."""
-    if not len(rows):
-        rows, weights = torch.arange(len(values)), torch.ones(len(values))
-    return rows.to(values.device), (weights / weights.sum()).to(values)
+def _means(values: torch.Tensor, nearest: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Weighted means (new, …) of values (known, …); of all values where no item is similar."""
+    means = []
+    for rows, weights in nearest:
+        if not len(rows):
+            rows, weights = torch.arange(len(values)), torch.ones(len(values))
+        means.append((weights / weights.sum()).to(values) @ values[rows.to(values.device)])
+    return torch.stack(means)
 
 
 def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -> list[dict[str, Any]]:
     """Extend a model by the items that `tokenizer.add_items` added, without training.
-
-    A new item starts from the items most similar to it by genres, year and title; the logits of the other items do not
-    change. The model can be saved and fine-tuned as usual.
 
     Args:
         vectors: (new items, hidden) input embeddings to start from instead, such as `pipe.embed_items` gives.
@@ -124,7 +113,7 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
     if number < 0:
         raise ValueError(
             f"the model has {size} entries and the tokenizer {len(tokenizer)}: rows added by resize_token_embeddings "
-            "belong to no item; grow a model by add_items only"
+            "belong to no item; extend a model by add_items only"
         )
     if number == 0:
         raise ValueError(
@@ -140,18 +129,17 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
                 f"{(number, weight.shape[1])}, as wide as the model"
             )
     nearest = nearest_items(tokenizer.items, size - first, number)
-    rows = average_embeddings(weight[first:], nearest) if vectors is None else vectors
+    new_rows = average_embeddings(weight[first:], nearest) if vectors is None else vectors
     tied = decoder.weight is embeddings.weight
-    _set_rows(embeddings, torch.cat([weight, rows]))
+    _set_weight(embeddings, torch.cat([weight, new_rows]))
     embeddings.num_embeddings = len(embeddings.weight)
     if tied:
         decoder.weight = embeddings.weight
     else:
         output_weight = decoder.weight.detach()
-        _set_rows(decoder, torch.cat([output_weight, average_embeddings(output_weight[first:], nearest)]))
-    decoder.bias = nn.Parameter(
-        torch.cat([bias, average_biases(bias[first:], nearest)]), requires_grad=decoder.bias.requires_grad
-    )
+        _set_weight(decoder, torch.cat([output_weight, average_embeddings(output_weight[first:], nearest)]))
+    new_biases = _means(bias[first:], nearest) - COLD_START_BIAS
+    decoder.bias = nn.Parameter(torch.cat([bias, new_biases]), requires_grad=decoder.bias.requires_grad)
     decoder.out_features = model.config.vocab_size = size + number
     model.config.vocabulary_sha256 = tokenizer.vocabulary_sha256
     if model.memory is not None:
@@ -165,7 +153,7 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
     ]
 
 
-def _set_rows(module: nn.Embedding | nn.Linear, weight: torch.Tensor) -> None:
+def _set_weight(module: nn.Embedding | nn.Linear, weight: torch.Tensor) -> None:
     module.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
 
 
@@ -181,6 +169,3 @@ def _report(tokenizer: Any, input_id: int, similar_rows: list[int] | None) -> di
         "start": start,
         "similar": [other["title"] or other[name] for other in similar],
     }
-
-
-__all__ = ["extend_catalogue"]

@@ -362,14 +362,3 @@ class Bert4RecTaste(nn.Module):
     def _user(self, items: list[int]) -> torch.Tensor:
         index = torch.tensor(items, dtype=torch.long, device=self.factors.device)
         return self.precisions[index].float() @ self.factors[index].float()  # (taste_size,)
-
-
-__all__ = [
-    "UNKNOWN_TIME",
-    "Bert4RecEventEmbeddings",
-    "Bert4RecTaste",
-    "Bert4RecTimeEmbeddings",
-    "Bert4RecTransitionMemory",
-    "latest_known",
-    "time_before",
-]

@@ -116,15 +116,3 @@ class OnnxScorer:
                 f"{tolerance:g}). If it was quantized or converted, give a larger onnx_tolerance; if the "
                 f"model changed after it was written, {EXPORT_HINT}"
             )
-
-
-__all__ = [
-    "EXPORT_HINT",
-    "ONNX_FILE",
-    "ONNX_FOLDER",
-    "QUANTIZED_FILE",
-    "QUANTIZED_TOLERANCE",
-    "TASTE_FILE",
-    "OnnxScorer",
-    "find_onnx",
-]

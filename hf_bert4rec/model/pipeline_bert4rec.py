@@ -7,6 +7,7 @@ answered with titles. The answer to a history does not depend on its batch and e
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +30,6 @@ from .requests_bert4rec import (
     DEFAULT_TOP_K,
     ModelInput,
     Request,
-    UnknownEntries,
     check_option_names,
     encode,
     is_batch,
@@ -41,6 +41,7 @@ from .requests_bert4rec import (
     parse_top_k,
     read_inputs,
     warn_caller,
+    warn_unknown,
 )
 from .values_bert4rec import as_list, short_repr
 
@@ -62,27 +63,25 @@ class MovieRecommendationPipeline(Pipeline):
     ```
 
     Args of a call:
-        inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` that may add options of
-            its own, or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered
-            lazily. Keys of a dict that are no options are ignored. `[]` is one empty history, an empty column of
-            histories is an empty batch.
+        inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` with options of its own,
+            or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered lazily. Other
+            keys of a dict are ignored. `[]` is one empty history, an empty column of histories an empty batch.
         batch_size: histories scored at once, 1 or more; changes speed, never the answer.
-        num_workers: accepted for the signature of transformers; histories are read in this process.
+        num_workers: ignored; part of the signature of transformers.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
         goal: "next" for what such users watched next, by the network, or "taste" for what people who like these movies
-            like as well, whatever the order and times of the history; after one movie, ranks 9 and 10 are similar ones
+            also like, whatever the order and times of the history; after one movie, ranks 9 and 10 are similar ones
             that are not among the first eight. By default "taste" for a history without times and events if the model
-            can (`config.taste_size`), else "next".
+            has `config.taste_size`, else "next".
         exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
-        ratings: a number, or None, for each entry of the history. Entries rated below `min_rating` (default 3) are
-            seen but not liked: they are neither recommended nor part of the model's input. Thumbs up and down are
-            True and False.
-        timestamps: when each entry of the history was, for a model trained with times: seconds, milli-, micro- or
-            nanoseconds since 1970, `datetime`s, ISO 8601 texts, or None. Ascending, as the history is.
+        ratings: a number or None for each entry of the history; thumbs up and down are True and False. Entries rated
+            below `min_rating` (default 3) are neither recommended nor part of the model's input.
+        timestamps: the time of each entry of the history, ascending, for a model trained with times: seconds, milli-,
+            micro- or nanoseconds since 1970, `datetime`s, ISO 8601 texts, or None.
         now: the time of the recommendation, in the same forms; unknown by default.
         events: the kind of event of each entry of the history, such as "view", for a model trained with kinds of
-            events (`tokenizer.event_names`); by default all are of the requested kind. Movies of the history are left
-            out if they have the requested kind.
+            events (`tokenizer.event_names`); by default the requested kind. `exclude_seen` leaves out movies with an
+            event of the requested kind.
         event: the requested kind, one of `tokenizer.target_events`, by default the first of these.
         exclude: ids and titles never to recommend; takes precedence over `candidates`.
         candidates: the only ids and titles to recommend.
@@ -96,10 +95,10 @@ class MovieRecommendationPipeline(Pipeline):
             "contribution"}`, where the contribution is what the log of the score loses without the entry.
 
     Returns a list of `{"movie_id", "title", "genres", "score", "source"}`, best first, for every history; instead of
-    "movie_id" the name of the data set's own column of items (`tokenizer.item_id_name`). `score` is the softmax over
-    all items in float32, before filters; with the goal "taste" it is the share of all movies' scores. `source` is
-    "model", or "popularity" for a history without known movies; its score is then the movie's share of all
-    interactions. If fewer than `top_k` movies are left, one warning says what each filter left.
+    "movie_id" the data set's own name of ids (`tokenizer.item_id_name`). `score` is the softmax over all items in
+    float32, before filters; with the goal "taste", the share of all movies' scores. `source` is "model", or
+    "popularity" for a history without known movies, whose scores are shares of all interactions. If fewer than `top_k`
+    movies are left, one warning says what each filter left.
 
     Args of the constructor, or of `pipeline(...)`:
         movies: a table with `movie_id` and any of `title`, `year` and `genres` (a mapping of columns or a
@@ -111,8 +110,7 @@ class MovieRecommendationPipeline(Pipeline):
 
     Raises:
         TypeError: a history that is not a list, an entry that is neither an id nor a title, an option of another type.
-        ValueError: an option out of range, a title that several movies share, a genre that no movie has, an unknown
-            option.
+        ValueError: an option out of range or unknown, a title of several movies, a genre that no movie has.
         LookupError: a candidate that is not in the catalogue.
     """
 
@@ -208,7 +206,7 @@ class MovieRecommendationPipeline(Pipeline):
 
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
-        """Switch dropout off; training leaves the model in training mode."""
+        """Switch dropout off for the block, if the model is being trained."""
         training = self.model.training
         if training:
             self.model.eval()
@@ -221,34 +219,29 @@ class MovieRecommendationPipeline(Pipeline):
     def preprocess(self, input_: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Parse a batch of histories, and encode those that the network scores."""
         requests = self._parse(input_, options)
-        scored = [request for request in requests if request.liked and request.goal == "next"]
-        return {"requests": requests, **self._encode([model_input(request, self.model.config) for request in scored])}
+        config = self.model.config
+        inputs = [model_input(request, config) for request in requests if request.liked and request.goal == "next"]
+        return {"requests": requests, **encode(inputs, self.tokenizer, config)}
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
-        unknown = UnknownEntries()
+        unknown: defaultdict[str, list[str]] = defaultdict(list)
         options = {"exclude_seen": self.model.config.exclude_seen, **options}
         requests = [parse_request(history, options, self.tokenizer, unknown) for history in histories]
-        unknown.warn()
+        warn_unknown(unknown)
         requests = [replace(request, goal=self._goal(request)) for request in requests]
-        has_times = any(request.timestamps is not None or request.now is not None for request in requests)
-        if has_times and not self.model.config.time_aware:
+        if not self.model.config.time_aware and any(request.has_times for request in requests):
             warn_caller("this model was trained without times: timestamps and now change nothing")
-        has_events = any(request.events is not None or request.event is not None for request in requests)
-        if has_events and not self.model.config.num_events:
+        if not self.model.config.num_events and any(request.has_events for request in requests):
             warn_caller("this model was trained without kinds of events: events and event change nothing")
         return requests
 
     def _goal(self, request: Request) -> str:
-        """The goal of a request, "taste" by default if it has no times and events and the model can."""
+        """The goal of a request, by default "taste" if the model has factors and the request no times and events."""
         if self.model.taste is None:
             if request.goal == "taste":
                 raise ValueError("goal is 'taste', but the model has no taste factors: train it with --taste_size 64")
             return "next"
-        context = (request.timestamps, request.now, request.events, request.event)
-        return request.goal or ("next" if any(part is not None for part in context) else "taste")
-
-    def _encode(self, inputs: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
-        return encode(inputs, self.tokenizer, self.model.config)
+        return request.goal or ("next" if request.has_times or request.has_events else "taste")
 
     def _forward(self, input_tensors: dict[str, Any], **_: Any) -> dict[str, Any]:
         inputs = dict(input_tensors)
@@ -270,7 +263,7 @@ class MovieRecommendationPipeline(Pipeline):
         """Turn logits (histories that the network scores, vocab) into one list of movies for every request."""
         requests = model_outputs["requests"]
         histories = [request.liked for request in requests if request.liked and request.goal == "taste"]
-        log_scores = {  # each (items,), with the function that corrects approximate ones
+        log_scores = {  # of each history (items,), and the corrections of approximate ones
             "next": zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False),
             "taste": zip(self._taste_log_scores(histories), repeat(None)),
         }
@@ -316,13 +309,14 @@ class MovieRecommendationPipeline(Pipeline):
     ) -> None:
         """Add "because" to every movie. `log_scores` is (items,), or None to score the history exactly."""
         is_taste = request.goal == "taste"
-        history = ModelInput(request.liked, {}) if is_taste else model_input(request, self.model.config)
+        config = self.model.config
+        history = ModelInput(request.liked, {}) if is_taste else model_input(request, config)
 
         def score(rows: list[list[int]]) -> torch.Tensor:
             inputs = [history.subset(indices) for indices in rows]
             if is_taste:
                 return self._taste_log_scores([each.items for each in inputs])
-            return self._log_scores(self.forward({"requests": [], **self._encode(inputs)})["logits"])
+            return self._log_scores(self.forward({"requests": [], **encode(inputs, self.tokenizer, config)})["logits"])
 
         if log_scores is None:
             log_scores = score([list(range(len(history.items)))])[0]
@@ -372,10 +366,10 @@ class MovieRecommendationPipeline(Pipeline):
         if isinstance(histories, Mapping) or (not isinstance(histories, Iterator) and not is_batch(histories)):
             return self.embed_users([histories], batch_size)[0]
         for batch in self._batches(histories, batch_size):
-            requests = self._parse(batch, self._preprocess_params)
-            inputs = self._encode([model_input(request, self.model.config) for request in requests])
+            config, requests = self.model.config, self._parse(batch, self._preprocess_params)
+            tensors = encode([model_input(request, config) for request in requests], self.tokenizer, config)
             with torch.inference_mode(), self._evaluation_mode():
-                inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+                inputs = {name: tensor.to(self.device) for name, tensor in tensors.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())
         return torch.cat(embedded)
 
@@ -418,7 +412,7 @@ class MovieRecommendationPipeline(Pipeline):
 
 
 def _use_one_thread() -> None:
-    """Limit torch to one thread in a forked process: OpenMP's others do not survive the fork, and are waited for."""
+    """Limit torch to one thread in a forked process: OpenMP would wait for threads that do not survive the fork."""
     if MovieRecommendationPipeline.has_scored:
         torch.set_num_threads(1)
 

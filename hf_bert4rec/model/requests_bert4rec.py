@@ -6,8 +6,9 @@ import difflib
 import math
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ DEFAULT_TOP_K = 10
 DEFAULT_MIN_RATING = 3.0
 MAX_ID_BITS = 300  # Python refuses to print integers of thousands of digits
 MAX_NAMED_ENTRIES = 20  # unknown entries that a warning lists
-SILENT_KEYS = ("user_id",)  # keys of a request that are no options and need no warning
+SILENT_KEYS = ("user_id",)  # of a request, which are ignored without a warning
 
 
 @dataclass(frozen=True)
@@ -63,29 +64,25 @@ class Request:
     diversity: float = 0.0
     explain: bool = False
 
+    @property
+    def has_times(self) -> bool:
+        return self.timestamps is not None or self.now is not None
+
+    @property
+    def has_events(self) -> bool:
+        return self.events is not None or self.event is not None
+
 
 OPTIONS = (*(entry.name for entry in fields(Request)[2:]), "ratings", "min_rating")
 
 
-@dataclass
-class UnknownEntries:
-    """Entries that match nothing in the catalogue, and keys that are no options: one warning each per call."""
-
-    history: list[str] = field(default_factory=list)
-    exclude: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-
-    def warn(self) -> None:
-        """Name each entry once, up to `MAX_NAMED_ENTRIES` of them."""
-        for message, entries in (
-            ("not in the catalogue, left out of the history", self.history),
-            ("not in the catalogue, nothing to exclude", self.exclude),
-            ("not options of a request, ignored", self.keys),
-        ):
-            names = list(dict.fromkeys(entries))
-            more = f" and {len(names) - MAX_NAMED_ENTRIES} more" if len(names) > MAX_NAMED_ENTRIES else ""
-            if names:
-                warn_caller(f"{message}: {', '.join(names[:MAX_NAMED_ENTRIES])}{more}")
+def warn_unknown(unknown: Mapping[str, list[str]]) -> None:
+    """Give a warning for every message, with its entries, each named once, up to `MAX_NAMED_ENTRIES` of them."""
+    for message, entries in unknown.items():
+        names = list(dict.fromkeys(entries))
+        more = f" and {len(names) - MAX_NAMED_ENTRIES} more" if len(names) > MAX_NAMED_ENTRIES else ""
+        if names:
+            warn_caller(f"{message}: {', '.join(names[:MAX_NAMED_ENTRIES])}{more}")
 
 
 def warn_caller(message: str) -> None:
@@ -110,10 +107,13 @@ def _similar_option(name: Any) -> str | None:
     return next(iter(difflib.get_close_matches(str(name), OPTIONS, n=1)), None)
 
 
-def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unknown: UnknownEntries) -> Request:
+def parse_request(
+    history: Any, options: Mapping[str, Any], tokenizer: Any, unknown: defaultdict[str, list[str]]
+) -> Request:
     """Parse one history, a list or a dict `{"history": [...]}` with options of its own, which take precedence.
 
-    Other keys, such as the other columns of a data set's row, are ignored with a warning.
+    Entries that are not in the catalogue, and keys that are no options, such as other columns of a data set's row, are
+    ignored and added to `unknown`, by the message of their warning.
 
     Raises:
         TypeError: a value of the wrong type. ValueError: a value out of range, or a key that resembles an option; both
@@ -126,16 +126,23 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
         history = row.pop("history")
         other_keys = [name for name in row if name not in OPTIONS]
         check_option_names(name for name in other_keys if not isinstance(name, str) or _similar_option(name))
-        unknown.keys += [short_repr(name) for name in other_keys if name not in SILENT_KEYS]
+        unknown["not options of a request, ignored"] += [
+            short_repr(name) for name in other_keys if name not in SILENT_KEYS
+        ]
         options = {**options, **{name: as_scalar(value) for name, value in row.items() if name in OPTIONS}}
     _check_has_order(history)
-    entries = _parse_list("a history", history, "a list of ids and titles")
-    items = [_resolve(entry, tokenizer, unknown.history) for entry in entries]
+    entries = _check_list("a history", history, "a list of ids and titles")
+    left_out = unknown["not in the catalogue, left out of the history"]
+    items = [_resolve(entry, tokenizer, left_out) for entry in entries]
     is_liked = _parse_ratings(options, len(entries))
     timestamps = _parse_column(options, "timestamps", "a time or None", len(entries))
     timestamps, now = parse_times(timestamps, options.get("now"))
     events, event = _parse_events(options, tokenizer, len(entries))
     liked = {index: item for index, item in enumerate(items) if item is not None and is_liked[index]}
+    exclude = _parse_list(options, "exclude", "a list of ids and titles")
+    if exclude is not None:
+        exclude = [_resolve(entry, tokenizer, unknown["not in the catalogue, nothing to exclude"]) for entry in exclude]
+    candidates = _parse_list(options, "candidates", "a list of ids and titles")
     return Request(
         liked=list(liked.values()),
         seen=[
@@ -150,8 +157,8 @@ def parse_request(history: Any, options: Mapping[str, Any], tokenizer: Any, unkn
         now=now,
         events=None if events is None else [events[index] for index in liked],
         event=event,
-        exclude=_parse_exclude(options, tokenizer, unknown.exclude),
-        candidates=_parse_candidates(options, tokenizer),
+        exclude=None if exclude is None else [item for item in exclude if item is not None],
+        candidates=None if candidates is None else parse_movies(candidates, tokenizer, "candidates"),
         genres=_parse_genres(options),
         years=_parse_years(options),
         popularity_penalty=parse_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
@@ -251,19 +258,22 @@ def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
     return item
 
 
-def _parse_list(name: str, value: Any, expected: str) -> list[Any]:
+def _check_list(name: str, value: Any, expected: str) -> list[Any]:
     value = as_list(value)
     if not isinstance(value, list):
         raise TypeError(f"{name} is {expected}, not {type(value).__name__}: {short_repr(value)}")
     return value
 
 
+def _parse_list(options: Mapping[str, Any], name: str, expected: str) -> list[Any] | None:
+    value = options.get(name)
+    return None if value is None else _check_list(name, value, expected)
+
+
 def _parse_column(options: Mapping[str, Any], name: str, expected: str, num_entries: int) -> list[Any] | None:
     """Return an option with a value for each entry of the history, or None if it is not given."""
-    if options.get(name) is None:
-        return None
-    values = _parse_list(name, options[name], f"a list with {expected} for each entry of the history")
-    if len(values) != num_entries:
+    values = _parse_list(options, name, f"a list with {expected} for each entry of the history")
+    if values is not None and len(values) != num_entries:
         raise ValueError(
             f"{name} has {len(values)} values and the history {num_entries} entries: give one each, {expected}"
         )
@@ -312,37 +322,20 @@ def _parse_events(options: Mapping[str, Any], tokenizer: Any, num_entries: int) 
     return events, tokenizer.encode_events([event])[0]
 
 
-def _parse_exclude(options: Mapping[str, Any], tokenizer: Any, unknown: list[str]) -> list[int] | None:
-    if options.get("exclude") is None:
-        return None
-    entries = _parse_list("exclude", options["exclude"], "a list of ids and titles")
-    items = [_resolve(entry, tokenizer, unknown) for entry in entries]
-    return [item for item in items if item is not None]
-
-
-def _parse_candidates(options: Mapping[str, Any], tokenizer: Any) -> list[int] | None:
-    if options.get("candidates") is None:
-        return None
-    entries = _parse_list("candidates", options["candidates"], "a list of ids and titles")
-    return parse_movies(entries, tokenizer, "candidates")
-
-
 def _parse_genres(options: Mapping[str, Any]) -> list[str] | None:
-    if options.get("genres") is None:
-        return None
-    genres = _parse_list("genres", options["genres"], "a list of names")
-    if not genres or not all(isinstance(name, str) for name in genres):
+    genres = _parse_list(options, "genres", "a list of names")
+    if genres is not None and not (genres and all(isinstance(name, str) for name in genres)):
         raise ValueError(f"genres is a list of at least one name, not {short_repr(genres)}")
     return genres
 
 
 def _parse_years(options: Mapping[str, Any]) -> tuple[float, float] | None:
-    if options.get("years") is None:
-        return None
     expected = "a pair such as (1990, 1999), None for no bound"
-    years = _parse_list("years", options["years"], expected)
+    years = _parse_list(options, "years", expected)
+    if years is None:
+        return None
     if len(years) != 2:
-        raise ValueError(f"years is {expected}; not {short_repr(years)}")
+        raise ValueError(f"years is {expected}, not {short_repr(years)}")
     first = -math.inf if years[0] is None else parse_number("the first of years", years[0])
     last = math.inf if years[1] is None else parse_number("the last of years", years[1])
     if first > last:

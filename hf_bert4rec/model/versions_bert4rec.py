@@ -55,5 +55,3 @@ except ImportError:  # transformers before 5.2
     from transformers.utils.generic import check_model_inputs
 
     capture_outputs = check_model_inputs
-
-__all__ = ["INSTALLED_VERSIONS", "capture_outputs", "causal_mask_arguments", "check_versions"]
