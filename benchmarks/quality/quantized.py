@@ -33,7 +33,7 @@ from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import prepare_for_model
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task
-from hf_bert4rec.evaluation.trained_model import training_data_options, training_options
+from hf_bert4rec.evaluation.trained_model import training_data_options, training_record
 from hf_bert4rec.files import write_json
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, OnnxScorer
 
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="an exported recommender with ONNX files")
     folder = parser.parse_args(argv).folder
-    if (training_options(folder) or {}).get("refresh_memory"):
+    if training_record(folder)["options"].get("refresh_memory"):
         parser.error(
             f"the memory of {folder}, and of its ONNX files, knows the targets: train with refresh_memory=false"
         )

@@ -7,6 +7,7 @@ vocab_size). None uses the held-out items; the ranking excludes seen items and s
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ TASTE_SHRINKAGE = 20.0  # users
 MAX_EASE_ITEMS = 20_000
 
 
-def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
+def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0, **knn_options: Any) -> dict[str, Scorer]:
     """Every baseline, fitted on `known`: all interactions that precede the targets (input ids, oldest first).
 
     With leave-one-out these are the training and validation items for the test targets, as in published figures of
@@ -32,22 +33,17 @@ def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Sc
         "random": RandomScorer(vocab_size, seed),
         "popularity": PopularityScorer(known, vocab_size),
         "markov": MarkovScorer(known, vocab_size),
-        "item_knn": ItemKnnScorer(known, vocab_size),
+        "item_knn": ItemKnnScorer(known, vocab_size, **knn_options),
     }
 
 
 def fit_taste_baselines(likes: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
-    """Every baseline for people who give a few titles without an order, fitted on likes, or on all interactions.
+    """Every baseline for histories of a few titles in any order, fitted on likes, or on all interactions.
 
     item-kNN has shrinkage and more neighbours than for the next item: both rank better from few items. EASE inverts a
     matrix of the catalogue's size, and is left out beyond `MAX_EASE_ITEMS`.
     """
-    baselines: dict[str, Scorer] = {
-        "random": RandomScorer(vocab_size, seed),
-        "popularity": PopularityScorer(likes, vocab_size),
-        "markov": MarkovScorer(likes, vocab_size),
-        "item_knn": ItemKnnScorer(likes, vocab_size, neighbours=TASTE_NEIGHBOURS, shrinkage=TASTE_SHRINKAGE),
-    }
+    baselines = fit_baselines(likes, vocab_size, seed, neighbours=TASTE_NEIGHBOURS, shrinkage=TASTE_SHRINKAGE)
     if vocab_size <= MAX_EASE_ITEMS:
         baselines["ease"] = EaseScorer(likes, vocab_size)
     return baselines
@@ -76,7 +72,6 @@ class PopularityScorer:
         self.scores = torch.from_numpy(item_counts(labels_of(train), vocab_size).astype(np.float32))
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32: training interactions."""
         return self.scores.expand(len(histories), -1)
 
 
@@ -93,62 +88,57 @@ class MarkovScorer:
         self.transitions = damped_transitions(train, vocab_size, steps, power)
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32."""
         distances = np.repeat(histories.offsets[1:], histories.lengths) - np.arange(len(histories.values))
         recent = distances <= self.steps
         weights = _user_item_matrix(histories.where(recent), 1 / distances[recent], self.transitions.shape[0])
         return torch.from_numpy((weights @ self.transitions).toarray().astype(np.float32))
 
 
-class ItemKnnScorer:
+class LinearScorer:
+    """score(b) = Σ_{a in history} weights[a, b], with `weights` (vocab_size, vocab_size) of a subclass."""
+
+    weights: sparse.csr_array | npt.NDArray[np.float32]
+
+    def __call__(self, histories: Ragged) -> torch.Tensor:
+        ones = np.ones(len(histories.values), dtype=np.float32)
+        scores = _user_item_matrix(histories, ones, self.weights.shape[0]) @ self.weights
+        return torch.from_numpy(scores.toarray() if sparse.issparse(scores) else scores)
+
+
+class ItemKnnScorer(LinearScorer):
     """Items of the same users: cosine similarity over the user-item matrix, limited to the nearest neighbours.
 
     s(a, b) = |users of a and b| / (√(|users of a| · |users of b|) + `shrinkage`); each item a keeps its `neighbours`
-    most similar items; score(b) = Σ_{a in history} s(a, b) (Sarwar et al., 2001; shrinkage as in Ferrari Dacrema et
-    al., RecSys 2019, arXiv:1907.06902).
+    most similar items, whose s are the weights (Sarwar et al., 2001; shrinkage as in Ferrari Dacrema et al., RecSys
+    2019, arXiv:1907.06902).
     """
 
     def __init__(
         self, train: Ragged, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0, block: int = 1024
     ) -> None:
-        matrix = _user_item_matrix(train, np.ones(len(train.values), dtype=np.float32), vocab_size)
-        matrix.data[:] = 1  # an item counts once per user
+        matrix = _binary_matrix(train, vocab_size, np.float32)
         norms = np.sqrt(np.maximum(matrix.sum(0), 1))
         unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms))  # columns of length 1
         blocks = [
-            _nearest(unit[:, start : start + block], unit, start, neighbours, norms if shrinkage else None, shrinkage)
-            for start in range(0, vocab_size, block)
+            _nearest(unit, start, start + block, neighbours, norms, shrinkage) for start in range(0, vocab_size, block)
         ]
-        self.similarities = sparse.csr_array(sparse.vstack(blocks))
-
-    def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32."""
-        ones = np.ones(len(histories.values), dtype=np.float32)
-        weights = _user_item_matrix(histories, ones, self.similarities.shape[0])
-        return torch.from_numpy((weights @ self.similarities).toarray().astype(np.float32))
+        self.weights = sparse.csr_array(sparse.vstack(blocks))
 
 
-class EaseScorer:
+class EaseScorer(LinearScorer):
     """EASE: a linear autoencoder whose weights have a closed form (Steck, WWW 2019, arXiv:1905.03375).
 
-    B minimises ‖X - XB‖² + `regularization` ‖B‖² with a diagonal of 0, X being the user-item matrix of zeros and ones;
-    score(b) = Σ_{a in history} B[a, b].
+    The weights B minimise ‖X - XB‖² + `regularization` ‖B‖² with a diagonal of 0; X is the binary user-item matrix.
     """
 
     def __init__(self, train: Ragged, vocab_size: int, regularization: float = 500.0) -> None:
-        matrix = _user_item_matrix(train, np.ones(len(train.values)), vocab_size)
-        matrix.data[:] = 1  # an item counts once per user
+        matrix = _binary_matrix(train, vocab_size, np.float64)
         gram = (matrix.T @ matrix).toarray()
         gram[np.diag_indices(vocab_size)] += regularization
         inverse = np.linalg.inv(gram)
         weights = inverse / -np.diag(inverse)
         np.fill_diagonal(weights, 0)
-        self.weights = weights.astype(np.float32)  # (vocab_size, vocab_size)
-
-    def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32."""
-        ones = np.ones(len(histories.values), dtype=np.float32)
-        return torch.from_numpy(_user_item_matrix(histories, ones, len(self.weights)) @ self.weights)
+        self.weights = weights.astype(np.float32)
 
 
 def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], vocab_size: int) -> sparse.csr_array:
@@ -159,24 +149,26 @@ def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], voca
     return matrix
 
 
-def _nearest(
-    block: sparse.csc_array,
-    unit: sparse.csc_array,
-    first: int,
-    neighbours: int,
-    norms: npt.NDArray[np.floating] | None,
-    shrinkage: float,
-) -> sparse.csr_array:
-    """The `neighbours` largest cosines in each row of block'·unit, without an item's cosine with itself.
+def _binary_matrix(histories: Ragged, vocab_size: int, dtype: type[np.floating]) -> sparse.csr_array:
+    """1 where an item is in a history, however often."""
+    matrix = _user_item_matrix(histories, np.ones(len(histories.values), dtype=dtype), vocab_size)
+    matrix.data[:] = 1
+    return matrix
 
-    With `norms` (vocab_size,), the lengths of the columns before they became 1, cosines are shrunk.
+
+def _nearest(
+    unit: sparse.csc_array, start: int, stop: int, neighbours: int, norms: npt.NDArray[np.floating], shrinkage: float
+) -> sparse.csr_array:
+    """The largest shrunk cosines of items `start` to `stop` with all others, (stop - start, vocab_size).
+
+    `unit` (users, vocab_size) has columns of length 1, which were `norms` (vocab_size,) before.
     """
-    cosines = (block.T @ unit).toarray()  # (block, vocab_size), dense for one block at a time
+    cosines = (unit[:, start:stop].T @ unit).toarray()  # dense for one block of items at a time
     rows = np.arange(cosines.shape[0])
-    if norms is not None:
-        products = np.outer(norms[first : first + len(rows)], norms)
+    if shrinkage:
+        products = np.outer(norms[start:stop], norms)
         cosines *= products / (products + shrinkage)
-    cosines[rows, first + rows] = 0
+    cosines[rows, start + rows] = 0
     if neighbours < cosines.shape[1]:
         weakest = np.partition(cosines, -neighbours, axis=1)[:, -neighbours, None]
         cosines[cosines < weakest] = 0

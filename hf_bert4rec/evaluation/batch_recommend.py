@@ -1,7 +1,6 @@
 """Recommendations for every user of a table of interactions, written as one Parquet table.
 
-The filters of training data do not apply here: every user is answered, from every interaction, and gets what the
-pipeline answers to the same history.
+The filters of training do not apply: every user gets what the pipeline answers to all of their interactions.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ class BatchRecommendConfig:
 def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, config: BatchRecommendConfig) -> int:
     """Write the best unseen movies of every user of a data set to the Parquet file `output`.
 
-    The columns are `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source`: "model", or
-    "popularity" for a user with no movie in the model's catalogue. The processes of an `accelerate launch` share the
-    users. Parts are stored next to `output` until all are written, so that an interrupted run continues.
+    The columns are `user_id`, `movie_id`, `rank` (from 1), `score` and `source`: "model", or "popularity" for a user
+    with no movie in the model's catalogue. The processes of an `accelerate launch` share the users. Parts are stored
+    next to `output` until all are written, so that an interrupted run continues.
 
     Args:
         folder: an exported model.
@@ -71,7 +70,7 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
     folder, state = Path(folder), PartialState(cpu=not torch.cuda.is_available())
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).to(state.device)
     recommender = BatchRecommender(model, Bert4RecTokenizer.from_pretrained(folder), config)
-    with state.main_process_first():  # it downloads the data, the other processes read the copy
+    with state.main_process_first():  # the main process downloads the data, the others read the copy
         users = read_users(data, recommender.tokenizer, model.config.time_aware, model.config.exclude_seen)
     recommender.check(users)
     shards = Shards(Path(output), _fingerprint(folder, users, config), len(users), config.users_per_shard)
@@ -91,7 +90,7 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
 
 
 class BatchRecommender:
-    """Lists of unseen movies for batches of users: by the model, or by popularity where it has nothing to read.
+    """Lists of unseen movies for batches of users: by the model, or by popularity for empty histories.
 
     Raises:
         ValueError: `top_k` exceeds the catalogue.
@@ -118,17 +117,16 @@ class BatchRecommender:
     def recommend(self, users: Users, first_row: int = 0) -> pa.Table:
         """The table's rows for a batch of users, in their order, best first; `first_row` numbers them in errors."""
         parts = [self._by_model(users, first_row), self._by_popularity(users)]
-        row, item, rank, score = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        source = np.repeat([0, 1], [len(part[0]) for part in parts])
-        order = np.argsort(row, kind="stable")
+        rows, items, ranks, scores = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        sources = np.repeat([0, 1], [len(part[0]) for part in parts])
         columns = [
-            users.user_ids.take(pa.array(row[order])),
-            self.item_ids.take(pa.array(item[order])),
-            pa.array(rank[order].astype(np.int32)),
-            pa.array(score[order].astype(np.float32)),
-            SOURCES.take(pa.array(source[order])),
+            users.user_ids.take(pa.array(rows)),
+            self.item_ids.take(pa.array(items)),
+            pa.array(ranks.astype(np.int32)),
+            pa.array(scores.astype(np.float32)),
+            SOURCES.take(pa.array(sources)),
         ]
-        return pa.table(columns, names=list(COLUMNS))
+        return pa.table(columns, names=list(COLUMNS)).take(pa.array(np.argsort(rows, kind="stable")))
 
     def _by_model(self, users: Users, first_row: int) -> tuple[np.ndarray, ...]:
         """Row, item (from 0), rank and score of every recommendation to users with a history."""

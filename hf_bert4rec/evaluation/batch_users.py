@@ -28,8 +28,8 @@ UNFILTERED = {"min_interactions": 1, "min_rating": None, "repeats": "all"}
 class Users:
     """Users to recommend to, one row each, as input ids of items in the model's catalogue, oldest first.
 
-    `liked` is what the model reads, with times where the model uses them. `seen` adds what was rated below
-    `min_rating`; none of it is recommended.
+    `liked` is the model's input, with times if the model uses them. `seen`, which is not recommended, adds items rated
+    below `min_rating`.
     """
 
     user_ids: pa.Array
@@ -47,13 +47,11 @@ class Users:
 def read_users(
     data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool = False, exclude_seen: bool = True
 ) -> Users:
-    """Every user of a table with all of its interactions, in the order of time, then of rows.
+    """Every user of a table with all interactions, in the order of time, then of rows.
 
-    A folder of `prepare_folder` is mapped to memory. What its filters dropped is not answered, with a warning.
-
-    `min_interactions` and repeats are not filtered. Interactions rated below `min_rating` are seen, not liked; one
-    without a rating is liked. Items outside the model's catalogue are left out, with a warning. Without `exclude_seen`
-    nothing counts as seen.
+    `min_interactions` and repeats are not filtered. Interactions rated below `min_rating` are seen, not liked; those
+    without a rating are liked. Items outside the model's catalogue are left out, with a warning. Without `exclude_seen`
+    nothing counts as seen. A folder of `prepare_folder` is memory-mapped; a warning names filters of its preparation.
     """
     if is_prepared(data.ratings or ""):
         return _users_of_folder(data, tokenizer, timed, exclude_seen)

@@ -1,7 +1,7 @@
 """Confidence intervals of means over users: percentile bootstrap (Efron, 1979).
 
-The users are the sample: each resample draws their number with replacement. All metrics share the resamples. The
-interval of a difference of two scorers, given as one value per user, is that of a paired bootstrap.
+Each resample draws as many users as there are, with replacement. All metrics share the resamples, so the interval of
+a difference of two scorers, given as one value per user, is that of a paired bootstrap.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def intervals(
     """`{"mean", "low", "high"}` of every named metric, over the users for whom it is defined (not NaN).
 
     Args:
-        values: For each name one value per user, (users,), the same users in the same order.
-        seed: Of the resamples; the same seed and number of users give the same resamples.
+        values: one value per user for each name, (users,), the same users in the same order.
+        seed: of the resamples; the same seed and number of users give the same resamples.
 
     Raises:
-        ValueError: There are no users, or a metric is undefined for all of them.
+        ValueError: there are no users, or a metric is undefined for all of them.
 
     >>> intervals({"hit_rate@10": np.ones(50)})
     {'hit_rate@10': {'mean': 1.0, 'low': 1.0, 'high': 1.0}}

@@ -12,7 +12,7 @@ PARTS = ("validation", "test")
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is held out and measured.
+    """Held-out part, metrics and seeds.
 
     Raises:
         ValueError: an unknown part, no list lengths, or a number out of range.
@@ -35,5 +35,5 @@ class EvaluationConfig:
 
     @property
     def headline_k(self) -> int:
-        """List length of headline metric, slices and plots: 10 if it is measured, else the first."""
+        """List length of headline metric, slices and plots: 10 if it is one of `ks`, else the first."""
         return 10 if 10 in self.ks else self.ks[0]

@@ -34,7 +34,7 @@ from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
 from .task import build_task, known_interactions, time_ablations
-from .trained_model import find_model, memory_backward, training_data_options, training_options, weights_sha256
+from .trained_model import find_model, training_data_options, training_record, weights_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def evaluate_model(
         data: the data set and its split; by default those of the training.
 
     Returns:
-        The content of `evaluation.json`; `report.py` describes it.
+        The content of `evaluation.json`, described in `report.py`.
 
     Raises:
         FileNotFoundError: the model or a table is missing.
@@ -107,47 +107,48 @@ def evaluate_model(
 def taste_sections(
     network: Bert4RecForMaskedLM, data: Prepared, options: DataArguments, config: EvaluationConfig
 ) -> dict[str, Any]:
-    """The sections `new_users` and `kin`, as far as data and model allow them."""
+    """The sections `kin` and `new_users`, where data and model have what they need."""
     scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
     if network.taste is not None:
         scorers = {"taste": TasteScorer(network.taste), **scorers}
-    similar = {"similar": SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))}
+    similar = SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))
     baselines = fit_taste_baselines(data.train, len(data.tokenizer), config.seed)
-    sections = {"kin": evaluate_kin({**scorers, **similar}, baselines, data.tokenizer, config)}
+    sections = {"kin": evaluate_kin({**scorers, "similar": similar}, baselines, data.tokenizer, config)}
     if data.new_users is not None:
         sections["new_users"] = new_users_section(scorers, data, config)
     elif network.taste is not None:
         try:
             held_out = hold_out_again(data, options, config)
         except ValueError as error:
-            logger.info("what new users get is not measured: %s", error)
+            logger.info("quality for new users is not measured: %s", error)
         else:
             sections["new_users"] = refitted_section(network.config, held_out, config)
     return {name: section for name, section in sections.items() if section is not None}
 
 
 def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, part: str) -> bool:
-    """Fill a memory that was exported with all interactions with those that precede the targets of `part`.
+    """Fill a memory of all interactions (`refresh_memory`) with only those that precede the targets of `part`.
 
-    Returns whether the memory was one; others know the training part only, and are unchanged.
+    Returns whether it was refilled. Other memories hold the training part only, and are unchanged.
     """
-    if network.memory is None or not (training_options(folder) or {}).get("refresh_memory"):
+    record = training_record(folder)
+    if network.memory is None or not record["options"].get("refresh_memory"):
         return False
     known = known_interactions(data, part, timed=network.config.time_aware)
-    fit_transition_memory(network, known, memory_backward(folder))
+    fit_transition_memory(network, known, (record.get("memory") or {}).get("backward", 0.0))
     return True
 
 
-def new_users_section(model: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
-    """`model`, scorers by goal, and the baselines on the held-out users of `data`."""
+def new_users_section(scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+    """The model's scorers by goal, and the baselines, on the held-out users of `data`."""
     baselines = fit_taste_baselines(data.likes(data.splits["train"]), len(data.tokenizer), config.seed)
-    return evaluate_new_users(model, baselines, data, config)
+    return evaluate_new_users(scorers, baselines, data, config)
 
 
 def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
     """A second model of taste, fitted without the held-out users of `data`, on these users.
 
-    The model itself knows them; the network, whose training takes longer, is left out.
+    The network, which was trained on them, is left out.
     """
     taste = Bert4RecTaste(model_config)
     fit_taste(taste, data.train, data.train_liked)
@@ -164,8 +165,8 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
     data = prepare(options)
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
     _check_catalogues(tokenizer, data)
-    trained = training_options(folder)
-    if trained is None or _history_options(trained) != _history_options(vars(options)):
+    trained = training_record(folder)["options"]
+    if _history_options(trained) != _history_options(vars(options)):
         logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)
     else:
         training_split = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
@@ -180,7 +181,7 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
 
 
 def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides the histories; a table counts by its name, as the training record has no folders."""
+    """The options that decide the histories; a table by its name, as training records have no folders."""
     table = options.get("ratings")
     repeats = options.get("repeats", "first")  # not recorded by earlier versions
     return (Path(table).name if table else None, repeats, *(options.get(name) for name in HISTORY_OPTIONS))
@@ -200,7 +201,7 @@ def _check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
 
 
 def _protocol(data: Prepared, options: DataArguments, config: EvaluationConfig) -> dict[str, Any]:
-    """What the report says of the data and the split."""
+    """Data and split, for the report."""
     split = {"last-n": f"last {options.targets}", "temporal": f"temporal at {options.quantile}"}
     timed = "timestamps" in data.histories.column_names
     return {

@@ -1,4 +1,4 @@
-"""History → held-out movie → recommendations, with titles and genres: an evaluation that a person can judge."""
+"""History → held-out movie → recommendations, with titles and genres, for people to judge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_examples(
 ) -> list[dict[str, Any]]:
     """Recommendations for `config.examples` histories, drawn from the task's users with `config.seed`.
 
-    The first is `FIXED_HISTORY`, without a target, where the catalogue has both movies.
+    The first is `FIXED_HISTORY`, without a target, if the catalogue has both movies.
 
     Returns:
         `{"history", "history_length", "held_out", "recommended"}`; movies are `{"movie_id", "title", "genres"}`, and
@@ -37,10 +37,10 @@ def make_examples(
         fixed = []
     drawn = min(config.examples - len(fixed), len(task.targets))
     users = np.random.default_rng(config.seed).choice(len(task.targets), drawn, replace=False)
-    unknown = Ragged.from_lists(fixed)
-    unknown = unknown.with_columns(**{name: np.full(len(unknown.values), value) for name, value in UNKNOWN.items()})
-    unknown = unknown.with_queries(**{name: np.full(len(unknown), value) for name, value in UNKNOWN.items()})
-    histories = concatenate([unknown, task.histories.take(users)])
+    untimed = Ragged.from_lists(fixed)
+    untimed = untimed.with_columns(**{name: np.full(len(untimed.values), value) for name, value in UNKNOWN.items()})
+    untimed = untimed.with_queries(**{name: np.full(len(untimed), value) for name, value in UNKNOWN.items()})
+    histories = concatenate([untimed, task.histories.take(users)])
     if not len(histories):
         return []
     held_out = [[] for _ in fixed] + [task.targets[user].tolist() for user in users]

@@ -1,8 +1,8 @@
 """Whether one movie leads to its kin: the other movies of its series, or of its director or kind.
 
-Groups come from titles (the same words before a colon, a numeral or "Part") and from a short list (`CURATED`),
-whichever of their movies a release has. For every movie of a group, the history is that movie only, and the value the
-share of its kin among the first ten; values are averaged within a group, and intervals are over groups.
+Groups come from titles (the same words before a colon, a numeral or "Part") and from a short list (`CURATED`). For
+every movie of a group, the history is that movie only, and the value is the share of its kin among the first ten.
+Values are averaged within a group; intervals are over groups.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import torch
 
 from ..data.ragged import Ragged
 from ..model.ranking_bert4rec import ItemEmbeddings
-from .bootstrap import FEW_USERS, intervals
+from .bootstrap import FEW_USERS
 from .config import EvaluationConfig
 from .metrics import FloatArray
-from .ranking import Scorer, rank_targets
+from .ranking import Scorer
+from .scoring import compare_scorers
 
 logger = logging.getLogger(__name__)
 
-# Titles without year, article at the end and aliases. Of movies that share a title, the catalogue's first is meant.
+# Titles without year, article and aliases. Of movies that share a title, the first of the catalogue counts.
 CURATED = (
     "Star Wars; Star Wars: Episode IV - A New Hope; Empire Strikes Back; Return of the Jedi; "
     "Star Wars: Episode V - The Empire Strikes Back; Star Wars: Episode VI - Return of the Jedi",
@@ -62,7 +63,7 @@ CURATED = (
 SERIES = re.compile(r"\s*(?::|,?\s+part\b|,?\s+episode\b|,?\s+(?:\d{1,2}|[ivx]+)(?![\w'])).*$")
 ARTICLE = re.compile(r",\s+(?:the|a|an|les|la|le|il|das|der|die)$")
 ALIAS = re.compile(r"\s*\([^()]*\)$")
-SHORTEST_HEAD = 4  # letters that the titles of a series share
+MIN_HEAD = 4  # letters that the titles of a series share
 
 
 def kin_groups(titles: Sequence[str | None]) -> list[list[int]]:
@@ -81,7 +82,7 @@ def kin_groups(titles: Sequence[str | None]) -> list[list[int]]:
     for title, position in first.items():
         if position not in used:
             series.setdefault(SERIES.sub("", title).strip(), []).append(position)
-    groups += [positions for head, positions in series.items() if len(head) >= SHORTEST_HEAD]
+    groups += [positions for head, positions in series.items() if len(head) >= MIN_HEAD]
     return [group for group in groups if len(group) > 1]
 
 
@@ -116,53 +117,36 @@ def evaluate_kin(
     Args:
         model: the model's scorers; differences are between the first and every other scorer.
         baselines: fitted on the training histories.
-        tokenizer: holds the titles.
-        config: its seed and batch size are used, and the length of its headline list.
     """
     groups = kin_groups(tokenizer.items.get("title", []))
     if not groups:
         return None
     if len(groups) < FEW_USERS:
         logger.warning("only %d groups of kin: their intervals are wide and say little", len(groups))
-    values = {
-        name: {f"found@{config.headline_k}": kin_found(scorer, groups, tokenizer, config, f"kin, {name}")}
-        for name, scorer in {**model, **baselines}.items()
-    }
-    first = next(iter(model))
+    first, k = tokenizer.first_item_id, config.headline_k
+    histories = [[first + movie] for group in groups for movie in group]
+    kin = [[first + other for other in group if other != movie] for group in groups for movie in group]
     return {
         "groups": len(groups),
         "movies": sum(map(len, groups)),
         "seed": config.seed,
-        "k": config.headline_k,
+        "k": k,
         "model": list(model),
-        "results": {
-            name: {
-                "metrics": intervals(value, config.seed),
-                "difference": intervals({key: values[first][key] - value[key] for key in value}, config.seed),
-            }
-            for name, value in values.items()
-        },
+        "results": compare_scorers(
+            {**model, **baselines},
+            Ragged.from_lists(histories),
+            Ragged.from_lists(kin),
+            lambda ranks: {f"found@{k}": share_found(ranks, [len(group) for group in groups], k)},
+            tokenizer,
+            config,
+        ),
     }
 
 
-def kin_found(
-    scorer: Scorer, groups: Sequence[Sequence[int]], tokenizer: Any, config: EvaluationConfig, description: str = "kin"
-) -> FloatArray:
-    """The share of kin among the first k, (groups,): of min(k, kin), averaged over the movies of a group."""
-    first = tokenizer.first_item_id
-    histories = [[first + movie] for group in groups for movie in group]
-    targets = [[first + other for other in group if other != movie] for group in groups for movie in group]
-    k = config.headline_k
-    ranks = rank_targets(
-        scorer,
-        Ragged.from_lists(histories),
-        Ragged.from_lists(targets),
-        vocab_size=len(tokenizer),
-        special_ids=list(tokenizer.all_special_ids),
-        top_k=0,
-        batch_size=config.batch_size,
-        description=description,
-    ).ranks
+def share_found(ranks: Ragged, sizes: Sequence[int], k: int) -> FloatArray:
+    """The share of kin among the first k, (groups,): of min(k, kin), averaged over the movies of a group.
+
+    `ranks` has a row for every movie, group after group: the ranks of its kin. `sizes` counts the movies of each group.
+    """
     found = np.bincount(ranks.row_ids, weights=ranks.values <= k) / np.minimum(ranks.lengths, k)
-    sizes = [len(group) for group in groups]
-    return np.bincount(np.repeat(np.arange(len(groups)), sizes), weights=found) / sizes
+    return np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=found) / sizes

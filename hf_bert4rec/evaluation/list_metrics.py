@@ -1,9 +1,8 @@
 """Properties of recommendation lists beyond hits: genres, coverage, concentration, novelty, diversity.
 
-Lists are arrays (users, k) of input ids, best first, `IGNORED` where fewer than k items were left. Genres are
-a boolean table (vocab_size, n_genres), counts the training interactions of every input id (vocab_size,).
-Functions return one value per user, (users,) float64, NaN where the metric is undefined for that user;
-coverage and Gini are one number for all lists.
+Lists are arrays (users, k) of input ids, best first, `IGNORED` where fewer than k items were left. Genres are a boolean
+table (vocab_size, n_genres), counts the training interactions of every input id (vocab_size,). Functions return one
+value per user, (users,) float64, NaN where undefined; coverage and Gini are one number for all lists.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class GenreRelevance(NamedTuple):
-    """Relevance of every kind of movie to every user; movies with the same genres are of one kind.
+    """Relevance to every user by kind: movies with the same genres are of one kind.
 
     `kinds` (vocab_size,): the kind of every input id; `by_kind` (users, n_kinds): relevance in [0, 1].
     """
@@ -40,22 +39,20 @@ class GenreRelevance(NamedTuple):
 def genre_relevance(targets: Ragged, genres: BoolArray) -> GenreRelevance:
     """Relevance by shared genres: a movie's mean Jaccard similarity with the user's held-out movies.
 
-    rel(u, i) = (1/|T_u|) Σ_{t in T_u} |G_i ∩ G_t| / |G_i ∪ G_t|, where G are sets of genres; a movie without
-    genres has relevance 0. It is 1 for movies with exactly the genres of the one held-out movie.
+    rel(u, i) = (1/|T_u|) Σ_{t in T_u} |G_i ∩ G_t| / |G_i ∪ G_t|, where G are sets of genres; 0 without genres.
     """
     distinct, kinds = np.unique(genres, axis=0, return_inverse=True)
     kinds = kinds.reshape(-1)
-    share = np.zeros((len(targets), len(distinct)))  # of a user's targets that are of each kind
+    share = np.zeros((len(targets), len(distinct)))  # share of each kind among a user's targets
     weights = np.repeat(1 / np.maximum(targets.lengths, 1), targets.lengths)
     np.add.at(share, (targets.row_ids, kinds[targets.values]), weights)
     return GenreRelevance(kinds, share @ jaccard(distinct))
 
 
 def genre_precision(lists: IntArray, relevance: GenreRelevance) -> FloatArray:
-    """The share of the k listed movies that have a genre in common with any of the user's held-out movies.
+    """The share of the k listed movies with a genre of any of the user's held-out movies: |{i: rel(u, i) > 0}| / k.
 
-    |{i: rel(u, i) > 0}| / k. NaN for a user whose held-out movies have no genres. A random
-    movie often shares one, so compare it with random and popularity.
+    NaN if the held-out movies have no genres. Random movies often share one, so compare with random and popularity.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
     >>> relevance = genre_relevance(Ragged.from_lists([[0]]), np.array([drama, comedy, both]))
@@ -69,8 +66,8 @@ def genre_precision(lists: IntArray, relevance: GenreRelevance) -> FloatArray:
 def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged) -> FloatArray:
     """NDCG with the graded relevance of `genre_relevance` (Järvelin & Kekäläinen, 2002).
 
-    Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its maximum: that of the k most relevant movies of the catalogue
-    without `seen`. NaN for a user whose held-out movies have no genres, or where no relevant movie is left.
+    Σ_{i=1..k} rel(u, item i) / log2(1 + i), divided by its value for the k most relevant movies that are not in `seen`.
+    NaN if the held-out movies have no genres, or no relevant movie is left.
 
     >>> drama, comedy, both = [True, False], [False, True], [True, True]
     >>> relevance = genre_relevance(Ragged.from_lists([[0], [0]]), np.array([drama, comedy, both]))
@@ -101,18 +98,17 @@ def coverage(lists: IntArray, n_items: int) -> float:
 
 
 def gini(lists: IntArray, n_items: int) -> float:
-    """Inequality of recommendations over the catalogue: 0 if uniform, towards 1 if all are one item.
+    """Inequality of recommendations over the catalogue: 0 if uniform, towards 1 if all are one item (Gini, 1912).
 
-    Σ_i (2i - n - 1) x_i / (n Σ_i x_i), x ascending over all n items, including those never recommended (Gini, 1912).
-    NaN if nothing was recommended.
+    Σ_i (2i - n - 1) x_i / (n Σ_i x_i), where x are the counts of all n items in ascending order. NaN for empty lists.
 
     >>> gini(np.array([[3, 4], [5, 6]]), n_items=4), gini(np.array([[3], [3]]), n_items=4)
     (0.0, 0.75)
     """
     counts = np.unique(lists[lists != IGNORED], return_counts=True)[1]
-    totals = np.concatenate([np.zeros(n_items - len(counts)), np.sort(counts)])
-    if not totals.sum():
+    if not len(counts):
         return float("nan")
+    totals = np.concatenate([np.zeros(n_items - len(counts)), np.sort(counts)])
     weights = 2 * np.arange(1, n_items + 1) - n_items - 1
     return float(weights @ totals / (n_items * totals.sum()))
 
@@ -120,7 +116,7 @@ def gini(lists: IntArray, n_items: int) -> float:
 def novelty(lists: IntArray, counts: IntArray, n_users: int) -> FloatArray:
     """Mean self-information of the listed items in bits, -log2(count_i / n_users) (Zhou et al., 2010).
 
-    An item without training interactions counts as if it had one.
+    Items without training interactions count as if they had one.
 
     >>> novelty(np.array([[0, 1]]), counts=np.array([8, 2]), n_users=8)
     array([1.])
@@ -159,20 +155,14 @@ def intra_list_diversity(lists: IntArray, genres: BoolArray) -> FloatArray:
 
 def list_metrics_per_user(lists: IntArray, counts: IntArray, n_users: int, ks: Sequence[int]) -> dict[str, FloatArray]:
     """novelty@k and average_popularity@k, (users,) each."""
-    values: dict[str, FloatArray] = {}
-    for k in ks:
-        values[f"novelty@{k}"] = novelty(_first(lists, k), counts, n_users)
-        values[f"average_popularity@{k}"] = average_popularity(_first(lists, k), counts)
-    return values
+    values = {f"novelty@{k}": novelty(_first(lists, k), counts, n_users) for k in ks}
+    return values | {f"average_popularity@{k}": average_popularity(_first(lists, k), counts) for k in ks}
 
 
 def genre_metrics_per_user(
     lists: IntArray, targets: Ragged, seen: Ragged, genres: BoolArray, ks: Sequence[int], chunk: int = 8192
 ) -> dict[str, FloatArray]:
-    """genre_precision@k, genre_ndcg@k and intra_list_diversity@k, (users,) each.
-
-    Relevance is computed for `chunk` users at a time to bound memory.
-    """
+    """genre_precision@k, genre_ndcg@k and intra_list_diversity@k, (users,) each, for `chunk` users at a time."""
     values: dict[str, list[FloatArray]] = defaultdict(list)
     for start in range(0, len(lists), chunk):
         stop = min(start + chunk, len(lists))
@@ -195,8 +185,7 @@ def jaccard(sets: BoolArray) -> FloatArray:
     """
     members = sets.astype(np.float64)
     common = members @ members.T
-    sizes = members.sum(1)
-    either = sizes[:, None] + sizes[None, :] - common
+    either = np.add.outer(members.sum(1), members.sum(1)) - common
     return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
 
 

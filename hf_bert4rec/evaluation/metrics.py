@@ -1,12 +1,11 @@
 """Quality of a ranking, as pure functions of the ranks of held-out items.
 
-Every function takes the 1-based ranks of all users' targets and returns one value per user, (users,) float64, so
-that means, intervals and paired differences use the same numbers. Ranks are a `Ragged` (one row per user), an array
-(users, n_targets) with 0 for padding, or (users,) with one target each.
+Every function takes the 1-based ranks of all users' targets and returns one value per user, (users,) float64, for
+means, intervals and paired differences. Ranks are a `Ragged` (one row per user), an array (users, n_targets) with 0 for
+padding, or (users,) with one target each.
 
-Notation: user u has targets T_u with ranks r_t. Each metric is defined for one target and for several; with
-one target, recall@k equals hit_rate@k, precision@k is hit_rate@k / k, and map@k is 1/r within the first k.
-The definitions are those of trec_eval, and the tests compare them with it.
+Notation: user u has targets T_u with ranks r_t. With one target, recall@k equals hit_rate@k, precision@k is
+hit_rate@k / k, and map@k is 1/r within the first k. The definitions are those of trec_eval, as tests check.
 """
 
 from __future__ import annotations
@@ -58,8 +57,6 @@ def hit_rate(ranks: Ranks, k: int) -> FloatArray:
 def recall(ranks: Ranks, k: int) -> FloatArray:
     """|{t: r_t ≤ k}| / |T_u|: the share of a user's targets among the first k.
 
-    With more targets than k it cannot reach 1.
-
     >>> recall(np.array([[1, 12], [11, 0]]), k=10)
     array([0.5, 0. ])
     """
@@ -67,9 +64,7 @@ def recall(ranks: Ranks, k: int) -> FloatArray:
 
 
 def precision(ranks: Ranks, k: int) -> FloatArray:
-    """|{t: r_t ≤ k}| / k: the share of the first k that are targets.
-
-    With fewer targets than k it cannot reach 1; with one target its maximum is 1/k.
+    """|{t: r_t ≤ k}| / k: the share of targets among the first k; with one target at most 1/k.
 
     >>> precision(np.array([[1, 12], [11, 0]]), k=10)
     array([0.1, 0. ])
@@ -93,7 +88,7 @@ def ndcg(ranks: Ranks, k: int) -> FloatArray:
 
 
 def reciprocal_rank(ranks: Ranks) -> FloatArray:
-    """1 / min_t r_t: its mean over users is the mean reciprocal rank, without a cut (Voorhees, 1999).
+    """1 / min_t r_t, whose mean over users is the mean reciprocal rank (Voorhees, 1999).
 
     >>> reciprocal_rank(np.array([[4, 2], [1, 0]]))
     array([0.5, 1. ])
@@ -105,8 +100,7 @@ def reciprocal_rank(ranks: Ranks) -> FloatArray:
 def average_precision(ranks: Ranks, k: int) -> FloatArray:
     """(1/|T_u|) Σ_{t: r_t ≤ k} (number of targets ranked no worse than t) / r_t; the mean is MAP@k.
 
-    The sum is divided by all targets, as in trec_eval's map_cut, not by min(k, |T_u|): with more targets
-    than k it cannot reach 1.
+    As in trec_eval's map_cut, the sum is divided by |T_u|, not by min(k, |T_u|).
 
     >>> average_precision(np.array([[2, 1], [4, 0]]), k=10)
     array([1.  , 0.25])
@@ -123,7 +117,7 @@ def as_rows(ranks: Ranks) -> Ragged:
     """Check ranks and convert them to rows, one per user, without padding.
 
     Raises:
-        ValueError: There are no users, a user has no target, or a rank is below 1 or not an integer.
+        ValueError: there are no users, a user has no target, or a rank is below 1 or not an integer.
     """
     if not isinstance(ranks, Ragged):
         table = np.asarray(ranks)

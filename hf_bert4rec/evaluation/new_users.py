@@ -1,8 +1,8 @@
-"""What a new user gets who names a few movies: users held out of training, a few of their likes, the rest to be found.
+"""Quality for new users who name a few movies.
 
-For every held-out user and k in `LENGTHS`, the history is k random likes and the targets are all the others, ranked
-over the full catalogue. Likes are ratings of `liked_rating` or more, or all interactions where there are no ratings.
-Every user is drawn several times; values are averaged over the draws of a user, and intervals are over users.
+For every user held out of training and k in `LENGTHS`, the history is k random likes and the targets are all other
+likes, ranked over the full catalogue. Likes are ratings of `liked_rating` or more, or all interactions where there are
+no ratings. Values are averaged over several draws per user; intervals are over users.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from ..data.prepared import Prepared
 from ..data.ragged import Ragged
 from ..data.splits import split_histories
 from ..data.user_split import hold_out_users, user_hashes
-from .bootstrap import FEW_USERS, intervals
+from .bootstrap import FEW_USERS
 from .config import EvaluationConfig
 from .metrics import FloatArray, ndcg, precision
-from .ranking import Scorer, rank_targets
+from .ranking import Scorer
+from .scoring import compare_scorers
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +34,19 @@ REFIT_SHARE = 0.2  # of the users, held out from a second model of taste where t
 
 @dataclass(frozen=True)
 class NewUserRequests:
-    """Likes of held-out users in random order, (users * `DRAWS`) rows, the draws of a user one after the other."""
+    """Likes of held-out users in random order, (users * `DRAWS`) rows; the draws of a user are consecutive."""
 
     likes: Ragged
     users: int
+    held_out: int  # users, with enough likes or not
 
     def first(self, length: int) -> tuple[Ragged, Ragged]:
-        """Histories of the first `length` likes of every row, and targets: the rest."""
+        """Histories, the first `length` likes of every row, and targets, the rest."""
         position = np.arange(len(self.likes.values)) - np.repeat(self.likes.offsets[:-1], self.likes.lengths)
         return self.likes.where(position < length), self.likes.where(position >= length)
 
     def mean_over_draws(self, values: FloatArray) -> FloatArray:
-        """Values (rows,) to their means over the draws of each user, (users,)."""
+        """The mean of values (rows,) over the draws of each user, (users,)."""
         return values.reshape(self.users, DRAWS).mean(1)
 
 
@@ -70,7 +72,7 @@ def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
         for user in enough
         for draw in range(DRAWS)
     ]
-    return NewUserRequests(Ragged.from_lists(orders), len(enough))
+    return NewUserRequests(Ragged.from_lists(orders), len(enough), len(rows))
 
 
 def hold_out_again(data: Prepared, options: DataArguments, config: EvaluationConfig) -> Prepared:
@@ -93,60 +95,31 @@ def evaluate_new_users(
     Args:
         model: the model's scorers by goal; differences are between the first and every other scorer.
         baselines: fitted on the likes of the training users.
-        data: has held-out users.
-        config: its part, seed and batch size are used, and the length of its headline list.
+
+    Raises:
+        ValueError: as `draw_requests`.
     """
     requests = draw_requests(data, config.part, config.seed)
     if requests.users < FEW_USERS:
         logger.warning("only %d new users: their intervals are wide and say little", requests.users)
-    k, first = config.headline_k, next(iter(model))
-    results = {}
-    for length in LENGTHS:
-        histories, targets = requests.first(length)
-        values = {
-            name: _values(scorer, histories, targets, requests, data, config, f"{length} movies, {name}")
-            for name, scorer in {**model, **baselines}.items()
-        }
-        results[str(length)] = {
-            name: {
-                "metrics": intervals(value, config.seed),
-                "difference": intervals({key: values[first][key] - value[key] for key in value}, config.seed),
-            }
-            for name, value in values.items()
-        }
+    k = config.headline_k
+
+    def metrics(ranks: Ragged) -> dict[str, FloatArray]:
+        values = {f"ndcg@{k}": ndcg(ranks, k), f"precision@{k}": precision(ranks, k)}
+        return {name: requests.mean_over_draws(value) for name, value in values.items()}
+
+    scorers = {**model, **baselines}
     return {
         "part": config.part,
         "users": requests.users,
-        "held_out": len(data.new_users[config.part]) if data.new_users is not None else 0,
+        "held_out": requests.held_out,
         "liked_rating": data.liked_rating if data.rated else None,
         "draws": DRAWS,
         "seed": config.seed,
         "k": k,
         "model": list(model),
-        "results": results,
+        "results": {
+            str(length): compare_scorers(scorers, *requests.first(length), metrics, data.tokenizer, config)
+            for length in LENGTHS
+        },
     }
-
-
-def _values(
-    scorer: Scorer,
-    histories: Ragged,
-    targets: Ragged,
-    requests: NewUserRequests,
-    data: Prepared,
-    config: EvaluationConfig,
-    description: str,
-) -> dict[str, FloatArray]:
-    """NDCG and precision of one scorer, a value per user each."""
-    ranks = rank_targets(
-        scorer,
-        histories,
-        targets,
-        vocab_size=len(data.tokenizer),
-        special_ids=list(data.tokenizer.all_special_ids),
-        top_k=0,
-        batch_size=config.batch_size,
-        description=description,
-    ).ranks
-    k = config.headline_k
-    values = {f"ndcg@{k}": ndcg(ranks, k), f"precision@{k}": precision(ranks, k)}
-    return {name: requests.mean_over_draws(value) for name, value in values.items()}

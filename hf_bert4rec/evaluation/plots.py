@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ SLICES = {
         "known interactions of the held-out item (rare to popular)",
     ),
 }
-SLICED = ("model", "markov")  # the model and the strongest baseline
+SLICED = ("model", "markov")  # the model and usually the strongest baseline
 STYLE = {
     "figure.figsize": (7.0, 4.2),
     "figure.dpi": 150,
@@ -53,21 +54,26 @@ STYLE = {
 
 def write_plots(report: Mapping[str, Any], folder: str | Path) -> None:
     """Draw every plot into `folder`."""
-    drawings: dict[str, Callable[[Axes, Mapping[str, Any]], None]] = {
-        "metrics.png": _draw_metrics,
-        "history_length.png": partial(_draw_slices, "history_length"),
-        "target_popularity.png": partial(_draw_slices, "target_popularity"),
-        "popularity.png": _draw_popularity,
+    drawings: dict[str, Callable[[Axes, Mapping[str, Any]], str]] = {
+        "metrics": _draw_metrics,
+        **{kind: partial(_draw_slices, kind) for kind in SLICES},
+        "popularity": _draw_popularity,
     }
+    protocol = report["protocol"]
     with rc_context(STYLE):
         for name, draw in drawings.items():
             figure = Figure(layout="constrained")
-            draw(figure.subplots(), report)
-            with atomic_write(Path(folder) / name) as temporary:
+            axes = figure.subplots()
+            title = draw(axes, report)
+            axes.set_title(f"{title}: {protocol['dataset']}, {protocol['split']}, {protocol['part']}", loc="left")
+            axes.grid(axis="y", color="#e3e6ea", lw=0.8)
+            axes.set_ylim(bottom=0)
+            axes.legend(frameon=False)
+            with atomic_write(Path(folder) / f"{name}.png") as temporary:
                 figure.savefig(temporary, format="png")
 
 
-def _draw_metrics(axes: Axes, report: Mapping[str, Any]) -> None:
+def _draw_metrics(axes: Axes, report: Mapping[str, Any]) -> str:
     k = report["protocol"]["headline"].split("@")[1]
     names = [f"ndcg@{k}", "mrr", f"hit_rate@{k}"]
     metrics = {name: baseline["metrics"] for name, baseline in report["baselines"].items()}
@@ -75,10 +81,10 @@ def _draw_metrics(axes: Axes, report: Mapping[str, Any]) -> None:
     _draw_estimates(axes, {scorer: [values[name] for name in names] for scorer, values in metrics.items()})
     axes.set_xticks(range(len(names)), [metric_label(name) for name in names])
     axes.set_ylabel("mean over users")
-    _finish(axes, report, "Model and baselines, full catalogue")
+    return "Model and baselines, full catalogue"
 
 
-def _draw_slices(kind: str, axes: Axes, report: Mapping[str, Any]) -> None:
+def _draw_slices(kind: str, axes: Axes, report: Mapping[str, Any]) -> str:
     """The headline metric in every slice, with the model's mean over all users as a line."""
     name, slices = report["protocol"]["headline"], report["slices"][kind]
     parts = slices["model"]
@@ -88,46 +94,40 @@ def _draw_slices(kind: str, axes: Axes, report: Mapping[str, Any]) -> None:
     axes.axhline(float(overall), color=COLOURS["model"], lw=1, ls=":", zorder=0)
     text = f"this model,\nall: {overall:.3f}"
     axes.text(1.01, float(overall), text, transform=axes.get_yaxis_transform(), va="center")
-    sizes = [f"{part['from']:,}" + (f"–{part['to']:,}" if part["to"] != part["from"] else "") for part in parts]
-    axes.set_xticks(
-        range(len(parts)), [f"{size}\n(n = {part['n']:,})" for size, part in zip(sizes, parts, strict=True)]
-    )
+    bounds = [f"{part['from']:,}" + (f"–{part['to']:,}" if part["to"] != part["from"] else "") for part in parts]
+    labels = [f"{bound}\n(n = {part['n']:,})" for bound, part in zip(bounds, parts, strict=True)]
+    axes.set_xticks(range(len(parts)), labels)
     title, label = SLICES[kind]
     axes.set_xlabel(label)
     axes.set_ylabel(metric_label(name))
-    _finish(axes, report, title)
+    return title
 
 
-def _draw_popularity(axes: Axes, report: Mapping[str, Any]) -> None:
+def _draw_popularity(axes: Axes, report: Mapping[str, Any]) -> str:
     """Shares of the catalogue's tenths among known, held-out and recommended items."""
     profiles = {name: report["popularity"][name] for name in PROFILES if name in report["popularity"]}
-    width = 0.84 / len(profiles)
     for index, (name, shares) in enumerate(profiles.items()):
-        positions = np.arange(len(shares)) + (index - (len(profiles) - 1) / 2) * width
+        positions, width = _bar_positions(index, len(profiles), len(shares))
         axes.bar(positions, shares, width * 0.95, color=COLOURS[name], label=PROFILES[name])
     tenths = len(next(iter(profiles.values())))
     axes.set_xticks(range(tenths), [f"{10 * t}–{10 * (t + 1)}" for t in range(tenths)], fontsize=9)
     axes.set_xlabel("tenth of the catalogue in %, most popular first")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylabel("share")
-    axes.legend(frameon=False)
-    _finish(axes, report, "Popularity of recommended and actual items")
+    return "Popularity of recommended and actual items"
 
 
 def _draw_estimates(axes: Axes, estimates: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Groups of bars, one bar per scorer in each, with intervals and a legend."""
-    width = 0.84 / len(estimates)
+    """Groups of bars with intervals, one bar per scorer in each."""
     for index, (scorer, values) in enumerate(estimates.items()):
-        positions = np.arange(len(values)) + (index - (len(estimates) - 1) / 2) * width
+        positions, width = _bar_positions(index, len(estimates), len(values))
         means = [value["mean"] for value in values]
         axes.bar(positions, means, width * 0.92, color=COLOURS.get(scorer, OTHER_COLOUR), label=scorer_label(scorer))
         whiskers = np.array([[v["mean"] - v["low"], v["high"] - v["mean"]] for v in values]).T
         axes.errorbar(positions, means, whiskers.clip(min=0), fmt="none", ecolor="black", lw=1, capsize=2)
-    axes.legend(frameon=False)
 
 
-def _finish(axes: Axes, report: Mapping[str, Any], title: str) -> None:
-    protocol = report["protocol"]
-    axes.set_title(f"{title}: {protocol['dataset']}, {protocol['split']}, {protocol['part']}", loc="left")
-    axes.grid(axis="y", color="#e3e6ea", lw=0.8)
-    axes.set_ylim(bottom=0)
+def _bar_positions(index: int, bars: int, groups: int) -> tuple[npt.NDArray[np.floating], float]:
+    """Positions (groups,) and width of the bar number `index` in groups of `bars`."""
+    width = 0.84 / bars
+    return np.arange(groups) + (index - (bars - 1) / 2) * width, width

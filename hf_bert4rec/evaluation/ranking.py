@@ -1,9 +1,8 @@
 """The rank of every held-out item over the full catalogue: one pass that all metrics are computed from.
 
-A *scorer* is any callable that maps a batch of histories (input ids, oldest first) to a score for every
-input id, (batch, vocab_size): the model or a baseline. Seen items and special tokens are not candidates, a
-user's other targets are, and ties count against the model: a scorer that scores all items equally ranks every
-target last. Memory is O(batch × vocab_size), whatever the number of users.
+A *scorer* is any callable that maps a batch of histories (input ids, oldest first) to a score for every input id,
+(batch, vocab_size): the model or a baseline. Seen items and special tokens are not candidates, a user's other targets
+are. Ties count against the model: if all scores are equal, every target ranks last. Memory is O(batch × vocab_size).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SORT_FROM_TARGETS = 16  # from this many targets per user, sorting the scores is
 class Ranking:
     """The result of one pass of a scorer over the users.
 
-    `ranks`: 1-based rank of every target, laid out as the targets were.
+    `ranks`: 1-based rank of every target, in the rows of the targets.
     `top_items`: the `top_k` best candidates per user, (users, top_k), `IGNORED` where fewer are left.
     `sampled`: for each named set of negatives, the targets' ranks among those only.
     """
@@ -54,7 +53,7 @@ def ranks_from_scores(
         (batch, n_targets) int64, 0 where `targets` is padded.
 
     Raises:
-        ValueError: A score is NaN, or a target is seen, special or outside the vocabulary.
+        ValueError: a score is NaN, or a target is seen, special or outside the vocabulary.
 
     >>> scores = torch.tensor([[9.0, 9.0, 0.5, 0.9, 0.7, 0.7]])
     >>> ranks_from_scores(scores, torch.tensor([[4, 2]]), torch.tensor([[3]]), special_ids=[0, 1])
@@ -70,7 +69,7 @@ def candidate_scores(
     """A copy of `scores` (batch, vocab_size) in which exactly the entries that are not candidates are -inf.
 
     Raises:
-        ValueError: A score is NaN; the rows are named, counted from `first_row`.
+        ValueError: a score is NaN; the error names the rows, counted from `first_row`.
     """
     if not scores.is_floating_point() or scores.ndim != 2:
         raise TypeError(f"scores must be floating, (batch, vocab_size); got {scores.dtype} {tuple(scores.shape)}")
@@ -119,21 +118,21 @@ def rank_targets(
     """Rank every user's targets in one pass, batch by batch, on the device of the scores.
 
     Args:
-        histories: Input ids per user, oldest first; the scorer's input.
-        targets: Held-out input ids per user; a row may hold several.
-        seen: Input ids that may not be recommended; the histories by default.
-        top_k: Length of the recommendation lists to keep; 0 keeps none.
-        negatives: Named sets of sampled candidates, (users, n) each, see `sampled.py`.
-        description: Label of the progress bar, which appears on a terminal only.
+        histories: input ids per user, oldest first; the scorer's input.
+        targets: held-out input ids per user; a row may hold several.
+        seen: input ids that may not be recommended; the histories by default.
+        top_k: length of the recommendation lists.
+        negatives: named sets of sampled candidates, (users, n) each, see `sampled.py`.
+        description: label of the progress bar, which appears on a terminal only.
 
     Raises:
-        ValueError: Sizes disagree, nothing is held out, a user has a target twice, `top_k` exceeds the catalogue,
+        ValueError: sizes disagree, nothing is held out, a user has a target twice, `top_k` exceeds the catalogue,
             a score is NaN, or a target is seen.
     """
     seen = histories if seen is None else seen
     _check_sizes(histories, targets, seen, top_k, vocab_size - len(set(special_ids)))
     negatives = negatives or {}
-    # Allocated in advance: results appended between large temporaries would fragment the heap.
+    # Allocated in advance: results appended between large temporaries fragment the heap.
     ranks = np.empty(len(targets.values), dtype=np.int64)
     lists = np.empty((len(targets), top_k), dtype=np.int64)
     sampled = {name: np.empty_like(ranks) for name in negatives}
@@ -157,8 +156,9 @@ def rank_targets(
                 sample = torch.from_numpy(items[start:stop]).to(scores.device)
                 sampled[name][batch] = sampled_ranks(scores, batch_targets, sample)[present].cpu().numpy()
             bar.update(stop - start)
-    sampled_rows = {name: targets.with_values(values) for name, values in sampled.items()}
-    return Ranking(targets.with_values(ranks), lists, sampled_rows)
+    return Ranking(
+        targets.with_values(ranks), lists, {name: targets.with_values(each) for name, each in sampled.items()}
+    )
 
 
 def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
@@ -203,7 +203,7 @@ def _check_sizes(histories: Ragged, targets: Ragged, seen: Ragged, top_k: int, c
 
 
 def _row_names(flags: torch.Tensor, first_row: int) -> str:
-    """The numbers of the first five flagged rows, and how many more there are; empty without any."""
+    """The numbers of the first five flagged rows, and how many follow; empty without any."""
     rows = (flags.nonzero().flatten() + first_row).tolist()
     more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
     return ", ".join(map(str, rows[:5])) + more

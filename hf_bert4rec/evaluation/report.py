@@ -9,7 +9,7 @@ protocol           dataset, split, part, order, min_interactions, min_rating, ta
                    interactions_in_all, catalogue_size, candidates, ties, known, ks, headline, seeds,
                    counts {users, targets, unseen_targets (in no training history), known_interactions},
                    target_events (if there are kinds of events: those held out),
-                   memory (if the model's was filled anew for the evaluation: with what)
+                   memory (if the model's was refilled for the evaluation: its content)
 bootstrap          resamples, level, seed
 metrics            {"ndcg@10": estimate, …} over the full catalogue
 aggregate          {"coverage@10": number, "gini@10": number, …} over the lists of all users
@@ -68,8 +68,8 @@ def build_report(
     """Combine results into the schema of this module, with intervals, slices and paired differences.
 
     Args:
-        model_info: the `model` section.
-        protocol: what the task does not hold: data set, split, order, hash of the targets, seeds.
+        model_info: the section `model`.
+        protocol: the part of that section which the task does not hold: data set, split, order, hash, seeds.
         examples: as `make_examples` returns them.
     """
     k, seed = config.headline_k, config.seed
@@ -111,7 +111,7 @@ def build_report(
 
 
 def times_section(model: EvaluationResult, ablations: Mapping[str, EvaluationResult], seed: int) -> dict[str, Any]:
-    """Metrics of a time-aware model given more times, or none, and their difference from its own."""
+    """The section `times`: metrics with more times, or without any, and their difference from the model's."""
     return {
         name: {"metrics": estimates(result.per_user, seed), "difference": _difference(result, model, seed)}
         for name, result in ablations.items()
@@ -157,7 +157,7 @@ def _from_version_1(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spread(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mean and standard deviation of every metric over evaluations of models that differ in their seed only.
+    """Mean and standard deviation of every metric over models that differ only in their seed.
 
     Returns:
         `{name: {"mean", "sd", "values"}}`; the standard deviation is the sample's (n - 1).

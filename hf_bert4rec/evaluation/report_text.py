@@ -1,4 +1,4 @@
-"""An evaluation as text: tables, comparisons and examples, which the terminal and the model card both show."""
+"""An evaluation as text for the terminal and the model card: tables, comparisons and examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCORER_LABELS = {
     "ease": "EASE",
 }
 AT_EVERY_K = ("ndcg", "hit_rate")
-# At the headline's k. With one target per user, recall and MAP repeat HitRate and MRR.
+# The following metrics are at the headline's k. With one target per user, recall and MAP repeat HitRate and MRR.
 SEVERAL_TARGETS_ONLY = ("recall", "map")
 PER_USER = ("precision", "genre_precision", "genre_ndcg", "novelty", "intra_list_diversity")
 AGGREGATE = ("coverage", "gini")
@@ -45,17 +45,17 @@ def format_report(report: Mapping[str, Any]) -> str:
         align(metric_table(report)),
         "",
         f"{metric_label(protocol['headline'])}, paired by user (mean difference, {level(report)} interval):",
-        *(f"  {verdict} ({figures})" for verdict, figures in comparisons(report["baselines"], protocol["headline"])),
+        *(f"  {verdict}" for verdict in _verdicts(report["baselines"], protocol["headline"])),
         *time_ablations(report),
+        *taste_sections(report, align),
     ]
-    lines += taste_sections(report, align)
     if report["sampled"]:
         lines += ["", "Ranked among sampled candidates only, for comparison with papers:", align(sampled_table(report))]
     return "\n".join(lines)
 
 
 def taste_sections(report: Mapping[str, Any], table: Callable[[Rows], str]) -> list[str]:
-    """The sections on new users and on kin, as far as the report has them: a sentence, a table and comparisons each.
+    """The sections on new users and kin, if the report has them: meaning, table and comparisons.
 
     `table` formats rows: `align` or `markdown`.
     """
@@ -68,14 +68,13 @@ def taste_sections(report: Mapping[str, Any], table: Callable[[Rows], str]) -> l
             for length, results in new_users["results"].items()
         ]
     if kin := report.get("kin"):
-        name = f"found@{kin['k']}"
-        lines += ["", kin_meaning(kin), "", table(kin_table(kin)), ""]
-        lines.append(f"Paired by group: {_compared(kin['results'], name, kin)}.")
+        compared = _compared(kin["results"], f"found@{kin['k']}", kin)
+        lines += ["", kin_meaning(kin), "", table(kin_table(kin)), "", f"Paired by group: {compared}."]
     return lines
 
 
 def new_users_meaning(section: Mapping[str, Any]) -> str:
-    """What the figures on new users are."""
+    """How new users are evaluated."""
     rating = section["liked_rating"]
     liked = "watched, as there are no ratings" if rating is None else f"rated {rating:g} or more"
     text = (
@@ -93,7 +92,7 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
 
 
 def kin_meaning(section: Mapping[str, Any]) -> str:
-    """What the figures on kin are."""
+    """How kin are evaluated."""
     return (
         f"Kin: one item is the history, and found@{section['k']} is the share of its series, or of the other items "
         f"of its director or kind, in the first {section['k']}. {section['groups']} groups with {section['movies']} "
@@ -113,17 +112,16 @@ def new_users_table(section: Mapping[str, Any]) -> Rows:
 
 
 def kin_table(section: Mapping[str, Any]) -> Rows:
-    """The share of kin that every scorer finds, with its interval; the first row is the header."""
+    """The share of kin that every scorer finds, with its interval; header first."""
     name = f"found@{section['k']}"
-    rows = [["", f"{name} [interval]"]]
-    return rows + [[scorer_label(key), _bounds(each["metrics"][name])] for key, each in section["results"].items()]
+    rows = [[scorer_label(key), _bounds(each["metrics"][name])] for key, each in section["results"].items()]
+    return [["", f"{name} [interval]"], *rows]
 
 
 def _compared(results: Mapping[str, Any], metric: str, section: Mapping[str, Any]) -> str:
-    """Verdicts on every baseline, for the section's first scorer."""
+    """The section's first scorer compared with every baseline."""
     baselines = {name: each for name, each in results.items() if name not in section["model"]}
-    verdicts = [f"{verdict} ({figures})" for verdict, figures in comparisons(baselines, metric)]
-    return f"{scorer_label(section['model'][0])} is {', '.join(verdicts)}"
+    return f"{scorer_label(section['model'][0])} is {', '.join(_verdicts(baselines, metric))}"
 
 
 def _few(number: int, noun: str) -> str:
@@ -190,37 +188,38 @@ def level(report: Mapping[str, Any]) -> str:
 
 
 def target_counts(report: Mapping[str, Any]) -> str:
-    """Numbers of held-out items and of their users, and how many items are in no training history."""
+    """Numbers of held-out items and of their users, and of items in no training history."""
     counts = report["protocol"]["counts"]
-    unseen = counts.get("unseen_targets")  # missing in version 1
     text = f"{counts['targets']:,} held-out items of {counts['users']:,} users"
-    return text if unseen is None else f"{text}, {unseen:,} of them not in the training data"
+    if "unseen_targets" not in counts:  # version 1
+        return text
+    return f"{text}, {counts['unseen_targets']:,} of them not in the training data"
 
 
 def metric_table(report: Mapping[str, Any], emphasis: str = "") -> Rows:
-    """Every metric of the model, with its interval, and of the baselines; the first row is the header.
+    """Every metric of the model, with its interval, and of the baselines; header first.
 
-    `emphasis`, such as "**", is put around the model's figures.
+    `emphasis`, such as "**", encloses the model's figures.
     """
     protocol, k = report["protocol"], _headline_k(report)
     several = protocol["counts"]["targets"] > protocol["counts"]["users"]
     names = [f"{base}@{each}" for base in AT_EVERY_K for each in protocol["ks"]] + ["mrr"]
     names += [f"{base}@{k}" for base in (*(SEVERAL_TARGETS_ONLY if several else ()), *PER_USER)]
+    baselines = report["baselines"].values()
     rows = [["", scorer_label("model"), f"{level(report)} interval", *map(scorer_label, report["baselines"])]]
     for name in [name for name in dict.fromkeys(names) if name in report["metrics"]]:
-        model = report["metrics"][name]
-        baselines = [baseline["metrics"].get(name) for baseline in report["baselines"].values()]
-        means = ["" if estimate is None else _figure(estimate["mean"]) for estimate in baselines]
+        model, others = report["metrics"][name], [baseline["metrics"].get(name) for baseline in baselines]
         interval = f"{_figure(model['low'])} to {_figure(model['high'])}"
+        means = [_figure(estimate["mean"]) if estimate else "" for estimate in others]
         rows.append([metric_label(name), f"{emphasis}{_figure(model['mean'])}{emphasis}", interval, *means])
     for name in (f"{base}@{k}" for base in AGGREGATE):
-        values = [_figure(baseline["aggregate"][name]) for baseline in report["baselines"].values()]
+        values = [_figure(baseline["aggregate"][name]) for baseline in baselines]
         rows.append([name, f"{emphasis}{_figure(report['aggregate'][name])}{emphasis}", "", *values])
     return rows
 
 
 def comparisons(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[tuple[str, str]]:
-    """A verdict on each baseline, such as "better than Markov", and the paired difference with its interval."""
+    """For each baseline a verdict such as "better than Markov", and the paired difference with its interval."""
     result = []
     for name, baseline in results.items():
         difference = baseline["difference"][metric]
@@ -230,17 +229,22 @@ def comparisons(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[t
 
 
 def validation_verdicts(results: Mapping[str, Mapping[str, Any]], metric: str = "ndcg@10") -> str:
-    """Whether a model is better than each baseline but the random one on the validation part, in a sentence.
+    """A sentence that compares the model with every baseline but random on the validation part.
 
     Empty for records of earlier versions, which have no differences.
     """
     baselines = {name: each for name, each in results.items() if name != "random" and "difference" in each}
-    verdicts = "; ".join(f"{verdict} ({figures})" for verdict, figures in comparisons(baselines, metric))
-    return f"By {metric_label(metric)}, paired by user, this model is {verdicts}." if verdicts else ""
+    if not baselines:
+        return ""
+    return f"By {metric_label(metric)}, paired by user, this model is {'; '.join(_verdicts(baselines, metric))}."
+
+
+def _verdicts(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[str]:
+    return [f"{verdict} ({figures})" for verdict, figures in comparisons(results, metric)]
 
 
 def time_ablations(report: Mapping[str, Any]) -> list[str]:
-    """The headline metric of a time-aware model given more times, or none; empty for other models."""
+    """The headline metric of a time-aware model with more times, or without any; empty for other models."""
     headline = report["protocol"]["headline"]
     return [
         f"{metric_label(headline)} {name}: {_figure(ablation['metrics'][headline]['mean'])} "
@@ -250,7 +254,7 @@ def time_ablations(report: Mapping[str, Any]) -> list[str]:
 
 
 def sampled_table(report: Mapping[str, Any]) -> Rows:
-    """NDCG and HitRate among sampled candidates, of model and baselines; the first row is the header."""
+    """NDCG and HitRate of model and baselines among sampled candidates; header first."""
     names = [f"{base}@{_headline_k(report)}" for base in AT_EVERY_K]
     rows = [["candidates", "", *map(metric_label, names)]]
     for draw, metrics in report["sampled"].items():
@@ -262,7 +266,7 @@ def sampled_table(report: Mapping[str, Any]) -> Rows:
 
 
 def legend(report: Mapping[str, Any]) -> str:
-    """What the less common metrics of the table mean."""
+    """Meanings of the less common metrics of the table."""
     names = [f"{base}@{_headline_k(report)}" for base in MEANINGS]
     present = [name for name in names if name in report["metrics"] or name in report["aggregate"]]
     return "; ".join(f"{name}: {MEANINGS[name.split('@')[0]]}" for name in present) + "."

@@ -1,8 +1,8 @@
 """Sampled candidates: the protocol of the BERT4Rec paper, only for comparison with it.
 
-The paper (section 4.2) ranks each held-out item among 100 items that the user has not seen, drawn by
-popularity. Figures from sampled candidates are far higher than those over the catalogue and can order models
-differently (Krichene & Rendle, KDD 2020), so they are labelled as sampled and never the headline.
+The paper (section 4.2) ranks each held-out item among 100 items that the user has not seen, drawn by popularity.
+Figures from sampled candidates are far higher than those over the catalogue and can order models differently (Krichene
+& Rendle, KDD 2020), so they are labelled as sampled and never the headline.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ def sample_negatives(
 ) -> IntArray:
     """Draw `n` unseen items per user without replacement, each next one with probability ∝ its weight.
 
-    Drawn as the largest of log(weight) + Gumbel noise, which is the same distribution (Efraimidis &
-    Spirakis, 2006). The draw depends on `seed` only, not on `batch_size`; memory is O(batch × vocab_size).
+    Drawn as the largest of log(weight) + Gumbel noise, which is the same distribution (Efraimidis & Spirakis, 2006).
+    The draw depends on `seed`, not on `batch_size`; memory is O(batch × vocab_size).
 
     Args:
-        weights: (vocab_size,), such as training counts for popularity, or ones for uniform; an item of
-            weight 0 is never drawn.
-        seen: Input ids per user that may not be drawn.
-        targets: The held-out input ids per user, which may not be drawn either.
+        weights: (vocab_size,), such as training counts; an item of weight 0 is never drawn.
+        seen: input ids per user that may not be drawn.
+        targets: held-out input ids per user, which may not be drawn either.
 
     Returns:
         (users, n) input ids, `IGNORED` where fewer than `n` items are left.

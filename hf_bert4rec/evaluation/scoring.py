@@ -1,8 +1,9 @@
-"""What a scorer reaches on a task: one pass over the users, then every metric."""
+"""Evaluate a scorer on a task: one pass over the users, then every metric."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..data.encoding import collator_row
 from ..data.ragged import IntArray, Ragged
 from ..model.extensions_bert4rec import Bert4RecTaste
+from .bootstrap import intervals
 from .config import EvaluationConfig
 from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
 from .metrics import FloatArray, metrics_per_user
@@ -26,7 +28,7 @@ CPU_FORWARD_BATCH = 64  # histories of similar lengths per forward pass: less pa
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What one scorer reached.
+    """The figures of one scorer.
 
     `per_user`: every metric over the full catalogue, (users,) each. `aggregate`: coverage and Gini of all lists.
     `sampled`: for each set of negatives the metrics among those. `seconds`: duration of the scoring pass.
@@ -40,9 +42,7 @@ class EvaluationResult:
 
 
 class ModelScorer:
-    """A trained model as a scorer: the most recent items and a [MASK], read at the [MASK].
-
-    Histories with times are scored with their times.
+    """A trained model as a scorer: it reads the most recent items, with their times if known, and a [MASK].
 
     Args:
         model: has `next_item_logits(input_ids, attention_mask)`, (batch, vocab_size); put into evaluation mode.
@@ -79,7 +79,7 @@ class ModelScorer:
 
 
 class TasteScorer:
-    """The model of taste as a scorer: what people who like a history like as well, whatever its order."""
+    """The model of taste as a scorer, which ignores the order of a history."""
 
     def __init__(self, taste: Bert4RecTaste) -> None:
         self.taste = taste
@@ -88,6 +88,30 @@ class TasteScorer:
         """Scores (batch, vocab_size), float32, on the device of the factors."""
         with torch.no_grad():
             return self.taste([history.tolist() for history in histories])
+
+
+def compare_scorers(
+    scorers: Mapping[str, Scorer],
+    histories: Ragged,
+    targets: Ragged,
+    metrics: Callable[[Ragged], dict[str, FloatArray]],
+    tokenizer: Any,
+    config: EvaluationConfig,
+) -> dict[str, dict[str, Any]]:
+    """Intervals of every scorer's `metrics` of the ranks, and of the paired difference of the first scorer from it."""
+    vocabulary = {"vocab_size": len(tokenizer), "special_ids": tokenizer.all_special_ids}
+    values = {}
+    for name, scorer in scorers.items():
+        options = {**vocabulary, "batch_size": config.batch_size, "description": name}
+        values[name] = metrics(rank_targets(scorer, histories, targets, **options).ranks)
+    first = next(iter(values.values()))
+    return {
+        name: {
+            "metrics": intervals(own, config.seed),
+            "difference": intervals({metric: first[metric] - own[metric] for metric in own}, config.seed),
+        }
+        for name, own in values.items()
+    }
 
 
 def evaluate_scorer(

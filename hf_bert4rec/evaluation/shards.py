@@ -1,4 +1,4 @@
-"""A large Parquet table written in parts, so that a run that was interrupted continues where it stopped."""
+"""A large Parquet table written in parts, so that an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ FINGERPRINT_KEY = b"fingerprint"
 class Shards:
     """The parts of a table on disk, one for every `users_per_shard` users.
 
-    Every part stores `fingerprint`, a hash of everything that its content depends on; a part with another fingerprint
-    counts as missing and is written again.
+    Every part stores `fingerprint`, a hash of all its inputs; a part with another fingerprint counts as missing.
     """
 
     output: Path
@@ -35,7 +34,7 @@ class Shards:
 
     @cached_property
     def bounds(self) -> list[tuple[int, int]]:
-        """First and one-past-last user of every shard."""
+        """First user (inclusive) and last user (exclusive) of every shard."""
         starts = range(0, self.users, self.users_per_shard)
         return [(start, min(start + self.users_per_shard, self.users)) for start in starts]
 

@@ -17,14 +17,12 @@ PARTS = 5  # slices with about the same number of users (or targets) each
 POPULARITY_TENTHS = 10
 
 
-def by_history_length(histories: Ragged, ranks: Ragged, k: int, seed: int = 0) -> list[dict[str, Any]]:
+def by_history_length(histories: Ragged, ranks: Ragged, k: int, seed: int) -> list[dict[str, Any]]:
     """hit_rate@k, ndcg@k and mrr for users with short to long histories, with intervals."""
     return sliced(histories.lengths, _headline(ranks, k), seed)
 
 
-def by_target_popularity(
-    targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int = 0
-) -> list[dict[str, Any]]:
+def by_target_popularity(targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int) -> list[dict[str, Any]]:
     """The same by known interactions of the target, rare to popular; every target is a row."""
     one_per_row = Ragged(ranks.values, np.arange(len(ranks.values) + 1))
     return sliced(counts[targets.values], _headline(one_per_row, k), seed)
@@ -37,7 +35,7 @@ def sliced(
 
     Returns:
         `{"from", "to", "n", "metrics": {name: {"mean", "low", "high"}}}` for each slice, both bounds included.
-        Slices have about the same number of rows; where many sizes are equal there are fewer slices.
+        Slices have about the same number of rows; many equal sizes make fewer slices.
 
     >>> [(part["from"], part["to"], part["n"]) for part in sliced(np.arange(10), {}, seed=0, parts=3)]
     [(0, 3, 4), (4, 6, 3), (7, 9, 3)]
@@ -59,10 +57,10 @@ def sliced(
 
 
 def popularity_profile(items: npt.NDArray[np.integer], counts: IntArray, is_item: npt.NDArray[np.bool_]) -> list[float]:
-    """The share of `items` that falls into each tenth of the catalogue, most popular tenth first.
+    """The share of `items` in each tenth of the catalogue, most popular tenth first.
 
-    `items` are input ids of any shape; `IGNORED` is left out. `counts` are the known interactions of every input id and
-    `is_item` says which are items, (vocab_size,) each.
+    `items` are input ids of any shape, without those that are `IGNORED`. `counts` are the known interactions of every
+    input id and `is_item` marks items, (vocab_size,) each.
 
     >>> popularity_profile(np.array([1, 1, 2, IGNORED]), np.arange(11), np.arange(11) > 0)[-2:]
     [0.3333333333333333, 0.6666666666666666]

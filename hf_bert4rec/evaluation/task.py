@@ -1,4 +1,4 @@
-"""What the model and every baseline are evaluated on: the same histories, targets, genres and negatives."""
+"""The histories, targets, genres and negatives on which the model and every baseline are evaluated."""
 
 from __future__ import annotations
 
@@ -30,12 +30,10 @@ WITH_TIMES, WITHOUT_TIMES = "with the time of the query", "without any times"
 class EvaluationTask:
     """Rank `targets` given `histories`; one row per user, all input ids.
 
-    Items of a history may not be recommended, unless `exclude_seen` is false; see `seen_items`.
-
     `known` holds all interactions that precede the targets, one row per user, also of users without targets: baselines
     are fitted on them and popularity is counted in them. `genres` is a boolean table (vocab_size, n_genres), None where
     genres are unknown. `negatives` are named sets of sampled candidates, (users, n) each. `unseen_targets` counts the
-    targets whose item occurs in no training history.
+    targets whose item occurs in no training history. With `exclude_seen`, items of the history are not candidates.
     """
 
     histories: Ragged
@@ -55,7 +53,7 @@ class EvaluationTask:
 
     @cached_property
     def counts(self) -> IntArray:
-        """Known interactions of every input id, (vocab_size,); of kinds of events those that can be requested."""
+        """Known interactions of every input id, (vocab_size,); with kinds of events, only of target events."""
         return item_counts(labels_of(self.known), self.vocab_size)
 
     @property
@@ -87,17 +85,16 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
 def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfig) -> dict[str, EvaluationTask]:
     """A task with times, once with the time of each query added (where it is known) and once without any times."""
     require_times(task.histories)
-    query_times = target_times(data.splits[config.part])
-    tasks = {WITHOUT_TIMES: replace(task, histories=task.histories.without("timestamps"))}
-    if query_times is None:
-        return tasks
-    return {WITH_TIMES: replace(task, histories=task.histories.with_queries(timestamps=query_times)), **tasks}
+    tasks = {}
+    if (query_times := target_times(data.splits[config.part])) is not None:
+        tasks[WITH_TIMES] = replace(task, histories=task.histories.with_queries(timestamps=query_times))
+    return {**tasks, WITHOUT_TIMES: replace(task, histories=task.histories.without("timestamps"))}
 
 
 def known_interactions(data: Prepared, part: str, timed: bool = False) -> Ragged:
     """All interactions that precede the targets of `part`, input ids, one row per user.
 
-    With a cut in time these are all interactions before the cut; otherwise the histories of `part`, and the training
+    With a temporal split these are all interactions before the cut; otherwise the histories of `part`, and the training
     rows of all other users. With their times if `timed`.
     """
     rows, train = data.splits[part], data.splits["train"]
@@ -129,9 +126,9 @@ def sampled_candidates(
 
 
 def genre_table(genres: Sequence[Sequence[str] | None], vocab_size: int) -> BoolArray | None:
-    """Which input id has which genre, (vocab_size, n_genres); None if no item has any.
+    """Table of the genres of every input id, (vocab_size, n_genres); None if no item has any.
 
-    `genres` are those of the items in the vocabulary's order; items come last in the vocabulary.
+    `genres` are in the order of the items, which come last in the vocabulary.
 
     >>> genre_table([["Drama"], None, ["Comedy", "Drama"]], vocab_size=4).astype(int)
     array([[0, 0],

@@ -1,4 +1,4 @@
-"""A trained model as an evaluation finds it: its folder, the hash of its weights, and what it was trained with."""
+"""A trained model: its folder, the hash of its weights, and what it was trained with."""
 
 from __future__ import annotations
 
@@ -28,26 +28,16 @@ def find_model(name: str | Path) -> Path:
         raise FileNotFoundError(f"{name} is neither a folder nor a model on the Hub: {error}") from error
 
 
-def training_options(folder: Path) -> dict[str, Any] | None:
-    """The options that a model was trained with, from its training record; None without a record."""
+def training_record(folder: Path) -> dict[str, Any]:
+    """The content of `training.json`; without one, a record without options."""
     path = folder / TRAINING_FILE
-    return read_object(path)["options"] if path.is_file() else None
-
-
-def memory_backward(folder: Path) -> float:
-    """How much transitions in the opposite direction count in the model's memory, from its training record."""
-    path = folder / TRAINING_FILE
-    chosen = read_object(path).get("memory") if path.is_file() else None
-    return float(chosen["backward"]) if chosen else 0.0
+    return read_object(path) if path.is_file() else {"options": {}}
 
 
 def training_data_options(folder: Path) -> dict[str, Any]:
-    """Those of the options that select the data; empty without a record.
-
-    Tables are recorded by name, without their folder.
-    """
+    """The recorded options that select the data. Tables are recorded by name, without their folder."""
     names = {entry.name for entry in fields(DataArguments)} - {"data_dir"}  # which may be another machine's
-    return {name: value for name, value in (training_options(folder) or {}).items() if name in names}
+    return {name: value for name, value in training_record(folder)["options"].items() if name in names}
 
 
 def weights_sha256(folder: str | Path) -> str:

@@ -9,8 +9,8 @@ from ..data.prepared import Prepared
 from ..data.ragged import seen_items
 from .baselines import fit_baselines
 from .bootstrap import intervals
-from .metrics import metrics_per_user
-from .ranking import rank_targets
+from .metrics import FloatArray, metrics_per_user
+from .ranking import Scorer, rank_targets
 from .report_text import align, metric_label, scorer_label, validation_verdicts
 from .scoring import ModelScorer
 from .task import known_interactions
@@ -23,11 +23,12 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
 
     Baselines also have the paired `difference` of the model from them by the first metric, with its interval.
     """
-    rows = data.next_item_dataset("validation", timed=model.config.time_aware)
+    rows, best = data.next_item_dataset("validation", timed=model.config.time_aware), METRICS[0]
     known = known_interactions(data, "validation")
-    seen = seen_items(rows.histories, data.exclude_seen)
-    scorers = fit_baselines(known, len(data.tokenizer), seed) | {"model": ModelScorer(model, data.tokenizer)}
-    per_user = {}
+    scorers: dict[str, Scorer] = {"model": ModelScorer(model, data.tokenizer)}
+    scorers |= fit_baselines(known, len(data.tokenizer), seed)
+    per_user: dict[str, FloatArray] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for name, scorer in scorers.items():
         ranking = rank_targets(
             scorer,
@@ -35,19 +36,14 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
             rows.targets,
             vocab_size=len(data.tokenizer),
             special_ids=data.tokenizer.all_special_ids,
-            seen=seen,
+            seen=seen_items(rows.histories, data.exclude_seen),
             description=name,
         )
         values = metrics_per_user(ranking.ranks, [10])
-        per_user[name] = {metric: values[metric] for metric in METRICS}
-    metrics: dict[str, dict[str, Any]] = {
-        name: {metric: round(float(values.mean()), 6) for metric, values in each.items()}
-        for name, each in per_user.items()
-    }
-    best = METRICS[0]
-    for name in per_user.keys() - {"model"}:
-        difference = intervals({best: per_user["model"][best] - per_user[name][best]}, seed)
-        metrics[name]["difference"] = difference
+        per_user[name] = values[best]
+        metrics[name] = {metric: round(float(values[metric].mean()), 6) for metric in METRICS}
+        if name != "model":
+            metrics[name]["difference"] = intervals({best: per_user["model"] - per_user[name]}, seed)
     return dict(sorted(metrics.items(), key=lambda entry: -entry[1][best]))
 
 

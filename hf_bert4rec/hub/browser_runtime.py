@@ -26,12 +26,12 @@ TIMEOUT = 60.0  # seconds, to connect and between two parts of the answer
 
 
 def browser_runtime() -> Path:
-    """Return the cache's folder with `FILES`, downloading the package (33 MB) if they are not there.
+    """Return the folder with `FILES` in the cache, after downloading the package (33 MB) the first time.
 
     The package comes from the npm registry, or from the one that NPM_CONFIG_REGISTRY names.
 
     Raises:
-        OSError: the registry cannot be reached. ValueError: the package is not the known one.
+        OSError: the registry cannot be reached. ValueError: the package has another hash.
     """
     folder = cache_folder() / f"onnxruntime-web-{VERSION}"
     if folder.is_dir():
@@ -47,7 +47,7 @@ def browser_runtime() -> Path:
         with tarfile.open(fileobj=io.BytesIO(package)) as archive:
             for name in FILES:
                 file = archive.extractfile(f"package/dist/{name}")
-                assert file is not None, f"{name} is in the package, whose hash was checked"
+                assert file is not None  # the hash of the package was checked
                 (unpacked / name).write_bytes(file.read())
         unpacked.rename(folder)
     return folder

@@ -1,9 +1,4 @@
-"""Render the cards of models and data sets from their records with the templates in `model_card/`.
-
-    python -m hf_bert4rec.hub.card outputs/ml-100k
-
-rewrites the card of a local model folder from its `training.json` and, if present, `evaluation.json`.
-"""
+"""Render the cards of models and data sets from their records with the templates in `model_card/`."""
 
 from __future__ import annotations
 
@@ -11,7 +6,6 @@ import ast
 import html
 import json
 import re
-import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -58,17 +52,23 @@ def render_card(
 
     Args:
         training: the content of `training.json`.
-        evaluation: the content of `evaluation.json`; without it the card says that the model was not evaluated.
-        name: repository that the card is for; a placeholder while the model is not published.
+        evaluation: the content of `evaluation.json`, if the model was evaluated.
+        name: repository that the card is for.
         titles: whether titles and genres are in the folder.
         onnx: whether an ONNX file is in the folder.
         dataset_id: the training data on the Hub, if they are published with the model.
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
-    metadata = model_card_data(training, evaluation, release, title)
-    if dataset_id is not None:
-        metadata.datasets = [dataset_id]
+    metadata = ModelCardData(
+        library_name="transformers",
+        tags=[*TAGS, *(["movielens"] if release else [])],
+        datasets=[dataset_id] if dataset_id else [release.name] if release else None,
+        metrics=list(report_text.METRIC_LABELS) if evaluation else None,
+        model_name=title if evaluation else None,
+        eval_results=_eval_results(evaluation) if evaluation else None,
+        **(DATA_LICENCE if release else {}),
+    )
     return fill(
         "template.md",
         release,
@@ -92,22 +92,6 @@ def render_card(
         query_time_dropout=QUERY_TIME_DROPOUT,
         sequence_time_dropout=SEQUENCE_TIME_DROPOUT,
     )
-
-
-def model_card_data(
-    training: Mapping[str, Any], evaluation: Mapping[str, Any] | None, release: Release | None, title: str
-) -> ModelCardData:
-    """Metadata of a model trained on `release`, or on a custom table if that is None."""
-    data: dict[str, Any] = {"library_name": "transformers", "tags": [*TAGS, *(["movielens"] if release else [])]}
-    if release is not None:
-        data |= {**DATA_LICENCE, "datasets": [release.name]}
-    if evaluation is not None:
-        data |= {
-            "metrics": list(report_text.METRIC_LABELS),
-            "model_name": title,
-            "eval_results": _eval_results(evaluation),
-        }
-    return ModelCardData(**data)
 
 
 def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
@@ -144,7 +128,7 @@ def render_notebook(name: str, history: Sequence[Any]) -> str:
 
 
 def fill(template: str, release: Release | None, **fields: Any) -> str:
-    """A template of the folder `model_card` with its fields filled in; `release` is None for a custom table."""
+    """Render a template of the folder `model_card`; `release` is None for a custom table."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -177,8 +161,7 @@ def update_card(folder: Path) -> None:
     """Rewrite README.md of a local model folder from the records in it.
 
     Raises:
-        FileNotFoundError: the folder has no training record.
-        ValueError: a record is damaged, or `evaluation.json` is of other weights.
+        FileNotFoundError, ValueError: as `read_training` and `read_evaluation`.
     """
     training, evaluation = read_training(folder), read_evaluation(folder)
     onnx = (folder / ONNX_FOLDER / ONNX_FILE).is_file()
@@ -199,8 +182,3 @@ def _versions(training: Mapping[str, Any], evaluation: Mapping[str, Any] | None)
     packages = list(dict.fromkeys(name for run in runs.values() for name in run["versions"]))
     rows = [[name, *(run["versions"].get(name, "") for run in runs.values())] for name in packages]
     return [["", *runs], *rows, ["date", *(run["date"][:10] for run in runs.values())]]
-
-
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        update_card(Path(argument))

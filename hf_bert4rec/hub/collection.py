@@ -14,9 +14,9 @@ MAX_TITLE = 59  # characters that the Hub allows
 
 
 def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = False) -> str:
-    """Add the repositories `repo_id` of some types to the collection of this name; returns its address.
+    """Add the repositories `repo_id` of some types to the collection of this name, and return its address.
 
-    The collection is created if the account has none of this name. Items that are in it already stay.
+    The collection is created if the account has none of this name; its other items stay.
 
     Raises:
         PermissionError: the token is refused. ConnectionError: the Hub cannot be reached, or failed.

@@ -21,14 +21,12 @@ PARTS = ("train", "validation", "test")
 
 
 def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
-    """Publish the splits and movies of a prepared data set, with a card, in one commit; returns its address.
+    """Publish the splits and movies of a prepared data set, with a card, in one commit, and return its address.
 
-    Each table is a configuration, as their columns differ: `load_dataset(repo_id, "test", split="test")` returns
-    `data.splits["test"]` unchanged.
+    Each table is a configuration: `load_dataset(repo_id, "test", split="test")` returns `data.splits["test"]`.
 
     Args:
-        redistribute: publish data whose licence is not known to allow it: a MovieLens release other than
-            ml-latest-small, or a custom table. You must have the right to do so.
+        redistribute: publish data whose licence is not known to allow it. You must have the right to do so.
 
     Raises:
         PermissionError: the data may not be redistributed, or the token is refused.
@@ -44,7 +42,7 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
 
 
 def check_redistributable(release: Release | None, name: str) -> None:
-    """Raise PermissionError unless the licence of the data `name`, a release or a custom table, allows publishing."""
+    """Raise PermissionError unless the licence of a data set allows publishing it."""
     if release is None or not release.redistributable:
         licence = release.licence if release else "Its licence is not known."
         raise PermissionError(
@@ -54,7 +52,7 @@ def check_redistributable(release: Release | None, name: str) -> None:
 
 
 def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
-    """Write what `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
+    """Write the files that `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
     with remove_on_failure(folder, f"the tables of {data.name}"):
         (folder / "data").mkdir(parents=True)
         for name, table in _tables(data).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,13 +19,13 @@ from .verify import CODE_FOLDER, REQUIREMENTS, check_folder, code_files
 def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dict[str, Any] | None = None) -> Path:
     """Write a folder that `pipeline("movie-recommendation", model=folder)` loads without this package installed.
 
-    The export is written to a temporary sibling, loaded in a process in which this package cannot be imported,
-    compared with `model`, and only then renamed to `folder`. An earlier export there is replaced.
+    The export is written to a temporary folder, loaded in a process in which this package cannot be imported, compared
+    with `model`, and then renamed to `folder`. An earlier export there is replaced.
 
     Args:
         model: moved to the CPU.
         card: content of README.md.
-        files: further files by name; bytes are written as they are, anything else as JSON.
+        files: further files by name, bytes or values to write as JSON.
 
     Raises:
         FileExistsError: the folder holds something other than an exported recommender.
@@ -47,7 +48,7 @@ def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dic
 def write_folder(
     model: Any, tokenizer: Any, folder: Path, card: str, files: dict[str, Any] | None = None
 ) -> MovieRecommendationPipeline:
-    """Write the files of an export to a new folder without checking them; returns the pipeline that was saved."""
+    """Write the files of an export to a new folder, unchecked, and return the saved pipeline."""
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device="cpu")
     pipe.save_pretrained(folder)
     copy_code(folder)
@@ -64,7 +65,7 @@ def write_folder(
 
 
 def copy_code(folder: Path) -> None:
-    """Copy the code of a model to its folder: its own, and handler and requirements for Inference Endpoints."""
+    """Copy the code of a model to its folder, with handler and requirements for Inference Endpoints."""
     for name in code_files():
         shutil.copyfile(CODE_FOLDER / name, folder / name)
     shutil.copyfile(REQUIREMENTS, folder / REQUIREMENTS.name)
@@ -75,14 +76,10 @@ def check_replaceable(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-    if folder.exists() and not _is_export(folder):
+    with contextlib.suppress(OSError, ValueError):
+        if read_object(folder / "config.json").get("model_type") == "bert4rec":
+            return
+    if folder.exists():
         raise FileExistsError(
             f"{folder} holds something that is not an exported recommender: choose another --output_dir or remove it"
         )
-
-
-def _is_export(folder: Path) -> bool:
-    try:
-        return read_object(folder / "config.json").get("model_type") == "bert4rec"
-    except (OSError, ValueError):
-        return False

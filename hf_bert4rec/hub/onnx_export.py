@@ -1,9 +1,9 @@
 """Export of a trained model to ONNX, checked against torch: `model.onnx`, and the smaller `model_quantized.onnx`.
 
-Both map `input_ids`, `attention_mask` and, of models that use them, `timestamps` and `event_ids`, all (batch, length)
-with any length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The axes
-have these names, and the metadata describes the inputs. Names and folder are those that transformers.js expects. A
-model of taste is not part of them: `taste.safetensors` holds it for `recommender.js`.
+Both map `input_ids`, `attention_mask` and, if the model uses them, `timestamps` and `event_ids`, all (batch, length)
+with any length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The
+metadata describes the inputs. Names and folder are those that transformers.js expects. `taste.safetensors` holds the
+model of taste for `recommender.js`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,7 @@ class NextItemLogits(nn.Module):
 def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
     """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` of a model's folder; returns their paths.
 
-    A model of taste is written to `onnx/taste.safetensors`. `config.json` gets the entry `transformers.js_config`. A
-    file that fails its check is removed.
+    A model of taste is written to `onnx/taste.safetensors`. `config.json` gets the entry `transformers.js_config`.
 
     Args:
         target: folder to write to, by default that of the model.
@@ -108,7 +107,7 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
         inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME)
     if model.config.num_events:
         inputs["event_ids"] = torch.zeros_like(input_ids)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision, which is not used, is missing
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns if torchvision, which is not used, is missing
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -129,8 +128,8 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
 def pack_taste(taste: Bert4RecTaste, first_item_id: int) -> dict[str, np.ndarray]:
     """Tables of the items: factors as int16 (items, taste_size) with scales, precisions and shares, float32 (items,).
 
-    The products of integers and scales differ from the factors by less than 1e-4 of an item's largest. If there are
-    neighbours, their catalogue positions, int32 (items, taste_neighbours), negative for none.
+    Integers times scales differ from the factors by less than 1e-4 of an item's largest. Neighbours, if any, are
+    catalogue positions, int32 (items, taste_neighbours), negative for none.
     """
     factors, precisions, shares = (
         table[first_item_id:].float().numpy() for table in (taste.factors, taste.precisions, taste.shares)
@@ -152,17 +151,26 @@ def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> 
     for rows in BATCH_SIZES:
         lengths = generator.integers(1, min(window, len(items) + 1), rows)
         histories = [{"input_ids": generator.choice(items, length, replace=False)} for length in lengths]
-        if model.bert4rec.time_embeddings is not None:
-            first, last = model.bert4rec.time_embeddings.span.tolist()
-            for history, length in zip(histories, lengths, strict=True):
+        for history, length in zip(histories, lengths, strict=True):
+            if model.bert4rec.time_embeddings is not None:
+                first, last = model.bert4rec.time_embeddings.span.tolist()
                 history["timestamps"] = np.sort(generator.integers(first, last + 1, length))
-        if model.config.num_events:
-            for history, length in zip(histories, lengths, strict=True):
+            if model.config.num_events:
                 history["event_ids"] = generator.integers(0, model.config.num_events, length)
                 history["queries"] = {"event_ids": int(generator.integers(tokenizer.num_target_events))}
         batch = collate(histories)
         batches.append({name: batch[name] for name in MODEL_INPUTS if name in batch})
     return batches
+
+
+def logits_of_both(
+    scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The items' logits by ONNX and by torch for each of the random batches, (batch, items) each."""
+    for batch in random_batches(model, tokenizer):
+        with torch.inference_mode():
+            expected = model.next_item_logits(**batch)
+        yield scorer(**batch)[:, tokenizer.first_item_id :], expected[:, tokenizer.first_item_id :]
 
 
 def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> float:
@@ -171,12 +179,9 @@ def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTok
     Raises:
         ValueError: as `export_onnx`.
     """
-    first, top_k = tokenizer.first_item_id, min(TOP_K, tokenizer.num_items)
-    largest = 0.0
-    for batch in random_batches(model, tokenizer):
-        with torch.inference_mode():
-            expected = model.next_item_logits(**batch)[:, first:].softmax(-1)  # (batch, items)
-        scores = scorer(**batch)[:, first:].softmax(-1)
+    top_k, largest = min(TOP_K, tokenizer.num_items), 0.0
+    for logits, expected_logits in logits_of_both(scorer, model, tokenizer):
+        scores, expected = logits.softmax(-1), expected_logits.softmax(-1)
         largest = max(largest, (scores - expected).abs().max().item())
         best = expected.gather(1, scores.topk(top_k).indices)  # torch's scores of ONNX's best: equal except for ties
         if largest > TOLERANCE or not torch.allclose(best, expected.topk(top_k).values, atol=1e-7, rtol=1e-4):
@@ -192,12 +197,9 @@ def check_quantized(
     Raises:
         ValueError: the difference exceeds 1.
     """
-    first, top_k = tokenizer.first_item_id, min(TOP_K, tokenizer.num_items)
+    top_k = min(TOP_K, tokenizer.num_items)
     differences, overlaps = [], []
-    for batch in random_batches(model, tokenizer):
-        with torch.inference_mode():
-            expected = model.next_item_logits(**batch)[:, first:]  # (batch, items)
-        logits = scorer(**batch)[:, first:]
+    for logits, expected in logits_of_both(scorer, model, tokenizer):
         differences.append((logits - expected).abs().max().item())
         best, expected_best = logits.topk(top_k).indices, expected.topk(top_k).indices  # (batch, top_k)
         overlaps += (best[:, :, None] == expected_best[:, None]).sum((1, 2)).tolist()
@@ -210,29 +212,24 @@ def check_quantized(
 
 
 def describe(folder: Path, path: Path, quantized: Path) -> list[str]:
-    """Lines with size and difference from torch of both files, and the latency of all three."""
+    """Lines with size and difference from torch of both files, and the latencies of torch and both files."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
     scorer, on_int8 = OnnxScorer(path, model.config), OnnxScorer(quantized, model.config)
     difference = check(scorer, model, tokenizer)
     int8_difference, overlap = check_quantized(on_int8, model, tokenizer)
-    lines = [
-        f"{path}: {megabytes(path):.1f} MB; the ten best movies are torch's, scores differ by at most {difference:.0e}",
-        f"{quantized}: {megabytes(quantized):.1f} MB; {overlap:.1f} of the ten best movies are torch's, "
-        f"logits differ by at most {int8_difference:.2f}",
-    ]
+    findings = {
+        path: f"the ten best movies are torch's, scores differ by at most {difference:.0e}",
+        quantized: f"{overlap:.1f} of the ten best movies are torch's, logits differ by at most {int8_difference:.2f}",
+    }
+    lines = [f"{file}: {file.stat().st_size / 1e6:.1f} MB; {finding}" for file, finding in findings.items()]
     for batch in random_batches(model, tokenizer):
         rows, width = batch["input_ids"].shape
         with torch.inference_mode():
-            times = [milliseconds(score, batch) for score in (model.next_item_logits, scorer, on_int8)]
-        names = ("torch", "ONNX", "quantized")
-        latencies = ", ".join(f"{name} {time:.1f} ms" for name, time in zip(names, times, strict=True))
-        lines.append(f"{rows:3} histories of up to {width}: {latencies}")
+            scorers = {"torch": model.next_item_logits, "ONNX": scorer, "quantized": on_int8}
+            latencies = [f"{name} {milliseconds(score, batch):.1f} ms" for name, score in scorers.items()]
+        lines.append(f"{rows:3} histories of up to {width}: {', '.join(latencies)}")
     return lines
-
-
-def megabytes(path: Path) -> float:
-    return path.stat().st_size / 1e6
 
 
 def milliseconds(score: Callable[..., Any], batch: Batch) -> float:

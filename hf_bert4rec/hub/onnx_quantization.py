@@ -1,8 +1,8 @@
 """A smaller copy of an ONNX file: int8 weights, and the tables of the transition memory in narrow types.
 
-Every table of at least 256 values is stored in a smaller type, followed by nodes that restore its original type. A
-runtime folds these nodes into constants when it loads the file, so that it computes in float32: scores are the same on
-every platform, unlike those of products in int8, which some processors saturate.
+Every table of at least 256 values is stored in a smaller type, and nodes restore its original type. A runtime folds
+these nodes into constants when it loads the file and computes in float32, so scores are the same on every platform.
+Products in int8 differ, since some processors saturate them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 MIN_VALUES = 256
-PRODUCTS = {"MatMul", "Gemm", "Gather"}  # what network weights are read by; the memory is read by GatherND
+PRODUCTS = {"MatMul", "Gemm", "Gather"}  # these read weights of the network; GatherND reads the memory
 INTEGER_TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
 
 
 def quantize(source: Path, target: Path) -> None:
     """Write the ONNX file `source` with smaller weights to `target`.
 
-    Weights of the network become int8, with one scale per row or per column, whichever rounds less. Other float32
-    tables, which are those of the transition memory, become float16, integers the smallest type that holds them.
+    Weights of the network become int8, with one scale per row or per column, whichever rounds less. Tables of the
+    transition memory become float16, or the smallest integer type that holds them.
     """
     model = onnx.load(source)
     graph = model.graph

@@ -1,4 +1,4 @@
-"""The records in a model folder: `training.json`, `evaluation.json`, and what they say about the data."""
+"""The records in a model folder: `training.json` and `evaluation.json`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def read_training(folder: Path) -> dict[str, Any]:
     """
     path = folder / TRAINING_FILE
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} lacks {TRAINING_FILE}, which its card is written from: train the model again"
-        )
+        raise FileNotFoundError(f"{folder} lacks {TRAINING_FILE}, which the card needs: train the model again")
     record = read_object(path, "train the model again")
     if missing := [key for key in REQUIRED_KEYS if key not in record]:
         raise ValueError(f"{path} lacks {', '.join(missing)}, which the card needs: train the model again")
@@ -70,7 +68,7 @@ def without_titles(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_private_paths(training: Mapping[str, Any]) -> dict[str, Any]:
-    """A training record without folders and tokens of the machine that trained: paths become file names."""
+    """A training record without tokens, and with paths shortened to file names."""
     options = {key: _file_name(value) for key, value in training["options"].items() if key != "data_dir"}
     command = SECRET_OPTION.sub("", training["command"])
     command = ABSOLUTE_PATH.sub(lambda match: match["before"] + _file_name(match["path"]), command)

@@ -31,10 +31,10 @@ def stage_space(model: Path, target: Path, name: str) -> None:
 
     Args:
         model: an exported folder. If it lacks files of `hf-bert4rec export-onnx`, they are made for the demo.
-        name: of the model on the Hub, or how the page calls it.
+        name: of the model, as the page displays it.
 
     Raises:
-        ValueError: the model has no titles, which the demo searches by.
+        ValueError: the model has no titles, which the demo searches.
         ImportError: the ONNX file has to be made, and a package for it is missing.
         OSError: the runtime cannot be downloaded, or the disk is full; `target` is then removed.
     """

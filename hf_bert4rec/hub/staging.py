@@ -1,14 +1,14 @@
-"""The folder that a push sends: a model with its card. Only known files are copied."""
+"""The folder that a push sends: a model with its card, and only known files."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub.constants import REPOCARD_NAME
@@ -41,12 +41,11 @@ COPIED = (
 def stage_model(
     folder: Path, target: Path, repo_id: str, include_titles: bool = False, dataset_id: str | None = None
 ) -> None:
-    """Copy what is published of an exported model to the new folder `target`, with card and notebook for `repo_id`.
+    """Copy the public files of an exported model to the new folder `target`, with card and notebook for `repo_id`.
 
-    The code is that of this package, not of `folder`: an export of an earlier version is published with current code.
-    Titles and genres are published if the data set may be redistributed or `include_titles` is set. Without them the
-    evaluation's examples are left out too, as they quote both. What is left out is logged. `dataset_id` is the data set
-    on the Hub that the card links to.
+    The code is that of this package, also for an export of an earlier version. Titles and genres are published if the
+    data set may be redistributed or `include_titles` is set. Without them the evaluation's examples, which quote both,
+    are left out too. Omitted files are logged. The card links to the data set `dataset_id` on the Hub.
 
     Raises:
         FileNotFoundError: the folder has no training record.
@@ -65,7 +64,7 @@ def stage_model(
         _copy_files(folder, target, with_plots=evaluation is not None)
         if titles:
             shutil.copyfile(folder / ITEMS_FILE, target / ITEMS_FILE)
-        else:  # the counts are published with every model, for the popularity fallback
+        else:  # every model needs the counts, for the popularity fallback
             counts = {name: column for name, column in read_object(folder / ITEMS_FILE).items() if name == "count"}
             (target / ITEMS_FILE).write_text(json.dumps(counts), encoding="utf-8")
         write_json(target / TRAINING_FILE, training)
@@ -83,15 +82,15 @@ def stage_model(
 
 
 def list_files(folder: Path) -> str:
-    """A line with size and relative path for each file, and one with the totals."""
+    """Size and relative path of each file, and the totals, as lines."""
     sizes = {path.relative_to(folder): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
     lines = [f"{size:>12,}  {path}" for path, size in sizes.items()]
     return "\n".join([*lines, f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files"])
 
 
-@contextmanager
+@contextlib.contextmanager
 def remove_on_failure(target: Path, content: str) -> Iterator[None]:
-    """Remove the folder `target` if writing it fails; a full disk is reported as no room for `content`."""
+    """Remove the folder `target` if writing it fails; the error of a full disk names `content`."""
     try:
         yield
     except OSError as error:
@@ -103,25 +102,22 @@ def remove_on_failure(target: Path, content: str) -> Iterator[None]:
 
 
 def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:
-    """Copy model, tokenizer, ONNX file and plots of `folder`, and this package's code, to `target`."""
-    files = {path for pattern in COPIED for path in folder.glob(pattern)}
-    if with_plots:
-        files |= {path for name in PICTURES if (path := folder / "plots" / name).is_file()}
-    for path in sorted(files):
-        _copy(path, target / path.relative_to(folder))
+    """Copy model, tokenizer, ONNX files and plots of `folder`, and this package's code, to `target`."""
+    patterns = [*COPIED, *(f"plots/{name}" for name in PICTURES if with_plots)]
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+        copy = target / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(path, copy)
     copy_code(target)
     (target / CURVE_FILE).parent.mkdir(exist_ok=True)
 
 
-def _copy(path: Path, target: Path) -> None:
-    """Copy a file; large weights are hard-linked where the file system allows it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _link_or_copy(path: Path, target: Path) -> None:
+    """Hard-link weights, which may be large, where the file system allows it; copy other files."""
     if path.suffix == ".safetensors":
-        try:
+        with contextlib.suppress(OSError):  # another file system
             os.link(path.resolve(), target)
             return
-        except OSError:  # another file system: copy
-            pass
     shutil.copyfile(path, target)
 
 

@@ -1,4 +1,4 @@
-"""Push a folder to the Hub in one commit; an error says what is on the Hub afterwards.
+"""Push a folder to the Hub in one commit; errors say what is on the Hub afterwards.
 
 `HfApi.upload_folder` may split a folder into several commits, so this module calls `create_commit`.
 """
@@ -17,13 +17,13 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
 REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-# A repository that this package made has this file with this text in it.
+# Every repository made by this package has this file, which contains this text.
 SIGNATURES = {
     "model": ("config.json", '"bert4rec"'),
     "dataset": ("README.md", "hf-bert4rec"),
     "space": ("README.md", "hf-bert4rec"),
 }
-# Files of an earlier push that are deleted if the folder lacks them. All other files on the Hub are left alone.
+# Files of an earlier push that are deleted if the folder lacks them; all other files on the Hub stay.
 STALE = ("*_bert4rec.py", "model*.safetensors*", "onnx/*", "plots/*", "evaluation.json", "data/*.parquet")
 STALE_IN_SPACES = ("app.py", "requirements.txt", "model.txt", "ort/*")  # the first three are of a demo in Gradio
 INITIAL_FILES = {".gitattributes", "README.md"}
@@ -42,16 +42,16 @@ class Remote:
 
 @dataclass
 class Progress:
-    """Steps that a push has begun, to work out what a failed one left behind."""
+    """Steps that a push has begun."""
 
     creating: bool = False
     branching: bool = False
     committing: bool = False
-    before: Remote | None = None  # the branch that the commit goes to
+    before: Remote | None = None  # the branch before the commit
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raise ValueError unless this is a repository name that the Hub accepts, "user/name"."""
+    """Raise ValueError unless the Hub accepts this name of a repository, "user/name"."""
     if not REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
         raise ValueError(
             f"{repo_id!r} is not a repository name: it must be 'user/name', each of letters, digits, '-', '_' and '.', "
@@ -60,7 +60,7 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def check_token() -> str:
-    """The account of the current token.
+    """Return the account of the current token.
 
     Raises:
         PermissionError: there is no token, the Hub does not know it, or it is read-only.
@@ -86,7 +86,7 @@ def check_target(repo_id: str, repo_type: str = "model") -> None:
     """
     api = HfApi(library_name="hf-bert4rec")
     try:
-        _check_signature(api, repo_id, repo_type, _read_remote(api, repo_id, repo_type, None))
+        _check_signature(api, repo_id, repo_type, _read_remote(api, repo_id, repo_type))
     except FileExistsError:
         raise
     except FAILURES as error:
@@ -96,9 +96,9 @@ def check_target(repo_id: str, repo_type: str = "model") -> None:
 def push(
     folder: Path, repo_id: str, repo_type: str = "model", *, private: bool = False, revision: str | None = None
 ) -> str:
-    """Make `folder` the content of a repository in one commit; returns its address.
+    """Make `folder` the content of a repository in one commit, and return its address.
 
-    Files of an earlier push that `folder` lacks are deleted in the same commit; files that others added remain.
+    The commit deletes files of an earlier push that `folder` lacks; files that others added remain.
 
     Raises:
         ValueError: `repo_id` is malformed, or the Hub refuses the card.
@@ -111,15 +111,15 @@ def push(
     check_token()
     api, progress = HfApi(library_name="hf-bert4rec"), Progress()
     try:
-        progress.before = _prepare_branch(api, repo_id, repo_type, private, revision, progress)
+        before = progress.before = _prepare_branch(api, repo_id, repo_type, private, revision, progress)
         progress.committing = True
         api.create_commit(
             repo_id,
-            _operations(folder, progress.before.files if progress.before else frozenset(), repo_type),
+            _operations(folder, before.files if before else frozenset(), repo_type),
             commit_message=f"Upload {folder.name} with hf-bert4rec",
             repo_type=repo_type,
             revision=revision,
-            parent_commit=progress.before.commit if progress.before else None,
+            parent_commit=before.commit if before else None,
         )
     except FileExistsError:
         raise
@@ -136,8 +136,8 @@ def push(
 def _prepare_branch(
     api: HfApi, repo_id: str, repo_type: str, private: bool, revision: str | None, progress: Progress
 ) -> Remote | None:
-    """Create repository and branch if they do not exist; returns the state of the branch."""
-    remote = _read_remote(api, repo_id, repo_type, None)
+    """Create repository and branch if they do not exist, and return the state of the branch."""
+    remote = _read_remote(api, repo_id, repo_type)
     _check_signature(api, repo_id, repo_type, remote)
     if remote is None:
         progress.creating = True
@@ -153,12 +153,12 @@ def _prepare_branch(
     return _read_remote(api, repo_id, repo_type, revision)
 
 
-def _read_remote(api: HfApi, repo_id: str, repo_type: str, revision: str | None) -> Remote | None:
-    """State of the repository's branch; None if there is no such repository or branch."""
+def _read_remote(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> Remote | None:
+    """State of the repository's branch; None if it does not exist."""
     try:
         info = api.repo_info(repo_id, repo_type=repo_type, revision=revision)
     except RepositoryNotFoundError as error:
-        if error.response.status_code == 401:  # the Hub's answer to an unknown token, too
+        if error.response.status_code == 401:  # also the Hub's answer to an unknown token
             check_token()
         return None
     except RevisionNotFoundError:
@@ -209,7 +209,7 @@ def _state_after_failure(api: HfApi, repo_id: str, repo_type: str, revision: str
 
 
 def explain_failure(error: BaseException, state: str) -> Exception:
-    """A built-in exception for what went wrong, with what to do; `state` says what is on the Hub now."""
+    """A built-in exception that names cause and fix; `state` says what is on the Hub now."""
     causes, status = list(_causes(error)), _status(error)
     if status == 401:
         return PermissionError(f"the Hub refuses the token: log in again with `hf auth login`; {state}")

@@ -58,8 +58,7 @@ class BrokenExportError(RuntimeError):
 def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
     """Check that `folder` is complete, holds no pickle, and ranks as `pipe` does where this package is not installed.
 
-    The folder is loaded in a new process through AutoConfig, AutoTokenizer, AutoModel, AutoModelForMaskedLM and
-    `pipeline`. An ONNX file in it must give the scores of the weights.
+    A new process loads it through the Auto classes and `pipeline`. ONNX files must give the scores of the weights.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -74,8 +73,7 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
         histories = [{"history": history, "goal": goal} for history in histories for goal in GOALS]
     top_k = min(10, pipe.tokenizer.num_items)
     result = _answer_in_isolation(folder, {"histories": histories, "top_k": top_k})
-    if result["problems"]:
-        kind, names = next(iter(result["problems"].items()))
+    for kind, names in result["problems"].items():
         raise BrokenExportError(
             f"{folder}: the weights do not match config.json ({kind.replace('_', ' ')}: {', '.join(names[:3])}): "
             "export the model again"
@@ -83,17 +81,16 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
     for history, answer in zip(histories, result["answers"], strict=True):
         compare(folder, history, answer, pipe(history, top_k=top_k))
     for name in (ONNX_FILE, QUANTIZED_FILE):
-        if (folder / ONNX_FOLDER / name).is_file():  # its scores are compared with those of the weights
+        if (folder / ONNX_FOLDER / name).is_file():  # loading compares its scores with those of the weights
             load_pipeline(folder, backend="onnx", onnx_file=name, device="cpu")
     check_taste_file(folder / ONNX_FOLDER / TASTE_FILE, pipe)
 
 
 def check_taste_file(path: Path, pipe: MovieRecommendationPipeline) -> None:
-    """Raise ValueError if the file is there, and is not of the pipeline's model of taste."""
+    """Raise ValueError if the file exists and does not hold the pipeline's model of taste."""
     if not path.is_file():
         return
-    taste, first = pipe.model.taste, pipe.tokenizer.first_item_id
-    tables = load_file(path)
+    taste, first, tables = pipe.model.taste, pipe.tokenizer.first_item_id, load_file(path)
     if taste is None or not all(
         torch.equal(tables[name], getattr(taste, name)[first:].float().cpu()) for name in ("precisions", "shares")
     ):
@@ -109,13 +106,12 @@ def check_files(folder: Path) -> None:
         missing.append("model.safetensors")
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: it is not a complete exported recommender")
-    pickled = sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES)
-    if pickled:
+    if pickled := sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES):
         raise ValueError(f"{folder} holds {', '.join(pickled)}: pickled files run code when loaded; remove them")
 
 
 def code_files() -> list[str]:
-    """Names of the Python files that travel with every model: its code, and the handler of Inference Endpoints."""
+    """Names of the Python files that are copied to every model's folder."""
     return sorted(path.name for path in CODE_FOLDER.glob("*.py") if path.stem != "__init__")
 
 
@@ -127,13 +123,12 @@ def has_titles(folder: Path) -> bool:
 def probe_histories(tokenizer: Any) -> list[list[Any]]:
     """Histories of item ids to compare answers for: short, long and, if popularity is known, empty."""
     ids = tokenizer.item_ids
-    step = max(1, len(ids) // 8)
-    histories = [ids[:1], ids[-3:], ids[::step]]
+    histories = [ids[:1], ids[-3:], ids[:: max(1, len(ids) // 8)]]
     return [*histories, []] if "count" in tokenizer.items else histories
 
 
 def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipeline:
-    """Load the recommender of a folder or Hub repository with this package's code, never with its own.
+    """Load the recommender of a folder or Hub repository with this package's code instead of its own.
 
     Raises:
         OSError, ValueError, TypeError: it cannot be loaded; the error names the damaged file.
@@ -146,7 +141,7 @@ def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipe
 
 def compare(folder: Path, history: Sequence[Any], answer: list[Any], expected: list[Any]) -> None:
     """Raise BrokenExportError unless two answers have the same movies, with scores within TOLERANCE."""
-    # The id comes first, under the name of the data set's column.
+    # The first value of a movie is its id; the key is the name of the data set's column.
     ids, expected_ids = ([next(iter(movie.values())) for movie in movies] for movies in (answer, expected))
     difference = max((abs(a["score"] - b["score"]) for a, b in zip(expected, answer, strict=False)), default=0.0)
     if ids != expected_ids or not difference <= TOLERANCE:  # a NaN difference fails too
@@ -157,7 +152,7 @@ def compare(folder: Path, history: Sequence[Any], answer: list[Any], expected: l
 
 
 def _answer_in_isolation(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Run ISOLATED_LOADER on the folder: a new process in an empty directory, without this package or network."""
+    """Run ISOLATED_LOADER on the folder in a new process and an empty directory, without this package or network."""
     with tempfile.TemporaryDirectory() as directory:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": directory}

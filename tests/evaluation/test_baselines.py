@@ -80,7 +80,7 @@ def test_shrinkage_lowers_the_cosine_of_rare_items(train: Ragged) -> None:
     expected = counts / (np.sqrt(np.outer(users, users)) + 20)
     np.fill_diagonal(expected, 0)
     scorer = baselines.ItemKnnScorer(train, VOCAB, neighbours=VOCAB, shrinkage=20.0, block=5)
-    np.testing.assert_allclose(scorer.similarities.toarray(), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(scorer.weights.toarray(), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_item_knn_agrees_with_implicit(train: Ragged) -> None:
@@ -90,7 +90,7 @@ def test_item_knn_agrees_with_implicit(train: Ragged) -> None:
     library.fit(sparse.csr_matrix(user_items(train)), show_progress=False)
     expected = library.similarity.toarray()
     np.fill_diagonal(expected, 0)
-    ours = baselines.ItemKnnScorer(train, VOCAB, neighbours=VOCAB).similarities.toarray()
+    ours = baselines.ItemKnnScorer(train, VOCAB, neighbours=VOCAB).weights.toarray()
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
 
 

@@ -8,7 +8,7 @@ import torch
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation.config import EvaluationConfig
-from hf_bert4rec.evaluation.kin import SimilarScorer, evaluate_kin, kin_found, kin_groups, plain_title
+from hf_bert4rec.evaluation.kin import SimilarScorer, evaluate_kin, kin_groups, plain_title, share_found
 from hf_bert4rec.evaluation.report_text import kin_meaning, kin_table
 
 TITLES = [
@@ -64,15 +64,11 @@ def next_title(histories: Ragged) -> torch.Tensor:
     return -distances.float()
 
 
-def test_the_share_of_kin_in_the_list(tokenizer) -> None:
-    """With lists of one: from the first movie of a group of two neighbours the second is found, and not the reverse."""
-    groups = [[2, 3], [0, 1], [7, 8, 9]]
-    config = EvaluationConfig(ks=[1])
-    # Of 7, 8, 9 the first two find one movie, which is all that a list of one can hold; the last finds none.
-    assert kin_found(next_title, groups, tokenizer, config).tolist() == pytest.approx([0.5, 0.5, 2 / 3])
-    assert kin_found(next_title, groups, tokenizer, EvaluationConfig(ks=[2])).tolist() == pytest.approx(
-        [0.5, 0.5, (2 / 2 + 1 / 2 + 0) / 3]
-    )
+def test_the_share_of_kin_in_the_list() -> None:
+    """A group of two whose first movie finds the second, and one of three whose last movie finds nothing."""
+    ranks = Ragged.from_lists([[1], [16], [1, 2], [18, 1], [17, 18]])
+    assert share_found(ranks, [2, 3], k=1).tolist() == pytest.approx([0.5, 2 / 3])  # a list of one holds one movie
+    assert share_found(ranks, [2, 3], k=2).tolist() == pytest.approx([0.5, (2 / 2 + 1 / 2 + 0) / 3])
 
 
 def test_the_section_and_its_text(tokenizer, caplog) -> None:
