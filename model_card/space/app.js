@@ -7,20 +7,15 @@ import { attachSearch } from "./search.js";
 const TOP_K = 10;
 const SIMILAR = 6;
 const EXAMPLES = 4;
+const MATCHES = 8;
 const MIN_YEAR = 1000; // a smaller number is a year still being typed, and does not filter
 // A function that uses a vector: it is valid only where WebAssembly has SIMD, which the runtime needs.
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
 
-const byId = (id) => document.getElementById(id);
-const page = Object.fromEntries(
-  ["search", "matches", "no-match", "picks-heading", "clear", "order", "history", "filters", "active-filters", "genres"]
-    .concat(["years", "first-year", "last-year", "reset", "answer-heading", "timing", "message", "examples", "cards"])
-    .concat(["announcement", "model", "number", "popular", "goals"])
-    .map((id) => [id, byId(id)]),
-);
+const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
 let recommender;
 let history = []; // movies, oldest first
-let latest = 0; // number of the last request: answers to earlier ones are dropped
+let latest = 0; // number of the last request; answers to earlier ones are dropped
 
 class PageError extends Error {}
 
@@ -47,16 +42,19 @@ async function start() {
   try {
     recommender = await load();
   } catch (error) {
-    page["answer-heading"].textContent = "The model cannot run";
     const hint = `The model cannot be loaded: ${error.message}. Reload the page to try again.`;
-    return showMessage(error instanceof PageError ? error.message : hint, "error");
+    return show({
+      heading: "The model cannot run",
+      message: error instanceof PageError ? error.message : hint,
+      kind: "error",
+    });
   }
-  const picked = () => new Set(history.map((movie) => movie.id));
+  const search = (query) => recommender.search(query, MATCHES + history.length).filter((movie) => !ids().includes(movie.id));
   attachSearch({
     input: page.search,
     list: page.matches,
     hint: page["no-match"],
-    search: (query) => recommender.search(query, 8 + history.length).filter((movie) => !picked().has(movie.id)).slice(0, 8),
+    search: (query) => search(query).slice(0, MATCHES),
     pick: add,
   });
   page.search.disabled = false;
@@ -70,7 +68,7 @@ async function start() {
 }
 
 function add(movie) {
-  if (!history.some((entry) => entry.id === movie.id)) {
+  if (!ids().includes(movie.id)) {
     change([...history, movie], () => (document.activeElement === page.search ? page.search : page["answer-heading"]));
   }
 }
@@ -90,9 +88,8 @@ const rowActions = {
     movies.splice(index + step, 0, ...movies.splice(index, 1));
     history = movies;
     update();
-    const buttons = [...page.history.children[index + step].querySelectorAll("[data-action=up], [data-action=down]")];
-    const same = buttons[step < 0 ? 0 : 1];
-    (same.disabled ? buttons.find((button) => !button.disabled) : same).focus();
+    const [up, down] = page.history.children[index + step].querySelectorAll("[data-action=up], [data-action=down]");
+    (up.disabled || (step > 0 && !down.disabled) ? down : up).focus();
   },
   remove(index) {
     history = history.filter((_, other) => other !== index);
@@ -109,10 +106,10 @@ function goal() {
 
 /** Show the history, and recommend movies for it. */
 async function update() {
-  const rows = history.map((movie, index) => historyRow(movie, index, history.length, rowActions));
   const ordered = goal() === "next";
-  page.history.replaceChildren(...rows);
-  page.history.classList.toggle("ordered", ordered);
+  page.history.replaceChildren(
+    ...history.map((movie, index) => historyRow(movie, index, history.length, ordered, rowActions)),
+  );
   page.clear.hidden = page.filters.hidden = !history.length;
   page.goals.hidden = !history.length || !recommender.hasTaste;
   const order = ordered ? "The order matters: the latest movie comes last." : "In any order.";
@@ -124,7 +121,7 @@ async function update() {
     const movies = await recommender.recommend(ids(), { topK: TOP_K, goal: goal(), ...readFilters() });
     if (request === latest) showAnswer(movies, performance.now() - began);
   } catch (error) {
-    if (request === latest) showMessage(error.message, "error");
+    if (request === latest) show({ message: error.message, kind: "error" });
   }
 }
 
@@ -133,33 +130,14 @@ function ids() {
 }
 
 function showAnswer(movies, milliseconds) {
-  page.examples.replaceChildren();
-  showCards(movies);
-  page["answer-heading"].textContent = goal() === "next" ? "Watch next" : "You may like";
-  page.timing.textContent = `answered in ${Math.max(1, Math.round(milliseconds))} ms`;
-  const few = movies.length < TOP_K ? `${movies.length || "No"} movies left: widen the filters for more.` : "";
-  page.message.hidden = !few;
-  page.message.className = "message";
-  page.message.textContent = few;
   const first = movies.length ? ` The first is ${fullTitle(movies[0])}.` : "";
-  page.announcement.textContent = `${movies.length} recommendations after ${history.length} movies.${first}`;
-}
-
-function showCards(movies) {
-  const actions = { why: showReasons, similar: showSimilar, add };
-  const kind = history.length ? goal() : "popularity";
-  page.popular.hidden = Boolean(history.length);
-  page.cards.replaceChildren(...movies.map((movie, index) => card(movie, index + 1, movies[0].score, kind, actions)));
-}
-
-function showMessage(text, kind) {
-  page.examples.replaceChildren();
-  page.cards.replaceChildren();
-  page.popular.hidden = true;
-  page.timing.textContent = "";
-  page.message.hidden = false;
-  page.message.className = `message ${kind}`;
-  page.message.textContent = page.announcement.textContent = text;
+  show({
+    heading: goal() === "next" ? "Watch next" : "You may like",
+    timing: `answered in ${Math.max(1, Math.round(milliseconds))} ms`,
+    message: movies.length < TOP_K ? `${movies.length || "No"} movies left: widen the filters for more.` : "",
+    movies,
+    announcement: `${movies.length} recommendations after ${history.length} movies.${first}`,
+  });
 }
 
 /** Histories to start with: the most popular movies of the most frequent genres, or of the catalogue. */
@@ -172,14 +150,27 @@ async function showExamples() {
     return [name, movies.reverse()];
   });
   if (!examples.length) examples.push(["Popular", popular.slice(0, 3)]);
-  page.timing.textContent = "";
-  page.message.hidden = true;
-  page.examples.replaceChildren(
-    ...examples.map(([name, movies]) => example(name, movies, () => change(movies, () => page["answer-heading"]))),
-  );
-  page["answer-heading"].textContent = "Start with an example";
-  showCards(await recommender.recommend([], { topK: TOP_K }));
-  page.announcement.textContent = `Ready: ${recommender.movies.length} movies.`;
+  show({
+    heading: "Start with an example",
+    examples: examples.map(([name, movies]) => example(name, movies, () => change(movies, () => page["answer-heading"]))),
+    movies: await recommender.recommend([], { topK: TOP_K }).catch(() => []), // the popularity may be unknown
+    announcement: `Ready: ${recommender.movies.length} movies.`,
+  });
+}
+
+/** Fill the right side of the page; what is not given is empty, except for the heading, which stays. */
+function show({ heading, timing = "", message = "", kind = "", examples = [], movies = [], announcement = message }) {
+  page["answer-heading"].textContent = heading ?? page["answer-heading"].textContent;
+  page.timing.textContent = timing;
+  page.message.hidden = !message;
+  page.message.className = `message ${kind}`;
+  page.message.textContent = message;
+  page.examples.replaceChildren(...examples);
+  page.popular.hidden = !examples.length || !movies.length;
+  const actions = { why: showReasons, similar: showSimilar, add };
+  const score = history.length ? goal() : "popularity";
+  page.cards.replaceChildren(...movies.map((movie, index) => card(movie, index + 1, movies[0].score, score, actions)));
+  page.announcement.textContent = announcement;
 }
 
 async function showReasons(movie) {

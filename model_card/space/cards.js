@@ -1,4 +1,4 @@
-/** Elements of the page: movies as cards, rows of the history, and what opens below them. */
+/** Elements of the page: movies as cards, rows of the history, and the panels below them. */
 
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 2 });
 const SCORES = {
@@ -14,10 +14,10 @@ export function assignHues(genresByFrequency) {
   genresByFrequency.forEach((name, index) => hues.set(name, Math.round(25 + index * 137.5) % 360));
 }
 
-/** The hue of a movie's rarest genre, which tells it apart, as a style. */
+/** The hue of a movie's rarest genre as a style. */
 function color(genres) {
-  const known = [...hues.keys()].filter((name) => genres.includes(name));
-  return `--hue: ${known.length ? hues.get(known.at(-1)) : 250}`;
+  const rarest = [...hues.keys()].filter((name) => genres.includes(name)).at(-1);
+  return `--hue: ${hues.get(rarest) ?? 250}`;
 }
 
 /** An element with attributes and children; text is never parsed as HTML. */
@@ -57,10 +57,8 @@ export function titleWithYear(movie) {
 export function card(movie, rank, largest, kind, actions) {
   const style = `${color(movie.genres)}; --share: ${movie.score / largest}`;
   const panel = panelBelow();
-  const own = kind !== "popularity" ? [opener("Why?", panel, () => actions.why(movie), movie)] : [];
-  own.push(opener("More like this", panel, () => actions.similar(movie), movie));
-  const label = `Add ${fullTitle(movie)} to your history`;
-  own.push(element("button", { type: "button", "aria-label": label, click: () => actions.add(movie) }, "Seen it"));
+  const why = kind !== "popularity" ? [opener("Why?", panel, () => actions.why(movie), movie)] : [];
+  const similar = opener("More like this", panel, () => actions.similar(movie), movie);
   return element(
     "li",
     { class: "card", style, "data-movie": movie.id },
@@ -73,13 +71,24 @@ export function card(movie, rank, largest, kind, actions) {
       element(
         "p",
         { class: "score", title: SCORES[kind] },
-        element("span", { class: "bar", "aria-hidden": "true" }, element("span")),
+        bar(),
         element("span", {}, PERCENT.format(movie.score)),
       ),
     ),
-    element("div", { class: "actions" }, ...own),
+    element("div", { class: "actions" }, ...why, similar, adder(movie, actions.add, "Seen it")),
     panel,
   );
+}
+
+/** A bar as long as the style `--share` of its parent. */
+function bar() {
+  return element("span", { class: "bar", "aria-hidden": "true" }, element("span"));
+}
+
+/** A button that adds a movie to the history. */
+function adder(movie, add, ...content) {
+  const label = `Add ${fullTitle(movie)} to your history`;
+  return element("button", { type: "button", "aria-label": label, click: () => add(movie) }, ...content);
 }
 
 /**
@@ -87,9 +96,10 @@ export function card(movie, rank, largest, kind, actions) {
  *
  * @param {Object} movie
  * @param {number} index in a history of `length` movies
+ * @param {boolean} ordered whether it can be moved
  * @param {Object} actions `move`: (index, step), `remove`: (index), `similar`: (movie) => Promise of an element
  */
-export function historyRow(movie, index, length, actions) {
+export function historyRow(movie, index, length, ordered, actions) {
   const panel = panelBelow();
   const button = (action, symbol, text, attributes) =>
     element("button", { type: "button", "data-action": action, "aria-label": text, title: text, ...attributes }, symbol);
@@ -98,13 +108,16 @@ export function historyRow(movie, index, length, actions) {
   title.setAttribute("aria-label", `${name}: more like this`);
   title.setAttribute("title", "More like this");
   title.append(...titleWithYear(movie));
+  const arrows = [
+    button("up", "↑", `Move ${name} up`, { disabled: index === 0, click: () => actions.move(index, -1) }),
+    button("down", "↓", `Move ${name} down`, { disabled: index === length - 1, click: () => actions.move(index, 1) }),
+  ];
   return element(
     "li",
     {},
     element("span", { class: "number", "aria-hidden": "true" }, String(index + 1)),
     title,
-    button("up", "↑", `Move ${name} up`, { disabled: index === 0, click: () => actions.move(index, -1) }),
-    button("down", "↓", `Move ${name} down`, { disabled: index === length - 1, click: () => actions.move(index, 1) }),
+    ...(ordered ? arrows : []),
     button("remove", "✕", `Remove ${name}`, { click: () => actions.remove(index) }),
     panel,
   );
@@ -148,18 +161,14 @@ export function reasons(because) {
   const total = because.reduce((sum, reason) => sum + reason.contribution, 0);
   const rows = because.slice(0, 5).map((reason) => {
     const style = `--share: ${reason.contribution / because[0].contribution}`;
-    const share = PERCENT.format(reason.contribution / total);
-    const bar = element("span", { class: "bar", "aria-hidden": "true" }, element("span"));
-    return element("li", { style }, element("span", {}, ...titleWithYear(reason)), bar, element("span", {}, share));
+    const share = element("span", {}, PERCENT.format(reason.contribution / total));
+    return element("li", { style }, element("span", {}, ...titleWithYear(reason)), bar(), share);
   });
   return element("div", {}, element("h4", {}, "Because you watched"), element("ol", { class: "reasons" }, ...rows));
 }
 
-/** Movies that are watched by the same people; a click adds one to the history. */
+/** Similar movies; a click adds one to the history. */
 export function similarMovies(movies, add) {
-  const rows = movies.map((movie) => {
-    const attributes = { type: "button", "aria-label": `Add ${fullTitle(movie)} to your history` };
-    return element("li", {}, element("button", { ...attributes, click: () => add(movie) }, ...titleWithYear(movie)));
-  });
+  const rows = movies.map((movie) => element("li", {}, adder(movie, add, ...titleWithYear(movie))));
   return element("div", {}, element("h4", {}, "More like this"), element("ul", { class: "similar" }, ...rows));
 }

@@ -17,7 +17,6 @@ const FIRST_ITEM_ID = 3; // input id of the first item, after [PAD], [MASK] and 
 const UNKNOWN_TIME = -(2n ** 63n);
 const EXPLAIN_BATCH_SIZE = 8; // histories scored at once, few enough to keep a page responsive
 const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "items.json"];
-const TASTE_FILE = "onnx/taste.safetensors";
 const ARTICLE = /^([^(]+), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)(?= \(|$)/i;
 
 /**
@@ -63,14 +62,19 @@ export class Recommender {
    * @throws {Error} a file is missing or damaged; the message names it
    */
   static async load(folder, { ort, file = "model_quantized.onnx", read = fetchFrom(folder) }) {
-    const name = `onnx/${file}`;
-    const [session, ...texts] = await Promise.all([createSession(ort, name, read), ...FILES.map(read)]);
-    const [config, tokenizer, tokenizerConfig, items] = texts.map((bytes, index) => parse(bytes, FILES[index]));
+    const createSession = (bytes) => ort.InferenceSession.create(bytes);
+    const [session, config, tokenizer, tokenizerConfig, items] = await Promise.all([
+      decode(read, `onnx/${file}`, createSession, "is damaged, or not a model for this onnxruntime"),
+      ...FILES.map((name) => readJson(read, name)),
+    ]);
     const movies = readMovies(tokenizer, tokenizerConfig, items);
     if (FIRST_ITEM_ID + movies.length !== config.vocab_size) {
       throw new Error(`tokenizer.json has ${movies.length} items, config.json ${config.vocab_size - FIRST_ITEM_ID}`);
     }
-    const taste = config.taste_size ? await readTaste(read, movies.length) : null;
+    const createTaste = (bytes) => new Taste(bytes, movies.length);
+    const taste = config.taste_size
+      ? await decode(read, "onnx/taste.safetensors", createTaste, "is damaged, or of another model")
+      : null;
     return new Recommender({ config, movies, ort, read, session, taste });
   }
 
@@ -85,8 +89,8 @@ export class Recommender {
    * @param {(number | string)[]} history item ids, oldest first
    * @param {Object} [options]
    * @param {number} [options.topK] number of movies; fewer if the filters leave fewer
-   * @param {"taste" | "next"} [options.goal] what people who like these movies like as well, or what users watched next;
-   *   by default "taste" for a history without times if the model can, else "next"
+   * @param {"taste" | "next"} [options.goal] movies for the same taste, or movies that users watched next; by default
+   *   "taste" for a history without times if the model can, else "next"
    * @param {boolean} [options.excludeSeen] leave out the movies of the history; by default as config.json says
    * @param {string[]} [options.genres] only movies with any of these, in any case
    * @param {[?number, ?number]} [options.years] first and last year, null for no bound
@@ -145,7 +149,7 @@ export class Recommender {
    */
   async similar(movie, topK = 10) {
     const [position] = this.#parse([movie]);
-    this.#similar ??= this.#read("similar.json").then((bytes) => parse(bytes, "similar.json"));
+    this.#similar ??= readJson(this.#read, "similar.json");
     const { positions, scores } = await this.#similar;
     return positions[position]
       .slice(0, topK)
@@ -182,7 +186,7 @@ export class Recommender {
     });
   }
 
-  /** The goal, the movies that count, and their times: for "next", the most recent that fit the window with a [MASK]. */
+  /** Goal, movies and times of a request; for "next" only the most recent movies, which fit the window with a [MASK]. */
   #input(positions, options) {
     const { timestamps = null, now = null } = options;
     if (timestamps && timestamps.length !== positions.length) {
@@ -196,7 +200,7 @@ export class Recommender {
     return { goal, positions: positions.slice(start), times: times.slice(start), now: toTime(now) };
   }
 
-  /** Logarithms of the scores of all items, a softmax, for each of some inputs with one goal: Float64Arrays. */
+  /** Logarithms of the softmax over all items, Float64Arrays, for inputs with one goal. */
   async #logScores(inputs) {
     if (inputs[0].goal === "taste") {
       return inputs.map(({ positions }) => logSoftmax(this.#taste.logScores(positions)));
@@ -224,7 +228,7 @@ export class Recommender {
       times.set([...known, now], start);
     });
     const columns = { input_ids: ids, attention_mask: mask, timestamps: times, event_ids: new BigInt64Array(ids.length) };
-    const names = this.#session.inputNames; // without timestamps, unless the model was trained with them
+    const names = this.#session.inputNames; // timestamps only if the model was trained with them
     return Object.fromEntries(names.map((name) => [name, new this.#ort.Tensor("int64", columns[name], shape)]));
   }
 
@@ -249,30 +253,18 @@ function fetchFrom(folder) {
   };
 }
 
-async function createSession(ort, name, read) {
+/** What `create` makes of a file's bytes; an error names file and problem. */
+async function decode(read, name, create, problem) {
   const bytes = await read(name);
   try {
-    return await ort.InferenceSession.create(bytes);
+    return await create(bytes);
   } catch (error) {
-    throw new Error(`${name} is damaged, or not a model for this onnxruntime (${error.message})`, { cause: error });
+    throw new Error(`${name} ${problem} (${error.message})`, { cause: error });
   }
 }
 
-async function readTaste(read, numItems) {
-  const bytes = await read(TASTE_FILE);
-  try {
-    return new Taste(bytes, numItems);
-  } catch (error) {
-    throw new Error(`${TASTE_FILE} is damaged, or of another model (${error.message})`, { cause: error });
-  }
-}
-
-function parse(bytes, name) {
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    throw new Error(`${name} is not valid JSON (${error.message})`, { cause: error });
-  }
+function readJson(read, name) {
+  return decode(read, name, (bytes) => JSON.parse(new TextDecoder().decode(bytes)), "is not valid JSON");
 }
 
 /** The catalogue: ids in the order of the vocabulary, with the columns of items.json that are known. */
@@ -301,7 +293,7 @@ function normalize(text) {
   return (plain.match(/[\p{L}\p{N}_]+/gu) ?? []).map((word) => ` ${word}`).join("");
 }
 
-/** Whether the movie at a position passes the filters by genres and years; a movie without a year fails the latter. */
+/** Whether the movie at a position passes the filters by genres and years; movies without a year fail the latter. */
 function filter(movies, { genres = null, years = null }) {
   const names = genres && new Set(genres.map((name) => name.toLowerCase()));
   const [first, last] = years ?? [];

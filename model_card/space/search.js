@@ -37,16 +37,14 @@ export function attachSearch({ input, list, hint, search, pick }) {
 
   function mark() {
     [...list.children].forEach((row, index) => row.setAttribute("aria-selected", String(index === active)));
-    const row = list.children[active];
-    if (row) input.setAttribute("aria-activedescendant", row.id);
-    else input.removeAttribute("aria-activedescendant");
-    row?.scrollIntoView({ block: "nearest" });
+    input.setAttribute("aria-activedescendant", list.children[active]?.id ?? "");
+    list.children[active]?.scrollIntoView({ block: "nearest" });
   }
 
   function close() {
     list.hidden = hint.hidden = true;
     input.setAttribute("aria-expanded", "false");
-    input.removeAttribute("aria-activedescendant");
+    input.setAttribute("aria-activedescendant", "");
   }
 
   function choose(index) {
@@ -56,17 +54,18 @@ export function attachSearch({ input, list, hint, search, pick }) {
     if (movie) pick(movie);
   }
 
-  const keys = {
-    ArrowDown: () => (list.hidden ? show() : move(1)),
-    ArrowUp: () => (list.hidden ? show() : move(-1)),
-    Enter: () => list.hidden || choose(active),
-    Escape: close,
-  };
-
   function move(step) {
+    if (list.hidden) return show();
     active = (active + step + matches.length) % matches.length;
     mark();
   }
+
+  const keys = {
+    ArrowDown: () => move(1),
+    ArrowUp: () => move(-1),
+    Enter: () => list.hidden || choose(active),
+    Escape: close,
+  };
 
   input.addEventListener("input", show);
   input.addEventListener("focus", show);

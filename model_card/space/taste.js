@@ -1,15 +1,12 @@
 /**
- * Scores of what goes with a few liked movies, whatever their order, as `Bert4RecTaste` of the Python code gives them:
- * shares[b] + Σ_a precisions[a] · factors[a]·factors[b], and after a single movie its neighbours are raised. A movie's
+ * Scores for a few liked movies in any order, equal to those of `Bert4RecTaste` in Python:
+ * shares[b] + Σ_a precisions[a] · factors[a]·factors[b]. After a single movie its neighbours are raised. A movie's
  * factors are 16-bit integers times its scale.
  */
 
 const ARRAYS = { I16: Int16Array, I32: Int32Array, F32: Float32Array }; // by the names of safetensors
-const SMALLEST_SCORE = 1e-4; // below this, logarithms go on as a straight line, as linear scores may be negative
-
-// After one movie, the first `BEST` are by score, the next `SIMILAR` are its neighbours.
-const BEST = 8;
-const SIMILAR = 2;
+const SMALLEST_SCORE = 1e-4; // below it, a straight line replaces the logarithm, as scores may be negative
+const [BEST, SIMILAR] = [8, 2]; // after one movie, the first `BEST` are by score, the next `SIMILAR` its neighbours
 
 export class Taste {
   #tables; // factors (movies · size); precisions, scales and shares (movies); perhaps neighbours (movies · number)
