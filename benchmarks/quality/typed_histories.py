@@ -24,13 +24,13 @@ REQUESTS: dict[str, dict[str, Any]] = {  # by heading
 }
 INTRODUCTION = f"""# Typed histories
 
-Thirty short histories and the first {ANSWERS} answers to three requests: by the network, by taste, and by taste with a
-penalty for popular movies ([usage](usage.md#goals-taste-or-what-comes-next)). Written by
-`benchmarks/quality/typed_histories.py`. A title that a release lacks is left out.
+Thirty short histories and the first {ANSWERS} answers of the network, of taste, and of taste with a penalty for popular
+movies ([usage](usage.md#goals-taste-and-next)). Written by `benchmarks/quality/typed_histories.py`. Titles that a
+release lacks are left out.
 
-The network stays with the genre and time of the titles (Disney, Star Trek, horror), taste leads to the movies that most
-people with these titles like, and the penalty back to the kind (from "Before Sunrise" to "Three Colors"). On
-[new users](evaluation.md#new-users-and-more-like-this), taste without a penalty is best."""
+The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to popular movies that
+people who like the history also like, and the penalty brings back similar ones (from "Before Sunrise" to "Three
+Colors"). For [new users](evaluation.md#new-users-and-more-like-this), taste without a penalty is best."""
 # Titles separated by ";", other names of the same movie by "|".
 HISTORIES = (
     "Star Wars|Star Wars: Episode IV - A New Hope; Return of the Jedi|Star Wars: Episode VI - Return of the Jedi",
