@@ -24,6 +24,11 @@ from ..hub.verify import load_pipeline
 from ..model.requests_bert4rec import DEFAULT_TOP_K, GOALS, parse_movies
 
 Answer = list[dict[str, Any]]
+# Options that the pipeline takes as they are.
+PASSED_ON = (
+    *("top_k", "goal", "min_rating", "event", "exclude", "candidates"),
+    *("genres", "diversity", "popularity_penalty"),
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -111,21 +116,7 @@ def check_model(name: str) -> None:
 
 def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
     """The pipeline's options on the command line; the others keep the pipeline's defaults."""
-    options = {
-        name: getattr(arguments, name)
-        for name in (
-            "top_k",
-            "goal",
-            "min_rating",
-            "event",
-            "exclude",
-            "candidates",
-            "genres",
-            "diversity",
-            "popularity_penalty",
-        )
-        if getattr(arguments, name) is not None
-    }
+    options = {name: getattr(arguments, name) for name in PASSED_ON if getattr(arguments, name) is not None}
     if arguments.candidates is not None:  # rank all candidates by default
         options.setdefault("top_k", min(len(set(arguments.candidates)), num_items))
     if arguments.from_year is not None or arguments.to_year is not None:

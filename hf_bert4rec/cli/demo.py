@@ -61,11 +61,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def serve(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the folder on loopback, not yet running.
-
-    Raises:
-        OSError: the port is in use.
-    """
+    """A server of the folder on loopback, not yet running; OSError if the port is in use."""
     try:
         return ThreadingHTTPServer((HOST, port), partial(PageHandler, directory=str(folder)))
     except OSError as error:

@@ -22,15 +22,10 @@ def parse_model_options(
     data_class: type[InteractionArguments] = DataArguments,
     nargs: str | int = "+",
 ) -> tuple[list[str], list[Path], DataArguments, Options]:
-    """Names and folders of models, and options; data options default to those that the first model was trained with.
+    """Names and folders of `nargs` models, data options and the command's own, which are the fields of `options_class`.
 
-    Args:
-        options_class: a dataclass of the command's own options.
-        data_class: `InteractionArguments` for a command that reads interactions only.
-        nargs: how many models the command takes.
-
-    Raises:
-        FileNotFoundError: a model or a table is missing; training records name tables without their folder.
+    Data options default to those that the first model was trained with. FileNotFoundError if a model or a table is
+    missing; training records name tables without their folder.
     """
     parser = OptionParser((data_class, options_class), description)
     parser.add_argument("models", nargs=nargs, help="folders, or names on the Hub, before all options")

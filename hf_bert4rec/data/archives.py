@@ -18,9 +18,8 @@ DAMAGES = (ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.er
 def read_from_zip(archive: Path, name: str) -> bytes:
     """Contents of the member whose file name is `name`, in any folder of the archive.
 
-    Raises:
-        ValueError: The file is not a zip archive, or is truncated, damaged or encrypted; it lacks the member; the path
-            of a member leads out of the archive; or the member is `MAX_EXPANSION` times as large as the archive.
+    ValueError if the file is not a zip archive, or is truncated, damaged or encrypted; if it lacks the member, or has a
+    path that leads out of it; or if the member is `MAX_EXPANSION` times as large as the archive.
     """
     with _report_damage(archive):
         opened = zipfile.ZipFile(archive)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 AUTO = "auto"  # instead of a column's name: find it
-# By our name of a column; without capitals and signs, so that "userId" is "user_id". Ours comes first and wins.
+# By our name of a column, in lower case without punctuation, so that "userId" matches. Our own name wins.
 USUAL_NAMES = {
     "user_id": ("userid", "user", "uid", "customerid", "customer", "memberid", "member", "visitorid", "accountid"),
     "movie_id": (
@@ -25,9 +25,7 @@ OPTIONS = {
 
 
 def find_column(role: str, columns: Sequence[str], source: str) -> str:
-    """The column of users, items or times: ours ("user_id", "movie_id", "timestamp") or the one with a usual name.
-
-    Returns our name if there is neither.
+    """The column of users, items or times with a usual name; our name if there is such a column, or none has one.
 
     Raises:
         ValueError: several columns have a usual name.

@@ -67,11 +67,7 @@ def _text_ids(values: pl.Series, source: str) -> pl.Series:
 
 
 def as_ratings(values: pl.Series, source: str) -> pl.Series:
-    """Return ratings as float32.
-
-    Raises:
-        ValueError: A rating that is missing, not a number or not finite.
-    """
+    """Return ratings as float32; ValueError if one is missing, not a number or not finite."""
     ratings = _as_float32(values)
     wish = "a rating is a finite number; read the table without ratings by rating_column=None (--rating_column '')"
     refuse_rows(values, ratings.is_null() | ~ratings.is_finite(), source, wish)
@@ -79,11 +75,7 @@ def as_ratings(values: pl.Series, source: str) -> pl.Series:
 
 
 def as_weights(values: pl.Series, source: str) -> pl.Series:
-    """Return weights as float32.
-
-    Raises:
-        ValueError: A weight that is missing, not a number, negative or not finite, or all weights are 0.
-    """
+    """Return weights as float32; ValueError if one is missing, negative or not finite, or if all are 0."""
     weights = _as_float32(values)
     wrong = weights.is_null() | ~weights.is_finite() | (weights < 0)
     refuse_rows(values, wrong, source, "a weight is a finite number of 0 or more")
@@ -98,11 +90,7 @@ def _as_float32(values: pl.Series) -> pl.Series:
 
 
 def as_events(values: pl.Series, source: str) -> pl.Series:
-    """Return kinds of events as text without blanks around it.
-
-    Raises:
-        ValueError: A missing kind, or a column of lists.
-    """
+    """Return kinds of events as text without blanks around it; ValueError if one is missing or a list."""
     if values.dtype.is_nested():
         raise ValueError(f"{source}: column {values.name!r} is of type {values.dtype}; a kind of event is a name")
     names = values.cast(pl.String).str.strip_chars(BLANKS)

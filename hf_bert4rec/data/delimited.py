@@ -62,7 +62,9 @@ def read_delimited(data: bytes, source: str, options: TextOptions) -> tuple[pl.D
     names = options.columns
     if names is None and _has_pairs(rows, dialect, source):
         names = ["user_id", "movie_id"]
-    _refuse_repeated(names or rows[0], source)
+    header = [name for name in names or rows[0] if name]
+    if repeated := [name for name, count in Counter(header).items() if count > 1]:  # Polars would rename one of them
+        raise ValueError(f"{source}, line 1: two columns are called {repeated[0]!r}; rename one")
     check_quotes(data, dialect, source)
     try:
         frame = _parse(data, dialect, names)
@@ -76,11 +78,7 @@ def read_delimited(data: bytes, source: str, options: TextOptions) -> tuple[pl.D
 
 
 def as_utf8(data: bytes, source: str, encoding: str) -> bytes:
-    """The text in UTF-8, without a byte order mark.
-
-    Raises:
-        ValueError: another encoding.
-    """
+    """The text in UTF-8, without a byte order mark; ValueError for another encoding."""
     if data.startswith(UTF16_MARKS):
         encoding = "utf-16"
     elif encoding.lower() in ("utf-8", "utf8"):
@@ -94,11 +92,7 @@ def as_utf8(data: bytes, source: str, encoding: str) -> bytes:
 
 
 def detect(data: bytes, source: str, options: TextOptions) -> tuple[Dialect, list[list[str]]]:
-    """The dialect of a file, from its first bytes or more, and its first rows.
-
-    Raises:
-        ValueError: several dialects are possible.
-    """
+    """The dialect of a file, from its first bytes, and its first rows; ValueError if several dialects are possible."""
     text = data[:SAMPLE].decode("utf-8", "replace")
     if len(data) > SAMPLE:
         text = text[: text.rfind("\n") + 1] or text  # without a line that is cut
@@ -142,23 +136,28 @@ def _matching(readings: Mapping[Dialect, Sequence[list[str]]], names: list[str] 
 
 
 def _has_pairs(rows: list[list[str]], dialect: Dialect, source: str) -> bool:
-    """Whether rows of two fields have no header above them.
-
-    Raises:
-        ValueError: their first line can be a header or an interaction.
-    """
+    """Whether rows of two fields have no header above them; ValueError if the first row can be either."""
     if dialect.separator not in "\t " or any(len(fields) != 2 for fields in rows):
         return False
-    first, *rest = ([field.lstrip("-").isdigit() for field in fields] for fields in rows)
-    if all(first):
+    if all(map(_is_integer, rows[0])):
         return True
-    above_numbers = rest and any(not first[column] and all(row[column] for row in rest) for column in (0, 1))
-    if above_numbers or are_usual_names(rows[0]) or dialect.separator == "\t":
+    if looks_like_header(*rows) or dialect.separator == "\t":
         return False
     raise ValueError(
         f"{source}, line 1: {' '.join(rows[0])!r} can be a header or the first interaction. Add a header, or give the "
         "names of the columns by columns=['user_id', 'movie_id'] (--columns user_id movie_id)"
     )
+
+
+def looks_like_header(first: Sequence[str], *rest: Sequence[str]) -> bool:
+    """Whether the first row names columns: text above integers only, or usual names."""
+    columns = zip(first, *rest, strict=True)
+    above_integers = rest and any(not _is_integer(name) and all(map(_is_integer, values)) for name, *values in columns)
+    return bool(above_integers) or are_usual_names(first)
+
+
+def _is_integer(field: str) -> bool:
+    return field.lstrip("-").isdigit()
 
 
 def check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
@@ -186,13 +185,6 @@ def check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
     )
 
 
-def _refuse_repeated(names: list[str], source: str) -> None:
-    """Raise ValueError for two columns of one name: Polars would rename one of them."""
-    repeated = [name for name, count in Counter(names).items() if count > 1 and name]
-    if repeated:
-        raise ValueError(f"{source}, line 1: two columns are called {repeated[0]!r}; rename one")
-
-
 def _parse(data: bytes, dialect: Dialect, names: list[str] | None) -> pl.DataFrame:
     if not dialect.escape:
         return pl.read_csv(
@@ -214,10 +206,7 @@ def _parse(data: bytes, dialect: Dialect, names: list[str] | None) -> pl.DataFra
     with pa.csv.open_csv(pa.BufferReader(data), read_options, parse_options) as reader:
         types = dict.fromkeys(reader.schema.names, pa.string())
     convert_options = pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
-    table = pa.csv.read_csv(pa.BufferReader(data), read_options, parse_options, convert_options)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(pa.csv.read_csv(pa.BufferReader(data), read_options, parse_options, convert_options))
 
 
 def _parse_failure(data: bytes, dialect: Dialect, names: list[str] | None, source: str, error: Exception) -> str:

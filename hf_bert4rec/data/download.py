@@ -22,10 +22,9 @@ LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def download_checked(url: str, target: Path) -> Path:
-    """Download `url` to `target` and check it against the md5 in `url`.md5.
+    """Download `url` to `target` and check it against the md5 in `url`.md5; one process at a time may do so.
 
-    An incomplete download stays in `target`.part, from which a later call continues. Only one process at a time may
-    download a target.
+    An incomplete download stays in `target`.part, from which a later call continues.
 
     Raises:
         OSError: The server cannot be reached, or the connection breaks too often.
@@ -35,23 +34,15 @@ def download_checked(url: str, target: Path) -> Path:
     part = target.with_name(f"{target.name}.part")
     resumed = part.exists()
     _fetch(url, part)
-    actual = md5_of(part)
-    if actual != expected and resumed:
+    with part.open("rb") as opened:
+        actual = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if actual == expected:
+        return part.replace(target)
+    part.unlink()
+    if resumed:
         logger.warning("%s: the part of an earlier download does not match; downloading all of it", url)
-        part.unlink()
-        _fetch(url, part)
-        actual = md5_of(part)
-    if actual != expected:
-        part.unlink()
-        raise ValueError(f"{url}: md5 {actual}, but {expected} is published: damaged or replaced. Try again.")
-    part.replace(target)
-    return target
-
-
-def md5_of(path: Path) -> str:
-    """Hexadecimal md5 of a file."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return download_checked(url, target)
+    raise ValueError(f"{url}: md5 {actual}, but {expected} is published: damaged or replaced. Try again.")
 
 
 def _published_md5(url: str) -> str:

@@ -18,14 +18,12 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     """The `item_ids` column of a `datasets.Dataset` as input ids; unknown items become [UNK].
 
     The columns `events` and `weights` are encoded where they exist, and with `timed` the column `timestamps`. Rows with
-    targets have the kind of the (first) target as their query.
-
-    Raises:
-        ValueError: a kind of event that the tokenizer does not know.
+    targets have the kind of the (first) target as their query. ValueError for an unknown kind of event.
     """
-    histories = _encode(*flat_column(dataset, "item_ids"), tokenizer)
+    items, offsets = flat_column(dataset, "item_ids")
+    histories = Ragged(_encode(items, tokenizer.encode_items), offsets)
     if "events" in dataset.column_names:
-        event_ids = _encode_events(flat_column(dataset, "events")[0], tokenizer)
+        event_ids = _encode(flat_column(dataset, "events")[0], tokenizer.encode_events)
         weights = (event_ids < len(tokenizer.target_events)).astype(np.float32)
         histories = histories.with_columns(event_ids=event_ids, label_weights=weights)
     if "weights" in dataset.column_names:
@@ -33,10 +31,10 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
         histories = histories.with_columns(label_weights=weights * histories.columns.get("label_weights", 1))
     if "target_event" in dataset.column_names:
         queries = arrow_table(dataset)["target_event"].combine_chunks()
-        histories = histories.with_queries(event_ids=_encode_events(queries, tokenizer))
+        histories = histories.with_queries(event_ids=_encode(queries, tokenizer.encode_events))
     elif "target_events" in dataset.column_names:
         values, offsets = flat_column(dataset, "target_events")
-        histories = histories.with_queries(event_ids=_encode_events(values, tokenizer)[offsets[:-1]])
+        histories = histories.with_queries(event_ids=_encode(values, tokenizer.encode_events)[offsets[:-1]])
     return add_times(histories, dataset) if timed else histories
 
 
@@ -50,20 +48,14 @@ def add_times(histories: Ragged, dataset: Any) -> Ragged:
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
     """The `target` (one per row) or `targets` (a list per row) column as input ids."""
     if "targets" in dataset.column_names:
-        return _encode(*flat_column(dataset, "targets"), tokenizer)
-    values = arrow_table(dataset)["target"].combine_chunks()
-    return _encode(values, np.arange(len(values) + 1), tokenizer)
+        items, offsets = flat_column(dataset, "targets")
+    else:
+        items = arrow_table(dataset)["target"].combine_chunks()
+        offsets = np.arange(len(items) + 1)
+    return Ragged(_encode(items, tokenizer.encode_items), offsets)
 
 
-def _encode(items: pa.Array, offsets: IntArray, tokenizer: Any) -> Ragged:
-    return Ragged(_encode_distinct(items, tokenizer.encode_items), offsets)
-
-
-def _encode_events(events: pa.Array, tokenizer: Any) -> IntArray:
-    return _encode_distinct(events, tokenizer.encode_events)
-
-
-def _encode_distinct(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> IntArray:
+def _encode(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> IntArray:
     # Each distinct value is looked up once; a tokenizer call per item would be fifty times slower.
     encoded = values.dictionary_encode()
     return np.array(encode(encoded.dictionary.to_pylist()), dtype=np.int64)[encoded.indices.to_numpy()]
@@ -73,14 +65,9 @@ class NextItemDataset(Dataset[dict[str, Any]]):
     """Rows `{"input_ids": (length,), "targets": (n,)}` of a validation or test split, with the complete history.
 
     Rows have the columns of their history, such as `timestamps` (length,), too; see `collator_row`.
-
-    Raises:
-        ValueError: Not one row of targets per history.
     """
 
     def __init__(self, histories: Ragged, targets: Ragged) -> None:
-        if len(histories) != len(targets):
-            raise ValueError(f"{len(histories)} histories and {len(targets)} rows of targets; each history needs one")
         self.histories, self.targets = histories, targets
 
     def __len__(self) -> int:

@@ -84,7 +84,7 @@ def check_filters(min_interactions: int, repeats: str) -> None:
 
 
 def no_user_left(interactions: int, users: int, items: int, min_interactions: int, min_rating: float | None) -> str:
-    """The error of a table, described by its counts, of which the filters leave nothing."""
+    """The error where the filters leave no user of a table with these counts."""
     threshold = "" if min_rating is None else f", counting ratings of {min_rating:g} or higher"
     return (
         f"No user is left of {interactions:,} interactions of {users:,} users with {items:,} items when users and "

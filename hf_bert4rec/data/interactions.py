@@ -130,11 +130,7 @@ def read_item_table(
 def find_columns(
     available: Sequence[str], source: str, form: str, requested: Mapping[str, str | None]
 ) -> dict[str, str]:
-    """The names of a table's `requested` columns, by our names; see `read_interactions`.
-
-    Raises:
-        ValueError: a column is missing; the message says how to name the right one.
-    """
+    """A table's `requested` columns, by our names; ValueError says how to name a missing one."""
     columns = {}
     for role, name in requested.items():
         if name == AUTO:

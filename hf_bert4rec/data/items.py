@@ -22,13 +22,10 @@ MAX_YEAR = 9999
 
 
 def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> pl.DataFrame:
-    """Return the item table as movie_id, title, year and genres.
+    """Return the item table as movie_id, title, year and genres; `mapping` has the frame's columns by these names.
 
-    Args:
-        mapping: the frame's columns by our names; None or "" for a column that is not to be read.
-
-    Raises:
-        ValueError: A missing or unmappable column, a duplicate item, or a value that cannot be read.
+    None or "" is for a column that is not to be read. ValueError if a column is missing, an item is duplicate, or a
+    value cannot be read.
     """
     columns = _columns_of(frame, mapping, source)
     if frame.is_empty():
@@ -96,10 +93,7 @@ def _read_years(years: pl.Series, source: str) -> pl.Series:
 def read_genres(values: pl.Series, source: str) -> pl.Series:
     """Return genres as lists of text, from lists or JSON lists of names or of objects with a name, or from text.
 
-    The separator of text is the first of "|", ";" and "," that the column contains.
-
-    Raises:
-        ValueError: A text that is not a list if others are, or objects without a name.
+    The separator of text is the first of "|", ";" and "," that the column contains. ValueError for other lists.
     """
     if isinstance(values.dtype, pl.List | pl.Array):
         lists = values.cast(pl.List(values.dtype.inner))

@@ -38,8 +38,7 @@ def check_leakage(split: DatasetDict, repeats: bool = False) -> None:
         if not repeats:
             _refuse_overlap(targets[part], history, history.clear(), target, f"the same user's {part} history")
         _refuse_overlap(targets[part], histories["train"], history, target, "the same user's training history")
-        _check_order(split[part], part)
-        _check_cut(split["train"], split[part], part)
+        _check_times(split["train"], split[part], part)
     earlier, later = histories["validation"], histories["test"]
     _refuse_overlap(targets["test"], earlier, later, "test target", "the same user's validation history")
 
@@ -86,29 +85,24 @@ def target_times(rows: Dataset) -> npt.NDArray[Any] | None:
     return None
 
 
-def _check_order(rows: Dataset, part: str) -> None:
+def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
+    """Raise LeakageError if a history has an interaction after its target, or training or a target cross the cut."""
     targets = target_times(rows)
-    if targets is None or "timestamps" not in rows.column_names:
-        return
-    times = Ragged.from_column(rows, "timestamps")
-    late = np.flatnonzero(times.values > np.repeat(targets, times.lengths))
-    if len(late):
-        user = rows[int(times.row_ids[late[0]])]["user_id"]
-        raise LeakageError(
-            f"The {part} history of user {user!r} has an interaction at {times.values[late[0]]}, after its target"
-        )
-
-
-def _check_cut(train: Dataset, rows: Dataset, part: str) -> None:
-    if "cut" not in rows.column_names:
-        return
-    cuts = np.asarray(rows.with_format("arrow")[:]["cut"].to_numpy())
-    latest = Ragged.from_column(train, "timestamps").values.max()
-    if latest >= cuts.min():
-        raise LeakageError(f"Training has an interaction at {latest}, not before the {part} cut at {cuts.min()}")
-    targets = target_times(rows)
-    if targets is None or (targets < cuts).any():
-        raise LeakageError(f"A {part} target is before the {part} cut at {cuts.min()}, or has no timestamp")
+    if targets is not None and "timestamps" in rows.column_names:
+        times = Ragged.from_column(rows, "timestamps")
+        late = np.flatnonzero(times.values > np.repeat(targets, times.lengths))
+        if len(late):
+            user = rows[int(times.row_ids[late[0]])]["user_id"]
+            raise LeakageError(
+                f"The {part} history of user {user!r} has an interaction at {times.values[late[0]]}, after its target"
+            )
+    if "cut" in rows.column_names:
+        cuts = np.asarray(rows.with_format("arrow")[:]["cut"].to_numpy())
+        latest = Ragged.from_column(train, "timestamps").values.max()
+        if latest >= cuts.min():
+            raise LeakageError(f"Training has an interaction at {latest}, not before the {part} cut at {cuts.min()}")
+        if targets is None or (targets < cuts).any():
+            raise LeakageError(f"A {part} target is before the {part} cut at {cuts.min()}, or has no timestamp")
 
 
 def target_hash(rows: Dataset) -> str:

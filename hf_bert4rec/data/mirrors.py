@@ -24,8 +24,6 @@ MIRRORED = ("ml-100k",)
 REQUIREMENT = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 PIP_SECONDS = 300
-RATINGS_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
-MOVIES_HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
 NOTE = f"""ml-100k in the layout of the official release, rebuilt from the copy inside the wheel of {REQUIREMENT}
 (sha256 {WHEEL_SHA256}).
 u.data: the same rows in the same order. u.item: id, title with year, and genres; the release dates and addresses
@@ -35,19 +33,15 @@ cite Harper and Konstan (2015), https://doi.org/10.1145/2827872.
 
 
 def write_mirrored_release(folder: Path) -> Path:
-    """Download the mirrored ml-100k and write it to `folder`, completely or not at all.
-
-    Raises:
-        OSError: pip cannot download the wheel. ValueError: The wheel is not the known one.
-    """
+    """Download the mirrored ml-100k and write it to `folder`, completely or not at all; OSError if pip cannot."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".ml-100k.") as scratch:
         wheel = fetch_wheel(Path(scratch))
-        ratings = read_from_zip(wheel, "ml-100k.inter").decode("utf-8")
+        _, _, ratings = read_from_zip(wheel, "ml-100k.inter").partition(b"\n")  # without the header
         movies = read_from_zip(wheel, "ml-100k.item").decode("utf-8")
         built = Path(scratch) / "built"
         built.mkdir()
-        (built / "u.data").write_bytes(without_header(ratings, RATINGS_HEADER, "ml-100k.inter").encode("ascii"))
+        (built / "u.data").write_bytes(ratings)
         (built / "u.item").write_bytes(movies_as_released(movies).encode("latin-1"))
         (built / "README").write_text(NOTE, encoding="utf-8")
         built.rename(folder)
@@ -78,16 +72,8 @@ def fetch_wheel(folder: Path) -> Path:
 
 def movies_as_released(item: str) -> str:
     """The text of u.item from that of the wheel's `.item` file; dates and addresses are left empty."""
-    rows = without_header(item, MOVIES_HEADER, "ml-100k.item").removesuffix("\n")
-    return "".join(f"{_movie_as_released(*line.split(chr(9)))}\n" for line in rows.split("\n"))
-
-
-def without_header(text: str, expected: str, name: str) -> str:
-    """The text after its first line; ValueError if that is not the expected one."""
-    header, _, rows = text.partition("\n")
-    if header != expected:
-        raise ValueError(f"{name}: expected the header {expected!r}, found {header!r}")
-    return rows
+    _, *rows = item.removesuffix("\n").split("\n")
+    return "".join(f"{_movie_as_released(*row.split(chr(9)))}\n" for row in rows)
 
 
 def _movie_as_released(movie_id: str, title: str, year: str, genres: str) -> str:
@@ -101,7 +87,5 @@ def _movie_as_released(movie_id: str, title: str, year: str, genres: str) -> str
     elif re.fullmatch(r"\d{4}|V", year):
         title = f"{title} ({year})"
     listed = genres.split(" ")
-    if unknown := set(listed) - set(GENRES_100K):
-        raise ValueError(f"ml-100k.item: movie {movie_id} has the unknown genres {sorted(unknown)}")
     flags = "|".join(str(int(genre in listed)) for genre in GENRES_100K)
     return f"{movie_id}|{title}||||{flags}"

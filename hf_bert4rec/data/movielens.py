@@ -48,7 +48,7 @@ def load_movielens(
     root = _given_root(data_dir)
     source = _find_in(release, root) if root else None
     if source is None:
-        tried = f"{root} ({_missing(release, root)})" if root else ""
+        tried = f"{root} ({root / name} lacks {' and '.join(_missing_files(release, root / name))})" if root else ""
         if data_dir is not None:
             logger.warning("%s is not in %s: trying the other sources", name, tried)
         source = _find_cached_or_fetch(release, cache_folder(cache_dir), download, tried)
@@ -62,13 +62,7 @@ def load_movielens(
 
 
 def find_release_folder(name: str, data_dir: str | Path | None = None) -> Path:
-    """The folder `name` in `data_dir` (or in the folder that HF_BERT4REC_DATA names), or that folder itself.
-
-    The release's files in it are not checked.
-
-    Raises:
-        FileNotFoundError: Neither `data_dir` nor HF_BERT4REC_DATA is given, or the folder does not exist.
-    """
+    """The folder `name` in `data_dir` or HF_BERT4REC_DATA, or that folder itself; FileNotFoundError without one."""
     root = _given_root(data_dir)
     if root is None:
         raise FileNotFoundError(f"No folder of {name}: give data_dir, or set {DATA_VARIABLE} to a folder of releases")
@@ -110,20 +104,16 @@ def _find_in(release: Release, root: Path) -> Path | None:
     """The unpacked release or its archive in `root`, or `root` if it is one of these itself."""
     if root.is_file():
         return root
-    folders = [root / name for name in (release.name, *release.folders)]
-    for folder in [*folders, root]:
-        if all((folder / name).is_file() for name in release.files):
-            return folder
+    for name in (release.name, *release.folders, "."):
+        if not _missing_files(release, root / name):
+            return root / name
     archive = root / release.archive
     return archive if archive.is_file() else None
 
 
-def _missing(release: Release, root: Path) -> str:
-    folder = root / release.name
-    if not folder.is_dir():
-        return f"no folder {release.name} and no {release.archive} in it"
-    missing = [name for name in release.files if not (folder / name).is_file()]
-    return f"{folder} lacks {' and '.join(missing)}"
+def _missing_files(release: Release, folder: Path) -> list[str]:
+    names = release.layout.ratings_file, release.layout.movies_file
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def _find_cached_or_fetch(release: Release, cache: Path, download: bool, tried: str) -> Path:
@@ -187,16 +177,11 @@ def _parse_flags(text: str, path: Path) -> pl.DataFrame:
 
 def _check_counts(release: Release, ratings: pl.DataFrame, movies: pl.DataFrame, source: Path) -> None:
     counts = {
-        "ratings": ratings.height,
-        "users": ratings["user_id"].n_unique(),
-        "rated movies": ratings["movie_id"].n_unique(),
-        "movies": movies.height,
+        "ratings": (ratings.height, release.ratings),
+        "users": (ratings["user_id"].n_unique(), release.users),
+        "rated movies": (ratings["movie_id"].n_unique(), release.rated_movies),
+        "movies": (movies.height, release.movies),
     }
-    expected = (release.ratings, release.users, release.rated_movies, release.movies)
-    wrong = [
-        f"{count:,} {what} ({published:,} expected)"
-        for (what, count), published in zip(counts.items(), expected, strict=True)
-        if count != published
-    ]
+    wrong = [f"{count:,} {what} ({known:,} expected)" for what, (count, known) in counts.items() if count != known]
     if wrong:
         raise ValueError(f"{source} is not {release.name}: it has {', '.join(wrong)}. Use GroupLens' original.")

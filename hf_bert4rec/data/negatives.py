@@ -15,12 +15,8 @@ UNIFORM, POWER = 0.5, 0.75
 class NegativeSampler:
     """Draws `number` items with replacement, like the masks as a function of (seed, epoch, row) only.
 
-    Args:
-        counts: (vocab_size,) training interactions of every input id.
-        first_item_id: input ids below it are special tokens and never drawn.
-
-    Raises:
-        ValueError: `number` is below 1.
+    `counts` (vocab_size,) are the training interactions of every input id; ids below `first_item_id` are special tokens
+    and never drawn.
     """
 
     def __init__(self, counts: IntArray, number: int, first_item_id: int, seed: int = 42) -> None:

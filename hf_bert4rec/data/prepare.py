@@ -47,12 +47,9 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
 
 
 def prepare(arguments: DataArguments, interactions: Any = None, items: Any = None) -> Prepared:
-    """`load`, then `prepare_tables`; or open a folder.
+    """`load`, then `prepare_tables`; or open the folder that `ratings` names, which must have the same options.
 
-    `ratings` may be a folder that `prepare_folder` wrote with the same options; it is memory-mapped.
-
-    Raises:
-        ValueError, LeakageError: as `load`, `prepare_tables` and `open_data`.
+    Raises what `load`, `prepare_tables` and `open_data` raise.
     """
     if interactions is None and is_prepared(arguments.ratings):
         return open_data(arguments)
@@ -65,9 +62,7 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
     The catalogue is every item of the histories, also of held-out users, in the order of the movies table. Interaction
     counts, the measure of popularity, come from the training histories only.
 
-    Raises:
-        ValueError: A table that cannot be read, no user left, or a split with an empty part.
-        LeakageError: The split leaks.
+    Raises ValueError if no user is left or a part of the split is empty, and LeakageError if the split leaks.
     """
     event_names = order_events(tables["ratings"], arguments)
     histories = build_histories(
@@ -120,11 +115,7 @@ def _label_counts(train: Dataset, target_events: list[str] | None) -> dict[Any, 
 
 
 def order_events(ratings: Dataset, arguments: DataArguments) -> list[str]:
-    """The kinds of events of a table, those of `target_events` first; empty if there are none.
-
-    Raises:
-        ValueError: `target_events` is missing, or has kinds that do not occur.
-    """
+    """The kinds of events, those of `target_events` first; ValueError if these are missing or do not occur."""
     if "event" not in ratings.column_names:
         return []
     kinds = sorted(to_frame(ratings, ["event"])["event"].unique())

@@ -12,15 +12,15 @@ from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
-from .likes import liked_mask
 from .ragged import Ragged, labels_of
+from .tables import to_frame
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A prepared data set: the catalogue's movies, ratings, histories, their split, and the tokenizer.
 
-    `new_users` are histories of users of whom nothing is in `histories` and `splits`: `DatasetDict{validation, test}`,
+    `new_users` is `DatasetDict{validation, test}`, the histories of users who are in neither `histories` nor `splits`;
     None unless `held_out_users` is set.
     """
 
@@ -73,3 +73,17 @@ class Prepared:
         """The histories and targets of the validation or test split, with times if `timed`."""
         rows = self.splits[split]
         return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
+
+
+def liked_mask(histories: Dataset, ratings: Dataset, liked_rating: float) -> npt.NDArray[np.bool_]:
+    """Whether each interaction of the histories, (total,), is rated `liked_rating` or more.
+
+    Without ratings all are. The first of several ratings of an item counts.
+    """
+    pairs = to_frame(histories, ["user_id", "item_ids"]).explode("item_ids").rename({"item_ids": "movie_id"})
+    if "rating" not in ratings.column_names:
+        return np.ones(pairs.height, dtype=bool)
+    rated = to_frame(ratings, ["user_id", "movie_id", "rating"]).cast(dict(pairs.schema))  # type: ignore[arg-type]
+    rated = rated.unique(["user_id", "movie_id"], keep="first", maintain_order=True)
+    joined = pairs.join(rated, on=["user_id", "movie_id"], how="left", maintain_order="left")
+    return (joined["rating"] >= liked_rating).fill_null(False).to_numpy()

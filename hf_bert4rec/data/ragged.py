@@ -51,7 +51,10 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> npt.NDArray[Any]:
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
+        return self.span(*self._bounds(row))
+
+    def _bounds(self, row: int) -> tuple[int, int]:
+        return self.offsets[row], self.offsets[row + 1]
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
         return (self[row] for row in range(len(self)))
@@ -85,7 +88,7 @@ class Ragged:
 
     def columns_of_row(self, row: int) -> dict[str, npt.NDArray[Any]]:
         """The entries of `columns` of row `row`."""
-        return self.span_of_columns(self.offsets[row], self.offsets[row + 1])
+        return self.span_of_columns(*self._bounds(row))
 
     def rows(self, start: int, stop: int) -> Ragged:
         """Rows `start` to `stop` (exclusive), as a view."""
@@ -115,7 +118,7 @@ class Ragged:
         )
 
     def _positions(self, rows: IntArray) -> IntArray:
-        """Indices in `values` of everything in these rows."""
+        """Positions of all values of these rows."""
         lengths = self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
         return np.repeat(self.starts[rows], lengths) + within
@@ -182,11 +185,7 @@ def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
 
 
 def arrow_table(dataset: Any) -> pa.Table:
-    """The table of a `datasets.Dataset`, without a copy, or of an `IterableDataset`, which is read to its end.
-
-    Raises:
-        ValueError: a transform (`set_transform`), which would not be applied.
-    """
+    """The table of a `Dataset`, without a copy, or of an `IterableDataset`; ValueError if it has a transform."""
     if getattr(dataset, "format", {"type": None})["type"] == "custom":
         raise ValueError("the dataset has a transform, which is not applied to tables: apply it by dataset.map(…)")
     import pyarrow as pa  # arrays do not need it
@@ -196,11 +195,7 @@ def arrow_table(dataset: Any) -> pa.Table:
 
 
 def require_times(histories: Ragged) -> IntArray:
-    """The times of histories, (total,).
-
-    Raises:
-        ValueError: They have none.
-    """
+    """The times of histories, (total,); ValueError if they have none."""
     if "timestamps" not in histories.columns:
         raise ValueError(
             "these histories have no times, which a model with time_aware: true needs: give a time column, or train "

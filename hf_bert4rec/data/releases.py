@@ -46,25 +46,8 @@ COMMAS = Layout("ratings.csv", "movies.csv", ",", "utf-8", "userId,movieId,ratin
 
 # The genre flags of u.item, in the order of its columns 6 to 24.
 GENRES_100K = (
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
+    *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
 
 
@@ -91,11 +74,6 @@ class Release:
         return f"{self.name}.zip"
 
     @property
-    def files(self) -> tuple[str, str]:
-        """The two files that are read."""
-        return self.layout.ratings_file, self.layout.movies_file
-
-    @property
     def licence(self) -> str:
         """A summary of the licence in the release's README."""
         return OPEN_LICENCE if self.redistributable else CLOSED_LICENCE
@@ -116,11 +94,7 @@ RELEASES = {
 
 
 def get_release(name: str) -> Release:
-    """Return the release of this name.
-
-    Raises:
-        ValueError: No release has it; the message lists all and suggests the nearest.
-    """
+    """Return the release of this name; ValueError lists the names and suggests the nearest."""
     if name in RELEASES:
         return RELEASES[name]
     near = difflib.get_close_matches(str(name), RELEASES, n=1)

@@ -23,14 +23,10 @@ _PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
 def read_rows(
     data: bytes, schema: dict[str, Any], dialect: Dialect, source: str | Path, header: str = ""
 ) -> pl.DataFrame:
-    """Parse delimited UTF-8 text into a frame with the columns of `schema`, without missing fields.
-
-    Args:
-        source: the file's name in errors.
-        header: the file's first line, "" for none.
+    """Parse delimited UTF-8 text into a frame with the columns of `schema`, below the line `header` if it is not "".
 
     Raises:
-        ValueError: Another header, or a row that does not parse; the message names file and line.
+        ValueError: Another header, a missing field or one that does not parse; the message names file and line.
     """
     first = data[:200].split(b"\n", 1)[0].strip()
     if header and first != header.encode():
@@ -47,16 +43,12 @@ def read_rows(
         )
     except PolarsError as error:
         raise ValueError(f"{source}{_first_bad_row(data, schema, dialect, bool(header)) or f': {error}'}") from error
-    if _has_invalid(frame):
+    if any(column.has_nulls() or (column.dtype.is_float() and not column.is_finite().all()) for column in frame):
         # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
         fault = _first_bad_row(data, schema, dialect, bool(header))
         if fault or frame.select(pl.any_horizontal(pl.col(pl.Int64, pl.Float32).is_null().any())).item():
             raise ValueError(f"{source}{fault or ': a row has too few fields'}")
     return frame.with_columns(pl.col(pl.String).fill_null(""))
-
-
-def _has_invalid(frame: pl.DataFrame) -> bool:
-    return any(column.has_nulls() or (column.dtype.is_float() and not column.is_finite().all()) for column in frame)
 
 
 def _first_bad_row(data: bytes, schema: dict[str, Any], dialect: Dialect, header: bool) -> str | None:
@@ -74,11 +66,7 @@ def _first_bad_row(data: bytes, schema: dict[str, Any], dialect: Dialect, header
 
 
 def decode(data: bytes, encoding: str, source: str | Path) -> str:
-    """Decode a release file.
-
-    Raises:
-        ValueError: The file is not in `encoding`.
-    """
+    """Decode a release file; ValueError if it is not in `encoding`."""
     fix = "Use the file as GroupLens publishes it."
     if encoding == "latin-1" and not data.isascii():  # decodes any bytes: a file converted to UTF-8 would become "Ã©"
         with suppress(UnicodeDecodeError):

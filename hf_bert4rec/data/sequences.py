@@ -7,9 +7,8 @@ from pathlib import Path
 import polars as pl
 from datasets import Dataset, DatasetDict
 
-from .column_names import are_usual_names
-from .columns import INTEGER, as_ids
-from .delimited import UTF8_MARK, Dialect
+from .columns import as_ids
+from .delimited import UTF8_MARK, Dialect, looks_like_header
 from .items import join_items, with_ids_of_one_type
 from .movielens import read_movies
 from .rows import read_rows
@@ -18,6 +17,7 @@ from .tables import to_frame
 SEQUENCE_FILE, MAPPING_FILE, MOVIES_FILE = "ml-1m.txt", "item_mapping.txt", "movies.dat"
 # Users, items and interactions of the file that published results are made with.
 SEQUENCE_COUNTS = (6_040, 3_416, 999_611)
+HEAD = 1000  # rows that show whether the first is a header
 
 
 def read_sequences(
@@ -72,17 +72,9 @@ def _read_pairs(path: Path, names: tuple[str, str]) -> pl.DataFrame:
     if not data.strip():
         raise ValueError(f"{path} has no rows")
     frame = read_rows(data, dict.fromkeys(names, pl.String), Dialect(" "), path)
-    _refuse_header(frame, path)
+    if looks_like_header(*frame.head(HEAD).rows()):
+        raise ValueError(f"{path}, line 1: {' '.join(frame.row(0))!r} looks like a header; remove this line")
     return pl.DataFrame([as_ids(frame[name], str(path)) for name in names])
-
-
-def _refuse_header(frame: pl.DataFrame, path: Path) -> None:
-    """Raise ValueError if the first line names columns: text above integers, or words for user and item."""
-    first, rest = frame.row(0), frame.slice(1)
-    integers = [column.str.contains(INTEGER) for column in frame]
-    text_above_integers = rest.height and any(not column[0] and column.slice(1).all() for column in integers)
-    if text_above_integers or are_usual_names(first):
-        raise ValueError(f"{path}, line 1: {' '.join(first)!r} looks like a header; remove this line")
 
 
 def _mapped(ratings: pl.DataFrame, path: Path, id_mapping: Path) -> pl.DataFrame:

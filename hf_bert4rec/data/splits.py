@@ -95,7 +95,8 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9, target_even
 
 
 def _split_ends(histories: Dataset, n: int, listed: bool, target_events: TargetEvents) -> DatasetDict:
-    check_targets(n)
+    if n < 1:
+        raise ValueError(f"n must be 1 or more targets per user, not {n}")
     lengths = np.diff(flat_column(histories, "item_ids")[1])
     targets = _last_targets(histories, target_events, 2 * n, lengths)
     kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
@@ -151,10 +152,9 @@ class SplitLengths:
 def split_at_ends(
     lengths: IntArray, first_targets: tuple[IntArray, IntArray], n: int, listed: bool, kinds: str = ""
 ) -> SplitLengths:
-    """`leave_one_out` or `last_n` of histories of these lengths, by the positions of the first targets of both parts.
+    """`leave_one_out` or `last_n`, by the positions of the first targets of validation and test, (histories,) each.
 
-    Raises:
-        ValueError: no history is long enough; `kinds` names those of the targets.
+    ValueError if no history is long enough; `kinds` describes the events that are targets.
     """
     purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out"
     problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
@@ -167,14 +167,10 @@ def split_at_ends(
 def split_in_time(
     before: tuple[IntArray, IntArray], last: tuple[IntArray, IntArray], quantile: float, cuts: tuple[Any, Any]
 ) -> SplitLengths:
-    """`global_temporal_split` at the cuts of validation and test.
+    """`global_temporal_split` at the cuts of validation and test; ValueError if a part is empty.
 
-    Args:
-        before: interactions of every history before each cut, (histories,).
-        last: positions of the last possible target before the cut of test, and of all, (histories,).
-
-    Raises:
-        ValueError: a part is empty.
+    `before` are the interactions of every history before each cut, (histories,) each, and `last` the positions of its
+    last possible targets for validation and test.
     """
     problem = f"A temporal split at the quantile {quantile} (cuts at {cuts[0]} and {cuts[1]}) leaves no"
     fix = "change the quantile, or give more data"
@@ -191,12 +187,6 @@ def _require(rows: Bools, problem: str) -> Bools:
     if not rows.any():
         raise ValueError(problem)
     return rows
-
-
-def check_targets(n: int) -> None:
-    """Raise ValueError for a number of targets out of range."""
-    if n < 1:
-        raise ValueError(f"n must be 1 or more targets per user, not {n}")
 
 
 def check_temporal(quantile: float, timed: bool) -> None:

@@ -7,6 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,16 @@ from .delimited import PAIRS, UTF8_MARK, UTF16_MARKS, read_delimited
 
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}  # by the first bytes of a file
 PARQUET, ARROW, ARROW_STREAM, ZIP = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04"
+BINARY_FORMS: dict[bytes, tuple[str, Callable[[bytes], pl.DataFrame]]] = {
+    PARQUET: ("Parquet", pl.read_parquet),
+    ARROW: ("Arrow", pl.read_ipc),
+    ARROW_STREAM: ("Arrow", pl.read_ipc_stream),
+}
 UNREAD = ("_", ".", "README", "LICENSE")  # names of other files in a folder begin like this
 
 
 def read_files(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
-    """Read the table in a file, in all files of a folder, or in those that match a glob; returns it with its form.
-
-    Raises:
-        FileNotFoundError: a file is missing. ValueError: a file cannot be read, or the files have other columns.
-    """
+    """Read the table in a file, in all files of a folder, or in those that match a glob; returns it with its form."""
     files = find_files(path)
     tables = [read_file(file, options) for file in files]
     columns = [frame.collect_schema().names() for frame, _ in tables]
@@ -51,11 +53,7 @@ def describe_form(files: Sequence[Path], form: str) -> str:
 
 
 def find_files(path: Path) -> list[Path]:
-    """The files of a table, in the order of their names. Of a folder, names that begin with "_" or "." are not read.
-
-    Raises:
-        FileNotFoundError: no file.
-    """
+    """The files of a table by name, in a folder those that are not `UNREAD`; FileNotFoundError if there are none."""
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -76,7 +74,7 @@ def read_file(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
     with path.open("rb") as file:
         is_parquet = file.read(len(PARQUET)) == PARQUET
     if is_parquet:  # may be large: only some of its columns are read
-        return _parsed(lambda: _with_schema(pl.scan_parquet(path, hive_partitioning=True)), "Parquet", str(path))
+        return _parsed(lambda: pl.scan_parquet(path, hive_partitioning=True), "Parquet", str(path))
     return _read_bytes(path.read_bytes(), str(path), options)
 
 
@@ -87,23 +85,15 @@ def is_delimited(start: bytes) -> bool:
     return bool(text) and not start.startswith(marks) and b"\0" not in start[:1000] and text[:1] not in b"{["
 
 
-def _with_schema(frame: pl.LazyFrame) -> pl.LazyFrame:
-    frame.collect_schema()  # a damaged file raises here
-    return frame
-
-
 def _read_bytes(data: bytes, source: str, options: TextOptions) -> tuple[pl.LazyFrame, str]:
     for mark, name in COMPRESSIONS.items():
         if data.startswith(mark):
             return _read_bytes(_decompressed(data, name, source), source, options)
     if data.startswith(ZIP):
         return _read_bytes(_from_zip(data, source), source, options)
-    if data.startswith(PARQUET):
-        return _parsed(lambda: pl.read_parquet(data), "Parquet", source)
-    if data.startswith(ARROW):
-        return _parsed(lambda: pl.read_ipc(data), "Arrow", source)
-    if data.startswith(ARROW_STREAM):
-        return _parsed(lambda: pl.read_ipc_stream(data), "Arrow", source)
+    for mark, (form, read) in BINARY_FORMS.items():
+        if data.startswith(mark):
+            return _parsed(partial(read, data), form, source)
     if not data.strip():
         raise ValueError(f"{source} is empty")
     if b"\0" in data[:1000] and not data.startswith(UTF16_MARKS):
@@ -118,7 +108,9 @@ def _read_bytes(data: bytes, source: str, options: TextOptions) -> tuple[pl.Lazy
 
 def _parsed(read: Callable[[], Any], form: str, source: str) -> tuple[pl.LazyFrame, str]:
     try:
-        return read().lazy(), form
+        frame = read().lazy()
+        frame.collect_schema()  # a damaged file that is only scanned raises here
+        return frame, form
     except (PolarsError, pa.ArrowException, OSError) as error:
         raise ValueError(f"{source} cannot be read as {form}, it may be truncated: {_first_line(error)}") from error
 

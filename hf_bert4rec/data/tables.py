@@ -10,19 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import datasets
 import polars as pl
 import pyarrow as pa
-from datasets import (
-    Dataset,
-    DatasetDict,
-    DatasetInfo,
-    Features,
-    IterableDataset,
-    IterableDatasetDict,
-    List,
-    Value,
-    load_dataset,
-)
+from datasets import Dataset, DatasetInfo, Features, IterableDataset, List, Value
 from datasets.fingerprint import generate_random_fingerprint
 from polars.exceptions import PolarsError
 
@@ -85,11 +76,7 @@ class Table:
     form: str
 
     def rows(self, columns: list[str] | None = None) -> pl.DataFrame:
-        """All rows, of these columns only if they are named.
-
-        Raises:
-            ValueError: a file is damaged.
-        """
+        """All rows, of these columns only if they are named; ValueError if a file is damaged."""
         frame = self.frame if columns is None else self.frame.select(columns)
         try:
             return frame.collect()
@@ -104,15 +91,10 @@ def read_table(
     dataset_config: str | None = None,
     dataset_split: str | None = None,
 ) -> Table:
-    """Read a table of one of the kinds that `read_interactions` names.
+    """Read a table of one of the kinds that `read_interactions` names; `what` it holds is for errors.
 
     Fields of text files stay text, so that an id "007" does not become 7; empty ones are null. A named index of a
     pandas DataFrame becomes columns.
-
-    Args:
-        what: what a row is, for errors about a table without a name.
-        options: how text files are written.
-        dataset_config, dataset_split: what `load_dataset` loads of a data set's folder or repository.
 
     Raises:
         FileNotFoundError: no such file or data set. ValueError: the table cannot be read. TypeError: it is not a table.
@@ -138,7 +120,7 @@ def table_name(table: str) -> str:
 
 def _load_dataset(name: str, config: str | None, split: str | None) -> Table:
     try:
-        loaded = load_dataset(name, config, split=split)
+        loaded = datasets.load_dataset(name, config, split=split)
     except (OSError, ValueError) as error:  # of the Hub, of the network, or a config or split that does not exist
         kind = FileNotFoundError if isinstance(error, OSError) else ValueError
         raise kind(f"{name} cannot be loaded as a data set on the Hub, or a folder of one: {error}") from error
@@ -158,7 +140,7 @@ def _single_split(dataset: Any, source: str) -> pl.DataFrame:
 def _from_memory(table: Any, source: str) -> pl.DataFrame | pl.LazyFrame:
     if isinstance(table, pl.DataFrame | pl.LazyFrame):
         return table
-    if isinstance(table, Dataset | IterableDataset | DatasetDict | IterableDatasetDict):
+    if isinstance(table, Dataset | IterableDataset | datasets.DatasetDict | datasets.IterableDatasetDict):
         return _single_split(table, source)
     if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
         return _from_pandas(table, source)

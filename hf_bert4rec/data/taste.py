@@ -34,13 +34,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_]) -> None:
-    """Fill a model of taste from training histories (input ids).
-
-    Args:
-        taste: the model's.
-        train: one row per user.
-        liked: whether each interaction is a like, (total,).
-    """
+    """Fill a model of taste from training histories of input ids; `liked` (total,) is true for likes."""
     vocab_size, rank = taste.factors.shape
     matrix, users = _weighted_likes(train, liked, vocab_size)
     total = users.sum()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ..model.values_bert4rec import MAX_SECONDS, UNKNOWN_TIME, units_per_second
@@ -12,6 +16,7 @@ from .columns import BLANKS, as_int64, refuse_inexact, refuse_rows, with_floats
 
 logger = logging.getLogger(__name__)
 
+Numbers = npt.NDArray[Any]  # int64 or float64
 UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 MICROS = 10**6  # per second
 _MAX_TIME = 10**20  # nanoseconds of the year 5138
@@ -36,27 +41,75 @@ def as_seconds(values: pl.Series, source: str) -> pl.Series:
     Raises:
         ValueError: A time that is missing, unreadable or beyond any date, or numbers in two units.
     """
-    times = parse_times(values, source)
-    if isinstance(times.dtype, pl.Datetime):
-        return divided(micros_of(times), MICROS)
-    low, high = times.min(), times.max()
-    dates = read_compact_dates(times, low, high)
-    if dates is not None:
-        logger.info("%s: column %r is read as dates, %s to %s", source, values.name, dates.min(), dates.max())
-        return divided(micros_of(dates), MICROS)
-    units = check_unit(times, low, high, source)
-    if units == 1:
-        return times
-    logger.info("%s: column %r is in %s; converted to seconds", source, values.name, UNIT_NAMES[units])
-    return divided(times, units)
+    reader = TimeReader(values.name, source)
+    times = reader.read(values, source)
+    return pl.Series(values.name, reader.conversion(lambda: [times])(times))
+
+
+@dataclass
+class TimeReader:
+    """`as_seconds` of a column that is read in portions: all of them decide how each becomes seconds."""
+
+    column: str
+    source: str
+    low: Any = None
+    high: Any = None
+    are_datetimes: bool | None = None
+    are_integers: bool = True
+
+    def read(self, values: pl.Series, source: str) -> Numbers:
+        """The times of a portion as numbers in their own unit, or as microseconds of datetimes."""
+        times = parse_times(values, source)
+        are_datetimes = isinstance(times.dtype, pl.Datetime)
+        if self.are_datetimes not in (None, are_datetimes):
+            form, earlier = ("dates", "numbers") if are_datetimes else ("numbers", "dates")
+            raise ValueError(
+                f"{source}: column {self.column!r} has {form}, and earlier rows have {earlier}: use one form of time"
+            )
+        self.are_datetimes = are_datetimes
+        numbers = times.dt.epoch("us") if are_datetimes else times
+        self.are_integers &= numbers.dtype == pl.Int64
+        low, high = numbers.min(), numbers.max()
+        self.low = low if self.low is None else min(low, self.low)
+        self.high = high if self.high is None else max(high, self.high)
+        return numbers.to_numpy()
+
+    def conversion(self, portions: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
+        """The function that converts a portion to seconds; `portions` gives all of them, at every call."""
+        if self.are_datetimes:
+            return _division(MICROS, portions)
+        if self.are_integers and all(self._dates(numbers) is not None for numbers in portions()):
+            logger.info("%s: column %r is read as dates, %s to %s", self.source, self.column, self.low, self.high)
+            return lambda numbers: self._dates(numbers).dt.epoch("s").to_numpy()  # type: ignore[union-attr]
+        units, first = 1, 0
+        for numbers in portions():
+            source = f"{self.source}, from row {first:,} on" if first else self.source
+            units = check_unit(pl.Series(self.column, numbers), self.low, self.high, source)
+            first += len(numbers)
+        if units == 1:
+            return lambda numbers: numbers if self.are_integers else numbers.astype(np.float64)
+        logger.info("%s: column %r is in %s; converted to seconds", self.source, self.column, UNIT_NAMES[units])
+        return _division(units, portions)
+
+    def _dates(self, numbers: Numbers) -> pl.Series | None:
+        """Integers such as 20240501 as datetimes; None if they are not all dates."""
+        for form, first, last in _COMPACT_DATES:
+            if self.low >= first and self.high <= last:
+                dates = pl.Series(numbers).cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
+                if not dates.has_nulls():
+                    return dates
+        return None
+
+
+def _division(factor: int, portions: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
+    """The function that divides numbers: integers remain integers if all quotients are."""
+    if all(numbers.dtype.kind == "i" and (numbers // factor * factor == numbers).all() for numbers in portions()):
+        return lambda numbers: numbers // factor
+    return lambda numbers: numbers / factor
 
 
 def parse_times(values: pl.Series, source: str) -> pl.Series:
-    """Times as numbers in their own unit, int64 or float64, or as datetimes in UTC.
-
-    Raises:
-        ValueError: A time that is missing or unreadable.
-    """
+    """Times as int64 or float64 in their own unit, or as datetimes in UTC; ValueError if one cannot be read."""
     values = with_floats(values)
     kind = values.dtype
     if kind.is_integer() or kind.is_decimal():
@@ -76,44 +129,18 @@ def parse_times(values: pl.Series, source: str) -> pl.Series:
     return _from_text(values.str.strip_chars(BLANKS), source)
 
 
-def read_compact_dates(values: pl.Series, low: Any, high: Any) -> pl.Series | None:
-    """Integers such as 20240501, between `low` and `high`, as datetimes; None if they are not all dates."""
-    for form, first, last in _COMPACT_DATES:
-        if low >= first and high <= last and values.dtype == pl.Int64:
-            dates = values.cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
-            if not dates.has_nulls():
-                return dates
-    return None
-
-
 def check_unit(values: pl.Series, low: Any, high: Any, source: str) -> int:
-    """The unit, per second, of a column of numbers from `low` to `high`.
-
-    Raises:
-        ValueError: One of `values`, which are some of them, is in another unit or beyond any date.
-    """
+    """The unit, per second, of numbers from `low` to `high`; ValueError if one of `values` is in another unit."""
     largest = max(-low, high)
     if (units := units_per_second(largest)) == 1:
         return 1
     size = values.cast(pl.Float64).abs()
     refuse_rows(values, size >= _MAX_TIME, source, "no unit makes a date of it")
-    # A time that alone would be in a smaller unit is in the wrong one.
+    # A time that would be in a smaller unit if it were the only one is in the wrong unit.
     unit, limit = UNIT_NAMES[units], MAX_SECONDS * units // 1000
     wish = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
     refuse_rows(values, (size >= _ANY_UNIT) & (size < limit), source, wish)
     return units
-
-
-def divided(values: pl.Series, factor: int, exact: bool | None = None) -> pl.Series:
-    """The quotients: int64 if they are integers (`exact`, by default whether all are), else float64."""
-    if is_divisible(values, factor) if exact is None else exact:
-        return values // factor
-    return pl.Series(values.name, values.to_numpy() / factor)  # Polars rounds the quotient of integers twice
-
-
-def is_divisible(values: pl.Series, factor: int) -> bool:
-    """Whether all values are integers that `factor` divides."""
-    return values.dtype == pl.Int64 and bool((values % factor == 0).all())
 
 
 def _from_text(text: pl.Series, source: str) -> pl.Series:
@@ -141,8 +168,3 @@ def _parsed(text: pl.Series) -> pl.Series:
     days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
     utc = [series.dt.replace_time_zone("UTC") for series in (*naive, days)]
     return pl.select(pl.coalesce(*zones, *utc)).to_series()
-
-
-def micros_of(datetimes: pl.Series) -> pl.Series:
-    """Microseconds since 1970, int64."""
-    return datetimes.cast(pl.Datetime("us", getattr(datetimes.dtype, "time_zone", None))).dt.epoch("us")

@@ -25,18 +25,10 @@ MAX_TIME_BINS = 256  # 128 years
 POWER = 0.7  # of an item's count, by which its transitions are divided; below 1, popular items keep more weight
 
 
-def damped_transitions(
-    train: Ragged,
-    vocab_size: int,
-    steps: int = STEPS,
-    power: float = POWER,
-    time_bins: IntArray | None = None,
-    backward: float = 0.0,
-) -> sparse.csr_array:
-    """T[a, b] / count(a)^`power`, of the shape of `windowed_transitions`; b are only items that may be labels."""
-    is_next = _may_be_next(train)
+def damped_transitions(train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER) -> sparse.csr_array:
+    """T[a, b] / count(a)^`power`, with T of `windowed_transitions`; b are only items that may be labels."""
     damping = sparse.diags_array(np.maximum(item_counts(train, vocab_size), 1) ** -power)
-    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, time_bins, backward, is_next))
+    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, is_next=_may_be_next(train)))
 
 
 def _may_be_next(histories: Ragged) -> BoolArray | None:
@@ -46,28 +38,20 @@ def _may_be_next(histories: Ragged) -> BoolArray | None:
 
 
 def windowed_transitions(
-    train: Ragged,
-    vocab_size: int,
-    steps: int,
-    time_bins: IntArray | None = None,
-    backward: float = 0.0,
-    is_next: BoolArray | None = None,
+    train: Ragged, vocab_size: int, steps: int, is_next: BoolArray | None = None
 ) -> sparse.csr_array:
     """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size).
 
-    Pairs in which b precedes a add `backward` / d. With `time_bins`, a number from 0 for every interaction, b has a
-    column in each: b + vocab_size * time_bin. With `is_next` (total,), b are only interactions for which it is true.
+    With `is_next` (total,), b are only interactions for which it is true.
     """
-    columns = train.values if time_bins is None else train.values + vocab_size * time_bins
-    shape = vocab_size, vocab_size * (1 if time_bins is None else int(time_bins.max(initial=0)) + 1)
-    pairs = _pairs(train, columns, (0, vocab_size), shape[1].bit_length(), steps, bool(backward), is_next)
-    return _weighted_counts(pairs, shape, backward)
+    pairs = _pairs(train, train.values, (0, vocab_size), vocab_size.bit_length(), steps, False, is_next)
+    return _weighted_counts(pairs, (vocab_size, vocab_size))
 
 
 def _weighted_counts(
-    pairs_by_distance: Iterable[Sequence[IntArray]], shape: tuple[int, int], backward: float
+    pairs_by_distance: Iterable[Sequence[IntArray]], shape: tuple[int, int], backward: float = 0.0
 ) -> sparse.csr_array:
-    """Weighted counts of the pairs that `_pairs` gives."""
+    """Σ 1/d of the pairs that `_pairs` gives at every distance d, and `backward` / d of the second ones."""
     total = sparse.csr_array(shape, dtype=np.float64)
     for distance, (following, *preceding) in enumerate(pairs_by_distance, start=1):
         counts = _pair_counts(following, shape)
@@ -131,11 +115,7 @@ def _pair_counts(pairs: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
 
 
 def item_counts(train: Ragged, vocab_size: int) -> IntArray:
-    """Training interactions of every input id, (vocab_size,).
-
-    Raises:
-        ValueError: An input id is outside the vocabulary.
-    """
+    """Training interactions of every input id, (vocab_size,); ValueError for an id outside the vocabulary."""
     counts = np.zeros(vocab_size, dtype=np.int64)
     for block in train.blocks():
         block_counts = np.bincount(block.values, minlength=vocab_size)
@@ -149,10 +129,7 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: f
     """Fill the model's memory with the `config.memory_size` strongest transitions of every item of the histories.
 
     Transitions in the opposite direction count `backward`. In a `time_aware` model the same transition in another
-    half-year is a separate entry.
-
-    Raises:
-        ValueError: the model has no memory, or is `time_aware` and the histories have no times.
+    half-year is a separate entry. ValueError if the model has no memory, or needs times and there are none.
     """
     memory, vocab_size = model.memory, model.config.vocab_size
     if memory is None:

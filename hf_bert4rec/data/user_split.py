@@ -19,10 +19,8 @@ def hold_out_users(histories: Dataset, share: float) -> tuple[Dataset, DatasetDi
     """The histories to train on, and those of new users: None for a share of 0, else `DatasetDict{validation, test}`.
 
     A user is a test user if the hash of the id is below `share` and a validation user if it is at least 1 - share / 2,
-    so a larger share adds users, and further users or ratings do not move anyone between parts.
-
-    Raises:
-        ValueError: a share below 0 or above 0.5, or a part without users.
+    so a larger share adds users, and further users or ratings do not move anyone between parts. ValueError for a share
+    out of range, or a part without users.
     """
     if share == 0:
         return histories, None

@@ -10,19 +10,18 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from .ragged import Ragged, offsets_of
+from .ragged import IntArray, Ragged, offsets_of
 
 
 class TrainingWindows(Dataset[dict[str, Any]]):
     """Windows over histories of input ids, for a masking collator.
 
     A history of up to `max_length` items is one row. A longer one becomes rows of `max_length`, which end at its most
-    recent item and every `stride` items before it, so that every interaction is in a row.
+    recent item and every `stride` items before it, so that every interaction is in a row. Histories of fewer than two
+    items give no row. Rows end with an item that may be a label; later items of the window are left out.
 
-    Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`, everything that a mask depends on, so that
-    any worker may load it; the columns of the histories, such as `timestamps` (length,), are added. Histories of fewer
-    than two items have nothing to predict from and give no row. Rows end with an item that may be a label; later items
-    of the window are left out.
+    Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`, everything that a mask depends on, and the
+    columns of the histories, such as `timestamps` (length,).
 
     Raises:
         ValueError: No history has two items, or `max_length` or `stride` is out of range.
@@ -52,7 +51,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         self._epoch.fill_(epoch)
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> IntArray:
         """Items in every row, shape (rows,)."""
         return self.stops - self.starts
 
@@ -65,9 +64,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         return {**row, **self.histories.span_of_columns(start, stop)}
 
 
-def _window_bounds(
-    histories: Ragged, max_length: int, stride: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _window_bounds(histories: Ragged, max_length: int, stride: int) -> tuple[IntArray, IntArray]:
     """Start and stop in the values of every window, the oldest window of a history first."""
     lengths = histories.lengths
     counts = 1 + np.maximum(0, -(-(lengths - max_length) // stride))
@@ -80,9 +77,7 @@ def _window_bounds(
     return np.maximum(first, stops - max_length), stops
 
 
-def _end_with_labels(
-    starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], is_label: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _end_with_labels(starts: IntArray, stops: IntArray, is_label: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
     """The windows up to their last label, without those that are then shorter than two items."""
     last_label = np.maximum.accumulate(np.where(is_label, np.arange(len(is_label)), -1))  # (total,)
     stops = last_label[stops - 1] + 1

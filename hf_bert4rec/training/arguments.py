@@ -26,15 +26,10 @@ from .trainer import Bert4RecTrainingArguments
 
 # What `training/auto.py` chooses.
 AUTO_OPTIONS = {
-    "repeats",
-    "min_interactions",
-    "hidden_size",
-    "intermediate_size",
-    "hidden_dropout_prob",
-    "weight_decay",
+    *("repeats", "min_interactions", "hidden_size", "intermediate_size", "hidden_dropout_prob", "weight_decay"),
+    *("max_position_embeddings", "window_stride", "per_device_train_batch_size", "num_train_epochs", "learning_rate"),
+    *("ema_decay", "time_aware", "memory_size", "taste_size", "sampled_negatives"),
 }
-AUTO_OPTIONS |= {"max_position_embeddings", "window_stride", "per_device_train_batch_size", "num_train_epochs"}
-AUTO_OPTIONS |= {"learning_rate", "ema_decay", "time_aware", "memory_size", "taste_size", "sampled_negatives"}
 
 
 @dataclass
@@ -121,11 +116,7 @@ class OptionParser(HfArgumentParser):
         raise ValueError(f"{message}; --help lists all options")
 
     def parse_options(self, words: Sequence[str]) -> list[Any]:
-        """An instance of each dataclass, then the namespace of the positional arguments.
-
-        Raises:
-            ValueError: an unknown option, with the nearest known one, or a value that cannot be.
-        """
+        """An instance of each dataclass, then the namespace of the positional arguments; ValueError for bad options."""
         try:
             *parsed, unknown = self.parse_args_into_dataclasses(
                 list(words), return_remaining_strings=True, look_for_args_file=False
@@ -136,11 +127,7 @@ class OptionParser(HfArgumentParser):
         return parsed
 
     def set_options(self, words: Sequence[str]) -> None:
-        """Make the values of these options the defaults of `parse_options`.
-
-        Raises:
-            ValueError: as `parse_options`.
-        """
+        """Make the values of these options the defaults of `parse_options`; errors are the same."""
         options, unknown = self.parse_known_args(list(words))
         self._refuse_unknown(unknown)
         self.set_defaults(**vars(options))
@@ -176,48 +163,32 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     parser = OptionParser(CLASSES, description)
     parser.add_argument("recipe", help="the name of an installed recipe, or a YAML file")
     recipe = find_recipe(parser.parse_known_args(argv)[0].recipe)
-    words = [word for key, value in read_recipe(recipe).items() for word in as_words(key, value)]
     try:
-        parser.set_options([str(recipe), *words])
+        parser.set_options([str(recipe), *as_words(read_recipe(recipe))])
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
-    data, model, masking, training, _ = parser.parse_options(argv)
-    masking.auto = _without(masking.auto, [word.split("=")[0].removeprefix("--") for word in argv])
-    _check_run(masking, training)
-    return data, model, masking, training
+    overrides = [word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")]
+    return _checked(parser.parse_options(argv), overrides)
 
 
 def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Arguments, list[str]]:
-    """The options of `fit`, which override the recipe; also as a command line.
+    """The options of `fit`, which override the recipe (a name, a file, or the entries of one); also as a command line.
 
-    Args:
-        recipe: a name, a file, or the entries of one.
-        options: None unsets an option, or means that a table has no such column.
-
-    Raises:
-        FileNotFoundError, ValueError: as `parse`.
+    None unsets an option, or means that a table has no such column. Errors are those of `parse`.
     """
     options = {name: "" if value is None and name.endswith("_column") else value for name, value in options.items()}
-    if isinstance(recipe, Mapping):
-        recipe_name, options = "recipe.yaml", {**recipe, **options}
-        entries = options
-    else:
-        recipe_name = str(recipe)
-        entries = {**read_recipe(find_recipe(recipe_name)), **options}
-    words = [word for key, value in entries.items() for word in as_words(key, value)]
-    data, model, masking, training = OptionParser(CLASSES, None).parse_options(words)
-    masking.auto = _without(masking.auto, options)
-    _check_run(masking, training)
-    argv = [recipe_name, *(word for key, value in options.items() for word in as_words(key, value))]
-    return (data, model, masking, training), argv
+    if not isinstance(recipe, Mapping):
+        argv = [str(recipe), *as_words(options)]
+        return parse(argv), argv
+    options = {**recipe, **options}
+    words = as_words(options)
+    return _checked(OptionParser(CLASSES, None).parse_options(words), options), ["recipe.yaml", *words]
 
 
-def _without(auto: Iterable[str], given: Iterable[str]) -> list[str]:
-    """The options of a recipe's `auto` that are not given in addition to the recipe."""
-    return [name for name in auto if name not in {*given}]
-
-
-def _check_run(masking: MaskingArguments, training: Bert4RecTrainingArguments) -> None:
+def _checked(parsed: Sequence[Any], overrides: Iterable[str]) -> Arguments:
+    """The options of a run, without `auto` for those that override the recipe."""
+    data, model, masking, training, *_ = parsed
+    masking.auto = [name for name in masking.auto if name not in {*overrides}]
     if training.push_to_hub:
         raise ValueError(
             "push_to_hub would publish training_args.bin, a pickle, without the pipeline and the card: train first, "
@@ -228,14 +199,11 @@ def _check_run(masking: MaskingArguments, training: Bert4RecTrainingArguments) -
             "early_stopping_patience needs evaluations: set eval_strategy to epoch or steps, or "
             "early_stopping_patience to none"
         )
+    return data, model, masking, training
 
 
 def find_recipe(name: str) -> Path:
-    """Path of a recipe: a file, or the name of an installed one.
-
-    Raises:
-        FileNotFoundError: neither; the names of the installed ones are listed.
-    """
+    """Path of a recipe: a file, or an installed one by name; FileNotFoundError lists the installed ones."""
     if Path(name).is_file():
         return Path(name)
     installed = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
@@ -245,11 +213,7 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The keys and values of a recipe.
-
-    Raises:
-        ValueError: the file is not YAML, not `key: value` lines, or has an unknown key.
-    """
+    """The keys and values of a recipe; ValueError if it is not YAML, has another form or an unknown key."""
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -263,10 +227,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def as_words(key: str, value: Any) -> list[str]:
-    """A recipe's entry as arguments of the command line, so that the same checks apply."""
-    if isinstance(value, list):
-        return [f"--{key}", *map(str, value)]
-    if isinstance(value, dict):
-        value = json.dumps(value)
-    return [f"--{key}={'none' if value is None else value}"]
+def as_words(entries: Mapping[str, Any]) -> list[str]:
+    """The entries of a recipe as arguments of the command line, so that the same checks apply."""
+    words = []
+    for key, value in entries.items():
+        if isinstance(value, list):
+            words += [f"--{key}", *map(str, value)]
+        else:
+            text = json.dumps(value) if isinstance(value, dict) else "none" if value is None else value
+            words.append(f"--{key}={text}")
+    return words

@@ -44,11 +44,7 @@ class Choice:
 def prepare_and_choose(
     arguments: Sequence[Any], auto: Sequence[str], interactions: Any = None, items: Any = None
 ) -> tuple[Prepared, list[str]]:
-    """`data.prepare.prepare`, and the options that `auto` lists set in `arguments`; with a sentence for each choice.
-
-    Args:
-        arguments: dataclasses with the options, from `DataArguments` to `TrainingArguments`.
-    """
+    """`prepare`, and the options that `auto` lists set in `arguments`; returns a sentence for each choice too."""
     options: DataArguments = arguments[0]
     if interactions is None and options.ratings is not None and is_prepared(options.ratings):
         manifest = read_manifest(Path(options.ratings))["options"]

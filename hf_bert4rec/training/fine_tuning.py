@@ -6,6 +6,7 @@ import copy
 import logging
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ logger = logging.getLogger(__name__)
 MASKED: dict[str, Any] = {"mlm_probability": 0.3, "last_item_prob": 0.3}
 # In a causal model every item is a training target.
 EVERY_ITEM: dict[str, Any] = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}
+SCHEDULE: dict[str, Any] = {
+    "warmup_steps": 0.1,
+    "weight_decay": 0.0,  # it would shrink the embeddings of movies that do not occur
+    **{"eval_strategy": "no", "save_strategy": "no", "logging_strategy": "no"},
+    **{"load_best_model_at_end": False, "report_to": "none"},
+}
 MIN_KNOWN_SHARE = 0.5  # of the interactions, with movies of the catalogue
 
 
@@ -59,49 +66,43 @@ def fine_tune(
     """Train copies of `model` and `tokenizer` on new interactions; the originals are not changed.
 
     Args:
-        ratings: `user_id`, `movie_id` and, if known, `timestamp` and `rating`, as `read_interactions` and
-            `load_movielens` return them. A user's interactions are sorted by time, then by row. Include a user's
-            earlier interactions, not only the new ones.
-        movies: a table as `Bert4RecTokenizer.add_items` takes it, of movies that are not in the catalogue. Those in
-            `ratings` are added, initialised from similar movies (`Bert4RecForMaskedLM.add_items`).
-        replay: interactions of earlier users, in the same form. As many of their histories as there are new ones are
-            drawn and added to the training data, so that the model does not forget.
+        ratings: as `read_interactions` and `load_movielens` return them. Include a user's earlier interactions.
+        movies: a table for `Bert4RecTokenizer.add_items`. Movies of `ratings` that are not in the catalogue are added,
+            initialised from similar movies (`Bert4RecForMaskedLM.add_items`).
+        replay: interactions of earlier users. As many of their histories as there are new ones are drawn and added to
+            the training data, so that the model does not forget.
         min_rating: interactions rated lower are left out.
         keep: share of the original weights in the returned ones, 0 to 1. The mean forgets less than the trained
             weights and generalises better (Wortsman et al., CVPR 2022, arXiv:2109.01903).
 
     Raises:
-        ValueError: `keep` is not from 0 to 1; more than half of the interactions are with movies in neither the
-            catalogue nor `movies` (usually the ids of another data set); ids of another type; or no user with two
-            interactions.
+        ValueError: `keep` is out of range; more than half of the interactions are with movies in neither the catalogue
+            nor `movies` (usually the ids of another data set); ids of another type; or no user with two interactions.
     """
     if not 0 <= keep <= 1:
         raise ValueError(f"keep is {keep}; it is a share of the old weights, from 0 to 1")
     model, tokenizer = copy.deepcopy(model), copy.deepcopy(tokenizer)
     repeats = "first" if model.config.exclude_seen else "all"
-    histories = build_histories(ratings, min_interactions=1, min_rating=min_rating, repeats=repeats)
+    build = partial(build_histories, min_interactions=1, min_rating=min_rating, repeats=repeats)
+    histories = build(ratings)
     new_movies = grow_catalogue(model, tokenizer, histories, movies)
-    encoded = encode_histories(histories, tokenizer, model.config.time_aware)
-    parts = [encoded]
+    encode = partial(encode_histories, tokenizer=tokenizer, timed=model.config.time_aware)
+    users = encode(histories)
+    parts = [users]
     if replay is not None:
-        earlier = build_histories(replay, min_interactions=1, min_rating=min_rating, repeats=repeats)
-        earlier_encoded = encode_histories(earlier, tokenizer, model.config.time_aware)
-        drawn = np.random.default_rng(seed).permutation(len(earlier_encoded))[: len(encoded)]
-        parts.append(earlier_encoded.take(drawn))
-    known = [part.where(part.values != tokenizer.unk_token_id) for part in parts]
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    loss = _train(model, tokenizer, concatenate(known), epochs, learning_rate, batch_size, seed)
-    with torch.no_grad():
-        for parameter, old in zip(model.parameters(), before, strict=True):
-            parameter.lerp_(old.to(parameter.device), keep)
+        earlier = encode(build(replay))
+        parts.append(earlier.take(np.random.default_rng(seed).permutation(len(earlier))[: len(users)]))
+    known, *replayed = (part.where(part.values != tokenizer.unk_token_id) for part in parts)
+    options = {"num_train_epochs": epochs, "learning_rate": learning_rate, "per_device_train_batch_size": batch_size}
+    loss = _train(model, tokenizer, concatenate([known, *replayed]), keep, seed, options)
     if "count" in tokenizer.items:  # the counts measure popularity
-        new = item_counts(known[0], len(tokenizer))[tokenizer.first_item_id :]
+        new = item_counts(known, len(tokenizer))[tokenizer.first_item_id :]
         tokenizer.items["count"] = (np.array(tokenizer.items["count"]) + new).tolist()
     report = {
-        "users": len(encoded),
-        "interactions": len(known[0].values),
-        "interactions_with_unknown_movies": len(encoded.values) - len(known[0].values),
-        "replayed_users": len(known[1]) if replay is not None else 0,
+        "users": len(users),
+        "interactions": len(known.values),
+        "interactions_with_unknown_movies": len(users.values) - len(known.values),
+        "replayed_users": sum(map(len, replayed)),
         "new_movies": new_movies,
         "loss": loss,
     }
@@ -111,11 +112,7 @@ def fine_tune(
 def grow_catalogue(
     model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, histories: Dataset, movies: Any
 ) -> list[dict[str, Any]]:
-    """Add movies of the histories that are in `movies` and not in the catalogue; returns `add_items`' report.
-
-    Raises:
-        ValueError: more than half of the interactions are with movies in neither.
-    """
+    """Add movies of the histories that are in `movies` and not in the catalogue; returns `add_items`' report."""
     items = Ragged.from_column(histories, "item_ids").values
     ids, columns = ([], {}) if movies is None else read_table(movies, SPECIAL_TOKENS.values())
     described = set(map(item_token, ids))
@@ -142,34 +139,24 @@ def _train(
     model: Bert4RecForMaskedLM,
     tokenizer: Bert4RecTokenizer,
     histories: Ragged,
-    epochs: float,
-    learning_rate: float,
-    batch_size: int,
+    keep: float,
     seed: int,
+    options: dict[str, Any],
 ) -> float:
-    """Train `model` in place on masked histories; returns the mean loss."""
+    """Train `model` in place on masked histories, then average it with the original; returns the mean loss."""
+    originals = [parameter.detach().clone() for parameter in model.parameters()]
     windows = TrainingWindows(histories, model.config.max_position_embeddings)
     masking = EVERY_ITEM if model.config.causal else MASKED
     collator = DataCollatorForMaskedItems(tokenizer, seed=seed, **masking)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = Bert4RecTrainingArguments(
-            output_dir=folder,
-            num_train_epochs=epochs,
-            learning_rate=learning_rate,
-            per_device_train_batch_size=batch_size,
-            warmup_steps=0.1,
-            weight_decay=0.0,  # it would shrink the embeddings of movies that do not occur
-            eval_strategy="no",
-            save_strategy="no",
-            load_best_model_at_end=False,
-            logging_strategy="no",
-            report_to="none",
-            seed=seed,
-        )
+        arguments = Bert4RecTrainingArguments(output_dir=folder, seed=seed, **SCHEDULE, **options)
         trainer = Bert4RecTrainer(
             model=model, args=arguments, train_dataset=windows, data_collator=collator, processing_class=tokenizer
         )
         trainer.remove_callback(PrinterCallback)
         loss = trainer.train().training_loss
     model.eval()
+    with torch.no_grad():
+        for parameter, original in zip(model.parameters(), originals, strict=True):
+            parameter.lerp_(original.to(parameter.device), keep)
     return float(loss)

@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from ..data.encoding import encode_histories
 from ..data.prepare import prepare
+from ..data.prepared import Prepared
 from ..data.releases import RELEASES
 from ..data.sequences import SEQUENCE_FILE
 from ..data.tables import table_name
@@ -23,6 +24,7 @@ from ..hub.card import render_card
 from ..hub.curve import CURVE_FILE, draw_curve
 from ..hub.export import check_replaceable, export
 from ..hub.verify import load_pipeline
+from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.pipeline_bert4rec import MovieRecommendationPipeline
 from .arguments import Arguments, parse_options
 from .auto import prepare_and_choose
@@ -95,7 +97,6 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
     """
     data_arguments, model_arguments, masking, training = arguments
-    options = (data_arguments, model_arguments, masking)
     folder = Path(training.output_dir)
     check_replaceable(folder)
     training.output_dir = str(folder.parent / "checkpoints" / folder.name)
@@ -108,38 +109,39 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         data = prepare(data_arguments, interactions, items)
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
-    run(trainer, run_options(options, training))
+    run(trainer, run_options(arguments[:-1], training))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
-        memory: dict[str, Any] | None = None
-        if model.memory is not None and model_arguments.memory_weight is None:
-            memory = choose_memory(model, data, training.seed)
-            logger.info(format_choice(memory))
-        validation = validation_metrics(model, data, training.seed)
-        if masking.refresh_memory and model.memory is not None:
-            histories = encode_histories(data.histories, data.tokenizer, model.config.time_aware)
-            fit_transition_memory(model, histories, memory["backward"] if memory else 0.0)
-        record = training_record(trainer, model, data, options, argv) | {
-            "auto": chosen,
-            "memory": memory,
-            "validation": validation,
-        }
+        figures = complete_memory(model, data, arguments)
+        record = training_record(trainer, model, data, arguments[:-1], argv) | {"auto": chosen, **figures}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
         export(model, data.tokenizer, folder, card, files)
-        logger.info("exported to %s\n%s", folder, format_validation(validation))
+        logger.info("exported to %s\n%s", folder, format_validation(figures["validation"]))
     trainer.end()
     return folder
+
+
+def complete_memory(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
+    """Choose the weight of the memory, validate, and fill the memory with all interactions; returns the figures."""
+    _, model_arguments, masking, training = arguments
+    memory: dict[str, Any] | None = None
+    if model.memory is not None and model_arguments.memory_weight is None:
+        memory = choose_memory(model, data, training.seed)
+        logger.info(format_choice(memory))
+    validation = validation_metrics(model, data, training.seed)
+    if masking.refresh_memory and model.memory is not None:
+        histories = encode_histories(data.histories, data.tokenizer, model.config.time_aware)
+        fit_transition_memory(model, histories, memory["backward"] if memory else 0.0)
+    return {"memory": memory, "validation": validation}
 
 
 def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:
     """Train from the start, or from the checkpoint that `resume_from_checkpoint` names ("last": the latest complete).
 
-    A resumed run must have the same `options`, JSON values by name, as the run that it continues.
-
     Raises:
         FileNotFoundError: there is no complete checkpoint to resume from.
-        ValueError: an option has another value than in the run that wrote the checkpoint.
+        ValueError: one of `options`, JSON values by name, differs from the run that wrote the checkpoint.
     """
     checkpoints = Path(trainer.args.output_dir)
     resume = trainer.args.resume_from_checkpoint

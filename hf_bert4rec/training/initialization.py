@@ -127,11 +127,7 @@ def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.cs
 
 
 def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
-    """Set the first and the last second of the training histories, between which dates are embedded.
-
-    Raises:
-        ValueError: the model is not `time_aware`, or the histories have no times.
-    """
+    """Set the first and the last second of the training histories, between which dates are embedded."""
     time_embeddings = model.bert4rec.time_embeddings
     if time_embeddings is None:
         raise ValueError("time_aware is false: create the model with time_aware=True")

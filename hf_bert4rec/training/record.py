@@ -20,18 +20,8 @@ from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 ROOT = Path(__file__).resolve().parents[2]
 CURVE = ("step", "epoch", "loss", "eval_ndcg@10", "eval_hit_rate@10")
 TRAINER_OPTIONS = (
-    "learning_rate",
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "warmup_steps",
-    "lr_scheduler_type",
-    "ema_decay",
-    "seed",
-    "data_seed",
-    "bf16",
+    *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("weight_decay", "max_grad_norm", "warmup_steps", "lr_scheduler_type", "ema_decay", "seed", "data_seed", "bf16"),
 )
 # Options that a published command leaves out: folders of this machine, and secrets.
 LOCAL_OPTIONS = ("--output_dir", "--data_dir", "--logging_dir", "--resume_from_checkpoint", "--hub_token")
@@ -42,9 +32,7 @@ def training_record(
 ) -> dict[str, Any]:
     """The record of a run: data, options, curve, time, hardware, versions, and an example answer of the model.
 
-    Args:
-        arguments: dataclasses whose fields are options of the run, in addition to the trainer's.
-        argv: the command line, without the program's name.
+    Options are the fields of `arguments` and of the trainer's; `argv` is the command line without the program's name.
     """
     state = trainer.state
     logged = [entry for entry in state.log_history if "loss" in entry or "eval_ndcg@10" in entry]
@@ -71,7 +59,8 @@ def training_record(
 def run_options(arguments: Sequence[Any], training: Bert4RecTrainingArguments) -> dict[str, Any]:
     """The options that decide a run, as JSON values and without this machine's folders."""
     options = portable_options({name: value for part in arguments for name, value in vars(part).items()})
-    options |= {name: _as_json(getattr(training, name)) for name in TRAINER_OPTIONS}
+    values = {name: getattr(training, name) for name in TRAINER_OPTIONS}
+    options |= {name: getattr(value, "value", value) for name, value in values.items()}  # of enumerations
     if training.max_steps > 0:  # it overrides the number of epochs
         options |= {"max_steps": training.max_steps, "num_train_epochs": None}
     return options
@@ -127,7 +116,3 @@ def _portable(word: str) -> str:
         return f"{option}{equals}{path.stem}"
     in_checkout = path.is_relative_to(ROOT)
     return f"{option}{equals}{path.relative_to(ROOT).as_posix() if in_checkout else path.name}"
-
-
-def _as_json(value: Any) -> Any:
-    return value if value is None or isinstance(value, (bool, int, float, str)) else getattr(value, "value", str(value))

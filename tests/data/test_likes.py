@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datasets import Dataset
 
-from hf_bert4rec.data.likes import liked_mask
+from hf_bert4rec.data.prepared import liked_mask
 
 HISTORIES = Dataset.from_dict({"user_id": [1, 2], "item_ids": [[10, 11, 12], [10]]})
 ROWS = {"user_id": [2, 1, 1, 1, 1], "movie_id": [10, 12, 11, 10, 10], "rating": [3.5, 4.0, None, 5.0, 1.0]}

@@ -13,9 +13,9 @@ import pytest
 from hf_bert4rec.data import load_movielens, mirrors, releases
 from tests.data.movielens_archives import small_release
 
-INTER = f"{mirrors.RATINGS_HEADER}\n196\t242\t3\t881250949\n22\t267\t1\t878887116\n"
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n22\t267\t1\t878887116\n"
 ITEM = (
-    f"{mirrors.MOVIES_HEADER}\n"
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     "242\tMisérables, Les\t1995\tDrama Musical\n"
     "267\tunkonwn\tunkonwn\tunknown\n"
     "1412\tLand Before Time III: The Time of the Great Giving (1995)\tV\tAnimation Children's\n"
@@ -71,12 +71,3 @@ def test_pip_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(mirrors.subprocess, "run", lambda command, **options: failed)
     with pytest.raises(OSError, match=r"pip download recbole==1.2.1 failed: ERROR: No matching distribution"):
         mirrors.fetch_wheel(tmp_path)
-
-
-def test_wheel_with_other_tables_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"ml-100k.inter: expected the header"):
-        mirrors.without_header("user\titem\n1\t2\n", mirrors.RATINGS_HEADER, "ml-100k.inter")
-    with pytest.raises(ValueError, match=r"ml-100k.item: expected the header"):
-        mirrors.movies_as_released("id\ttitle\n")
-    with pytest.raises(ValueError, match=r"movie 1 has the unknown genres \['Opera'\]"):
-        mirrors.movies_as_released(f"{mirrors.MOVIES_HEADER}\n1\tTosca\t1995\tOpera\n")

@@ -171,12 +171,18 @@ def test_a_model_without_memory_is_refused(model, histories):
         fit_transition_memory(model, histories)
 
 
-def test_transitions_in_the_opposite_direction_count_less():
+def test_transitions_in_the_opposite_direction_count_less(monkeypatch):
+    monkeypatch.setattr(transitions, "STEPS", 2)
+    monkeypatch.setattr(transitions, "POWER", 0.0)
     histories = Ragged.from_lists([[3, 4, 5]])
-    forward, both = (windowed_transitions(histories, 6, 2, backward=backward).toarray() for backward in (0.0, 0.3))
+    forward = windowed_transitions(histories, 6, 2).toarray()
     assert [forward[3, 4], forward[3, 5], forward[4, 5]] == [1, 0.5, 1]
     assert forward.sum() == 2.5
-    np.testing.assert_allclose(both, forward + 0.3 * forward.T)
-    times = np.array([0, 1, 1])  # each transition is in the bin of the item that it leads to
-    timed = windowed_transitions(histories, 6, 2, times, backward=0.3).toarray()
-    np.testing.assert_allclose([timed[4, 3], timed[5, 6 + 4], timed[3, 6 + 4], timed[5, 3]], [0.3, 0.3, 1, 0.15])
+    ((_, both),) = transitions._damped_blocks(histories, 6, None, 0.3)
+    np.testing.assert_allclose(both.toarray(), forward + 0.3 * forward.T)
+    bins = transitions.TimeBins(np.array([0, 1]))
+    half_year = int(transitions.TIME_BIN)
+    histories = histories.with_columns(timestamps=np.array([0, half_year, half_year]))
+    ((_, timed),) = transitions._damped_blocks(histories, 6, bins, 0.3)
+    entries = [timed[4, 3], timed[5, 6 + 4], timed[3, 6 + 4], timed[5, 3]]
+    np.testing.assert_allclose(entries, [0.3, 0.3, 1, 0.15])  # each is in the bin of the item that it leads to

@@ -28,6 +28,12 @@ def test_a_recipe_sets_and_the_command_line_overrides(recipe):
     assert parse([str(recipe), "--learning_rate", "1e-2"])[3].learning_rate == 1e-2
 
 
+def test_options_on_the_command_line_are_not_chosen_from_the_data(recipe):
+    _, _, masking, _ = parse([str(recipe), "--auto", "hidden_size", "ema_decay", "--hidden_size", "48"])
+    assert masking.auto == ["ema_decay"]
+    assert parse([str(recipe), "--auto", "hidden_size"])[2].auto == ["hidden_size"]
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_shipped_recipe_parses(path, tmp_path):
     data, _, _, training = parse([str(path), "--output_dir", str(tmp_path), "--bf16", "false"])

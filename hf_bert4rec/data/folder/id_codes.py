@@ -20,11 +20,7 @@ class IdCodes:
         self._known: pl.DataFrame | None = None  # id, code
 
     def codes(self, values: pl.Series, source: str) -> IntArray:
-        """The codes of a portion, (rows,).
-
-        Raises:
-            ValueError: an id is missing, or the column is of another type; see `as_ids`.
-        """
+        """The codes of a portion, (rows,); errors are those of `as_ids`."""
         unread = is_text(values.dtype) and not values.has_nulls()
         ids = values.cast(pl.String) if unread else as_ids(values, source)
         encoded = ids.to_arrow().dictionary_encode()
@@ -46,11 +42,7 @@ class IdCodes:
         return codes.to_numpy()
 
     def sorted_ids(self) -> tuple[pl.Series, IntArray]:
-        """All ids in the one type of the column, sorted, and the position among them of every code, (codes,).
-
-        Raises:
-            ValueError: an id is empty, missing or unreadable; see `as_ids`.
-        """
+        """All ids, sorted and of one type, and the position of every code in them, (codes,); errors: `as_ids`."""
         assert self._known is not None
         ids = as_ids(self._known["id"].alias(self.column), f"{self.source}, among its distinct ids")
         distinct = ids.unique().sort()

@@ -15,28 +15,25 @@ from ...model.tokenization_bert4rec import Bert4RecTokenizer
 from ..arguments import DataArguments
 from ..encoding import NextItemDataset
 from ..prepared import Prepared
-from ..ragged import IntArray, Ragged, offsets_of
+from ..ragged import IntArray, Ragged
 from ..splits import split_histories
 from ..tables import to_dataset, to_frame
 from ..user_split import held_out_masks
-from .mapped_histories import MappedHistories, ShardedArray
+from .mapped_histories import MappedHistories
 from .prepared_folder import PreparedFolder, open_folder
 from .stored_histories import part_histories, part_targets
 
 
 def open_data(arguments: DataArguments) -> MappedData:
-    """Open the folder that `arguments.ratings` names.
-
-    Raises:
-        ValueError: the folder is incomplete or damaged, or was prepared with other options.
-    """
+    """Open the folder that `arguments.ratings` names; ValueError if it is damaged or has other options."""
     assert arguments.ratings is not None
     folder = open_folder(arguments.ratings)
-    requested = vars(arguments)
+    used = {"last-n": {"targets"}, "temporal": {"quantile"}}.get(arguments.split, set())
+    without_effect = {"targets", "quantile"} - used
     different = [
-        f"{name} is {requested[name]}, and the folder was prepared with {value}"
+        f"{name} is {getattr(arguments, name)}, and the folder was prepared with {value}"
         for name, value in folder.options.items()
-        if requested[name] != value and name not in _unused(arguments)
+        if getattr(arguments, name) != value and name not in without_effect
     ]
     if different:
         raise ValueError(
@@ -47,12 +44,6 @@ def open_data(arguments: DataArguments) -> MappedData:
     if arguments.items is not None:
         raise ValueError(f"{folder.path} has its own table of items: leave out items, or prepare the table with it")
     return MappedData(folder, arguments.liked_rating)
-
-
-def _unused(arguments: DataArguments) -> set[str]:
-    """Options without an effect for the rule of the split."""
-    used = {"last-n": {"targets"}, "temporal": {"quantile"}}.get(arguments.split, set())
-    return {"targets", "quantile"} - used
 
 
 class MappedData(Prepared):
@@ -135,10 +126,7 @@ class MappedData(Prepared):
     def all_histories(self, timed: bool = False) -> MappedHistories:
         """The complete histories of all users as input ids, also of those who are held out."""
         stored = self.folder.histories
-        times = stored.array("timestamps") if timed else None
-        columns = {} if times is None else {"timestamps": ShardedArray(times.parts, dtype=np.int64)}
-        items = ShardedArray(stored.items.parts, self._input_ids)
-        return MappedHistories(items, stored.starts, stored.lengths, columns)
+        return stored.first_items(slice(None), stored.lengths, self._input_ids, timed)
 
     @cached_property
     def _input_ids(self) -> IntArray:
@@ -154,8 +142,8 @@ class MappedData(Prepared):
     def _tables(self, rows: IntArray, with_ratings: bool = False) -> Dataset:
         """Histories with item ids, as `build_histories` returns them, of these users."""
         stored = self.folder.histories
-        mapped = MappedHistories(stored.items, stored.starts[rows], stored.lengths[rows])
-        positions, offsets = mapped.positions(), offsets_of(stored.lengths[rows])
+        mapped = stored.first_items(rows, stored.lengths[rows])
+        positions, offsets = mapped.positions(), mapped.offsets
         items = self.folder.items["movie_id"].gather(stored.items.take(positions))
         columns: dict[str, Any] = {"user_id": stored.user_ids.gather(rows).to_arrow()}
         columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, items.to_arrow())

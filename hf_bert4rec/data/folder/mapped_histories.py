@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -15,10 +16,7 @@ from ..ragged import IntArray, Ragged, offsets_of
 class ShardedArray:
     """One-dimensional arrays that are indexed as one. What is read is a copy.
 
-    Args:
-        parts: the arrays.
-        lookup: what is read instead of each value, (values,); None reads the values.
-        dtype: of what is read without `lookup`, by default that of the arrays.
+    `lookup` (values,) has what is read instead of each value; without it, values become `dtype`, or keep their type.
     """
 
     def __init__(
@@ -84,17 +82,14 @@ class MappedHistories(Ragged):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, row: int) -> npt.NDArray[Any]:
-        return self.span(self._starts[row], self._starts[row] + self._lengths[row])
+    def _bounds(self, row: int) -> tuple[int, int]:
+        return self._starts[row], self._starts[row] + self._lengths[row]
 
     def span(self, start: int, stop: int) -> npt.NDArray[Any]:
         return self._array.span(start, stop)
 
     def span_of_columns(self, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
         return {name: column.span(start, stop) for name, column in self._columns.items()}
-
-    def columns_of_row(self, row: int) -> dict[str, npt.NDArray[Any]]:
-        return self.span_of_columns(self._starts[row], self._starts[row] + self._lengths[row])
 
     @property
     def starts(self) -> IntArray:
@@ -154,20 +149,12 @@ class MappedHistories(Ragged):
         return MappedHistories(self._array, self._starts, self._lengths, columns, queries)
 
 
-class LazyColumns(Mapping[str, npt.NDArray[Any]]):
+class LazyColumns(UserDict[str, Any]):
     """Arrays by name, each at `positions()`, read when they are looked up."""
 
     def __init__(self, arrays: Mapping[str, ShardedArray], positions: Callable[[], IntArray]) -> None:
-        self._arrays, self._positions = arrays, positions
+        super().__init__(arrays)
+        self._positions = positions
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return self._arrays[name].take(self._positions())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
+        return super().__getitem__(name).take(self._positions())

@@ -24,10 +24,10 @@ from ..interactions import find_columns, read_item_table
 from ..items import join_items
 from ..ragged import IntArray
 from ..tables import to_frame
+from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_replaceable, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
-from .spilled_times import TimeReader
 from .stored_histories import SHARD, write_shard
 from .user_partitions import Array, ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
 
@@ -179,17 +179,17 @@ def _partition(rows: _Rows, user_numbers: IntArray, item_numbers: IntArray, work
 def _sort(partitions: Partitions, num_items: int, arguments: DataArguments) -> tuple[list[HistoryFiles], IntArray]:
     """Sort every partition, without what `min_rating` and `repeats` drop; also the interactions of every item."""
     parts, counts = [], np.zeros(num_items, dtype=np.int64)
-    surplus = candidates = 0
+    total_surplus = 0
     for (first, stop), files in zip(pairwise(partitions.bounds.tolist()), partitions.files, strict=True):
-        histories = sort_rows(files.pop(), stop - first, arguments.min_rating, arguments.repeats)
-        types = {name: values.dtype for name, values in histories.columns.items()}
-        part = HistoryFiles(ColumnFiles(files.folder, files.name, types), histories.lengths, first)
-        part.files.append(histories.columns)
+        lengths, columns, surplus = sort_rows(files.pop(), stop - first, arguments.min_rating, arguments.repeats)
+        types = {name: values.dtype for name, values in columns.items()}
+        part = HistoryFiles(ColumnFiles(files.folder, files.name, types), lengths, first)
+        part.files.append(columns)
         parts.append(part)
-        counts += np.bincount(histories.columns["items"], minlength=num_items)
-        surplus, candidates = surplus + histories.surplus, candidates + histories.candidates
-    if surplus:
-        warn_of_repeats(surplus, candidates, arguments.repeats)
+        counts += np.bincount(columns["items"], minlength=num_items)
+        total_surplus += surplus
+    if total_surplus:
+        warn_of_repeats(total_surplus, int(counts.sum()) + total_surplus, arguments.repeats)
     return parts, counts
 
 

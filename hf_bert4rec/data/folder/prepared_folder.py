@@ -115,11 +115,7 @@ class PreparedFolder:
 
 
 def open_folder(folder: str | Path) -> PreparedFolder:
-    """Check a folder and map its histories to memory.
-
-    Raises:
-        ValueError: the folder is incomplete, of another version, or a file is missing, damaged or of another folder.
-    """
+    """Check a folder and map its histories to memory; ValueError if it is incomplete, damaged or of another version."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     files = manifest["files"]
@@ -129,7 +125,7 @@ def open_folder(folder: str | Path) -> PreparedFolder:
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path} is missing: {MANIFEST} lists it. Prepare the table again")
-        if path.stat().st_size != expected["bytes"] or file_sha256(path) != expected["sha256"]:
+        if path.stat().st_size != expected["bytes"] or _file_record(path) != expected:
             raise ValueError(
                 f"{path} is not the file that {MANIFEST} describes: it is damaged, or of another preparation. Prepare "
                 "the table again"
@@ -139,11 +135,7 @@ def open_folder(folder: str | Path) -> PreparedFolder:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder.
-
-    Raises:
-        ValueError: it is missing, damaged, or of another version.
-    """
+    """The manifest of a folder; ValueError if it is missing, damaged, or of another version."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(
@@ -161,10 +153,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def finish_folder(folder: Path, arguments: DataArguments, item_column: str, items: pl.DataFrame) -> dict[str, Any]:
     """Check the histories of a folder, write its item table and, as the last file, its manifest.
 
-    Args:
-        arguments: the table, and the options of its histories and their split.
-        item_column: the table's column of items.
-        items: movie_id, title, year and genres, in the vocabulary's order.
+    `items` has movie_id, title, year and genres, in the vocabulary's order; `item_column` is the table's name of ids.
 
     Raises:
         ValueError: a file breaks a rule of the layout, or a part of the split is empty.
@@ -209,10 +198,5 @@ def _part_record(histories: Histories, splits: SplitLengths, part: str, item_ids
 
 
 def _file_record(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -16,13 +16,9 @@ Numbers = npt.NDArray[Any]  # int64 or float64
 
 
 def value_at_quantile(arrays: Callable[[], Iterable[Numbers]], quantile: float) -> Any:
-    """The number at `quantile` of all numbers in ascending order, by radix selection: one pass for every digit.
+    """The number at `quantile` of all numbers in ascending order, by radix selection: a pass over them for every digit.
 
-    Args:
-        arrays: gives the same arrays at every call.
-
-    Raises:
-        ValueError: there are no numbers.
+    `arrays` gives the same arrays at every call.
     """
     position = cut_position(sum(map(len, arrays())), quantile)
     dtype = next(iter(arrays())).dtype

@@ -35,11 +35,7 @@ class RowBatches:
     options: TextOptions
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame]]:
-        """These columns of every portion, and the portion's name in errors.
-
-        Raises:
-            ValueError: a file is damaged.
-        """
+        """These columns of every portion, and the name of the portion in errors; ValueError if a file is damaged."""
         types = {name: self.schema[name] for name in columns}
         first = 0
         for part in self.parts:
@@ -53,11 +49,7 @@ class RowBatches:
 def open_batches(
     table: Any, options: TextOptions, dataset_config: str | None = None, dataset_split: str | None = None
 ) -> RowBatches:
-    """Open a table of interactions, of one of the kinds that `read_interactions` names.
-
-    Raises:
-        FileNotFoundError, ValueError, TypeError: those of `read_table`.
-    """
+    """Open a table of one of the kinds that `read_interactions` names; errors are those of `read_table`."""
     is_path = isinstance(table, str | Path) and not (dataset_config or dataset_split or is_hub_name(table))
     files = find_files(Path(table)) if is_path else []
     heads = {file: _head(file) for file in files}

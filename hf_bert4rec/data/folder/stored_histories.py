@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..ragged import IntArray, Ragged, offsets_of, repeated_rows
-from ..splits import SplitLengths, check_targets, check_temporal, count_before, split_at_ends, split_in_time
+from ..splits import SplitLengths, check_temporal, count_before, split_at_ends, split_in_time
 from ..user_split import held_out_masks
 from .mapped_histories import MappedHistories, ShardedArray
 from .quantiles import value_at_quantile
@@ -30,17 +30,10 @@ def write_shard(
     times: npt.NDArray[Any] | None = None,
     ratings: npt.NDArray[np.float32] | None = None,
 ) -> None:
-    """Write the histories of consecutive users.
-
-    Args:
-        user_ids: (users,).
-        lengths: items of every user, (users,).
-        items, times, ratings: of every interaction, (total,).
-    """
+    """Write histories of consecutive users: `user_ids` and `lengths` (users,); the others of every item, (total,)."""
     offsets = pa.array(offsets_of(lengths).astype(np.int32))
-    columns: dict[str, Any] = {
-        "user_id": user_ids.cast(pa.string() if not pa.types.is_integer(user_ids.type) else pa.int64())
-    }
+    id_type = pa.int64() if pa.types.is_integer(user_ids.type) else pa.string()
+    columns: dict[str, Any] = {"user_id": user_ids.cast(id_type)}
     for name, values in {"items": items, "timestamps": times, "ratings": ratings}.items():
         if values is not None:
             columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values))
@@ -57,11 +50,7 @@ class Histories:
 
     @classmethod
     def open(cls, paths: Sequence[Path]) -> Histories:
-        """Map files to memory.
-
-        Raises:
-            ValueError: a file is not one of `write_shard`.
-        """
+        """Map files to memory; ValueError if one is not a file of `write_shard`."""
         batches = []
         for path in paths:
             try:
@@ -85,11 +74,11 @@ class Histories:
         """The position of every user's first item, (users,)."""
         return offsets_of(self.lengths)[:-1]
 
-    def array(self, name: str, lookup: IntArray | None = None) -> ShardedArray | None:
-        """All values of a list column, read through `lookup`; None if the folder has none."""
+    def array(self, name: str) -> ShardedArray | None:
+        """All values of a list column; None if the folder has none."""
         if name not in self.batches[0].schema.names:
             return None
-        return ShardedArray([batch[name].values.to_numpy() for batch in self.batches], lookup)
+        return ShardedArray([batch[name].values.to_numpy() for batch in self.batches])
 
     @property
     def items(self) -> ShardedArray:
@@ -98,10 +87,16 @@ class Histories:
         assert items is not None
         return items
 
+    def first_items(
+        self, users: IntArray | slice, lengths: IntArray, lookup: IntArray | None = None, timed: bool = False
+    ) -> MappedHistories:
+        """The first `lengths` items of these users, read through `lookup`; with times if `timed` and known."""
+        times = self.array("timestamps") if timed else None
+        columns = {} if times is None else {"timestamps": ShardedArray(times.parts, dtype=np.int64)}
+        return MappedHistories(ShardedArray(self.items.parts, lookup), self.starts[users], lengths, columns)
+
     def check(self, num_items: int, repeats: bool) -> None:
-        """Raise ValueError unless users are sorted, items in the table, times ascending and, without repeats, items
-        distinct.
-        """
+        """Raise ValueError if users or times are not sorted, items not in the table or, without repeats, repeated."""
         if not (self.user_ids[1:] > self.user_ids[:-1]).all():
             raise ValueError("the users of the files are not in ascending order, or a user is in two files")
         for number, batch in enumerate(self.batches):
@@ -120,17 +115,12 @@ class Histories:
 
 
 def compute_splits(histories: Histories, options: Mapping[str, Any]) -> SplitLengths:
-    """The split of the users who are not held out; the others are `ABSENT` in all parts.
-
-    Raises:
-        ValueError: a part would be empty, or an option is out of range.
-    """
+    """The split of the users who are not held out; ValueError for an empty part or an option out of range."""
     training = held_out_masks(histories.user_ids, options["held_out_users"])["training"]
     if options["split"] == "temporal":
         return _split_in_time(histories, training, options["quantile"]).scattered(training)
     listed = options["split"] == "last-n"
     n = options["targets"] if listed else 1
-    check_targets(n)
     lengths = histories.lengths[training]
     return split_at_ends(lengths, (lengths - 2 * n, lengths - n), n, listed).scattered(training)
 
@@ -169,17 +159,13 @@ def _count_before(times: ShardedArray, histories: Histories, cut: Any) -> IntArr
 def part_histories(
     histories: Histories, splits: SplitLengths, part: str, lookup: IntArray | None = None, timed: bool = False
 ) -> MappedHistories:
-    """The items of a part, one row per user of the part, read through `lookup`; with times if `timed` and known."""
-    rows = splits.users(part)
-    items = ShardedArray(histories.items.parts, lookup)
-    starts, lengths = histories.starts[rows], getattr(splits, part)[rows]
-    times = histories.array("timestamps") if timed else None
-    columns = {} if times is None else {"timestamps": ShardedArray(times.parts, dtype=np.int64)}
-    return MappedHistories(items, starts, lengths, columns)
+    """The items of a part, one row per user of the part; see `Histories.first_items`."""
+    users = splits.users(part)
+    return histories.first_items(users, getattr(splits, part)[users], lookup, timed)
 
 
 def part_targets(histories: Histories, splits: SplitLengths, part: str) -> IntArray:
     """The target items of a part, `splits.targets` for each of its users, (users * targets,)."""
-    rows = splits.users(part)
-    first = histories.starts[rows] + getattr(splits, part)[rows]
+    users = splits.users(part)
+    first = histories.starts[users] + getattr(splits, part)[users]
     return histories.items.take((first[:, None] + np.arange(splits.targets)).ravel())

@@ -57,10 +57,7 @@ class ColumnFiles:
 class Partitions:
     """Rows of ranges of users: partition i has the users from `bounds[i]` to `bounds[i + 1]` (exclusive).
 
-    Args:
-        counts: rows of every user, (users,).
-        types: of the columns `users`, `items` and, if there are any, `times` and `ratings`.
-        size: rows of a partition, approximately; those of one user stay together.
+    Each has about `size` rows of the columns in `types`; `counts` (users,) are the rows of every user.
     """
 
     def __init__(self, folder: Path, counts: IntArray, types: Mapping[str, Any], size: int) -> None:
@@ -92,33 +89,27 @@ class Partitions:
                 self.files[number].append(rows)
 
 
-@dataclass(frozen=True)
-class SortedRows:
-    """The histories of one partition: `lengths` (users,), and the columns of every interaction other than `users`."""
-
-    lengths: IntArray
-    columns: dict[str, Array]
-    surplus: int  # repeats that were dropped
-    candidates: int  # rows before that
-
-
-def sort_rows(columns: dict[str, Array], users: int, min_rating: float | None, repeats: str) -> SortedRows:
+def sort_rows(
+    columns: dict[str, Array], users: int, min_rating: float | None, repeats: str
+) -> tuple[IntArray, dict[str, Array], int]:
     """Steps 1 and 2 of `build_histories` for the rows of one partition, in the order of the table.
 
     `ratings` become those of the first row with the same user and item.
+
+    Returns:
+        The lengths of the histories (users,), the columns but `users`, and the number of repeats that were dropped.
     """
     ratings = columns.get("ratings")
     if ratings is not None:
         columns["ratings"] = _first_ratings(columns)
         if min_rating is not None:
             columns = _selected(columns, ratings >= min_rating)
-    candidates = len(columns["users"])
     columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("times")))
     surplus = surplus_rows(columns["users"].astype(np.int64), columns["items"].astype(np.int64), repeats)
     if len(surplus):
         columns = {name: np.delete(values, surplus) for name, values in columns.items()}
     lengths = np.bincount(columns.pop("users"), minlength=users)
-    return SortedRows(lengths, columns, len(surplus), candidates)
+    return lengths, columns, len(surplus)
 
 
 def _selected(columns: Mapping[str, Array], rows: Array) -> dict[str, Array]:
