@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..model.extensions_bert4rec import Bert4RecTaste
@@ -26,7 +27,8 @@ POPULARITY = 0.75  # of the shares; lower leads to more of a movie's kin, 1 rank
 NEIGHBOURS = 10
 CORRELATION_RIDGE = 2.0  # users; smaller than `RIDGE`, as a series may have few likes
 PRIOR_USERS = 200.0  # correlations over as many users count as much as the cosines of factors, which vary less
-MAX_NEIGHBOUR_ITEMS = 20_000  # larger catalogues have no neighbours: all pairs of items are compared
+PARTIAL_RIDGE, PARTIAL_WEIGHT = 250.0, 0.5  # the ridge in users
+MAX_NEIGHBOUR_ITEMS = 20_000  # larger catalogues have no neighbours: a matrix of all pairs of items is inverted
 BLOCK = 1024  # items compared with all others at once
 DENSE_FACTOR = 4  # catalogues of up to this many times the rank are factorised completely
 
@@ -50,11 +52,11 @@ def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_])
     taste.precisions.copy_(torch.from_numpy(precisions))
     taste.shares.copy_(torch.from_numpy(POPULARITY * shares))
     if taste.neighbours is not None:
-        neighbours, correlations = _neighbours(
+        neighbours, similarities = _neighbours(
             matrix, users / total, shares, variances, factors, taste.neighbours.shape[1]
         )
         taste.neighbours.copy_(torch.from_numpy(neighbours))
-        taste.correlations.copy_(torch.from_numpy(correlations))
+        taste.correlations.copy_(torch.from_numpy(similarities))
 
 
 def neighbours_for(vocab_size: int, taste_size: int) -> int:
@@ -103,10 +105,12 @@ def _neighbours(
     factors: FloatArray,
     number: int,
 ) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """The items most correlated with each, strongest first, and their correlations, (vocab_size, number) both.
+    """The items closest to each, closest first, and their similarities, (vocab_size, number) both.
 
-    Correlations are over users weighted by `users`, which add up to 1, shrunk by `CORRELATION_RIDGE` and averaged with
-    the cosines of `factors`. Where fewer than `number` are positive, items and correlations are 0.
+    A similarity is the mean of a correlation and, with `PARTIAL_WEIGHT`, a partial correlation scaled so that an item's
+    largest ones are equal. Correlations are over users weighted by `users`, which add up to 1, shrunk by
+    `CORRELATION_RIDGE` and averaged with the cosines of `factors`. Where fewer than `number` are positive, items and
+    similarities are 0.
     """
     size = matrix.shape[1]
     scales = 1 / np.sqrt(variances + CORRELATION_RIDGE / len(users))
@@ -114,14 +118,37 @@ def _neighbours(
     prior = PRIOR_USERS / len(users)
     weighted = sparse.csr_array(sparse.diags_array(users) @ matrix)
     columns = sparse.csc_array(matrix)
-    items, correlations = np.zeros((size, number), dtype=np.int64), np.zeros((size, number))
+    partial = _partial_correlations(matrix)
+    items, similarities = np.zeros((size, number), dtype=np.int64), np.zeros((size, number))
     for start in range(0, size, BLOCK):
         rows = np.arange(start, min(start + BLOCK, size))
         block = (columns[:, rows].T @ weighted).toarray() - np.outer(means[rows], means)
         block *= np.outer(scales[rows], scales)
         block = (block + prior * vectors[rows] @ vectors.T) / (1 + prior)
         block[rows - start, rows] = 0
+        ratio = block.max(1) / np.maximum(partial[rows].max(1), 1e-12)
+        block = (block + PARTIAL_WEIGHT * ratio[:, None] * np.maximum(partial[rows], 0)) / (1 + PARTIAL_WEIGHT)
         order = np.argsort(-block, axis=1, kind="stable")[:, :number]
         values = np.take_along_axis(block, order, 1)
-        items[rows], correlations[rows] = np.where(values > 0, order, 0), np.maximum(values, 0)
-    return items, correlations
+        items[rows], similarities[rows] = np.where(values > 0, order, 0), np.maximum(values, 0)
+    return items, similarities
+
+
+def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:
+    """Correlations of items given all other items, (vocab_size, vocab_size), with a diagonal of 0.
+
+    They are -P_ab / √(P_aa · P_bb) with P = (X'X + `PARTIAL_RIDGE`)⁻¹, X being the user-item matrix of zeros and ones:
+    the weights of EASE (Steck, WWW 2019, arXiv:1905.03375), made symmetric.
+    """
+    ones = sparse.csr_array((np.ones(len(matrix.data), np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+    gram = (ones.T @ ones).toarray()
+    gram[np.diag_indices_from(gram)] += PARTIAL_RIDGE
+    # The inverse by Cholesky's factors in place; the transposed matrix is in LAPACK's order of memory.
+    lower, _ = lapack.spotrf(gram.T, lower=1, overwrite_a=1)
+    lower, _ = lapack.spotri(lower, lower=1, overwrite_c=1)
+    inverse = np.tril(lower) + np.tril(lower, -1).T
+    scales = 1 / np.sqrt(inverse.diagonal())
+    inverse *= -scales
+    inverse *= scales[:, None]
+    np.fill_diagonal(inverse, 0)
+    return inverse

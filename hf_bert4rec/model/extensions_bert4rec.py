@@ -257,7 +257,7 @@ class Bert4RecTransitionMemory(nn.Module):
 
 SMALLEST_SCORE = 1e-4  # below this, logarithms go on as a straight line, as linear scores may be negative
 # After one item, the first `BEST` are by score, the next `SIMILAR` are its neighbours: a series is liked by few people.
-BEST, SIMILAR = 8, 2
+BEST, SIMILAR = 6, 4
 
 
 class Bert4RecTaste(nn.Module):
@@ -271,9 +271,9 @@ class Bert4RecTaste(nn.Module):
         factors: (vocab, taste_size).
         precisions: (vocab,) inverse variances of the likes.
         shares: (vocab,) weighted shares of users who like each item.
-        neighbours: (vocab, taste_neighbours) input ids of the most correlated items, strongest first, int32; 0 for
-            none. None without `taste_neighbours`.
-        correlations: (vocab, taste_neighbours) of the likes of an item and each neighbour.
+        neighbours: (vocab, taste_neighbours) input ids of the closest items, closest first, int32; 0 for none. None
+            without `taste_neighbours`.
+        correlations: (vocab, taste_neighbours) similarity of an item and each neighbour, from correlations of likes.
 
     All zero until `fit_taste` of the package fills them; training does not change them.
     """

@@ -8,7 +8,17 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.taste import CORRELATION_RIDGE, DISLIKE_WEIGHT, KEPT, POPULARITY, PRIOR_USERS, RIDGE, fit_taste
+from hf_bert4rec.data.taste import (
+    CORRELATION_RIDGE,
+    DISLIKE_WEIGHT,
+    KEPT,
+    PARTIAL_RIDGE,
+    PARTIAL_WEIGHT,
+    POPULARITY,
+    PRIOR_USERS,
+    RIDGE,
+    fit_taste,
+)
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import check_folder, load_pipeline
@@ -57,11 +67,11 @@ def with_neighbours(vocab: int = 16) -> Bert4RecTaste:
     return taste
 
 
-def test_neighbours_of_a_single_item_follow_the_best_eight() -> None:
-    """The best of item 3 are 4 to 11; 5 is one of them, so 14 and 15 come next, and the rest keep their order."""
+def test_neighbours_of_a_single_item_follow_the_best_six() -> None:
+    """The best of item 3 are 4 to 9; 5 is one of them, so 14, 15 and 13 come next, and the rest keep their order."""
     taste = with_neighbours()
     order = taste([[3, 3]])[0].argsort(descending=True, stable=True).tolist()
-    assert order[:13] == [3, *range(4, 12), 14, 15, 12, 13]
+    assert order[:13] == [3, *range(4, 10), 14, 15, 13, 10, 11, 12]
     assert taste([[3, 4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))
     assert taste([[4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))  # has none
 
@@ -109,8 +119,11 @@ def test_full_rank_equals_the_closed_form(vocab: int) -> None:
     np.testing.assert_allclose(taste([[3, 7]])[0].numpy(), expected, **CLOSE)
 
 
-def test_neighbours_have_the_largest_correlations() -> None:
-    """That of a and b is C_ab / √((C_aa + r/n)(C_bb + r/n)), averaged with the cosine; only positive ones count."""
+def test_neighbours_have_the_largest_mean_of_correlation_and_partial_correlation() -> None:
+    """The correlation of a and b is C_ab / √((C_aa + r/n)(C_bb + r/n)), averaged with the cosine.
+
+    The partial one is that of the residuals of a and b after regressing them on all others; only positive ones count.
+    """
     rng = np.random.default_rng(0)
     users, vocab = 9, 14
     train = Ragged.from_lists([rng.permutation(np.arange(3, vocab))[:6] for _ in range(users)])
@@ -125,13 +138,30 @@ def test_neighbours_have_the_largest_correlations() -> None:
     prior = PRIOR_USERS / users
     correlations = (covariance / np.outer(deviations, deviations) + prior * vectors @ vectors.T) / (1 + prior)
     np.fill_diagonal(correlations, 0)
+    partial = partial_correlations(np.vstack([likes, np.sqrt(PARTIAL_RIDGE) * np.eye(vocab)]))
+    partial *= (correlations.max(1) / np.maximum(partial.max(1), 1e-12))[:, None]
+    similarities = (correlations + PARTIAL_WEIGHT * np.maximum(partial, 0)) / (1 + PARTIAL_WEIGHT)
     assert taste.neighbours is not None
     for item in range(vocab):
-        positive = np.sort(correlations[item][correlations[item] > 1e-9])[::-1][:8]
+        positive = np.sort(similarities[item][similarities[item] > 1e-9])[::-1][:8]
         np.testing.assert_allclose(taste.correlations[item, : len(positive)], positive, **CLOSE)
         neighbours = taste.neighbours[item, : len(positive)].tolist()
-        np.testing.assert_allclose(correlations[item, neighbours], positive, **CLOSE)
+        np.testing.assert_allclose(similarities[item, neighbours], positive, **CLOSE)
         assert not taste.neighbours[item, len(positive) :].any()
+
+
+def partial_correlations(rows: np.ndarray) -> np.ndarray:
+    """The cosine of the residuals of every two columns of `rows` after least squares on all other columns."""
+    columns = rows.shape[1]
+    partial = np.zeros((columns, columns))
+    for a in range(columns):
+        for b in range(a):
+            others = np.delete(rows, [a, b], axis=1)
+            pair = rows[:, [a, b]]
+            residuals = pair - others @ np.linalg.lstsq(others, pair, rcond=None)[0]
+            left, right = residuals.T
+            partial[a, b] = partial[b, a] = left @ right / np.sqrt((left @ left) * (right @ right))
+    return partial
 
 
 @pytest.fixture
