@@ -28,7 +28,7 @@ NEIGHBOURS = 10
 CORRELATION_RIDGE = 2.0  # users; smaller than `RIDGE`, as a series may have few likes
 PRIOR_USERS = 200.0  # correlations over as many users count as much as the cosines of factors, which vary less
 PARTIAL_RIDGE, PARTIAL_WEIGHT = 250.0, 0.5  # the ridge in users
-MAX_NEIGHBOUR_ITEMS = 20_000  # larger catalogues have no neighbours: a matrix of all pairs of items is inverted
+MAX_NEIGHBOUR_ITEMS = 15_000  # larger catalogues have no neighbours: a matrix of all pairs of items is inverted
 BLOCK = 1024  # items compared with all others at once
 DENSE_FACTOR = 4  # catalogues of up to this many times the rank are factorised completely
 
@@ -140,13 +140,18 @@ def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:
     They are -P_ab / √(P_aa · P_bb) with P = (X'X + `PARTIAL_RIDGE`)⁻¹, X being the user-item matrix of zeros and ones:
     the weights of EASE (Steck, WWW 2019, arXiv:1905.03375), made symmetric.
     """
+    size = matrix.shape[1]
     ones = sparse.csr_array((np.ones(len(matrix.data), np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
-    gram = (ones.T @ ones).toarray()
-    gram[np.diag_indices_from(gram)] += PARTIAL_RIDGE
-    # The inverse by Cholesky's factors in place; the transposed matrix is in LAPACK's order of memory.
-    lower, _ = lapack.spotrf(gram.T, lower=1, overwrite_a=1)
-    lower, _ = lapack.spotri(lower, lower=1, overwrite_c=1)
-    inverse = np.tril(lower) + np.tril(lower, -1).T
+    columns = sparse.csc_array(ones)
+    gram = np.empty((size, size), dtype=np.float32)
+    for start in range(0, size, BLOCK):
+        rows = slice(start, start + BLOCK)
+        gram[rows] = (columns[:, rows].T @ ones).toarray()
+    gram[np.diag_indices(size)] += PARTIAL_RIDGE
+    # In place, by Cholesky's factors; the transposed matrix is in LAPACK's order of memory.
+    inverse, _ = lapack.spotrf(gram.T, lower=1, overwrite_a=1)
+    inverse, _ = lapack.spotri(inverse, lower=1, overwrite_c=1)
+    inverse += np.tril(inverse, -1).T  # above the diagonal it is 0
     scales = 1 / np.sqrt(inverse.diagonal())
     inverse *= -scales
     inverse *= scales[:, None]
