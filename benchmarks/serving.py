@@ -35,7 +35,8 @@ from benchmarks.measure import (
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
-from hf_bert4rec.model.pipeline_bert4rec import DEFAULT_BATCH_SIZE, TASK
+from hf_bert4rec.model.pipeline_bert4rec import TASK
+from hf_bert4rec.model.requests_bert4rec import DEFAULT_BATCH_SIZE
 
 TOP_K = 10
 MAX_P50_MILLISECONDS, MAX_FORWARD_RATIO, MIN_DIRECT_RATIO = 10, 1.5, 0.8  # targets

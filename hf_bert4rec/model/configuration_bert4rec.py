@@ -10,7 +10,7 @@ from .versions_bert4rec import check_versions  # noqa: F401 (first: it refuses o
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from .loading_bert4rec import make_importable
+from .loading_bert4rec import FIX_HINT, make_importable
 
 AUTO_MAP = {
     "AutoConfig": "configuration_bert4rec.Bert4RecConfig",
@@ -49,7 +49,7 @@ class Bert4RecConfig(PreTrainedConfig):
         every item of a history is predicted at once (`mlm_probability: 1.0`, `mask_replace_prob: 0.0`); the setup of
         SASRec (arXiv:1808.09781).
     previous_item (`bool`): the input of a position is the sum of its own embedding and that of the item before it, so
-        that a [MASK] knows what it follows. Not with `causal`, where the input is the item before already.
+        that a [MASK] knows what it follows. Not with `causal`, whose input is the item before anyway.
     memory_size (`int`): next items stored per item in the transition memory (`Bert4RecTransitionMemory`); 0 for none.
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
     taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`), which answers histories
@@ -60,8 +60,8 @@ class Bert4RecConfig(PreTrainedConfig):
     num_events (`int`): kinds of events, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`); 0
         for a model that does not know them. The tokenizer has their names.
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
-    exclude_seen (`bool`): whether a pipeline leaves out the items of the history by default; false for data in which
-        users come back to items.
+    exclude_seen (`bool`): whether a pipeline leaves out the items of the history by default; false for data with
+        repeated interactions.
     vocabulary_sha256 (`str`, *optional*): the tokenizer's `vocabulary_sha256`, so that a pipeline refuses a tokenizer
         of other items; not checked if it is missing.
 
@@ -119,8 +119,7 @@ class Bert4RecConfig(PreTrainedConfig):
                 raise TypeError(f"it holds a {type(config_dict).__name__}")
         except (RecursionError, TypeError, ValueError) as error:  # endless nesting, null, a number of 5,000 digits
             raise OSError(
-                f"config.json of {pretrained_model_name_or_path} is not a readable JSON object ({error}): fetch or "
-                "export the model again"
+                f"config.json of {pretrained_model_name_or_path} is not a readable JSON object ({error}): {FIX_HINT}"
             ) from error
         return config_dict, unused
 
@@ -187,9 +186,7 @@ class Bert4RecConfig(PreTrainedConfig):
 
     def _check_names(self, kwargs: dict[str, Any]) -> None:
         if self.previous_item and self.causal:
-            raise ValueError(
-                "previous_item=True with causal=True: the input of a causal model is the item before already"
-            )
+            raise ValueError("previous_item=True with causal=True: the input of a causal model is the item before")
         # PreTrainedConfig looks the name up in torch and fails on any other attribute.
         for name in ("dtype", "torch_dtype"):
             value = kwargs.get(name)

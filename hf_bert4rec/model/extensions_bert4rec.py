@@ -1,4 +1,8 @@
-"""Optional parts that are not in the BERT4Rec paper: embeddings of times and kinds of events, a transition memory."""
+"""Optional parts that are not in the BERT4Rec paper: embeddings of times and events, transition memory, model of taste.
+
+The last two are tables that are counted from the training data. The model of taste answers a few liked titles better
+than the network, which predicts what a user of the data watched next.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +73,7 @@ class Bert4RecTimeEmbeddings(nn.Module):
             self.gap_before(gap_before) + self.gap_until(gap_until) + self._date(latest_known(query_times, before))
         )
         if self.gap_after is not None:
-            after = time_after(timestamps)
+            after = nn.functional.pad(timestamps[:, 1:], (0, 1), value=UNKNOWN_TIME)  # time of the next item
             if is_causal:
                 after = torch.full_like(after, UNKNOWN_TIME)
             embeddings = embeddings + self.gap_after(gap_between(query_times, after))
@@ -89,11 +93,6 @@ class Bert4RecTimeEmbeddings(nn.Module):
 def time_before(timestamps: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
     """Time of the previous position, (batch, seq); unknown at the oldest position."""
     return timestamps.roll(1, dims=1).masked_fill(position_ids == 0, UNKNOWN_TIME)
-
-
-def time_after(timestamps: torch.Tensor) -> torch.Tensor:
-    """Time of the next position, (batch, seq); unknown at the last one."""
-    return nn.functional.pad(timestamps[:, 1:], (0, 1), value=UNKNOWN_TIME)
 
 
 def latest_known(query_times: torch.Tensor, before: torch.Tensor) -> torch.Tensor:

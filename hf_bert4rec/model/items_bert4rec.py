@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from .values_bert4rec import as_id, is_missing, item_token, short_repr
+from .values_bert4rec import integral_as_int, is_missing, item_token, short_repr
 
 TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: with \s* it would take n² steps
 DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
@@ -117,7 +117,7 @@ def _read_ids(values: Sequence[Any], reserved: Iterable[str]) -> list[int | str]
 
 
 def _read_id(value: Any, row: int) -> int | str:
-    item = as_id(value)
+    item = integral_as_int(value)
     if isinstance(item, str) and (token := item_token(item)) and "\n" not in token:
         return token
     if isinstance(item, Integral) and not isinstance(item, bool):
@@ -142,7 +142,7 @@ def _read_year(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip().removesuffix(".0")
         return None if not text else int(text) if is_year(text) else value
-    return as_id(value)
+    return integral_as_int(value)
 
 
 def _read_genres(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Read a model folder from an unknown source safely: JSON files, names of weight files, and the weights themselves.
 
-Damaged JSON surfaces from transformers and tokenizers as an AttributeError, a RecursionError or a bare Exception, and
-mostly without the file's name. The functions here turn these into a ValueError that names the file and the fix.
+transformers and tokenizers raise an AttributeError, a RecursionError or a bare Exception for damaged JSON, mostly
+without the file's name. The functions here raise a ValueError that names the file and the fix.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 
 LOADING_LOCK = RLock()  # transformers replaces methods of its classes while it loads a model, for all threads
 
-# Names of weights in folders saved by earlier versions, and what they are called now.
+# Names of weights in folders saved by earlier versions, and their present names.
 RENAMED_WEIGHTS = {
     "memory.followers": "memory.next_items",
     "memory.strengths": "memory.weights",
@@ -84,7 +84,7 @@ class SafetensorsModel(PreTrainedModel):
             ) from error
         if INSTALLED_VERSIONS["transformers"] == (5, 3):
             model.tie_weights()  # 5.3 leaves the tied weights of remote code untied, with random values
-        # Saving would restore the names of the file: keep today's.
+        # With these conversions, saving would restore the earlier names.
         conversions = getattr(model, "_weight_conversions", None) or []
         model._weight_conversions = [each for each in conversions if each.source_patterns[0] not in RENAMED_WEIGHTS]
         model.missing_weights = tuple(sorted(loading_info["missing_keys"]))
@@ -92,10 +92,10 @@ class SafetensorsModel(PreTrainedModel):
 
 
 def make_importable(module_name: str) -> None:
-    """Set a module on its package, as an import does, and transformers does not for the modules that it loads by name.
+    """Set a module as an attribute of its package, which transformers does not do for modules that it loads by name.
 
-    Without this, dill finds no reference to the module's classes and pickles them by value, with all that they use;
-    `datasets.map` hashed a pipeline for a minute.
+    Without it dill pickles the module's classes by value, with all that they use, and `datasets.map` took a minute to
+    hash a pipeline.
     """
     package, _, name = module_name.rpartition(".")
     setattr(sys.modules[package], name, sys.modules[module_name])
@@ -108,7 +108,7 @@ def read_object(path: str | Path, fix: str = FIX_HINT) -> dict[str, Any]:
         ValueError: the file holds no valid JSON, or not an object; the message names the file and says `fix`.
     """
     collects = gc.isenabled()
-    gc.disable()  # it would go through the lists of a large file again and again, which takes longer than reading it
+    gc.disable()  # collecting garbage while a large file is parsed takes longer than parsing it
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -127,7 +127,7 @@ def report_corrupt_files(
 ) -> Iterator[None]:
     """Turn a parse error of the block, which reads these files of `folder`, into a ValueError that names them.
 
-    Errors that this package raises pass unchanged, and so do all others but `PARSE_ERRORS` and the exact types `bare`.
+    These are `PARSE_ERRORS` and the exact types `bare`, unless this package raised them.
 
     Args:
         arguments: keyword arguments of the caller; an error about one of them is the caller's, not the file's.
@@ -184,20 +184,18 @@ def check_weight_files(folder: Any, variant: str | None = None, **kwargs: Any) -
             _raise_exceptions_for_connection_errors=False,
             **{key: kwargs[key] for key in HUB_LOCATION if kwargs.get(key) is not None},
         )
-        shards, source = _shards(index) if index else set(), f"{name} of {folder}"
+        shards, source = set(), f"{name} of {folder}"
+        if index:
+            weight_map = read_object(index).get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise ValueError(f"{index} has no weight_map from weights to files: {FIX_HINT}")
+            shards = set(map(str, weight_map.values()))
     for shard in shards:
         if not is_shard_name(shard):
             raise ValueError(
                 f"{source} names {shard!r:.80} for weights; only safetensors files in the model's own folder are "
                 f"read: {FIX_HINT}"
             )
-
-
-def _shards(index: str) -> set[str]:
-    weight_map = read_object(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise ValueError(f"{index} has no weight_map from weights to files: {FIX_HINT}")
-    return set(map(str, weight_map.values()))
 
 
 def check_weights(model: Any) -> None:
@@ -215,13 +213,10 @@ def check_weights(model: Any) -> None:
             if name == "memory.weights" and weight.dtype == torch.float16:
                 hint = "counts exceed float16: load the model by dtype=torch.float16, which leaves them in float32"
             raise ValueError(f"the weight {name} holds NaN or infinite values; {hint}")
-    item_tables = {
-        "memory.next_items": None if model.memory is None else model.memory.next_items,
-        "taste.neighbours": None if model.taste is None else model.taste.neighbours,
-    }
-    for name, items in item_tables.items():
-        if items is not None and (int(items.min()) < 0 or int(items.max()) >= model.config.vocab_size):
-            raise ValueError(f"{name} names items beyond the vocabulary of {model.config.vocab_size}; {hint}")
+    vocab_size = model.config.vocab_size
+    for name, table in model.named_buffers():
+        if name in ("memory.next_items", "taste.neighbours") and not 0 <= table.min() <= table.max() < vocab_size:
+            raise ValueError(f"{name} names items beyond the vocabulary of {vocab_size}; {hint}")
 
 
 def check_parts(model: Any, tokenizer: Any) -> None:

@@ -36,8 +36,8 @@ from .pipeline_bert4rec import MovieRecommendationPipeline  # noqa: F401 (it reg
 from .values_bert4rec import UNKNOWN_TIME
 
 if TYPE_CHECKING:
-    # transformers copies the files that a saved model imports, so the pipeline goes with it. Before 5.10 it copies a
-    # local folder's files only if the model's own file names them, so all that the pipeline imports are here.
+    # transformers copies the files that a saved model imports, before 5.10 only those that this very file imports: name
+    # the files of the pipeline, too.
     from .items_bert4rec import normalise  # noqa: F401
     from .onnx_bert4rec import OnnxScorer  # noqa: F401
     from .ranking_bert4rec import Catalogue  # noqa: F401
@@ -52,7 +52,7 @@ class QueryPositions(NamedTuple):
     """Positions whose output is needed from the last layer.
 
     positions: (batch, queries), the same number in every row. indices: (outputs,) indices into the flattened
-    positions: the outputs to compute, without those that only fill up a row.
+    positions, without those that pad a row.
     """
 
     positions: torch.Tensor

@@ -32,14 +32,12 @@ from .requests_bert4rec import (
     Request,
     check_option_names,
     encode,
-    is_batch,
-    is_empty_batch,
     model_input,
     parse_batch_size,
     parse_movies,
     parse_request,
     parse_top_k,
-    read_inputs,
+    read_histories,
     warn_caller,
     warn_unknown,
 )
@@ -51,7 +49,6 @@ except ImportError:  # Windows does not fork
     register_at_fork = None  # type: ignore[assignment]
 
 TASK = TASKS[0]
-DEFAULT_BATCH_SIZE = 64
 
 
 class MovieRecommendationPipeline(Pipeline):
@@ -167,20 +164,12 @@ class MovieRecommendationPipeline(Pipeline):
         self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **options: Any
     ) -> Any:
         options = {**self._preprocess_params, **self._sanitize_parameters(**options)[0]}
-        batch_size = self._checked_batch_size(batch_size)
-        if is_empty_batch(inputs):
-            return []
-        inputs = read_inputs(inputs)
-        if isinstance(inputs, Iterator):
-            return self._answer(inputs, batch_size, options)
-        if isinstance(inputs, Mapping) or not is_batch(inputs):
-            return next(self._answer([inputs], batch_size, options))
-        return list(self._answer(inputs, batch_size, options))
-
-    def _checked_batch_size(self, batch_size: int | None) -> int:
-        """The batch size of a call, or else that of the constructor, or else the default."""
-        sizes = (batch_size, self._batch_size, DEFAULT_BATCH_SIZE)
-        return parse_batch_size(next(size for size in sizes if size is not None))
+        batch_size = parse_batch_size(self._batch_size if batch_size is None else batch_size)
+        histories, is_single = read_histories(inputs)
+        answers = self._answer(histories, batch_size, options)
+        if isinstance(histories, Iterator):
+            return answers
+        return next(answers) if is_single else list(answers)
 
     def _answer(
         self, histories: Iterable[Any], batch_size: int, options: dict[str, Any]
@@ -358,20 +347,17 @@ class MovieRecommendationPipeline(Pipeline):
         For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is its logit, and
         the softmax of all logits its score. A history without known movies is embedded as an empty one.
         """
-        batch_size = self._checked_batch_size(batch_size)
+        batch_size = parse_batch_size(self._batch_size if batch_size is None else batch_size)
+        histories, is_single = read_histories(histories)
         embedded = [torch.empty(0, self.model.config.hidden_size)]
-        if is_empty_batch(histories):
-            return embedded[0]
-        histories = read_inputs(histories)
-        if isinstance(histories, Mapping) or (not isinstance(histories, Iterator) and not is_batch(histories)):
-            return self.embed_users([histories], batch_size)[0]
         for batch in self._batches(histories, batch_size):
             config, requests = self.model.config, self._parse(batch, self._preprocess_params)
             tensors = encode([model_input(request, config) for request in requests], self.tokenizer, config)
             with torch.inference_mode(), self._evaluation_mode():
                 inputs = {name: tensor.to(self.device) for name, tensor in tensors.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())
-        return torch.cat(embedded)
+        users = torch.cat(embedded)
+        return users[0] if is_single else users
 
     def embed_items(self, movies: Iterable[Any] | None = None) -> torch.Tensor:
         """Embeddings of movies by id or title, by default of all: (movies, hidden), float32 on the CPU."""

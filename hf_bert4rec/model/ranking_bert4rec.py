@@ -93,14 +93,14 @@ class Catalogue:
         """
         if not self.genre_names:
             raise ValueError("no filter by genres: this catalogue has none; give them with pipeline(…, movies=…)")
-        for name in names:
-            if name.casefold() not in self.genre_names:
-                near = difflib.get_close_matches(name.casefold(), self.genre_names, n=3)
-                known = ", ".join(self.genre_names[key] for key in near or sorted(self.genre_names))
+        keys = {name.casefold(): name for name in names}
+        for key, name in keys.items():
+            if key not in self.genre_names:
+                near = difflib.get_close_matches(key, self.genre_names, n=3)
+                known = ", ".join(self.genre_names[match] for match in near or sorted(self.genre_names))
                 raise ValueError(f"no movie has the genre {name!r}; {'did you mean' if near else 'there are'} {known}?")
         lists, index = self.genre_lists
-        wanted = {name.casefold() for name in names}
-        return torch.tensor([any(name.casefold() in wanted for name in listed) for listed in lists])[index]
+        return torch.tensor([any(name.casefold() in keys for name in listed) for listed in lists])[index]
 
 
 def filters(request: Request, catalogue: Catalogue) -> list[tuple[str, torch.Tensor]]:
@@ -212,9 +212,9 @@ class ItemEmbeddings:
         return {**self.__dict__, "_int8": None}  # so that a pickle does not depend on earlier calls
 
     def int8(self) -> Int8Items | None:
-        """The output embeddings in int8, for a large catalogue in float32 on an x86 CPU; None for others.
+        """The output embeddings in int8, for a large catalogue in float32 on an x86 CPU; else None.
 
-        On others products of integers are slower than those of floats, and on GPUs those are fast enough.
+        Other CPUs multiply integers more slowly than floats; GPUs are fast enough.
         """
         weight = self.model.get_output_embeddings().weight
         is_plain = type(weight) in PLAIN_TENSORS and weight.dtype == torch.float32 and weight.device.type == "cpu"
@@ -280,9 +280,9 @@ class Int8Items:
         return self._approximate(states, self.values, self.scales).add_(self.bias)
 
     def correct(self, logits: torch.Tensor, states: torch.Tensor) -> list[Corrections]:
-        """Make the largest of each row exact, in place, and return the corrections of the others.
+        """Make the largest of each row exact, in place, and return the corrections of the rest.
 
-        With the largest ones exact, so is the sum of all scores, but for very little.
+        The largest dominate the sum of the scores, which is then nearly exact.
         """
         corrections = []
         for row, state in zip(logits, states, strict=True):
@@ -292,7 +292,7 @@ class Int8Items:
         return corrections
 
     def errors(self, state: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
-        """What approximate logits (n,) of these items lack to the exact ones, for a state (hidden,)."""
+        """Exact minus approximate logits (n,) of these items, for a state (hidden,)."""
         approximate = self._approximate(state[None], self.values[input_ids], self.scales[input_ids])
         return self.weight[input_ids] @ state - approximate[0]
 
@@ -311,7 +311,7 @@ class Corrections:
     best: torch.Tensor
 
     def at(self, positions: torch.Tensor) -> torch.Tensor:
-        """What the logits (n,) of these positions lack to the exact ones."""
+        """Exact minus current logits (n,) of these positions."""
         errors = self.int8.errors(self.state, positions + self.int8.first_item_id)
         return errors.masked_fill(torch.isin(positions, self.best), 0.0)
 
@@ -342,7 +342,7 @@ def contributions(
     """Return, for every recommended movie, the entries of the history that raise its score, strongest first.
 
     An entry's contribution is log(score) with the full history less log(score) without the entry; all occurrences of a
-    repeated movie are left out together. The rest stays as it is: no older entry moves into the model's window.
+    repeated movie are left out together. No older entry moves into the model's window instead.
 
     Args:
         history: input ids of the model's input, oldest first.

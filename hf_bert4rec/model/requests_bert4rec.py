@@ -18,10 +18,10 @@ import transformers
 
 from .values_bert4rec import (
     UNKNOWN_TIME,
-    as_id,
     as_list,
     as_scalar,
     check_not_table,
+    integral_as_int,
     is_missing,
     parse_integer,
     parse_number,
@@ -31,6 +31,7 @@ from .values_bert4rec import (
 
 GOALS = ("next", "taste")
 DEFAULT_TOP_K = 10
+DEFAULT_BATCH_SIZE = 64
 DEFAULT_MIN_RATING = 3.0
 MAX_ID_BITS = 300  # Python refuses to print integers of thousands of digits
 MAX_NAMED_ENTRIES = 20  # unknown entries that a warning lists
@@ -175,7 +176,9 @@ def parse_top_k(top_k: Any, num_items: int) -> int:
 
 
 def parse_batch_size(batch_size: Any) -> int:
-    """Return an integer of at least 1."""
+    """Return an integer of at least 1; `DEFAULT_BATCH_SIZE` for None."""
+    if batch_size is None:
+        return DEFAULT_BATCH_SIZE
     if parse_integer("batch_size", batch_size) < 1:
         raise ValueError(f"batch_size is {short_repr(batch_size)}; it must be 1 or more")
     return min(int(batch_size), 2**31)  # the largest that `islice` takes is the platform's
@@ -198,18 +201,24 @@ def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[in
     return items
 
 
-def read_inputs(inputs: Any) -> Any:
-    """Return histories as an iterator if `inputs` has no length or is a map-style data set, else see `as_list`.
+def read_histories(inputs: Any) -> tuple[Iterable[Any], bool]:
+    """Return histories, and whether they are a single one rather than a batch.
+
+    They are an iterator if `inputs` has no length or is a map-style data set; `[]` is a single history.
 
     Raises:
-        TypeError: a table of several columns, or a set, which has no order.
+        TypeError: a table of several columns, a set, which has no order, or a mixture of histories and entries.
     """
+    if _is_empty_batch(inputs):
+        return [], False
     _check_has_order(inputs)
-    if isinstance(inputs, Iterable):
-        return as_list(inputs) if hasattr(inputs, "__len__") else iter(inputs)
-    if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):  # a torch Dataset, transformers' KeyDataset
-        return (inputs[index] for index in range(len(inputs)))
-    return as_list(inputs)
+    if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+        return (inputs[index] for index in range(len(inputs))), False  # a torch Dataset, transformers' KeyDataset
+    if isinstance(inputs, Iterable) and not hasattr(inputs, "__len__"):
+        return iter(inputs), False
+    histories = as_list(inputs)
+    is_single = isinstance(histories, Mapping) or not _is_batch(histories)
+    return [histories] if is_single else histories, is_single
 
 
 def _check_has_order(history: Any) -> None:
@@ -218,8 +227,8 @@ def _check_has_order(history: Any) -> None:
         raise TypeError(f"a history is a list of ids and titles, oldest first; a {type(history).__name__} has no order")
 
 
-def is_empty_batch(inputs: Any) -> bool:
-    """Whether inputs without entries are a batch by their type, as a column of lists is; `[]` is one empty history."""
+def _is_empty_batch(inputs: Any) -> bool:
+    """Whether inputs without entries are a batch by their type, as a column of lists is."""
     ndim = getattr(inputs, "ndim", 1)
     if ndim == 0 or not hasattr(inputs, "__len__") or len(inputs):
         return False
@@ -228,7 +237,7 @@ def is_empty_batch(inputs: Any) -> bool:
     return type(inputs).__name__ in ("Column", "Dataset") or ndim > 1 or "list" in entry_type.lower()
 
 
-def is_batch(inputs: Any) -> bool:
+def _is_batch(inputs: Any) -> bool:
     """Whether a list holds histories rather than entries; TypeError for a mixture."""
     if not isinstance(inputs, list):
         raise TypeError(f"a history is a list of ids and titles, not {type(inputs).__name__}: {short_repr(inputs)}")
@@ -247,7 +256,7 @@ def is_batch(inputs: Any) -> bool:
 
 
 def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
-    entry = as_id(entry)
+    entry = integral_as_int(entry)
     if isinstance(entry, bool) or not isinstance(entry, (str, int)):
         raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {short_repr(entry)}")
     if isinstance(entry, int) and entry.bit_length() > MAX_ID_BITS:

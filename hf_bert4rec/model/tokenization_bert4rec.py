@@ -31,7 +31,7 @@ from .items_bert4rec import (
     share_lists,
 )
 from .loading_bert4rec import make_importable, read_object, report_corrupt_files
-from .values_bert4rec import item_token, short_repr
+from .values_bert4rec import integral_as_int, item_token, short_repr
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)
@@ -128,9 +128,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         """
         ids, items = read_table(movies, SPECIAL_TOKENS.values(), kwargs.get("item_id_name", "movie_id"))
         if counts is not None:
-            by_token = {
-                item_token(item): int(count) if float(count).is_integer() else count for item, count in counts.items()
-            }
+            by_token = {item_token(item): integral_as_int(count) for item, count in counts.items()}
             items["count"] = [by_token.get(str(item), 0) for item in ids]
         backend = _backend([*SPECIAL_TOKENS.values(), *map(str, ids)])
         kind = "int" if isinstance(ids[0], int) else "str"
@@ -346,11 +344,9 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @property
     def _title_index(self) -> TitleIndex:
-        return self._cached("titles by name", self._build_title_index)
-
-    def _build_title_index(self) -> TitleIndex:
         titles = [title or "" for title in self.items.get("title", [])]
-        return TitleIndex(titles, self.items.get("year", [None] * len(titles)))
+        years = self.items.get("year", [None] * len(titles))
+        return self._cached("titles by name", lambda: TitleIndex(titles, years))
 
     def _typed(self, token: str) -> int | str:
         return int(token) if self.item_id_type == "int" else token

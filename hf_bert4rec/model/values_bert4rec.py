@@ -32,15 +32,15 @@ def as_scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
-def as_id(value: Any) -> Any:
-    """Return a scalar, 7.0 as 7: pandas turns an integer column with a missing value into floats."""
+def integral_as_int(value: Any) -> Any:
+    """Return a scalar, 7.0 as 7: pandas turns integers with a missing value among them into floats."""
     value = as_scalar(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def item_token(item_id: object) -> str:
     """Return the form in which ids are compared: text without blanks around it; 7.0 and a tensor of 7 are "7"."""
-    return str(item_id if isinstance(item_id, (str, int)) else as_id(item_id)).strip()
+    return str(item_id if isinstance(item_id, (str, int)) else integral_as_int(item_id)).strip()
 
 
 def as_list(value: Any) -> Any:

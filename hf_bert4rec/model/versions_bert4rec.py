@@ -1,6 +1,6 @@
 """Refuse versions that cannot run this code, and bridge the differences between those that can.
 
-Files that transformers loads by name import this one first, so that an old version ends in one sentence.
+Files that transformers loads by name import this one first, so that an old version is refused in one clear message.
 """
 
 from __future__ import annotations
@@ -31,13 +31,8 @@ def check_versions(installed: dict[str, tuple[int, ...]]) -> None:
     """Raise ImportError if a version is older than `MINIMUM_VERSIONS`."""
     for name, minimum in MINIMUM_VERSIONS.items():
         if installed[name] < minimum:
-            raise ImportError(
-                f"this model needs {name} {_text(minimum)} or newer: upgrade {name}, which is {_text(installed[name])}"
-            )
-
-
-def _text(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
+            needed, present = (".".join(map(str, version)) for version in (minimum, installed[name]))
+            raise ImportError(f"this model needs {name} {needed} or newer: upgrade {name}, which is {present}")
 
 
 def causal_mask_arguments(states: torch.Tensor) -> dict[str, Any]:
