@@ -67,8 +67,8 @@ def read_table(
         ValueError: no movies, columns of different lengths, a title, year or genres of another type, a title column of
             another name, or ids that are of mixed types, duplicate or reserved.
     """
-    listed = (getattr(movies, attribute, None) for attribute in ("column_names", "columns"))
-    names = [str(name) for name in next((names for names in listed if names is not None), movies)]
+    named = getattr(movies, "column_names", getattr(movies, "columns", None))
+    names = [str(name) for name in (movies if named is None else named)]
     id_name = id_name if id_name in names else "movie_id"
     if id_name not in names:
         raise KeyError(f"the table of movies has no column 'movie_id'; it has {names}")
