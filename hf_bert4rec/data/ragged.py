@@ -93,28 +93,21 @@ class Ragged:
     def rows(self, start: int, stop: int) -> Ragged:
         """Rows `start` to `stop` (exclusive), as a view."""
         offsets = self.offsets[start : stop + 1]
-        entries = slice(offsets[0], offsets[-1])
-        return Ragged(
-            self.values[entries],
-            offsets - offsets[0],
-            {name: column[entries] for name, column in self.columns.items()},
-            {name: query[start:stop] for name, query in self.queries.items()},
-        )
+        return self._selected(slice(offsets[0], offsets[-1]), offsets - offsets[0], slice(start, stop))
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Ragged:
         """The same rows with the values for which `mask` (total,) is true; a row may become empty."""
         lengths = np.bincount(self.row_ids[mask], minlength=len(self))
-        columns = {name: column[mask] for name, column in self.columns.items()}
-        return Ragged(self.values[mask], offsets_of(lengths), columns, self.queries)
+        return self._selected(mask, offsets_of(lengths), slice(None))
 
     def take(self, rows: IntArray) -> Ragged:
         """These rows, in this order, as a copy."""
-        entries = self._positions(rows)
+        return self._selected(self._positions(rows), offsets_of(self.lengths[rows]), rows)
+
+    def _selected(self, entries: Any, offsets: IntArray, rows: Any) -> Ragged:
+        columns = {name: column[entries] for name, column in self.columns.items()}
         return Ragged(
-            self.values[entries],
-            offsets_of(self.lengths[rows]),
-            {name: column[entries] for name, column in self.columns.items()},
-            {name: query[rows] for name, query in self.queries.items()},
+            self.values[entries], offsets, columns, {name: query[rows] for name, query in self.queries.items()}
         )
 
     def _positions(self, rows: IntArray) -> IntArray:

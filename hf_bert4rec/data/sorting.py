@@ -22,9 +22,7 @@ _TOO_LARGE = 2**63
 def codes_of(ids: pl.Series) -> IntArray:
     """Integers from 0 in the order of the ids, shape (rows,), each below four times the number of rows."""
     if ids.dtype.is_integer():
-        low, high = ids.min(), ids.max()
-        assert isinstance(low, int)
-        assert isinstance(high, int)
+        low, high = int(ids.min()), int(ids.max())  # type: ignore[arg-type]
         if high - low < 4 * len(ids) and high < _TOO_LARGE:
             return ids.to_numpy().astype(np.int64) - low
     # Only the distinct ids are ranked: they are few.

@@ -42,14 +42,9 @@ def prepare_folder(
     """Write the histories of a table to a folder, which `ratings` then takes instead of the table.
 
     Everything is written to a temporary folder next to it, which replaces an earlier preparation at the end. What a
-    killed process left is removed.
+    killed process left is removed. Returns the manifest, the content of `prepared.json`.
 
-    Args:
-        arguments: the table, and the options of its histories and their split.
-        interactions, items: tables in memory, instead of the files that `arguments` name.
-
-    Returns:
-        The manifest, the content of `prepared.json`.
+    `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
 
     Raises:
         FileNotFoundError: a table does not exist.
