@@ -187,27 +187,29 @@ COLUMN_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
-    """Return `items` if it maps known columns to `number` values of their type each.
+    """Return `items`, with one object for equal lists, if it maps known columns to `number` values of their type each.
 
     Raises:
         ValueError: it does not; the message names `source`, column, row and value.
     """
     if not isinstance(items, dict):
         raise ValueError(f"{source}: it is a {type(items).__name__}, not an object of columns")
+    checked = {}
     for name, column in items.items():
         if name not in COLUMN_TYPES or not isinstance(column, list) or len(column) != number:
             raise ValueError(
                 f"{source}: {name!r} must be one of {tuple(COLUMN_TYPES)} with one value for each of {number} items"
             )
+        checked[name] = _share_lists(column) if name == "genres" else column
         expected, is_valid = COLUMN_TYPES[name]
-        distinct = {id(value): value for value in column}.values() if name == "genres" else column
+        distinct = {id(value): value for value in checked[name]}.values() if name == "genres" else column
         if not all(map(is_valid, distinct)):
             row = next(row for row, value in enumerate(column) if not is_valid(value))
             raise ValueError(f"{source}: {name} {row} is {column[row]!r:.40}; it must be {expected}")
-    return items
+    return checked
 
 
-def share_lists(column: list[Any]) -> list[Any]:
+def _share_lists(column: list[Any]) -> list[Any]:
     """The same values, with one object for equal lists: a large catalogue has few different lists of genres."""
     shared: dict[tuple[Any, ...], list[Any]] = {}
     try:

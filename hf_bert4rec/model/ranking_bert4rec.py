@@ -334,10 +334,7 @@ def top_of_many(values: torch.Tensor, number: int) -> torch.Tensor:
 
 
 def contributions(
-    history: list[int],
-    positions: list[int],
-    log_scores: torch.Tensor,
-    score: Callable[[list[list[int]]], torch.Tensor],
+    history: list[int], positions: list[int], log_scores: torch.Tensor, score: Callable[[list[list[int]]], torch.Tensor]
 ) -> list[list[tuple[int, float]]]:
     """Return, for every recommended movie, the entries of the history that raise its score, strongest first.
 

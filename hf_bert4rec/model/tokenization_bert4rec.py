@@ -21,15 +21,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
-from .items_bert4rec import (
-    TitleIndex,
-    align_columns,
-    append_columns,
-    check_columns,
-    full_title,
-    read_table,
-    share_lists,
-)
+from .items_bert4rec import TitleIndex, align_columns, append_columns, check_columns, full_title, read_table
 from .loading_bert4rec import make_importable, read_object, report_corrupt_files
 from .values_bert4rec import integral_as_int, item_token, short_repr
 
@@ -82,12 +74,9 @@ class Bert4RecTokenizer(TokenizersBackend):
         self.item_tokens = self._checked_item_tokens()
         # Look-ups that are built when they are needed. `datasets.map` leaves an attribute of this name out of its hash.
         self.cache: dict[str, Any] = {}
-        if items is None and items_file is not None:
-            items = read_object(items_file)
-        # tokenizer_config.json of a folder from an unknown source can hold items as well.
-        items = {} if items is None else items
-        if isinstance(items, dict) and isinstance(items.get("genres"), list):
-            items = {**items, "genres": share_lists(items["genres"])}
+        if items is None:
+            items = {} if items_file is None else read_object(items_file)
+        # Both may be of an unknown source: tokenizer_config.json can hold items as well.
         self.items = check_columns(items, self.num_items, str(items_file or "items"))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -319,11 +308,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         return (str(path),)
 
     def _save_pretrained(
-        self,
-        save_directory: Any,
-        file_names: tuple[str, ...],
-        filename_prefix: str | None = None,
-        **kwargs: Any,
+        self, save_directory: Any, file_names: tuple[str, ...], filename_prefix: str | None = None, **kwargs: Any
     ) -> tuple[str, ...]:
         try:
             saved = super()._save_pretrained(save_directory, file_names, filename_prefix=filename_prefix, **kwargs)
