@@ -65,7 +65,7 @@ def filters(pipe: Any, context: Context) -> Any:
 
 
 def candidates(pipe: Any, context: Context) -> Any:
-    """Rank a given list of movies only."""
+    """Rank only the movies of a list."""
     shortlist = [movie["movie_id"] for movie in pipe.similar(context.history[-1], top_k=3)]
     return pipe(context.history, top_k=3, candidates=shortlist, exclude_seen=False)
 

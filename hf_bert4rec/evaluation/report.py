@@ -44,9 +44,9 @@ from ..environment import describe_hardware, environment
 from ..model.loading_bert4rec import read_object
 from .bootstrap import LEVEL, RESAMPLES, intervals
 from .config import EvaluationConfig
-from .metrics import FloatArray
+from .metrics import FloatArray, metrics_per_user
 from .scoring import EvaluationResult
-from .slices import by_history_length, by_target_popularity, popularity_profile
+from .slices import popularity_profile, sliced
 from .task import WITH_TIMES, WITHOUT_TIMES, EvaluationTask
 
 SCHEMA_VERSION = 2
@@ -74,7 +74,6 @@ def build_report(
     """
     k, seed = config.headline_k, config.seed
     results = {"model": model, **baselines}
-    ranks = {name: result.ranking.ranks for name, result in results.items()}
     return {
         "schema_version": SCHEMA_VERSION,
         "model": dict(model_info),
@@ -90,12 +89,7 @@ def build_report(
             }
             for name, baseline in baselines.items()
         },
-        "slices": {
-            "history_length": {name: by_history_length(task.histories, r, k, seed) for name, r in ranks.items()},
-            "target_popularity": {
-                name: by_target_popularity(task.targets, r, task.counts, k, seed) for name, r in ranks.items()
-            },
-        },
+        "slices": _slices(task, results, k, seed),
         "popularity": _popularity(task, results, k),
         "sampled": {
             draw: {name: estimates(result.sampled[draw], seed) for name, result in results.items()}
@@ -189,6 +183,22 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
         "ties": "count against the model",
         "known": "all interactions that precede the targets; baselines are fitted on them",
     }
+
+
+def _slices(
+    task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int, seed: int
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """hit_rate@k, ndcg@k and mrr of users by length of the history, and of targets by their known interactions."""
+    slices: dict[str, dict[str, list[dict[str, Any]]]] = {"history_length": {}, "target_popularity": {}}
+    headline = (f"hit_rate@{k}", f"ndcg@{k}", "mrr")
+    for name, result in results.items():
+        of_users = {metric: result.per_user[metric] for metric in headline}
+        of_targets = metrics_per_user(result.ranking.ranks.values, [k])
+        slices["history_length"][name] = sliced(task.histories.lengths, of_users, seed)
+        slices["target_popularity"][name] = sliced(
+            task.counts[task.targets.values], {metric: of_targets[metric] for metric in headline}, seed
+        )
+    return slices
 
 
 def _popularity(task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int) -> dict[str, list[float]]:

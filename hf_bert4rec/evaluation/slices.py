@@ -9,23 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.ragged import IntArray, Ragged
+from ..data.ragged import IntArray
 from .bootstrap import intervals
-from .metrics import FloatArray, metrics_per_user
+from .metrics import FloatArray
 
 PARTS = 5  # slices with about the same number of users (or targets) each
 POPULARITY_TENTHS = 10
-
-
-def by_history_length(histories: Ragged, ranks: Ragged, k: int, seed: int) -> list[dict[str, Any]]:
-    """hit_rate@k, ndcg@k and mrr for users with short to long histories, with intervals."""
-    return sliced(histories.lengths, _headline(ranks, k), seed)
-
-
-def by_target_popularity(targets: Ragged, ranks: Ragged, counts: IntArray, k: int, seed: int) -> list[dict[str, Any]]:
-    """The same by known interactions of the target, rare to popular; every target is a row."""
-    one_per_row = Ragged(ranks.values, np.arange(len(ranks.values) + 1))
-    return sliced(counts[targets.values], _headline(one_per_row, k), seed)
 
 
 def sliced(
@@ -70,8 +59,3 @@ def popularity_profile(items: npt.NDArray[np.integer], counts: IntArray, is_item
     tenth[order] = np.arange(len(order)) * POPULARITY_TENTHS // len(order)
     totals = np.bincount(tenth[items[items != IGNORED]], minlength=POPULARITY_TENTHS)
     return (totals / max(totals.sum(), 1)).tolist()
-
-
-def _headline(ranks: Ragged, k: int) -> dict[str, FloatArray]:
-    values = metrics_per_user(ranks, [k])
-    return {name: values[name] for name in (f"hit_rate@{k}", f"ndcg@{k}", "mrr")}

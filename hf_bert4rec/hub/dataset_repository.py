@@ -70,10 +70,9 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
     ]
     tags = ["recommendation", "sequential-recommendation", "hf-bert4rec", *(["movielens"] if release else [])]
     parts = []
-    for part in PARTS:
-        interactions = int(Ragged.from_column(data.splits[part], "item_ids").lengths.sum())
-        digest = f"`{target_hash(data.splits[part])}`" if part != "train" else ""
-        parts.append((part, len(data.splits[part]), interactions, digest))
+    for part, rows in ((name, data.splits[name]) for name in PARTS):
+        digest = f"`{target_hash(rows)}`" if part != "train" else ""
+        parts.append((part, len(rows), int(Ragged.from_column(rows, "item_ids").lengths.sum()), digest))
     several = "targets" in test.column_names
     return fill(
         "dataset.md",
@@ -91,7 +90,7 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
 
 
 def _release_of(data: Prepared) -> Release | None:
-    """The MovieLens release; None for a custom table, whatever its file is called."""
+    """The MovieLens release; None for a custom table, also if its name is that of a release."""
     return None if data.custom else RELEASES.get(data.name.removesuffix(".txt"))
 
 

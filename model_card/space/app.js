@@ -99,7 +99,7 @@ const rowActions = {
   },
 };
 
-/** What to recommend: "taste", whatever the order of the history, or what comes "next". */
+/** "taste", which ignores the order of the history, or "next". */
 function goal() {
   return page.goals.querySelector(":checked").value;
 }
@@ -158,7 +158,7 @@ async function showExamples() {
   });
 }
 
-/** Fill the right side of the page; what is not given is empty, except for the heading, which stays. */
+/** Fill the right side of the page; omitted fields are emptied, except for the heading. */
 function show({ heading, timing = "", message = "", kind = "", examples = [], movies = [], announcement = message }) {
   page["answer-heading"].textContent = heading ?? page["answer-heading"].textContent;
   page.timing.textContent = timing;

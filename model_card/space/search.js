@@ -9,7 +9,7 @@ import { element, titleWithYear } from "./cards.js";
  * @param {Object} options
  * @param {HTMLInputElement} options.input
  * @param {HTMLElement} options.list the listbox
- * @param {HTMLElement} options.hint shown if nothing matches
+ * @param {HTMLElement} options.hint visible if nothing matches
  * @param {(query: string) => Object[]} options.search matching movies
  * @param {(movie: Object) => void} options.pick
  */
