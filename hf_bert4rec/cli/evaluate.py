@@ -5,9 +5,9 @@
     hf-bert4rec evaluate outputs/seed-1 outputs/seed-2 outputs/seed-3 --output outputs/three-seeds
 
 Data options default to those of the training. `evaluation.json` and `plots/` are written into the model's folder, whose
-card then shows them (for a model on the Hub, into `outputs/evaluations/`), or into `--output`. Several models are taken
-for seeds of one recipe: each is evaluated into its own folder, and `spread.json` with mean and standard deviation goes
-to `--output`.
+card then shows them (for a model on the Hub, into `outputs/evaluations/`), or into `--output`. Several models are
+treated as seeds of one recipe: each is evaluated into its own folder, and `spread.json` with mean and standard
+deviation goes to `--output`.
 """
 
 from __future__ import annotations

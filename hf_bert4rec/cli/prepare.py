@@ -4,8 +4,8 @@
     hf-bert4rec train ml-1m --ratings prepared --min_interactions 3
 
 INTERACTIONS is what `--ratings` of `train` takes: a file, a folder, a glob or a data set on the Hub. It is read in
-portions, and memory is used for each user and each item only, not for each row. `train` and `evaluate` memory-map the
-folder; its options must be theirs. An earlier preparation is replaced when the new one is complete.
+portions; memory grows with users and items, not with rows. `train` and `evaluate` memory-map the folder and need the
+same options. An earlier preparation is replaced when the new one is complete.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
     accelerate launch -m hf_bert4rec recommend-all someone/bert4rec-ml-1m --dataset ml-1m
 
 A row is `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source` ("model", or "popularity" for a
-user with no movie in the model's catalogue). What a user has seen is left out; a user who has seen every movie
-has no row. The filters and the split of the training do not apply: every user is answered, and what is rated below
---min_rating counts as seen but is not read by the model. Data options default to those of the training. An interrupted
-run continues when it is started again.
+user with no movie in the model's catalogue). Seen movies are left out; a user who has seen every movie has no row. The
+filters and the split of the training do not apply: every user gets movies, and those rated below --min_rating count as
+seen but are not read by the model. Data options default to those of the training. An interrupted run continues when it
+is started again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from .column_names import AUTO
@@ -17,25 +17,25 @@ def option(text: str, default: Any = None, **metadata: Any) -> Any:
 
 
 @dataclass
-class TextOptions:
-    """How a text file is written."""
+class TableOptions:
+    """How a table is read: how text files are written, and which part of a data set is loaded."""
 
     separator: str | None = option("character between fields; detected by default")
     encoding: str = option("of text files, such as cp1252", "utf-8")
     quote_char: str | None = option("character around fields, '' for none; by default \", but none after tabs")
     escape_char: str | None = option("character before quote marks in fields, such as \\ in files that Spark writes")
     columns: list[str] | None = field(default=None, metadata={"help": "names of columns, of a file without a header"})
+    dataset_config: str | None = option("configuration of a data set on the Hub")
+    dataset_split: str | None = option("split of a data set on the Hub")
 
 
 @dataclass
-class InteractionArguments(TextOptions):
+class InteractionArguments(TableOptions):
     """A table of interactions."""
 
     dataset: str = option("a MovieLens release, or ml-1m.txt for the sequence file of published results", "ml-100k")
     data_dir: str | None = option("folder of releases; HF_BERT4REC_DATA by default")
     ratings: str | None = option("a table to use instead: a file, a folder, a glob, or a data set on the Hub")
-    dataset_config: str | None = option("configuration of a data set on the Hub")
-    dataset_split: str | None = option("split of a data set on the Hub")
     user_column: str = option("column of users; auto finds one with a usual name", AUTO)
     item_column: str = option("column of items, also in a table of items; auto finds one with a usual name", AUTO)
     time_column: str = option("column of times, '' if the rows are in order; auto finds one with a usual name", AUTO)
@@ -43,11 +43,6 @@ class InteractionArguments(TextOptions):
     event_column: str | None = option("column of kinds of events, such as view and purchase; none by default")
     weight_column: str | None = option("column of weights of interactions in the loss; none by default")
     min_rating: float | None = option("interactions rated lower are left out of the histories")
-
-    @property
-    def text_options(self) -> TextOptions:
-        """How the table is written, if it is a text file."""
-        return TextOptions(**{entry.name: getattr(self, entry.name) for entry in fields(TextOptions)})
 
     @property
     def requested_columns(self) -> dict[str, str | None]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv
 from polars.exceptions import PolarsError
 
-from .arguments import TextOptions
+from .arguments import TableOptions
 from .column_names import are_usual_names
 
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
@@ -47,7 +47,7 @@ class Dialect:
             yield reader.line_num, fields
 
 
-def read_delimited(data: bytes, source: str, options: TextOptions) -> tuple[pl.DataFrame, str]:
+def read_delimited(data: bytes, source: str, options: TableOptions) -> tuple[pl.DataFrame, str]:
     """Parse delimited text; returns the table and a description of its form, `PAIRS` for lines of "user item".
 
     Every column is text; empty fields are null; blank lines are skipped. The types in the header of RecBole's files are
@@ -91,7 +91,7 @@ def as_utf8(data: bytes, source: str, encoding: str) -> bytes:
         raise ValueError(f"{source}, {bad_byte(error)}; give its encoding") from error
 
 
-def detect(data: bytes, source: str, options: TextOptions) -> tuple[Dialect, list[list[str]]]:
+def detect(data: bytes, source: str, options: TableOptions) -> tuple[Dialect, list[list[str]]]:
     """The dialect of a file, from its first bytes, and its first rows; ValueError if several dialects are possible."""
     text = data[:SAMPLE].decode("utf-8", "replace")
     if len(data) > SAMPLE:
@@ -107,7 +107,7 @@ def detect(data: bytes, source: str, options: TextOptions) -> tuple[Dialect, lis
     return dialects[0], readings[dialects[0]]
 
 
-def _dialect(separator: str, options: TextOptions) -> Dialect:
+def _dialect(separator: str, options: TableOptions) -> Dialect:
     quote, escape = options.quote_char, options.escape_char or ""
     if quote is None:
         quote = "" if separator in "\t " else '"'

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from datasets import DatasetDict
 
-from .arguments import TextOptions
+from .arguments import TableOptions
 from .column_names import AUTO, OPTIONS, find_column
 from .columns import as_events, as_ids, as_ratings, as_weights
 from .delimited import PAIRS
@@ -44,11 +44,9 @@ def read_interactions(
     rating_column: str | None = "rating",
     items: Any = None,
     item_columns: Mapping[str, str | None] | None = None,
-    dataset_config: str | None = None,
-    dataset_split: str | None = None,
     event_column: str | None = None,
     weight_column: str | None = None,
-    **text_options: Any,
+    **options: Any,
 ) -> Interactions:
     """Read a table of interactions as `DatasetDict{ratings, movies}`, the result of `load_movielens`.
 
@@ -61,7 +59,7 @@ def read_interactions(
     - a DataFrame of pandas or Polars, an Arrow table, a Dataset, or an iterable of dictionaries.
 
     Ids become int64 or text (`as_ids`), times seconds since 1970 in UTC (`as_seconds`). Repeated (user, item) pairs
-    stay. What was understood is logged.
+    stay. The log says how the table was read.
 
     Args:
         user_column, item_column, time_column: by default user_id, movie_id and timestamp, or the columns with another
@@ -73,10 +71,10 @@ def read_interactions(
             "Heat (1995)". An item without a row or a title has its id as title.
         item_columns: columns of `items` by our names, such as {"movie_id": "sku", "title": "name"}; None for a
             column that is not to be read.
-        dataset_config, dataset_split: of a data set on the Hub, or of a local folder of one; not those of `items`.
         event_column: kinds of events, such as "view" and "purchase", which become the column "event".
         weight_column: weights of the interactions in the loss, which become the column "weight".
-        text_options: the fields of `TextOptions` for text files; `columns` is not for `items`.
+        options: the fields of `TableOptions` for text files and for data sets on the Hub or folders of them; `columns`
+            and those of data sets are not for `items`.
 
     Raises:
         FileNotFoundError: no such file or data set.
@@ -86,21 +84,18 @@ def read_interactions(
     """
     columns = {"user_id": user_column, "movie_id": item_column, "rating": rating_column, "timestamp": time_column}
     columns |= {"event": event_column, "weight": weight_column}
-    options = TextOptions(**text_options)
-    return read_tables(table, columns, options, items, item_columns, dataset_config, dataset_split)
+    return read_tables(table, columns, TableOptions(**options), items, item_columns)
 
 
 def read_tables(
     interactions: Any,
     requested: Mapping[str, str | None],
-    options: TextOptions,
+    options: TableOptions,
     items: Any = None,
     item_columns: Mapping[str, str | None] | None = None,
-    dataset_config: str | None = None,
-    dataset_split: str | None = None,
 ) -> Interactions:
     """`read_interactions` of the `requested` columns, which are named by our names."""
-    table = read_table(interactions, "interactions", options, dataset_config, dataset_split)
+    table = read_table(interactions, "interactions", options)
     columns = find_columns(table.frame.collect_schema().names(), table.source, table.form, requested)
     frame = table.rows(list(dict.fromkeys(columns.values())))
     if frame.is_empty():
@@ -115,12 +110,12 @@ def read_tables(
 
 
 def read_item_table(
-    items: Any, item_column: str, item_columns: Mapping[str, str | None] | None, options: TextOptions
+    items: Any, item_column: str, item_columns: Mapping[str, str | None] | None, options: TableOptions
 ) -> pl.DataFrame | None:
     """The table of items under our names; None if there is none."""
     if items is None:
         return None
-    table = read_table(items, "items", replace(options, columns=None))
+    table = read_table(items, "items", replace(options, columns=None, dataset_config=None, dataset_split=None))
     names = {"movie_id": item_column, **(item_columns or {})}
     if names["movie_id"] not in (available := table.frame.collect_schema().names()):
         names["movie_id"] = find_column("movie_id", available, table.source)

@@ -32,15 +32,9 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
     if interactions is None and is_prepared(arguments.ratings):
         raise ValueError(f"{arguments.ratings} has prepared histories, and a table of interactions is needed here")
     if arguments.ratings is not None:
-        return read_tables(
-            arguments.ratings if interactions is None else interactions,
-            arguments.requested_columns,
-            arguments.text_options,
-            arguments.items if items is None else items,
-            arguments.item_columns,
-            arguments.dataset_config,
-            arguments.dataset_split,
-        )
+        interactions = arguments.ratings if interactions is None else interactions
+        items = arguments.items if items is None else items
+        return read_tables(interactions, arguments.requested_columns, arguments, items, arguments.item_columns)
     if arguments.dataset == SEQUENCE_FILE:
         return load_ml1m_sequences(find_release_folder("ml-1m", arguments.data_dir))
     return load_movielens(arguments.dataset, data_dir=arguments.data_dir)

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 from polars.exceptions import PolarsError
 
-from .arguments import TextOptions
+from .arguments import TableOptions
 from .delimited import PAIRS, UTF8_MARK, UTF16_MARKS, read_delimited
 
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}  # by the first bytes of a file
@@ -28,7 +28,7 @@ BINARY_FORMS: dict[bytes, tuple[str, Callable[[bytes], pl.DataFrame]]] = {
 UNREAD = ("_", ".", "README", "LICENSE")  # names of other files in a folder begin like this
 
 
-def read_files(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+def read_files(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     """Read the table in a file, in all files of a folder, or in those that match a glob; returns it with its form."""
     files = find_files(path)
     tables = [read_file(file, options) for file in files]
@@ -69,7 +69,7 @@ def _is_unread(path: Path) -> bool:
     return any(part.startswith(UNREAD) for part in path.parts)
 
 
-def read_file(path: Path, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+def read_file(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     """Read one file of a table; returns it with its form. Of a Parquet file only the schema is read."""
     with path.open("rb") as file:
         is_parquet = file.read(len(PARQUET)) == PARQUET
@@ -85,7 +85,7 @@ def is_delimited(start: bytes) -> bool:
     return bool(text) and not start.startswith(marks) and b"\0" not in start[:1000] and text[:1] not in b"{["
 
 
-def _read_bytes(data: bytes, source: str, options: TextOptions) -> tuple[pl.LazyFrame, str]:
+def _read_bytes(data: bytes, source: str, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     for mark, name in COMPRESSIONS.items():
         if data.startswith(mark):
             return _read_bytes(_decompressed(data, name, source), source, options)

@@ -18,7 +18,7 @@ from datasets.fingerprint import generate_random_fingerprint
 from polars.exceptions import PolarsError
 
 from ..model.items_bert4rec import NO_GENRES, split_year
-from .arguments import TextOptions
+from .arguments import TableOptions
 from .ragged import arrow_table
 from .table_files import read_files
 
@@ -84,13 +84,7 @@ class Table:
             raise ValueError(f"{self.source} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def read_table(
-    table: Any,
-    what: str,
-    options: TextOptions | None = None,
-    dataset_config: str | None = None,
-    dataset_split: str | None = None,
-) -> Table:
+def read_table(table: Any, what: str, options: TableOptions) -> Table:
     """Read a table of one of the kinds that `read_interactions` names; `what` it holds is for errors.
 
     Fields of text files stay text, so that an id "007" does not become 7; empty ones are null. A named index of a
@@ -102,10 +96,15 @@ def read_table(
     if not isinstance(table, str | Path):
         source = f"the table of {what}"
         return Table(_from_memory(table, source).lazy(), source, type(table).__name__)
-    if dataset_config or dataset_split or is_hub_name(table):
-        return _load_dataset(str(table), dataset_config, dataset_split)
-    frame, form = read_files(Path(table), options or TextOptions())
+    if is_dataset(table, options):
+        return _load_dataset(str(table), options)
+    frame, form = read_files(Path(table), options)
     return Table(frame, str(table), form)
+
+
+def is_dataset(table: str | Path, options: TableOptions) -> bool:
+    """Whether a table is a data set on the Hub or a folder of one, for `load_dataset`."""
+    return bool(options.dataset_config or options.dataset_split) or is_hub_name(table)
 
 
 def is_hub_name(table: str | Path) -> bool:
@@ -118,9 +117,9 @@ def table_name(table: str) -> str:
     return next(Path(part).stem for part in reversed(Path(table).resolve().parts) if not set(part) & set("*?["))
 
 
-def _load_dataset(name: str, config: str | None, split: str | None) -> Table:
+def _load_dataset(name: str, options: TableOptions) -> Table:
     try:
-        loaded = datasets.load_dataset(name, config, split=split)
+        loaded = datasets.load_dataset(name, options.dataset_config, split=options.dataset_split)
     except (OSError, ValueError) as error:  # of the Hub, of the network, or a config or split that does not exist
         kind = FileNotFoundError if isinstance(error, OSError) else ValueError
         raise kind(f"{name} cannot be loaded as a data set on the Hub, or a folder of one: {error}") from error

@@ -58,8 +58,8 @@ def fit(
     pipe.push_to_hub("someone/shop")
     ```
 
-    What was understood of the tables and chosen from them is logged, and at the end the validation metrics of model and
-    baselines. Several processes need the command.
+    The log says how the tables were read and which options were chosen, and at the end the validation metrics of model
+    and baselines. Use the command to train with several processes.
 
     Args:
         interactions: a table in any form that `read_interactions` takes, or the name of a MovieLens release.

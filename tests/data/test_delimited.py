@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hf_bert4rec.data import read_interactions
-from hf_bert4rec.data.arguments import TextOptions
+from hf_bert4rec.data.arguments import TableOptions
 from hf_bert4rec.data.tables import read_table
 
 SPARK = 'user_id,movie_id,timestamp\nann,"Nail 6\\" steel",1\nann,Hammer,2\nbob,"Nail 5\\" steel",3\nbob,"C:\\\\",4\n'
@@ -18,7 +18,7 @@ SPARK = 'user_id,movie_id,timestamp\nann,"Nail 6\\" steel",1\nann,Hammer,2\nbob,
 def rows(folder: Path, text: str | bytes, name: str = "mine.csv", **options: Any) -> list[tuple[Any, ...]]:
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_table(path, "rows", TextOptions(**options)).rows().rows()
+    return read_table(path, "rows", TableOptions(**options)).rows().rows()
 
 
 def test_backslash_escapes_are_refused_with_their_line_or_read_with_escape_char(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_names_of_columns_replace_a_header(tmp_path: Path) -> None:
     text = "196\t242\t3\n22\t377\t1\n"
     path = tmp_path / "u.data"
     path.write_text(text)
-    table = read_table(path, "rows", TextOptions(columns=["user_id", "movie_id", "rating"])).rows()
+    table = read_table(path, "rows", TableOptions(columns=["user_id", "movie_id", "rating"])).rows()
     assert table.to_dicts() == [
         {"user_id": "196", "movie_id": "242", "rating": "3"},
         {"user_id": "22", "movie_id": "377", "rating": "1"},

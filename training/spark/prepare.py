@@ -22,7 +22,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from hf_bert4rec.data.arguments import DataArguments, TextOptions
+from hf_bert4rec.data.arguments import DataArguments, TableOptions
 from hf_bert4rec.data.columns import BLANKS, INTEGER
 from hf_bert4rec.data.folder.prepare_folder import check_options, find_table_columns
 from hf_bert4rec.data.folder.prepared_folder import check_replaceable, finish_folder, new_folder
@@ -167,7 +167,7 @@ def _core(histories: DataFrame, k: int) -> DataFrame:
 def _catalogue(rows: DataFrame, histories: DataFrame, arguments: DataArguments, item_column: str) -> pl.DataFrame:
     """The items of the histories in the vocabulary's order."""
     every, present = (pl.DataFrame(frame.select("movie_id").distinct().toArrow()) for frame in (rows, histories))
-    items = read_item_table(arguments.items, item_column, arguments.item_columns, TextOptions())
+    items = read_item_table(arguments.items, item_column, arguments.item_columns, TableOptions())
     tables = join_items(every, items, str(arguments.ratings))
     present = present.cast({"movie_id": to_frame(tables["movies"])["movie_id"].dtype})
     return to_frame(tables["movies"]).join(present, on="movie_id", how="semi", maintain_order="left")

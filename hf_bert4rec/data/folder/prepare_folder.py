@@ -54,13 +54,11 @@ def prepare_folder(
     """
     check_options(arguments)
     check_replaceable(output_dir)
-    options = arguments.text_options
     table = arguments.ratings if interactions is None else interactions
-    batches = open_batches(table, options, arguments.dataset_config, arguments.dataset_split)
+    batches = open_batches(table, arguments)
     columns = find_table_columns(arguments, batches.schema.names(), batches.source, batches.form)
-    item_table = read_item_table(
-        arguments.items if items is None else items, columns["movie_id"], arguments.item_columns, options
-    )
+    items = arguments.items if items is None else items
+    item_table = read_item_table(items, columns["movie_id"], arguments.item_columns, arguments)
     with new_folder(output_dir) as (new, work):
         rows = _store(batches, columns, work)
         catalogue = _write_histories(rows, arguments, item_table, batches.source, new, work)

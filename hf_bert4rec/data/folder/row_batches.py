@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from ..arguments import TextOptions
+from ..arguments import TableOptions
 from ..delimited import PAIRS, SAMPLE, Dialect, as_utf8, detect, read_delimited
 from ..table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
-from ..tables import is_hub_name, read_table
+from ..tables import is_dataset, read_table
 
 ROWS = 1 << 21  # of a portion
 TEXT_BLOCK = 1 << 26  # bytes of text that are parsed at once
@@ -32,7 +32,7 @@ class RowBatches:
     form: str
     schema: pl.Schema
     parts: Sequence[pl.LazyFrame | Path]
-    options: TextOptions
+    options: TableOptions
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame]]:
         """These columns of every portion, and the name of the portion in errors; ValueError if a file is damaged."""
@@ -46,16 +46,13 @@ class RowBatches:
                     first += frame.height
 
 
-def open_batches(
-    table: Any, options: TextOptions, dataset_config: str | None = None, dataset_split: str | None = None
-) -> RowBatches:
+def open_batches(table: Any, options: TableOptions) -> RowBatches:
     """Open a table of one of the kinds that `read_interactions` names; errors are those of `read_table`."""
-    is_path = isinstance(table, str | Path) and not (dataset_config or dataset_split or is_hub_name(table))
-    files = find_files(Path(table)) if is_path else []
+    files = find_files(Path(table)) if isinstance(table, str | Path) and not is_dataset(table, options) else []
     heads = {file: _head(file) for file in files}
     large = sum(file.stat().st_size for file, head in heads.items() if not head.startswith(PARQUET)) > TEXT_BLOCK
     if not large:
-        read = read_table(table, "interactions", options, dataset_config, dataset_split)
+        read = read_table(table, "interactions", options)
         return RowBatches(read.source, read.form, read.frame.collect_schema(), [read.frame], options)
     parts = [read_file(file, options)[0] if head.startswith(PARQUET) else file for file, head in heads.items()]
     schemas, forms = zip(*(_schema(file, part, options) for file, part in zip(files, parts, strict=True)), strict=True)
@@ -72,7 +69,7 @@ def _head(file: Path) -> bytes:
     return data[: data.rfind(b"\n") + 1] or data
 
 
-def _in_blocks(file: Path, options: TextOptions) -> bool:
+def _in_blocks(file: Path, options: TableOptions) -> bool:
     """Whether a file is delimited text, larger than a block, in an encoding in which ASCII is ASCII."""
     if file.stat().st_size <= TEXT_BLOCK or not is_delimited(_head(file)):
         return False
@@ -82,7 +79,7 @@ def _in_blocks(file: Path, options: TextOptions) -> bool:
         return False
 
 
-def _schema(file: Path, part: pl.LazyFrame | Path, options: TextOptions) -> tuple[pl.Schema, str]:
+def _schema(file: Path, part: pl.LazyFrame | Path, options: TableOptions) -> tuple[pl.Schema, str]:
     """Columns and form of a file."""
     if isinstance(part, pl.LazyFrame):
         return part.collect_schema(), "Parquet"
@@ -94,7 +91,7 @@ def _schema(file: Path, part: pl.LazyFrame | Path, options: TextOptions) -> tupl
 
 
 def _portions(
-    part: pl.LazyFrame | Path, columns: list[str], options: TextOptions, source: str
+    part: pl.LazyFrame | Path, columns: list[str], options: TableOptions, source: str
 ) -> Iterator[pl.DataFrame]:
     if isinstance(part, pl.LazyFrame):
         try:
@@ -107,7 +104,7 @@ def _portions(
         yield from _portions(read_file(part, options)[0], columns, options, source)
 
 
-def _text_blocks(file: Path, options: TextOptions) -> Iterator[pl.DataFrame]:
+def _text_blocks(file: Path, options: TableOptions) -> Iterator[pl.DataFrame]:
     """The rows of a delimited file, all columns, a block at a time."""
     dialect, rows = detect(as_utf8(_head(file), str(file), options.encoding), str(file), options)
     header, lines = b"", 0
@@ -126,7 +123,7 @@ def _text_blocks(file: Path, options: TextOptions) -> Iterator[pl.DataFrame]:
         lines += block.count(b"\n") - (1 if header and number == 0 else 0)
 
 
-def _record_blocks(file: Path, options: TextOptions) -> Iterator[bytes]:
+def _record_blocks(file: Path, options: TableOptions) -> Iterator[bytes]:
     """The bytes of a delimited file in blocks that end where a row ends."""
     dialect, _ = detect(as_utf8(_head(file), str(file), options.encoding), str(file), options)
     rest = b""
