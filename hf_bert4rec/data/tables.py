@@ -62,9 +62,7 @@ def _feature(kind: pl.DataType) -> Any:
 def to_frame(dataset: Dataset | IterableDataset, columns: list[str] | None = None) -> pl.DataFrame:
     """The dataset, or some of its columns, as a polars frame, without a copy if the types allow it."""
     selected = dataset if columns is None else dataset.select_columns(columns)
-    frame = pl.from_arrow(arrow_table(selected))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.from_arrow(arrow_table(selected))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

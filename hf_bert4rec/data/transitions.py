@@ -6,7 +6,6 @@ The chain is a baseline of the evaluation, and fills the model's transition memo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -134,7 +133,7 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: f
     memory, vocab_size = model.memory, model.config.vocab_size
     if memory is None:
         raise ValueError("memory_size is 0: the model has no memory; create it with, for example, memory_size=200")
-    bins = None if memory.time_bins is None else TimeBins.of(train)
+    bins = None if memory.time_bins is None else _time_bins(train)
     columns = np.zeros(memory.next_items.shape, dtype=np.int64)
     weights = np.zeros(memory.weights.shape, dtype=np.float32)
     for first, table in _damped_blocks(train, vocab_size, bins, backward):
@@ -145,14 +144,14 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: f
     memory.weights.copy_(torch.from_numpy(weights))
     memory.next_items.copy_(torch.from_numpy(columns % vocab_size))
     if memory.time_bins is not None and bins is not None:
-        memory.time_bins.copy_(torch.from_numpy(bins.half_years[columns // vocab_size]))
+        memory.time_bins.copy_(torch.from_numpy(bins[columns // vocab_size]))
 
 
 def _damped_blocks(
-    train: Ragged, vocab_size: int, bins: TimeBins | None, backward: float = 0.0
+    train: Ragged, vocab_size: int, bins: IntArray | None, backward: float = 0.0
 ) -> Iterator[tuple[int, sparse.csr_array]]:
     """Some rows of `damped_transitions` after the other, with the first row's number: about `PAIRS_AT_ONCE` pairs."""
-    shape = vocab_size, vocab_size * (1 if bins is None else len(bins.half_years))
+    shape = vocab_size, vocab_size * (1 if bins is None else len(bins))
     counts = item_counts(train, vocab_size)
     damping = np.maximum(counts, 1) ** -POWER
     portion = np.cumsum(counts * STEPS * (2 if backward else 1)) // PAIRS_AT_ONCE
@@ -162,7 +161,8 @@ def _damped_blocks(
         for block in train.blocks():
             columns: IntArray = block.values
             if bins is not None:
-                columns = columns + vocab_size * bins.index(require_times(block))
+                bin_of = np.searchsorted(bins, _half_years(require_times(block)), side="right") - 1
+                columns = columns + vocab_size * np.maximum(bin_of, 0)
             pairs = _pairs(block, columns, items, shape[1].bit_length(), STEPS, bool(backward), _may_be_next(block))
             parts.append(list(pairs))
         by_distance = (
@@ -174,29 +174,16 @@ def _damped_blocks(
         yield items[0], table
 
 
-@dataclass(frozen=True)
-class TimeBins:
-    """At most `MAX_TIME_BINS` half-years.
+def _time_bins(histories: Ragged) -> IntArray:
+    """The half-years of the interactions, in order, at most `MAX_TIME_BINS`.
 
     The transitions have a column per item and half-year, so that a few outliers in time would take gigabytes. Beyond
     the bound only the latest half-years with an interaction remain, and earlier interactions count to the first.
     """
-
-    half_years: IntArray
-
-    @classmethod
-    def of(cls, histories: Ragged) -> TimeBins:
-        """The half-years of all interactions."""
-        blocks = histories.blocks()
-        present = np.unique(np.concatenate([np.unique(_half_years(require_times(block))) for block in blocks]))
-        first, last = int(present[0]), int(present[-1])
-        if last - first < MAX_TIME_BINS:
-            return cls(np.arange(first, last + 1))
-        return cls(present[-MAX_TIME_BINS:])
-
-    def index(self, times: IntArray) -> IntArray:
-        """The position of each time's half-year, (times,)."""
-        return np.maximum(np.searchsorted(self.half_years, _half_years(times), side="right") - 1, 0)
+    blocks = histories.blocks()
+    present = np.unique(np.concatenate([np.unique(_half_years(require_times(block))) for block in blocks]))
+    first, last = int(present[0]), int(present[-1])
+    return np.arange(first, last + 1) if last - first < MAX_TIME_BINS else present[-MAX_TIME_BINS:]
 
 
 def _half_years(times: IntArray) -> IntArray:

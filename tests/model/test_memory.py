@@ -180,9 +180,8 @@ def test_transitions_in_the_opposite_direction_count_less(monkeypatch):
     assert forward.sum() == 2.5
     ((_, both),) = transitions._damped_blocks(histories, 6, None, 0.3)
     np.testing.assert_allclose(both.toarray(), forward + 0.3 * forward.T)
-    bins = transitions.TimeBins(np.array([0, 1]))
     half_year = int(transitions.TIME_BIN)
     histories = histories.with_columns(timestamps=np.array([0, half_year, half_year]))
-    ((_, timed),) = transitions._damped_blocks(histories, 6, bins, 0.3)
+    ((_, timed),) = transitions._damped_blocks(histories, 6, np.array([0, 1]), 0.3)
     entries = [timed[4, 3], timed[5, 6 + 4], timed[3, 6 + 4], timed[5, 3]]
     np.testing.assert_allclose(entries, [0.3, 0.3, 1, 0.15])  # each is in the bin of the item that it leads to
