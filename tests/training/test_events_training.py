@@ -118,7 +118,7 @@ def test_evaluation_and_card_know_the_kinds(folder: Path) -> None:
     assert report["metrics"]["hit_rate@1"]["mean"] > 0.9
     assert report["protocol"]["target_events"] == ["buy", "view"]
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "The model knows kinds of events: buy and view can be requested" in card
+    assert "The model distinguishes kinds of events: buy and view can be requested" in card
 
 
 @pytest.mark.slow
