@@ -329,9 +329,11 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @property
     def _title_index(self) -> TitleIndex:
+        return self._cached("titles by name", self._build_title_index)
+
+    def _build_title_index(self) -> TitleIndex:
         titles = [title or "" for title in self.items.get("title", [])]
-        years = self.items.get("year", [None] * len(titles))
-        return self._cached("titles by name", lambda: TitleIndex(titles, years))
+        return TitleIndex(titles, self.items.get("year", [None] * len(titles)))
 
     def _typed(self, token: str) -> int | str:
         return int(token) if self.item_id_type == "int" else token

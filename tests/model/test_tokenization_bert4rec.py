@@ -49,6 +49,17 @@ def test_titles_match_without_case_accents_articles_or_year(tokenizer, typed, mo
     assert tokenizer.find(typed) == movie
 
 
+class Unread(list):
+    def __iter__(self):
+        raise AssertionError("the titles are read again")
+
+
+def test_titles_are_read_for_the_first_look_up_only(tokenizer):
+    tokenizer.find("Toy Story")
+    tokenizer.items = {**tokenizer.items, "title": Unread(tokenizer.items["title"])}
+    assert tokenizer.find("amelie") == 25
+
+
 def test_a_shared_title_lists_its_movies(tokenizer):
     with pytest.raises(AmbiguousTitleError, match=r"Sabrina \(1954\) \(id 16\); Sabrina \(1995\) \(id 19\)"):
         tokenizer.find("sabrina")
