@@ -333,6 +333,8 @@ class Bert4RecTaste(nn.Module):
             self.register_buffer(name, torch.cat([table[:vocab_size], added]))
         if self.neighbours is not None:
             self.neighbours[self.neighbours >= vocab_size] = 0
+            # `Bert4RecConfig` allows no more neighbours than items.
+            self.neighbours, self.correlations = self.neighbours[:, :vocab_size], self.correlations[:, :vocab_size]
 
     def add(self, similar: list[tuple[list[int], torch.Tensor]]) -> None:
         """Append an item for each (known items, their weights): the weighted mean of those; zeros if there are none.

@@ -260,6 +260,7 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
         """`PreTrainedModel.resize_token_embeddings`; use `add_items` to add items that can be recommended at once."""
         embeddings = super().resize_token_embeddings(*args, **kwargs)
         self.config.memory_size = min(self.config.memory_size, self.config.vocab_size)
+        self.config.taste_neighbours = min(self.config.taste_neighbours, self.config.vocab_size)
         for tables in (getattr(self, "memory", None), getattr(self, "taste", None)):
             if tables is not None:
                 tables.resize(self.config.vocab_size)

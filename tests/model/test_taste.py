@@ -89,6 +89,17 @@ def test_neighbours_are_the_most_similar() -> None:
     assert taste.similarities(torch.tensor([3]))[0, [5, 14, 13]].tolist() == pytest.approx([0.5, 0.4, 0.2])
 
 
+def test_a_model_of_fewer_items_than_neighbours_loads(tmp_path) -> None:
+    config = Bert4RecConfig(vocab_size=16, hidden_size=4, num_attention_heads=1, taste_size=2, taste_neighbours=12)
+    model = Bert4RecForMaskedLM(config)
+    model.resize_token_embeddings(8)
+    model.save_pretrained(tmp_path)
+    taste = Bert4RecForMaskedLM.from_pretrained(tmp_path).taste
+    assert taste is not None
+    assert taste.neighbours is not None
+    assert taste.neighbours.shape == taste.correlations.shape == (8, 8)
+
+
 def test_new_items_are_means_of_similar_ones() -> None:
     taste = made_by_hand()
     taste.add([([3, 4], torch.tensor([3.0, 1.0])), ([], torch.tensor([]))])
