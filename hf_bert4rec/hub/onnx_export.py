@@ -151,11 +151,12 @@ def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> 
     for rows in BATCH_SIZES:
         lengths = generator.integers(1, min(window, len(items) + 1), rows)
         histories = [{"input_ids": generator.choice(items, length, replace=False)} for length in lengths]
-        for history, length in zip(histories, lengths, strict=True):
-            if model.bert4rec.time_embeddings is not None:
-                first, last = model.bert4rec.time_embeddings.span.tolist()
+        if model.bert4rec.time_embeddings is not None:
+            first, last = model.bert4rec.time_embeddings.span.tolist()
+            for history, length in zip(histories, lengths, strict=True):
                 history["timestamps"] = np.sort(generator.integers(first, last + 1, length))
-            if model.config.num_events:
+        if model.config.num_events:
+            for history, length in zip(histories, lengths, strict=True):
                 history["event_ids"] = generator.integers(0, model.config.num_events, length)
                 history["queries"] = {"event_ids": int(generator.integers(tokenizer.num_target_events))}
         batch = collate(histories)
