@@ -26,8 +26,15 @@ from ..model.requests_bert4rec import DEFAULT_TOP_K, GOALS, parse_movies
 Answer = list[dict[str, Any]]
 # Options that the pipeline takes as they are.
 PASSED_ON = (
-    *("top_k", "goal", "min_rating", "event", "exclude", "candidates"),
-    *("genres", "diversity", "popularity_penalty"),
+    "top_k",
+    "goal",
+    "min_rating",
+    "event",
+    "exclude",
+    "candidates",
+    "genres",
+    "diversity",
+    "popularity_penalty",
 )
 
 

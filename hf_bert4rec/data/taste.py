@@ -12,8 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import sparse
-from scipy.linalg import lapack
+from scipy import linalg, sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..model.extensions_bert4rec import Bert4RecTaste
@@ -140,6 +139,16 @@ def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:
     They are -P_ab / √(P_aa · P_bb) with P = (X'X + `PARTIAL_RIDGE`)⁻¹, X being the user-item matrix of zeros and ones:
     the weights of EASE (Steck, WWW 2019, arXiv:1905.03375), made symmetric.
     """
+    inverse = inverse_gram(matrix, PARTIAL_RIDGE)
+    scales = 1 / np.sqrt(inverse.diagonal())
+    inverse *= -scales
+    inverse *= scales[:, None]
+    np.fill_diagonal(inverse, 0)
+    return inverse
+
+
+def inverse_gram(matrix: sparse.csr_array, ridge: float) -> npt.NDArray[np.float32]:
+    """(X'X + `ridge`)⁻¹, (items, items), X (users, items) being 1 where `matrix` has an entry."""
     size = matrix.shape[1]
     ones = sparse.csr_array((np.ones(len(matrix.data), np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
     columns = sparse.csc_array(ones)
@@ -147,13 +156,9 @@ def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:
     for start in range(0, size, BLOCK):
         rows = slice(start, start + BLOCK)
         gram[rows] = (columns[:, rows].T @ ones).toarray()
-    gram[np.diag_indices(size)] += PARTIAL_RIDGE
-    # In place, by Cholesky's factors; the transposed matrix is in LAPACK's order of memory.
-    inverse, _ = lapack.spotrf(gram.T, lower=1, overwrite_a=1)
-    inverse, _ = lapack.spotri(inverse, lower=1, overwrite_c=1)
+    gram[np.diag_indices(size)] += ridge
+    # In place; the transposed matrix is in LAPACK's order of memory.
+    factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
+    inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
     inverse += np.tril(inverse, -1).T  # above the diagonal it is 0
-    scales = 1 / np.sqrt(inverse.diagonal())
-    inverse *= -scales
-    inverse *= scales[:, None]
-    np.fill_diagonal(inverse, 0)
     return inverse

@@ -15,6 +15,7 @@ import torch
 from scipy import sparse
 
 from ..data.ragged import Ragged, labels_of
+from ..data.taste import inverse_gram
 from ..data.transitions import POWER, STEPS, damped_transitions, item_counts
 from .ranking import Scorer
 
@@ -116,7 +117,7 @@ class ItemKnnScorer(LinearScorer):
     def __init__(
         self, train: Ragged, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0, block: int = 1024
     ) -> None:
-        matrix = _binary_matrix(train, vocab_size, np.float32)
+        matrix = _binary_matrix(train, vocab_size)
         norms = np.sqrt(np.maximum(matrix.sum(0), 1))
         unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms))  # columns of length 1
         blocks = [
@@ -132,13 +133,9 @@ class EaseScorer(LinearScorer):
     """
 
     def __init__(self, train: Ragged, vocab_size: int, regularization: float = 500.0) -> None:
-        matrix = _binary_matrix(train, vocab_size, np.float64)
-        gram = (matrix.T @ matrix).toarray()
-        gram[np.diag_indices(vocab_size)] += regularization
-        inverse = np.linalg.inv(gram)
-        weights = inverse / -np.diag(inverse)
-        np.fill_diagonal(weights, 0)
-        self.weights = weights.astype(np.float32)
+        inverse = inverse_gram(_binary_matrix(train, vocab_size), regularization)
+        self.weights = inverse / -np.diag(inverse)
+        np.fill_diagonal(self.weights, 0)
 
 
 def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], vocab_size: int) -> sparse.csr_array:
@@ -149,9 +146,9 @@ def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], voca
     return matrix
 
 
-def _binary_matrix(histories: Ragged, vocab_size: int, dtype: type[np.floating]) -> sparse.csr_array:
+def _binary_matrix(histories: Ragged, vocab_size: int) -> sparse.csr_array:
     """1 where an item is in a history, however often."""
-    matrix = _user_item_matrix(histories, np.ones(len(histories.values), dtype=dtype), vocab_size)
+    matrix = _user_item_matrix(histories, np.ones(len(histories.values), dtype=np.float32), vocab_size)
     matrix.data[:] = 1
     return matrix
 

@@ -26,9 +26,22 @@ from .trainer import Bert4RecTrainingArguments
 
 # What `training/auto.py` chooses.
 AUTO_OPTIONS = {
-    *("repeats", "min_interactions", "hidden_size", "intermediate_size", "hidden_dropout_prob", "weight_decay"),
-    *("max_position_embeddings", "window_stride", "per_device_train_batch_size", "num_train_epochs", "learning_rate"),
-    *("ema_decay", "time_aware", "memory_size", "taste_size", "sampled_negatives"),
+    "repeats",
+    "min_interactions",
+    "hidden_size",
+    "intermediate_size",
+    "hidden_dropout_prob",
+    "weight_decay",
+    "max_position_embeddings",
+    "window_stride",
+    "per_device_train_batch_size",
+    "num_train_epochs",
+    "learning_rate",
+    "ema_decay",
+    "time_aware",
+    "memory_size",
+    "taste_size",
+    "sampled_negatives",
 }
 
 

@@ -34,8 +34,11 @@ EVERY_ITEM: dict[str, Any] = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}
 SCHEDULE: dict[str, Any] = {
     "warmup_steps": 0.1,
     "weight_decay": 0.0,  # it would shrink the embeddings of movies that do not occur
-    **{"eval_strategy": "no", "save_strategy": "no", "logging_strategy": "no"},
-    **{"load_best_model_at_end": False, "report_to": "none"},
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "load_best_model_at_end": False,
+    "report_to": "none",
 }
 MIN_KNOWN_SHARE = 0.5  # of the interactions, with movies of the catalogue
 

@@ -20,8 +20,18 @@ from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 ROOT = Path(__file__).resolve().parents[2]
 CURVE = ("step", "epoch", "loss", "eval_ndcg@10", "eval_hit_rate@10")
 TRAINER_OPTIONS = (
-    *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
-    *("weight_decay", "max_grad_norm", "warmup_steps", "lr_scheduler_type", "ema_decay", "seed", "data_seed", "bf16"),
+    "learning_rate",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "ema_decay",
+    "seed",
+    "data_seed",
+    "bf16",
 )
 # Options that a published command leaves out: folders of this machine, and secrets.
 LOCAL_OPTIONS = ("--output_dir", "--data_dir", "--logging_dir", "--resume_from_checkpoint", "--hub_token")

@@ -109,7 +109,7 @@ def test_rows_without_time_are_left_for_the_next_call(tmp_path, monkeypatch, cap
     gpu.main(["--tiny", "--results", str(tmp_path), "--only", "good"])
     record = record_of(tmp_path / "gpu.json")
     assert [line["name"] for line in record["rows"]] == ["part: good"]
-    assert record["missing"] == {"part: bad": gpu.NO_TIME, "other (all rows)": gpu.NO_TIME}
+    assert record["missing"] == {"part: bad": gpu.NOT_MEASURED, "other (all rows)": gpu.NOT_MEASURED}
     rows[0] = Row("part", "good", fail, {})  # it has a result and is not measured again
     gpu.main(["--tiny", "--results", str(tmp_path)])
     record = record_of(tmp_path / "gpu.json")
