@@ -3,8 +3,9 @@
 With x the vector of a user's likes, C its covariance over users and v the diagonal of C, the regression of all items on
 a random share `KEPT` of a user's likes has weights (KEPT · C + diag(v + ridge))⁻¹ C (a linear denoising autoencoder:
 Steck, "Autoencoders that don't overfit towards the identity", NeurIPS 2020). With C ≈ F F' of reduced rank they are
-diag(v + ridge)⁻¹ F R F' with R = (1 + KEPT · F' diag(v + ridge)⁻¹ F)⁻¹; R is folded into the factors. The constants of
-scores were chosen on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on the kin there.
+diag(v + ridge)⁻¹ F R F' with R = (1 + KEPT · F' diag(v + ridge)⁻¹ F)⁻¹; R is folded into the factors. For complete
+histories, 1 takes the place of `KEPT`; `regression` turns the one into the other. The constants of scores were chosen
+on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on the kin there.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_])
     inner = np.eye(factors.shape[1]) + KEPT * factors.T @ (factors * precisions[:, None])
     values, vectors = np.linalg.eigh(inner)
     factors = factors @ (vectors / np.sqrt(values)) @ vectors.T  # times the square root of R
+    if taste.regression is not None:
+        of_all = 1 + (values - 1) / KEPT  # eigenvalues of R⁻¹ if all likes are known
+        taste.regression.zero_()
+        taste.regression[: len(values), : len(values)] = torch.from_numpy((vectors * (values / of_all)) @ vectors.T)
     taste.factors.zero_()
     taste.factors[:, : factors.shape[1]] = torch.from_numpy(factors).float()
     taste.precisions.copy_(torch.from_numpy(precisions))

@@ -54,6 +54,8 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
     taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`), which answers histories
         without times; 0 for none.
+    taste_weight (`float`): factor of the model of taste's scores of the complete history, which are added to the logits
+        of the next item; 0 for none.
     taste_neighbours (`int`): most correlated items stored per item by the model of taste; 0 for none.
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
@@ -98,6 +100,7 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_size: int = 0
     memory_weight: float | int = 0.6
     taste_size: int = 0
+    taste_weight: float | int = 0.0
     taste_neighbours: int = 0
     time_aware: bool = False
     num_events: int = 0
@@ -180,7 +183,7 @@ class Bert4RecConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 0 and less than 1")
-        for name in ("layer_norm_eps", "initializer_range", "memory_weight"):
+        for name in ("layer_norm_eps", "initializer_range", "memory_weight", "taste_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite and not negative")
 

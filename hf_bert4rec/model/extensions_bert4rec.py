@@ -264,7 +264,8 @@ class Bert4RecTaste(nn.Module):
 
     Products of factors approximate the covariance, over users, of liking a and b; this is the regression of every item
     on the liked ones (a denoising linear autoencoder, cf. Steck, NeurIPS 2020, of reduced rank). After a single item,
-    its neighbours are listed, too.
+    its neighbours are listed, too. With `taste_weight`, a second regression is part of the network's logits: it assumes
+    complete histories, as EASE does (Steck, WWW 2019), and not a few of a user's likes.
 
     Buffers:
         factors: (vocab, taste_size).
@@ -273,6 +274,8 @@ class Bert4RecTaste(nn.Module):
         neighbours: (vocab, taste_neighbours) input ids of the closest items, closest first, int32; 0 for none. None
             without `taste_neighbours`.
         correlations: (vocab, taste_neighbours) similarity of an item and each neighbour, from correlations of likes.
+        regression: (taste_size, taste_size) of the second regression: Σ_a precisions[a] · factors[a]' · regression ·
+            factors[b]. None without `taste_weight`.
 
     All zero until `fit_taste` of the package fills them; training does not change them.
     """
@@ -282,6 +285,7 @@ class Bert4RecTaste(nn.Module):
     shares: torch.Tensor
     neighbours: torch.Tensor | None
     correlations: torch.Tensor
+    regression: torch.Tensor | None
 
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__()
@@ -293,6 +297,8 @@ class Bert4RecTaste(nn.Module):
         self.special_ids = [index for index in special_ids if index is not None]
         self.register_buffer("neighbours", torch.zeros(shape, dtype=torch.int32) if config.taste_neighbours else None)
         self.register_buffer("correlations", torch.zeros(shape) if config.taste_neighbours else None)
+        shape = config.taste_size, config.taste_size
+        self.register_buffer("regression", torch.zeros(shape) if config.taste_weight else None)
 
     def forward(self, histories: list[list[int]]) -> torch.Tensor:
         """Scores (histories, vocab), float32, of lists of input ids; repeated items count once."""
@@ -309,6 +315,17 @@ class Bert4RecTaste(nn.Module):
         scores = self(histories)
         line = scores / SMALLEST_SCORE - 1 + torch.tensor(SMALLEST_SCORE).log()
         return torch.where(scores > SMALLEST_SCORE, scores.clamp(min=SMALLEST_SCORE).log(), line)
+
+    def next_item_scores(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, vocab), float32, of complete histories in any order, to be added to the network's logits.
+
+        Both arguments are (batch, seq).
+        """
+        assert self.regression is not None
+        factors = self.factors.float()
+        precisions = self.precisions[input_ids].float() * attention_mask  # (batch, seq)
+        users = (precisions[..., None] * factors[input_ids]).sum(1)  # (batch, taste_size)
+        return users @ self.regression.float() @ factors.T
 
     def similarities(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Similarities (n, vocab) of items (n,) to all items.
@@ -329,6 +346,8 @@ class Bert4RecTaste(nn.Module):
     def resize(self, vocab_size: int) -> None:
         """Resize to `vocab_size` items; entries of items beyond are dropped, new ones are zero."""
         for name, table in list(self.named_buffers()):
+            if name == "regression":
+                continue
             added = table.new_zeros(max(0, vocab_size - table.shape[0]), *table.shape[1:])
             self.register_buffer(name, torch.cat([table[:vocab_size], added]))
         if self.neighbours is not None:

@@ -474,12 +474,12 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
     ) -> torch.Tensor:
         """Logits at each row's last attended position, that of the [MASK]: (batch, vocab), float32.
 
-        They include the transition memory's scores of the history; the logits of `forward` do not.
+        They include what the transition memory and the model of taste add; the logits of `forward` do not.
         """
         states = self.next_item_states(input_ids, attention_mask, timestamps=timestamps, event_ids=event_ids, **kwargs)
-        return self.add_memory(self.decoder(states).float(), input_ids, attention_mask, timestamps)
+        return self.add_table_scores(self.decoder(states).float(), input_ids, attention_mask, timestamps)
 
-    def add_memory(
+    def add_table_scores(
         self,
         logits: torch.Tensor,
         input_ids: torch.Tensor,
@@ -487,13 +487,15 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         timestamps: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
-        """Add the transition memory's scores of the history, if there is one, to logits (batch, vocab).
+        """Add the scores of the history by the transition memory and the model of taste to logits (batch, vocab).
 
         Other inputs of the model are ignored.
         """
-        if self.memory is None:
-            return logits
-        return logits + self.config.memory_weight * self.memory(input_ids, attention_mask, timestamps)
+        if self.memory is not None:
+            logits = logits + self.config.memory_weight * self.memory(input_ids, attention_mask, timestamps)
+        if self.taste is not None and self.config.taste_weight:
+            logits = logits + self.config.taste_weight * self.taste.next_item_scores(input_ids, attention_mask)
+        return logits
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """User embeddings (batch, hidden): their products with the output embeddings, plus bias, are the logits."""

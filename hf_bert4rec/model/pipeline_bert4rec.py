@@ -245,7 +245,7 @@ class MovieRecommendationPipeline(Pipeline):
             if int8 is None:
                 return {"requests": requests, "logits": score(**inputs), "corrections": repeat(None)}
             states = self.model.next_item_states(**inputs)
-            logits = self.model.add_memory(int8.logits(states), **inputs)
+            logits = self.model.add_table_scores(int8.logits(states), **inputs)
             return {"requests": requests, "logits": logits, "corrections": int8.correct(logits, states)}
 
     def postprocess(self, model_outputs: dict[str, Any], **_: Any) -> list[list[dict[str, Any]]]:

@@ -67,6 +67,9 @@ class ModelArguments:
         "factor of the memory's log-probabilities; by default (none) it is chosen on the validation part after training"
     )
     taste_size: int = Bert4RecConfig.taste_size
+    taste_weight: float | None = option(
+        "factor of the model of taste's scores in those of the next item; by default (none) chosen as memory_weight is"
+    )
     time_aware: bool = Bert4RecConfig.time_aware
 
 

@@ -19,9 +19,9 @@ from ..data.windows import TrainingWindows
 from ..model.configuration_bert4rec import Bert4RecConfig
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .arguments import MaskingArguments, ModelArguments
+from .extension_weights import COARSE_WEIGHTS, TRAINING_WEIGHT
 from .hardware import training_attention
 from .initialization import cooccurrence_embeddings, fit_time_span
-from .memory import COARSE_WEIGHTS, TRAINING_WEIGHT
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 
@@ -104,6 +104,10 @@ def build_model(
     if model_arguments.memory_weight is None:
         options["memory_weight"] = TRAINING_WEIGHT
     options["taste_size"] = min(model_arguments.taste_size, vocab_size)
+    if not options["taste_size"]:
+        options["taste_weight"] = 0.0
+    elif model_arguments.taste_weight is None:
+        options["taste_weight"] = TRAINING_WEIGHT
     options["taste_neighbours"] = neighbours_for(vocab_size, model_arguments.taste_size)
     options["exclude_seen"] = data.exclude_seen
     options["num_events"] = len(data.tokenizer.event_names)

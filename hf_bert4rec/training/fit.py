@@ -30,8 +30,8 @@ from .arguments import Arguments, parse_options
 from .auto import prepare_and_choose
 from .build import build_trainer
 from .checkpoints import latest_complete
+from .extension_weights import choose_memory, choose_taste_weight, format_memory_choice, format_taste_choice
 from .hardware import disable_malloc_trim
-from .memory import choose_memory, format_choice
 from .record import run_options, training_record
 from .trainer import Bert4RecTrainer
 
@@ -112,7 +112,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     run(trainer, run_options(arguments[:-1], training))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
-        figures = complete_memory(model, data, arguments)
+        figures = complete_extensions(model, data, arguments)
         record = training_record(trainer, model, data, arguments[:-1], argv) | {"auto": chosen, **figures}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
@@ -122,18 +122,22 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     return folder
 
 
-def complete_memory(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
-    """Choose the weight of the memory, validate, and fill the memory with all interactions; returns the figures."""
+def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
+    """Choose weights that are not given, validate, and fill the memory with all interactions; returns the figures."""
     _, model_arguments, masking, training = arguments
     memory: dict[str, Any] | None = None
+    taste: dict[str, float] | None = None
     if model.memory is not None and model_arguments.memory_weight is None:
         memory = choose_memory(model, data, training.seed)
-        logger.info(format_choice(memory))
+        logger.info(format_memory_choice(memory))
+    if model.taste is not None and model_arguments.taste_weight is None:
+        taste = choose_taste_weight(model, data, training.seed)
+        logger.info(format_taste_choice(taste))
     validation = validation_metrics(model, data, training.seed)
     if masking.refresh_memory and model.memory is not None:
         histories = encode_histories(data.histories, data.tokenizer, model.config.time_aware)
         fit_transition_memory(model, histories, memory["backward"] if memory else 0.0)
-    return {"memory": memory, "validation": validation}
+    return {"memory": memory, "taste": taste, "validation": validation}
 
 
 def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:

@@ -37,6 +37,7 @@ def make_onnx_folder(folder: Path) -> Path:
         memory_size=20,
         memory_weight=0.5,
         taste_size=8,
+        taste_weight=0.5,
         taste_neighbours=5,
     )
     model = Bert4RecForMaskedLM(config).eval()

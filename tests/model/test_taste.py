@@ -43,6 +43,18 @@ def test_scores_are_shares_plus_weighted_products_of_factors() -> None:
     assert scores[:, 3:].tolist() == pytest.approx(np.array(expected))
 
 
+def test_scores_of_the_next_item_are_products_by_the_regression() -> None:
+    """After items 3 and 4 the user is (2, 0) + (0.5, 1), which the regression turns into (5, 3)."""
+    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=6, taste_size=2, taste_weight=0.5))
+    taste.load_state_dict(made_by_hand().state_dict() | {"regression": torch.tensor([[2.0, 0.8], [0.0, 1.0]])})
+    attention_mask = torch.tensor([[0, 1, 1], [0, 0, 0]])
+    scores = taste.next_item_scores(torch.tensor([[5, 3, 4], [5, 5, 5]]), attention_mask)
+    assert scores.flatten().tolist() == pytest.approx([0.0, 0.0, 0.0, 5.0, 2.5 + 3.0, -6.0, *[0.0] * 6])
+    taste.resize(7)
+    scores = taste.next_item_scores(torch.tensor([[3, 4]]), torch.ones(1, 2))
+    assert scores[0, 3:].tolist() == pytest.approx([5.0, 5.5, -6.0, 0.0])
+
+
 def test_logarithms_keep_the_order_of_negative_scores() -> None:
     taste = made_by_hand()
     scores, logs = taste([[3, 4]])[0], taste.log_scores([[3, 4]])[0]
@@ -111,12 +123,15 @@ def test_new_items_are_means_of_similar_ones() -> None:
 
 @pytest.mark.parametrize("vocab", [14, 60])  # factorised completely, and iteratively
 def test_full_rank_equals_the_closed_form(vocab: int) -> None:
-    """Weights (KEPT · C + diag(v + ridge))⁻¹ C of the weighted covariance C, solved without factors."""
+    """Weights (KEPT · C + diag(v + ridge))⁻¹ C of the weighted covariance C, solved without factors.
+
+    For the next item they are (C + diag(v + ridge))⁻¹ C.
+    """
     rng = np.random.default_rng(0)
     rank = 12  # of the data: twelve users and a mean make a covariance of rank eleven
     train = Ragged.from_lists([rng.permutation(np.arange(3, vocab))[: rng.integers(2, 11)] for _ in range(rank)])
     liked = rng.random(len(train.values)) < 0.7
-    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=rank))
+    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=rank, taste_weight=1.0))
     fit_taste(taste, train, liked)
 
     likes = np.zeros((rank, vocab))
@@ -128,6 +143,10 @@ def test_full_rank_equals_the_closed_form(vocab: int) -> None:
     ridge = np.diag(np.diag(covariance) + RIDGE / rank)
     expected = POPULARITY * means + np.linalg.solve(KEPT * covariance + ridge, covariance)[[3, 7]].sum(0)
     np.testing.assert_allclose(taste([[3, 7]])[0].numpy(), expected, **CLOSE)
+    expected = np.linalg.solve(covariance + ridge, covariance)[[3, 7]].sum(0)
+    np.testing.assert_allclose(
+        taste.next_item_scores(torch.tensor([[3, 7]]), torch.ones(1, 2))[0].numpy(), expected, **CLOSE
+    )
 
 
 def test_neighbours_have_the_largest_mean_of_correlation_and_partial_correlation() -> None:
@@ -194,6 +213,17 @@ def test_the_network_is_the_same_with_and_without(config, rows) -> None:
         models.append(Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "taste_size": size})).eval())
     inputs = {name: rows[name] for name in ("input_ids", "attention_mask")}
     assert torch.equal(models[0].next_item_logits(**inputs), models[1].next_item_logits(**inputs))
+
+
+def test_weighted_scores_of_the_history_are_added_to_the_logits(tasteful, rows) -> None:
+    inputs = {name: rows[name] for name in ("input_ids", "attention_mask")}
+    model, weighted = tasteful.model, Bert4RecConfig(**{**tasteful.model.config.to_dict(), "taste_weight": 1.5})
+    model.config.taste_weight, model.taste.regression = 1.5, torch.randn(8, 8)
+    both = model.next_item_logits(**inputs)
+    model.config.taste_weight = 0.0
+    expected = model.next_item_logits(**inputs) + 1.5 * model.taste.next_item_scores(**inputs)
+    torch.testing.assert_close(both, expected)
+    assert Bert4RecForMaskedLM(weighted).taste.regression.shape == (8, 8)
 
 
 HISTORY = [10, 40, 22]

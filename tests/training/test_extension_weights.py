@@ -15,14 +15,22 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, fit
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import NextItemDataset
 from hf_bert4rec.data.prepare import Prepared, prepare
+from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
-from hf_bert4rec.training import memory
+from hf_bert4rec.training import extension_weights
 from hf_bert4rec.training.arguments import parse_options
 from hf_bert4rec.training.build import build_trainer
-from hf_bert4rec.training.memory import BACKWARD, COARSE_WEIGHTS, WEIGHTS, choose_memory
+from hf_bert4rec.training.extension_weights import (
+    BACKWARD,
+    COARSE_WEIGHTS,
+    TASTE_WEIGHTS,
+    WEIGHTS,
+    choose_memory,
+    choose_taste_weight,
+)
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
@@ -89,11 +97,35 @@ def test_the_best_weight_and_direction_are_chosen(noise: float) -> None:
     assert choice["memory"] > choice["network"]  # whose weights are random
 
 
+def test_the_best_weight_of_taste_is_chosen() -> None:
+    """Users of either half of the items stay there, which a random network does not know."""
+    rng = np.random.default_rng(0)
+    rows = [(user, int(item) + 20 * (user % 2)) for user in range(120) for item in rng.permutation(20)[:8]]
+    table = pl.DataFrame(rows, schema=["user", "item"], orient="row")
+    data = prepare(DataArguments(ratings="halves", time_column="", min_interactions=1), table)
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(data.tokenizer), "hidden_size": 16, "taste_size": 8, "initializer_range": 0.5}
+    model = Bert4RecForMaskedLM(Bert4RecConfig(**sizes, taste_weight=1.0))
+    fit_taste(model.taste, data.train, data.train_liked)
+    figures = {}
+    for weight in TASTE_WEIGHTS:
+        model.config.taste_weight = weight
+        figures[weight] = ndcg(model, data)
+    choice = choose_taste_weight(model, data)
+    assert choice["weight"] == model.config.taste_weight == max(figures, key=figures.__getitem__) > 0
+    assert choice["combined"] == pytest.approx(figures[choice["weight"]], abs=1e-6)
+    assert choice["without"] == pytest.approx(figures[0.0], abs=1e-6)
+
+    model.taste.factors.zero_()  # nothing helps: without the model of taste
+    assert choose_taste_weight(model, data)["weight"] == model.config.taste_weight == 0.0
+    assert model.taste.regression is None
+
+
 def test_a_sample_of_many_users_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     data = walks(0.5)
     model = random_model(data)
-    monkeypatch.setattr(memory, "MIN_USERS", 20)
-    monkeypatch.setattr(memory, "MAX_SCORES", 0)
+    monkeypatch.setattr(extension_weights, "MIN_USERS", 20)
+    monkeypatch.setattr(extension_weights, "MAX_SCORES", 0)
     rows = data.next_item_dataset("validation")
     drawn = np.random.default_rng(3).permutation(120)[:20]
     sample = NextItemDataset(rows.histories.take(drawn), rows.targets.take(drawn))

@@ -1,7 +1,7 @@
-"""The weight and the content of the transition memory, chosen on the validation part after training.
+"""The weights of the transition memory and the model of taste, chosen on the validation part after training.
 
 The network encodes every validation history once; a weight then costs one comparison of the scores with the target's.
-The memory knows the training part only, as the network does, so that neither has seen the targets.
+Both know the training part only, as the network does, so that none of them has seen the targets.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 # From the network only to nearly the memory only: beyond 10 the network decides among items of about equal probability.
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 200.0, 1000.0)
 BACKWARD = (0.0, 0.1, 0.3, 0.6)  # what a transition in the opposite direction counts
+TASTE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 # During training every evaluation is with the best of these; `TRAINING_WEIGHT` is only in the configuration.
 COARSE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 10.0, 50.0)
-TRAINING_WEIGHT = 1.0
+TRAINING_WEIGHT = 1.0  # of both
 MIN_USERS, MAX_USERS = 1_000, 10_000  # between them, as many as give `MAX_SCORES` scores
 MAX_SCORES = 1 << 27
 BATCH_SIZE = 128
@@ -35,7 +36,7 @@ Batch = dict[str, torch.Tensor]
 
 
 def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> dict[str, Any]:
-    """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best.
+    """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best, without taste.
 
     Of many users a sample drawn with `seed` counts, the smaller the larger the catalogue is.
 
@@ -59,6 +60,29 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> 
     fit_transition_memory(model, train, best)
     metrics = {"network": weighted[0], "memory": memory, "combined": max(weighted)}
     return {"weight": weight, "backward": best, **{name: round(value, 6) for name, value in metrics.items()}}
+
+
+def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> dict[str, float]:
+    """Set `config.taste_weight`, with which NDCG@10 on the validation part is best; the first of equals.
+
+    Returns:
+        `weight`, one of `TASTE_WEIGHTS`; and the NDCG@10 `without` the model of taste, and with it (`combined`).
+    """
+    assert model.taste is not None
+    model.eval()
+    parts = [
+        _metric_by_taste_weight(model, states, batch, data.tokenizer.all_special_ids)
+        for states, batch in _validation_batches(model, data, seed)
+    ]
+    figures = np.concatenate(parts, axis=1).mean(1)  # (weights,)
+    model.config.taste_weight = TASTE_WEIGHTS[int(figures.argmax())]
+    if not model.config.taste_weight:
+        model.taste.regression = None
+    return {
+        "weight": model.config.taste_weight,
+        "without": round(float(figures[0]), 6),
+        "combined": round(float(figures.max()), 6),
+    }
 
 
 @torch.no_grad()
@@ -94,8 +118,32 @@ def _metric_by_weight(
     return np.stack([ndcg(each.cpu().numpy(), K) for each in ranks])
 
 
-def format_choice(choice: dict[str, Any]) -> str:
-    """The choice in a line of the log."""
+@torch.no_grad()
+def _metric_by_taste_weight(
+    model: Bert4RecForMaskedLM, states: torch.Tensor, batch: Batch, special_ids: list[int]
+) -> FloatArray:
+    """NDCG@10 of every history of a batch for each of `TASTE_WEIGHTS`, (weights, batch)."""
+    seen = batch["seen"] if model.config.exclude_seen else batch["seen"][:, :0]
+    inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    network = model.decoder(states).float()  # (batch, vocab)
+    ranks = []
+    for weight in TASTE_WEIGHTS:
+        model.config.taste_weight = weight
+        scores = model.add_table_scores(network, **inputs)
+        ranks.append(candidate_ranks(candidate_scores(scores, seen, special_ids), batch["targets"]))
+    return np.stack([ndcg(each.cpu().numpy(), K) for each in ranks])
+
+
+def format_taste_choice(choice: dict[str, float]) -> str:
+    """The choice of `choose_taste_weight` in a line of the log."""
+    return (
+        "the model of taste has weight {weight:g} in the scores of the next item; chosen on the validation part, where "
+        "NDCG@10 is {without:.4f} without and {combined:.4f} with it"
+    ).format(**choice)
+
+
+def format_memory_choice(choice: dict[str, Any]) -> str:
+    """The choice of `choose_memory` in a line of the log."""
     return (
         "the transition memory has weight {weight:g}, and transitions in the opposite direction count {backward:g} in "
         "it; chosen on the validation part, where NDCG@10 is {network:.4f} for the network only, {memory:.4f} for the "
