@@ -109,8 +109,9 @@ $(OLDEST)/installed: pyproject.toml .ci/oldest.py
 test-min: $(OLDEST)/installed  ## run all tests with the oldest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest
 
-test-versions: $(INSTALLED)  ## load an exported folder with several versions of transformers; write docs/versions.md
-	OMP_NUM_THREADS=1 $(PYTHON) -m tests.versions
+# VERSIONS=5.0.0 only loads exported folders, with that version. A pytest in an environment takes the options of PYTEST.
+test-versions: $(INSTALLED)  ## load folders and test with several versions of transformers; write docs/versions.md
+	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="--numprocesses $(WORKERS) --dist loadscope" $(PYTHON) -m tests.versions $(VERSIONS)
 
 lock: $(INSTALLED)  ## write requirements.lock: every file of an installation, with its hash
 	$(PYTHON) -m pip install --dry-run --ignore-installed --quiet --report .venv/report.json \

@@ -78,4 +78,4 @@ def test_the_workflow_runs_the_targets_of_ci_run():
         return [match[0] for line in lines if (match := commands.match(line))]
 
     assert targets(steps) == targets(script)
-    assert len(targets(steps)) == 5
+    assert len(targets(steps)) == 6

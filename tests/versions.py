@@ -1,11 +1,12 @@
-"""Load and rank exported folders with other versions than those installed.
+"""Load exported folders, and test this package, with other versions than those installed.
 
     python -m tests.versions
+    python -m tests.versions 5.0.0
     python -m tests.versions .venv-py310/bin/python .venv-py313/bin/python
 
-The first installs several versions of transformers, each with its own huggingface_hub and tokenizers in a folder before
-the packages of this environment, and writes a table to docs/versions.md. The second prints a row for each of the
-environments that these interpreters belong to.
+The first makes an environment for each of several versions of transformers, with its own huggingface_hub and tokenizers
+and the other packages of this environment, and writes a table to docs/versions.md. The second only loads folders with
+that version. The third prints a row for each of the environments that these interpreters belong to.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import tomllib
+import venv
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.requirements import Requirement
 
 from benchmarks.markdown import replace_between_marks
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
-from hf_bert4rec.hub.export import export
+from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import ISOLATED_LOADER, TOLERANCE, probe_histories
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,45 +41,38 @@ REQUIREMENTS = {
     "5.10.4": ("huggingface-hub==1.33.0", "tokenizers==0.22.2"),
     "5.24.0": ("huggingface-hub==2.4.0", "tokenizers==0.23.3"),
 }
+PACKAGE_TESTS = ("tests/model", "tests/hub", "tests/training", "-m", "not slow")
 SAME_RANKING = "loads, same ranking"
+TIMED = {"pre_layer_norm": True, "rotary_positions": True, "memory_size": 4, "time_aware": True}
 MODELS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "masked": {
-        "previous_item": True,
-        "pre_layer_norm": True,
-        "rotary_positions": True,
-        "memory_size": 4,
-        "time_aware": True,
-    },
-    "causal": {
-        "causal": True,
-        "pre_layer_norm": True,
-        "rotary_positions": True,
-        "memory_size": 4,
-        "time_aware": True,
-    },
+    "masked": {"previous_item": True, **TIMED},
+    "causal": {"causal": True, "taste_size": 4, "taste_neighbours": 2, **TIMED},
 }
 MARKS = ("<!-- versions: written by tests/versions.py -->", "<!-- end of versions -->")
 HEADER = """Torch is {torch}, Python {python}; the answers are compared with those of transformers {transformers}.
 
-| transformers | huggingface_hub | tokenizers | result |
-|---|---|---|---|
+| transformers | huggingface_hub | tokenizers | exported folder | tests of the package |
+|---|---|---|---|---|
 """
 
 
-def install(name: str, requirements: tuple[str, ...], folder: Path) -> Path:
-    """Install a version of transformers, without the packages that it shares with this environment."""
-    target = folder / name
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
-    subprocess.run([*command, f"transformers=={name}", *requirements], check=True)
-    return target
+def make_environment(folder: Path, requirements: list[str]) -> str:
+    """Make an environment with these packages, unlike those of this one, and return its interpreter."""
+    venv.create(folder, with_pip=False)
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages)]
+    subprocess.run([*command, *requirements], check=True)
+    shared = [path for path in sys.path if path.endswith("-packages")]
+    (packages / "shared.pth").write_text("\n".join([str(ROOT), *shared]), encoding="utf-8")
+    return str(folder / "bin" / "python")
 
 
-def answers(model: Path, packages: Path | None, request: dict, python: str = sys.executable) -> dict | str:
-    """Answers of the model with the packages of a folder first; the last line of the error if it does not load."""
+def answers(model: Path, request: dict[str, Any], python: str) -> dict[str, Any] | str:
+    """Answers of the model in the environment of an interpreter, or the last line of the error if it does not load."""
     with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "HF_MODULES_CACHE": cache, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = str(packages or "")
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {"HF_MODULES_CACHE": cache, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [python, "-c", ISOLATED_LOADER, str(model)],
             input=json.dumps(request),
@@ -89,39 +87,71 @@ def answers(model: Path, packages: Path | None, request: dict, python: str = sys
     return json.loads(done.stdout.rsplit("\n", 1)[-1])
 
 
-def differs(result: dict, expected: dict) -> bool:
-    """Whether two results rank differently, or scores differ by more than the tolerance of an export."""
+def differs(result: dict[str, Any], expected: list[list[dict[str, Any]]]) -> bool:
+    """Whether a result ranks differently, or scores differ by more than the tolerance of an export."""
     pairs = [
         (movie, other)
-        for answer, expected_answer in zip(result["answers"], expected["answers"], strict=True)
+        for answer, expected_answer in zip(result["answers"], expected, strict=True)
         for movie, other in zip(answer, expected_answer, strict=True)
     ]
     same = all(a["movie_id"] == b["movie_id"] and abs(a["score"] - b["score"]) <= TOLERANCE for a, b in pairs)
     return not same or bool(result["problems"])
 
 
-def export_models(folder: Path) -> tuple[dict[str, Path], dict]:
-    """Export a model of each kind; returns the folders, and a request that all can answer."""
+def export_models(folder: Path) -> dict[Path, tuple[dict[str, Any], list[list[dict[str, Any]]]]]:
+    """Export a model of each kind; returns for each folder a request and its answers here."""
     movies = {"movie_id": list(range(10, 50)), "title": [f"Movie {number}" for number in range(40)]}
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict.fromkeys(movies["movie_id"], 1))
     sizes = {"hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 12, "initializer_range": 0.5}
-    folders = {}
+    exported = {}
     for name, options in MODELS.items():
         torch.manual_seed(0)
         model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), **sizes, **options)).eval()
-        folders[name] = export(model, tokenizer, folder / name, "# Card")
-    return folders, {"histories": probe_histories(tokenizer), "top_k": 10}
+        if model.taste is not None:
+            fill_taste(model)
+        pipe = write_folder(model, tokenizer, folder / name, "# Card")
+        goals = ("taste", "next") if model.taste is not None else ("next",)
+        histories = [{"history": history, "goal": goal} for history in probe_histories(tokenizer) for goal in goals]
+        expected = [pipe(history, top_k=10) for history in histories]
+        exported[folder / name] = {"histories": histories, "top_k": 10}, expected
+    return exported
 
 
-def check(folders: dict[str, Path], request: dict, expected: dict[str, Any], packages: Path | None, python: str) -> str:
-    """The result of a version for the table."""
-    for model, folder in folders.items():
-        result = answers(folder, packages, request, python)
+def fill_taste(model: Bert4RecForMaskedLM) -> None:
+    """Set random factors and neighbours of taste; those of a new model are zero."""
+    taste, first = model.taste, model.config.unk_token_id + 1
+    taste.factors[first:].normal_()
+    taste.precisions[first:].uniform_(1, 2)
+    taste.shares[first:].uniform_(0.01, 0.02)
+    taste.neighbours[first:].random_(first, model.config.vocab_size)
+    taste.correlations[first:].uniform_(0.1, 0.9)
+
+
+def check(exported: dict[Path, tuple[dict[str, Any], list[list[dict[str, Any]]]]], python: str) -> str:
+    """Whether the folders load and rank the same in the environment of an interpreter, for the table."""
+    for folder, (request, expected) in exported.items():
+        result = answers(folder, request, python)
         if isinstance(result, str):
             return result
-        if differs(result, expected[model]):
-            return f"the {model} model ranks differently"
+        if differs(result, expected):
+            return f"the {folder.name} model ranks differently"
     return SAME_RANKING
+
+
+def run_package_tests(python: str, requirement: Requirement, name: str) -> str:
+    """The last line of pytest in the environment of an interpreter, if the package supports this version."""
+    if name not in requirement.specifier:
+        return f"not run: the package needs {requirement}"
+    done = subprocess.run(
+        [python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *PACKAGE_TESTS],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+    return done.stdout.strip().splitlines()[-1].strip("= ").rpartition(" in ")[0]
 
 
 def environment_row(python: str, result: str) -> str:
@@ -132,27 +162,38 @@ def environment_row(python: str, result: str) -> str:
     return f"| {' | '.join(done.stdout.split())} | {result} |"
 
 
-def main(interpreters: list[str]) -> int:
-    """Check every version and write the page; returns 1 if a version from 5.0 on does not load and rank the same."""
+def package_requirement() -> Requirement:
+    """What pyproject.toml requires of transformers."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return next(Requirement(line) for line in project["dependencies"] if line.startswith("transformers"))
+
+
+def main(arguments: list[str]) -> int:
+    """Print a row per environment, and write the page if none is named; returns 1 if one from 5.0 on fails."""
     rows, failed = [], False
+    versions = [argument for argument in arguments if argument in REQUIREMENTS]
+    requirement = package_requirement()
     with tempfile.TemporaryDirectory() as directory:
-        folders, request = export_models(Path(directory))
-        expected = {model: answers(folder, None, request) for model, folder in folders.items()}
-        for python in interpreters:
-            print(environment_row(python, check(folders, request, expected, None, python)), flush=True)
-        for name, requirements in REQUIREMENTS.items() if not interpreters else ():
-            packages = install(name, requirements, Path(directory))
-            result = check(folders, request, expected, packages, sys.executable)
+        exported = export_models(Path(directory))
+        for python in sorted(set(arguments) - set(versions), key=arguments.index):
+            result = check(exported, python)
+            failed |= result != SAME_RANKING
+            print(environment_row(python, result), flush=True)
+        for name in versions if arguments else REQUIREMENTS:
+            requirements = [f"transformers=={name}", *REQUIREMENTS[name]]
+            python = make_environment(Path(directory) / f"python-{name}", requirements)
+            result = check(exported, python)
             failed |= name.startswith("5.") and result != SAME_RANKING
-            hub, tokenizers = (requirement.split("==")[1] for requirement in requirements[:2])
-            rows.append(f"| {name} | {hub} | {tokenizers} | {result} |")
+            hub, tokenizers = (pin.split("==")[1] for pin in requirements[1:3])
+            tests = "" if arguments else run_package_tests(python, requirement, name)
+            failed |= "failed" in tests or "error" in tests
+            rows.append(f"| {name} | {hub} | {tokenizers} | {result} | {tests} |")
             print(rows[-1], flush=True)
-    if interpreters:
-        return 0
-    header = HEADER.format(
-        transformers=version("transformers"), torch=torch.__version__, python=".".join(map(str, sys.version_info[:3]))
-    )
-    replace_between_marks(PAGE, MARKS, header + "\n".join(rows))
+    if not arguments:
+        header = HEADER.format(
+            transformers=version("transformers"), torch=torch.__version__, python=sys.version.split()[0]
+        )
+        replace_between_marks(PAGE, MARKS, header + "\n".join(rows))
     return int(failed)
 
 
