@@ -1,7 +1,6 @@
 """Configuration of BERT4Rec. The defaults are the model of the paper as its authors released it."""
 
 # No `from __future__ import annotations` here: types of fields are checked, and must not be strings.
-import math
 from typing import Any
 
 from .versions_bert4rec import check_versions  # noqa: F401 (first: it refuses old versions)
@@ -10,7 +9,7 @@ from .versions_bert4rec import check_versions  # noqa: F401 (first: it refuses o
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from .loading_bert4rec import FIX_HINT, make_importable
+from .loading_bert4rec import FIX_HINT, make_importable, report_corrupt_files
 
 AUTO_MAP = {
     "AutoConfig": "configuration_bert4rec.Bert4RecConfig",
@@ -22,14 +21,24 @@ CUSTOM_PIPELINES = {
     task: {"impl": "pipeline_bert4rec.MovieRecommendationPipeline", "pt": ["AutoModelForMaskedLM"], "type": "text"}
     for task in TASKS
 }
-# A configuration may come from an untrusted source: sizes beyond these are refused before memory is allocated.
-MAX_SIZES = {
-    "vocab_size": 2**27,
-    "hidden_size": 2**16,
-    "num_hidden_layers": 512,
-    "num_attention_heads": 2**12,
-    "intermediate_size": 2**20,
-    "max_position_embeddings": 2**20,
+# Smallest and largest value of each field. A configuration may come from an untrusted source: sizes beyond these are
+# refused before memory is allocated.
+RANGES: dict[str, tuple[float, float]] = {
+    "vocab_size": (1, 2**27),
+    "hidden_size": (1, 2**16),
+    "num_hidden_layers": (1, 512),
+    "num_attention_heads": (1, 2**12),
+    "intermediate_size": (1, 2**20),
+    "max_position_embeddings": (1, 2**20),
+    "taste_size": (0, 2**16),
+    "num_events": (0, 2**12),
+    "hidden_dropout_prob": (0, 0.99),
+    "attention_probs_dropout_prob": (0, 0.99),
+    "embedding_dropout_prob": (0, 0.99),
+    "initializer_range": (0, 10**6),
+    "layer_norm_eps": (0, 10**6),
+    "memory_weight": (0, 10**6),
+    "taste_weight": (0, 10**6),
 }
 MAX_PARAMETERS = 2**31
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -114,16 +123,12 @@ class Bert4RecConfig(PreTrainedConfig):
         """The contents of `config.json` and the unused keyword arguments, as in `PreTrainedConfig`.
 
         Raises:
-            OSError: the file is missing or does not hold a JSON object.
+            OSError: the file is missing. ValueError: it does not hold a JSON object.
         """
-        try:
+        with report_corrupt_files(pretrained_model_name_or_path, "config.json", arguments=kwargs):
             config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-            if not isinstance(config_dict, dict):
-                raise TypeError(f"it holds a {type(config_dict).__name__}")
-        except (RecursionError, TypeError, ValueError) as error:  # endless nesting, null, a number of 5,000 digits
-            raise OSError(
-                f"config.json of {pretrained_model_name_or_path} is not a readable JSON object ({error}): {FIX_HINT}"
-            ) from error
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"config.json of {pretrained_model_name_or_path} holds no object of fields: {FIX_HINT}")
         return config_dict, unused
 
     def __init__(self, **kwargs: Any) -> None:
@@ -131,10 +136,13 @@ class Bert4RecConfig(PreTrainedConfig):
         fields = {name: kwargs.pop(name, getattr(self, name)) for name in FIELD_TYPES}
         for name, value in fields.items():
             self.__setattr__(name, value)
-        self._check_sizes()
         self._check_ranges()
-        self._check_names(kwargs)
-        _check_untrusted_fields(kwargs)
+        self._check_sizes()
+        if self.previous_item and self.causal:
+            raise ValueError("previous_item=True with causal=True: the input of a causal model is the item before")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act is {self.hidden_act!r:.40}; it must be one of {', '.join(sorted(ACT2FN))}")
+        _check_other_fields(kwargs)
         # Relative names, whatever repository they were read from: a saved folder carries its own code.
         kwargs["auto_map"] = dict(AUTO_MAP)
         if not __name__.startswith("transformers_modules."):
@@ -149,18 +157,22 @@ class Bert4RecConfig(PreTrainedConfig):
             raise TypeError(f"Field {name!r} expected {expected}, got {type(value).__name__} (value: {value!r:.40})")
         super().__setattr__(name, value)
 
-    def _check_sizes(self) -> None:
+    def _check_ranges(self) -> None:
+        last_id = self.vocab_size - 1
         ranges = {
-            **{name: (1, largest) for name, largest in MAX_SIZES.items()},
-            "taste_size": (0, MAX_SIZES["hidden_size"]),
-            "num_events": (0, MAX_SIZES["num_attention_heads"]),
-            **dict.fromkeys(("memory_size", "taste_neighbours"), (0, self.vocab_size)),
-            **dict.fromkeys(("pad_token_id", "mask_token_id", "unk_token_id"), (0, self.vocab_size - 1)),
+            **RANGES,
+            "memory_size": (0, self.vocab_size),
+            "taste_neighbours": (0, self.vocab_size),
+            "pad_token_id": (0, last_id),
+            "mask_token_id": (0, last_id),
+            "unk_token_id": (0, last_id),
         }
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"{name} is {value!r:.40}; it must be from {least} to {most:,}")
+
+    def _check_sizes(self) -> None:
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
@@ -178,29 +190,8 @@ class Bert4RecConfig(PreTrainedConfig):
         if (parameters := rows + self.num_hidden_layers * layer) > MAX_PARAMETERS:
             raise ValueError(f"these sizes make {parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
 
-    def _check_ranges(self) -> None:
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout_prob"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 0 and less than 1")
-        for name in ("layer_norm_eps", "initializer_range", "memory_weight", "taste_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be finite and not negative")
 
-    def _check_names(self, kwargs: dict[str, Any]) -> None:
-        if self.previous_item and self.causal:
-            raise ValueError("previous_item=True with causal=True: the input of a causal model is the item before")
-        # PreTrainedConfig looks the name up in torch and fails on any other attribute.
-        for name in ("dtype", "torch_dtype"):
-            value = kwargs.get(name)
-            dtype = value if isinstance(value, str) else str(value).removeprefix("torch.")
-            if value is not None and dtype not in DTYPES:
-                raise ValueError(f"{name} is {value!r:.40}; it must be one of {', '.join(DTYPES)}")
-        if self.hidden_act not in ACT2FN:
-            raise ValueError(f"hidden_act is {self.hidden_act!r:.40}; it must be one of {', '.join(sorted(ACT2FN))}")
-
-
-def _check_untrusted_fields(fields: dict[str, Any]) -> None:
+def _check_other_fields(fields: dict[str, Any]) -> None:
     """Refuse fields by which transformers would fetch code, read pickled weights or allocate endless lists."""
     for name in ("attn_implementation", "_attn_implementation"):
         if "/" in str(fields.get(name)):
@@ -209,8 +200,13 @@ def _check_untrusted_fields(fields: dict[str, Any]) -> None:
         if fields.get(name) is not None:
             raise ValueError(f"{name} is {fields[name]!r:.80}: a config file may not choose weights or layers")
     labels = fields.get("num_labels")
-    if labels is not None and not (isinstance(labels, int) and 0 <= labels <= MAX_SIZES["max_position_embeddings"]):
+    if labels is not None and not (isinstance(labels, int) and 0 <= labels <= 1000):
         raise ValueError(f"num_labels is {labels!r:.40}; this model has no labels")
+    for name in ("dtype", "torch_dtype"):  # PreTrainedConfig would take any attribute of torch
+        value = fields.get(name)
+        dtype = value if isinstance(value, str) else str(value).removeprefix("torch.")
+        if value is not None and dtype not in DTYPES:
+            raise ValueError(f"{name} is {value!r:.40}; it must be one of {', '.join(DTYPES)}")
 
 
 FIELD_TYPES: dict[str, Any] = dict(Bert4RecConfig.__annotations__)

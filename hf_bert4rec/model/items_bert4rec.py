@@ -23,6 +23,7 @@ import torch
 
 from .values_bert4rec import integral_as_int, is_missing, item_token, short_repr
 
+SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}  # no item has such an id
 TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: with \s* it would take n² steps
 DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
 PARENTHESES = re.compile(r"\(([^()]*)\)")
@@ -48,9 +49,7 @@ class UnknownTitleError(LookupError):
     """A title that no movie of the catalogue has; the message suggests similar ones."""
 
 
-def read_table(
-    movies: Any, reserved: Iterable[str], id_name: str = "movie_id"
-) -> tuple[list[int | str], dict[str, list[Any]]]:
+def read_table(movies: Any, id_name: str = "movie_id") -> tuple[list[int | str], dict[str, list[Any]]]:
     """Return the ids of a movies table, and its columns `title`, `year` and `genres` as plain Python values.
 
     Without a `year` column the year is split off titles such as "Heat (1995)".
@@ -59,7 +58,6 @@ def read_table(
         movies: a `datasets.Dataset`, a DataFrame of pandas or polars, an Arrow table or a mapping of columns, with
             `movie_id`. Years may be floats; titles, years and genres may be missing (None or NaN); genres are lists,
             JSON lists, or texts such as "Comedy|Drama", "Comedy;Drama" and "Comedy, Drama".
-        reserved: names that no id may have: the special tokens.
         id_name: another name that the column `movie_id` may have.
 
     Raises:
@@ -77,12 +75,13 @@ def read_table(
             raise ValueError(f"the table of movies has no column {name!r}; rename its column {alias!r} to {name!r}")
     if getattr(movies, "format", {"type": "custom"})["type"] != "custom":  # a Dataset; custom is by a function
         movies = movies.with_format(None)  # plain values, not tensors
-    ids = _read_ids(_column(movies, id_name), reserved)
-    columns = {name: _column(movies, name) for name in READERS if name in names}
-    for name, column in columns.items():
-        if len(column) != len(ids):
-            raise ValueError(f"the table of movies has {len(ids)} ids and {len(column)} values of {name!r}")
-        columns[name] = [_read_value(name, value, row) for row, value in enumerate(column)]
+    ids = _read_ids(_column(movies, id_name))
+    columns = {
+        name: [None if is_missing(value) else convert(value) for value in _column(movies, name)]
+        for name, convert in READERS.items()
+        if name in names
+    }
+    columns = check_columns(columns, len(ids), "the table of movies")
     if "title" in columns and "year" not in columns:
         pairs = [split_year(title) if title else (title, None) for title in columns["title"]]
         columns["title"] = [title for title, _ in pairs]
@@ -98,21 +97,20 @@ def _column(movies: Any, name: str) -> list[Any]:
     return list(values[:] if hasattr(values, "__len__") else values)
 
 
-def _read_ids(values: Sequence[Any], reserved: Iterable[str]) -> list[int | str]:
-    """Return ids as int or stripped str; ValueError unless they are of one type, distinct and not reserved."""
+def _read_ids(values: Sequence[Any]) -> list[int | str]:
+    """Return ids as int or stripped str; ValueError unless they are of one type, distinct and no special tokens."""
     if not values:
         raise ValueError("no movies: the table of items is empty")
     ids = [_read_id(value, row) for row, value in enumerate(values)]
     if odd := next((item for item in ids if type(item) is not type(ids[0])), None):
         raise ValueError(f"movie_id mixes types: {ids[0]!r} and {odd!r}; make all int or all str")
-    tokens = set()
+    tokens: set[str] = set()
     for token in map(str, ids):
         if token in tokens:
             raise ValueError(f"duplicate movie_id {token!r}: give each item one row")
+        if token in SPECIAL_TOKENS.values():
+            raise ValueError(f"movie_id {token!r} is the name of a special token; rename it")
         tokens.add(token)
-    for special in reserved:
-        if special in tokens:
-            raise ValueError(f"movie_id {special!r} is the name of a special token; rename it")
     return ids
 
 
@@ -123,15 +121,6 @@ def _read_id(value: Any, row: int) -> int | str:
     if isinstance(item, Integral) and not isinstance(item, bool):
         return int(item)
     raise ValueError(f"movie_id, row {row}, is {short_repr(value)}; an id is an integer or a non-empty line of text")
-
-
-def _read_value(name: str, value: Any, row: int) -> Any:
-    """Return one value of a column as `COLUMN_TYPES` has it, or raise ValueError with its row."""
-    value_read = None if is_missing(value) else READERS[name](value)
-    expected, is_valid = COLUMN_TYPES[name]
-    if not is_valid(value_read):
-        raise ValueError(f"the table of movies: {name}, row {row}, is {short_repr(value)}; it must be {expected}")
-    return value_read
 
 
 def _read_title(value: Any) -> Any:
@@ -187,25 +176,25 @@ COLUMN_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
-    """Return `items`, with one object for equal lists, if it maps known columns to `number` values of their type each.
+    """Return columns of the item table, with one object for equal lists.
 
     Raises:
-        ValueError: it does not; the message names `source`, column, row and value.
+        ValueError: they are not some of `COLUMN_TYPES` with `number` values each; the message begins with `source`.
     """
     if not isinstance(items, dict):
         raise ValueError(f"{source}: it is a {type(items).__name__}, not an object of columns")
     checked = {}
     for name, column in items.items():
-        if name not in COLUMN_TYPES or not isinstance(column, list) or len(column) != number:
-            raise ValueError(
-                f"{source}: {name!r} must be one of {tuple(COLUMN_TYPES)} with one value for each of {number} items"
-            )
+        if name not in COLUMN_TYPES:
+            raise ValueError(f"{source}: {name!r} must be one of {tuple(COLUMN_TYPES)}")
+        if not isinstance(column, list) or len(column) != number:
+            raise ValueError(f"{source}: {name!r} must be a list with one value for each of {number} items")
         checked[name] = _share_lists(column) if name == "genres" else column
         expected, is_valid = COLUMN_TYPES[name]
         distinct = {id(value): value for value in checked[name]}.values() if name == "genres" else column
         if not all(map(is_valid, distinct)):
             row = next(row for row, value in enumerate(column) if not is_valid(value))
-            raise ValueError(f"{source}: {name} {row} is {column[row]!r:.40}; it must be {expected}")
+            raise ValueError(f"{source}: {name}, row {row}, is {short_repr(column[row])}; it must be {expected}")
     return checked
 
 
@@ -345,10 +334,10 @@ def _letter_sum(letters: Iterable[str]) -> int:
 
 
 class TitleIndex:
-    """Look-up from typed titles to positions in the lists of titles and years it was built from."""
+    """Look-up from typed titles to positions in the lists it was built from; `ids` are named in messages."""
 
-    def __init__(self, titles: Sequence[str], years: Sequence[int | None]) -> None:
-        self.titles, self.years = titles, years
+    def __init__(self, titles: Sequence[str], years: Sequence[int | None], ids: Sequence[int | str] = ()) -> None:
+        self.titles, self.years, self.ids = titles, years, ids
         self.by_title = NameIndex(titles, torch.arange(len(titles)))
 
     @cached_property
@@ -379,23 +368,23 @@ class TitleIndex:
         candidates = self.by_other_name.candidates(name) if name else []
         return [position for position in candidates if name in spellings(self.titles[position])[1:]]
 
-    def find(self, query: str, ids: Sequence[int | str]) -> int:
-        """Position of the one movie meant by `query`; `ids` name the candidates in messages.
+    def find(self, query: str) -> int:
+        """Position of the one movie meant by `query`.
 
         Raises:
             UnknownTitleError: no movie has this title; similar ones are suggested.
             AmbiguousTitleError: several have it; all are listed.
         """
-        position = self.find_or_none(query, ids)
+        position = self.find_or_none(query)
         if position is None:
             raise UnknownTitleError(f"no movie is called {short_repr(query)}{self._suggestion(query)}")
         return position
 
-    def find_or_none(self, query: str, ids: Sequence[int | str]) -> int | None:
+    def find_or_none(self, query: str) -> int | None:
         """Like `find`, but None for a title that no movie has."""
         positions = self.candidates(query)
         if len(positions) > 1:
-            listed = "; ".join(f"{self._full_title(position)} (id {ids[position]})" for position in positions)
+            listed = "; ".join(f"{self._full_title(position)} (id {self.ids[position]})" for position in positions)
             raise AmbiguousTitleError(
                 f"{short_repr(query)} may mean {len(positions)} movies: {listed}. Give the year or the id."
             )

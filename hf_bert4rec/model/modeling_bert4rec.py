@@ -1,8 +1,10 @@
 """BERT4Rec: a bidirectional transformer that predicts masked items in a history of items.
 
-With the default configuration this is `transformers.BertForMaskedLM` without token types (a test checks that logits and
-gradients are equal). Two things differ from a model of text: positions count from the oldest attended item, so padding
-on either side changes nothing, and the last layer can be limited to the positions whose output is needed.
+Bottom-up: embeddings, attention, feed-forward, layer, encoder (`Bert4RecModel`), and the encoder with a head that
+scores every item (`Bert4RecForMaskedLM`). With the default configuration this is `transformers.BertForMaskedLM` without
+token types (a test checks that logits and gradients are equal). Two things differ from a model of text: positions count
+from the oldest attended item, so padding on either side changes nothing, and the last layer can be limited to the
+positions whose output is needed.
 """
 
 from __future__ import annotations
@@ -347,11 +349,15 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             inputs_embeds = inputs_embeds + self.event_embeddings(event_ids, position_ids)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
         angles = self._rotary_angles(hidden_states, position_ids) if self.config.rotary_positions else None
+        if is_causal:
+            arguments = causal_mask_arguments(hidden_states)
+            mask = create_causal_mask(self.config, hidden_states, attention_mask, **arguments)
+        else:
+            mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
 
-        mask = self._attention_mask(hidden_states, attention_mask, is_causal)
         for layer in self.layers[:-1]:
             hidden_states = layer(hidden_states, mask, angles, is_causal=is_causal, **kwargs)
-        if query_positions is not None:
+        if query_positions is not None:  # the last layer has a row of the mask for each query
             queries = gather_positions(hidden_states, query_positions)
             mask = create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=hidden_states)
             is_causal = False
@@ -374,13 +380,6 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         if not self.config.previous_item:
             return previous
         return previous + (mask if is_causal else inputs_embeds)
-
-    def _attention_mask(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, is_causal: bool
-    ) -> torch.Tensor | None:
-        if not is_causal:
-            return create_bidirectional_mask(self.config, hidden_states, attention_mask)
-        return create_causal_mask(self.config, hidden_states, attention_mask, **causal_mask_arguments(hidden_states))
 
     def _position_ids(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Positions (batch or 1, seq) counted from each row's oldest attended one; 0 where padded."""

@@ -28,11 +28,9 @@ from .onnx_bert4rec import ONNX_FILE, OnnxScorer, find_onnx
 from .ranking_bert4rec import Catalogue, Corrections, ItemEmbeddings, contributions, describe_filters, select_movies
 from .requests_bert4rec import (
     DEFAULT_TOP_K,
-    ModelInput,
     Request,
     check_option_names,
     encode,
-    model_input,
     parse_batch_size,
     parse_movies,
     parse_request,
@@ -208,9 +206,8 @@ class MovieRecommendationPipeline(Pipeline):
     def preprocess(self, input_: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Parse a batch of histories, and encode those that the network scores."""
         requests = self._parse(input_, options)
-        config = self.model.config
-        inputs = [model_input(request, config) for request in requests if request.liked and request.goal == "next"]
-        return {"requests": requests, **encode(inputs, self.tokenizer, config)}
+        scored = [request for request in requests if request.liked and request.goal == "next"]
+        return {"requests": requests, **encode(scored, self.tokenizer, self.model.config)}
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
         unknown: defaultdict[str, list[str]] = defaultdict(list)
@@ -299,18 +296,18 @@ class MovieRecommendationPipeline(Pipeline):
         """Add "because" to every movie. `log_scores` is (items,), or None to score the history exactly."""
         is_taste = request.goal == "taste"
         config = self.model.config
-        history = ModelInput(request.liked, {}) if is_taste else model_input(request, config)
+        history = request if is_taste else request.last(config.max_position_embeddings - 1)
 
         def score(rows: list[list[int]]) -> torch.Tensor:
-            inputs = [history.subset(indices) for indices in rows]
+            shorter = [history.subset(indices) for indices in rows]
             if is_taste:
-                return self._taste_log_scores([each.items for each in inputs])
-            return self._log_scores(self.forward({"requests": [], **encode(inputs, self.tokenizer, config)})["logits"])
+                return self._taste_log_scores([each.liked for each in shorter])
+            return self._log_scores(self.forward({"requests": [], **encode(shorter, self.tokenizer, config)})["logits"])
 
         if log_scores is None:
-            log_scores = score([list(range(len(history.items)))])[0]
+            log_scores = score([list(range(len(history.liked)))])[0]
         name = self.tokenizer.item_id_name
-        for movie, reasons in zip(movies, contributions(history.items, positions, log_scores, score), strict=True):
+        for movie, reasons in zip(movies, contributions(history.liked, positions, log_scores, score), strict=True):
             entries = [(self.tokenizer.movie(item), contribution) for item, contribution in reasons]
             movie["because"] = [
                 {name: entry[name], "title": entry["title"], "contribution": contribution}
@@ -351,8 +348,7 @@ class MovieRecommendationPipeline(Pipeline):
         histories, is_single = read_histories(histories)
         embedded = [torch.empty(0, self.model.config.hidden_size)]
         for batch in self._batches(histories, batch_size):
-            config, requests = self.model.config, self._parse(batch, self._preprocess_params)
-            tensors = encode([model_input(request, config) for request in requests], self.tokenizer, config)
+            tensors = encode(self._parse(batch, self._preprocess_params), self.tokenizer, self.model.config)
             with torch.inference_mode(), self._evaluation_mode():
                 inputs = {name: tensor.to(self.device) for name, tensor in tensors.items()}
                 embedded.append(self.model.next_item_states(**inputs).float().cpu())

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,30 @@ class Request:
     def has_events(self) -> bool:
         return self.events is not None or self.event is not None
 
+    def last(self, number: int) -> Request:
+        """Return the request with the most recent entries of `liked` only, at most `number` of them."""
+        length = len(self.liked)
+        return self if length <= number else self.subset(range(length - number, length))
+
+    def subset(self, indices: Sequence[int]) -> Request:
+        """Return the request with these entries of `liked` only."""
+        return replace(
+            self,
+            liked=[self.liked[index] for index in indices],
+            timestamps=None if self.timestamps is None else [self.timestamps[index] for index in indices],
+            events=None if self.events is None else [self.events[index] for index in indices],
+        )
+
+    def model_times(self) -> list[int]:
+        """The model's `timestamps`: of every liked item, and of the query, which is the [MASK]."""
+        times = [*(self.timestamps or [None] * len(self.liked)), self.now]
+        return [UNKNOWN_TIME if time is None else time for time in times]
+
+    def model_events(self) -> list[int]:
+        """The model's `event_ids`: of every liked item, by default the requested kind, and of the query."""
+        event = self.event or 0
+        return [*(self.events or [event] * len(self.liked)), event]
+
 
 OPTIONS = (*(entry.name for entry in fields(Request)[2:]), "ratings", "min_rating")
 
@@ -121,36 +145,27 @@ def parse_request(
             name the option and the value.
     """
     if isinstance(history, Mapping):
-        row = dict(history)
-        if "history" not in row:
-            raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
-        history = row.pop("history")
-        other_keys = [name for name in row if name not in OPTIONS]
-        check_option_names(name for name in other_keys if not isinstance(name, str) or _similar_option(name))
-        unknown["not options of a request, ignored"] += [
-            short_repr(name) for name in other_keys if name not in SILENT_KEYS
-        ]
-        options = {**options, **{name: as_scalar(value) for name, value in row.items() if name in OPTIONS}}
+        history, own_options = _split_row(history, unknown)
+        options = {**options, **own_options}
     _check_has_order(history)
     entries = _check_list("a history", history, "a list of ids and titles")
     left_out = unknown["not in the catalogue, left out of the history"]
-    items = [_resolve(entry, tokenizer, left_out) for entry in entries]
+    resolved = [_resolve(entry, tokenizer, left_out) for entry in entries]
+    items = {index: item for index, item in enumerate(resolved) if item is not None}
     is_liked = _parse_ratings(options, len(entries))
     timestamps = _parse_column(options, "timestamps", "a time or None", len(entries))
     timestamps, now = parse_times(timestamps, options.get("now"))
     events, event = _parse_events(options, tokenizer, len(entries))
-    liked = {index: item for index, item in enumerate(items) if item is not None and is_liked[index]}
+    liked = [index for index in items if is_liked[index]]
     exclude = _parse_list(options, "exclude", "a list of ids and titles")
     if exclude is not None:
-        exclude = [_resolve(entry, tokenizer, unknown["not in the catalogue, nothing to exclude"]) for entry in exclude]
+        left_out = unknown["not in the catalogue, nothing to exclude"]
+        resolved = [_resolve(entry, tokenizer, left_out) for entry in exclude]
+        exclude = [item for item in resolved if item is not None]
     candidates = _parse_list(options, "candidates", "a list of ids and titles")
     return Request(
-        liked=list(liked.values()),
-        seen=[
-            item
-            for index, item in enumerate(items)
-            if item is not None and (events is None or events[index] == (event or 0))
-        ],
+        liked=[items[index] for index in liked],
+        seen=[item for index, item in items.items() if events is None or events[index] == (event or 0)],
         top_k=parse_top_k(options.get("top_k", min(DEFAULT_TOP_K, tokenizer.num_items)), tokenizer.num_items),
         goal=_parse_goal(options.get("goal")),
         exclude_seen=_parse_flag(options, "exclude_seen", True),
@@ -158,7 +173,7 @@ def parse_request(
         now=now,
         events=None if events is None else [events[index] for index in liked],
         event=event,
-        exclude=None if exclude is None else [item for item in exclude if item is not None],
+        exclude=exclude,
         candidates=None if candidates is None else parse_movies(candidates, tokenizer, "candidates"),
         genres=_parse_genres(options),
         years=_parse_years(options),
@@ -166,6 +181,17 @@ def parse_request(
         diversity=parse_number("diversity", options.get("diversity", 0.0), upper=1.0),
         explain=_parse_flag(options, "explain", False),
     )
+
+
+def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, list[str]]) -> tuple[Any, dict[str, Any]]:
+    """Return the history and the options of a request's dict."""
+    if "history" not in row:
+        raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
+    options = {name: as_scalar(value) for name, value in row.items() if name in OPTIONS}
+    other_keys = [name for name in row if name != "history" and name not in OPTIONS]
+    check_option_names(name for name in other_keys if not isinstance(name, str) or _similar_option(name))
+    unknown["not options of a request, ignored"] += [short_repr(name) for name in other_keys if name not in SILENT_KEYS]
+    return row["history"], options
 
 
 def parse_top_k(top_k: Any, num_items: int) -> int:
@@ -365,52 +391,22 @@ def _parse_flag(options: Mapping[str, Any], name: str, default: bool) -> bool:
     return value
 
 
-@dataclass(frozen=True)
-class ModelInput:
-    """The part of a history in the model's window, oldest first.
+def encode(requests: Sequence[Request], tokenizer: Any, config: Any) -> dict[str, torch.Tensor]:
+    """The model's inputs, (requests, longest): the most recent entries that fit the window, a [MASK], then padding."""
+    requests = [request.last(config.max_position_embeddings - 1) for request in requests]
+    longest = max((len(request.liked) + 1 for request in requests), default=0)
 
-    `columns` are other inputs of the model, such as times: a value for every item, and then that of the query.
-    """
+    def pad(rows: list[list[int]], value: int) -> torch.Tensor:
+        # One tensor from nested lists takes less time than filling a tensor row by row.
+        padded = [row + [value] * (longest - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.long).view(len(rows), longest)
 
-    items: list[int]
-    columns: dict[str, list[int]]
-
-    def subset(self, indices: list[int]) -> ModelInput:
-        """Return the input with only these of its entries."""
-        columns = {name: [*(values[i] for i in indices), values[-1]] for name, values in self.columns.items()}
-        return ModelInput([self.items[index] for index in indices], columns)
-
-
-def model_input(request: Request, config: Any) -> ModelInput:
-    """The most recent entries that fit the model's window with a [MASK] after them."""
-    length = len(request.liked)
-    start = max(0, length - (config.max_position_embeddings - 1))
-    given: dict[str, Sequence[int | None]] = {
-        "timestamps": [*(request.timestamps or [None] * length), request.now],
-        "event_ids": [*([request.event] * length if request.events is None else request.events), request.event],
+    inputs = {
+        "input_ids": pad([[*request.liked, tokenizer.mask_token_id] for request in requests], tokenizer.pad_token_id),
+        "attention_mask": pad([[1] * (len(request.liked) + 1) for request in requests], 0),
     }
-    columns = {
-        name: [unknown if value is None else value for value in given[name][start:]]
-        for name, unknown in _unknown_values(config).items()
-    }
-    return ModelInput(request.liked[start:], columns)
-
-
-def encode(inputs: Sequence[ModelInput], tokenizer: Any, config: Any) -> dict[str, torch.Tensor]:
-    """Tensors (rows, longest) of the model's inputs: a [MASK] after each history, then padding."""
-    longest = max((len(each.items) + 1 for each in inputs), default=0)
-    padding = {"input_ids": tokenizer.pad_token_id, "attention_mask": 0, **_unknown_values(config)}
-    rows: dict[str, list[list[int]]] = {name: [] for name in padding}
-    for each in inputs:
-        length = len(each.items) + 1
-        row = {"input_ids": [*each.items, tokenizer.mask_token_id], "attention_mask": [1] * length, **each.columns}
-        for name, values in row.items():
-            rows[name].append(values + [padding[name]] * (longest - length))
-    # One tensor from nested lists takes less time than filling a tensor row by row.
-    return {name: torch.tensor(lists, dtype=torch.long).view(len(inputs), longest) for name, lists in rows.items()}
-
-
-def _unknown_values(config: Any) -> dict[str, int]:
-    """The model's inputs in addition to the items, and their values where unknown and at padding."""
-    times = {"timestamps": UNKNOWN_TIME} if config.time_aware else {}
-    return times | ({"event_ids": 0} if config.num_events else {})
+    if config.time_aware:
+        inputs["timestamps"] = pad([request.model_times() for request in requests], UNKNOWN_TIME)
+    if config.num_events:
+        inputs["event_ids"] = pad([request.model_events() for request in requests], 0)
+    return inputs

@@ -6,9 +6,10 @@ Three special tokens come first, then one token per item. `items.json`, next to 
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,18 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
-from .items_bert4rec import TitleIndex, align_columns, append_columns, check_columns, full_title, read_table
+from .items_bert4rec import (
+    SPECIAL_TOKENS,
+    TitleIndex,
+    align_columns,
+    append_columns,
+    check_columns,
+    full_title,
+    read_table,
+)
 from .loading_bert4rec import make_importable, read_object, report_corrupt_files
 from .values_bert4rec import integral_as_int, item_token, short_repr
 
-SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)
 ITEMS_FILE = "items.json"
 JSON_FILES = ("tokenizer_config.json", "tokenizer.json")
@@ -115,13 +123,14 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             KeyError, ValueError: those of `read_table`.
         """
-        ids, items = read_table(movies, SPECIAL_TOKENS.values(), kwargs.get("item_id_name", "movie_id"))
+        ids, items = read_table(movies, kwargs.get("item_id_name", "movie_id"))
         if counts is not None:
             by_token = {item_token(item): integral_as_int(count) for item, count in counts.items()}
             items["count"] = [by_token.get(str(item), 0) for item in ids]
-        backend = _backend([*SPECIAL_TOKENS.values(), *map(str, ids)])
-        kind = "int" if isinstance(ids[0], int) else "str"
-        return cls(tokenizer_object=backend, items=items, item_id_type=kind, **kwargs)
+        backend = Tokenizer(_word_level(map(str, ids)))
+        backend.pre_tokenizer = WhitespaceSplit()
+        item_id_type = "int" if isinstance(ids[0], int) else "str"
+        return cls(tokenizer_object=backend, items=items, item_id_type=item_id_type, **kwargs)
 
     def with_movies(self, movies: Any) -> Bert4RecTokenizer:
         """Return a tokenizer of the same vocabulary with titles, years and genres from a table; see `from_movies`.
@@ -131,18 +140,10 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             ValueError: the table has none of the catalogue's movies.
         """
-        ids, columns = read_table(movies, SPECIAL_TOKENS.values(), self.item_id_name)
-        items = {**self.items, **align_columns(self.item_tokens, ids, columns)}
-        backend = _backend([*SPECIAL_TOKENS.values(), *self.item_tokens])
-        return type(self)(
-            tokenizer_object=backend,
-            items=items,
-            item_id_type=self.item_id_type,
-            item_id_name=self.item_id_name,
-            event_names=self.event_names,
-            num_target_events=self.num_target_events,
-            model_max_length=self.model_max_length,
-        )
+        ids, columns = read_table(movies, self.item_id_name)
+        tokenizer = copy.deepcopy(self)
+        tokenizer.items |= align_columns(self.item_tokens, ids, columns)
+        return tokenizer
 
     def add_items(self, movies: Any) -> list[int]:
         """Append movies to the catalogue, in place; old input ids stay. Follow with `model.add_items(tokenizer)`.
@@ -157,7 +158,7 @@ class Bert4RecTokenizer(TokenizersBackend):
             KeyError, ValueError: those of `read_table`, a movie that exists already, or an id of another type than the
                 catalogue's. The tokenizer is then unchanged.
         """
-        ids, columns = read_table(movies, SPECIAL_TOKENS.values(), self.item_id_name)
+        ids, columns = read_table(movies, self.item_id_name)
         if existing := [item for item in ids if item in self]:
             raise ValueError(
                 f"{len(existing)} of the movies are in the catalogue already: {existing[:5]}; leave them out"
@@ -165,11 +166,10 @@ class Bert4RecTokenizer(TokenizersBackend):
         if not isinstance(ids[0], int if self.item_id_type == "int" else str):
             raise ValueError(f"movie_id {ids[0]!r} is not {self.item_id_type}, the type of the catalogue's ids")
         items = append_columns(self.items, self.num_items, columns, len(ids))
-        self._tokenizer.model = _word_level([*SPECIAL_TOKENS.values(), *self.item_tokens, *map(str, ids)])
-        start = FIRST_ITEM_ID + self.num_items
-        self.item_tokens, self.items = [*self.item_tokens, *map(str, ids)], items
-        self.cache = {}
-        return list(range(start, start + len(ids)))
+        start = len(self)
+        self.item_tokens, self.items, self.cache = [*self.item_tokens, *map(str, ids)], items, {}
+        self._tokenizer.model = _word_level(self.item_tokens)
+        return list(range(start, len(self)))
 
     @property
     def num_items(self) -> int:
@@ -192,8 +192,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         """
         if not hasattr(self, "item_tokens"):  # under construction; the vocabulary is checked afterwards
             return super().add_tokens(new_tokens, special_tokens)
-        listed = new_tokens if isinstance(new_tokens, (list, tuple)) else [new_tokens]
-        self._refuse([str(token) for token in listed if token and str(token) not in self.get_vocab()])
+        _refuse_tokens(new_tokens, self.get_vocab())
         return 0
 
     def add_special_tokens(self, special_tokens_dict: Any, *args: Any, **kwargs: Any) -> int:
@@ -202,17 +201,9 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             ValueError: another token; for items use `add_items`.
         """
-        values = [value if isinstance(value, (list, tuple)) else [value] for value in special_tokens_dict.values()]
-        tokens = [str(token) for listed in values for token in listed]
-        self._refuse([token for token in tokens if token not in SPECIAL_TOKENS.values()])
+        for tokens in special_tokens_dict.values():
+            _refuse_tokens(tokens, SPECIAL_TOKENS.values())
         return super().add_special_tokens(special_tokens_dict, *args, **kwargs)
-
-    def _refuse(self, tokens: list[str]) -> None:
-        if tokens:
-            raise ValueError(
-                f"{short_repr(tokens)} cannot be added as tokens: add items with tokenizer.add_items(movies) and "
-                "model.add_items(tokenizer)"
-            )
 
     def encode_items(self, item_ids: Iterable[int | str]) -> list[int]:
         """Item ids to `input_ids`; an unknown one becomes [UNK]."""
@@ -230,13 +221,15 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             ValueError: an unknown kind.
         """
-        index = {name: event_id for event_id, name in enumerate(self.event_names)}
-        names = list(names)
+        event_ids = []
         for name in names:
-            if not isinstance(name, str) or name not in index:
-                known = f"is none of {', '.join(map(repr, index))}" if index else "is given to a model without kinds"
-                raise ValueError(f"the kind of event {short_repr(name)} {known}")
-        return [index[name] for name in names]
+            if not self.event_names:
+                raise ValueError(f"the kind of event {short_repr(name)} is given to a model without kinds")
+            if not isinstance(name, str) or name not in self.event_names:
+                known = ", ".join(map(repr, self.event_names))
+                raise ValueError(f"the kind of event {short_repr(name)} is none of {known}")
+            event_ids.append(self.event_names.index(name))
+        return event_ids
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
         """`input_ids` to item ids in the data set's own type; None for a special token.
@@ -286,7 +279,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         Raises:
             UnknownTitleError: no movie has it. AmbiguousTitleError: several have it; all are listed.
         """
-        return self._typed(self.item_tokens[self._title_index.find(title, self.item_tokens)])
+        return self._typed(self.item_tokens[self._title_index.find(title)])
 
     def resolve(self, entry: int | str) -> int | None:
         """Return the `input_id` of one entry of a history, an item id or else a title; None if it is neither.
@@ -296,16 +289,9 @@ class Bert4RecTokenizer(TokenizersBackend):
         """
         input_id = self._input_id(entry)
         if input_id is None and isinstance(entry, str):
-            position = self._title_index.find_or_none(entry, self.item_tokens)
+            position = self._title_index.find_or_none(entry)
             input_id = None if position is None else FIRST_ITEM_ID + position
         return input_id
-
-    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write `items.json`; `tokenizer.json` is written by transformers."""
-        name = f"{filename_prefix}-{ITEMS_FILE}" if filename_prefix else ITEMS_FILE
-        path = Path(save_directory) / name
-        path.write_text(json.dumps(self.items, ensure_ascii=False), encoding="utf-8")
-        return (str(path),)
 
     def _save_pretrained(
         self, save_directory: Any, file_names: tuple[str, ...], filename_prefix: str | None = None, **kwargs: Any
@@ -317,7 +303,9 @@ class Bert4RecTokenizer(TokenizersBackend):
                 raise
             # The tokenizers library raises a bare Exception, without the path, where the disk is full.
             raise OSError(f"tokenizer.json could not be written to {save_directory}: {error}") from error
-        return saved + self.save_vocabulary(str(save_directory), filename_prefix)
+        items_file = Path(save_directory) / (f"{filename_prefix}-{ITEMS_FILE}" if filename_prefix else ITEMS_FILE)
+        items_file.write_text(json.dumps(self.items, ensure_ascii=False), encoding="utf-8")
+        return (*saved, str(items_file))
 
     def _input_id(self, item_id: object) -> int | None:
         """The `input_id` of an item id; None if it is not in the catalogue."""
@@ -329,11 +317,11 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @property
     def _title_index(self) -> TitleIndex:
-        return self._cached("titles by name", self._build_title_index)
+        def build() -> TitleIndex:
+            titles = [title or "" for title in self.items.get("title", [])]
+            return TitleIndex(titles, self.items.get("year", [None] * len(titles)), self.item_tokens)
 
-    def _build_title_index(self) -> TitleIndex:
-        titles = [title or "" for title in self.items.get("title", [])]
-        return TitleIndex(titles, self.items.get("year", [None] * len(titles)))
+        return self._cached("titles by name", build)
 
     def _typed(self, token: str) -> int | str:
         return int(token) if self.item_id_type == "int" else token
@@ -371,14 +359,20 @@ def _check_events(names: Any, num_target_events: Any) -> None:
         )
 
 
-def _word_level(tokens: list[str]) -> WordLevel:
+def _refuse_tokens(tokens: Any, allowed: Container[str]) -> None:
+    """Raise ValueError for a token, or one of a list of tokens, that is not allowed."""
+    for token in map(str, tokens if isinstance(tokens, (list, tuple)) else [tokens]):
+        if token not in allowed:
+            raise ValueError(
+                f"{short_repr(token)} cannot be added as a token: add items with tokenizer.add_items(movies) and "
+                "model.add_items(tokenizer)"
+            )
+
+
+def _word_level(item_tokens: Iterable[str]) -> WordLevel:
+    """The vocabulary: special tokens, then items."""
+    tokens = [*SPECIAL_TOKENS.values(), *item_tokens]
     return WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=SPECIAL_TOKENS["unk_token"])
-
-
-def _backend(tokens: list[str]) -> Tokenizer:
-    backend = Tokenizer(_word_level(tokens))
-    backend.pre_tokenizer = WhitespaceSplit()
-    return backend
 
 
 Bert4RecTokenizer.register_for_auto_class("AutoTokenizer")

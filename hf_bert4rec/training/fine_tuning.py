@@ -22,7 +22,7 @@ from ..data.transitions import item_counts
 from ..data.windows import TrainingWindows
 from ..model.items_bert4rec import read_table
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from ..model.tokenization_bert4rec import SPECIAL_TOKENS, Bert4RecTokenizer
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from ..model.values_bert4rec import item_token
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
@@ -117,7 +117,7 @@ def grow_catalogue(
 ) -> list[dict[str, Any]]:
     """Add movies of the histories that are in `movies` and not in the catalogue; returns `add_items`' report."""
     items = Ragged.from_column(histories, "item_ids").values
-    ids, columns = ([], {}) if movies is None else read_table(movies, SPECIAL_TOKENS.values())
+    ids, columns = ([], {}) if movies is None else read_table(movies)
     described = set(map(item_token, ids))
     new = {item_token(item): item for item in np.unique(items).tolist() if item not in tokenizer}
     rows = [row for row, item in enumerate(ids) if item_token(item) in new]

@@ -36,7 +36,7 @@ FROM = {
     "array": "array",
     "bisect": "bisect_left",
     "collections": "Counter defaultdict",
-    "collections.abc": "Callable Iterable Iterator Mapping Sequence",
+    "collections.abc": "Callable Container Iterable Iterator Mapping Sequence",
     "contextlib": "contextmanager",
     "dataclasses": "dataclass field fields replace",
     "datetime": "date datetime",

@@ -121,15 +121,15 @@ def test_rotary_positions_need_pairs(folder):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("title", [1] * ITEMS, "title 0 is 1; it must be a text or null"),
+        ("title", [1] * ITEMS, "title, row 0, is 1; it must be a text or null"),
         ("title", ["a"] * (ITEMS - 1), "with one value for each of 12 items"),
-        ("title", "a" * ITEMS, "'title' must be one of"),
-        ("year", ["1990"] * ITEMS, "year 0 is '1990'; it must be an integer or null"),
-        ("year", [10**400] * ITEMS, "year 0 is 1000"),
-        ("genres", ["Drama"] * ITEMS, "genres 0 is 'Drama'; it must be a list of texts or null"),
-        ("genres", [[1]] * ITEMS, r"genres 0 is \[1\]"),
-        ("count", [-1] * ITEMS, "count 0 is -1"),
-        ("count", [float("nan")] * ITEMS, "count 0 is nan"),
+        ("title", "a" * ITEMS, "'title' must be a list"),
+        ("year", ["1990"] * ITEMS, "year, row 0, is '1990'; it must be an integer or null"),
+        ("year", [10**400] * ITEMS, "year, row 0, is 1000"),
+        ("genres", ["Drama"] * ITEMS, "genres, row 0, is 'Drama'; it must be a list of texts or null"),
+        ("genres", [[1]] * ITEMS, r"genres, row 0, is \[1\]"),
+        ("count", [-1] * ITEMS, "count, row 0, is -1"),
+        ("count", [float("nan")] * ITEMS, "count, row 0, is nan"),
         ("script", ["x"] * ITEMS, "'script' must be one of"),
     ],
 )
@@ -178,7 +178,7 @@ def test_an_invalid_tokenizer_config_is_refused(folder, name, value, message):
 def test_titles_in_the_tokenizer_config_are_checked(folder):
     (folder / "items.json").unlink()
     change(folder, "tokenizer_config.json", items={"title": [1] * ITEMS})
-    assert_refused(folder, ValueError, "items: title 0 is 1; it must be a text or null")
+    assert_refused(folder, ValueError, "items: title, row 0, is 1; it must be a text or null")
 
 
 @pytest.mark.parametrize("size", [0, 4, 8, 50, 0.5, 0.999])

@@ -116,7 +116,7 @@ def test_a_catalogue_without_titles_can_be_extended(model):
         ({"movie_id": ["x"]}, None, "'x' is not int"),
         ({"movie_id": [1, 1]}, None, "duplicate movie_id"),
         ({"movie_id": []}, None, "no movies"),
-        ({"movie_id": [1], "title": []}, None, "0 values of 'title'"),
+        ({"movie_id": [1], "title": []}, None, "'title' must be a list with one value for each of 1 items"),
         (
             {"movie_id": [1]},
             torch.zeros(1, 7),

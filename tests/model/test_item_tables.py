@@ -54,7 +54,7 @@ def test_counts_in_any_form_are_integers_or_refused():
     for counts in ({1: 2.0, "3": np.int64(1)}, pd.Series([1, 3, 1]).value_counts(), {1.0: 2, 3: 1}):
         assert Bert4RecTokenizer.from_movies(CATALOGUE, counts).items["count"] == [2, 0, 1]
     for wrong in (2.5, float("nan"), -1):
-        with pytest.raises(ValueError, match=f"count 0 is {wrong}; it must be an integer, 0 or more"):
+        with pytest.raises(ValueError, match=f"count, row 0, is {wrong}; it must be an integer, 0 or more"):
             Bert4RecTokenizer.from_movies(CATALOGUE, {1: wrong})
 
 
@@ -149,14 +149,14 @@ def test_blanks_around_ids_are_ignored():
 def test_new_tokens_are_refused_and_ids_are_unchanged(pipe, tokenizer, grow):
     expected = pipe([10, 13])
     new = ["99999"] if grow == "add_tokens" else {"cls_token": "[CLS]"}
-    with pytest.raises(ValueError, match=r"cannot be added as tokens: add items with tokenizer\.add_items"):
+    with pytest.raises(ValueError, match=r"cannot be added as a token: add items with tokenizer\.add_items"):
         getattr(tokenizer, grow)(new)
     assert len(tokenizer) == NUM_MOVIES + 3
     assert tokenizer.first_item_id == 3
     assert pipe([10, 13]) == expected
     assert tokenizer.add_tokens(["10", "[MASK]"]) == 0  # in the vocabulary already
     assert tokenizer("100 10")["input_ids"] == [33, 3]
-    with pytest.raises(ValueError, match="cannot be added as tokens"):
+    with pytest.raises(ValueError, match="cannot be added as a token"):
         tokenizer.add_special_tokens({"cls_token": "10"})
 
 

@@ -193,5 +193,5 @@ def test_a_movies_table_may_cover_a_part_of_the_catalogue(model, tokenizer):
         bare.with_movies({"movie_id": ["x"]})
     with pytest.raises(KeyError, match="no column 'movie_id'"):
         bare.with_movies({"id": [1]})
-    with pytest.raises(ValueError, match="1 ids and 0 values of 'title'"):
+    with pytest.raises(ValueError, match="'title' must be a list with one value for each of 1 items"):
         bare.with_movies({"movie_id": [10], "title": []})
