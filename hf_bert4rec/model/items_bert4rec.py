@@ -191,7 +191,11 @@ def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
             raise ValueError(f"{source}: {name!r} must be a list with one value for each of {number} items")
         checked[name] = _share_lists(column) if name == "genres" else column
         expected, is_valid = COLUMN_TYPES[name]
-        distinct = {id(value): value for value in checked[name]}.values() if name == "genres" else column
+        distinct: Iterable[Any] = column
+        if name == "genres":
+            distinct = {id(value): value for value in checked[name]}.values()
+        elif set(map(type, column)) <= {int, type(None)}:
+            distinct = set(column)
         if not all(map(is_valid, distinct)):
             row = next(row for row, value in enumerate(column) if not is_valid(value))
             raise ValueError(f"{source}: {name}, row {row}, is {short_repr(column[row])}; it must be {expected}")

@@ -30,6 +30,7 @@ PARSE_ERRORS = (
     StrictDataclassError,
 )
 INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
+TOKEN_SEPARATOR = '": '  # between a token and its id in tokenizer.json
 HUB_LOCATION = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "proxies")
 is_shard_name = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.safetensors").fullmatch
 UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -119,6 +120,22 @@ def read_object(path: str | Path, fix: str = FIX_HINT) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not an object: {fix}")
     return content
+
+
+def read_tokens(path: str | Path) -> list[str]:
+    """Return the tokens of a `tokenizer.json` in the order of their ids, or [] unless it has the usual form.
+
+    `id_to_token` takes three times as long for a million tokens. The usual form is that of the tokenizers library, with
+    ids in order; without escapes, and with as many separators as tokens, no separator is part of a token.
+    """
+    vocab = Path(path).read_text(encoding="utf-8").partition('"vocab": {')[2].partition("}")[0]
+    try:
+        entries = json.loads("[" + vocab.replace(TOKEN_SEPARATOR, '", ') + "]")
+    except ValueError:  # a token with a brace
+        return []
+    tokens, ids = entries[::2], entries[1::2]
+    is_usual = "\\" not in vocab and vocab.count(TOKEN_SEPARATOR) == len(ids) and ids == list(range(len(ids)))
+    return tokens if is_usual else []
 
 
 @contextmanager

@@ -79,10 +79,10 @@ class Catalogue:
             )
         return torch.tensor(self.items["count"], dtype=torch.float64)
 
-    def mask(self, input_ids: list[int]) -> torch.Tensor:
-        """Mask of these items."""
-        mask = torch.zeros(self.num_items, dtype=torch.bool)
-        mask[torch.tensor(input_ids, dtype=torch.long) - self.first_item_id] = True
+    def mask(self, input_ids: list[int], value: bool = True) -> torch.Tensor:
+        """`value` for these items, its opposite for all others."""
+        mask = torch.full((self.num_items,), not value)
+        mask[torch.tensor(input_ids, dtype=torch.long) - self.first_item_id] = value
         return mask
 
     def genre_mask(self, names: list[str]) -> torch.Tensor:
@@ -107,9 +107,9 @@ def filters(request: Request, catalogue: Catalogue) -> list[tuple[str, torch.Ten
     """The filters of a request in order of use: name and mask (items,) of the items that pass."""
     named_masks = []
     if request.exclude_seen and request.seen:
-        named_masks.append(("exclude_seen", ~catalogue.mask(request.seen)))
+        named_masks.append(("exclude_seen", catalogue.mask(request.seen, False)))
     if request.exclude is not None:
-        named_masks.append(("exclude", ~catalogue.mask(request.exclude)))
+        named_masks.append(("exclude", catalogue.mask(request.exclude, False)))
     if request.candidates is not None:
         named_masks.append(("candidates", catalogue.mask(request.candidates)))
     if request.genres is not None:
@@ -150,27 +150,26 @@ def select_movies(
     utility = log_scores
     if request.popularity_penalty:
         utility = utility - request.popularity_penalty * catalogue.log_popularity
-    allowed = torch.ones(catalogue.num_items, dtype=torch.bool)
-    for _, mask in filters(request, catalogue):
+    masks = [mask for _, mask in filters(request, catalogue)] or [torch.ones(catalogue.num_items, dtype=torch.bool)]
+    allowed = masks[0]
+    for mask in masks[1:]:
         allowed &= mask
-    num_allowed = int(allowed.count_nonzero())
-    top_k = pool_size = min(request.top_k, num_allowed)
-    if request.diversity:
-        pool_size = min(max(MMR_POOL_SIZE, MMR_POOL_FACTOR * request.top_k), num_allowed)
+    pool_size = max(MMR_POOL_SIZE, MMR_POOL_FACTOR * request.top_k) if request.diversity else request.top_k
     if corrections is None:
         positions = allowed.nonzero().flatten()
     else:
         positions = corrections.best[allowed[corrections.best]]
         if len(positions) < pool_size or request.popularity_penalty:
-            number = min(max(RESCORED, 2 * pool_size), num_allowed)
+            number = min(max(RESCORED, 2 * pool_size), int(allowed.count_nonzero()))
             positions = top_of_many(torch.where(allowed, utility, -torch.inf), number)
             errors = corrections.at(positions)
             log_scores[positions] += errors
             if request.popularity_penalty:
                 utility[positions] += errors
-    best = utility[positions].topk(pool_size)
+    best = utility[positions].topk(min(pool_size, len(positions)))
     positions = positions[best.indices]
-    if request.diversity and top_k:
+    if request.diversity and len(positions):
+        top_k = min(request.top_k, len(positions))
         positions = positions[rerank_mmr(best.values, embed(positions), request.diversity, top_k)]
     return positions.tolist()
 
@@ -273,11 +272,15 @@ class Int8Items:
         self.weight, self.bias, self.first_item_id = decoder.weight.detach(), decoder.bias.detach(), first_item_id
         self.key = (id(decoder.weight), decoder.weight._version)  # training changes the version
         values, scales = zip(*map(_to_int8, self.weight.split(ROWS_AT_ONCE)), strict=True)
-        self.values, self.scales = torch.cat(values), torch.cat(scales)  # (vocab, hidden), (vocab, 1)
+        self.values, self.scales = torch.cat(values), torch.cat(scales)  # (vocab, hidden), (vocab,)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Approximate logits (rows, vocab) of states (rows, hidden)."""
-        return self._approximate(states, self.values, self.scales).add_(self.bias)
+        rounded, state_scales = _to_int8(states)
+        logits = torch._int_mm(rounded, self.values.T).float()
+        for row, scale in zip(logits, state_scales.tolist(), strict=True):
+            torch.addcmul(self.bias, row, self.scales, value=scale, out=row)
+        return logits
 
     def correct(self, logits: torch.Tensor, states: torch.Tensor) -> list[Corrections]:
         """Make the largest of each row exact, in place, and return the corrections of the rest.
@@ -293,13 +296,9 @@ class Int8Items:
 
     def errors(self, state: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
         """Exact minus approximate logits (n,) of these items, for a state (hidden,)."""
-        approximate = self._approximate(state[None], self.values[input_ids], self.scales[input_ids])
-        return self.weight[input_ids] @ state - approximate[0]
-
-    def _approximate(self, states: torch.Tensor, values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-        """Products (rows, items) of states (rows, hidden) with values (items, hidden) times scales (items, 1)."""
-        rounded, state_scales = _to_int8(states)
-        return torch._int_mm(rounded, values.T).float().mul_(state_scales).mul_(scales.T)
+        rounded, state_scale = _to_int8(state[None])
+        products = torch._int_mm(rounded, self.values[input_ids].T)[0]
+        return self.weight[input_ids] @ state - products * state_scale * self.scales[input_ids]
 
 
 @dataclass(frozen=True)
@@ -317,9 +316,9 @@ class Corrections:
 
 
 def _to_int8(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vectors (n, hidden) as integers and scales (n, 1), by which to multiply them."""
-    scales = vectors.abs().amax(1, keepdim=True).clamp(min=1e-30) / LARGEST_INTEGER
-    return (vectors / scales).round().to(torch.int8), scales
+    """Vectors (n, hidden) as integers and scales (n,), by which to multiply them."""
+    scales = vectors.abs().amax(1).clamp(min=1e-30) / LARGEST_INTEGER
+    return (vectors / scales[:, None]).round().to(torch.int8), scales
 
 
 def top_of_many(values: torch.Tensor, number: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ from .items_bert4rec import (
     full_title,
     read_table,
 )
-from .loading_bert4rec import make_importable, read_object, report_corrupt_files
+from .loading_bert4rec import make_importable, read_object, read_tokens, report_corrupt_files
 from .values_bert4rec import integral_as_int, item_token, short_repr
 
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)
@@ -71,6 +71,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         kwargs = {**SPECIAL_TOKENS, "bos_token": None, "eos_token": None, **kwargs}
         if event_names:
             kwargs |= {"event_names": event_names, "num_target_events": num_target_events}
+        tokenizer_file = kwargs.get("tokenizer_file")
         super().__init__(item_id_type=item_id_type, item_id_name=item_id_name, **kwargs)
         self.item_id_type, self.item_id_name = item_id_type, item_id_name
         _check_events(event_names, num_target_events)
@@ -79,7 +80,7 @@ class Bert4RecTokenizer(TokenizersBackend):
             raise ValueError(f"item_id_type is {item_id_type!r}; it is 'int' or 'str'")
         if not isinstance(item_id_name, str) or item_id_name in ANSWER_KEYS:
             raise ValueError(f"item_id_name is {item_id_name!r:.40}; answers have {', '.join(sorted(ANSWER_KEYS))} too")
-        self.item_tokens = self._checked_item_tokens()
+        self.item_tokens = self._checked_item_tokens(tokenizer_file)
         # Look-ups that are built when they are needed. `datasets.map` leaves an attribute of this name out of its hash.
         self.cache: dict[str, Any] = {}
         if items is None:
@@ -326,9 +327,11 @@ class Bert4RecTokenizer(TokenizersBackend):
     def _typed(self, token: str) -> int | str:
         return int(token) if self.item_id_type == "int" else token
 
-    def _checked_item_tokens(self) -> list[str]:
+    def _checked_item_tokens(self, tokenizer_file: str | None) -> list[str]:
         """Return item tokens in vocabulary order; ValueError unless this class could have written the vocabulary."""
-        tokens = list(map(self._tokenizer.id_to_token, range(len(self))))
+        tokens: list[Any] = read_tokens(tokenizer_file) if tokenizer_file else []
+        if len(tokens) != len(self):
+            tokens = list(map(self._tokenizer.id_to_token, range(len(self))))
         if None in tokens:
             raise ValueError("tokenizer.json: its ids are not 0, 1, 2, …; build it with from_movies")
         specials = list(SPECIAL_TOKENS.values())

@@ -20,10 +20,10 @@ MODULES = {
     "re": "compile findall",
     "reprlib": "repr",
     "sys": "_getframe maxunicode version_info",
-    "torch": "Tensor __version__ _int_mm allclose arange as_tensor backends bool cat dtype empty empty_like exp eye "
-    "finfo float16 float32 float64 frombuffer from_numpy full full_like get_autocast_dtype get_num_threads iinfo inf "
-    "inference_mode int8 int32 int64 is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand "
-    "set_num_threads stack tensor uint8 where zeros zeros_like",
+    "torch": "Tensor __version__ _int_mm addcmul allclose arange as_tensor backends bool cat dtype empty empty_like "
+    "exp eye finfo float16 float32 float64 from_numpy frombuffer full full_like get_autocast_dtype "
+    "get_num_threads iinfo inf inference_mode int32 int64 int8 is_autocast_enabled isin long maximum minimum "
+    "nn no_grad ones ones_like rand set_num_threads stack tensor uint8 where zeros zeros_like",
     "transformers": "__file__ __version__",
     "types": "GeneratorType",
     "unicodedata": "combining normalize",

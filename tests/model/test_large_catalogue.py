@@ -150,6 +150,13 @@ def test_int8_scores_rank_as_exact_ones(pipe, monkeypatch):
         assert [movie["movie_id"] for movie in pipe(request)] == [movie["movie_id"] for movie in answer]
 
 
+def test_int8_scores_of_no_movies(pipe, monkeypatch):
+    monkeypatch.setattr(ranking_bert4rec, "APPROXIMATE_FROM", 0)
+    for options in ({}, {"popularity_penalty": 1.0}, {"diversity": 0.5}):
+        with pytest.warns(UserWarning, match="10 movies requested, none left"):
+            assert pipe([15], candidates=[20], exclude=[20], **options) == []
+
+
 def test_int8_embeddings_follow_training_and_are_not_pickled(pipe, monkeypatch):
     monkeypatch.setattr(ranking_bert4rec, "APPROXIMATE_FROM", 0)
     size = len(pickle.dumps(pipe.item_embeddings))

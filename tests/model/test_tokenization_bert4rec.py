@@ -118,3 +118,13 @@ def test_item_columns_of_another_length_are_refused(tokenizer, tmp_path):
     (tmp_path / "items.json").write_text(json.dumps({"title": ["one"]}))
     with pytest.raises(ValueError, match="'title' must be"):
         Bert4RecTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("odd", ['": 5', ": 5", "a}b", 'a"b', "back\\slash", "é", '{"vocab": {'])
+def test_ids_with_the_marks_of_json_are_loaded_as_they_were_saved(odd, tmp_path):
+    ids = ["a", odd, "b"]
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": ids})
+    tokenizer.save_pretrained(tmp_path)
+    loaded = Bert4RecTokenizer.from_pretrained(tmp_path)
+    assert loaded.item_ids == ids
+    assert loaded.encode_items(ids) == [3, 4, 5]
