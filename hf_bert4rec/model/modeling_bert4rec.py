@@ -50,6 +50,66 @@ ROTARY_BASE = 10_000.0
 RotaryAngles = tuple[torch.Tensor, torch.Tensor]
 
 
+class Bert4RecEmbeddings(nn.Module):
+    """Item embedding, plus a position embedding unless positions are rotary; layer norm; dropout."""
+
+    def __init__(self, config: Bert4RecConfig) -> None:
+        super().__init__()
+        self.item_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position_embeddings = (
+            None if config.rotary_positions else nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        dropout = config.embedding_dropout_prob
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+
+    def forward(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        if self.position_embeddings is not None:
+            inputs_embeds = inputs_embeds + self.position_embeddings(position_ids)
+        return self.dropout(self.norm(inputs_embeds))  # (batch, seq, hidden)
+
+
+def rotary_angles(position_ids: torch.Tensor, heads: int, head_dim: int, dtype: torch.dtype) -> RotaryAngles:
+    """Cosine and signed sine of every position's angles; each (batch, seq, hidden)."""
+    steps = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
+    angles = position_ids[..., None].float() * ROTARY_BASE**-steps  # (batch, seq, head_dim / 2)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    # Repeated for every head: a CPU multiplies full rows faster than it broadcasts over heads.
+    return torch.cat((cos, cos), -1).repeat(1, 1, heads), torch.cat((-sin, sin), -1).repeat(1, 1, heads)
+
+
+def rotate(states: torch.Tensor, angles: RotaryAngles, head_dim: int) -> torch.Tensor:
+    """Rotate states (batch, seq, hidden) by their positions' angles (RoFormer, arXiv:2104.09864)."""
+    cos, sin = angles
+    swapped = states.unflatten(-1, (-1, head_dim)).roll(head_dim // 2, -1).flatten(-2)  # swap the halves of each head
+    return states * cos + swapped * sin
+
+
+def autocast_dtype(states: torch.Tensor) -> torch.dtype:
+    """The dtype in which linear layers multiply these states: autocast's where it is on."""
+    device = states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention without a fused kernel; query, key and value are (batch, heads, seq, head_dim)."""
+    weights = (query * scaling) @ key.transpose(2, 3)  # (batch, heads, seq, seq)
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights  # (batch, seq, heads, head_dim)
+
+
 class QueryPositions(NamedTuple):
     """Positions whose output is needed from the last layer.
 
@@ -75,66 +135,6 @@ def last_positions(attention_mask: torch.Tensor) -> QueryPositions:
     positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     last = (positions * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
     return QueryPositions(last, torch.arange(last.shape[0], device=last.device))
-
-
-def autocast_dtype(states: torch.Tensor) -> torch.dtype:
-    """The dtype in which linear layers multiply these states: autocast's where it is on."""
-    device = states.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
-
-
-def rotary_angles(position_ids: torch.Tensor, heads: int, head_dim: int, dtype: torch.dtype) -> RotaryAngles:
-    """Cosine and signed sine of every position's angles; each (batch, seq, hidden)."""
-    steps = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
-    angles = position_ids[..., None].float() * ROTARY_BASE**-steps  # (batch, seq, head_dim / 2)
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
-    # Repeated for every head: a CPU multiplies full rows faster than it broadcasts over heads.
-    return torch.cat((cos, cos), -1).repeat(1, 1, heads), torch.cat((-sin, sin), -1).repeat(1, 1, heads)
-
-
-def rotate(states: torch.Tensor, angles: RotaryAngles, head_dim: int) -> torch.Tensor:
-    """Rotate states (batch, seq, hidden) by their positions' angles (RoFormer, arXiv:2104.09864)."""
-    cos, sin = angles
-    swapped = states.unflatten(-1, (-1, head_dim)).roll(head_dim // 2, -1).flatten(-2)  # swap the halves of each head
-    return states * cos + swapped * sin
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention without a fused kernel; query, key and value are (batch, heads, seq, head_dim)."""
-    weights = (query * scaling) @ key.transpose(2, 3)  # (batch, heads, seq, seq)
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = nn.functional.softmax(weights, dim=-1).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights  # (batch, seq, heads, head_dim)
-
-
-class Bert4RecEmbeddings(nn.Module):
-    """Item embedding, plus a position embedding unless positions are rotary; layer norm; dropout."""
-
-    def __init__(self, config: Bert4RecConfig) -> None:
-        super().__init__()
-        self.item_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position_embeddings = (
-            None if config.rotary_positions else nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        )
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        dropout = config.embedding_dropout_prob
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
-
-    def forward(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        if self.position_embeddings is not None:
-            inputs_embeds = inputs_embeds + self.position_embeddings(position_ids)
-        return self.dropout(self.norm(inputs_embeds))  # (batch, seq, hidden)
 
 
 class Bert4RecAttention(nn.Module):

@@ -248,20 +248,23 @@ class MovieRecommendationPipeline(Pipeline):
     def postprocess(self, model_outputs: dict[str, Any], **_: Any) -> list[list[dict[str, Any]]]:
         """Turn logits (histories that the network scores, vocab) into one list of movies for every request."""
         requests = model_outputs["requests"]
-        histories = [request.liked for request in requests if request.liked and request.goal == "taste"]
-        log_scores = {  # of each history (items,), and the corrections of approximate ones
-            "next": zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False),
-            "taste": zip(self._taste_log_scores(histories), repeat(None)),
-        }
-        answers = [
-            self._rank(each, *(next(log_scores[each.goal]) if each.liked else (None, None))) for each in requests
-        ]
-        surplus = [len(answer) - request.top_k for request, answer in zip(requests, answers, strict=True)]
-        if min(surplus, default=0) < 0:
-            shortest = surplus.index(min(surplus))
-            reason = describe_filters(requests[shortest], self.catalogue)
-            left = len(answers[shortest]) or "none"
-            warn_caller(f"{requests[shortest].top_k} movies requested, {left} left: {reason}")
+        # Each history's log scores (items,), and the corrections of approximate ones.
+        network = zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False)
+        liked = [request.liked for request in requests if request.liked and request.goal == "taste"]
+        taste = iter(self._taste_log_scores(liked))
+        answers = []
+        for request in requests:
+            if not request.liked:
+                answers.append(self._rank(request, None))
+            elif request.goal == "taste":
+                answers.append(self._rank(request, next(taste)))
+            else:
+                answers.append(self._rank(request, *next(network)))
+        for request, answer in zip(requests, answers, strict=True):
+            if len(answer) < request.top_k:
+                reason = describe_filters(request, self.catalogue)
+                warn_caller(f"{request.top_k} movies requested, {len(answer) or 'none'} left: {reason}")
+                break  # one warning for a batch
         return answers
 
     def _log_scores(self, logits: torch.Tensor) -> torch.Tensor:
@@ -275,7 +278,7 @@ class MovieRecommendationPipeline(Pipeline):
         return self._log_scores(self.model.taste.log_scores(histories).cpu())
 
     def _rank(
-        self, request: Request, log_scores: torch.Tensor | None, corrections: Corrections | None
+        self, request: Request, log_scores: torch.Tensor | None, corrections: Corrections | None = None
     ) -> list[dict[str, Any]]:
         """The answer to one request; `log_scores` is (items,), or None to rank by popularity."""
         source = "popularity" if log_scores is None else "model"
@@ -402,10 +405,11 @@ def _use_one_thread() -> None:
 if register_at_fork is not None:
     register_at_fork(after_in_child=_use_one_thread)
 
-for task in TASKS if __name__.startswith("transformers_modules.") else ():
-    # The code of a model's folder: `pipeline(TASK, model=model, tokenizer=tokenizer)` looks the task up by name.
-    if task not in PIPELINE_REGISTRY.get_supported_tasks():
-        PIPELINE_REGISTRY.register_pipeline(task, MovieRecommendationPipeline, AutoModelForMaskedLM, type="text")
+if __name__.startswith("transformers_modules."):  # the code of a model's folder
+    for task in TASKS:
+        # `pipeline(TASK, model=model, tokenizer=tokenizer)` looks the task up by name.
+        if task not in PIPELINE_REGISTRY.get_supported_tasks():
+            PIPELINE_REGISTRY.register_pipeline(task, MovieRecommendationPipeline, AutoModelForMaskedLM, type="text")
 # A pipeline loaded from a Hub folder finds its own registration here when it is saved again.
 MovieRecommendationPipeline._registered_impl = {
     task: {"impl": MovieRecommendationPipeline, "pt": (AutoModelForMaskedLM,), "type": "text"} for task in TASKS

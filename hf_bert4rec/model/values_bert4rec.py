@@ -50,9 +50,10 @@ def as_list(value: Any) -> Any:
         TypeError: a table, whose iteration does not give its rows.
     """
     check_not_table(value)
-    for method in ("tolist", "to_pylist"):
-        if hasattr(value, method):
-            return value.tolist() if method == "tolist" else value.to_pylist()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "to_pylist"):  # of pyarrow
+        return value.to_pylist()
     if isinstance(value, (list, Mapping, str, bytes, Iterator)) or not isinstance(value, Iterable):
         return value
     return list(value)
