@@ -5,7 +5,8 @@
 Training excludes 5 % of the movies and 20 % of the users. Then
 
 1. the new movies are added with `add_items`, without training. Each interaction of a new user with a new movie is a
-   test case: the earlier history is the input, and the movie is ranked over the full catalogue;
+   test case: the earlier history is the input, and the movie is ranked over the full catalogue. The last movies of
+   old users measure what they lose; both are measured for several biases of the new movies;
 2. the model is fine-tuned on the new users' histories with replay of the old ones. The last movies of old users measure
    forgetting, those of new users measure learning.
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import set_seed
 
@@ -37,11 +39,13 @@ from hf_bert4rec.evaluation.metrics import hit_rate, ndcg
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.files import write_json
+from hf_bert4rec.model.cold_start_bert4rec import COLD_START_BIAS
 from hf_bert4rec.training.arguments import parse
 from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.fine_tuning import fine_tune
 
 NEW_MOVIES, NEW_USERS = 0.05, 0.2
+BIASES = (0.0, 0.5, 1.0, 1.5, 2.0)  # subtracted from the logits of new movies, in place of `COLD_START_BIAS`
 K = 10
 
 
@@ -104,18 +108,33 @@ def measure(model: Bert4RecForMaskedLM, split: ColdStartSplit, seed: int) -> dic
         replay=to_interactions(old.splits["train"]),
         seed=seed,
     )
-    after = (tuned.model, tuned.tokenizer)
+    before, added, after = (model, old.tokenizer), (extended, tokenizer), (tuned.model, tuned.tokenizer)
     return {
         "dataset": old.name,
         "movies": {"old": old.tokenizer.num_items, "new": len(split.movies)},
         "users": {"old": len(old.histories), "new": len(split.histories)},
-        f"new_movies_hit_rate@{K}": new_movie_hit_rate(extended, tokenizer, split.histories, old.tokenizer.num_items),
+        f"new_movies_hit_rate@{K}": new_movie_hit_rate(*added, split.histories, old.tokenizer.num_items),
         f"ndcg@{K}": {
-            "old_users_movies_added": compare((model, old.tokenizer), (extended, tokenizer), old.splits["test"]),
-            "old_users_fine_tuned": compare((model, old.tokenizer), after, old.splits["test"]),
-            "new_users_fine_tuned": compare((extended, tokenizer), after, new_users["test"]),
+            "old_users_movies_added": compare(before, added, old.splits["test"]),
+            "old_users_fine_tuned": compare(before, after, old.splits["test"]),
+            "new_users_fine_tuned": compare(added, after, new_users["test"]),
         },
+        "biases": trade_off(before, added, split),
     }
+
+
+def trade_off(before: tuple[Any, Any], added: tuple[Any, Any], split: ColdStartSplit) -> list[dict[str, Any]]:
+    """For each of `BIASES`, the hit rate of new movies relative to a random order, and the change for old users."""
+    (_, old_tokenizer), (model, tokenizer) = before, added
+    points = []
+    for bias in BIASES:
+        moved = copy.deepcopy(model)
+        with torch.no_grad():
+            moved.decoder.bias[len(old_tokenizer) :] += COLD_START_BIAS - bias
+        hits = new_movie_hit_rate(moved, tokenizer, split.histories, old_tokenizer.num_items)
+        change = compare(before, (moved, tokenizer), split.old.splits["test"])
+        points.append({"bias": bias, "lift": hits["lift"], "change_percent": change["change_percent"]})
+    return points
 
 
 def new_movie_hit_rate(
@@ -197,6 +216,11 @@ def format_report(report: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name.replace('_', ' ')}: NDCG@{K} {change['before'][0]:.4f} before, {change['after'][0]:.4f} after, "
             f"{_interval(change['change_percent'], 1)} %"
+        )
+    for point in report["biases"]:
+        lines.append(
+            f"bias {point['bias']}: new movies {_interval(point['lift'], 1)} times random order, old users "
+            f"{_interval(point['change_percent'], 1)} %"
         )
     return lines
 

@@ -27,9 +27,6 @@ TIME_BIN = YEAR / 2  # seconds; transitions are counted per half-year
 # A transition decays by a factor of e per year between it and the query, down to this floor.
 MIN_DECAY = 0.1
 SMOOTHING = 3e-4  # probability of an unseen transition: keeps the logarithm finite and within reach of the network
-# A new item follows what its similar items follow, this much more strongly than they do on average. On ml-100k a boost
-# of 1 recommended new movies 5 times as often as chance and cost 3 % of the old ones' NDCG; 2: 9 times, and 6 %.
-COLD_START_BOOST = 1.5
 
 
 class Bert4RecTimeEmbeddings(nn.Module):
@@ -217,23 +214,24 @@ class Bert4RecTransitionMemory(nn.Module):
             self._change_tables(lambda table: table.gather(1, strongest))
         return self.next_items.shape[1]
 
-    def add(self, similar: list[list[int]]) -> int:
-        """Fill the last `len(similar)` rows, those of new items, from items similar to each, most similar first.
+    def add(self, similar: list[tuple[torch.Tensor, torch.Tensor]]) -> int:
+        """Fill the last `len(similar)` rows, those of new items, each from known items and weights that add up to 1.
 
-        A new item is followed by what follows the item most similar to it, and follows what its similar items follow,
-        `COLD_START_BOOST` times as strongly. Returns the new number of entries per item.
+        A new item is followed by what follows the first of its known items, the most similar one. It follows what its
+        known items follow, as often as they do on (weighted) average. Returns the new number of entries per item.
         """
         vocab_size, width = self.next_items.shape
         entries: list[list[tuple[int, float, int]]] = [[] for _ in range(vocab_size)]
-        for item, neighbours in enumerate(similar, start=vocab_size - len(similar)):
-            if not neighbours:
+        known = self.next_items[: vocab_size - len(similar)].long()
+        for item, (known_ids, shares) in enumerate(similar, start=vocab_size - len(similar)):
+            if not len(known_ids):
                 continue
             for table in self._tables().values():
-                table[item] = table[neighbours[0]]
-            neighbour_ids = torch.tensor(neighbours, dtype=torch.int32, device=self.next_items.device)
-            matches = torch.isin(self.next_items[: vocab_size - len(similar)], neighbour_ids)
-            matched = self.weights[: len(matches)].abs() * matches  # (known, n)
-            weights, strongest = matched.sum(1) * COLD_START_BOOST / len(neighbours), matched.argmax(1)
+                table[item] = table[known_ids[0]]
+            share_of = self.weights.new_zeros(vocab_size)
+            share_of[known_ids] = shares.to(share_of)
+            matched = self.weights[: len(known)].abs() * share_of[known]  # (known, n)
+            weights, strongest = matched.sum(1), matched.argmax(1)
             for row in weights.nonzero().flatten().tolist():
                 time_bin = 0 if self.time_bins is None else int(self.time_bins[row, strongest[row]])
                 entries[row].append((item, -float(weights[row]), time_bin))
@@ -355,8 +353,8 @@ class Bert4RecTaste(nn.Module):
             # `Bert4RecConfig` allows no more neighbours than items.
             self.neighbours, self.correlations = self.neighbours[:, :vocab_size], self.correlations[:, :vocab_size]
 
-    def add(self, similar: list[tuple[list[int], torch.Tensor]]) -> None:
-        """Append an item for each (known items, their weights): the weighted mean of those; zeros if there are none.
+    def add(self, similar: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Append an item for each (known items, weights that add up to 1): their weighted mean; zeros without any.
 
         New items have no neighbours.
         """
@@ -364,9 +362,7 @@ class Bert4RecTaste(nn.Module):
         self.resize(known + len(similar))
         for row, (items, weights) in enumerate(similar, start=known):
             for table in (self.factors, self.precisions, self.shares):
-                if items:
-                    normalised = (weights / weights.sum()).to(table)
-                    table[row] = normalised @ table[torch.tensor(items, device=table.device)]
+                table[row] = weights.to(table) @ table[items.to(table.device)]
 
     def _raise_neighbours(self, scores: torch.Tensor, item: int, neighbours: list[int]) -> None:
         """Raise the scores (vocab,) of the first neighbours that are not among the best to right below the best."""

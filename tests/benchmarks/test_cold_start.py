@@ -11,6 +11,7 @@ import torch
 from benchmarks.quality import cold_start
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.model.cold_start_bert4rec import COLD_START_BIAS
 from tests.published import write_tables
 
 
@@ -43,6 +44,12 @@ def test_new_movies_and_users_are_measured(split):
     assert result["random"][0] == pytest.approx(10 / 35, abs=0.05)
     assert result["lift"][0] == pytest.approx(result["model"][0] / result["random"][0])
     assert report["ndcg@10"]["old_users_fine_tuned"]["users"] == 48
+    at_default = next(point for point in report["biases"] if point["bias"] == COLD_START_BIAS)
+    assert at_default["lift"] == result["lift"]
+    assert at_default["change_percent"] == report["ndcg@10"]["old_users_movies_added"]["change_percent"]
+    lifts, changes = ([point[name][0] for point in report["biases"]] for name in ("lift", "change_percent"))
+    assert lifts == sorted(lifts, reverse=True)
+    assert changes == sorted(changes)
     lines = cold_start.format_report(report)
     assert lines[0].endswith("2 of 40 movies and 12 of 60 users are new")
-    assert len(lines) == 5
+    assert len(lines) == 5 + len(cold_start.BIASES)

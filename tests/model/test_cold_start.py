@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from datasets import Dataset
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.model.cold_start_bert4rec import ContentSimilarity, nearest_items
 from tests.conftest import MOVIES, NUM_MOVIES
 
 NEW_MOVIES = {
@@ -48,6 +50,31 @@ def test_old_ids_and_logits_stay_and_new_ones_follow(tokenizer, model):
         "start": "similar movies",
         "similar": None,
     }
+
+
+def test_similarity_is_by_genres_year_and_title_and_grows_slowly_with_the_count():
+    items = {
+        "title": ["Dawn", "Dusk", "Noon", "Dawn Again"],
+        "year": [1990, 1993, 1993, 1993],
+        "genres": [["Drama", "War"], ["Comedy"], ["War"], ["War"]],
+        "count": [1, 3, 3, 0],
+    }
+    title = math.log(4 / 2) / (math.log(4 / 2) + math.log(4 / 1))  # of the words, only the other one is unknown
+    expected = [(1 / math.sqrt(2) + title) / math.e * math.sqrt(math.log(2)), 0, math.sqrt(math.log(4))]
+    assert ContentSimilarity(items, 3).to(3).tolist() == pytest.approx(expected)
+    ((rows, weights),) = nearest_items(items, 3, 1)
+    assert rows.tolist() == [2, 0]
+    assert weights.tolist() == pytest.approx([expected[2], expected[0]])
+
+
+def test_a_new_bias_is_the_mean_of_similar_ones_less_a_constant(tokenizer, model):
+    with torch.no_grad():
+        model.decoder.bias[3:] = torch.arange(NUM_MOVIES) / 10
+    tokenizer.add_items(NEW_MOVIES)
+    model.add_items(tokenizer)
+    similar, _ = nearest_items(tokenizer.items, NUM_MOVIES, 2)
+    mean = sum(float(weight) * int(row) / 10 for row, weight in zip(*similar, strict=True)) / float(similar[1].sum())
+    assert model.decoder.bias[43:].tolist() == pytest.approx([mean - 1, 1.95 - 1])  # all movies' mean: 1.95
 
 
 def test_a_new_movie_starts_near_similar_movies(pipe, model):

@@ -15,7 +15,8 @@ from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.transitions import damped_transitions, fit_transition_memory, windowed_transitions
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.hub.onnx_export import export_onnx
-from hf_bert4rec.model.extensions_bert4rec import COLD_START_BOOST, SMOOTHING
+from hf_bert4rec.model.cold_start_bert4rec import nearest_items
+from hf_bert4rec.model.extensions_bert4rec import SMOOTHING, Bert4RecTransitionMemory
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import NUM_MOVIES
@@ -95,8 +96,10 @@ def test_a_new_movie_follows_what_similar_movies_follow(model_with_memory, token
     after = pipe.model.next_item_logits(**batch)
     torch.testing.assert_close(after[:, :-1], before, atol=1e-5, rtol=1e-5)
     similar = [tokenizer.resolve(movie) for movie in report["similar"]]
+    ((rows, weights),) = nearest_items(pipe.tokenizer.items, NUM_MOVIES, 1)
+    assert similar == (tokenizer.first_item_id + rows).tolist()
     shares = pipe.model.memory(**batch).exp() - SMOOTHING
-    torch.testing.assert_close(shares[:, -1], shares[:, similar].mean(1) * COLD_START_BOOST, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(shares[:, -1], shares[:, similar] @ (weights / weights.sum()), atol=1e-6, rtol=1e-4)
     assert shares[:, -1].max() > 0
     new, like = (pipe.model.memory(**next_item_batch(pipe.tokenizer, [[row]])) for row in (43, similar[0]))
     torch.testing.assert_close(new[:, :-1], like[:, :-1])  # a new movie does not follow another new one
@@ -104,6 +107,16 @@ def test_a_new_movie_follows_what_similar_movies_follow(model_with_memory, token
     again = Bert4RecForMaskedLM.from_pretrained(tmp_path)
     torch.testing.assert_close(again.next_item_logits(**batch), after, atol=0, rtol=0)
     assert len(pipe([1, 10], top_k=NUM_MOVIES - 1)) == NUM_MOVIES - 1
+
+
+def test_a_new_item_follows_as_often_as_its_similar_items_on_average():
+    memory = Bert4RecTransitionMemory(Bert4RecConfig(vocab_size=6, memory_size=2))
+    memory.next_items[3:5] = torch.tensor([[4, 5], [5, 3]])
+    memory.weights[3:5] = torch.tensor([[2.0, 1.0], [4.0, 3.0]])
+    memory.resize(7)
+    assert memory.add([(torch.tensor([4, 5]), torch.tensor([0.75, 0.25]))]) == 3
+    assert memory.next_items[3:].tolist() == [[4, 5, 6], [5, 3, 6], [0, 0, 0], [5, 3, 0]]
+    assert memory.weights[3:].tolist() == [[2, 1, -1.75], [4, 3, -1], [0, 0, 0], [4, 3, 0]]
 
 
 def test_a_vocabulary_smaller_than_the_memory_keeps_the_strongest(config, tmp_path):

@@ -114,7 +114,9 @@ def test_a_model_of_fewer_items_than_neighbours_loads(tmp_path) -> None:
 
 def test_new_items_are_means_of_similar_ones() -> None:
     taste = made_by_hand()
-    taste.add([([3, 4], torch.tensor([3.0, 1.0])), ([], torch.tensor([]))])
+    taste.add(
+        [(torch.tensor([3, 4]), torch.tensor([0.75, 0.25])), (torch.tensor([], dtype=torch.long), torch.tensor([]))]
+    )
     assert taste.factors[6].tolist() == pytest.approx([0.875, 0.25])
     assert taste.shares[6:].tolist() == pytest.approx([0.125, 0.0])
     taste.resize(4)
