@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 TRAINING_FILE = "training.json"  # the record of its training, in a model's folder
+TASTE_FILE = "taste.safetensors"  # the model of taste for JavaScript, in the folder's `onnx/`
 PACKAGE = Path(__file__).resolve().parent
 # Paths in a checkout of folders that pyproject.toml maps into the package of a wheel.
 IN_CHECKOUT = {"recipes": "training/recipes", "model_card": "model_card"}

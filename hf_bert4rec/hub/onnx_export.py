@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
-from ..files import atomic_write, write_json
+from ..files import TASTE_FILE, atomic_write, write_json
 from ..model.extensions_bert4rec import Bert4RecTaste
 from ..model.loading_bert4rec import read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
@@ -32,7 +32,6 @@ from ..model.onnx_bert4rec import (
     ONNX_FOLDER,
     QUANTIZED_FILE,
     QUANTIZED_TOLERANCE,
-    TASTE_FILE,
     OnnxScorer,
 )
 from ..model.tokenization_bert4rec import Bert4RecTokenizer

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from huggingface_hub.constants import REPOCARD_NAME
 
-from ..files import data_folder
+from ..files import TASTE_FILE, data_folder
 from ..model.loading_bert4rec import read_object
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, TASTE_FILE
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from .browser_runtime import FILES, browser_runtime
 from .staging import remove_on_failure
 from .verify import JSON_FILES, has_titles, load_pipeline

@@ -14,9 +14,9 @@ from pathlib import Path
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..evaluation.report import REPORT_FILE
-from ..files import TRAINING_FILE, write_json
+from ..files import TASTE_FILE, TRAINING_FILE, write_json
 from ..model.loading_bert4rec import read_object
-from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, TASTE_FILE
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card import NOTEBOOK, PICTURES, render_card, render_notebook
 from .curve import CURVE_FILE, draw_curve

@@ -16,9 +16,9 @@ from huggingface_hub.constants import REPOCARD_NAME
 from safetensors.torch import load_file
 from transformers import pipeline
 
-from ..files import data_folder
+from ..files import TASTE_FILE, data_folder
 from ..model.loading_bert4rec import read_object, report_corrupt_files
-from ..model.onnx_bert4rec import EXPORT_HINT, ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, TASTE_FILE
+from ..model.onnx_bert4rec import EXPORT_HINT, ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from ..model.requests_bert4rec import GOALS
 from ..model.tokenization_bert4rec import ITEMS_FILE

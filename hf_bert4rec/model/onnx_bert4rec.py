@@ -11,7 +11,6 @@ from transformers.utils import cached_file
 from .values_bert4rec import UNKNOWN_TIME, parse_number
 
 ONNX_FOLDER, ONNX_FILE, QUANTIZED_FILE = "onnx", "model.onnx", "model_quantized.onnx"
-TASTE_FILE = "taste.safetensors"  # the model of taste for JavaScript
 # Largest difference of a logit from the model's, if it is in float32, in half precision, and for the quantized file.
 TOLERANCE, HALF_PRECISION_TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 0.1, 1.0
 EXPORT_HINT = "export the model again with `hf-bert4rec export-onnx`"

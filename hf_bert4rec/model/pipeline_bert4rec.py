@@ -164,16 +164,11 @@ class MovieRecommendationPipeline(Pipeline):
         options = {**self._preprocess_params, **self._sanitize_parameters(**options)[0]}
         batch_size = parse_batch_size(self._batch_size if batch_size is None else batch_size)
         histories, is_single = read_histories(inputs)
-        answers = self._answer(histories, batch_size, options)
+        batches = self._batches(histories, batch_size)
+        answers = (answer for batch in batches for answer in self.run_single(batch, options, {}, {}))
         if isinstance(histories, Iterator):
             return answers
         return next(answers) if is_single else list(answers)
-
-    def _answer(
-        self, histories: Iterable[Any], batch_size: int, options: dict[str, Any]
-    ) -> Iterator[list[dict[str, Any]]]:
-        for batch in self._batches(histories, batch_size):
-            yield from self.run_single(batch, options, {}, {})
 
     def _batches(self, histories: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
         histories = iter(histories)
