@@ -2,7 +2,8 @@
 
     python -m benchmarks.table
 
-`benchmarks/results/README.md` has all rows; `docs/benchmarks.md` has the rows with a target, between its marks.
+`benchmarks/results/README.md` has all rows. Between their marks, `docs/benchmarks.md` has the rows with a target, and
+`docs/large_data.md` the growth of the catalogue.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.markdown import replace_between_marks
@@ -36,6 +38,8 @@ TITLES = {
 }
 TABLE = "README.md"
 MARKS = ("<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of benchmarks -->")
+GROWTH_PAGE = ROOT / "docs" / "large_data.md"
+GROWTH_MARKS = ("<!-- growth of the catalogue: written by benchmarks/table.py -->", "<!-- end of growth -->")
 HEADER = ("| metric | median | quartiles | unit | target | target met |", "|---|---:|---:|---|---|---|")
 
 
@@ -43,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
     print(write_tables(RESULTS, TARGETS))
+    result = json.loads((RESULTS / "catalogue_growth.json").read_text(encoding="utf-8"))
+    replace_between_marks(GROWTH_PAGE, GROWTH_MARKS, growth_table(result))
 
 
 def write_tables(folder: Path, targets: Sequence[Path]) -> str:
@@ -118,6 +124,25 @@ def target(row: dict[str, Any]) -> tuple[str, str]:
     if "at_most" in row:
         return f"≤ {row['at_most']:,} {row['unit']}", "yes" if row["median"] <= row["at_most"] else "no"
     return "", ""
+
+
+def growth_table(result: dict[str, Any]) -> str:
+    """The provenance of a result, and the medians of the curves of the present code by size."""
+    curves = [curve for curve in result["curves"] if ", before" not in curve["work"]]
+    lines = [provenance(result), "", f"| items | {' | '.join(curve['work'] for curve in curves)} |"]
+    lines.append("|---:" * (len(curves) + 1) + "|")
+    for points in zip(*(curve["points"] for curve in curves), strict=True):
+        values = [_with_unit(point) for point in points]
+        lines.append(f"| {points[0]['size']:,} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def _with_unit(point: dict[str, Any]) -> str:
+    """The median of a point of a curve, in MB, ms or s."""
+    if "megabytes" in point:
+        return f"{format_number(median(point['megabytes']))} MB"
+    seconds = median(point["seconds"])
+    return f"{format_number(1e3 * seconds)} ms" if seconds < 1 else f"{format_number(seconds)} s"
 
 
 def missing_rows(missing: dict[str, str], prefix: str = "") -> list[str]:

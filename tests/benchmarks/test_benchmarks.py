@@ -30,7 +30,7 @@ from benchmarks import (
     training_step,
 )
 from benchmarks.data import synthetic_interactions
-from benchmarks.measure import cpu_load, peak_megabytes, ratio_row, row, summarize, time_interleaved
+from benchmarks.measure import RESULTS, cpu_load, peak_megabytes, ratio_row, row, summarize, time_interleaved
 from hf_bert4rec.training import training_forward
 
 
@@ -247,6 +247,25 @@ def test_growing_catalogues_are_served_and_drawn(tmp_path, monkeypatch):
     assert {"disk vs catalogue size", "request p50 vs catalogue size"} <= set(values)
     table.write_tables(tmp_path, [])
     assert (tmp_path / "catalogue_growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_growth_table_has_the_medians_of_the_present_code():
+    points = [{"size": 1000, "seconds": [0.002, 0.5, 0.001]}, {"size": 2000, "seconds": [3.0, 1.5, 2.0]}]
+    memory = [{"size": 1000, "megabytes": [10.0]}, {"size": 2000, "megabytes": [1234.0]}]
+    result = {
+        **read(RESULTS / "catalogue_growth.json"),
+        "curves": [
+            {"work": "load", "points": points},
+            {"work": "load, before", "points": points},
+            {"work": "disk", "points": memory},
+        ],
+    }
+    assert table.growth_table(result).splitlines()[2:] == [
+        "| items | load | disk |",
+        "|---:|---:|---:|",
+        "| 1,000 | 2 ms | 10 MB |",
+        "| 2,000 | 2 s | 1,234 MB |",
+    ]
 
 
 def test_made_up_movies_have_titles_of_every_form():
