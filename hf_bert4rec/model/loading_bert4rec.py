@@ -102,21 +102,28 @@ def make_importable(module_name: str) -> None:
     setattr(sys.modules[package], name, sys.modules[module_name])
 
 
+@contextmanager
+def garbage_collection_paused() -> Iterator[None]:
+    """Collect no garbage in the block: while a large file is parsed, that takes longer than parsing it."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def read_object(path: str | Path, fix: str = FIX_HINT) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Raises:
         ValueError: the file holds no valid JSON, or not an object; the message names the file and says `fix`.
     """
-    collects = gc.isenabled()
-    gc.disable()  # collecting garbage while a large file is parsed takes longer than parsing it
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): {fix}") from error
-    finally:
-        if collects:
-            gc.enable()
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not an object: {fix}")
     return content

@@ -31,7 +31,13 @@ from .items_bert4rec import (
     full_title,
     read_table,
 )
-from .loading_bert4rec import make_importable, read_object, read_tokens, report_corrupt_files
+from .loading_bert4rec import (
+    garbage_collection_paused,
+    make_importable,
+    read_object,
+    read_tokens,
+    report_corrupt_files,
+)
 from .values_bert4rec import integral_as_int, item_token, short_repr
 
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)
@@ -101,7 +107,10 @@ class Bert4RecTokenizer(TokenizersBackend):
         bare = (Exception,)  # the type of all errors of the tokenizers library
         # Without this transformers parses tokenizer.json a second time, for tokens that `__init__` would refuse.
         kwargs = {"added_tokens_decoder": {}, **kwargs}
-        with report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, bare=bare, arguments=kwargs):
+        with (
+            garbage_collection_paused(),
+            report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, bare=bare, arguments=kwargs),
+        ):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
