@@ -6,7 +6,8 @@ Training excludes 5 % of the movies and 20 % of the users. Then
 
 1. the new movies are added with `add_items`, without training. Each interaction of a new user with a new movie is a
    test case: the earlier history is the input, and the movie is ranked over the full catalogue. The last movies of
-   old users measure what they lose; both are measured for several biases of the new movies;
+   old users measure what they lose; both are measured for several biases of the new movies. The same is measured for
+   the model of taste, with a few random likes of a new user as the history and the other likes as targets;
 2. the model is fine-tuned on the new users' histories with replay of the old ones. The last movies of old users measure
    forgetting, those of new users measure learning.
 
@@ -22,22 +23,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from datasets import Dataset
 from transformers import set_seed
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli.console import set_up_console
-from hf_bert4rec.data.encoding import encode_histories
+from hf_bert4rec.data.encoding import encode_histories, encode_targets
 from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import Prepared, liked_mask
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import leave_one_out
 from hf_bert4rec.evaluation.bootstrap import intervals
-from hf_bert4rec.evaluation.metrics import hit_rate, ndcg
-from hf_bert4rec.evaluation.ranking import rank_targets
-from hf_bert4rec.evaluation.scoring import ModelScorer
+from hf_bert4rec.evaluation.metrics import FloatArray, hit_rate, ndcg, recall
+from hf_bert4rec.evaluation.new_users import LENGTHS
+from hf_bert4rec.evaluation.ranking import Scorer, rank_targets
+from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
 from hf_bert4rec.files import write_json
 from hf_bert4rec.model.cold_start_bert4rec import COLD_START_BIAS
 from hf_bert4rec.training.arguments import parse
@@ -51,11 +54,15 @@ K = 10
 
 @dataclass(frozen=True)
 class ColdStartSplit:
-    """`old`, a data set without the new movies and users; `movies`, the new movies; `histories` of the new users."""
+    """`old`, a data set without the new movies and users; `movies`, the new movies; `histories` of the new users.
+
+    `liked`: whether each interaction of these histories is a like, (total,).
+    """
 
     old: Prepared
     movies: Dataset
     histories: Dataset
+    liked: npt.NDArray[np.bool_]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,10 +93,12 @@ def cold_start_split(data: Prepared, seed: int) -> ColdStartSplit:
     known, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
     movies = data.movies.select(np.flatnonzero(~np.isin(catalogue, new_movies)))
     tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(known.tolist(), counts.tolist(), strict=True)))
+    new_histories = build_histories(ratings.select(np.flatnonzero(is_new_user)), min_interactions=1)
     return ColdStartSplit(
         old=Prepared(data.name, movies, old_ratings, histories, splits, tokenizer),
         movies=data.movies.select(np.flatnonzero(np.isin(catalogue, new_movies))),
-        histories=build_histories(ratings.select(np.flatnonzero(is_new_user)), min_interactions=1),
+        histories=new_histories,
+        liked=liked_mask(new_histories, data.ratings, data.liked_rating),
     )
 
 
@@ -120,6 +129,7 @@ def measure(model: Bert4RecForMaskedLM, split: ColdStartSplit, seed: int) -> dic
             "new_users_fine_tuned": compare(added, after, new_users["test"]),
         },
         "biases": trade_off(before, added, split),
+        "taste": [] if model.taste is None else new_movies_by_taste(before, added, split, seed),
     }
 
 
@@ -134,6 +144,39 @@ def trade_off(before: tuple[Any, Any], added: tuple[Any, Any], split: ColdStartS
         hits = new_movie_hit_rate(moved, tokenizer, split.histories, old_tokenizer.num_items)
         change = compare(before, (moved, tokenizer), split.old.splits["test"])
         points.append({"bias": bias, "lift": hits["lift"], "change_percent": change["change_percent"]})
+    return points
+
+
+def new_movies_by_taste(
+    before: tuple[Any, Any], added: tuple[Any, Any], split: ColdStartSplit, seed: int
+) -> list[dict[str, Any]]:
+    """For histories of a few random likes of old movies, as in `evaluation.new_users`, with one draw per user.
+
+    The recall of liked new movies relative to a random order, and the change for the other liked old movies.
+    """
+    (_, old_tokenizer), (model, tokenizer) = before, added
+    likes = encode_histories(split.histories, tokenizer).where(split.liked)
+    generator = np.random.default_rng(seed)
+    is_old = [row < len(old_tokenizer) for row in likes]
+    users = [
+        (generator.permutation(row[old]).tolist(), row[~old].tolist())
+        for row, old in zip(likes, is_old, strict=True)
+        if old.sum() > max(LENGTHS)
+    ]
+    points = []
+    for length in LENGTHS:
+        histories = Ragged.from_lists([old[:length] for old, _ in users])
+        others = Ragged.from_lists([old[length:] for old, _ in users])
+        values = [
+            ndcg(target_ranks(TasteScorer(each.taste), its_tokenizer, histories, others), K)
+            for each, its_tokenizer in (before, added)
+        ]
+        histories = Ragged.from_lists([old[:length] for old, new in users if len(new)])
+        liked = Ragged.from_lists([new for _, new in users if len(new)])
+        shares = recall(target_ranks(TasteScorer(model.taste), tokenizer, histories, liked), K)
+        lift = intervals({"lift": shares * (tokenizer.num_items - length) / K})["lift"]
+        change = _changes(*values)["change_percent"]
+        points.append({"length": length, "users": len(users), "lift": [*lift.values()], "change_percent": change})
     return points
 
 
@@ -153,7 +196,7 @@ def new_movie_hit_rate(
     index = np.arange(len(full.values)) - np.repeat(full.offsets[:-1], full.lengths)
     before = full.where(index < np.repeat(positions - starts[positions], full.lengths))
     targets = Ragged(encoded.values[positions], np.arange(len(positions) + 1))
-    hits = hit_rate(target_ranks(model, tokenizer, before, targets), K)
+    hits = hit_rate(target_ranks(ModelScorer(model, tokenizer), tokenizer, before, targets), K)
     random_hits = K / (tokenizer.num_items - before.lengths)  # expected for a random order of unseen items
     users = encoded.row_ids[positions]
     masks = [users == user for user in np.unique(users)]
@@ -169,26 +212,25 @@ def new_movie_hit_rate(
 
 def compare(before: tuple[Any, Any], after: tuple[Any, Any], rows: Dataset) -> dict[str, Any]:
     """NDCG@10 of the targets before and after, each over its full catalogue, and the change in percent."""
-    metrics = {}
-    for name, (model, tokenizer) in (("before", before), ("after", after)):
+    metrics = []
+    for model, tokenizer in (before, after):
         histories = encode_histories(rows, tokenizer, model.config.time_aware)
-        targets = np.array(tokenizer.encode_items(rows["target"]))
-        metrics[name] = ndcg(target_ranks(model, tokenizer, histories, Ragged(targets, np.arange(len(targets) + 1))), K)
-    change = 100 * (metrics["after"] - metrics["before"]) / metrics["before"].mean()
-    means = intervals({**metrics, "change_percent": change})
-    return {"users": len(rows), **{name: [*interval.values()] for name, interval in means.items()}}
+        targets = encode_targets(rows, tokenizer)
+        metrics.append(ndcg(target_ranks(ModelScorer(model, tokenizer), tokenizer, histories, targets), K))
+    return {"users": len(rows), **_changes(*metrics)}
 
 
-def target_ranks(
-    model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, histories: Ragged, targets: Ragged
-) -> Ragged:
+def _changes(before: FloatArray, after: FloatArray) -> dict[str, list[float]]:
+    """Intervals of a metric before and after, and of the change in percent of the mean before."""
+    change = 100 * (after - before) / before.mean()
+    means = intervals({"before": before, "after": after, "change_percent": change})
+    return {name: [*interval.values()] for name, interval in means.items()}
+
+
+def target_ranks(scorer: Scorer, tokenizer: Bert4RecTokenizer, histories: Ragged, targets: Ragged) -> Ragged:
     """Ranks of the targets over the full catalogue, histories excluded."""
     return rank_targets(
-        ModelScorer(model, tokenizer),
-        histories,
-        targets,
-        vocab_size=len(tokenizer),
-        special_ids=tokenizer.all_special_ids,
+        scorer, histories, targets, vocab_size=len(tokenizer), special_ids=tokenizer.all_special_ids
     ).ranks
 
 
@@ -217,9 +259,11 @@ def format_report(report: dict[str, Any]) -> list[str]:
             f"{name.replace('_', ' ')}: NDCG@{K} {change['before'][0]:.4f} before, {change['after'][0]:.4f} after, "
             f"{_interval(change['change_percent'], 1)} %"
         )
-    for point in report["biases"]:
+    points = [(f"bias {point['bias']}", point) for point in report["biases"]]
+    points += [(f"taste, history of {point['length']}", point) for point in report["taste"]]
+    for name, point in points:
         lines.append(
-            f"bias {point['bias']}: new movies {_interval(point['lift'], 1)} times random order, old users "
+            f"{name}: new movies {_interval(point['lift'], 1)} times random order, old ones "
             f"{_interval(point['change_percent'], 1)} %"
         )
     return lines

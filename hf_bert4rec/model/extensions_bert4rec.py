@@ -255,6 +255,9 @@ class Bert4RecTransitionMemory(nn.Module):
 SMALLEST_SCORE = 1e-4  # below this, logarithms go on as a straight line, as linear scores may be negative
 # After one item, the first `BEST` are by score, the next `SIMILAR` are its neighbours: a series is liked by few people.
 BEST, SIMILAR = 6, 4
+# Averaged factors are short, so a history hardly raises a new item's score. Without this multiple of its share, the
+# model of taste recommended new movies less often than a random order. docs/usage.md has what they reach and cost.
+COLD_START_SHARE = 3.0
 
 
 class Bert4RecTaste(nn.Module):
@@ -356,13 +359,14 @@ class Bert4RecTaste(nn.Module):
     def add(self, similar: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Append an item for each (known items, weights that add up to 1): their weighted mean; zeros without any.
 
-        New items have no neighbours.
+        Shares are then multiplied by `COLD_START_SHARE`. New items have no neighbours.
         """
         known = self.shares.shape[0]
         self.resize(known + len(similar))
         for row, (items, weights) in enumerate(similar, start=known):
             for table in (self.factors, self.precisions, self.shares):
                 table[row] = weights.to(table) @ table[items.to(table.device)]
+        self.shares[known:] *= COLD_START_SHARE
 
     def _raise_neighbours(self, scores: torch.Tensor, item: int, neighbours: list[int]) -> None:
         """Raise the scores (vocab,) of the first neighbours that are not among the best to right below the best."""

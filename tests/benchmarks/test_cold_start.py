@@ -11,6 +11,8 @@ import torch
 from benchmarks.quality import cold_start
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.taste import fit_taste
+from hf_bert4rec.evaluation.new_users import LENGTHS
 from hf_bert4rec.model.cold_start_bert4rec import COLD_START_BIAS
 from tests.published import write_tables
 
@@ -34,9 +36,15 @@ def test_new_movies_and_users_are_not_in_the_training_data(split):
 def test_new_movies_and_users_are_measured(split):
     torch.manual_seed(0)
     config = Bert4RecConfig(
-        vocab_size=len(split.old.tokenizer), hidden_size=16, intermediate_size=32, max_position_embeddings=12
+        vocab_size=len(split.old.tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        max_position_embeddings=12,
+        taste_size=8,
     )
-    report = cold_start.measure(Bert4RecForMaskedLM(config).eval(), split, seed=0)
+    model = Bert4RecForMaskedLM(config).eval()
+    fit_taste(model.taste, split.old.train, split.old.train_liked)
+    report = cold_start.measure(model, split, seed=0)
     json.dumps(report, allow_nan=False)
     result = report["new_movies_hit_rate@10"]
     positions = [np.flatnonzero(np.isin(items, split.movies["movie_id"])) for items in split.histories["item_ids"]]
@@ -50,6 +58,11 @@ def test_new_movies_and_users_are_measured(split):
     lifts, changes = ([point[name][0] for point in report["biases"]] for name in ("lift", "change_percent"))
     assert lifts == sorted(lifts, reverse=True)
     assert changes == sorted(changes)
+    assert split.liked.all()  # every rating is a 4
+    assert [point["length"] for point in report["taste"]] == list(LENGTHS)
+    assert {point["users"] for point in report["taste"]} == {12}
+    for point in report["taste"]:
+        assert 0 <= point["lift"][0] <= (40 - point["length"]) / 10 + 1e-9  # at most if all are in the first ten
     lines = cold_start.format_report(report)
     assert lines[0].endswith("2 of 40 movies and 12 of 60 users are new")
-    assert len(lines) == 5 + len(cold_start.BIASES)
+    assert len(lines) == 5 + len(cold_start.BIASES) + len(LENGTHS)

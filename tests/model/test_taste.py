@@ -22,7 +22,7 @@ from hf_bert4rec.data.taste import (
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import check_folder, load_pipeline
-from hf_bert4rec.model.extensions_bert4rec import SMALLEST_SCORE, Bert4RecTaste
+from hf_bert4rec.model.extensions_bert4rec import COLD_START_SHARE, SMALLEST_SCORE, Bert4RecTaste
 from hf_bert4rec.model.loading_bert4rec import check_weights
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -118,7 +118,7 @@ def test_new_items_are_means_of_similar_ones() -> None:
         [(torch.tensor([3, 4]), torch.tensor([0.75, 0.25])), (torch.tensor([], dtype=torch.long), torch.tensor([]))]
     )
     assert taste.factors[6].tolist() == pytest.approx([0.875, 0.25])
-    assert taste.shares[6:].tolist() == pytest.approx([0.125, 0.0])
+    assert taste.shares[6:].tolist() == pytest.approx([0.125 * COLD_START_SHARE, 0.0])
     taste.resize(4)
     assert [tuple(table.shape) for table in taste.buffers()] == [(4, 2), (4,), (4,)]
 
