@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
-from tests.model.tiny import CLOSE, HIDDEN, VOCAB, answers, build
+from tests.model.tiny import CLOSE, HIDDEN, VOCAB, answers, build, needs_transformers
 
 CLASSES = [Bert4RecModel, Bert4RecForMaskedLM]
 
@@ -107,6 +107,7 @@ def test_weights_of_another_size_are_refused_unless_allowed(kind, tmp_path):
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
+@needs_transformers(5, 10, reason="transformers 5.5 does not resize tied output embeddings")
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("size", [VOCAB + 10, VOCAB - 10])
 def test_embeddings_can_be_resized(kind, rows, size, tied):

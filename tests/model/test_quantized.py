@@ -9,6 +9,7 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from tests.conftest import NUM_MOVIES
+from tests.model.tiny import needs_transformers
 
 HISTORY = [10, 13]
 
@@ -57,6 +58,7 @@ def test_layers_quantized_by_torchao_answer(pipe, tokenizer, layers):
     assert_answers_alike(pipeline_of(model, tokenizer), pipe, 0.2)
 
 
+@needs_transformers(5, 23, reason="older versions do not find tied weights that are offloaded")
 @pytest.mark.parametrize("offloaded", [("head",), ("bert4rec", "decoder")], ids=" and ".join)
 def test_layers_offloaded_to_disk_answer(pipe, tokenizer, offloaded, tmp_path):
     pytest.importorskip("accelerate")

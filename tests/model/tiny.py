@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from hf_bert4rec import Bert4RecForMaskedLM
+from hf_bert4rec.model.versions_bert4rec import INSTALLED_VERSIONS
 
 VOCAB, WINDOW, HIDDEN, LAYERS, HEADS = 43, 12, 16, 2, 2
 KINDS = {
@@ -15,6 +17,11 @@ KINDS = {
     "causal_timed": {"pre_layer_norm": True, "causal": True, "memory_size": 5, "time_aware": True},
 }
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def needs_transformers(*version: int, reason: str) -> pytest.MarkDecorator:
+    """Skip a test with transformers older than (major, minor)."""
+    return pytest.mark.skipif(INSTALLED_VERSIONS["transformers"] < version, reason=reason)
 
 
 def build(config, cls=Bert4RecForMaskedLM):

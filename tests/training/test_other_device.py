@@ -19,6 +19,7 @@ from hf_bert4rec.training import training_forward
 from hf_bert4rec.training.ema import WeightAverage
 from hf_bert4rec.training.training_forward import training_forward_installed
 from tests.fake_device import DEVICE, FakeDevice, FakeDeviceTensor, to_device
+from tests.model.tiny import needs_transformers
 
 MODELS = {
     "masked": {},
@@ -30,6 +31,10 @@ MODELS = {
     "previous item": {"previous_item": True, "rotary_positions": True},
     "previous item, times": {"previous_item": True, "time_aware": True},
 }
+NEWER = needs_transformers(
+    5, 23, reason="older versions make masks by torch.tensor, which has no values on this device"
+)
+NAMES = [pytest.param(name, marks=NEWER if name == "eager" else ()) for name in MODELS]
 TIMED = {name for name, options in MODELS.items() if options.get("time_aware")}
 
 
@@ -68,7 +73,7 @@ def loss_and_gradient(model: Bert4RecForMaskedLM, batch: dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize("loss", ["dense", "chunked", "sampled"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_training_step_runs_on_the_device(name, loss, tokenizer, monkeypatch):
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0 if loss == "chunked" else 2**30)
     windows = TrainingWindows(histories(len(tokenizer), name in TIMED), 12)
@@ -85,7 +90,7 @@ def test_a_training_step_runs_on_the_device(name, loss, tokenizer, monkeypatch):
     torch.testing.assert_close(actual[1], expected[1])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_ranking_runs_on_the_device(name, tokenizer):
     rows = histories(len(tokenizer), name in TIMED)
     targets = Ragged.from_lists([[next(i for i in range(3, len(tokenizer)) if i not in row)] for row in rows])
