@@ -175,7 +175,7 @@ def main(arguments: list[str]) -> int:
     requirement = package_requirement()
     with tempfile.TemporaryDirectory() as directory:
         exported = export_models(Path(directory))
-        for python in sorted(set(arguments) - set(versions), key=arguments.index):
+        for python in [argument for argument in arguments if argument not in REQUIREMENTS]:
             result = check(exported, python)
             failed |= result != SAME_RANKING
             print(environment_row(python, result), flush=True)

@@ -39,7 +39,6 @@ from hf_bert4rec.model.ranking_bert4rec import Catalogue
 RESULTS, PAGE = ROOT / "training" / "results" / "popularity_penalty", ROOT / "docs" / "evaluation.md"
 MARKS = ("<!-- penalty: written by benchmarks/quality/popularity_penalty.py -->", "<!-- end of penalty -->")
 PENALTIES = (0.0, 0.25, 0.5, 1.0)
-CONFIG = EvaluationConfig(ks=[10])
 COLUMNS = {  # of the table; `sampled` metrics are those of the paper
     "ndcg@10": "NDCG@10",
     "hit_rate@10": "HR@10",
@@ -69,7 +68,7 @@ def measure(folder: Path) -> dict[str, list[dict[str, float]]]:
     data = prepare_for_model(folder, DataArguments(**training_data_options(folder)))
     parts = {}
     for part in ("validation", "test"):
-        config = EvaluationConfig(part=part, ks=CONFIG.ks)
+        config = EvaluationConfig(part=part, ks=[10])
         task = build_task(data, config, timed=model.config.time_aware)
         refill_memory(model, folder, data, part)
         parts[part] = [metrics(PenalisedScorer(model, data, penalty), task, config) for penalty in PENALTIES]

@@ -33,21 +33,21 @@ BATCH_SIZE = 128
 K = 10
 
 Batch = dict[str, torch.Tensor]
+EncodedBatch = tuple[torch.Tensor, Batch]
 
 
-def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> dict[str, Any]:
+def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, Any]:
     """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best, without taste.
 
-    Of many users a sample drawn with `seed` counts, the smaller the larger the catalogue is.
+    Args:
+        batches: those of `validation_batches`.
 
     Returns:
         `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
         `memory` only, and of both (`combined`). The last is at least as good as the others: the weights begin with the
         network only and end where it merely breaks ties of the memory.
     """
-    model.eval()
     train = data.timed_train if model.config.time_aware else data.train
-    batches = _validation_batches(model, data, seed)
     figures = {}
     for backward in BACKWARD:
         fit_transition_memory(model, train, backward)
@@ -62,18 +62,18 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> 
     return {"weight": weight, "backward": best, **{name: round(value, 6) for name, value in metrics.items()}}
 
 
-def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> dict[str, float]:
+def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, float]:
     """Set `config.taste_weight`, with which NDCG@10 on the validation part is best; the first of equals.
+
+    Args:
+        batches: those of `validation_batches`.
 
     Returns:
         `weight`, one of `TASTE_WEIGHTS`; and the NDCG@10 `without` the model of taste, and with it (`combined`).
     """
     assert model.taste is not None
-    model.eval()
-    parts = [
-        _metric_by_taste_weight(model, states, batch, data.tokenizer.all_special_ids)
-        for states, batch in _validation_batches(model, data, seed)
-    ]
+    special_ids = data.tokenizer.all_special_ids
+    parts = [_metric_by_taste_weight(model, states, batch, special_ids) for states, batch in batches]
     figures = np.concatenate(parts, axis=1).mean(1)  # (weights,)
     model.config.taste_weight = TASTE_WEIGHTS[int(figures.argmax())]
     if not model.config.taste_weight:
@@ -86,8 +86,12 @@ def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 
 
 
 @torch.no_grad()
-def _validation_batches(model: Bert4RecForMaskedLM, data: Prepared, seed: int) -> list[tuple[torch.Tensor, Batch]]:
-    """Batches of validation rows, each with the network's user embeddings (batch, hidden)."""
+def validation_batches(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> list[EncodedBatch]:
+    """Batches of validation rows, each with the network's user embeddings (batch, hidden).
+
+    Of many users a sample drawn with `seed` counts, the smaller the larger the catalogue is.
+    """
+    model.eval()
     dataset = data.next_item_dataset("validation", timed=model.config.time_aware)
     sample = min(max(MAX_SCORES // len(data.tokenizer), MIN_USERS), MAX_USERS)
     users = np.random.default_rng(seed).permutation(len(dataset))[:sample]

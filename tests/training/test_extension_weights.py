@@ -30,6 +30,7 @@ from hf_bert4rec.training.extension_weights import (
     WEIGHTS,
     choose_memory,
     choose_taste_weight,
+    validation_batches,
 )
 
 SIZES: dict[str, Any] = {
@@ -81,7 +82,7 @@ def ndcg(model: Bert4RecForMaskedLM, data: Prepared, rows: NextItemDataset | Non
 def test_the_best_weight_and_direction_are_chosen(noise: float) -> None:
     data = walks(noise)
     model = random_model(data)
-    choice = choose_memory(model, data)
+    choice = choose_memory(model, data, validation_batches(model, data))
     assert model.config.memory_weight == choice["weight"]
     assert choice["combined"] == pytest.approx(ndcg(model, data), abs=1e-6)
     figures = {}
@@ -111,13 +112,15 @@ def test_the_best_weight_of_taste_is_chosen() -> None:
     for weight in TASTE_WEIGHTS:
         model.config.taste_weight = weight
         figures[weight] = ndcg(model, data)
-    choice = choose_taste_weight(model, data)
+    choice = choose_taste_weight(model, data, validation_batches(model, data))
     assert choice["weight"] == model.config.taste_weight == max(figures, key=figures.__getitem__) > 0
     assert choice["combined"] == pytest.approx(figures[choice["weight"]], abs=1e-6)
     assert choice["without"] == pytest.approx(figures[0.0], abs=1e-6)
 
     model.taste.factors.zero_()  # nothing helps: without the model of taste
-    assert choose_taste_weight(model, data)["weight"] == model.config.taste_weight == 0.0
+    assert (
+        choose_taste_weight(model, data, validation_batches(model, data))["weight"] == model.config.taste_weight == 0.0
+    )
     assert model.taste.regression is None
 
 
@@ -131,7 +134,9 @@ def test_a_sample_of_many_users_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = NextItemDataset(rows.histories.take(drawn), rows.targets.take(drawn))
     model.config.memory_weight = 0.0
     expected = ndcg(model, data, sample)
-    assert choose_memory(model, data, seed=3)["network"] == pytest.approx(expected, abs=1e-6)
+    assert choose_memory(model, data, validation_batches(model, data, seed=3))["network"] == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 @pytest.mark.slow
