@@ -17,7 +17,7 @@ import torch
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
-from tests.model.tiny import HEADS, HIDDEN, KINDS, LAYERS, VOCAB, WINDOW
+from tests.model.tiny import HEADS, KINDS, LAYERS, VOCAB, WINDOW, build, tiny_config
 
 torch.set_num_threads(1)
 
@@ -40,19 +40,12 @@ def tokenizer() -> Bert4RecTokenizer:
 
 @pytest.fixture
 def config(tokenizer) -> Bert4RecConfig:
-    return Bert4RecConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        max_position_embeddings=12,
-        initializer_range=0.5,  # gives distinct scores, so that rankings can be compared
-    )
+    return tiny_config(len(tokenizer))
 
 
 @pytest.fixture
 def model(config) -> Bert4RecForMaskedLM:
-    torch.manual_seed(0)
-    return Bert4RecForMaskedLM(config).eval()
+    return build(config)
 
 
 @pytest.fixture
@@ -100,15 +93,8 @@ def bounds():
 
 @pytest.fixture(params=KINDS)
 def kind(request) -> Bert4RecConfig:
-    return Bert4RecConfig(
-        vocab_size=VOCAB,
-        hidden_size=HIDDEN,
-        intermediate_size=32,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        max_position_embeddings=WINDOW,
-        initializer_range=0.3,  # gives distinct outputs
-        **KINDS[request.param],
+    return tiny_config(
+        num_hidden_layers=LAYERS, num_attention_heads=HEADS, initializer_range=0.3, **KINDS[request.param]
     )
 
 

@@ -10,6 +10,7 @@ from benchmarks.quality.popularity_penalty import MARKS, PAGE, RESULTS, Penalise
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.ragged import Ragged
+from tests.model.tiny import ids_of
 from tests.published import write_tables
 
 
@@ -20,8 +21,8 @@ def test_lists_are_those_of_the_pipeline_with_the_penalty(tmp_path):
     model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(data.tokenizer), **sizes)).eval()
     pipe = MovieRecommendationPipeline(model=model, tokenizer=data.tokenizer, task="movie-recommendation")
     history, first = data.tokenizer.item_ids[:4], data.tokenizer.first_item_id
-    expected = [movie["movie_id"] for movie in pipe(history, popularity_penalty=2.0, top_k=10, exclude_seen=False)]
-    assert expected != [movie["movie_id"] for movie in pipe(history, top_k=10, exclude_seen=False)]
+    expected = ids_of(pipe(history, popularity_penalty=2.0, top_k=10, exclude_seen=False))
+    assert expected != ids_of(pipe(history, top_k=10, exclude_seen=False))
     scores = PenalisedScorer(model, data, 2.0)(Ragged.from_lists([data.tokenizer.encode_items(history)]))
     assert [data.tokenizer.item_ids[index] for index in scores[0, first:].topk(10).indices] == expected
 

@@ -15,6 +15,7 @@ import pytest
 
 from hf_bert4rec.cli.main import console, main
 from hf_bert4rec.hub.export import write_folder
+from tests.model.tiny import assert_same_answer, ids_of
 
 
 @pytest.fixture
@@ -31,8 +32,7 @@ def run(capsys, *arguments: str) -> str:
 def test_recommendations_as_json_are_the_pipelines(capsys, folder, pipe):
     answer = json.loads(run(capsys, "recommend", folder, "toy story", "13", "--top-k", "4", "--json"))
     expected = pipe([10, 13], top_k=4)
-    assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in expected]
-    assert [movie["score"] for movie in answer] == pytest.approx([movie["score"] for movie in expected], abs=1e-6)
+    assert_same_answer(answer, expected, abs=1e-6)
     assert [movie["title"] for movie in answer] == [movie["title"] for movie in expected]
 
 
@@ -63,7 +63,7 @@ def test_recommendations_are_printed_as_a_table(capsys, folder):
 def test_every_option_reaches_the_pipeline(capsys, folder, pipe, arguments, options):
     answer = json.loads(run(capsys, "recommend", folder, "10", "28", *arguments, "--json"))
     expected = pipe([10, 28], **options)
-    assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in expected]
+    assert ids_of(answer) == ids_of(expected)
     assert [set(movie) for movie in answer] == [set(movie) for movie in expected]
 
 
@@ -73,7 +73,7 @@ def test_explanations_and_similar_movies(capsys, folder, pipe):
     assert "Godfather, The (1972)" in lines[0]
     assert [line.split("  ")[-1] for line in lines[1:]] == [entry["title"] for entry in expected["because"]]
     answer = json.loads(run(capsys, "similar", folder, "amelie", "--top-k", "3", "--json"))
-    assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in pipe.similar(25, top_k=3)]
+    assert ids_of(answer) == ids_of(pipe.similar(25, top_k=3))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task, known_interactions
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from tests.model.tiny import ids_of
 from tests.published import make_model, make_record
 
 MOVIES, USERS = 30, 60
@@ -127,7 +128,7 @@ def pipeline_ranks(folder: Path, histories: list[list[int]], targets: list[int])
     with pytest.warns(UserWarning, match="fewer|left"):  # seen movies are left out
         answers = pipe(histories, top_k=MOVIES, batch_size=7)
     for answer, target in zip(answers, targets, strict=True):
-        index = [movie["movie_id"] for movie in answer].index(target)
+        index = ids_of(answer).index(target)
         scores = [movie["score"] for movie in answer]
         near = [scores[i] for i in (index - 1, index + 1) if 0 <= i < len(scores)]
         ranks.append(index + 1)

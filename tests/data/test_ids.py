@@ -12,6 +12,7 @@ from datasets import Dataset
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.data import build_histories
 from hf_bert4rec.data.encoding import encode_histories, encode_targets
+from tests.model.tiny import ids_of
 
 SEVEN = [7, 7.0, "7", " 7", np.int32(7), np.float32(7), np.str_("7"), torch.tensor(7), torch.tensor(7.0)]
 
@@ -38,7 +39,7 @@ def test_the_smallest_ids_are_recommended(pipe):
     tokenizer = Bert4RecTokenizer.from_movies(catalogue, {0: 1, -5: 2, 3: 3, 12: 4})
     model = type(pipe.model)(type(pipe.model.config)(vocab_size=len(tokenizer)))
     recommender = type(pipe)(model=model, tokenizer=tokenizer, task=pipe.task)
-    assert [movie["movie_id"] for movie in recommender([], top_k=4)] == [12, 3, -5, 0]  # by count
+    assert ids_of(recommender([], top_k=4)) == [12, 3, -5, 0]  # by count
     assert {movie["movie_id"] for movie in recommender([0], top_k=3)} == {-5, 3, 12}
 
 

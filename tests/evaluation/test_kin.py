@@ -10,6 +10,7 @@ from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.kin import SimilarScorer, evaluate_kin, kin_groups, plain_title, share_found
 from hf_bert4rec.evaluation.report_text import kin_meaning, kin_table
+from tests.model.tiny import ids_of
 
 TITLES = [
     "Godfather, The",
@@ -88,5 +89,5 @@ def test_similar_movies_are_ranked_as_by_the_pipeline(pipe, tokenizer) -> None:
     first = pipe.tokenizer.first_item_id
     scores = scorer(Ragged.from_lists([[first + 4]]))[0]
     scores[first + 4] = -torch.inf
-    expected = [movie["movie_id"] for movie in pipe.similar(pipe.tokenizer.movie(first + 4)["movie_id"], top_k=5)]
+    expected = ids_of(pipe.similar(pipe.tokenizer.movie(first + 4)["movie_id"], top_k=5))
     assert [pipe.tokenizer.movie(item)["movie_id"] for item in scores.topk(5).indices.tolist()] == expected

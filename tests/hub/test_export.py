@@ -20,6 +20,7 @@ from hf_bert4rec.hub import export as hub
 from hf_bert4rec.hub.verify import BrokenExportError, check_folder, check_taste_file, compare
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import MOVIES
+from tests.model.tiny import assert_same_answer
 
 ISOLATED_LOADER = """
 import json, sys
@@ -63,9 +64,7 @@ def test_the_folder_loads_without_this_package_and_answers_the_same(pipe, tmp_pa
     assert result["classes"] == ["Bert4RecConfig", "Bert4RecTokenizer", "Bert4RecModel", "Bert4RecForMaskedLM"]
     expected = pipe(history)
     for answer in (result["answer"], result["again"]):
-        assert [movie["movie_id"] for movie in answer] == [movie["movie_id"] for movie in expected]
-        scores = [movie["score"] for movie in answer]
-        assert scores == pytest.approx([movie["score"] for movie in expected], abs=1e-6)
+        assert_same_answer(answer, expected, abs=1e-6)
 
 
 def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):

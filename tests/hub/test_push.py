@@ -25,6 +25,7 @@ from hf_bert4rec.hub.verify import code_files
 from tests.hub.hub_clients import COLLECTOR, PUBLISHER, PULLER, PUSHER, ROOT, run
 from tests.hub.hub_contents import Repo, card_problems, commit_of
 from tests.hub.hub_server import OVERTAKEN, WRITER, Hub
+from tests.model.tiny import ids_of
 from tests.published import make_folder, read, write_tables
 
 NAME, CLOSED, BY_PIPE, DATA = "someone/small", "someone/closed", "someone/by-pipe", "someone/walks"
@@ -96,10 +97,6 @@ def home(tmp_path_factory) -> Path:
 def pulled(hub, requested, home) -> dict[str, Any]:
     """What a process without this package gets over the network. The private model needs a token."""
     return run(PULLER, requested, hub.environment(home), home)
-
-
-def ids(answer: list[dict[str, Any]]) -> list[int]:
-    return [movie["movie_id"] for movie in answer]
 
 
 @pytest.mark.slow
@@ -201,7 +198,7 @@ def test_a_closed_release_goes_without_titles(hub, published, pulled):
     for name, data in files.items():
         assert b"Casablanca" not in data, f"{name} holds a title"
     assert {movie["title"] for movie in pulled["ids"]} == {None}
-    assert ids(pulled["named"]) == ids(pulled["ids"])
+    assert ids_of(pulled["named"]) == ids_of(pulled["ids"])
 
 
 @pytest.mark.slow
@@ -209,14 +206,14 @@ def test_the_default_model_and_a_pipeline_that_pushes_itself(hub, published, pul
     assert published["default"] == pulled["old"]
     assert "'someone/nothing', cannot be loaded" in published["unreachable"]
     assert "HF_BERT4REC_MODEL" in published["unreachable"]
-    assert ids(pulled["by pipe"]) == ids(published["default"])
+    assert ids_of(pulled["by pipe"]) == ids_of(published["default"])
     files = hub.files("model", BY_PIPE)
     assert "default" not in json.dumps(json.loads(files["config.json"])["custom_pipelines"])
 
 
 @pytest.mark.slow
 def test_an_update_is_seen_and_the_older_revision_stays(pulled, hub, folders):
-    assert ids(pulled["new"]) != ids(pulled["old"])
+    assert ids_of(pulled["new"]) != ids_of(pulled["old"])
     weights = [commit.files["model.safetensors"] for commit in hub.repos["model", NAME].branches["main"][1:]]
     assert weights == [(folders[name] / "model.safetensors").read_bytes() for name in ("first", "later")]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.model.tiny import ids_of
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -39,12 +41,12 @@ def test_explanations_are_those_of_the_pipeline(folder, goal):
     on_onnx = load_pipeline(folder, backend="onnx", onnx_file="model_quantized.onnx")
     histories = [[10], [10, 13, 16, 13], on_onnx.tokenizer.item_ids[:20]]  # one repeats a movie, one exceeds the window
     expected = [on_onnx(history, top_k=3, explain=True, goal=goal) for history in histories]
-    movies = [[movie["movie_id"] for movie in answer] for answer in expected]
+    movies = [ids_of(answer) for answer in expected]
     explained_requests = [(history, ids, {"goal": goal}) for history, ids in zip(histories, movies, strict=True)]
     explained = run(folder, explained=explained_requests)["explained"]
     for answer, reasons in zip(expected, explained, strict=True):
         for movie, because in zip(answer, reasons, strict=True):
-            assert [reason["id"] for reason in because] == [reason["movie_id"] for reason in movie["because"]]
+            assert [reason["id"] for reason in because] == ids_of(movie["because"])
             contributions = [reason["contribution"] for reason in movie["because"]]
             assert [reason["contribution"] for reason in because] == pytest.approx(contributions, rel=1e-3, abs=1e-4)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hf_bert4rec.hub.space import stage_space
+from tests.model.tiny import ids_of
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -79,7 +80,7 @@ def test_the_same_movies_in_the_same_order(folder, by_torch, by_int8, surface, f
     answers, expected = surface(folder, file, tmp_path), by_int8 if file == INT8 else by_torch
     assert len(answers) == len(expected) == NUM_HISTORIES
     for answer, movies in zip(answers, expected, strict=True):
-        assert [movie.get("movie_id", movie.get("id")) for movie in answer] == [movie["movie_id"] for movie in movies]
+        assert [movie.get("movie_id", movie.get("id")) for movie in answer] == ids_of(movies)
         assert [movie["source"] for movie in answer] == [movie["source"] for movie in movies]
         assert np.allclose([movie["score"] for movie in answer], [movie["score"] for movie in movies], rtol=3e-4)
 

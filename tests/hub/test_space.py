@@ -15,6 +15,7 @@ import pytest
 
 from hf_bert4rec.hub.browser_runtime import browser_runtime
 from hf_bert4rec.hub.space import stage_space
+from tests.model.tiny import ids_of
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -92,7 +93,7 @@ def test_three_movies_give_ten_and_filters_narrow_them(page, model):
     pick_three(page)
     assert history(page) == PICKED
     expected = load_pipeline(model, backend="onnx", onnx_file="model_quantized.onnx")([10, 13, 31])
-    assert page.recommended() == [movie["movie_id"] for movie in expected]
+    assert page.recommended() == ids_of(expected)
     page.click("#genres .chip", "Romance")
     page.wait(lambda: page.texts("#message") == ["2 movies left: widen the filters for more."])
     assert sorted(page.texts("#cards h3")) == ["Sabrina 1954", "Sabrina 1995"]
@@ -114,7 +115,7 @@ def test_the_history_is_reordered_and_cleared(page, model):
     page.wait(lambda: page.texts("#answer-heading") == ["Watch next"])
     page.driver.execute_script("document.querySelectorAll('#history [data-action=up]')[2].click()")
     assert history(page) == [PICKED[0], PICKED[2], PICKED[1]]
-    expected = [movie["movie_id"] for movie in pipe([10, 31, 13], goal="next")]
+    expected = ids_of(pipe([10, 31, 13], goal="next"))
     page.wait(lambda: page.recommended() == expected)
     assert page.focused("aria-label") == "Move Movie 7 (1967) up"
     page.driver.execute_script("document.querySelectorAll('#history [data-action=remove]')[1].click()")

@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import load_pipeline
 from tests.pickles import MaliciousPickle
-from tests.stress.models import Damage, flip_bit
-from tests.stress.workloads import ITEMS, tiny_model, tiny_tokenizer
+from tests.stress.models import Damage, flip_bit, save_good
+from tests.stress.workloads import ITEMS
 
 WEIGHTS = "model.safetensors"
 pytestmark = pytest.mark.usefixtures("bounds")
@@ -26,10 +25,7 @@ pytestmark = pytest.mark.usefixtures("bounds")
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "good"
-    tokenizer = tiny_tokenizer()
-    write_folder(tiny_model(tokenizer).eval(), tokenizer, folder, "# A card")
-    return folder
+    return save_good(tmp_path_factory.mktemp("models") / "good")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from datasets import Dataset
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model.cold_start_bert4rec import ContentSimilarity, nearest_items
 from tests.conftest import MOVIES, NUM_MOVIES
+from tests.model.tiny import build, ids_of
 
 NEW_MOVIES = {
     "movie_id": [1, 200],
@@ -161,13 +162,12 @@ def test_a_refused_addition_changes_nothing(pipe, movies, vectors, message):
     assert pipe.tokenizer.get_vocab() == vocabulary
     assert pipe.tokenizer.items == items
     assert pipe.model.config.vocab_size == len(vocabulary)
-    assert [movie["movie_id"] for movie in pipe([10, 13])] == [movie["movie_id"] for movie in answer]
+    assert ids_of(pipe([10, 13])) == ids_of(answer)
 
 
 def test_untied_embeddings_grow_separately_and_old_logits_stay(tokenizer, config):
     config.tie_word_embeddings = False
-    torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(config).eval()
+    model = build(config)
     before, rows = logits_of(model, tokenizer), model.decoder.weight.detach().clone()
     inputs = model.get_input_embeddings().weight.detach().clone()
     tokenizer.add_items(NEW_MOVIES)

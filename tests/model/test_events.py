@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,9 @@ from hf_bert4rec.data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from hf_bert4rec.data.encoding import collator_row
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation.scoring import ModelScorer
-from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.extensions_bert4rec import Bert4RecEventEmbeddings
-from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
+from tests.model.tiny import build, ids_of, tiny_config
 
 KINDS = ["buy", "rent", "view"]  # the first two can be requested
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -35,11 +33,8 @@ def tokenizer(tokenizer: Bert4RecTokenizer) -> Bert4RecTokenizer:
 
 
 @pytest.fixture(params=list(VARIANTS))
-def model(request: pytest.FixtureRequest, config: Bert4RecConfig) -> Bert4RecForMaskedLM:
-    torch.manual_seed(0)
-    return Bert4RecForMaskedLM(
-        Bert4RecConfig(**{**config.to_dict(), "num_events": 3, **VARIANTS[request.param]})
-    ).eval()
+def model(request: pytest.FixtureRequest) -> Bert4RecForMaskedLM:
+    return build(tiny_config(num_events=3, **VARIANTS[request.param]))
 
 
 @pytest.fixture
@@ -121,14 +116,12 @@ def test_the_pipeline_scores_as_the_evaluation_and_explains(
     rows = np.flatnonzero((events.lengths > 2) & (events.lengths < 12))[:3]  # complete within the window
     requests = [request_of(tokenizer, events, row) for row in rows]
     for row, request, answer in zip(rows, requests, pipe(requests, explain=True, top_k=5), strict=True):
-        assert [movie["movie_id"] for movie in pipe(request, top_k=5)] == [movie["movie_id"] for movie in answer]
+        assert ids_of(pipe(request, top_k=5)) == ids_of(answer)
         for movie in answer:
             position = tokenizer.item_ids.index(movie["movie_id"])
             assert movie["score"] == pytest.approx(float(scores[row, position]), rel=1e-3)
-        reason, rest = (
-            answer[0]["because"][0],
-            {"candidates": [answer[0]["movie_id"]], "top_k": 1, "exclude_seen": False},
-        )
+        reason = answer[0]["because"][0]
+        rest = {"candidates": [answer[0]["movie_id"]], "top_k": 1, "exclude_seen": False}
         remaining = [at for at, item in enumerate(request["history"]) if item != reason["movie_id"]]
         without = {name: [request[name][at] for at in remaining] for name in ("history", "events")}
         left = pipe({**without, "event": request["event"], **rest})[0]["score"]
@@ -203,20 +196,7 @@ def test_model_and_tokenizer_have_the_same_kinds(config: Bert4RecConfig, tokeniz
 
 def test_new_movies_keep_the_kinds(pipe: MovieRecommendationPipeline) -> None:
     request = {"history": [10, 13], "events": ["buy", "view"], "candidates": [16, 19]}
-    before = [movie["movie_id"] for movie in pipe(request, top_k=2)]
+    before = ids_of(pipe(request, top_k=2))
     pipe.add_items({"movie_id": [999], "title": ["New"], "year": [2000], "genres": [["Drama"]]})
-    assert [movie["movie_id"] for movie in pipe(request, top_k=2)] == before
+    assert ids_of(pipe(request, top_k=2)) == before
     assert pipe({"history": [999], "events": ["view"], "event": "rent"}, top_k=1)
-
-
-@pytest.mark.slow
-def test_onnx_takes_kinds_of_events(
-    model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, events: Ragged, tmp_path: Path
-) -> None:
-    MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK).save_pretrained(tmp_path)
-    export_onnx(tmp_path)
-    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, model.config)
-    batch = batch_of(tokenizer, events)
-    with torch.no_grad():
-        for inputs in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):
-            torch.testing.assert_close(scorer(**inputs), model.next_item_logits(**inputs), atol=1e-4, rtol=1e-4)

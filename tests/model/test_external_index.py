@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import MOVIES
+from tests.model.tiny import ids_of
 
 faiss = pytest.importorskip("faiss", reason="needs pip install faiss-cpu")
 HISTORIES = [[10, 13], [16, 19, 22], [40], [MOVIES["movie_id"][-1], 25]]
@@ -20,6 +21,6 @@ def test_the_best_ten_movies_are_those_of_the_exact_logits(pipe, kind, least):
     _, positions = index.search(users.numpy(), 10)
     recalled = []
     for history, row in zip(HISTORIES, positions, strict=True):
-        exact = [movie["movie_id"] for movie in pipe(history, exclude_seen=False, top_k=10)]
+        exact = ids_of(pipe(history, exclude_seen=False, top_k=10))
         recalled.append(len(set(exact) & {pipe.tokenizer.item_ids[position] for position in row}) / 10)
     assert sum(recalled) / len(recalled) >= least

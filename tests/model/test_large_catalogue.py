@@ -9,10 +9,11 @@ from collections import defaultdict
 import pytest
 import torch
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model import ranking_bert4rec
 from hf_bert4rec.model.items_bert4rec import TitleIndex, letter_sums, normalise, spellings, split_year
 from hf_bert4rec.model.ranking_bert4rec import top_of_many
+from tests.model.tiny import assert_same_answer, build, ids_of, tiny_config
 
 ITEMS = 3000
 WORDS = [
@@ -105,16 +106,7 @@ def pipe(request):
     tokenizer = Bert4RecTokenizer.from_movies(
         movies, counts, event_names=event_names, num_target_events=len(event_names[:1])
     )
-    torch.manual_seed(0)
-    config = Bert4RecConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=32,
-        max_position_embeddings=12,
-        initializer_range=0.5,
-        **request.param,
-    )
-    model = Bert4RecForMaskedLM(config).eval()
+    model = build(tiny_config(len(tokenizer), hidden_size=32, **request.param))
     if model.memory is not None:
         model.memory.next_items.random_(3, len(tokenizer), generator=torch.Generator().manual_seed(0))
         model.memory.weights.random_(1, 5, generator=torch.Generator().manual_seed(1))
@@ -139,15 +131,13 @@ def test_int8_scores_rank_as_exact_ones(pipe, monkeypatch):
     approximate = pipe(REQUESTS)
     assert pipe.item_embeddings.int8() is not None
     for expected, answer in zip(exact, approximate, strict=True):
-        assert [movie["movie_id"] for movie in answer[:1000]] == [movie["movie_id"] for movie in expected[:1000]]
-        scores = [movie["score"] for movie in expected[:1000]]
-        assert [movie["score"] for movie in answer[:1000]] == pytest.approx(scores, rel=2e-3)
+        assert_same_answer(answer[:1000], expected[:1000], rel=2e-3)
     for expected, movie in zip(exact[6], approximate[6], strict=True):
         assert [entry["title"] for entry in movie["because"]] == [entry["title"] for entry in expected["because"]]
         for own, others in zip(movie["because"], expected["because"], strict=True):
             assert own["contribution"] == pytest.approx(others["contribution"], abs=1e-4)
     for request, answer in zip(REQUESTS[:3], approximate, strict=False):
-        assert [movie["movie_id"] for movie in pipe(request)] == [movie["movie_id"] for movie in answer]
+        assert ids_of(pipe(request)) == ids_of(answer)
 
 
 def test_int8_scores_of_no_movies(pipe, monkeypatch):
@@ -164,4 +154,4 @@ def test_int8_embeddings_follow_training_and_are_not_pickled(pipe, monkeypatch):
     assert len(pickle.dumps(pipe.item_embeddings)) == size
     with torch.no_grad():
         pipe.model.get_output_embeddings().weight[pipe.tokenizer.encode_items([best])] = 0.0
-    assert best not in [movie["movie_id"] for movie in pipe([1, 2], top_k=10)]
+    assert best not in ids_of(pipe([1, 2], top_k=10))

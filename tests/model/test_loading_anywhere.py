@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import dill
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, pipeline
+from transformers import AutoModelForMaskedLM, Pipeline, pipeline
+from transformers.pipelines import PIPELINE_REGISTRY, get_supported_tasks
 
 from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.model.pipeline_bert4rec import TASK
+from tests.model.tiny import assert_same_answer, ids_of
 
 HISTORY = [10, 13]
 WITHOUT_THE_PACKAGE = """
@@ -50,10 +55,6 @@ import dill
 classes = [len(dill.dumps(type(part))) for part in (pipe, pipe.model, pipe.tokenizer, pipe.model.config)]
 sys.stdout.write("\\n" + json.dumps([answers, hashes, time.monotonic() - began, classes]))
 """
-
-
-def ids_of(answer):
-    return [movie["movie_id"] for movie in answer]
 
 
 def run(code, folder, tmp_path):
@@ -92,13 +93,14 @@ def test_model_and_tokenizer_saved_separately_make_a_pipeline(pipe, plain, tmp_p
 
 @pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}, {"pipeline_class": MovieRecommendationPipeline}])
 def test_a_folder_opens_with_and_without_trust_remote_code(pipe, plain, options):
-    expected = ids_of(pipe(HISTORY))
+    expected = pipe(HISTORY)
     pipe.save_pretrained(plain.parent / "exported")
     for folder in (plain, plain.parent / "exported"):
         loaded = pipeline(TASK, model=str(folder), **options)
-        assert ids_of(loaded(HISTORY)) == expected
+        assert isinstance(loaded, Pipeline)
+        assert_same_answer(loaded(HISTORY), expected)
         by_parts = pipeline(TASK, model=loaded.model, tokenizer=loaded.tokenizer, **options)
-        assert ids_of(by_parts(HISTORY)) == expected
+        assert_same_answer(by_parts(HISTORY), expected)
 
 
 def test_without_trust_only_code_of_the_package_runs(pipe, tmp_path):
@@ -162,16 +164,39 @@ def test_a_forked_worker_answers():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_dill_restores_model_and_pipeline(pipe):
-    expected = pipe(HISTORY)
-    again = dill.loads(dill.dumps(pipe))
-    assert again(HISTORY) == expected
-    model = dill.loads(dill.dumps(pipe.model))
-    for name, weight in pipe.model.state_dict().items():
-        assert torch.equal(model.state_dict()[name], weight)
-
-
 @pytest.mark.parametrize("loader", [Bert4RecForMaskedLM, AutoModelForMaskedLM])
 def test_an_unknown_argument_is_not_reported_as_damage(plain, loader):
     with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
         loader.from_pretrained(plain, nonsense=1)
+
+
+def test_the_task_is_registered():
+    assert TASK in get_supported_tasks()
+    _, targets, _ = PIPELINE_REGISTRY.check_task(TASK)
+    assert targets["impl"] is MovieRecommendationPipeline
+    assert targets["pt"] == (AutoModelForMaskedLM,)
+
+
+def test_a_loaded_pipeline_can_be_saved_again(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "first")
+    pipeline(TASK, model=str(tmp_path / "first"), trust_remote_code=True).save_pretrained(tmp_path / "second")
+    again = pipeline(TASK, model=str(tmp_path / "second"), trust_remote_code=True)
+    assert_same_answer(again(HISTORY), pipe(HISTORY))
+
+
+def test_the_dtype_is_that_of_the_model(plain):
+    assert pipeline(TASK, model=str(plain), trust_remote_code=True).dtype is torch.float32
+    for dtype in (torch.bfloat16, "bfloat16"):
+        half = pipeline(TASK, model=str(plain), trust_remote_code=True, dtype=dtype)
+        assert half.dtype is torch.bfloat16
+        assert len(half([10])) == 10
+
+
+def pickled(original, by=pickle):
+    return by.loads(by.dumps(original))
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, pickled, partial(pickled, by=dill)])
+def test_copies_of_pipeline_and_model_are_the_same(pipe, copy_of):
+    assert_same_answer(copy_of(pipe)(HISTORY), pipe(HISTORY))
+    torch.testing.assert_close(copy_of(pipe.model).state_dict(), pipe.model.state_dict(), rtol=0, atol=0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import pipeline
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel, MovieRecommendationPipeline
 from hf_bert4rec.data import transitions
@@ -14,19 +15,17 @@ from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.transitions import damped_transitions, fit_transition_memory, windowed_transitions
 from hf_bert4rec.evaluation.baselines import MarkovScorer
-from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.cold_start_bert4rec import nearest_items
 from hf_bert4rec.model.extensions_bert4rec import SMOOTHING, Bert4RecTransitionMemory
-from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import NUM_MOVIES
+from tests.model.tiny import KINDS, build, tiny_config
 
 
 @pytest.fixture
 def model_with_memory(config, histories) -> Bert4RecForMaskedLM:
     config.memory_size = config.vocab_size
-    torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(config).eval()
+    model = build(config)
     fit_transition_memory(model, histories)
     return model
 
@@ -83,9 +82,6 @@ def test_it_is_saved_with_the_model(model_with_memory, tokenizer, histories, tmp
     )
     ids = [tokenizer.decode_items(history) for history in list(histories)[:5]]
     assert again(ids) == pipe(ids)
-    half = Bert4RecForMaskedLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    batch = next_item_batch(tokenizer, histories)
-    torch.testing.assert_close(half.memory(**batch), model_with_memory.memory(**batch), atol=0.05, rtol=0.05)
 
 
 def test_a_new_movie_follows_what_similar_movies_follow(model_with_memory, tokenizer, histories, tmp_path):
@@ -129,6 +125,7 @@ def test_a_vocabulary_smaller_than_the_memory_keeps_the_strongest(config, tmp_pa
     assert model.memory.next_items.shape == model.memory.weights.shape == (20, 20)
     assert model.memory.next_items[7, :3].tolist() == [11, 9, 0]  # 30 is not among the 20 items
     assert model.memory.weights[7, :3].tolist() == [-3, 2, 0]
+    assert model.next_item_logits(torch.tensor([[7, 1]]), torch.ones(1, 2)).shape == (1, 20)
     model.save_pretrained(tmp_path)
     again = Bert4RecForMaskedLM.from_pretrained(tmp_path)
     assert torch.equal(again.memory.weights, model.memory.weights)
@@ -140,13 +137,6 @@ def test_an_encoder_of_a_smaller_vocabulary_than_the_memory_is_saved(config, tmp
     encoder.resize_token_embeddings(20)
     encoder.save_pretrained(tmp_path)
     assert Bert4RecModel.from_pretrained(tmp_path).config.memory_size == 20
-
-
-def test_a_smaller_vocabulary_drops_entries(model_with_memory, tokenizer, histories):
-    model_with_memory.resize_token_embeddings(20)
-    ids = torch.tensor([[5, 6, tokenizer.mask_token_id]])
-    assert model_with_memory.next_item_logits(ids, torch.ones_like(ids)).shape == (1, 20)
-    assert int(model_with_memory.memory.next_items.max()) < 20
 
 
 @pytest.mark.parametrize(
@@ -169,16 +159,6 @@ def test_an_invalid_size_is_refused(config, size):
         Bert4RecConfig(vocab_size=config.vocab_size, memory_size=size)
 
 
-@pytest.mark.slow
-def test_onnx_includes_the_memory(model_with_memory, tokenizer, histories, tmp_path):
-    MovieRecommendationPipeline(model=model_with_memory, tokenizer=tokenizer, task=TASK).save_pretrained(tmp_path)
-    export_onnx(tmp_path)
-    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, model_with_memory.config)
-    batch = next_item_batch(tokenizer, histories)
-    with torch.no_grad():
-        torch.testing.assert_close(scorer(**batch), model_with_memory.next_item_logits(**batch), atol=1e-4, rtol=1e-4)
-
-
 def test_a_model_without_memory_is_refused(model, histories):
     with pytest.raises(ValueError, match="memory_size is 0"):
         fit_transition_memory(model, histories)
@@ -198,3 +178,50 @@ def test_transitions_in_the_opposite_direction_count_less(monkeypatch):
     ((_, timed),) = transitions._damped_blocks(histories, 6, np.array([0, 1]), 0.3)
     entries = [timed[4, 3], timed[5, 6 + 4], timed[3, 6 + 4], timed[5, 3]]
     np.testing.assert_allclose(entries, [0.3, 0.3, 1, 0.15])  # each is in the bin of the item that it leads to
+
+
+HISTORY = [10, 13, 16]
+
+
+LARGEST_FLOAT16 = 65_504
+
+
+@pytest.fixture
+def busy(tokenizer) -> MovieRecommendationPipeline:
+    """A model of a busy site: some transitions occurred a million times."""
+    model = build(tiny_config(**KINDS["causal"]))
+    model.memory.next_items.copy_(torch.randint(3, len(tokenizer), (len(tokenizer), 5)))
+    model.memory.weights.copy_(torch.rand(len(tokenizer), 5) * 1e6)
+    return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK)
+
+
+def log_scores(pipe) -> torch.Tensor:
+    answer = pipe(HISTORY, top_k=NUM_MOVIES, exclude_seen=False)
+    return torch.tensor([movie["score"] for movie in sorted(answer, key=lambda movie: movie["movie_id"])]).log()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.05), (torch.bfloat16, 0.15)])
+@pytest.mark.parametrize("trust", [False, True])
+def test_scores_are_those_of_float32_but_for_rounding(busy, tmp_path, dtype, tolerance, trust):
+    busy.save_pretrained(tmp_path / "full")
+    half = pipeline(TASK, model=str(tmp_path / "full"), dtype=dtype, trust_remote_code=trust)
+    assert half.model.dtype == dtype
+    assert half.model.memory.weights.max() > LARGEST_FLOAT16
+    assert torch.equal(half.model.memory.weights, busy.model.memory.weights)
+    torch.testing.assert_close(log_scores(half), log_scores(busy), rtol=0, atol=tolerance)
+    half.save_pretrained(tmp_path / "half")
+    assert torch.equal(log_scores(pipeline(TASK, model=str(tmp_path / "half"))), log_scores(half))
+
+
+def test_counts_that_were_cast_are_refused_with_the_way_to_load_them(busy):
+    with pytest.raises(
+        ValueError, match=r"memory\.weights holds NaN or infinite.*load the model by dtype=torch\.float16"
+    ):
+        MovieRecommendationPipeline(model=busy.model.half(), tokenizer=busy.tokenizer, task=TASK)
+
+
+@pytest.mark.parametrize("model_class", [Bert4RecModel, Bert4RecForMaskedLM])
+def test_modules_kept_in_float32_exist(kind, model_class):
+    model = model_class(kind)
+    modules = {name.split(".")[0] for name in model.state_dict()}
+    assert model._keep_in_fp32_modules_strict == ({"memory"} & modules)

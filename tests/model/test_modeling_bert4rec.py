@@ -7,12 +7,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, LlamaConfig
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.model.modeling_bert4rec import rotary_angles, rotate
+from tests.model.tiny import build
 
 ATTENTION_NAMES = {"query": "self.query", "key": "self.key", "value": "self.value", "output": "output.dense"}
 
@@ -104,56 +105,26 @@ def test_sparse_prediction_changes_the_shape_only(model, batch):
     torch.testing.assert_close(dense.loss, sparse.loss)
 
 
-def test_evaluation_gives_the_logits_of_all_positions(model, batch):
-    assert model.config.sparse_prediction
-    outputs = model.eval()(**batch)
-    labelled = batch["labels"] != -100
-    losses = torch.nn.functional.cross_entropy(outputs.logits[labelled], batch["labels"][labelled])
-    assert outputs.logits.shape == (3, 12, model.config.vocab_size)
-    torch.testing.assert_close(outputs.loss, losses)
-
-
 @pytest.mark.parametrize("option", ["pre_layer_norm", "rotary_positions", "causal", "previous_item"])
 def test_every_option_reaches_the_scores(config, model, batch, option):
     changed_config = copy.deepcopy(config)  # the model reads its own
     setattr(changed_config, option, True)
-    torch.manual_seed(0)
-    changed = Bert4RecForMaskedLM(changed_config).eval()
+    changed = build(changed_config)
     changed.load_state_dict(model.state_dict(), strict=False)
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     assert not torch.allclose(changed(**inputs).logits, model(**inputs).logits, atol=1e-3)
 
 
-@pytest.mark.parametrize("option", [None, "pre_layer_norm", "rotary_positions", "causal", "previous_item"])
-def test_padding_and_batch_do_not_change_scores(config, option):
-    if option:
-        setattr(config, option, True)
-    torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(config).eval()
-    ids = torch.tensor([[5, 9, 7, 1]])
-    ones = torch.ones_like(ids)
-    single_row = model.next_item_logits(ids, ones)
-    right = torch.cat([ids, torch.zeros(1, 5, dtype=torch.long)], 1)
-    left = torch.cat([torch.zeros(1, 5, dtype=torch.long), ids], 1)
-    for padded, side in ((right, slice(0, 4)), (left, slice(5, 9))):
-        mask = torch.zeros_like(padded)
-        mask[:, side] = 1
-        torch.testing.assert_close(model.next_item_logits(padded, mask), single_row, atol=1e-5, rtol=1e-5)
-        both = torch.cat([padded, torch.randint(3, 40, (1, 9))])
-        masks = torch.cat([mask, torch.ones(1, 9, dtype=torch.long)])
-        torch.testing.assert_close(model.next_item_logits(both, masks)[:1], single_row, atol=1e-5, rtol=1e-5)
-
-
-def test_a_causal_model_sees_earlier_positions_only(config, batch):
-    config.causal = True
-    torch.manual_seed(0)
+@pytest.mark.parametrize(("option", "task"), [("causal", {}), ("previous_item", {"is_causal": True})])
+def test_causal_predictions_are_from_earlier_positions_only(config, batch, option, task):
+    setattr(config, option, True)
     model = Bert4RecForMaskedLM(config).eval()
     ids, ones = batch["input_ids"][:1], batch["attention_mask"][:1]  # a row of 12 positions
-    logits = model(ids, ones).logits
+    logits = model(ids, ones, **task).logits
     for position in range(12):
         edited = ids.clone()
         edited[0, position] = 3 + (ids[0, position] - 2) % 40
-        changed = ~torch.isclose(model(edited, ones).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
+        changed = ~torch.isclose(model(edited, ones, **task).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
         assert changed.tolist() == [later > position for later in range(12)]
 
 
@@ -193,18 +164,6 @@ def test_a_masked_item_reaches_no_position(config, tokenizer):
     assert torch.equal(model(other["input_ids"]).logits, model(masked["input_ids"]).logits)
 
 
-def test_the_causal_task_predicts_from_earlier_positions_only(config, batch):
-    config.previous_item = True
-    model = Bert4RecForMaskedLM(config).eval()
-    ids, ones = batch["input_ids"][:1], batch["attention_mask"][:1]  # a row of 12 positions
-    logits = model(ids, ones, is_causal=True).logits
-    for position in range(12):
-        edited = ids.clone()
-        edited[0, position] = 3 + (ids[0, position] - 2) % 40
-        changed = ~torch.isclose(model(edited, ones, is_causal=True).logits, logits, atol=1e-6).all(-1)[0]  # (12,)
-        assert changed.tolist() == [later > position for later in range(12)]
-
-
 def test_a_causal_model_is_the_plain_one_with_the_causal_task(config, model, batch):
     causal_config = copy.deepcopy(config)
     causal_config.causal = True
@@ -217,16 +176,6 @@ def test_a_causal_model_is_the_plain_one_with_the_causal_task(config, model, bat
 def test_a_causal_model_has_the_previous_item_already():
     with pytest.raises(ValueError, match="previous_item=True with causal=True"):
         Bert4RecConfig(previous_item=True, causal=True)
-
-
-def test_sdpa_and_eager_attention_agree(model, batch):
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    sdpa = model(**inputs).logits
-    model.set_attn_implementation("eager")
-    eager = model(**inputs, output_attentions=True)
-    attended = batch["attention_mask"].bool()
-    torch.testing.assert_close(eager.logits[attended], sdpa[attended], atol=5e-5, rtol=1e-5)
-    assert eager.attentions[0].shape == (3, 2, 12, 12)
 
 
 def test_rotary_positions_equal_llamas():
@@ -251,41 +200,6 @@ def test_a_batch_may_be_wider_than_the_window(model):
     ids = torch.zeros(1, 20, dtype=torch.long)
     ids[:, 15:] = 5
     assert model(ids, (ids > 0).long()).logits.shape == (1, 20, model.config.vocab_size)
-
-
-def test_both_or_neither_kind_of_input_is_refused(model):
-    with pytest.raises(ValueError, match="exactly one"):
-        model()
-
-
-def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="multiple of num_attention_heads"):
-        Bert4RecConfig(hidden_size=10, num_attention_heads=3)
-
-
-def test_saved_and_loaded_through_the_auto_classes(model, batch, tmp_path):
-    model.save_pretrained(tmp_path)
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    again = AutoModelForMaskedLM.from_pretrained(tmp_path)
-    assert type(again) is Bert4RecForMaskedLM
-    torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, atol=0, rtol=0)
-    encoder = AutoModel.from_pretrained(tmp_path)
-    assert type(encoder) is Bert4RecModel
-    torch.testing.assert_close(
-        encoder(**inputs).last_hidden_state, model.bert4rec(**inputs).last_hidden_state, atol=0, rtol=0
-    )
-    assert again.decoder.weight is again.get_input_embeddings().weight
-
-
-def test_training_changes_every_parameter(model, batch):
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    model(**batch).loss.backward()
-    optimizer.step()
-    # Softmax ignores what is added to all scores of a row, so the keys' bias has no gradient but rounding.
-    unchanged = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
-    assert [name for name in unchanged if not name.endswith("key.bias")] == []
 
 
 @pytest.mark.parametrize(("own", "expected"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])

@@ -21,6 +21,7 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, 
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import MOVIES
+from tests.model.tiny import KINDS, VOCAB, assert_same_answer, build, ids_of, tiny_config
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -48,21 +49,9 @@ sys.stdout.write("\\n" + json.dumps([[movie["movie_id"] for movie in answer], me
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     """A small model's folder with its ONNX file; read only."""
-    tokenizer = Bert4RecTokenizer.from_movies(MOVIES)
-    torch.manual_seed(0)
-    config = Bert4RecConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        max_position_embeddings=12,
-        initializer_range=0.5,
-        rotary_positions=True,
-        previous_item=True,
-        pre_layer_norm=True,
-    )
+    model = build(tiny_config(num_hidden_layers=1, rotary_positions=True, previous_item=True, pre_layer_norm=True))
     folder = tmp_path_factory.mktemp("onnx") / "model"
-    write_folder(Bert4RecForMaskedLM(config).eval(), tokenizer, folder, "# A card")
+    write_folder(model, Bert4RecTokenizer.from_movies(MOVIES), folder, "# A card")
     export_onnx(folder)
     return folder
 
@@ -78,11 +67,10 @@ def test_both_backends_give_the_same_answers(exported):
     on_torch, on_onnx = load(exported), load(exported, backend="onnx")
     for history in histories[:-1]:
         expected, actual = on_torch(history, **options), on_onnx(history, **options)
-        assert [movie["movie_id"] for movie in actual] == [movie["movie_id"] for movie in expected]
-        assert [movie["score"] for movie in actual] == pytest.approx([movie["score"] for movie in expected], abs=1e-4)
+        assert_same_answer(actual, expected, abs=1e-4)
         assert [len(movie["because"]) for movie in actual] == [len(movie["because"]) for movie in expected]
     for single, batched in zip(map(on_onnx, histories[:-1]), on_onnx(histories[:-1], batch_size=3), strict=True):
-        assert [movie["movie_id"] for movie in batched] == [movie["movie_id"] for movie in single]
+        assert ids_of(batched) == ids_of(single)
 
 
 @pytest.mark.slow
@@ -141,7 +129,7 @@ def test_onnxruntime_is_needed_for_the_onnx_backend_only(exported, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     movies, message = json.loads(done.stdout.rsplit("\n", 1)[-1])
-    assert movies == [movie["movie_id"] for movie in load(exported)([10, 13], top_k=3)]
+    assert movies == ids_of(load(exported)([10, 13], top_k=3))
     assert message == 'backend="onnx" needs onnxruntime: pip install onnxruntime'
 
 
@@ -181,28 +169,6 @@ def test_int8_weights_are_the_nearest_multiples_of_their_scales(tmp_path):
     assert np.allclose(stored["weight_scales"], [[2], [0.01]])
     (product,) = onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": np.eye(2, dtype=np.float32)})
     assert np.allclose(product[:, :3], [[254, -4, 100], [1.27, 0.5, -0.01]])
-
-
-def test_tables_of_the_memory_keep_their_values_in_fewer_bytes(tmp_path):
-    tokenizer = Bert4RecTokenizer.from_movies(MOVIES)
-    torch.manual_seed(0)
-    config = Bert4RecConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-        max_position_embeddings=12, memory_size=20, memory_weight=0.5, causal=True, time_aware=True,
-    )  # fmt: skip
-    model = Bert4RecForMaskedLM(config).eval()
-    memory = model.memory
-    memory.next_items.copy_(torch.randint(3, len(tokenizer), memory.next_items.shape))
-    memory.weights.copy_(torch.rand(memory.weights.shape))
-    memory.time_bins.copy_(torch.randint(50, 60, memory.time_bins.shape))
-    write_folder(model, tokenizer, tmp_path / "model", "# A card")
-    _, quantized = export_onnx(tmp_path / "model")
-    types = {
-        numpy_helper.to_array(tensor).dtype.name
-        for tensor in onnx.load(quantized).graph.initializer
-        if list(tensor.dims) == list(memory.weights.shape)
-    }
-    assert types == {"float16", "uint8"}
 
 
 @pytest.mark.slow
@@ -269,3 +235,49 @@ def test_the_file_describes_itself(exported):
     metadata = session.get_modelmeta().custom_metadata_map
     assert metadata["window"] == "at most 12 attended positions per row"
     assert set(metadata) >= {"input_ids", "attention_mask", "logits"}
+
+
+def model_of(options: dict) -> Bert4RecForMaskedLM:
+    """A tiny model, its memory filled."""
+    model = build(tiny_config(num_hidden_layers=1, memory_weight=0.5, **options))
+    if model.memory is not None:
+        shape = model.memory.next_items.shape
+        model.memory.next_items.copy_(torch.randint(3, VOCAB, shape))
+        model.memory.weights.copy_(torch.rand(shape))
+    if model.config.time_aware:
+        model.memory.time_bins.copy_(torch.randint(50, 60, shape))
+        model.bert4rec.time_embeddings.span.copy_(torch.tensor([0, 10**7]))
+    return model
+
+
+INPUTS = {
+    **KINDS,
+    "events": {"num_events": 3},
+    "causal_events": {"num_events": 3, "causal": True},
+    "timed_events": {"num_events": 3, **KINDS["masked_timed"]},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", INPUTS.values(), ids=INPUTS)
+def test_the_file_takes_every_input(options, tokenizer, rows, tmp_path):
+    model, names = model_of(options), ["buy", "rent", "view"] if "num_events" in options else []
+    tokenizer = Bert4RecTokenizer.from_movies(MOVIES, event_names=names, num_target_events=len(names))
+    write_folder(model, tokenizer, tmp_path / "model", "# A card")
+    scorer = OnnxScorer(export_onnx(tmp_path / "model")[0], model.config)
+    inputs = {**rows, "event_ids": rows["input_ids"] % 3}
+    inputs = {name: value for name, value in inputs.items() if names or name != "event_ids"}
+    for given in (inputs, {name: rows[name] for name in ("input_ids", "attention_mask")}):
+        torch.testing.assert_close(scorer(**given), model.next_item_logits(**given).detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_tables_of_the_memory_keep_their_values_in_fewer_bytes(tmp_path):
+    model = model_of({**KINDS["causal_timed"], "memory_size": 20})
+    write_folder(model, Bert4RecTokenizer.from_movies(MOVIES), tmp_path / "model", "# A card")
+    _, quantized = export_onnx(tmp_path / "model")
+    types = {
+        numpy_helper.to_array(tensor).dtype.name
+        for tensor in onnx.load(quantized).graph.initializer
+        if list(tensor.dims) == list(model.memory.weights.shape)
+    }
+    assert types == {"float16", "uint8"}

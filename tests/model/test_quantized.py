@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
 from tests.conftest import NUM_MOVIES
-from tests.model.tiny import needs_transformers
+from tests.model.tiny import build, ids_of, needs_transformers, tiny_config
 
 HISTORY = [10, 13]
 
@@ -27,15 +27,12 @@ def assert_answers_alike(changed, pipe, tolerance):
     scale = tolerance * pipe.embed_items().abs().max()
     torch.testing.assert_close(changed.embed_items(), pipe.embed_items(), atol=scale, rtol=0)
     torch.testing.assert_close(changed.item_biases(), pipe.item_biases(), atol=1e-6, rtol=0)
-    assert {movie["movie_id"] for movie in changed.similar(10, top_k=39)} == {
-        movie["movie_id"] for movie in pipe.similar(10, top_k=39)
-    }
+    assert set(ids_of(changed.similar(10, top_k=39))) == set(ids_of(pipe.similar(10, top_k=39)))
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])
-def pipe(request, config, tokenizer):
-    torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "tie_word_embeddings": request.param})).eval()
+def pipe(request, tokenizer):
+    model = build(tiny_config(tie_word_embeddings=request.param))
     with torch.no_grad():
         model.decoder.bias.normal_()
     return pipeline_of(model, tokenizer)

@@ -12,12 +12,9 @@ from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model.ranking_bert4rec import Catalogue, rerank_mmr, select_movies
 from hf_bert4rec.model.requests_bert4rec import Request
 from tests.conftest import MOVIES, NUM_MOVIES
+from tests.model.tiny import ids_of
 
 HISTORY = [10, 28]
-
-
-def ids_of(answer):
-    return [movie["movie_id"] for movie in answer]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import MOVIES, NUM_MOVIES
+from tests.model.tiny import assert_same_answer, ids_of
 
 
 def test_similar_movies_are_titled_and_ordered_by_cosine(pipe, model, tokenizer):
@@ -15,16 +16,14 @@ def test_similar_movies_are_titled_and_ordered_by_cosine(pipe, model, tokenizer)
     cosines = torch.nn.functional.cosine_similarity(vectors[:1], vectors)
     cosines[0] = -2
     best = cosines.topk(5)
-    assert [movie["movie_id"] for movie in answer] == [MOVIES["movie_id"][index] for index in best.indices]
+    assert ids_of(answer) == [MOVIES["movie_id"][index] for index in best.indices]
     assert [movie["score"] for movie in answer] == pytest.approx(best.values.tolist(), abs=1e-6)
 
 
 def test_similar_takes_one_or_several(pipe):
     one, other = pipe.similar([10, "Amelie"], top_k=3)
     for batched, single in ((one, pipe.similar("10", top_k=3)), (other, pipe.similar(25, top_k=3))):
-        assert [movie["movie_id"] for movie in batched] == [movie["movie_id"] for movie in single]
-        scores = [[movie["score"] for movie in movies] for movies in (batched, single)]
-        assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+        assert_same_answer(batched, single, abs=1e-6)
     assert pipe.similar([]) == []
     assert len(pipe.similar(10, top_k=NUM_MOVIES)) == NUM_MOVIES - 1
 

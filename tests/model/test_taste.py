@@ -24,6 +24,7 @@ from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.verify import check_folder, load_pipeline
 from hf_bert4rec.model.extensions_bert4rec import COLD_START_SHARE, SMALLEST_SCORE, Bert4RecTaste
 from hf_bert4rec.model.loading_bert4rec import check_weights
+from tests.model.tiny import build, ids_of, tiny_config
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -197,22 +198,16 @@ def partial_correlations(rows: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def tasteful(config, tokenizer, histories) -> MovieRecommendationPipeline:
-    torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(
-        Bert4RecConfig(**{**config.to_dict(), "taste_size": 8, "taste_neighbours": 3, "memory_size": 5})
-    ).eval()
+def tasteful(tokenizer, histories) -> MovieRecommendationPipeline:
+    model = build(tiny_config(taste_size=8, taste_neighbours=3, memory_size=5))
     assert model.taste is not None
     fit_taste(model.taste, histories, np.ones(len(histories.values), dtype=bool))
     return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
 
 
-def test_the_network_is_the_same_with_and_without(config, rows) -> None:
+def test_the_network_is_the_same_with_and_without(rows) -> None:
     """No random number is drawn for the factors, so a training with the same seed ends at the same weights."""
-    models = []
-    for size in (0, 8):
-        torch.manual_seed(0)
-        models.append(Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "taste_size": size})).eval())
+    models = [build(tiny_config(taste_size=size)) for size in (0, 8)]
     inputs = {name: rows[name] for name in ("input_ids", "attention_mask")}
     assert torch.equal(models[0].next_item_logits(**inputs), models[1].next_item_logits(**inputs))
 
@@ -232,7 +227,7 @@ HISTORY = [10, 40, 22]
 
 
 def order(pipe: MovieRecommendationPipeline, history: list[int], **options: object) -> list[int]:
-    return [movie["movie_id"] for movie in pipe(history, **options)]
+    return ids_of(pipe(history, **options))
 
 
 def test_the_goal_decides_who_ranks(tasteful, tokenizer) -> None:
@@ -260,7 +255,7 @@ def test_the_default_goal_is_taste_without_times(tasteful, pipe) -> None:
 
 def test_requests_of_a_batch_may_differ_in_their_goal(tasteful) -> None:
     batch = [{"history": HISTORY, "goal": "next"}, [], HISTORY, {"history": [10], "goal": "next"}]
-    answers = [[movie["movie_id"] for movie in answer] for answer in tasteful(batch)]
+    answers = [ids_of(answer) for answer in tasteful(batch)]
     singly = [order(tasteful, HISTORY, goal="next"), order(tasteful, []), order(tasteful, HISTORY)]
     assert answers == [*singly, order(tasteful, [10], goal="next")]
     assert sum(movie["score"] for movie in tasteful(HISTORY, top_k=40, exclude_seen=False)) == pytest.approx(1)
@@ -279,7 +274,7 @@ def test_similar_movies_are_those_of_similar_factors(tasteful, tokenizer) -> Non
     cosines = tasteful.model.taste.similarities(torch.tensor([item]))[0]
     cosines[[*tokenizer.all_special_ids, item]] = -torch.inf
     expected = [tokenizer.movie(other)["movie_id"] for other in cosines.topk(5).indices.tolist()]
-    assert [movie["movie_id"] for movie in tasteful.similar(10, top_k=5)] == expected
+    assert ids_of(tasteful.similar(10, top_k=5)) == expected
 
 
 def test_a_folder_keeps_the_factors_and_new_movies_get_some(tasteful, tmp_path) -> None:

@@ -16,7 +16,6 @@ from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.scoring import ModelScorer
-from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.extensions_bert4rec import (
     DATES,
     GAPS,
@@ -27,10 +26,10 @@ from hf_bert4rec.model.extensions_bert4rec import (
     Bert4RecTimeEmbeddings,
     gap_between,
 )
-from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, OnnxScorer
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
 from hf_bert4rec.training.initialization import fit_time_span
+from tests.model.tiny import build
 
 START = 1_000_000_000
 
@@ -47,8 +46,7 @@ def timed(histories) -> Ragged:
 def timed_model(config, timed) -> Bert4RecForMaskedLM:
     config.causal = config.time_aware = True
     config.memory_size = config.vocab_size
-    torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(config).eval()
+    model = build(config)
     fit_time_span(model, timed)
     fit_transition_memory(model, timed)
     return model
@@ -88,14 +86,6 @@ def test_padding_does_not_change_scores(timed_model, tokenizer, timed, side):
     for row in (0, 7, 21):
         single = timed_model.next_item_logits(**batch_of(tokenizer, timed.rows(row, row + 1)))
         torch.testing.assert_close(together[row : row + 1], single, atol=1e-4, rtol=1e-4)
-
-
-def test_next_item_logits_are_those_of_the_last_position(timed_model, tokenizer, timed):
-    timed_model.config.memory_weight = 0.0
-    batch = batch_of(tokenizer, asked_after(timed, 7))
-    last = batch["attention_mask"].sum(-1) - 1
-    full = timed_model(**batch).logits[torch.arange(len(last)), last]
-    torch.testing.assert_close(timed_model.next_item_logits(**batch), full, atol=1e-4, rtol=1e-4)
 
 
 def test_every_time_counts_but_those_of_later_positions(timed_model, tokenizer, timed):
@@ -264,15 +254,6 @@ def test_simultaneous_items_are_reordered_every_epoch(tokenizer):
     assert len(orders) > 10
 
 
-def test_timed_rows_carry_their_query_time(timed):
-    requests = timed.with_queries(timestamps=np.arange(len(timed))).rows(10, 13)
-    next_items = NextItemDataset(requests, Ragged.from_lists([[1], [2], [3]]))
-    for row in range(3):
-        assert next_items[row]["timestamps"].tolist() == timed.columns_of_row(10 + row)["timestamps"].tolist()
-        assert next_items[row]["input_ids"].tolist() == timed[10 + row].tolist()
-        assert next_items[row]["queries"] == {"timestamps": 10 + row}
-
-
 def test_the_pipeline_scores_as_the_evaluation(recommender, timed_model, tokenizer, timed):
     timed = asked_after(timed, 3_600)
     scores = ModelScorer(timed_model, tokenizer)(timed)[:, tokenizer.first_item_id :].softmax(-1)
@@ -332,18 +313,6 @@ def test_a_model_without_times_says_so(pipe):
     with pytest.warns(UserWarning, match="was trained without times: timestamps and now change nothing"):
         answer = pipe({"history": [10], "timestamps": [START], "now": START})
     assert answer == pipe([10])
-
-
-@pytest.mark.slow
-def test_onnx_takes_timestamps(recommender, tokenizer, timed, tmp_path):
-    recommender.save_pretrained(tmp_path)
-    export_onnx(tmp_path)
-    scorer = OnnxScorer(tmp_path / ONNX_FOLDER / ONNX_FILE, recommender.model.config)
-    batch = batch_of(tokenizer, asked_after(timed, 9))
-    with torch.no_grad():
-        for inputs in (batch, {name: batch[name] for name in ("input_ids", "attention_mask")}):
-            expected = recommender.model.next_item_logits(**inputs)
-            torch.testing.assert_close(scorer(**inputs), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_times_need_a_time_aware_model_and_histories_that_have_them(model, timed_model, histories, timed):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from datasets import Dataset
 from transformers import AutoTokenizer
 
 from hf_bert4rec import AmbiguousTitleError, Bert4RecTokenizer, UnknownTitleError
@@ -83,12 +80,6 @@ def test_nothing_is_lost_by_saving(tokenizer, tmp_path):
     assert Bert4RecTokenizer.from_pretrained(tmp_path).item_ids == ["7"]
 
 
-def test_built_from_a_dataset(tokenizer):
-    built = Bert4RecTokenizer.from_movies(Dataset.from_dict(MOVIES))
-    assert built.get_vocab() == tokenizer.get_vocab()
-    assert built.titles == tokenizer.titles
-
-
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
@@ -101,23 +92,6 @@ def test_built_from_a_dataset(tokenizer):
 def test_bad_ids_are_named(ids, message):
     with pytest.raises(ValueError, match=message):
         Bert4RecTokenizer.from_movies({"movie_id": ids})
-
-
-def test_an_invalid_vocabulary_is_refused(tokenizer, tmp_path):
-    tokenizer.save_pretrained(tmp_path)
-    path = tmp_path / "tokenizer.json"
-    content = json.loads(path.read_text())
-    content["model"]["vocab"]["13"] = 7
-    path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="ids are not 0, 1, 2"):
-        Bert4RecTokenizer.from_pretrained(tmp_path)
-
-
-def test_item_columns_of_another_length_are_refused(tokenizer, tmp_path):
-    tokenizer.save_pretrained(tmp_path)
-    (tmp_path / "items.json").write_text(json.dumps({"title": ["one"]}))
-    with pytest.raises(ValueError, match="'title' must be"):
-        Bert4RecTokenizer.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("odd", ['": 5', ": 5", "a}b", 'a"b', "back\\slash", "é", '{"vocab": {'])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hf_bert4rec import Bert4RecForMaskedLM
+from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.model.versions_bert4rec import INSTALLED_VERSIONS
 
 VOCAB, WINDOW, HIDDEN, LAYERS, HEADS = 43, 12, 16, 2, 2
@@ -24,6 +24,12 @@ def needs_transformers(*version: int, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(INSTALLED_VERSIONS["transformers"] < version, reason=reason)
 
 
+def tiny_config(vocab_size: int = VOCAB, **options) -> Bert4RecConfig:
+    """A configuration of a small model whose scores differ enough for rankings to be compared."""
+    sizes = {"hidden_size": HIDDEN, "intermediate_size": 32, "max_position_embeddings": WINDOW}
+    return Bert4RecConfig(**{"vocab_size": vocab_size, **sizes, "initializer_range": 0.5, **options})
+
+
 def build(config, cls=Bert4RecForMaskedLM):
     torch.manual_seed(0)
     return cls(config).eval()
@@ -33,3 +39,15 @@ def answers(model, inputs) -> torch.Tensor:
     """Hidden states or logits at attended positions, (positions, width)."""
     with torch.no_grad():
         return model(**inputs)[0][inputs["attention_mask"].bool()]
+
+
+def ids_of(answer) -> list:
+    """The ids of the movies of an answer."""
+    return [movie["movie_id"] for movie in answer]
+
+
+def assert_same_answer(actual, expected, **tolerance: float) -> None:
+    """The same movies in the same order, with scores that differ by rounding at most."""
+    assert ids_of(actual) == ids_of(expected)
+    scores = [movie["score"] for movie in expected]
+    assert [movie["score"] for movie in actual] == pytest.approx(scores, **(tolerance or {"abs": 1e-5}))

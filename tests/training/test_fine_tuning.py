@@ -16,6 +16,7 @@ from hf_bert4rec.evaluation.metrics import ndcg
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.training.fine_tuning import fine_tune
+from tests.model.tiny import ids_of
 
 OLD, NEW = range(12), range(12, 20)
 MOVIES = {"movie_id": [*OLD, *NEW], "title": [f"Movie {number}" for number in range(20)]}
@@ -79,7 +80,7 @@ def test_new_users_and_movies_are_learned_without_forgetting(old):
     forgetful = fine_tune(model, tokenizer, new, **options)
     assert quality(forgetful.model, forgetful.tokenizer, walks(OLD, 64, 8, 2)) < after
     assert tuned.report["users"] == tuned.report["replayed_users"] == 64
-    assert [movie["movie_id"] for movie in tuned.report["new_movies"]] == list(NEW)
+    assert ids_of(tuned.report["new_movies"]) == list(NEW)
     assert sum(tuned.tokenizer.items["count"]) == sum(tokenizer.items["count"]) + 64 * 6
     assert tokenizer.num_items == len(OLD)
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())

@@ -16,6 +16,7 @@ from hf_bert4rec.cli import recommend_all as recommend
 from hf_bert4rec.evaluation.task import WITH_TIMES, WITHOUT_TIMES
 from hf_bert4rec.training.arguments import parse
 from hf_bert4rec.training.fit import train
+from tests.model.tiny import ids_of
 
 ARTICLES, CUSTOMERS = 30, 200
 SOON, LATER = 5, 90_000  # seconds until the article after, or until the one after seven
@@ -129,5 +130,5 @@ def test_all_users_get_what_the_pipeline_gives_with_their_times(trained, tmp_pat
     for user in (0, 7):
         own = [(int(article), int(second)) for customer, article, second in rows if customer == str(user)]
         request = {"history": [article for article, _ in own], "timestamps": [second for _, second in own]}
-        expected = [movie["movie_id"] for movie in pipe(request, top_k=3)]
+        expected = ids_of(pipe(request, top_k=3))
         assert [row["movie_id"] for row in table if row["user_id"] == user] == expected
