@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
-from .arguments import REPEATS
+from .arguments import REPEATS, DataArguments
 from .columns import as_events, as_ids, as_ratings, as_weights, refuse_rows
 from .ragged import IntArray, offsets_of, repeated_rows, run_lengths
 from .sorting import codes_of, stable_order
@@ -79,6 +80,18 @@ def check_filters(min_interactions: int, repeats: str) -> None:
         raise ValueError(f"min_interactions must be 1 (keep all) or more, not {min_interactions}")
     if repeats not in REPEATS:
         raise ValueError(f"repeats is {repeats!r}; it must be one of {', '.join(REPEATS)}")
+
+
+def order_events(kinds: Collection[str], arguments: DataArguments) -> list[str]:
+    """The kinds of events, those of `target_events` first; ValueError if these are missing or do not occur."""
+    targets, others = arguments.target_events or [], sorted(kinds)
+    unknown = [name for name in targets if name not in kinds]
+    if unknown or not targets:
+        raise ValueError(
+            f"target_events is {arguments.target_events}, but the kinds of events in {arguments.event_column!r} are "
+            f"{', '.join(map(repr, others))}: name those to recommend by target_events=[...] (--target_events)"
+        )
+    return [*targets, *(name for name in others if name not in targets)]
 
 
 def no_user_left(interactions: int, users: int, items: int, min_interactions: int, min_rating: float | None) -> str:

@@ -11,7 +11,7 @@ from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
 from .folder.mapped_data import open_data
 from .folder.prepared_folder import is_prepared
-from .histories import build_histories
+from .histories import build_histories, order_events
 from .interactions import read_tables
 from .items import item_id_name
 from .leakage import check_leakage
@@ -58,9 +58,11 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
 
     Raises ValueError if no user is left or a part of the split is empty, and LeakageError if the split leaks.
     """
-    event_names = order_events(tables["ratings"], arguments)
+    ratings = tables["ratings"]
+    kinds = set(to_frame(ratings, ["event"])["event"].unique()) if "event" in ratings.column_names else set()
+    event_names = order_events(kinds, arguments) if kinds else []
     histories = build_histories(
-        tables["ratings"],
+        ratings,
         min_interactions=arguments.min_interactions,
         min_rating=arguments.min_rating,
         repeats=arguments.repeats,
@@ -81,7 +83,7 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
     return Prepared(
         name=table_name(arguments.ratings) if arguments.ratings else arguments.dataset,
         movies=movies,
-        ratings=tables["ratings"],
+        ratings=ratings,
         histories=histories,
         splits=splits,
         tokenizer=tokenizer,
@@ -106,18 +108,3 @@ def _label_counts(train: Dataset, target_events: list[str] | None) -> dict[Any, 
         labels = labels.filter(pa.compute.is_in(flat_column(train, "events")[0], pa.array(target_events)))
     ids, counts = labels.value_counts().flatten()
     return dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True))
-
-
-def order_events(ratings: Dataset, arguments: DataArguments) -> list[str]:
-    """The kinds of events, those of `target_events` first; ValueError if these are missing or do not occur."""
-    if "event" not in ratings.column_names:
-        return []
-    kinds = sorted(to_frame(ratings, ["event"])["event"].unique())
-    targets = arguments.target_events or []
-    unknown = [name for name in targets if name not in kinds]
-    if unknown or not targets:
-        raise ValueError(
-            f"target_events is {arguments.target_events}, but the kinds of events in {arguments.event_column!r} are "
-            f"{', '.join(map(repr, kinds))}: name those to recommend by target_events=[...] (--target_events)"
-        )
-    return [*targets, *(name for name in kinds if name not in targets)]

@@ -170,6 +170,32 @@ def seen_items(histories: Ragged, exclude_seen: bool = True) -> Ragged:
     return histories.where(histories.columns["event_ids"] == np.repeat(query_events, histories.lengths))
 
 
+@dataclass(frozen=True)
+class SeenItems:
+    """`seen_items` of histories that may be larger than memory: those of the rows that are read."""
+
+    histories: Ragged
+    exclude_seen: bool = True
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    def __getitem__(self, row: int) -> npt.NDArray[Any]:
+        return self.rows(row, row + 1).values
+
+    def rows(self, start: int, stop: int) -> Ragged:
+        """`Ragged.rows`."""
+        return seen_items(self.histories.rows(start, stop), self.exclude_seen)
+
+    def take(self, rows: IntArray) -> Ragged:
+        """`Ragged.take`."""
+        return seen_items(self.histories.take(rows), self.exclude_seen)
+
+    def blocks(self) -> Iterator[Ragged]:
+        """`Ragged.blocks`."""
+        return (seen_items(block, self.exclude_seen) for block in self.histories.blocks())
+
+
 def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
     """The values of a list column of a `datasets.Dataset` (total,), without a copy, and the offsets (rows + 1,)."""
     column = arrow_table(dataset)[name].combine_chunks()

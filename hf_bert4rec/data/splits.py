@@ -10,8 +10,8 @@ its targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ Bools = npt.NDArray[np.bool_]
 TargetEvents = Sequence[str] | None
 # List columns of histories, and the names of their values at a target.
 LISTS = {"item_ids": "target", "timestamps": "target_timestamp", "events": "target_event", "weights": None}
+HELD_OUT = ("validation", "test")
 ABSENT = -1  # length of a history in a part without its user
 
 
@@ -90,8 +91,7 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9, target_even
     cuts = _cut(times.values[times.values < test_cut], quantile), test_cut
     before = count_before(times, cuts[0]), count_before(times, cuts[1])
     targets = [_last_targets(histories, target_events, 1, stops) for stops in (before[1], times.lengths)]
-    parts = split_in_time(before, (targets[0][:, 0], targets[1][:, 0]), quantile, cuts)
-    return _datasets(histories, parts, targets, cuts)
+    return _datasets(histories, split_in_time(before, targets, quantile, cuts))
 
 
 def _split_ends(histories: Dataset, n: int, listed: bool, target_events: TargetEvents) -> DatasetDict:
@@ -99,25 +99,30 @@ def _split_ends(histories: Dataset, n: int, listed: bool, target_events: TargetE
         raise ValueError(f"n must be 1 or more targets per user, not {n}")
     lengths = np.diff(flat_column(histories, "item_ids")[1])
     targets = _last_targets(histories, target_events, 2 * n, lengths)
-    kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
-    parts = split_at_ends(lengths, (targets[:, 0], targets[:, n]), n, listed, kinds)
-    return _datasets(histories, parts, (targets[:, :n], targets[:, n:]))
+    return _datasets(histories, split_at_ends(lengths, targets, listed, target_events))
 
 
 def _last_targets(histories: Dataset, target_events: TargetEvents, number: int, stops: IntArray) -> IntArray:
-    """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
-
-    Negative where there are fewer.
-    """
-    steps = np.arange(-number, 0)
+    """`last_targets` of histories; all interactions are possible targets without `target_events`."""
     if target_events is None:
-        return stops[:, None] + steps
+        return last_targets(None, stops, number)
     events, offsets = flat_column(histories, "events")
     is_target = pa.compute.is_in(events, value_set=pa.array(target_events, events.type)).to_numpy(zero_copy_only=False)
-    positions = np.append(np.flatnonzero(is_target), 0)  # so that it is never empty
-    counts = offsets_of(is_target)  # targets before each interaction
-    index = counts[offsets[:-1] + stops][:, None] + steps
-    starts = offsets[:-1, None]
+    return last_targets(Ragged(is_target, offsets), stops, number)
+
+
+def last_targets(is_target: Ragged | None, stops: IntArray, number: int) -> IntArray:
+    """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
+
+    `is_target` marks the possible ones; None for all. Positions are negative where there are fewer.
+    """
+    steps = np.arange(-number, 0)
+    if is_target is None:
+        return stops[:, None] + steps
+    positions = np.append(np.flatnonzero(is_target.values), 0)  # so that it is never empty
+    counts = offsets_of(is_target.values)  # targets before each interaction
+    index = counts[is_target.starts + stops][:, None] + steps
+    starts = is_target.starts[:, None]
     return np.where(index >= counts[starts], positions[np.maximum(index, 0)] - starts, -1)
 
 
@@ -125,14 +130,24 @@ def _last_targets(histories: Dataset, target_events: TargetEvents, number: int, 
 class SplitLengths:
     """The first items of every history that are in a part, (histories,) each; `ABSENT` where the user is not in it.
 
-    In validation and test the next `targets` items are the targets, unless other events are between them.
+    `targets` are the positions of the targets of validation and test, (histories, n) each. A history ends before its
+    first target. `known` are the first items of every history that precede the targets of a part, (histories,) each:
+    also of users who are not in the part.
     """
 
     train: IntArray
-    validation: IntArray
-    test: IntArray
-    targets: int = 1
+    targets: Mapping[str, IntArray]
+    known: Mapping[str, IntArray]
     listed: bool = False  # whether targets are lists
+    cuts: tuple[Any, Any] = (None, None)  # times at which validation and test begin
+
+    @property
+    def validation(self) -> IntArray:
+        return self.targets["validation"][:, 0]
+
+    @property
+    def test(self) -> IntArray:
+        return self.targets["test"][:, 0]
 
     def users(self, part: str) -> IntArray:
         """The users of a part, in ascending order."""
@@ -141,45 +156,54 @@ class SplitLengths:
     def scattered(self, mask: Bools) -> SplitLengths:
         """The same for more users; the present ones are those with a true `mask`."""
 
-        def scatter(lengths: IntArray) -> IntArray:
-            scattered = np.full(len(mask), ABSENT)
-            scattered[mask] = lengths
+        def scatter(values: IntArray) -> IntArray:
+            scattered = np.full((len(mask), *values.shape[1:]), ABSENT)
+            scattered[mask] = values
             return scattered
 
-        return replace(self, train=scatter(self.train), validation=scatter(self.validation), test=scatter(self.test))
+        targets, known = (
+            {part: scatter(values) for part, values in parts.items()} for parts in (self.targets, self.known)
+        )
+        return SplitLengths(scatter(self.train), targets, known, self.listed, self.cuts)
 
 
 def split_at_ends(
-    lengths: IntArray, first_targets: tuple[IntArray, IntArray], n: int, listed: bool, kinds: str = ""
+    lengths: IntArray, targets: IntArray, listed: bool, target_events: TargetEvents = None
 ) -> SplitLengths:
-    """`leave_one_out` or `last_n`, by the positions of the first targets of validation and test, (histories,) each.
+    """`leave_one_out` or `last_n`, by the positions of the targets of validation, then of test, (histories, 2n).
 
-    ValueError if no history is long enough; `kinds` describes the events that are targets.
+    ValueError if no history is long enough.
     """
+    n = targets.shape[1] // 2
+    kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
     purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out"
     problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
-    split = _require(first_targets[0] > 0, problem)
-    validation, test = (np.where(split, positions, ABSENT) for positions in first_targets)
-    train = np.where(split, validation, np.where(lengths > 0, lengths, ABSENT))
-    return SplitLengths(train, validation, test, n, listed)
+    split = _require(targets[:, 0] > 0, problem)
+    targets = np.where(split[:, None], targets, ABSENT)
+    complete = np.where(lengths > 0, lengths, ABSENT)
+    known = {part: np.where(split, targets[:, first], complete) for part, first in (("validation", 0), ("test", n))}
+    held_out = {"validation": targets[:, :n], "test": targets[:, n:]}
+    return SplitLengths(known["validation"], held_out, known, listed)
 
 
 def split_in_time(
-    before: tuple[IntArray, IntArray], last: tuple[IntArray, IntArray], quantile: float, cuts: tuple[Any, Any]
+    before: Sequence[IntArray], last: Sequence[IntArray], quantile: float, cuts: tuple[Any, Any]
 ) -> SplitLengths:
     """`global_temporal_split` at the cuts of validation and test; ValueError if a part is empty.
 
     `before` are the interactions of every history before each cut, (histories,) each, and `last` the positions of its
-    last possible targets for validation and test.
+    last possible targets for validation and test, (histories, 1) each.
     """
     problem = f"A temporal split at the quantile {quantile} (cuts at {cuts[0]} and {cuts[1]}) leaves no"
     fix = "change the quantile, or give more data"
-    train = _require(before[0] > 0, f"{problem} training interaction: {fix}")
-    validation = _require((last[0] >= before[0]) & (last[0] > 0), f"{problem} validation target: {fix}")
-    test = _require((last[1] >= before[1]) & (last[1] > 0), f"{problem} test target: {fix}")
-    return SplitLengths(
-        np.where(train, before[0], ABSENT), np.where(validation, last[0], ABSENT), np.where(test, last[1], ABSENT)
-    )
+    _require(before[0] > 0, f"{problem} training interaction: {fix}")
+    known = {part: np.where(count > 0, count, ABSENT) for part, count in zip(HELD_OUT, before, strict=True)}
+    targets = {}
+    for part, count, positions in zip(HELD_OUT, before, last, strict=True):
+        chosen = (positions >= count[:, None]) & (positions > 0)
+        _require(chosen, f"{problem} {part} target: {fix}")
+        targets[part] = np.where(chosen, positions, ABSENT)
+    return SplitLengths(known["validation"], targets, known, cuts=cuts)
 
 
 def _require(rows: Bools, problem: str) -> Bools:
@@ -215,17 +239,15 @@ def count_before(times: Ragged, cut: Any) -> IntArray:
     return before[times.offsets[1:]] - before[times.offsets[:-1]]
 
 
-def _datasets(
-    histories: Dataset, parts: SplitLengths, targets: Sequence[IntArray], cuts: Sequence[Any] = (None, None)
-) -> DatasetDict:
-    """The three parts; targets of validation and test are at these positions of every history, (histories, n) each."""
+def _datasets(histories: Dataset, parts: SplitLengths) -> DatasetDict:
+    """The three parts."""
     train = _rows(histories, parts.train)
     # If these are the same rows, they share their memory.
     validation = train if np.array_equal(parts.train, parts.validation) else _rows(histories, parts.validation)
     rows = {"validation": validation, "test": _rows(histories, parts.test)}
     held_out = {
-        part: _with_targets(rows[part], histories, parts.users(part), positions, parts.listed, cut)
-        for part, positions, cut in zip(rows, targets, cuts, strict=True)
+        part: _with_targets(rows[part], histories, parts.users(part), parts.targets[part], parts.listed, cut)
+        for part, cut in zip(HELD_OUT, parts.cuts, strict=True)
     }
     return DatasetDict(train=train, **held_out)
 

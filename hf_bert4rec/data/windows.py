@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
 
@@ -32,10 +31,11 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         if max_length < 2 or not 1 <= stride <= max_length:
             raise ValueError(f"stride ({stride}) must be from 1 to max_length ({max_length}), which is at least 2")
         self.histories = histories
-        self.starts, self.stops = _window_bounds(histories, max_length, stride)
+        rows, self.starts, self.stops = _windows(histories, max_length, stride)
         if "label_weights" in histories.columns:
-            is_label = histories.columns["label_weights"] > 0
-            self.starts, self.stops = _end_with_labels(self.starts, self.stops, is_label)
+            self.stops = _ends_at_labels(histories, rows, self.stops)
+            long_enough = self.stops - self.starts >= 2
+            self.starts, self.stops = self.starts[long_enough], self.stops[long_enough]
         if not len(self.starts):
             raise ValueError(f"no history of two items or more among {len(histories)}: nothing to train on")
         # Shared, so that workers which outlive an epoch (dataloader_persistent_workers) see its changes.
@@ -64,8 +64,8 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         return {**row, **self.histories.span_of_columns(start, stop)}
 
 
-def _window_bounds(histories: Ragged, max_length: int, stride: int) -> tuple[IntArray, IntArray]:
-    """Start and stop in the values of every window, the oldest window of a history first."""
+def _windows(histories: Ragged, max_length: int, stride: int) -> tuple[IntArray, IntArray, IntArray]:
+    """History, start and stop in the values of every window, the oldest window of a history first."""
     lengths = histories.lengths
     counts = 1 + np.maximum(0, -(-(lengths - max_length) // stride))
     counts[lengths < 2] = 0
@@ -74,14 +74,20 @@ def _window_bounds(histories: Ragged, max_length: int, stride: int) -> tuple[Int
     first, length = histories.starts[row], lengths[row]
     # The oldest window starts with the history. It is as wide as the others and overlaps the next one more.
     stops = np.maximum(first + length - from_last * stride, first + np.minimum(length, max_length))
-    return np.maximum(first, stops - max_length), stops
+    return row, np.maximum(first, stops - max_length), stops
 
 
-def _end_with_labels(starts: IntArray, stops: IntArray, is_label: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
-    """The windows up to their last label, without those that are then shorter than two items."""
-    last_label = np.maximum.accumulate(np.where(is_label, np.arange(len(is_label)), -1))  # (total,)
-    stops = last_label[stops - 1] + 1
-    return starts[stops - starts >= 2], stops[stops - starts >= 2]
+def _ends_at_labels(histories: Ragged, rows: IntArray, stops: IntArray) -> IntArray:
+    """The stops of windows after their last label, before the window's start where it has none; `rows` ascend."""
+    ends, first = [], 0
+    for block in histories.blocks():
+        windows = slice(*np.searchsorted(rows, (first, first + len(block))))
+        shift = (histories.starts[first : first + len(block)] - block.starts)[rows[windows] - first]
+        is_label = block.columns["label_weights"] > 0
+        last_label = np.maximum.accumulate(np.where(is_label, np.arange(len(is_label)), -1))  # (values of the block,)
+        ends.append(last_label[stops[windows] - shift - 1] + 1 + shift)
+        first += len(block)
+    return np.concatenate(ends)
 
 
 class WindowSampler(Sampler[int]):

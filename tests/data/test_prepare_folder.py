@@ -17,7 +17,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder import prepare_folder as module
 from hf_bert4rec.data.folder import row_batches
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
-from hf_bert4rec.data.folder.prepared_folder import MANIFEST
+from hf_bert4rec.data.folder.prepared_folder import MANIFEST, VERSION
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
@@ -57,7 +57,12 @@ TABLES = {
     ),
     "dates as numbers": interactions(timestamp=20_240_101 + pl.col("timestamp") // 1000 % 28),
     "without ratings": interactions().drop("rating"),
+    "events": interactions(
+        kind=pl.Series(["view", " view", "cart", "buy"])[[(3 * row + row // 5) % 4 for row in range(ROWS)]],
+        weight=(pl.int_range(pl.len()) * 7 % 5).cast(pl.Float64) / 3,
+    ),
 }
+EVENTS: dict[str, Any] = {"event_column": "kind", "target_events": ["cart", "buy"]}
 OPTIONS: dict[str, dict[str, Any]] = {
     "leave-one-out": {},
     "last-n": {"split": "last-n", "targets": 3},
@@ -65,9 +70,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "held-out users": {"held_out_users": 0.3, "min_interactions": 2},
     "last repeats": {"repeats": "last", "min_interactions": 3},
     "all repeats": {"repeats": "all", "min_interactions": 1},
+    "weights": {"weight_column": "weight"},
+    "kinds of events": {**EVENTS, "held_out_users": 0.3, "min_interactions": 2},
+    "events, last-n": {**EVENTS, "split": "last-n", "targets": 2, "min_interactions": 3, "weight_column": "weight"},
+    "events, temporal": {**EVENTS, "split": "temporal", "quantile": 0.7, "repeats": "last"},
+    "events, all repeats": {**EVENTS, "repeats": "all", "weight_column": "weight", "min_rating": 2.0},
 }
 CASES = [
-    *(("integers", name) for name in OPTIONS),
+    *(
+        ("events" if {"event_column", "weight_column"} & set(options) else "integers", name)
+        for name, options in OPTIONS.items()
+    ),
     *((table, "leave-one-out") for table in TABLES if table != "integers"),
     ("a fraction of a second in one row", "temporal"),
     ("text", "held-out users"),
@@ -92,6 +105,8 @@ def test_a_folder_equals_the_table_in_memory(tmp_path: Path, kind: str, options:
     assert len(list((tmp_path / "prepared").glob("histories-*.arrow"))) > 2
     assert folder.tokenizer.item_ids == memory.tokenizer.item_ids
     assert folder.tokenizer.items == memory.tokenizer.items  # titles and counts
+    assert folder.tokenizer.event_names == memory.tokenizer.event_names
+    assert folder.tokenizer.target_events == memory.tokenizer.target_events
     assert table(folder.histories) == table(memory.histories)
     for part, rows in memory.splits.items():
         assert table(folder.splits[part]) == table(rows)
@@ -161,7 +176,7 @@ def test_training_from_a_folder_ends_with_the_same_weights(tmp_path: Path, monke
     TABLES["text"].write_csv("orders.csv")
     assert main(["prepare", "orders.csv", "--output_dir", "prepared", "--min_interactions", "3"]) == 0
     manifest = json.loads(Path("prepared", MANIFEST).read_text())
-    assert (manifest["name"], manifest["version"]) == ("orders", 1)
+    assert (manifest["name"], manifest["version"]) == ("orders", VERSION)
     assert main(["prepare", "orders.csv", "--output_dir", "prepared", "--min_interactions", "3"]) == 0  # replaced
     recipe = {
         "min_interactions": 3,
@@ -185,21 +200,28 @@ def test_options_that_differ_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"min_interactions is 2, and the folder was prepared with 5"):
         prepare(DataArguments(ratings=prepared, min_interactions=2))
     assert len(prepare(DataArguments(ratings=prepared, targets=7)).train)  # leave-one-out has no targets option
+    with pytest.raises(ValueError, match="event_column is kind, and the folder was prepared with None"):
+        prepare(DataArguments(ratings=prepared, **EVENTS))
     with pytest.raises(ValueError, match="has its own table of items"):
         prepare(DataArguments(ratings=prepared, items="items.csv"))
 
 
 def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
-    TABLES["integers"].write_parquet(tmp_path / "table.parquet")
-    arguments = DataArguments(ratings=str(tmp_path / "table.parquet"))
+    TABLES["events"].write_parquet(tmp_path / "table.parquet")
+    arguments = DataArguments(ratings=str(tmp_path / "table.parquet"), **EVENTS, weight_column="weight")
     prepare_folder(arguments, tmp_path / "prepared")
     before = {path.name: path.read_bytes() for path in (tmp_path / "prepared").iterdir()}
     for frame, message in [
-        (TABLES["integers"].with_columns(user_id=pl.lit(None, pl.Int64)), "an id is needed"),
-        (TABLES["integers"].with_columns(timestamp=pl.lit("yesterday")), "a time is a number or an ISO date"),
-        (TABLES["integers"].head(4), "No user is left of 4 interactions of"),
-        (TABLES["integers"].head(0), "has no rows"),
-        (TABLES["integers"].drop("movie_id"), "has no column 'movie_id'"),
+        (TABLES["events"].with_columns(weight=0.0), "'weight' is 0 in all rows, but some weight must be above 0"),
+        (TABLES["events"].with_columns(weight=-pl.col("weight")), "a weight is a finite number of 0 or more"),
+        (TABLES["events"].with_columns(kind=pl.lit(" ")), "a kind of event is needed"),
+        (TABLES["events"].with_columns(kind=pl.lit("rent")), r"target_events is \['cart', 'buy'\], but the kinds"),
+        (TABLES["events"].drop("weight"), "has no column 'weight'"),
+        (TABLES["events"].with_columns(user_id=pl.lit(None, pl.Int64)), "an id is needed"),
+        (TABLES["events"].with_columns(timestamp=pl.lit("yesterday")), "a time is a number or an ISO date"),
+        (TABLES["events"].head(4), "No user is left of 4 interactions of"),
+        (TABLES["events"].head(0), "has no rows"),
+        (TABLES["events"].drop("movie_id"), "has no column 'movie_id'"),
     ]:
         frame.write_parquet(tmp_path / "table.parquet")
         with pytest.raises(ValueError, match=message):
@@ -284,8 +306,8 @@ def test_a_folder_without_a_manifest_is_incomplete(prepared: Path, tmp_path: Pat
 def test_another_version_is_named(prepared: Path, tmp_path: Path) -> None:
     folder = broken(prepared, tmp_path)
     manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 2}))
-    refused(folder, r"prepared.json has version 2 of the layout, and this package reads 1")
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 1}))
+    refused(folder, rf"prepared.json has version 1 of the layout, and this package reads {VERSION}")
 
 
 def test_a_truncated_file_and_a_damaged_manifest_are_named(prepared: Path, tmp_path: Path) -> None:

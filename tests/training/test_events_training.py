@@ -14,6 +14,8 @@ from transformers import pipeline
 
 from hf_bert4rec import fit
 from hf_bert4rec.cli import ask, evaluate, recommend_all
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import seen_items
@@ -133,3 +135,7 @@ def test_all_users_get_what_the_pipeline_gives_with_their_events(folder: Path, t
         request = {"history": [visit["article"] for visit in own], "events": [visit["kind"] for visit in own]}
         expected = [article["article"] for article in pipe(request, top_k=3)]
         assert [row["movie_id"] for row in rows if row["user_id"] == customer] == expected
+    options: dict[str, Any] = {"ratings": str(folder.parent / "shop.csv"), "min_interactions": 1, "repeats": "all"}
+    prepare_folder(DataArguments(**options, **KINDS), tmp_path / "prepared")
+    recommend_all.main([str(folder), "--ratings", str(tmp_path / "prepared"), *table[2:]])
+    assert pq.read_table(output).to_pylist() == rows

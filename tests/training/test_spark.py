@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -17,7 +18,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.hub.verify import load_pipeline
-from tests.data.test_prepare_folder import TABLES, assert_same_rows, table
+from tests.data.test_prepare_folder import EVENTS, TABLES, assert_same_rows, table
 
 ROOT = Path(__file__).resolve().parents[2]
 AVAILABLE = find_spec("pyspark") is not None and shutil.which("java") is not None
@@ -30,6 +31,8 @@ pytestmark = [
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("integers", {}),
     ("text", {"repeats": "last", "min_interactions": 3, "min_rating": 2.0}),
+    ("events", {**EVENTS, "weight_column": "weight", "min_rating": 2.0, "min_interactions": 3}),
+    ("events", {**EVENTS, "weight_column": "weight", "repeats": "all", "min_interactions": 1}),
     ("datetimes", {"repeats": "all", "min_interactions": 1, "split": "temporal", "quantile": 0.7}),
 ]
 
@@ -48,7 +51,7 @@ def spark() -> Iterator[Any]:
         session.stop()
 
 
-@pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=[kind for kind, _ in OPTIONS])
+@pytest.mark.parametrize(("kind", "options"), OPTIONS)
 def test_spark_writes_the_same_folder(spark, tmp_path, monkeypatch, kind, options):
     from training.spark import prepare as job
 
@@ -63,6 +66,7 @@ def test_spark_writes_the_same_folder(spark, tmp_path, monkeypatch, kind, option
     assert {**theirs, "files": None} == {**manifest, "files": None}
     ours, spark_data = (prepare(DataArguments(ratings=str(tmp_path / name), **options)) for name in ("ours", "theirs"))
     assert table(spark_data.histories) == table(ours.histories)
+    np.testing.assert_array_equal(spark_data.train_liked, ours.train_liked)
     assert spark_data.tokenizer.items == ours.tokenizer.items
     assert_same_rows(spark_data.next_item_dataset("test", timed=True), ours.next_item_dataset("test", timed=True))
 
@@ -89,6 +93,7 @@ def test_types_that_spark_does_not_read_are_named(spark, tmp_path):
         (frame.with_columns(timestamp=pl.lit("yesterday")), "times are numbers or timestamps: cast it"),
         (frame.with_columns(user_id=pl.col("user_id").cast(pl.Float64)), "ids are integers or text: cast it"),
         (frame.with_columns(movie_id=pl.lit(None, pl.Int64)), "'movie_id' has 600 missing values"),
+        (frame.with_columns(rating=pl.lit(float("nan"))), "'rating' has 600 wrong values: a rating is a finite number"),
         (frame.head(4), "No user is left of 4 interactions of"),
     ]:
         changed.write_parquet(tmp_path / "orders.parquet")

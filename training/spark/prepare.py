@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 from pyspark import TaskContext
@@ -24,13 +23,13 @@ from pyspark.sql import types as T
 
 from hf_bert4rec.data.arguments import DataArguments, TableOptions
 from hf_bert4rec.data.columns import BLANKS, INTEGER
-from hf_bert4rec.data.folder.prepare_folder import check_options, find_table_columns
+from hf_bert4rec.data.folder.prepare_folder import find_table_columns
 from hf_bert4rec.data.folder.prepared_folder import check_replaceable, finish_folder, new_folder
-from hf_bert4rec.data.folder.stored_histories import SHARD, write_shard
-from hf_bert4rec.data.histories import no_user_left
+from hf_bert4rec.data.folder.stored_histories import SHARD, event_numbers, write_shard
+from hf_bert4rec.data.histories import check_filters, no_user_left, order_events
 from hf_bert4rec.data.interactions import read_item_table
 from hf_bert4rec.data.items import join_items
-from hf_bert4rec.data.ragged import run_lengths
+from hf_bert4rec.data.ragged import offsets_of, run_lengths
 from hf_bert4rec.data.tables import to_frame
 from hf_bert4rec.data.times import check_unit
 
@@ -45,6 +44,9 @@ def main() -> None:
     parser.add_argument("--items", help="a table of the items, which the driver can read")
     for name in ("user_column", "item_column", "time_column"):
         parser.add_argument(f"--{name}", default="auto")
+    for name in ("event_column", "weight_column"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--target_events", nargs="+", help="the kinds of events to predict")
     parser.add_argument("--min_interactions", type=int, default=5)
     parser.add_argument("--min_rating", type=float)
     parser.add_argument("--repeats", default="first")
@@ -63,12 +65,13 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
         FileExistsError: `output_dir` holds something other than a preparation.
         ValueError: a column that is missing or of a type that is not read, a missing value, or no user left.
     """
-    check_options(arguments)
+    check_filters(arguments.min_interactions, arguments.repeats)
     check_replaceable(output_dir)
     assert arguments.ratings is not None
     table = spark.read.parquet(arguments.ratings)
     columns = find_table_columns(arguments, table.columns, arguments.ratings, "Parquet")
     rows = _read(table, columns, arguments.ratings).persist()
+    event_names = order_events(_kinds(rows), arguments) if "event" in columns else []
     histories = _core(_distinct(rows, arguments), arguments.min_interactions)
     if histories.isEmpty():
         counts = rows.agg(F.count("*"), F.countDistinct("user_id"), F.countDistinct("movie_id")).first() or (0, 0, 0)
@@ -77,14 +80,14 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
         )
     catalogue = _catalogue(rows, histories, arguments, columns["movie_id"])
     with new_folder(output_dir) as (new, _):
-        _write_shards(spark, histories, catalogue["movie_id"], new)
-        manifest = finish_folder(new, arguments, columns["movie_id"], catalogue)
+        _write_shards(spark, histories, catalogue["movie_id"], event_names, new)
+        manifest = finish_folder(new, arguments, columns["movie_id"], catalogue, event_names)
     rows.unpersist()
     return manifest
 
 
 def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFrame:
-    """user_id, movie_id, timestamp, rating as `read_interactions` reads them, and `order`, the place in the table."""
+    """The columns as `read_interactions` reads them, by our names, and `order`, the place in the table."""
     order = F.struct("_metadata.file_path", "_metadata.row_index").alias("order")
     rows = table.select(*(F.col(theirs).alias(ours) for ours, theirs in columns.items()), order)
     for name in ("user_id", "movie_id"):
@@ -93,11 +96,41 @@ def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFram
         rows = rows.withColumn("timestamp", _seconds(rows, columns["timestamp"], source))
     if "rating" in columns:
         rows = rows.withColumn("rating", F.col("rating").cast("float"))
+    if "event" in columns:
+        rows = rows.withColumn("event", F.btrim(F.col("event").cast("string"), F.lit(BLANKS)))
+    if "weight" in columns:
+        rows = rows.withColumn("weight", F.col("weight").cast("float"))
     missing = rows.select([F.count_if(F.col(name).isNull()).alias(name) for name in columns]).first()
     for name, count in (missing.asDict() if missing else {}).items():
         if count:
             raise ValueError(f"{source}: column {columns[name]!r} has {count:,} missing values; every row needs one")
+    _check_values(rows, columns, source)
     return rows
+
+
+def _check_values(rows: DataFrame, columns: Mapping[str, str], source: str) -> None:
+    """Raise ValueError for a rating, weight or kind of event that `read_interactions` refuses."""
+    wrong = {
+        "rating": (~_is_finite("rating"), "a rating is a finite number"),
+        "weight": (~_is_finite("weight") | (F.col("weight") < 0), "a weight is a finite number of 0 or more"),
+        "event": (F.col("event") == "", "a kind of event is needed"),
+    }
+    wrong = {name: entry for name, entry in wrong.items() if name in columns}
+    counts = [F.count_if(condition).alias(name) for name, (condition, _) in wrong.items()]
+    for name, count in rows.select(counts).first().asDict().items() if counts else ():
+        if count:
+            raise ValueError(f"{source}: column {columns[name]!r} has {count:,} wrong values: {wrong[name][1]}")
+    if "weight" in columns and rows.where(F.col("weight") > 0).isEmpty():
+        raise ValueError(f"{source}: column {columns['weight']!r} is 0 in all rows, but some weight must be above 0")
+
+
+def _is_finite(name: str) -> Column:
+    return ~F.isnan(name) & (F.abs(F.col(name)) != float("inf"))
+
+
+def _kinds(rows: DataFrame) -> list[str]:
+    """The kinds of events."""
+    return [row["event"] for row in rows.select("event").distinct().collect()]
 
 
 def _ids(rows: DataFrame, name: str, column: str) -> Column:
@@ -136,20 +169,24 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
 
 
 def _distinct(rows: DataFrame, arguments: DataArguments) -> DataFrame:
-    """The rows that count, by `min_rating` and `repeats`, with the first rating of a user for an item."""
-    time = [F.col("timestamp")] if "timestamp" in rows.columns else []
-    place = F.struct(*time, "order")
+    """The rows that count, by `min_rating` and `repeats`, with the first rating of a user for an item.
+
+    `place` orders the rows of a user; it ends with the weight, which decides nothing, as places differ before it.
+    """
+    place = F.struct([name for name in ("timestamp", "order", "weight") if name in rows.columns])
     counted = (
         F.lit(True) if arguments.min_rating is None else F.col("rating") >= F.lit(arguments.min_rating).cast("float")
     )
     pair = ["user_id", "movie_id"]
-    ratings = [F.min_by("rating", "order").alias("rating")] if "rating" in rows.columns else []
+    keys = [*pair, *(["event"] if "event" in rows.columns else [])]
     if arguments.repeats == "all":
-        kept = rows.where(counted).select(*pair, place.alias("place"))
-        return kept.join(rows.groupBy(pair).agg(*ratings), pair) if ratings else kept
-    choose = F.max if arguments.repeats == "last" else F.min
-    chosen = rows.groupBy(pair).agg(choose(F.when(counted, place)).alias("place"), *ratings)
-    return chosen.where(F.col("place").isNotNull())
+        kept = rows.where(counted).select(*keys, place.alias("place"))
+    else:
+        choose = F.max if arguments.repeats == "last" else F.min
+        kept = rows.where(counted).groupBy(keys).agg(choose(place).alias("place"))
+    if "rating" not in rows.columns:
+        return kept
+    return kept.join(rows.groupBy(pair).agg(F.min_by("rating", "order").alias("rating")), pair)
 
 
 def _core(histories: DataFrame, k: int) -> DataFrame:
@@ -173,24 +210,23 @@ def _catalogue(rows: DataFrame, histories: DataFrame, arguments: DataArguments, 
     return to_frame(tables["movies"]).join(present, on="movie_id", how="semi", maintain_order="left")
 
 
-def _write_shards(spark: SparkSession, histories: DataFrame, item_ids: pl.Series, folder: Path) -> None:
+def _write_shards(
+    spark: SparkSession, histories: DataFrame, item_ids: pl.Series, event_names: list[str], folder: Path
+) -> None:
     """One file for each range of users, written by the executors under a name of its own, then renamed."""
-    catalogue = pl.DataFrame({"movie_id": item_ids}).with_row_index("item").cast({"item": pl.Int32})
+    catalogue = pl.DataFrame({"movie_id": item_ids}).with_row_index("items").cast({"items": pl.Int32})
     index = spark.createDataFrame(catalogue.to_arrow())
     files = -(-histories.count() // INTERACTIONS_PER_FILE)
-    timed = (
-        isinstance(histories.schema["place"].dataType, T.StructType)
-        and "timestamp" in histories.schema["place"].dataType.names
-    )
-    columns = [F.col("user_id"), F.col("item")]
-    columns += [F.col("place.timestamp").alias("timestamp")] if timed else []
-    columns += [F.col("rating")] if "rating" in histories.columns else []
+    place = histories.schema["place"].dataType
+    assert isinstance(place, T.StructType)
+    columns = {"times": "place.timestamp", "ratings": "rating", "events": "event", "weights": "place.weight"}
+    available = {*histories.columns, *(f"place.{name}" for name in place.names)}
     rows = (
         histories.withColumn("movie_id", F.col("movie_id").cast(index.schema["movie_id"].dataType))
         .join(F.broadcast(index), "movie_id")
         .repartitionByRange(files, "user_id")
         .sortWithinPartitions("user_id", "place")
-        .select(columns)
+        .select("user_id", "items", *(F.col(name).alias(to) for to, name in columns.items() if name in available))
     )
     target = str(folder)
 
@@ -200,21 +236,23 @@ def _write_shards(spark: SparkSession, histories: DataFrame, item_ids: pl.Series
         table = pa.Table.from_batches(list(batches))
         if table.num_rows:
             path = Path(target) / SHARD.format(context.partitionId())
-            _write_shard(table, path, context.taskAttemptId())
+            _write_shard(table, event_names, path, context.taskAttemptId())
             yield pa.record_batch({"file": [path.name]})
 
     rows.mapInArrow(write, WRITTEN).collect()
 
 
-def _write_shard(table: pa.Table, path: Path, attempt: int) -> None:
+def _write_shard(table: pa.Table, event_names: list[str], path: Path, attempt: int) -> None:
     users = table["user_id"].combine_chunks()
-    codes = users.dictionary_encode().indices.to_numpy()
-    lengths = run_lengths(codes)
-    arrays: dict[str, Any] = {name: table[name].to_numpy() for name in table.column_names if name != "user_id"}
+    lengths = run_lengths(users.dictionary_encode().indices.to_numpy())
+    values: dict[str, Any] = {
+        name: table[name].to_numpy() for name in table.column_names if name not in ("user_id", "events")
+    }
+    if "events" in table.column_names:
+        events = table["events"].combine_chunks().dictionary_encode()
+        values["events"] = event_numbers(events.dictionary.to_pylist(), event_names)[events.indices.to_numpy()]
     temporary = path.with_name(f".{path.name}.{attempt}")  # another attempt at the same task may run at the same time
-    first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    times, ratings = arrays.get("timestamp"), arrays.get("rating")
-    write_shard(temporary, users.take(pa.array(first)), lengths, arrays["item"].astype(np.int32), times, ratings)
+    write_shard(temporary, users.take(pa.array(offsets_of(lengths)[:-1])), lengths, values)
     temporary.replace(path)
 
 

@@ -41,6 +41,12 @@ class IdCodes:
             return self._codes_of(distinct)
         return codes.to_numpy()
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids as they were read, in the order of their codes."""
+        assert self._known is not None
+        return self._known["id"].to_list()
+
     def sorted_ids(self) -> tuple[pl.Series, IntArray]:
         """All ids, sorted and of one type, and the position of every code in them, (codes,); errors: `as_ids`."""
         assert self._known is not None

@@ -14,14 +14,15 @@ from datasets import Dataset, DatasetDict
 from ...model.tokenization_bert4rec import Bert4RecTokenizer
 from ..arguments import DataArguments
 from ..encoding import NextItemDataset
+from ..histories import LISTS
 from ..prepared import Prepared
 from ..ragged import IntArray, Ragged
 from ..splits import split_histories
 from ..tables import to_dataset, to_frame
 from ..user_split import held_out_masks
-from .mapped_histories import MappedHistories
+from .mapped_histories import Column, MappedHistories, Product, ShardedArray
 from .prepared_folder import PreparedFolder, open_folder
-from .stored_histories import part_histories, part_targets
+from .stored_histories import part_histories, target_positions
 
 
 def open_data(arguments: DataArguments) -> MappedData:
@@ -39,8 +40,6 @@ def open_data(arguments: DataArguments) -> MappedData:
         raise ValueError(
             f"{folder.path}: {'; '.join(different)}. Use its options, or prepare the table again with these"
         )
-    if named := [name for name in ("event_column", "weight_column") if getattr(arguments, name)]:
-        raise ValueError(f"{named[0]}: {folder.path} has no kinds of events and weights; train on the table itself")
     if arguments.items is not None:
         raise ValueError(f"{folder.path} has its own table of items: leave out items, or prepare the table with it")
     return MappedData(folder, arguments.liked_rating)
@@ -54,7 +53,11 @@ class MappedData(Prepared):
             items = folder.items.select("movie_id", "title", "year", "genres")
             counts = dict(zip(folder.items["movie_id"].to_list(), folder.items["count"].to_list(), strict=True))
             tokenizer = Bert4RecTokenizer.from_movies(
-                to_dataset(items), counts, item_id_name=folder.manifest["item_id_name"]
+                to_dataset(items),
+                counts,
+                item_id_name=folder.manifest["item_id_name"],
+                event_names=folder.manifest["event_names"],
+                num_target_events=len(folder.options["target_events"] or []),
             )
         self.__dict__.update(
             folder=folder,
@@ -78,7 +81,7 @@ class MappedData(Prepared):
     def ratings(self) -> Dataset:
         """The interactions of the histories; rows that the filters dropped are not in the folder."""
         histories = self._tables(np.arange(len(self.folder.histories.lengths)), with_ratings=True)
-        names = {"item_ids": "movie_id", "timestamps": "timestamp", "ratings": "rating"}
+        names = {"item_ids": "movie_id", "ratings": "rating", **{many: single for single, many in LISTS.items()}}
         names = {name: single for name, single in names.items() if name in histories.column_names}
         return to_dataset(to_frame(histories).explode(list(names)).rename(names))
 
@@ -96,7 +99,7 @@ class MappedData(Prepared):
 
     @cached_property
     def splits(self) -> DatasetDict:
-        return split_histories(self.histories, DataArguments(**self.folder.options))
+        return split_histories(self.histories, DataArguments(ratings=str(self.folder.path), **self.folder.options))
 
     @property
     def rated(self) -> bool:
@@ -105,9 +108,11 @@ class MappedData(Prepared):
     @cached_property
     def train_liked(self) -> npt.NDArray[np.bool_]:
         train, ratings = self._part("train"), self.folder.histories.array("ratings")
-        if ratings is None:
-            return np.ones(int(train.lengths.sum()), dtype=bool)
-        return ratings.take(train.positions()) >= np.float32(self.liked_rating)
+        positions = train.positions()
+        liked = np.ones(len(positions), dtype=bool)
+        if ratings is not None:
+            liked = ratings.take(positions) >= np.float32(self.liked_rating)
+        return liked & (train.columns.get("label_weights", np.ones(1)) > 0)
 
     @cached_property
     def train(self) -> Ragged:
@@ -118,15 +123,17 @@ class MappedData(Prepared):
         return self._part("train", timed=True)
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
-        folder = self.folder
-        targets = self._input_ids[part_targets(folder.histories, folder.splits, split)]
-        ends = np.arange(len(targets) // folder.splits.targets + 1) * folder.splits.targets
-        return NextItemDataset(self._part(split, timed), Ragged(targets, ends))
+        stored, histories = self.folder.histories, self._part(split, timed)
+        positions = target_positions(stored, self.folder.splits, split)
+        targets = self._input_ids[stored.items.take(positions.ravel())]
+        if (events := stored.array("events")) is not None:
+            histories = histories.with_queries(event_ids=self._event_ids[events.take(positions[:, 0])])
+        return NextItemDataset(histories, Ragged(targets, np.arange(len(positions) + 1) * positions.shape[1]))
 
     def all_histories(self, timed: bool = False) -> MappedHistories:
         """The complete histories of all users as input ids, also of those who are held out."""
         stored = self.folder.histories
-        return stored.first_items(slice(None), stored.lengths, self._input_ids, timed)
+        return stored.first_items(slice(None), stored.lengths, self._input_ids, self._columns(timed))
 
     @cached_property
     def _input_ids(self) -> IntArray:
@@ -134,7 +141,27 @@ class MappedData(Prepared):
         return np.array(self.tokenizer.encode_items(self.folder.items["movie_id"].to_list()), dtype=np.int64)
 
     def _part(self, part: str, timed: bool = False) -> MappedHistories:
-        return part_histories(self.folder.histories, self.folder.splits, part, self._input_ids, timed)
+        return part_histories(self.folder.histories, self.folder.splits, part, self._input_ids, self._columns(timed))
+
+    @cached_property
+    def _event_ids(self) -> IntArray:
+        """The model's number of every kind of event of the folder, (kinds,)."""
+        return np.array(self.tokenizer.encode_events(self.folder.manifest["event_names"]), dtype=np.int64)
+
+    def _columns(self, timed: bool) -> dict[str, Column]:
+        """The columns of histories that `encode_histories` gives."""
+        stored = self.folder.histories
+        columns: dict[str, Column] = {}
+        if (weights := stored.array("weights")) is not None:
+            columns["label_weights"] = weights
+        if (events := stored.array("events")) is not None:
+            columns["event_ids"] = ShardedArray(events.parts, self._event_ids)
+            are_targets = (self._event_ids < len(self.tokenizer.target_events)).astype(np.float32)
+            labels: Column = ShardedArray(events.parts, are_targets)
+            columns["label_weights"] = labels if weights is None else Product(weights, labels)
+        if timed and (times := stored.array("timestamps")) is not None:
+            columns["timestamps"] = ShardedArray(times.parts, dtype=np.int64)
+        return columns
 
     def _users_of(self, part: str) -> npt.NDArray[np.bool_]:
         return held_out_masks(self.folder.histories.user_ids, self.folder.options["held_out_users"])[part]
@@ -147,7 +174,10 @@ class MappedData(Prepared):
         items = self.folder.items["movie_id"].gather(stored.items.take(positions))
         columns: dict[str, Any] = {"user_id": stored.user_ids.gather(rows).to_arrow()}
         columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, items.to_arrow())
-        for name in ("timestamps", "ratings") if with_ratings else ("timestamps",):
+        for name in [*LISTS.values(), *(["ratings"] if with_ratings else [])]:
             if (array := stored.array(name)) is not None:
-                columns[name] = pa.LargeListArray.from_arrays(offsets, pa.array(array.take(positions)))
+                values = pa.array(array.take(positions))
+                if name == "events":
+                    values = pa.array(self.folder.manifest["event_names"]).take(values)
+                columns[name] = pa.LargeListArray.from_arrays(offsets, values)
         return to_dataset(pl.DataFrame(pa.table(columns)))

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..ragged import IntArray, Ragged, offsets_of
+
+
+class Column(Protocol):
+    """Values that are read by their positions."""
+
+    def span(self, start: int, stop: int) -> npt.NDArray[Any]: ...
+
+    def take(self, positions: IntArray) -> npt.NDArray[Any]: ...
 
 
 class ShardedArray:
@@ -20,7 +29,10 @@ class ShardedArray:
     """
 
     def __init__(
-        self, parts: Sequence[npt.NDArray[Any]], lookup: IntArray | None = None, dtype: npt.DTypeLike | None = None
+        self,
+        parts: Sequence[npt.NDArray[Any]],
+        lookup: npt.NDArray[Any] | None = None,
+        dtype: npt.DTypeLike | None = None,
     ) -> None:
         self.parts, self.lookup, self.dtype = list(parts), lookup, dtype
         self.offsets = offsets_of([len(part) for part in self.parts])  # (parts + 1,)
@@ -55,6 +67,20 @@ class ShardedArray:
         return np.array(values, dtype=self.dtype) if self.lookup is None else self.lookup[values]
 
 
+@dataclass(frozen=True)
+class Product:
+    """The products of the values of two columns."""
+
+    first: Column
+    second: Column
+
+    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
+        return self.first.span(start, stop) * self.second.span(start, stop)
+
+    def take(self, positions: IntArray) -> npt.NDArray[Any]:
+        return self.first.take(positions) * self.second.take(positions)
+
+
 class MappedHistories(Ragged):
     """Row i has the values of a `ShardedArray` from position `starts[i]` on, `lengths[i]` of them.
 
@@ -66,14 +92,14 @@ class MappedHistories(Ragged):
     _array: ShardedArray
     _starts: IntArray
     _lengths: IntArray
-    _columns: Mapping[str, ShardedArray]
+    _columns: Mapping[str, Column]
 
     def __init__(
         self,
         array: ShardedArray,
         starts: IntArray,
         lengths: IntArray,
-        columns: Mapping[str, ShardedArray] | None = None,
+        columns: Mapping[str, Column] | None = None,
         queries: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
         self.__dict__.update(_array=array, _starts=starts, _lengths=lengths)
@@ -152,7 +178,7 @@ class MappedHistories(Ragged):
 class LazyColumns(UserDict[str, Any]):
     """Arrays by name, each at `positions()`, read when they are looked up."""
 
-    def __init__(self, arrays: Mapping[str, ShardedArray], positions: Callable[[], IntArray]) -> None:
+    def __init__(self, arrays: Mapping[str, Column], positions: Callable[[], IntArray]) -> None:
         super().__init__(arrays)
         self._positions = positions
 

@@ -8,7 +8,7 @@ is one entry for every user and every item. The result is that of `build_histori
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from ..arguments import DataArguments
-from ..columns import as_ratings
-from ..histories import check_filters, no_user_left, warn_of_repeats
+from ..columns import as_events, as_ratings, as_weights_of_portion
+from ..histories import check_filters, no_user_left, order_events, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
 from ..ragged import IntArray
@@ -28,11 +28,20 @@ from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_replaceable, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
-from .stored_histories import SHARD, write_shard
+from .stored_histories import SHARD, event_numbers, write_shard
 from .user_partitions import Array, ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
 
 logger = logging.getLogger(__name__)
 
+# Columns of the rows on disk: the column of the table, by our name, and the type.
+ROW_TYPES: dict[str, tuple[str, Any]] = {
+    "users": ("user_id", np.int32),
+    "items": ("movie_id", np.int32),
+    "times": ("timestamp", np.int64),
+    "ratings": ("rating", np.float32),
+    "events": ("event", np.int32),
+    "weights": ("weight", np.float32),
+}
 ROWS_PER_PARTITION = 1 << 23  # sorted in memory, in about 80 bytes for each
 
 
@@ -52,7 +61,7 @@ def prepare_folder(
         ValueError: a table that cannot be read, no user left, or a split with an empty part.
         OSError: the disk is full, or another process is writing to `output_dir`.
     """
-    check_options(arguments)
+    check_filters(arguments.min_interactions, arguments.repeats)
     check_replaceable(output_dir)
     table = arguments.ratings if interactions is None else interactions
     batches = open_batches(table, arguments)
@@ -61,15 +70,9 @@ def prepare_folder(
     item_table = read_item_table(items, columns["movie_id"], arguments.item_columns, arguments)
     with new_folder(output_dir) as (new, work):
         rows = _store(batches, columns, work)
-        catalogue = _write_histories(rows, arguments, item_table, batches.source, new, work)
-        return finish_folder(new, arguments, columns["movie_id"], catalogue)
-
-
-def check_options(arguments: DataArguments) -> None:
-    """Raise ValueError for an option that a folder cannot have."""
-    if named := [name for name in ("event_column", "weight_column") if getattr(arguments, name)]:
-        raise ValueError(f"{named[0]}: folders have no kinds of events and weights; train on the table itself")
-    check_filters(arguments.min_interactions, arguments.repeats)
+        event_names = order_events(rows.events.ids, arguments) if rows.events is not None else []
+        catalogue = _write_histories(rows, event_names, arguments, item_table, batches.source, new, work)
+        return finish_folder(new, arguments, columns["movie_id"], catalogue, event_names)
 
 
 def find_table_columns(arguments: DataArguments, available: Sequence[str], source: str, form: str) -> dict[str, str]:
@@ -82,11 +85,12 @@ def find_table_columns(arguments: DataArguments, available: Sequence[str], sourc
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a table on disk: codes of users and items, raw times and ratings, in the order of the table."""
+    """The rows of a table on disk: codes of ids and events, raw times, ratings, weights, in the order of the table."""
 
     files: ColumnFiles
     users: IdCodes
     items: IdCodes
+    events: IdCodes | None
     times: TimeReader | None
     portions: list[tuple[int, Any]]  # rows, and the type of their times
 
@@ -104,12 +108,12 @@ class _Rows:
 def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
     """Read the table once, and write its rows as numbers."""
     source = batches.source
-    types: dict[str, Any] = {"users": np.int32, "items": np.int32}
-    types |= {"times": np.int64} if "timestamp" in columns else {}
-    types |= {"ratings": np.float32} if "rating" in columns else {}
+    types = {name: kind for name, (role, kind) in ROW_TYPES.items() if role in columns}
     users, items = IdCodes(columns["user_id"], source), IdCodes(columns["movie_id"], source)
+    events = IdCodes(columns["event"], source) if "event" in columns else None
     times = TimeReader(columns["timestamp"], source) if "timestamp" in columns else None
-    rows = _Rows(ColumnFiles(work, "rows", types), users, items, times, [])
+    rows = _Rows(ColumnFiles(work, "rows", types), users, items, events, times, [])
+    weighted = "weight" not in columns
     for name, frame in batches.read(list(dict.fromkeys(columns.values()))):
         stored = {
             "users": users.codes(frame[columns["user_id"]], name),
@@ -121,22 +125,38 @@ def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
             kind, stored["times"] = numbers.dtype, numbers.view(np.int64)
         if "rating" in columns:
             stored["ratings"] = as_ratings(frame[columns["rating"]], name).to_numpy()
+        if events is not None:
+            stored["events"] = events.codes(as_events(frame[columns["event"]], name), name)
+        if "weight" in columns:
+            stored["weights"] = as_weights_of_portion(frame[columns["weight"]], name).to_numpy()
+            weighted |= bool(stored["weights"].any())
         rows.files.append(stored)
         rows.portions.append((frame.height, kind))
     if not rows.portions:
         raise ValueError(f"{source} has no rows")
+    if not weighted:
+        raise ValueError(f"{source}: column {columns['weight']!r} is 0 in all rows, but some weight must be above 0")
     return rows
 
 
 def _write_histories(
-    rows: _Rows, arguments: DataArguments, item_table: pl.DataFrame | None, source: str, new: Path, work: Path
+    rows: _Rows,
+    event_names: Sequence[str],
+    arguments: DataArguments,
+    item_table: pl.DataFrame | None,
+    source: str,
+    new: Path,
+    work: Path,
 ) -> pl.DataFrame:
     """Write the files of histories to `new`, and return the catalogue; `work` is for files in between."""
     user_ids, user_numbers = rows.users.sorted_ids()
     item_ids, item_numbers = rows.items.sorted_ids()
     counts = sum(count for count, _ in rows.portions), len(user_ids), len(item_ids)
     logger.info("%s rows of %s users with %s items", *(f"{count:,}" for count in counts))
-    partitions = _partition(rows, user_numbers, item_numbers, work)
+    numbers = {"users": user_numbers, "items": item_numbers}
+    if rows.events is not None:
+        numbers["events"] = event_numbers(rows.events.ids, event_names)
+    partitions = _partition(rows, numbers, work)
     parts, item_counts = _sort(partitions, len(item_ids), arguments)
     core = k_core(parts, item_counts, arguments.min_interactions)
     if not core.users.any():
@@ -150,18 +170,20 @@ def _write_histories(
     return catalogue
 
 
-def _partition(rows: _Rows, user_numbers: IntArray, item_numbers: IntArray, work: Path) -> Partitions:
-    """The rows with numbers of sorted ids and times in seconds, by ranges of users; `rows` are removed."""
+def _partition(rows: _Rows, numbers: Mapping[str, Array], work: Path) -> Partitions:
+    """The rows with times in seconds and `numbers` in place of codes, by ranges of users; `rows` are removed."""
     types, convert = dict(rows.files.types), None
+    if "events" in numbers:
+        types["events"] = numbers["events"].dtype
     if rows.times is not None:
         convert = rows.times.conversion(lambda: (portion["times"] for portion in rows.read("times")))
         types["times"] = convert(next(rows.read("times"))["times"]).dtype
-    counts = np.zeros(int(user_numbers.max()) + 1, dtype=np.int64)
+    counts = np.zeros(int(numbers["users"].max()) + 1, dtype=np.int64)
     for columns in rows.read("users"):
-        counts += np.bincount(user_numbers[columns["users"]], minlength=len(counts))
+        counts += np.bincount(numbers["users"][columns["users"]], minlength=len(counts))
     partitions = Partitions(work, counts, types, ROWS_PER_PARTITION)
     for columns in rows.read(*types):
-        columns["users"], columns["items"] = user_numbers[columns["users"]], item_numbers[columns["items"]]
+        columns |= {name: of_codes[columns[name]] for name, of_codes in numbers.items()}
         if convert is not None:
             columns["times"] = convert(columns["times"])
         partitions.append(columns)
@@ -209,6 +231,6 @@ def _write_shards(parts: Sequence[HistoryFiles], core: Core, user_ids: pl.Series
             columns = {name: values[in_core] for name, values in columns.items()}
             ids = user_ids.gather(part.first_user + users).to_arrow()
             shard = new / SHARD.format(number)
-            items = index[columns["items"]]
-            write_shard(shard, ids, lengths[users], items, columns.get("times"), columns.get("ratings"))
+            columns["items"] = index[columns["items"]]
+            write_shard(shard, ids, lengths[users], columns)
             number += 1

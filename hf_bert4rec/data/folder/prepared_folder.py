@@ -1,8 +1,9 @@
 """A folder of prepared histories, in files that are memory-mapped, with a manifest that is written last.
 
-    prepared.json            version, options, counts, splits; every other file with its size and sha256
+    prepared.json            version, options, counts, names of events, splits; every other file with size and sha256
     items.parquet            movie_id, title, year, genres, count (in training histories), in the vocabulary's order
-    histories-00000.arrow    one row per user: user_id, items (row numbers of items.parquet), timestamps, ratings
+    histories-00000.arrow    one row per user: user_id, items (row numbers of items.parquet), timestamps, ratings,
+                             events (numbers of the names), weights
 
 Rows are sorted by user over all files, and each history by time, as `build_histories` does. `ratings` has the rating of
 the first row of the table with the same user and item.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,14 +29,18 @@ from ...model.loading_bert4rec import read_object
 from ..arguments import DataArguments
 from ..items import item_id_name
 from ..leakage import target_hash
+from ..ragged import IntArray, Ragged
 from ..splits import SplitLengths
 from ..tables import table_name, to_dataset
-from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, part_histories, part_targets
+from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, part_histories, target_positions
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "prepared.json"
 # Options that decide the histories and their split; a folder is for one value of each.
-OPTIONS = ("min_interactions", "min_rating", "repeats", "split", "targets", "quantile", "held_out_users")
+OPTIONS = (
+    *("min_interactions", "min_rating", "repeats", "split", "targets", "quantile", "held_out_users"),
+    *("event_column", "target_events", "weight_column"),
+)
 MAKE_ROOM = "What was there is unchanged: free some space, then prepare again"
 
 
@@ -150,10 +155,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def finish_folder(folder: Path, arguments: DataArguments, item_column: str, items: pl.DataFrame) -> dict[str, Any]:
+def finish_folder(
+    folder: Path, arguments: DataArguments, item_column: str, items: pl.DataFrame, event_names: Sequence[str]
+) -> dict[str, Any]:
     """Check the histories of a folder, write its item table and, as the last file, its manifest.
 
-    `items` has movie_id, title, year and genres, in the vocabulary's order; `item_column` is the table's name of ids.
+    `items` has movie_id, title, year and genres, in the vocabulary's order; `item_column` is the table's name of ids,
+    and `event_names` those of `order_events`.
 
     Raises:
         ValueError: a file breaks a rule of the layout, or a part of the split is empty.
@@ -163,9 +171,8 @@ def finish_folder(folder: Path, arguments: DataArguments, item_column: str, item
     histories = Histories.open(paths)
     histories.check(len(items), repeats=options["repeats"] == "all")
     splits = compute_splits(histories, options)
-    counts = np.zeros(len(items), dtype=np.int64)
-    for block in part_histories(histories, splits, "train").blocks():
-        counts += np.bincount(block.values, minlength=len(items))
+    train = part_histories(histories, splits, "train", columns=histories.columns("events"))
+    counts = _label_counts(train, len(items), options)
     with atomic_write(folder / ITEMS) as temporary:
         items.with_columns(count=pl.Series(counts)).write_parquet(temporary)
     manifest = {
@@ -173,12 +180,13 @@ def finish_folder(folder: Path, arguments: DataArguments, item_column: str, item
         "name": table_name(arguments.ratings) if arguments.ratings else "interactions",
         "item_id_name": item_id_name(item_column),
         "options": options,
+        "event_names": [*event_names],
         "users": len(histories.lengths),
         "items": len(items),
         "interactions": len(histories.items),
         "columns": histories.batches[0].schema.names,
         "splits": {
-            "train": {"users": len(splits.users("train")), "interactions": int(counts.sum())},
+            "train": {"users": len(train), "interactions": int(train.lengths.sum())},
             **{part: _part_record(histories, splits, part, items["movie_id"]) for part in ("validation", "test")},
         },
         "files": {path.name: _file_record(path) for path in [folder / ITEMS, *paths]},
@@ -187,12 +195,24 @@ def finish_folder(folder: Path, arguments: DataArguments, item_column: str, item
     return manifest
 
 
+def _label_counts(train: Ragged, num_items: int, options: Mapping[str, Any]) -> IntArray:
+    """Training interactions of every item, (items,), where there are kinds of events only of target events."""
+    counts = np.zeros(num_items, dtype=np.int64)
+    for block in train.blocks():
+        labels = block.values
+        if "events" in block.columns:
+            labels = labels[block.columns["events"] < len(options["target_events"])]
+        counts += np.bincount(labels, minlength=num_items)
+    return counts
+
+
 def _part_record(histories: Histories, splits: SplitLengths, part: str, item_ids: pl.Series) -> dict[str, Any]:
     rows = splits.users(part)
-    targets = item_ids.gather(part_targets(histories, splits, part))
+    positions = target_positions(histories, splits, part)
+    targets = item_ids.gather(histories.items.take(positions.ravel()))
     column = {"target": targets}
     if splits.listed:
-        column = {"targets": targets.reshape((len(rows), splits.targets)).arr.to_list()}
+        column = {"targets": targets.reshape(positions.shape).arr.to_list()}
     table = pl.DataFrame({"user_id": histories.user_ids.gather(rows), **column})
     return {"users": len(rows), "targets_sha256": target_hash(to_dataset(table))}
 

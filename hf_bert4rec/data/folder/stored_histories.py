@@ -14,29 +14,35 @@ import polars as pl
 import pyarrow as pa
 
 from ..ragged import IntArray, Ragged, offsets_of, repeated_rows
-from ..splits import SplitLengths, check_temporal, count_before, split_at_ends, split_in_time
+from ..splits import SplitLengths, check_temporal, count_before, last_targets, split_at_ends, split_in_time
 from ..user_split import held_out_masks
-from .mapped_histories import MappedHistories, ShardedArray
+from .mapped_histories import Column, MappedHistories, ShardedArray
 from .quantiles import value_at_quantile
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
 
 
-def write_shard(
-    path: Path,
-    user_ids: pa.Array,
-    lengths: IntArray,
-    items: npt.NDArray[np.int32],
-    times: npt.NDArray[Any] | None = None,
-    ratings: npt.NDArray[np.float32] | None = None,
-) -> None:
-    """Write histories of consecutive users: `user_ids` and `lengths` (users,); the others of every item, (total,)."""
+# Columns of a shard, by the names of their values in preparation.
+LISTS = {"items": "items", "times": "timestamps", "ratings": "ratings", "events": "events", "weights": "weights"}
+
+
+def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> npt.NDArray[Any]:
+    """The number of each of `kinds` in `event_names`, in the type that shards have."""
+    numbers = [event_names.index(kind) for kind in kinds]
+    return np.array(numbers, dtype=np.min_scalar_type(len(event_names) - 1))
+
+
+def write_shard(path: Path, user_ids: pa.Array, lengths: IntArray, values: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write histories of consecutive users.
+
+    `user_ids` and `lengths` have shape (users,); `values` are items and, if known, the others of `LISTS`, (total,).
+    """
     offsets = pa.array(offsets_of(lengths).astype(np.int32))
     id_type = pa.int64() if pa.types.is_integer(user_ids.type) else pa.string()
     columns: dict[str, Any] = {"user_id": user_ids.cast(id_type)}
-    for name, values in {"items": items, "timestamps": times, "ratings": ratings}.items():
-        if values is not None:
-            columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values))
+    for name, column in LISTS.items():
+        if name in values:
+            columns[column] = pa.ListArray.from_arrays(offsets, pa.array(values[name]))
     batch = pa.record_batch(columns)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
@@ -74,6 +80,11 @@ class Histories:
             return None
         return ShardedArray([batch[name].values.to_numpy() for batch in self.batches])
 
+    def columns(self, *names: str) -> dict[str, Column]:
+        """Those of these list columns that the folder has."""
+        arrays = {name: self.array(name) for name in names}
+        return {name: array for name, array in arrays.items() if array is not None}
+
     @property
     def items(self) -> ShardedArray:
         """The items of all histories, as row numbers of the item table."""
@@ -82,11 +93,13 @@ class Histories:
         return items
 
     def first_items(
-        self, users: IntArray | slice, lengths: IntArray, lookup: IntArray | None = None, timed: bool = False
+        self,
+        users: IntArray | slice,
+        lengths: IntArray,
+        lookup: IntArray | None = None,
+        columns: Mapping[str, Column] | None = None,
     ) -> MappedHistories:
-        """The first `lengths` items of these users, read through `lookup`; with times if `timed` and known."""
-        times = self.array("timestamps") if timed else None
-        columns = {} if times is None else {"timestamps": ShardedArray(times.parts, dtype=np.int64)}
+        """The first `lengths` items of these users, read through `lookup`, with `columns` of all items."""
         return MappedHistories(ShardedArray(self.items.parts, lookup), self.starts[users], lengths, columns)
 
     def check(self, num_items: int, repeats: bool) -> None:
@@ -100,7 +113,7 @@ class Histories:
             name = SHARD.format(number)
             if not len(items) or items.min() < 0 or items.max() >= num_items or not lengths.all():
                 raise ValueError(f"{name} has no items, an item that is not in {ITEMS}, or a user without items")
-            if not repeats and len(repeated_rows(rows, items.astype(np.int64))):
+            if not repeats and len(repeated_rows(rows, _with_events(batch))):
                 raise ValueError(f"{name}: an item is twice in a history")
             if "timestamps" in batch.schema.names:
                 times = batch["timestamps"].values.to_numpy()
@@ -108,18 +121,43 @@ class Histories:
                     raise ValueError(f"{name}: a history is not in the order of its times")
 
 
+def _with_events(batch: pa.RecordBatch) -> IntArray:
+    """Integers (total,) that are equal for the same item and kind of event."""
+    items: IntArray = batch["items"].values.to_numpy().astype(np.int64)
+    if "events" not in batch.schema.names:
+        return items
+    events = batch["events"].values.to_numpy()
+    return items * (int(events.max(initial=0)) + 1) + events
+
+
 def compute_splits(histories: Histories, options: Mapping[str, Any]) -> SplitLengths:
     """The split of the users who are not held out; ValueError for an empty part or an option out of range."""
     training = held_out_masks(histories.user_ids, options["held_out_users"])["training"]
+    target_events = options["target_events"]
     if options["split"] == "temporal":
-        return _split_in_time(histories, training, options["quantile"]).scattered(training)
+        return _split_in_time(histories, training, options["quantile"], target_events).scattered(training)
     listed = options["split"] == "last-n"
     n = options["targets"] if listed else 1
-    lengths = histories.lengths[training]
-    return split_at_ends(lengths, (lengths - 2 * n, lengths - n), n, listed).scattered(training)
+    targets = _last_targets(histories, target_events, 2 * n, histories.lengths)[training]
+    return split_at_ends(histories.lengths[training], targets, listed, target_events).scattered(training)
 
 
-def _split_in_time(histories: Histories, training: npt.NDArray[np.bool_], quantile: float) -> SplitLengths:
+def _last_targets(histories: Histories, target_events: Sequence[str] | None, number: int, stops: IntArray) -> IntArray:
+    """`last_targets` of all users, a file at a time; the numbers of target events come first."""
+    if not target_events:
+        return last_targets(None, stops, number)
+    positions, first = [], 0
+    for batch in histories.batches:
+        offsets = batch["events"].offsets.to_numpy().astype(np.int64)
+        is_target = Ragged(batch["events"].values.to_numpy() < len(target_events), offsets)
+        positions.append(last_targets(is_target, stops[first : first + len(batch)], number))
+        first += len(batch)
+    return np.concatenate(positions)
+
+
+def _split_in_time(
+    histories: Histories, training: npt.NDArray[np.bool_], quantile: float, target_events: Sequence[str] | None
+) -> SplitLengths:
     times = histories.array("timestamps")
     check_temporal(quantile, times is not None)
     assert times is not None
@@ -128,8 +166,9 @@ def _split_in_time(histories: Histories, training: npt.NDArray[np.bool_], quanti
         lambda: (values[values < test_cut] for values in _times_of(training, times, histories)), quantile
     )
     cuts = validation_cut, test_cut
-    trained, validated = (_count_before(times, histories, cut)[training] for cut in cuts)
-    return split_in_time((trained, validated), (validated - 1, histories.lengths[training] - 1), quantile, cuts)
+    before = [_count_before(times, histories, cut) for cut in cuts]
+    last = [_last_targets(histories, target_events, 1, stops)[training] for stops in (before[1], histories.lengths)]
+    return split_in_time([counts[training] for counts in before], last, quantile, cuts)
 
 
 def _times_of(users: npt.NDArray[np.bool_], times: ShardedArray, histories: Histories) -> Iterator[npt.NDArray[Any]]:
@@ -151,15 +190,18 @@ def _count_before(times: ShardedArray, histories: Histories, cut: Any) -> IntArr
 
 
 def part_histories(
-    histories: Histories, splits: SplitLengths, part: str, lookup: IntArray | None = None, timed: bool = False
+    histories: Histories,
+    splits: SplitLengths,
+    part: str,
+    lookup: IntArray | None = None,
+    columns: Mapping[str, Column] | None = None,
 ) -> MappedHistories:
     """The items of a part, one row per user of the part; see `Histories.first_items`."""
     users = splits.users(part)
-    return histories.first_items(users, getattr(splits, part)[users], lookup, timed)
+    return histories.first_items(users, getattr(splits, part)[users], lookup, columns)
 
 
-def part_targets(histories: Histories, splits: SplitLengths, part: str) -> IntArray:
-    """The target items of a part, `splits.targets` for each of its users, (users * targets,)."""
+def target_positions(histories: Histories, splits: SplitLengths, part: str) -> IntArray:
+    """The positions of the targets of a part in the arrays of `histories`, (users of the part, n)."""
     users = splits.users(part)
-    first = histories.starts[users] + getattr(splits, part)[users]
-    return histories.items.take((first[:, None] + np.arange(splits.targets)).ravel())
+    return histories.starts[users, None] + splits.targets[part][users]

@@ -105,7 +105,10 @@ def sort_rows(
         if min_rating is not None:
             columns = _selected(columns, ratings >= min_rating)
     columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("times")))
-    surplus = surplus_rows(columns["users"].astype(np.int64), columns["items"].astype(np.int64), repeats)
+    repeated = columns["items"].astype(np.int64)
+    if "events" in columns:
+        repeated = repeated * (int(columns["events"].max(initial=0)) + 1) + columns["events"]
+    surplus = surplus_rows(columns["users"].astype(np.int64), repeated, repeats)
     if len(surplus):
         columns = {name: np.delete(values, surplus) for name, values in columns.items()}
     lengths = np.bincount(columns.pop("users"), minlength=users)
