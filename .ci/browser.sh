@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install Chromium and its driver, which the tests of the demo control, unless they are installed.
+# Install Chromium and its driver, which tests and benchmark of the demo control, unless they are installed.
 set -euo pipefail
 if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then
     apt-get update -qq

@@ -26,6 +26,7 @@ TITLES = {
     "peers_quality": "Training time to validation NDCG@10",
     "peers_evaluation": "Evaluation throughput",
     "serving": "Serving",
+    "demo_page": "Demo in the browser",
     "data_preparation": "Data preparation",
     "large_data": "Data larger than memory",
     "large_catalogue": "Large catalogue",

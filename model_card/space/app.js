@@ -63,8 +63,14 @@ async function start() {
   page.goals.querySelector("[value=taste]").checked = recommender.hasTaste;
   page.goals.addEventListener("input", update);
   page.clear.addEventListener("click", () => change([], () => page.search));
-  update();
-  recommender.similar(recommender.movies[0].id).catch(() => {}); // loads the file, so that the page works offline
+  update().then(prepare);
+}
+
+/** Load similar.json, so that the page works offline, and run the network once, as its first run takes longer. */
+async function prepare() {
+  const { id } = recommender.movies[0];
+  await recommender.similar(id).catch(() => {});
+  await recommender.recommend([id], { goal: "next" }).catch(() => {});
 }
 
 function add(movie) {

@@ -1,6 +1,8 @@
 /** Elements of the page: movies as cards, rows of the history, and the panels below them. */
 
-const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 2 });
+const DIGITS = { minimumSignificantDigits: 2, maximumSignificantDigits: 2 };
+const SCORE = new Intl.NumberFormat("en", { style: "percent", ...DIGITS });
+const PERCENT = new Intl.NumberFormat("en", { style: "percent" });
 const SCORES = {
   next: "Probability that this movie is the next one",
   taste: "Share of the scores of all movies",
@@ -72,7 +74,7 @@ export function card(movie, rank, largest, kind, actions) {
         "p",
         { class: "score", title: SCORES[kind] },
         bar(),
-        element("span", {}, PERCENT.format(movie.score)),
+        element("span", {}, SCORE.format(movie.score)),
       ),
     ),
     element("div", { class: "actions" }, ...why, similar, adder(movie, actions.add, "Seen it")),
@@ -145,13 +147,14 @@ function opener(text, panel, load, movie) {
   return button;
 }
 
-/** A history to start with. */
+/** A history to start with, whose lines break between titles. */
 export function example(genre, movies, choose) {
+  const titles = movies.map((movie, index) => element("span", {}, titleOf(movie) + (index < movies.length - 1 ? ", " : "")));
   return element(
     "button",
     { type: "button", style: color([genre]), click: choose },
     element("strong", {}, genre),
-    element("span", {}, movies.map(titleOf).join(", ")),
+    element("span", { class: "titles" }, ...titles),
   );
 }
 

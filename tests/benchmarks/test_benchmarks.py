@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from benchmarks import (
     catalogue_growth,
     data_parallel,
     data_preparation,
+    demo_page,
+    demo_pictures,
     large_catalogue,
     large_data,
     measure,
@@ -32,6 +35,7 @@ from benchmarks import (
 from benchmarks.data import synthetic_interactions
 from benchmarks.measure import RESULTS, cpu_load, peak_megabytes, ratio_row, row, summarize, time_interleaved
 from hf_bert4rec.training import training_forward
+from tests.hub.page import NEEDS_BROWSER
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +75,21 @@ def test_serving_measures_every_feature_and_leaves_the_model_unchanged(model_fol
     features = ("recommend", "filters", "diversity", "similar", "embed_users", "embed_items", "explain", "add_items")
     assert {f"latency, {feature}" for feature in features} <= names
     assert {"latency, ONNX", "ONNX"} & names
+
+
+@pytest.mark.slow
+@NEEDS_BROWSER
+def test_the_demo_is_measured_and_pictured(model_folder, tmp_path, monkeypatch):
+    demo_page.main([str(model_folder), "--repeats", "1", "--calls", "2", "--results", str(tmp_path)])
+    values = medians(tmp_path / "demo_page.json")
+    names = ("size of all files", "first answer after a cold load", "next answer, goal next")
+    assert all(values[f"small, 40 movies, {name}"] > 0 for name in names)
+    monkeypatch.setattr(demo_pictures, "PICKED", ("casablanca",))
+    demo_pictures.main([str(model_folder), "--images", str(tmp_path)])
+    for name, (width, height, _) in demo_pictures.PICTURES.items():
+        header = (tmp_path / name).read_bytes()[:24]
+        assert header.startswith(b"\x89PNG")
+        assert struct.unpack(">II", header[16:]) == (width, height)
 
 
 def test_a_training_step_is_measured(tmp_path, monkeypatch):

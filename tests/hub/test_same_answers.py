@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.browser import browse
 from hf_bert4rec.hub.space import stage_space
 from tests.model.tiny import ids_of
 
@@ -17,7 +18,7 @@ pytest.importorskip("onnxscript")
 
 from tests.hub.exported_onnx import NUM_HISTORIES, load_pipeline, make_onnx_folder, requests
 from tests.hub.node import NEEDS_NODE, run
-from tests.hub.page import NEEDS_BROWSER, browse
+from tests.hub.page import NEEDS_BROWSER
 from tests.hub.test_handler import endpoint, post
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.* movies requested")]
@@ -50,7 +51,7 @@ def by_browser(folder: Path, file: str, tmp_path: Path) -> Answers:
     shutil.copy(folder / "onnx" / file, tmp_path / "space" / "onnx")
     with browse(tmp_path) as page:
         page.open("space", 1280)
-        return page.recommend(requests(), file)["answers"]
+        return page.recommend(requests(), file)
 
 
 def by_handler(folder: Path, file: str, tmp_path: Path) -> Answers:
