@@ -1,4 +1,4 @@
-"""Invalid tables and broken archives are read correctly or refused; `make stress` tries thousands of them."""
+"""Odd tables are read, and broken archives refused; `make stress` tries thousands of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from hf_bert4rec.data import read_interactions
 from tests.data.movielens_archives import write_release, zip_release
-from tests.stress import archives, tables
+from tests.stress import archives
 
 
 @pytest.fixture(autouse=True)
@@ -18,36 +18,6 @@ def quiet():
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
-
-
-def test_the_stress_campaign_accepts_and_refuses_tables():
-    counts = tables.try_tables(40)
-    assert counts.total() >= 40
-    assert {"right", "refused"} <= set(counts)
-
-
-@pytest.mark.parametrize(
-    ("ids", "message"),
-    [
-        (pl.Series([1.0, 1e300]), r"row 1 .* is 1e\+300, but Float64 is exact up to 2\^53 only"),
-        (pl.Series([2.0**53 + 2, 1.0]), r"row 0 .* Float64 is exact up to 2\^53 only"),
-        (pl.Series([1, 2**64 - 1], dtype=pl.UInt64), "row 1 .* is 18446744073709551615, but an integer here has"),
-    ],
-)
-def test_ids_that_would_lose_digits_are_refused(ids, message):
-    table = pl.DataFrame({"user_id": [1, 2], "movie_id": ids, "timestamp": [1, 2]})
-    with pytest.raises(ValueError, match=message):
-        read_interactions(table)
-
-
-def test_times_that_would_lose_digits_are_refused():
-    times = pl.Series([1, 2**63], dtype=pl.UInt64)
-    with pytest.raises(ValueError, match=r"row 1 .* an integer here has at most 63 bits"):
-        read_interactions(pl.DataFrame({"user_id": [1, 2], "movie_id": [1, 2], "timestamp": times}))
-
-
-def test_a_user_may_have_many_ratings():
-    assert tables.million(100_000) == "right"
 
 
 def test_any_text_is_an_id_and_survives_a_csv_file(tmp_path):

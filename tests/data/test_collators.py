@@ -183,12 +183,3 @@ def test_the_mask_is_at_the_end(tokenizer, side):
     assert batch["seen"][1].tolist() == [5] + [IGNORED] * 6
     assert batch["targets"].tolist() == [[12], [6], [7]]
     assert batch["attention_mask"][1].tolist() == ([1, 1, 0, 0, 0] if side == "right" else [0, 0, 0, 1, 1])
-
-
-def test_padding_side_changes_no_score(tokenizer, model, histories):
-    rows = [{"input_ids": history} for history in histories]
-    scores = []
-    for side in ("right", "left"):
-        batch = DataCollatorForNextItem(tokenizer, 12, padding_side=side)(rows)
-        scores.append(model.next_item_logits(batch["input_ids"], batch["attention_mask"]))
-    torch.testing.assert_close(*scores, atol=1e-5, rtol=1e-5)

@@ -64,6 +64,8 @@ def test_seconds_stay_as_they_are() -> None:
         (["2024-05-01", "NaN"], "row 1 .*is 'NaN', but a time is a number or an ISO date"),
         (pl.Series([1.0, MAY_2024], dtype=pl.Float32), r"row 1 .*but Float32 is exact up to 2\^24 only: use int64"),
         (pl.Series([MAY_2024 * 10**9, -(2**63)]), "row 1 .*but a time is needed, not the integer of NaT"),
+        (["5", str(-(2**63))], "row 1 .*but a time is needed, not the integer of NaT"),
+        (pl.Series([1, 2**63], dtype=pl.UInt64), "row 1 .* an integer here has at most 63 bits"),
         ([timedelta(1)], "is of type Duration"),
         ([True], "is of type Boolean"),
         ([[1]], r"is of type List\(Int64\)"),
@@ -96,7 +98,11 @@ def test_dates_written_as_numbers_are_dates() -> None:
 def test_notations_of_dates() -> None:
     assert seconds(["2024-05-01 00:00:05 UTC", "2024-05-01 00:00:00.250000 UTC"]) == [MAY_2024 + 5, MAY_2024 + 0.25]
     assert seconds(["2024-05-01 02:00:00+02", "2024-05-01T00:00Z"]) == [MAY_2024, MAY_2024]
-    assert seconds([date(2024, 5, 1)]) == [MAY_2024]
+    iso = ["2024-05-01", "2024-05-01T00:00:05", "2024-05-01 00:01", "2024-05-01T02:00:05+02:00"]
+    assert seconds(iso) == [MAY_2024, MAY_2024 + 5, MAY_2024 + 60, MAY_2024 + 5]
+    assert seconds(["2024-04-30 23:00:05.000-0100", "2024-05-01T00:00:05.25Z"]) == [MAY_2024 + 5, MAY_2024 + 5.25]
+    assert seconds([date(2024, 5, 1), date(1969, 12, 31)]) == [MAY_2024, -86_400]
+    assert seconds([datetime(2024, 5, 1, 0, 0, 1, 500_000)]) == [MAY_2024 + 1.5]
     assert seconds(pl.Series([Decimal(MAY_2024)])) == [MAY_2024]
     assert seconds(pl.from_pandas(pd.Series(["2024-05-01"], dtype="datetime64[ns]"))) == [MAY_2024]
     berlin = pd.Series(pd.to_datetime(["2024-05-01 02:00"])).dt.tz_localize("Europe/Berlin")
@@ -149,6 +155,9 @@ def test_one_form_of_an_id() -> None:
         (["x", "y\r\nz"], "row 1 .*an id has no line break"),
         (["x", "\u3000"], r"row 1 .*is '\\u3000', but an id is needed"),
         (pl.Series([2.0**24, 2.0**24 + 2], dtype=pl.Float32), r"row 1 .*but Float32 is exact up to 2\^24 only"),
+        (pl.Series([1.0, 1e300]), r"row 1 .* is 1e\+300, but Float64 is exact up to 2\^53 only"),
+        (pl.Series([2.0**53 + 2, 1.0]), r"row 0 .* Float64 is exact up to 2\^53 only"),
+        (pl.Series([1, 2**64 - 1], dtype=pl.UInt64), "row 1 .* is 18446744073709551615, but an integer here has"),
         ([Decimal("7.5")], "row 0 .*is 7.5, but an id is an integer or text"),
         ([[1, 2]], r"is of type List\(Int64\); ids are integers or text: give one row per interaction"),
         ([b"x"], "is of type Binary"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,33 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_bert4rec.data import build_histories
-
-
-def naive(rows: list[dict[str, Any]], min_interactions: int) -> list[dict[str, Any]]:
-    """The same in plain Python, slowly."""
-    ordered = sorted(rows, key=lambda row: (row["user_id"], row.get("timestamp", 0)))
-    rows_left, pairs = [], set()
-    for row in ordered:
-        if (row["user_id"], row["movie_id"]) not in pairs:
-            pairs.add((row["user_id"], row["movie_id"]))
-            rows_left.append(row)
-    while True:
-        users, items = Counter(row["user_id"] for row in rows_left), Counter(row["movie_id"] for row in rows_left)
-        core = [
-            row
-            for row in rows_left
-            if users[row["user_id"]] >= min_interactions and items[row["movie_id"]] >= min_interactions
-        ]
-        if len(core) == len(rows_left):
-            break
-        rows_left = core
-    histories: dict[Any, dict[str, Any]] = {}
-    for row in rows_left:
-        one = histories.setdefault(row["user_id"], {"user_id": row["user_id"], "item_ids": []})
-        one["item_ids"].append(row["movie_id"])
-        if "timestamp" in row:
-            one.setdefault("timestamps", []).append(row["timestamp"])
-    return list(histories.values())
+from tests.stress.tables import naive_histories
 
 
 def table(rows: list[tuple[Any, ...]], *names: str) -> Dataset:
@@ -62,27 +34,12 @@ def test_equals_the_naive_version(
     records = [{"user_id": kind(user), "movie_id": kind(item), "timestamp": time} for user, item, time in rows]
     if not timed:
         records = [{name: row[name] for name in ("user_id", "movie_id")} for row in records]
-    expected = naive(records, min_interactions)
+    expected = naive_histories(records, min_interactions)
     if expected:
         assert build_histories(Dataset.from_list(records), min_interactions).to_list() == expected
     else:
         with pytest.raises(ValueError, match=f"No user is left of {len(records)} interactions"):
             build_histories(Dataset.from_list(records), min_interactions)
-
-
-def test_ties_keep_the_order_of_rows() -> None:
-    rows = [(1, item, 5) for item in (9, 3, 7, 1, 8)] + [(1, 2, 4)]
-    histories = build_histories(table(rows, "user_id", "movie_id", "timestamp"), 1)
-    assert histories["item_ids"][0] == [2, 9, 3, 7, 1, 8]
-    assert histories["timestamps"][0] == [4, 5, 5, 5, 5, 5]
-
-
-def test_first_of_repeated_items_is_kept_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
-    rows = [(1, 5, 30), (1, 6, 20), (1, 5, 10), (2, 5, 1)]
-    histories = build_histories(table(rows, "user_id", "movie_id", "timestamp"), 1)
-    assert histories["item_ids"][:] == [[5, 6], [5]]
-    assert "1 of 4 interactions repeat" in caplog.text
 
 
 def test_min_rating_is_applied_first() -> None:
@@ -104,17 +61,6 @@ def test_types_follow_the_ratings() -> None:
     assert histories.features["item_ids"].feature.dtype == "string"
     assert histories.features["timestamps"].feature.dtype == "float64"
     assert histories["user_id"][:] == ["a", "b"]
-
-
-@pytest.mark.parametrize("ids", [("10", "9", "2"), (10, 9, 2)])
-def test_users_are_sorted(ids: tuple[Any, ...]) -> None:
-    histories = build_histories(table([(user, 1) for user in ids], "user_id", "movie_id"), 1)
-    assert histories["user_id"][:] == sorted(ids)
-
-
-def test_reads_a_selection_of_rows() -> None:
-    ratings = table([(1, 5), (1, 6), (2, 7)], "user_id", "movie_id").select([1, 2])
-    assert build_histories(ratings, 1)["item_ids"][:] == [[6], [7]]
 
 
 def test_bad_input_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hf_bert4rec.data.folder import prepare_folder as module
 from hf_bert4rec.data.folder import row_batches
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.folder.prepared_folder import MANIFEST, VERSION
+from hf_bert4rec.data.folder.quantiles import value_at_quantile
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
@@ -270,50 +272,64 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def broken(prepared: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(prepared / "one", tmp_path / "broken"))
+def other_version(folder: Path, two: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 1}))
 
 
-def refused(folder: Path, message: str) -> None:
+def truncated(folder: Path, two: Path) -> None:
+    path = folder / "histories-00000.arrow"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+DAMAGES: dict[str, Callable[[Path, Path], Any]] = {
+    r"histories-00001.arrow is not the file that prepared.json describes": (
+        lambda folder, two: shutil.copy(two / "histories-00001.arrow", folder)
+    ),
+    r"histories-00099.arrow is not in prepared.json: it belongs to another preparation": (
+        lambda folder, two: shutil.copy(two / "histories-00000.arrow", folder / "histories-00099.arrow")
+    ),
+    r"histories-00002.arrow is missing: prepared.json lists it": (
+        lambda folder, two: (folder / "histories-00002.arrow").unlink()
+    ),
+    r"broken is incomplete: prepared.json, which is written last, is missing": (
+        lambda folder, two: (folder / MANIFEST).unlink()
+    ),
+    rf"prepared.json has version 1 of the layout, and this package reads {VERSION}": other_version,
+    r"histories-00000.arrow is not the file": truncated,
+    r"prepared.json is not valid": lambda folder, two: (folder / MANIFEST).write_text("{"),
+}
+
+
+@pytest.mark.parametrize(("message", "damage"), DAMAGES.items())
+def test_a_damaged_folder_is_refused(
+    prepared: Path, tmp_path: Path, message: str, damage: Callable[[Path, Path], Any]
+) -> None:
+    """`prepared` holds two preparations; `two` is the other one."""
+    folder = Path(shutil.copytree(prepared / "one", tmp_path / "broken"))
+    damage(folder, prepared / "two")
     with pytest.raises(ValueError, match=message):
         prepare(DataArguments(ratings=str(folder)))
 
 
-def test_a_file_of_another_preparation_is_named(prepared: Path, tmp_path: Path) -> None:
-    folder = broken(prepared, tmp_path)
-    shutil.copy(prepared / "two" / "histories-00001.arrow", folder)
-    refused(folder, r"histories-00001.arrow is not the file that prepared.json describes")
+GENERATOR = np.random.default_rng(0)
+NUMBERS = {
+    "times": 1_500_000_000 + GENERATOR.integers(0, 1000, 5000),
+    "integers of all sizes": GENERATOR.integers(-(2**63), 2**63 - 1, 5000, endpoint=True),
+    "floats of both signs": GENERATOR.normal(size=5000) * 1e9,
+    "equal numbers": np.full(9, 7),
+}
 
 
-def test_a_surplus_file_is_named(prepared: Path, tmp_path: Path) -> None:
-    folder = broken(prepared, tmp_path)
-    shutil.copy(prepared / "two" / "histories-00000.arrow", folder / "histories-00099.arrow")
-    refused(folder, r"histories-00099.arrow is not in prepared.json: it belongs to another preparation")
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("quantile", [0.001, 0.3, 0.5, 0.9, 0.9999])
+def test_the_value_is_that_of_the_sorted_numbers(name: str, quantile: float) -> None:
+    numbers = NUMBERS[name]
+    value = value_at_quantile(lambda: np.array_split(numbers, 4), quantile)
+    expected = np.sort(numbers)[int(quantile * len(numbers))].item()
+    assert (value, type(value)) == (expected, type(expected))
 
 
-def test_a_missing_file_is_named(prepared: Path, tmp_path: Path) -> None:
-    folder = broken(prepared, tmp_path)
-    (folder / "histories-00002.arrow").unlink()
-    refused(folder, r"histories-00002.arrow is missing: prepared.json lists it")
-
-
-def test_a_folder_without_a_manifest_is_incomplete(prepared: Path, tmp_path: Path) -> None:
-    folder = broken(prepared, tmp_path)
-    (folder / MANIFEST).unlink()
-    refused(folder, r"broken is incomplete: prepared.json, which is written last, is missing")
-
-
-def test_another_version_is_named(prepared: Path, tmp_path: Path) -> None:
-    folder = broken(prepared, tmp_path)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 1}))
-    refused(folder, rf"prepared.json has version 1 of the layout, and this package reads {VERSION}")
-
-
-def test_a_truncated_file_and_a_damaged_manifest_are_named(prepared: Path, tmp_path: Path) -> None:
-    folder = broken(prepared, tmp_path)
-    path = folder / "histories-00000.arrow"
-    path.write_bytes(path.read_bytes()[:-100])
-    refused(folder, r"histories-00000.arrow is not the file")
-    (folder / MANIFEST).write_text("{")
-    refused(folder, r"prepared.json")
+def test_no_numbers_have_no_quantile() -> None:
+    with pytest.raises(ValueError, match="all timestamps are the same, or there are none"):
+        value_at_quantile(lambda: [np.empty(0, dtype=np.int64)], 0.5)

@@ -181,8 +181,6 @@ def test_transitions_in_the_opposite_direction_count_less(monkeypatch):
 
 
 HISTORY = [10, 13, 16]
-
-
 LARGEST_FLOAT16 = 65_504
 
 

@@ -143,8 +143,6 @@ def test_options_of_a_request_override_those_of_the_call_and_the_pipeline(model,
 
 
 HISTORY = [10, 13, 16]
-
-
 NEW = {"movie_id": [999], "title": ["Brand New"], "year": [2024], "genres": [["Drama"]]}
 
 

@@ -1,42 +1,49 @@
-"""Campaign: random valid and invalid requests to a pipeline, and concurrent requests."""
-
-from __future__ import annotations
+"""Random valid and invalid requests to a pipeline, and concurrent requests; as a campaign, thousands of them."""
 
 import random
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
 from hf_bert4rec import MovieRecommendationPipeline
 from hf_bert4rec.model.pipeline_bert4rec import TASK
-from tests.stress.archives import checked_message
+from hf_bert4rec.model.requests_bert4rec import OPTIONS
 from tests.stress.workloads import tiny_model, tiny_tokenizer
 
 CASES, THREADS, CALLS = 10_000, 50, 5_000
 MAX_SECONDS = 10.0  # per request
-HUGE = 10**5000
-INVALID: list[Any] = [
-    None,
-    True,
-    -1,
-    2**63,
-    HUGE,
-    0.5,
-    float("nan"),
-    "",
-    "\x00\x1b[2J",
-    "<b>",
-    "\ud800",
-    b"x",
-    object(),
-    1j,
-]
-OPTIONS = (
-    *("top_k", "exclude", "candidates", "genres", "years", "ratings", "diversity", "popularity_penalty", "explain"),
-    *("timestamps", "now"),
+LONGEST = 2000  # maximum length of a message, in characters
+HUGE = 10**5000  # Python refuses to print it
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, -(10**400), 100, 105, 0, -1, 2**63, float("nan"), float("inf"), b"10", object(), 1j]),
+    st.floats(),
+    st.text(max_size=30),
+    st.sampled_from(["Movie 103", "\x00\x1b[31m", "<script>alert(1)</script>", "\ud800", "(" * 99, "[MASK]"]),
 )
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.tuples(inner, inner),
+        st.dictionaries(st.sampled_from(["history", "top_k", "", 5]), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+ENTRIES = st.sampled_from([100, 105, "111", "Movie 103", "movie 104 (1990)", "no such film", 999])
+HISTORIES = st.one_of(st.lists(ENTRIES, max_size=20), st.lists(ENTRIES, max_size=20), VALUES)
+PLAIN = st.sampled_from([1, 3, 12, 0.5, [100, 101], ["Drama"], (1980, 1999), [None, 1990], True, [3, 4, 5], 10**9])
+CHOICES = st.dictionaries(st.sampled_from(OPTIONS), st.one_of(PLAIN, VALUES), max_size=2)
+SINGLE = st.one_of(HISTORIES, st.tuples(HISTORIES, CHOICES).map(lambda pair: {**pair[1], "history": pair[0]}))
+REQUESTS = st.one_of(SINGLE, SINGLE, st.tuples(SINGLE, st.sampled_from([[100], []])).map(list))
 
 
 def tiny_pipeline() -> MovieRecommendationPipeline:
@@ -51,62 +58,51 @@ def campaign() -> dict[str, Any]:
     Raises:
         AssertionError: An answer is wrong or slow, or an error has no message.
     """
-    pipe = tiny_pipeline()
-    rng = random.Random(0)
-    outcomes = Counter(outcome(pipe, random_request(rng)) for _ in range(CASES))
-    return {"random_requests": outcomes.total(), "outcomes": dict(outcomes), "concurrent": concurrent(pipe, CALLS)}
+    pipe, counts = tiny_pipeline(), Counter[str]()
+    while counts.total() < CASES:
+        counts += try_requests(pipe, 2000, start=counts.total())
+    return {"random_requests": counts.total(), "outcomes": dict(counts), "concurrent": concurrent(pipe, CALLS)}
 
 
-def random_request(rng: random.Random) -> Any:
-    """A history, a batch or a dict with options; any part may be invalid."""
-    history: Any = [random_entry(rng) for _ in range(rng.choice([0, 1, 3, 12, 500]))]
-    if rng.random() < 0.05:
-        history = nested(rng.choice([2, 50, 5000]))
-    kind = rng.randrange(4)
-    if kind == 0:
-        return history
-    if kind == 1:
-        return [history, [100]]
-    options = {rng.choice(OPTIONS): random_value(rng) for _ in range(rng.randint(0, 2))}
-    return {"history": history, **options}
+def try_requests(pipe: MovieRecommendationPipeline, cases: int, start: int = 0) -> Counter[str]:
+    """Send random requests; counts the outcomes."""
+    counts: Counter[str] = Counter()
+
+    @seed(start)
+    @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(REQUESTS, CHOICES)
+    def check(request: Any, options: dict[str, Any]) -> None:
+        refused = isinstance(outcome(pipe, request, **options), Exception)
+        counts["refused" if refused else "answered"] += 1
+
+    run: Callable[[], None] = check
+    run()
+    return counts
 
 
-def random_entry(rng: random.Random) -> Any:
-    if rng.random() < 0.02:
-        return rng.choice(INVALID)
-    return rng.choice([100, 105, "111", "Movie 103", "movie 104 (1990)", "no such film", 999])
-
-
-def random_value(rng: random.Random) -> Any:
-    plain = [1, 3, 12, 0.5, [100, 101], ["Drama"], (1980, 1999), [None, 1990], True, [3, 4, 5], "2001-01-01", 10**9]
-    return rng.choice(plain if rng.random() < 0.7 else INVALID)
-
-
-def nested(levels: int) -> list[Any]:
-    """An empty list nested this deep."""
-    result: list[Any] = []
-    for _ in range(levels):
-        result = [result]
-    return result
-
-
-def outcome(pipe: MovieRecommendationPipeline, request: Any) -> str:
-    """ "answered" or "refused"."""
+def outcome(pipe: MovieRecommendationPipeline, request: Any, **options: Any) -> Any:
+    """The answer, or the exception; both are checked."""
     start = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            answer = pipe(request)
+            answer = pipe(request, **options)
         except (ValueError, TypeError, LookupError) as error:
-            return checked_message(error)
+            refused = error
+        else:
+            for movies in answer if answer and isinstance(answer[0], list) else [answer]:
+                ids = [movie["movie_id"] for movie in movies]
+                assert len(set(ids)) == len(ids), "a movie is recommended twice"
+                assert all(0 <= movie["score"] <= 1 for movie in movies), "a score is not a probability"
+            return answer
         finally:
             assert time.monotonic() - start < MAX_SECONDS, "a request takes too long"
-    answers = answer if answer and isinstance(answer[0], list) else [answer]
-    for movies in answers:
-        ids = [movie["movie_id"] for movie in movies]
-        assert len(set(ids)) == len(ids), "a movie is recommended twice"
-        assert all(0 <= movie["score"] <= 1 for movie in movies), "a score is not a probability"
-    return "answered"
+    message = str(refused)
+    assert 20 < len(message) <= LONGEST, message[:200]
+    assert type(refused) not in (KeyError, IndexError, UnicodeEncodeError), message
+    assert "digits" not in message, message  # Python's message for a number that it does not print
+    assert "instances of" not in message, message
+    return refused
 
 
 def concurrent(pipe: MovieRecommendationPipeline, calls: int) -> dict[str, Any]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.training import losses, training_forward
 from hf_bert4rec.training.training_forward import training_forward_installed
+from tests.model.tiny import build, tiny_config
+from tests.recipes import NO_DROPOUT
 
 ITEMS, HIDDEN = 5000, 8
 CHUNK_POSITIONS = 7
@@ -33,19 +34,8 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.fixture(params=OUTPUTS, ids=["labelled positions", "all positions"])
 def model(request) -> Iterator[Bert4RecForMaskedLM]:
-    torch.manual_seed(0)
-    config = Bert4RecConfig(
-        vocab_size=ITEMS,
-        hidden_size=HIDDEN,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        max_position_embeddings=40,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.5,
-        sparse_prediction=request.param,
-    )
-    model = Bert4RecForMaskedLM(config).train()
+    sizes = {"hidden_size": HIDDEN, "num_hidden_layers": 1, "max_position_embeddings": 40}
+    model = build(tiny_config(ITEMS, **sizes, **NO_DROPOUT, sparse_prediction=request.param)).train()
     with training_forward_installed(model):
         yield model
 
@@ -120,20 +110,6 @@ def test_frozen_weights_get_no_gradient(model, batch, monkeypatch):
     assert all(
         torch.equal(value.grad, expected[name]) for name, value in model.named_parameters() if "decoder" not in name
     )
-
-
-def test_evaluation_keeps_all_logits(model, batch, monkeypatch):
-    use_chunks(monkeypatch)
-    model.eval()
-    with torch.no_grad():
-        assert model(**batch).logits.shape[-1] == ITEMS
-        assert model(batch["input_ids"]).logits.shape == (6, 40, ITEMS)
-
-
-def test_memory_does_not_grow_with_the_positions(model, batch, monkeypatch):
-    use_chunks(monkeypatch)
-    largest = [step(model, {name: value[:rows] for name, value in batch.items()})[2] for rows in (1, 3, 6)]
-    assert all(later == earlier for earlier, later in pairwise(largest))
 
 
 def test_training_in_chunks_runs_under_bfloat16_and_checkpointed_layers(model, batch, monkeypatch):

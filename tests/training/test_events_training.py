@@ -25,32 +25,15 @@ from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import parse_options
 from hf_bert4rec.training.build import build_trainer
+from tests.recipes import NEXT_ITEM, NO_DROPOUT, NO_EVALUATION, TINY
 
 ARTICLES, CUSTOMERS, LENGTH = 12, 300, 8
 STEPS = {"view": 1, "buy": 5}  # from an article to the next one of the same kind of event
 RECIPE: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 1,
-    "max_position_embeddings": LENGTH,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "pre_layer_norm": True,
-    "rotary_positions": True,
-    "causal": True,
-    "mlm_probability": 1.0,
-    "mask_replace_prob": 0.0,
-    "num_train_epochs": 16,
-    "eval_strategy": "no",
-    "save_strategy": "no",
-    "load_best_model_at_end": False,
-    "per_device_train_batch_size": 16,
-    "learning_rate": 1e-2,
-    "min_interactions": 1,
-    "repeats": "all",
-    "use_cpu": True,
-    "bf16": False,
+    **{**TINY, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 1, "max_position_embeddings": LENGTH},
+    **{**NO_DROPOUT, **NEXT_ITEM, **NO_EVALUATION, "pre_layer_norm": True, "rotary_positions": True},
+    **{"num_train_epochs": 16, "per_device_train_batch_size": 16, "learning_rate": 1e-2},
+    **{"min_interactions": 1, "repeats": "all"},
 }
 KINDS: dict[str, Any] = {"event_column": "kind", "target_events": ["buy", "view"]}
 HISTORY = {"history": [4, 11, 5, 4], "events": ["view", "buy", "view", "buy"]}

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, fit
+from hf_bert4rec import Bert4RecForMaskedLM, fit
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import NextItemDataset
 from hf_bert4rec.data.prepare import Prepared, prepare
@@ -32,18 +31,10 @@ from hf_bert4rec.training.extension_weights import (
     choose_taste_weight,
     validation_batches,
 )
+from tests.model.tiny import build, tiny_config
+from tests.recipes import TINY
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "max_position_embeddings": 12,
-    "memory_size": 40,
-    "num_train_epochs": 1,
-    "min_interactions": 1,
-    "use_cpu": True,
-    "bf16": False,
-}
+SIZES: dict[str, Any] = {**TINY, "memory_size": 40, "num_train_epochs": 1, "min_interactions": 1}
 
 
 def walks(noise: float) -> Prepared:
@@ -61,9 +52,7 @@ def walks(noise: float) -> Prepared:
 
 
 def random_model(data: Prepared) -> Bert4RecForMaskedLM:
-    torch.manual_seed(0)
-    size = len(data.tokenizer)
-    return Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=size, memory_size=size, hidden_size=16, initializer_range=0.5))
+    return build(tiny_config(len(data.tokenizer), memory_size=len(data.tokenizer)))
 
 
 def ndcg(model: Bert4RecForMaskedLM, data: Prepared, rows: NextItemDataset | None = None) -> float:
@@ -104,9 +93,7 @@ def test_the_best_weight_of_taste_is_chosen() -> None:
     rows = [(user, int(item) + 20 * (user % 2)) for user in range(120) for item in rng.permutation(20)[:8]]
     table = pl.DataFrame(rows, schema=["user", "item"], orient="row")
     data = prepare(DataArguments(ratings="halves", time_column="", min_interactions=1), table)
-    torch.manual_seed(0)
-    sizes = {"vocab_size": len(data.tokenizer), "hidden_size": 16, "taste_size": 8, "initializer_range": 0.5}
-    model = Bert4RecForMaskedLM(Bert4RecConfig(**sizes, taste_weight=1.0))
+    model = build(tiny_config(len(data.tokenizer), taste_size=8, taste_weight=1.0))
     fit_taste(model.taste, data.train, data.train_liked)
     figures = {}
     for weight in TASTE_WEIGHTS:
@@ -118,9 +105,8 @@ def test_the_best_weight_of_taste_is_chosen() -> None:
     assert choice["without"] == pytest.approx(figures[0.0], abs=1e-6)
 
     model.taste.factors.zero_()  # nothing helps: without the model of taste
-    assert (
-        choose_taste_weight(model, data, validation_batches(model, data))["weight"] == model.config.taste_weight == 0.0
-    )
+    assert choose_taste_weight(model, data, validation_batches(model, data))["weight"] == 0.0
+    assert model.config.taste_weight == 0.0
     assert model.taste.regression is None
 
 

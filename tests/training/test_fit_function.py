@@ -1,4 +1,4 @@
-"""`fit` on tables in memory and in files, by name, dictionary and path of a recipe, and the example notebook."""
+"""`fit` on tables in memory and in files, by recipes of every form; the example notebook; runs that are resumed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,15 @@ import pytest
 from hf_bert4rec import fit
 from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.hub.verify import load_pipeline
-from hf_bert4rec.training.arguments import parse, parse_options
-from hf_bert4rec.training.fit import train
+from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments, parse, parse_options
+from hf_bert4rec.training.build import build_trainer
+from hf_bert4rec.training.fit import OPTIONS_FILE, run, train
 from tests.data.movielens_archives import small_release, write_release
+from tests.recipes import NEXT_ITEM, TINY
+from tests.stress.workloads import tiny_trainer
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "quickstart.ipynb"
-RECIPE: dict[str, Any] = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "max_position_embeddings": 12,
-    "causal": True,
-    "mlm_probability": 1.0,
-    "mask_replace_prob": 0.0,
-    "memory_size": 20,
-    "num_train_epochs": 1,
-    "min_interactions": 1,
-    "use_cpu": True,
-    "bf16": False,
-}
+RECIPE: dict[str, Any] = {**TINY, **NEXT_ITEM, "memory_size": 20, "num_train_epochs": 1, "min_interactions": 1}
 # Of 12 items, each is followed by the next one.
 TABLE = pl.DataFrame(
     [(user, (user + step) % 12, step) for user in range(48) for step in range(6)],
@@ -130,3 +120,36 @@ def test_a_release_is_trained_on_by_its_name(tmp_path: Path, monkeypatch: pytest
     pipe = fit("ml-100k", recipe=RECIPE)
     assert len(pipe(["Movie 1 (1990)"], top_k=3)) == 3
     assert json.loads((tmp_path / "outputs" / "ml-100k" / "training.json").read_text())["dataset"] == "ml-100k"
+
+
+OPTIONS = {"learning_rate": 1e-3, "mlm_probability": 0.3, "seed": 42, "num_train_epochs": 1}
+
+
+def test_a_resumed_run_needs_the_options_of_its_start(tmp_path):
+    run(tiny_trainer(tmp_path, epochs=1), OPTIONS)
+    assert json.loads((tmp_path / OPTIONS_FILE).read_text()) == OPTIONS
+    changed = {**OPTIONS, "learning_rate": 5e-4, "seed": 1}
+    with pytest.raises(ValueError, match=r"learning_rate is 0.0005 and was 0.001; seed is 1 and was 42. Resume with"):
+        run(tiny_trainer(tmp_path, epochs=2, resume_from_checkpoint="last"), changed)
+    longer = tiny_trainer(tmp_path, epochs=2, resume_from_checkpoint="last")
+    run(longer, {**OPTIONS, "num_train_epochs": 2})
+    assert longer.state.global_step == 8  # 32 rows in batches of 8, twice
+
+
+def test_a_new_run_replaces_the_checkpoints_and_options_of_an_earlier_one(tmp_path):
+    run(tiny_trainer(tmp_path, epochs=2), OPTIONS)
+    run(tiny_trainer(tmp_path, epochs=1), {**OPTIONS, "seed": 1})
+    assert not (tmp_path / "checkpoint-8").exists()
+    assert json.loads((tmp_path / OPTIONS_FILE).read_text())["seed"] == 1
+
+
+def test_resuming_needs_a_checkpoint(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no complete checkpoint in .*: start without --resume_from_checkpoint"
+    ):
+        run(tiny_trainer(tmp_path, resume_from_checkpoint="last"), OPTIONS)
+
+
+def test_the_causal_task_is_for_models_that_are_not_causal():
+    with pytest.raises(ValueError, match=r"causal_prob=0\.5 with causal=true"):
+        build_trainer(None, ModelArguments(causal=True), MaskingArguments(causal_prob=0.5), None)

@@ -32,21 +32,23 @@ def test_accelerate_knows_every_key(path):
     assert config.distributed_type == (DistributedType.FSDP if sharded else DistributedType.MULTI_GPU)
     assert config.num_processes % config.num_machines == 0
     assert (config.num_machines > 1) == (path.name == "machines.yaml")
+    if sharded:
+        assert config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"] == Bert4RecLayer.__name__
+        assert Bert4RecLayer.__name__ in Bert4RecForMaskedLM._no_split_modules
 
 
-def test_the_unit_of_sharding_is_a_layer():
-    config = load_config_from_file(str(ROOT / "training" / "accelerate" / "fsdp.yaml"))
-    assert config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"] == Bert4RecLayer.__name__
-    assert Bert4RecLayer.__name__ in Bert4RecForMaskedLM._no_split_modules
+def launch(script: str, folder: Path, *arguments: str) -> None:
+    """Run a script of this folder in two processes."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [*LAUNCHER, str(Path(__file__).with_name(script)), str(folder), *arguments]
+    completed = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-3000:]
 
 
 @pytest.mark.slow
 def test_sharded_weights_are_trained_and_evaluated_like_unsharded_ones(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for how in ("sharded", "unsharded"):
-        command = [*LAUNCHER, str(ROOT / "tests" / "training" / "sharded.py"), str(tmp_path), how]
-        completed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert completed.returncode == 0, completed.stderr[-3000:]
+        launch("sharded.py", tmp_path, how)
     sharded, unsharded = (load_file(tmp_path / f"{how}.safetensors") for how in ("sharded", "unsharded"))
     assert unsharded["ndcg"] > 0
     torch.testing.assert_close(sharded, unsharded)
@@ -54,12 +56,8 @@ def test_sharded_weights_are_trained_and_evaluated_like_unsharded_ones(tmp_path)
 
 @pytest.mark.slow
 def test_every_user_is_ranked_once_by_two_processes(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [*LAUNCHER, str(ROOT / "tests" / "training" / "two_processes.py"), str(tmp_path)]
-    completed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert completed.returncode == 0, completed.stderr[-3000:]
-    gathered = np.load(tmp_path / "ranks-of-2.npy")
-    single = ranks(tmp_path)
+    launch("two_processes.py", tmp_path)
+    gathered, single = np.load(tmp_path / "ranks-of-2.npy"), ranks(tmp_path)
     assert gathered.shape == single.shape == (USERS,)  # 31 users in batches of 4: the last batches are uneven
     assert len(set(single.tolist())) > 1
     np.testing.assert_array_equal(gathered, single)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.data.ragged import Ragged
@@ -19,7 +19,8 @@ from hf_bert4rec.training import training_forward
 from hf_bert4rec.training.ema import WeightAverage
 from hf_bert4rec.training.training_forward import training_forward_installed
 from tests.fake_device import DEVICE, FakeDevice, FakeDeviceTensor, to_device
-from tests.model.tiny import needs_transformers
+from tests.model.tiny import build, needs_transformers, tiny_config
+from tests.recipes import NO_DROPOUT
 
 MODELS = {
     "masked": {},
@@ -50,13 +51,10 @@ def histories(vocab_size: int, timed: bool) -> Ragged:
     return rows.with_columns(timestamps=10**9 + np.arange(len(rows.values)) * 86_400) if timed else rows
 
 
-def build(tokenizer, options: dict) -> Bert4RecForMaskedLM:
-    torch.manual_seed(0)
-    sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 12}
-    attention = options.get("_attn_implementation", "sdpa")
-    options = {name: value for name, value in options.items() if name != "_attn_implementation"}
-    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = Bert4RecForMaskedLM(Bert4RecConfig(**sizes, **dropout, **options))
+def make_model(tokenizer, options: dict) -> Bert4RecForMaskedLM:
+    options = dict(options)
+    attention = options.pop("_attn_implementation", "sdpa")
+    model = build(tiny_config(len(tokenizer), **NO_DROPOUT, **options))
     model.set_attn_implementation(attention)
     if model.memory is not None:
         model.memory.weights.fill_(1.0)
@@ -81,8 +79,8 @@ def test_a_training_step_runs_on_the_device(name, loss, tokenizer, monkeypatch):
     causal = float("previous item" in name and loss == "chunked")  # a causal batch of a model that is not
     collate = DataCollatorForMaskedItems(tokenizer, negatives=sampler, causal_prob=causal)
     batch = collate([windows[row] for row in range(len(windows))])
-    expected = loss_and_gradient(build(tokenizer, MODELS[name]), batch)
-    model = build(tokenizer, MODELS[name])
+    expected = loss_and_gradient(make_model(tokenizer, MODELS[name]), batch)
+    model = make_model(tokenizer, MODELS[name])
     with FakeDevice():
         inputs = {key: value.to(DEVICE) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         actual = loss_and_gradient(to_device(model), inputs)
@@ -101,9 +99,9 @@ def test_ranking_runs_on_the_device(name, tokenizer):
         ranking = rank_targets(ModelScorer(model, tokenizer), rows, targets, negatives=negatives, **options)
         return [ranking.ranks.values.tolist(), ranking.top_items.tolist(), ranking.sampled["sampled"].values.tolist()]
 
-    expected = ranks(build(tokenizer, MODELS[name]))
+    expected = ranks(make_model(tokenizer, MODELS[name]))
     with FakeDevice():
-        assert ranks(to_device(build(tokenizer, MODELS[name]))) == expected
+        assert ranks(to_device(make_model(tokenizer, MODELS[name]))) == expected
 
 
 @pytest.mark.parametrize("name", ["masked", "time-aware"])
@@ -111,7 +109,7 @@ def test_the_pipeline_runs_on_the_device(name, tokenizer, monkeypatch):
     requests = [["Toy Story", "Seven"], [10, 13, 16]]
 
     def answers(on_device: bool) -> list:
-        model = build(tokenizer, MODELS[name])
+        model = make_model(tokenizer, MODELS[name])
         pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation", device="cpu")
         if on_device:
             to_device(pipe.model)

@@ -91,3 +91,10 @@ def test_the_recipe_of_the_paper_has_its_model(tmp_path):
     assert training.lr_scheduler_type == "linear"
     assert training.ema_decay is None
     assert 8 <= training.max_steps / training.eval_steps <= 12
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_parses(path, tmp_path):
+    data, _, _, training = parse([str(path), "--output_dir", str(tmp_path), "--bf16", "false"])
+    assert data.dataset.startswith("ml-")
+    assert training.learning_rate > 0

@@ -17,35 +17,16 @@ from hf_bert4rec.evaluation.task import WITH_TIMES, WITHOUT_TIMES
 from hf_bert4rec.training.arguments import parse
 from hf_bert4rec.training.fit import train
 from tests.model.tiny import ids_of
+from tests.recipes import NEXT_ITEM, TINY
 
 ARTICLES, CUSTOMERS = 30, 200
 SOON, LATER = 5, 90_000  # seconds until the article after, or until the one after seven
-RECIPE = """
-hidden_size: 16
-intermediate_size: 32
-num_hidden_layers: 1
-max_position_embeddings: 12
-hidden_dropout_prob: 0.0
-attention_probs_dropout_prob: 0.0
-rotary_positions: true
-pre_layer_norm: true
-causal: true
-time_aware: true
-memory_size: 10
-mlm_probability: 1.0
-mask_replace_prob: 0.0
-num_train_epochs: 40
-eval_strategy: steps
-eval_steps: 260
-save_strategy: steps
-save_steps: 260
-per_device_train_batch_size: 16
-learning_rate: 1e-2
-logging_steps: 50
-min_interactions: 3
-use_cpu: true
-bf16: false
-"""
+RECIPE = {
+    **{**TINY, **NEXT_ITEM, "hidden_dropout_prob": 0.0, "rotary_positions": True, "pre_layer_norm": True},
+    **{"time_aware": True, "memory_size": 10, "min_interactions": 3},
+    **{"num_train_epochs": 40, "per_device_train_batch_size": 16, "learning_rate": 1e-2, "logging_steps": 50},
+    **{"eval_strategy": "steps", "eval_steps": 260, "save_strategy": "steps", "save_steps": 260},
+}
 
 
 def write_shop(path: Path) -> None:
@@ -66,7 +47,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     """The time-aware model, and the same recipe without."""
     folder = tmp_path_factory.mktemp("hours")
     write_shop(folder / "shop.csv")
-    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    (folder / "recipe.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
     for name, aware in (("timed", "true"), ("timeless", "false")):
         table = ["--ratings", str(folder / "shop.csv")]
         arguments = [str(folder / "recipe.yaml"), *table, "--output_dir", str(folder / name), "--time_aware", aware]

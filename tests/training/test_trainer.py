@@ -1,4 +1,4 @@
-"""Training learns a predictable catalogue, evaluates by rank, and resumes to the same weights."""
+"""Training learns a predictable catalogue, evaluates by rank, resumes to the same weights, and depends on the seed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import multiprocessing
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
@@ -16,6 +17,7 @@ from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows, WindowSampler
 from hf_bert4rec.training.checkpoints import mark_complete
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
+from tests.recipes import NO_EVALUATION
 
 ITEMS = 12
 
@@ -43,28 +45,11 @@ EVERY_ITEM = {"mlm_probability": 1.0, "mask_replace_prob": 0.0}  # targets of a 
 def make_trainer(tokenizer, folder, callbacks=(), dropout=0.1, causal=False, **options) -> Bert4RecTrainer:
     histories, next_items = cyclic(tokenizer, 96)
     torch.manual_seed(0)
-    model = Bert4RecForMaskedLM(
-        Bert4RecConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            max_position_embeddings=8,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=0.0,
-            causal=causal,
-        )
-    )
-    options = {
-        "num_train_epochs": 4,
-        "per_device_train_batch_size": 16,
-        "learning_rate": 1e-2,
-        "logging_steps": 2,
-        "use_cpu": True,
-        "bf16": False,
-        "disable_tqdm": True,
-        **options,
-    }
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "max_position_embeddings": 8}
+    dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": 0.0}
+    model = Bert4RecForMaskedLM(Bert4RecConfig(vocab_size=len(tokenizer), causal=causal, **sizes, **dropouts))
+    steps = {"num_train_epochs": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2, "logging_steps": 2}
+    options = {**steps, "use_cpu": True, "bf16": False, "disable_tqdm": True, **options}
     return Bert4RecTrainer(
         model=model,
         args=Bert4RecTrainingArguments(output_dir=str(folder), **options),
@@ -108,6 +93,10 @@ def test_bfloat16_on_a_cpu_sets_use_cpu(tmp_path):
     assert Bert4RecTrainingArguments(str(tmp_path), bf16=True).use_cpu
 
 
+def assert_equal(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
 class Break(TrainerCallback):
     """Interrupts a run after the checkpoint of a step."""
 
@@ -119,40 +108,38 @@ class Break(TrainerCallback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("average", [{}, {"ema_decay": 0.9}])
-@pytest.mark.parametrize("step", [6, 8])  # the end of an epoch, and the middle of one
-def test_a_resumed_run_equals_an_uninterrupted_one(cycle_tokenizer, tmp_path, step, average):
-    options = {
-        **average,
-        "eval_strategy": "steps",
-        "save_strategy": "steps",
-        "eval_steps": 2,
-        "save_steps": 2,
-        "save_total_limit": None,
-        "learning_rate": 1e-3,
-    }
-    full = make_trainer(cycle_tokenizer, tmp_path / "full", [EarlyStoppingCallback(6)], **options)
+def uninterrupted_and_resumed(tokenizer, folder, patience, step, **options) -> tuple[Bert4RecTrainer, Bert4RecTrainer]:
+    """A run with early stopping, and one that is broken off after a checkpoint and resumed from it."""
+
+    def make(name, *callbacks):
+        return make_trainer(tokenizer, folder / name, [EarlyStoppingCallback(patience), *callbacks], **options)
+
+    full = make("full")
     full.train()
-    broken = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(6), Break(step)], **options)
     with pytest.raises(KeyboardInterrupt):
-        broken.train()
-    resumed = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(6)], **options)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "broken" / f"checkpoint-{step}"))
+        make("broken", Break(step)).train()
+    resumed = make("broken")
+    resumed.train(resume_from_checkpoint=str(folder / "broken" / f"checkpoint-{step}"))
+    return full, resumed
+
+
+PERSISTENT = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+
+
+@pytest.mark.parametrize("options", [{}, {"ema_decay": 0.9}, PERSISTENT], ids=["plain", "average", "workers"])
+@pytest.mark.parametrize("step", [6, 8])  # the end of an epoch, and the middle of one
+def test_a_resumed_run_equals_an_uninterrupted_one(cycle_tokenizer, tmp_path, step, options):
+    every_two = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
+    options = {**options, **every_two, "save_total_limit": None, "learning_rate": 1e-3}
+    full, resumed = uninterrupted_and_resumed(cycle_tokenizer, tmp_path, 6, step, **options)
     assert resumed.state.global_step == full.state.global_step > step
     assert resumed.state.best_metric == full.state.best_metric
-    for (name, expected), actual in zip(full.model.named_parameters(), resumed.model.parameters(), strict=True):
-        assert torch.equal(actual, expected), name
+    assert_equal(resumed.model.state_dict(), full.model.state_dict())
 
 
 def test_early_stopping_continues_its_count_after_a_resume(cycle_tokenizer, tmp_path):
     options = {"learning_rate": 0.0, "num_train_epochs": 9}  # never improves
-    full = make_trainer(cycle_tokenizer, tmp_path / "full", [EarlyStoppingCallback(3)], **options)
-    full.train()
-    broken = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(3), Break(12)], **options)
-    with pytest.raises(KeyboardInterrupt):
-        broken.train()
-    resumed = make_trainer(cycle_tokenizer, tmp_path / "broken", [EarlyStoppingCallback(3)], **options)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "broken" / "checkpoint-12"))
+    full, resumed = uninterrupted_and_resumed(cycle_tokenizer, tmp_path, 3, 12, **options)
     assert resumed.state.epoch == full.state.epoch == 4.0
 
 
@@ -212,39 +199,101 @@ def test_an_average_needs_a_decay_and_a_run_that_saved_one(cycle_tokenizer, tmp_
         make_trainer(cycle_tokenizer, tmp_path / "saved", ema_decay=0.9).train(str(path.parent))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_epoch_reaches_the_masks(cycle_tokenizer, tmp_path, workers):
-    trainer = make_trainer(cycle_tokenizer, tmp_path, dataloader_num_workers=workers)
-    loader = trainer.get_train_dataloader()
-    batches = []
-    for epoch in (0, 0, 1):
-        loader.set_epoch(epoch)
-        batches.append(torch.cat([batch["labels"] for batch in loader]))
-    assert torch.equal(batches[0], batches[1])
-    assert not torch.equal(batches[0], batches[2])
+@pytest.mark.parametrize("options", [{}, {"dataloader_num_workers": 2}, PERSISTENT], ids=["0", "2", "persistent"])
+def test_the_epoch_reaches_the_masks_in_every_worker(cycle_tokenizer, tmp_path, options):
+    loaders = [make_trainer(cycle_tokenizer, tmp_path, **each).get_train_dataloader() for each in ({}, options)]
+    epochs = []
+    for epoch in (0, 1, 0):
+        for loader in loaders:
+            loader.set_epoch(epoch)
+        expected, labels = (torch.cat([batch["labels"] for batch in loader]) for loader in loaders)
+        assert torch.equal(labels, expected)
+        epochs.append(labels)
+    assert torch.equal(epochs[2], epochs[0])
+    assert not torch.equal(epochs[1], epochs[0])
 
 
 def final_weights(tokenizer, folder, **options) -> dict[str, torch.Tensor]:
-    trainer = make_trainer(tokenizer, folder, train_sampling_strategy="random", **options)
+    trainer = make_trainer(tokenizer, folder, **{**NO_EVALUATION, **options})
     trainer.train()
     return {name: value.detach() for name, value in trainer.model.named_parameters()}
 
 
+def test_the_seed_determines_the_weights(cycle_tokenizer, tmp_path):
+    expected = final_weights(cycle_tokenizer, tmp_path, seed=1)
+    torch.rand(7)  # earlier draws do not change the result
+    assert_equal(final_weights(cycle_tokenizer, tmp_path, seed=1), expected)
+    with pytest.raises(AssertionError):
+        assert_equal(final_weights(cycle_tokenizer, tmp_path, seed=2), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start", "options"),
+    [
+        ("fork", {"dataloader_num_workers": 1}),
+        ("fork", {"dataloader_num_workers": 2}),
+        ("fork", PERSISTENT),
+        ("spawn", PERSISTENT),
+    ],
+)
+def test_workers_do_not_change_the_weights(cycle_tokenizer, tmp_path, start, options):
+    expected = final_weights(cycle_tokenizer, tmp_path)
+    multiprocessing.set_start_method(start, force=True)
+    try:
+        assert_equal(final_weights(cycle_tokenizer, tmp_path, **options), expected)
+    finally:
+        multiprocessing.set_start_method("fork", force=True)
+
+
 def test_gradient_accumulation_equals_a_large_batch(cycle_tokenizer, tmp_path):
-    full = final_weights(cycle_tokenizer, tmp_path / "full", dropout=0.0)
+    shuffled = {"train_sampling_strategy": "random", "dropout": 0.0}
     parts = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
-    torch.testing.assert_close(
-        final_weights(cycle_tokenizer, tmp_path / "parts", dropout=0.0, **parts), full, rtol=1e-3, atol=1e-4
+    full, accumulated, small = (
+        final_weights(cycle_tokenizer, tmp_path, **shuffled, **options)
+        for options in ({}, parts, {"per_device_train_batch_size": 4})
     )
-    small = final_weights(cycle_tokenizer, tmp_path / "small", dropout=0.0, per_device_train_batch_size=4)
+    torch.testing.assert_close(accumulated, full, rtol=1e-3, atol=1e-4)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(small, full, rtol=1e-3, atol=1e-4)
 
 
+def losses(tokenizer, folder, rows: int, parts: int) -> list[float]:
+    """The loss of every step on batches of `parts` times `rows` histories of 2 to 8 items, grouped by length."""
+    options = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": parts, "max_steps": 4}
+    trainer = make_trainer(tokenizer, folder, dropout=0.0, **NO_EVALUATION, **{**options, "logging_steps": 1})
+    generator = np.random.default_rng(0)
+    items = tokenizer.first_item_id + np.arange(ITEMS)
+    histories = [generator.permutation(items)[: generator.integers(2, 9)] for _ in range(96)]
+    trainer.train_dataset = TrainingWindows(Ragged.from_lists(histories), 8)
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_parts_of_a_batch_sum_to_its_loss(cycle_tokenizer, tmp_path):
+    expected = losses(cycle_tokenizer, tmp_path, 16, 1)
+    assert len(expected) == 4
+    torch.testing.assert_close(losses(cycle_tokenizer, tmp_path, 4, 4), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_accumulated_batches_are_one_weighted_mean(cycle_tokenizer, tmp_path):
+    trainer, (histories, _) = make_trainer(cycle_tokenizer, tmp_path), cyclic(cycle_tokenizer, 8)
+    weights = np.random.default_rng(0).random(len(histories.values)).astype(np.float32)
+    weighted = TrainingWindows(histories.with_columns(label_weights=weights), 8)
+    batches = [trainer.data_collator([weighted[row] for row in rows]) for rows in ((0, 1, 2), (3, 4))]
+    total = sum(batch["label_weights"][batch["labels"] != -100].sum() for batch in batches)
+    assert trainer._get_num_items_in_batch(batches, torch.device("cpu")) == pytest.approx(float(total))
+    labels = sum((batch["labels"] != -100).sum() for batch in batches)
+    for batch in batches:
+        del batch["label_weights"]
+    assert trainer._get_num_items_in_batch(batches, torch.device("cpu")) == labels
+
+
 def test_gradient_checkpointing_does_not_change_the_weights(cycle_tokenizer, tmp_path):
-    saved = final_weights(cycle_tokenizer, tmp_path / "saved", dropout=0.2)
-    actual = final_weights(cycle_tokenizer, tmp_path / "recomputed", dropout=0.2, gradient_checkpointing=True)
-    torch.testing.assert_close(actual, saved, rtol=0, atol=0)
+    saved, recomputed = (
+        final_weights(cycle_tokenizer, tmp_path, dropout=0.2, gradient_checkpointing=on) for on in (False, True)
+    )
+    assert_equal(recomputed, saved)
 
 
 def test_the_sampler_draws_every_window_once_and_groups_lengths(histories):
@@ -319,3 +368,47 @@ def test_the_plain_trainer_evaluates_masked_accuracy(cycle_tokenizer, tmp_path, 
     assert measured["eval_labelled"] == int(labelled.sum())
     expected = (logits.argmax(-1)[labelled] == batch["labels"][labelled]).float().mean()
     assert measured["eval_accuracy"] == pytest.approx(float(expected))
+
+
+def test_the_best_checkpoint_is_that_of_one_data_set_of_several(cycle_tokenizer, tmp_path):
+    trainer = make_trainer(cycle_tokenizer, tmp_path, num_train_epochs=2, metric_for_best_model="late_ndcg@10")
+    users = trainer.eval_dataset
+    halves = [(0, 48), (48, 96)]
+    early, late = (NextItemDataset(users.histories.rows(*half), users.targets.rows(*half)) for half in halves)
+    trainer.eval_dataset = {"early": early, "late": late}
+    trainer.train()
+    logged = [entry["eval_late_ndcg@10"] for entry in trainer.state.log_history if "eval_late_ndcg@10" in entry]
+    assert trainer.state.best_metric == max(logged)
+    assert trainer.evaluate(late)["eval_ndcg@10"] == pytest.approx(max(logged))
+
+
+def test_the_batch_size_of_evaluation_changes_no_metric(cycle_tokenizer, tmp_path):
+    trainer = make_trainer(cycle_tokenizer, tmp_path)
+    expected = trainer.evaluate()
+    trainer.args.per_device_eval_batch_size = 1
+    actual = trainer.evaluate()
+    names = ["eval_ndcg@10", "eval_hit_rate@5", "eval_mrr"]
+    assert [actual[name] for name in names] == [expected[name] for name in names]
+
+
+@pytest.mark.parametrize("metric", ["late_loss", "lndcg@10"])
+def test_another_metric_is_refused(tmp_path, metric):
+    with pytest.raises(ValueError, match=f"metric_for_best_model is one of .*; not {metric}"):
+        Bert4RecTrainingArguments(str(tmp_path), metric_for_best_model=metric)
+
+
+@pytest.mark.slow
+def test_a_run_is_read_back_from_trackio(cycle_tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when trackio is imported
+    pytest.importorskip("trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    report = {"report_to": "trackio", "project": "cycle", "run_name": "small"}
+    trainer = make_trainer(cycle_tokenizer, tmp_path / "checkpoints", num_train_epochs=1, **report)
+    trainer.train()
+    assert (tmp_path / "trackio" / "cycle.db").is_file()
+    logs = SQLiteStorage.get_logs("cycle", run="small")
+    for reported, logged in (("train/loss", "loss"), ("eval/ndcg@10", "eval_ndcg@10")):
+        expected = {entry["step"]: entry[logged] for entry in trainer.state.log_history if logged in entry}
+        assert expected
+        assert {log["train/global_step"]: log[reported] for log in logs if reported in log} == pytest.approx(expected)

@@ -20,7 +20,7 @@ from hf_bert4rec.training.training_forward import (
     labelled_positions,
     training_forward_installed,
 )
-from tests.model.tiny import CLOSE, WINDOW, build
+from tests.model.tiny import CLOSE, WINDOW, build, tiny_config
 
 LABELLED = [{0, 3, 11}, {8}, set(), {0}]  # positions in four rows of length 12, 9, 5 and 1
 LABELS = 5
@@ -63,6 +63,17 @@ def model_of(kind, attention="sdpa"):
     return model
 
 
+def assert_trains_as_the_plain_forward(model, batch, last_layer=None, **negatives):
+    """Loss and gradients are the same; the last layer computes `last_layer`, (rows, positions) or (labels,)."""
+    loss, gradients, shape = training_step(model, {**batch, **negatives})
+    expected, all_gradients, full_shape = step(model, batch)
+    assert full_shape[:-1] == (4, WINDOW)
+    assert last_layer is None or shape[:-1] == last_layer
+    torch.testing.assert_close(loss, expected, **CLOSE)
+    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+    return gradients
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("side", ["right", "left", "none"])
 @pytest.mark.parametrize("reentrant", [None, False, True], ids=["", "checkpointed", "checkpointed, reentrant"])
@@ -74,33 +85,17 @@ def test_loss_and_gradients_are_those_of_the_plain_forward(kind, batch, attentio
     model = model_of(kind, attention)
     if reentrant is not None:
         model.gradient_checkpointing_enable({"use_reentrant": reentrant})
-    loss, gradients, shape = training_step(model, batch)
-    expected, all_gradients, full_shape = step(model, batch)
-    assert shape[:-1] == ((4, WINDOW) if kind.causal else (LABELS,))
-    assert full_shape[:-1] == (4, WINDOW)
-    torch.testing.assert_close(loss, expected, **CLOSE)
-    assert gradients.keys() == all_gradients.keys()
-    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+    assert_trains_as_the_plain_forward(model, batch, (4, WINDOW) if kind.causal else (LABELS,))
 
 
 def test_the_causal_task_trains_as_the_plain_forward(kind, batch):
-    model = model_of(kind)
-    batch["is_causal"] = True
-    loss, gradients, shape = training_step(model, batch)
-    expected, all_gradients, _ = step(model, batch)
-    assert shape[:-1] == (4, WINDOW)
-    torch.testing.assert_close(loss, expected, **CLOSE)
-    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+    assert_trains_as_the_plain_forward(model_of(kind), {**batch, "is_causal": True}, (4, WINDOW))
 
 
 def test_chunks_and_padding_to_a_multiple_do_not_change_the_loss(kind, batch, monkeypatch):
-    model = model_of(kind)
-    expected, all_gradients, _ = step(model, batch)
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
-    loss, gradients, shape = training_step(model, batch)
-    assert shape[:-1] == ((4, WINDOW) if kind.causal else (LABEL_COUNT_MULTIPLE,))
-    torch.testing.assert_close(loss, expected, **CLOSE)
-    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+    last_layer = (4, WINDOW) if kind.causal else (LABEL_COUNT_MULTIPLE,)
+    assert_trains_as_the_plain_forward(model_of(kind), batch, last_layer)
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 30])
@@ -137,14 +132,42 @@ def test_a_wrapped_decoder_is_trained_through_its_forward(kind, batch, negatives
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
     model = model_of(kind)
     model.decoder = Wrapped(model.decoder)
-    expected, all_gradients, _ = step(model, batch)
-    loss, gradients, _ = training_step(model, {**batch, **negatives})
-    torch.testing.assert_close(loss, expected, **CLOSE)
-    torch.testing.assert_close(gradients, all_gradients, **CLOSE)
+    gradients = assert_trains_as_the_plain_forward(model, batch, **negatives)
     assert gradients["decoder.delta"].abs().sum() > 0
 
 
-def test_evaluation_keeps_its_logits(kind, batch, rows):
+LABELLED_ROWS = torch.tensor([[-100, 8, 9, -100], [3, -100, -100, 11]])
+WEIGHTS = torch.tensor([[7.0, 2.0, 0.5, 7.0], [1.0, 7.0, 7.0, 0.0]])  # 7: of no label
+
+
+@pytest.mark.parametrize("form", ["dense", "chunked", "sampled"])
+def test_the_loss_is_the_weighted_mean(form, monkeypatch):
+    monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0 if form == "chunked" else 1 << 18)
+    model = model_of(tiny_config())
+    batch = {"input_ids": torch.tensor([[5, 1, 1, 6], [1, 7, 4, 1]]), "labels": LABELLED_ROWS}
+    if form == "sampled":
+        batch["negatives"] = torch.arange(3, model.config.vocab_size)
+
+    def weighted(weights):
+        return training_step(model, {**batch, "label_weights": weights})[:2]
+
+    labelled = LABELLED_ROWS != -100
+    shares = WEIGHTS[labelled] / WEIGHTS[labelled].sum()
+    singly = [weighted(torch.eye(8)[position].view(2, 4)) for position in labelled.flatten().nonzero()[:, 0]]
+    loss, gradients = weighted(WEIGHTS)
+    torch.testing.assert_close(loss, sum(share * one for share, (one, _) in zip(shares, singly, strict=True)))
+    for name, gradient in gradients.items():
+        expected = sum(share * ones[name] for share, (_, ones) in zip(shares, singly, strict=True))
+        torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
+    plain, plain_gradients, _ = training_step(model, batch)
+    equal, equal_gradients = weighted(torch.full_like(WEIGHTS, 3.0))
+    torch.testing.assert_close(equal, plain)
+    torch.testing.assert_close(equal_gradients, plain_gradients, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(loss, plain)
+
+
+def test_evaluation_keeps_its_logits(kind, batch, rows, monkeypatch):
+    monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
     model = model_of(kind).eval()
     expected = model(**batch).logits
     with training_forward_installed(model), torch.no_grad():
