@@ -109,7 +109,7 @@ $(OLDEST)/installed: pyproject.toml .ci/oldest.py
 test-min: $(OLDEST)/installed  ## run all tests with the oldest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest
 
-# VERSIONS=5.0.0 only loads exported folders, with that version. A pytest in an environment takes the options of PYTEST.
+# VERSIONS=5.0.0 runs only that one. A pytest in an environment takes the options of PYTEST.
 test-versions: $(INSTALLED)  ## load folders and test with several versions of transformers; write docs/versions.md
 	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="--numprocesses $(WORKERS) --dist loadscope" $(PYTHON) -m tests.versions $(VERSIONS)
 

@@ -5,8 +5,8 @@
     python -m tests.versions .venv-py310/bin/python .venv-py313/bin/python
 
 The first makes an environment for each of several versions of transformers, with its own huggingface_hub and tokenizers
-and the other packages of this environment, and writes a table to docs/versions.md. The second only loads folders with
-that version. The third prints a row for each of the environments that these interpreters belong to.
+and the other packages of this environment, and writes a table to docs/versions.md, row by row. The second does so for
+one version. The third prints a row for each of the environments that these interpreters belong to.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ REQUIREMENTS = {
     "5.3.0": ("huggingface-hub==1.33.0", "tokenizers==0.22.2"),
     "5.5.4": ("huggingface-hub==1.33.0", "tokenizers==0.22.2"),
     "5.10.4": ("huggingface-hub==1.33.0", "tokenizers==0.22.2"),
+    "5.11.0": ("huggingface-hub==1.33.0", "tokenizers==0.22.2", "torch==2.6.0"),
     "5.24.0": ("huggingface-hub==2.4.0", "tokenizers==0.23.3"),
 }
 PACKAGE_TESTS = ("tests/model", "tests/hub", "tests/training", "-m", "not slow")
@@ -49,20 +50,27 @@ MODELS: dict[str, dict[str, Any]] = {
     "masked": {"previous_item": True, **TIMED},
     "causal": {"causal": True, "taste_size": 4, "taste_neighbours": 2, **TIMED},
 }
+COLUMNS = ("transformers", "huggingface_hub", "tokenizers", "torch")
 MARKS = ("<!-- versions: written by tests/versions.py -->", "<!-- end of versions -->")
-HEADER = """Torch is {torch}, Python {python}; the answers are compared with those of transformers {transformers}.
+HEADER = """The answers are compared with those of transformers {transformers} and torch {torch}.
 
-| transformers | huggingface_hub | tokenizers | exported folder | tests of the package |
-|---|---|---|---|---|
+| Python | transformers | huggingface_hub | tokenizers | torch | exported folder | tests of the package |
+|---|---|---|---|---|---|---|
 """
 
 
 def make_environment(folder: Path, requirements: list[str]) -> str:
-    """Make an environment with these packages, unlike those of this one, and return its interpreter."""
+    """Make an environment with these packages, unlike those of this one, and return its interpreter.
+
+    torch comes with its dependencies: its default build is linked to the libraries of CUDA, three gigabytes.
+    """
     venv.create(folder, with_pip=False)
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages)]
-    subprocess.run([*command, *requirements], check=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(packages)]
+    if torches := [requirement for requirement in requirements if requirement.startswith("torch=")]:
+        subprocess.run([*command, *torches], check=True)
+    others = [requirement for requirement in requirements if requirement not in torches]
+    subprocess.run([*command, "--no-deps", *others], check=True)
     shared = [path for path in sys.path if path.endswith("-packages")]
     (packages / "shared.pth").write_text("\n".join([str(ROOT), *shared]), encoding="utf-8")
     return str(folder / "bin" / "python")
@@ -154,12 +162,21 @@ def run_package_tests(python: str, requirement: Requirement, name: str) -> str:
     return done.stdout.strip().splitlines()[-1].strip("= ").rpartition(" in ")[0]
 
 
-def environment_row(python: str, result: str) -> str:
-    """Versions of an interpreter's environment, and the result."""
-    code = "import sys, torch, numpy, transformers as t; print(sys.version.split()[0], torch.__version__, "
-    code += "numpy.__version__, t.__version__)"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    return f"| {' | '.join(done.stdout.split())} | {result} |"
+def environment_row(python: str, packages: tuple[str, ...], *results: str) -> str:
+    """A row of the versions of an interpreter and of packages in its environment, and of results."""
+    code = "import sys; from importlib.metadata import version; "
+    code += "print(sys.version.split()[0], *map(version, sys.argv[1:]))"
+    done = subprocess.run([python, "-c", code, *packages], capture_output=True, text=True, check=True)
+    return f"| {' | '.join([*done.stdout.split(), *results])} |"
+
+
+def write_rows(rows: dict[str, str]) -> None:
+    """Write rows to the page, by version of transformers; others stay if they were made in the same way."""
+    header = HEADER.format(transformers=version("transformers"), torch=version("torch"))
+    table = PAGE.read_text(encoding="utf-8").split(MARKS[0])[1].split(MARKS[1])[0]
+    if header in table:
+        rows = {line.split()[3]: line for line in table.splitlines() if line.startswith("| ")} | rows
+    replace_between_marks(PAGE, MARKS, header + "\n".join(rows[name] for name in REQUIREMENTS if name in rows))
 
 
 def package_requirement() -> Requirement:
@@ -169,31 +186,27 @@ def package_requirement() -> Requirement:
 
 
 def main(arguments: list[str]) -> int:
-    """Print a row per environment, and write the page if none is named; returns 1 if one from 5.0 on fails."""
-    rows, failed = [], False
+    """Print a row per environment, and write those of versions to the page; returns 1 if one from 5.0 on fails."""
+    rows, failed = {}, False
     versions = [argument for argument in arguments if argument in REQUIREMENTS]
     requirement = package_requirement()
     with tempfile.TemporaryDirectory() as directory:
         exported = export_models(Path(directory))
         for python in [argument for argument in arguments if argument not in REQUIREMENTS]:
+            python = str(Path(python).absolute())
             result = check(exported, python)
             failed |= result != SAME_RANKING
-            print(environment_row(python, result), flush=True)
+            print(environment_row(python, ("torch", "numpy", "transformers"), result), flush=True)
         for name in versions if arguments else REQUIREMENTS:
             requirements = [f"transformers=={name}", *REQUIREMENTS[name]]
             python = make_environment(Path(directory) / f"python-{name}", requirements)
             result = check(exported, python)
             failed |= name.startswith("5.") and result != SAME_RANKING
-            hub, tokenizers = (pin.split("==")[1] for pin in requirements[1:3])
-            tests = "" if arguments else run_package_tests(python, requirement, name)
+            tests = run_package_tests(python, requirement, name)
             failed |= "failed" in tests or "error" in tests
-            rows.append(f"| {name} | {hub} | {tokenizers} | {result} | {tests} |")
-            print(rows[-1], flush=True)
-    if not arguments:
-        header = HEADER.format(
-            transformers=version("transformers"), torch=torch.__version__, python=sys.version.split()[0]
-        )
-        replace_between_marks(PAGE, MARKS, header + "\n".join(rows))
+            rows[name] = environment_row(python, COLUMNS, result, tests)
+            print(rows[name], flush=True)
+            write_rows(rows)
     return int(failed)
 
 
