@@ -14,6 +14,8 @@ import sys
 from hf_bert4rec.cli.main import main
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     table, repo_id, *options = sys.argv[1:]
     folder = "outputs/model"
     train = ["train", "ml-100k", "--ratings", table, "--output_dir", folder, *options]

@@ -11,12 +11,14 @@ Training excludes 5 % of the movies and 20 % of the users. Then
 2. the model is fine-tuned on the new users' histories with replay of the old ones. The last movies of old users measure
    forgetting, those of new users measure learning.
 
-Writes `cold_start.json`. Recipe and options are those of `training/train.py`.
+Writes `training/results/cold_start/`, one JSON file per data set, and the figures of docs/usage.md. Recipe and options
+are those of `training/train.py`.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
+from benchmarks.markdown import replace_between_marks
+from benchmarks.measure import ROOT
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.encoding import encode_histories, encode_targets
@@ -36,6 +40,7 @@ from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared, liked_mask
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import leave_one_out
+from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.bootstrap import intervals
 from hf_bert4rec.evaluation.metrics import FloatArray, hit_rate, ndcg, recall
 from hf_bert4rec.evaluation.new_users import LENGTHS
@@ -47,6 +52,8 @@ from hf_bert4rec.training.arguments import parse
 from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.fine_tuning import fine_tune
 
+RESULTS, PAGE = ROOT / "training" / "results" / "cold_start", ROOT / "docs" / "usage.md"
+MARKS = ("<!-- cold start: written by benchmarks/quality/cold_start.py -->", "<!-- end of cold start -->")
 NEW_MOVIES, NEW_USERS = 0.05, 0.2
 BIASES = (0.0, 0.5, 1.0, 1.5, 2.0)  # subtracted from the logits of new movies, in place of `COLD_START_BIAS`
 K = 10
@@ -75,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer = build_trainer(split.old, model_arguments, masking, arguments)
     trainer.train()
     report = measure(trainer.accelerator.unwrap_model(trainer.model).float().cpu().eval(), split, arguments.seed)
-    write_json(folder / "cold_start.json", report)
+    write_json(RESULTS / f"{report['dataset'].removesuffix('.txt')}.json", {**report, "environment": environment()})
+    replace_between_marks(PAGE, MARKS, results_text())
     print("\n".join(format_report(report)))
 
 
@@ -242,6 +250,12 @@ def to_interactions(histories: Dataset) -> Dataset:
     if "timestamps" in histories.column_names:
         columns["timestamp"] = Ragged.from_column(histories, "timestamps").values.tolist()
     return Dataset.from_dict(columns)
+
+
+def results_text() -> str:
+    """The reports of all result files as a block of Markdown."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    return "\n".join(["```", *(line for report in reports for line in format_report(report)), "```"])
 
 
 def format_report(report: dict[str, Any]) -> list[str]:

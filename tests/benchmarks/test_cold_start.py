@@ -66,3 +66,8 @@ def test_new_movies_and_users_are_measured(split):
     lines = cold_start.format_report(report)
     assert lines[0].endswith("2 of 40 movies and 12 of 60 users are new")
     assert len(lines) == 5 + len(cold_start.BIASES) + len(LENGTHS)
+
+
+def test_the_figures_are_those_of_the_result_files():
+    page = cold_start.PAGE.read_text(encoding="utf-8")
+    assert page.split(cold_start.MARKS[0])[1].split(cold_start.MARKS[1])[0].strip() == cold_start.results_text()

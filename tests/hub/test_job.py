@@ -27,6 +27,12 @@ def test_its_requirements_are_this_package():
     assert metadata == {"requires-python": project["requires-python"], "dependencies": [f"{project['name']}[train]"]}
 
 
+def test_a_job_without_arguments_says_which_it_takes():
+    done = subprocess.run([sys.executable, str(JOB)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Train on a table of the Hub")
+
+
 @pytest.mark.slow
 def test_a_job_trains_on_a_table_of_the_hub_and_publishes_the_model(tmp_path):
     lines = ["customer,article,rating,timestamp", *(",".join(map(str, row)) for row in ratings())]
