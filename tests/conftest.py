@@ -1,7 +1,5 @@
 """Small models, tokenizers and histories that the tests share. Tests connect to loopback only."""
 
-from __future__ import annotations
-
 import os
 import resource
 import time

@@ -1,7 +1,5 @@
 """A pickle that runs code when it is loaded."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

@@ -1,16 +1,13 @@
 """A small exported model with records, evaluation, plots and card, made from synthetic data."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
+from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data import releases
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
@@ -25,17 +22,14 @@ from hf_bert4rec.hub.curve import CURVE_FILE, draw_curve
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.training.record import example
 from tests.data.movielens_archives import small_release, write_release
+from tests.model.tiny import build, tiny_config
 
 GENRES = ("Drama", "Comedy|War", "Western", "Drama|Romance")
 TITLES = ("Toy Story (1995)", "Godfather, The (1972)", "Amélie (2001)", "Heat (1995)", "Casablanca (1942)")
 MOVIES, USERS = 40, 60
 RECIPE = {
-    "learning_rate": 1e-3,
-    "num_train_epochs": 3.0,
-    "per_device_train_batch_size": 32,
-    "mlm_probability": 0.2,
-    "seed": 42,
-    "bf16": False,
+    **{"learning_rate": 1e-3, "num_train_epochs": 3.0, "per_device_train_batch_size": 32},
+    **{"mlm_probability": 0.2, "seed": 42, "bf16": False},
 }
 
 
@@ -74,15 +68,7 @@ def write_tables(folder: Path) -> DataArguments:
 
 def make_model(data: Prepared, seed: int = 0) -> Bert4RecForMaskedLM:
     """A model with random weights whose scores differ enough for rankings to be compared."""
-    torch.manual_seed(seed)
-    config = Bert4RecConfig(
-        vocab_size=len(data.tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        max_position_embeddings=12,
-        initializer_range=0.5,
-    )
-    return Bert4RecForMaskedLM(config).eval()
+    return build(tiny_config(len(data.tokenizer)), seed=seed)
 
 
 def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -> Path:

@@ -9,8 +9,6 @@ and the other packages of this environment, and writes a table to docs/versions.
 one version. The third prints a row for each of the environments that these interpreters belong to.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

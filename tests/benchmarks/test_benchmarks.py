@@ -1,7 +1,5 @@
 """Every benchmark runs on tiny sizes and writes its rows; the tables are rendered from them."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

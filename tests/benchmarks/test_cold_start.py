@@ -1,7 +1,5 @@
 """The cold-start benchmark on a small data set."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Result files and tables: every figure of a table comes from a file."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`benchmarks.gpu`: every row runs on a CPU at tiny sizes; failures, time limits and resumption are recorded."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -17,7 +15,7 @@ from benchmarks.gpu.process import RowFailed, Worker
 from benchmarks.gpu.rows import Row, all_rows
 from benchmarks.gpu.sizes import TINY
 from benchmarks.measure import row
-from tests.test_bare_imports import run_without_libraries
+from tests.test_requirements import run_without_libraries
 
 
 class InThisProcess:

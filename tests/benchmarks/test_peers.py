@@ -1,7 +1,5 @@
 """Comparisons with other libraries: measurements, interpolation, and reasons for missing ones."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The command line gives the pipeline's answers as tables or JSON, and reports bad input in one line."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

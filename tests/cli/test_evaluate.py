@@ -1,7 +1,5 @@
 """`hf-bert4rec evaluate`, and the same ranks from Trainer, command and pipeline."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

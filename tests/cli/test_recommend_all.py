@@ -1,7 +1,5 @@
 """`hf-bert4rec recommend-all`: the pipeline's answers for all users, also after a kill and from two processes."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`training/train.py` on a custom table, in one process and in two, and the exported folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

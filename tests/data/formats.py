@@ -3,8 +3,6 @@
 python -m tests.data.formats    # writes the table anew
 """
 
-from __future__ import annotations
-
 import bz2
 import contextlib
 import gzip

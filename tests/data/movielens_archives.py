@@ -1,7 +1,5 @@
 """Small synthetic releases in MovieLens' layouts, with their irregularities, and a server for them."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

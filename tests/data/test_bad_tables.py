@@ -1,7 +1,5 @@
 """Odd tables are read, and broken archives refused; `make stress` tries thousands of them."""
 
-from __future__ import annotations
-
 import logging
 import resource
 

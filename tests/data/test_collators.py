@@ -1,7 +1,5 @@
 """Masks: their positions, their share, and that they depend on (seed, epoch, row) only."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

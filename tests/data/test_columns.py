@@ -1,7 +1,5 @@
 """Ids, ratings and times in every unit, type and notation."""
 
-from __future__ import annotations
-
 import logging
 import math
 from datetime import date, datetime, timedelta

@@ -1,7 +1,5 @@
 """Data sets in any format, selected, shuffled or streamed, give the same histories; transforms are refused."""
 
-from __future__ import annotations
-
 import pytest
 from datasets import Dataset
 

@@ -1,7 +1,5 @@
 """CSV and TSV files: quotes, escapes, byte order marks, and errors."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 from typing import Any

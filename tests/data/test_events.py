@@ -1,7 +1,5 @@
 """Kinds of events and weights of interactions: tables, histories, splits, training rows and batches."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Every form of table that docs/formats.md names, and what is understood of its columns."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

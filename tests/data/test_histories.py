@@ -1,7 +1,5 @@
 """build_histories against a naive version; its order, its k-core and its errors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """An id is one item however it is written: 7, 7.0, "7", " 7" and a tensor of 7, in histories, targets and tables."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import polars as pl

@@ -1,7 +1,5 @@
 """Tables and sequence files of every kind, valid and invalid."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 import os

@@ -1,7 +1,5 @@
 """Tables of items: genres in every notation, years, titles under another name."""
 
-from __future__ import annotations
-
 import logging
 from datetime import date
 from typing import Any

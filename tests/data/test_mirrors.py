@@ -1,7 +1,5 @@
 """The copy of ml-100k in a wheel: fetched by pip, verified, and written in the release's layout. No network."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import subprocess

@@ -1,7 +1,5 @@
 """load_movielens: every layout, every source, and errors on bad input."""
 
-from __future__ import annotations
-
 import logging
 import os
 import zipfile

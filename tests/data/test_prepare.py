@@ -1,7 +1,5 @@
 """Custom tables from the command line: mapped columns, optional ratings, quote characters; likes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

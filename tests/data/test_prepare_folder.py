@@ -1,7 +1,5 @@
 """A folder of prepared histories holds what the same table gives in memory, bit for bit."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Ragged rows against plain lists."""
 
-from __future__ import annotations
-
 import numpy as np
 from datasets import Dataset
 from hypothesis import given, settings

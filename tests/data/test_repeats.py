@@ -1,7 +1,5 @@
 """Users who come back to items: the histories, their split, and models that recommend items again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

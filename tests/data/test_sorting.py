@@ -1,7 +1,5 @@
 """Row order and duplicate rows against plain Python."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Splits by examples and by properties, every kind of leak, and the bytes of the target hash."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

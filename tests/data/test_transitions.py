@@ -1,7 +1,5 @@
 """Transitions that are counted in portions of items and of histories are those counted at once."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """New users: held out by a hash of their id, before anything is trained or counted."""
 
-from __future__ import annotations
-
 import pytest
 from datasets import Dataset
 

@@ -3,8 +3,6 @@
 The commands run on generated releases of forty movies, so figures differ from those on the pages.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The tour runs from start to end on a small model."""
 
-from __future__ import annotations
-
 import html
 import re
 

@@ -1,7 +1,5 @@
 """Baselines against their formulas on small data, and against known figures where the real data exist."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -28,6 +26,13 @@ def train() -> Ragged:
 HISTORIES = Ragged.from_lists([[3, 4, 5, 6, 7], [], [9]])
 
 
+def user_items(train: Ragged) -> np.ndarray:
+    matrix = np.zeros((len(train), VOCAB))
+    for user, row in enumerate(train):
+        matrix[user, row] = 1
+    return matrix
+
+
 def test_popularity_counts_training_interactions(train: Ragged) -> None:
     scores = baselines.PopularityScorer(train, VOCAB)(HISTORIES)
     assert scores.shape == (3, VOCAB)
@@ -52,9 +57,7 @@ def test_markov_equals_its_formula(train: Ragged, steps: int, power: float) -> N
 
 @pytest.mark.parametrize("neighbours", [3, 100])
 def test_item_knn_equals_its_formula(train: Ragged, neighbours: int) -> None:
-    matrix = np.zeros((len(train), VOCAB))
-    for user, row in enumerate(train):
-        matrix[user, row] = 1
+    matrix = user_items(train)
     norms = np.sqrt(np.maximum(matrix.sum(0), 1))
     cosines = (matrix.T @ matrix) / norms / norms[:, None]
     np.fill_diagonal(cosines, 0)
@@ -63,13 +66,6 @@ def test_item_knn_equals_its_formula(train: Ragged, neighbours: int) -> None:
     expected = np.stack([cosines[history].sum(0) for history in HISTORIES])
     scores = baselines.ItemKnnScorer(train, VOCAB, neighbours, block=5)(HISTORIES)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-7)
-
-
-def user_items(train: Ragged) -> np.ndarray:
-    matrix = np.zeros((len(train), VOCAB))
-    for user, row in enumerate(train):
-        matrix[user, row] = 1
-    return matrix
 
 
 def test_shrinkage_lowers_the_cosine_of_rare_items(train: Ragged) -> None:

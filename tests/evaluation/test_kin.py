@@ -1,7 +1,5 @@
 """Kin: groups from titles and the curated list, and the share that a scorer finds."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

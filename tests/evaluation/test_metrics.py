@@ -1,7 +1,6 @@
-"""Rank metrics against trec_eval (through ir-measures), and edge cases."""
+"""Rank metrics against trec_eval (through ir-measures), edge cases, and the offline module for `evaluate.load`."""
 
-from __future__ import annotations
-
+import evaluate
 import ir_measures
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from ir_measures import AP, RR, P, R, Success, nDCG
 
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation import metrics
+from hf_bert4rec.evaluation.ranking_metrics import PATH
 
 KS = (1, 5, 10, 20)
 
@@ -56,15 +56,6 @@ def test_one_target_gives_the_headline_and_several_give_all() -> None:
     assert {"recall@10", "precision@10", "map@10"} <= set(several)
 
 
-@pytest.mark.parametrize("n_targets", [1, 5])
-def test_metrics_are_one_for_the_first_rank_and_zero_for_the_last(n_targets: int) -> None:
-    best = np.tile(np.arange(1, n_targets + 1), (4, 1))
-    perfect = metrics.metrics_per_user(best, [n_targets])
-    assert all((value == 1.0).all() for value in perfect.values()), perfect
-    last = metrics.metrics_per_user(np.full((4, n_targets), 1000), [20])
-    assert all((value == 0).all() for name, value in last.items() if name != "mrr")
-
-
 def test_tied_targets_never_gain_more_than_untied_ones() -> None:
     tied, untied = np.array([[2, 2]]), np.array([[1, 2]])
     for name, value in metrics.metrics_per_user(tied, [1, 2, 5]).items():
@@ -85,3 +76,35 @@ def test_bad_ranks_are_named() -> None:
             metrics.precision(np.array([1]), k=k)
     with pytest.raises(ValueError, match="k=0"):
         metrics.metrics_from_ranks(np.array([1]), ks=[0])
+
+
+RANKS = np.random.default_rng(0).integers(1, 30, 50)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return evaluate.load(PATH, cache_dir=str(tmp_path))
+
+
+def test_batches_give_the_metrics_of_all_ranks(module) -> None:
+    for start in range(0, len(RANKS), 20):
+        module.add_batch(ranks=RANKS[start : start + 20])
+    assert module.compute(ks=[5]) == metrics.metrics_from_ranks(RANKS, ks=[5])
+
+
+def test_several_targets_per_user(module) -> None:
+    computed = module.compute(ranks=[[1, 2], [3]], ks=[10])
+    # the second user's NDCG is 1 / log2(1 + 3) = 0.5, precision (2 + 1) / 10 over two users
+    assert computed["ndcg@10"] == 0.75
+    assert computed["precision@10"] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("ranks", [[1.5, 2.0], [float("nan"), 2.0], [[1.0], [2.25, 1.0]]])
+def test_ranks_that_are_not_whole_are_refused(module, ranks) -> None:
+    with pytest.raises(ValueError, match=r"a rank is (1\.5|nan|2\.25); ranks are integers"):
+        module.compute(ranks=ranks)
+
+
+def test_whole_float_ranks_count_as_integers(module) -> None:
+    assert module.compute(ranks=[1.0, 4.0], ks=[2]) == {"hit_rate@2": 0.5, "ndcg@2": 0.5, "mrr": 0.625}

@@ -1,7 +1,5 @@
 """The protocol of new users: draws, targets, averages over draws, and what the report says."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Ranks over the full catalogue against a naive double loop; leaks, NaN and ties."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -75,107 +73,60 @@ def test_batches_of_any_size_agree(batch_size: int) -> None:
     assert (ranking.sampled["few"].values == one_batch.sampled["few"].values).all()
 
 
+def rank(scores: torch.Tensor, histories: list, targets: list, seen: list | None = None, **options) -> Ranking:
+    """Ranks by a table of scores, whose rows are the first entries of the histories if it has several."""
+    scorer = table_scorer(scores) if len(scores) > 1 else lambda _: scores
+    rows = Ragged.from_lists(histories), Ragged.from_lists(targets)
+    options = {"vocab_size": 8, "special_ids": SPECIAL, **options}
+    return rank_targets(scorer, *rows, seen=None if seen is None else Ragged.from_lists(seen), **options)
+
+
 def test_lists_hold_the_best_unseen_items_and_end_where_items_end() -> None:
     table = torch.tensor([[9.0, 9.0, 9.0, 1.0, 4.0, 3.0, 2.0], [9.0, 9.0, 9.0, -torch.inf, 4.0, 3.0, 2.0]])
-    seen = Ragged.from_lists([[4, 6], [4]])
-    ranking = rank_targets(
-        table_scorer(table),
-        Ragged.from_lists([[0], [1]]),
-        Ragged.from_lists([[3], [3]]),
-        seen=seen,
-        vocab_size=7,
-        special_ids=SPECIAL,
-        top_k=3,
-    )
+    ranking = rank(table, [[0], [1]], [[3], [3]], [[4, 6], [4]], vocab_size=7, top_k=3)
     # the second user's item 3 scores -inf and is a candidate all the same
     assert ranking.top_items.tolist() == [[5, 3, IGNORED], [5, 6, 3]]
     assert ranking.ranks.values.tolist() == [2, 3]
 
 
 def test_the_only_unseen_item_is_ranked_first() -> None:
-    ranking = rank_targets(
-        table_scorer(torch.tensor([[9.0, 9.0, 9.0, 5.0, -torch.inf, 7.0]])),
-        Ragged.from_lists([[0]]),
-        Ragged.from_lists([[4]]),
-        seen=Ragged.from_lists([[3, 5]]),
-        vocab_size=6,
-        special_ids=SPECIAL,
-        negatives={"none left": np.full((1, 2), IGNORED)},
-        top_k=3,
-    )
+    table, negatives = torch.tensor([[9.0, 9.0, 9.0, 5.0, -torch.inf, 7.0]]), np.full((1, 2), IGNORED)
+    ranking = rank(table, [[0]], [[4]], [[3, 5]], vocab_size=6, negatives={"none left": negatives}, top_k=3)
     assert ranking.ranks.values.tolist() == ranking.sampled["none left"].values.tolist() == [1]
     assert ranking.top_items.tolist() == [[4, IGNORED, IGNORED]]
 
 
 def test_the_history_is_what_was_seen_by_default() -> None:
-    scores = torch.arange(8.0).repeat(1, 1)
-    ranking = rank_targets(
-        lambda _: scores,
-        Ragged.from_lists([[7, 6]]),
-        Ragged.from_lists([[5]]),
-        vocab_size=8,
-        special_ids=SPECIAL,
-    )
-    assert ranking.ranks.values.tolist() == [1]
-
-
-def rank_one(scores: torch.Tensor, history: list[int], targets: list[int], top_k: int = 0) -> Ranking:
-    return rank_targets(
-        lambda _: scores,
-        Ragged.from_lists([history]),
-        Ragged.from_lists([targets]),
-        vocab_size=8,
-        special_ids=SPECIAL,
-        top_k=top_k,
-    )
+    assert rank(torch.arange(8.0)[None], [[7, 6]], [[5]]).ranks.values.tolist() == [1]
 
 
 def test_equal_scores_rank_every_target_last() -> None:
-    assert rank_one(torch.zeros(1, 8), [7], [3, 5]).ranks.values.tolist() == [4, 4]
+    assert rank(torch.zeros(1, 8), [[7]], [[3, 5]]).ranks.values.tolist() == [4, 4]
 
 
-def test_bad_input_is_named() -> None:
-    scores = torch.arange(8.0).repeat(1, 1)
-    with pytest.raises(ValueError, match="user rows 0 are among the seen"):
-        rank_one(scores, [5, 6], [6])
-    with pytest.raises(ValueError, match="special"):
-        rank_one(scores, [5], [2])
-    with pytest.raises(ValueError, match="outside the vocabulary of 8"):
-        rank_one(scores, [5], [8])
-    with pytest.raises(ValueError, match=r"top_k=6 .* 5 items"):
-        rank_one(scores, [5], [6], top_k=6)
-    with pytest.raises(ValueError, match=r"user row 0 has a target twice in \[6, 4, 6\]"):
-        rank_one(scores, [5], [6, 4, 6])  # its NDCG would be above 1
-    with pytest.raises(ValueError, match="no targets"):
-        rank_one(scores, [5], [])
-    with pytest.raises(ValueError, match=r"shape \(1, 7\)"):
-        rank_one(scores[:, :7], [5], [6])
-    with pytest.raises(TypeError, match="int64"):
-        rank_one(scores.long(), [5], [6])
+@pytest.mark.parametrize(
+    ("history", "targets", "options", "message"),
+    [
+        ([5, 6], [6], {}, "user rows 0 are among the seen"),
+        ([5], [2], {}, "special"),
+        ([5], [8], {}, "outside the vocabulary of 8"),
+        ([5], [6], {"top_k": 6}, r"top_k=6 .* 5 items"),
+        ([5], [6, 4, 6], {}, r"user row 0 has a target twice in \[6, 4, 6\]"),  # its NDCG would be above 1
+        ([5], [], {}, "no targets"),
+        ([5], [6], {"vocab_size": 9}, r"shape \(1, 8\)"),
+    ],
+)
+def test_bad_input_is_named(history: list[int], targets: list[int], options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rank(torch.arange(8.0)[None], [history], [targets], **options)
 
 
-def test_rows_of_nan_scores_are_named_by_user() -> None:
+def test_bad_scores_and_sizes_are_named() -> None:
     table = torch.zeros(5, 8)
+    with pytest.raises(TypeError, match="int64"):
+        rank(table.long(), [[0]], [[6]])
     table[3, 7] = torch.nan
-    histories = Ragged.from_lists([[user] for user in range(5)])
     with pytest.raises(ValueError, match="NaN for user rows 3:"):
-        rank_targets(
-            table_scorer(table),
-            histories,
-            Ragged.from_lists([[4]] * 5),
-            seen=Ragged.from_lists([[]] * 5),
-            vocab_size=8,
-            special_ids=SPECIAL,
-            batch_size=2,
-        )
-
-
-def test_sizes_that_disagree_are_named() -> None:
+        rank(table, [[user] for user in range(5)], [[4]] * 5, [[]] * 5, batch_size=2)
     with pytest.raises(ValueError, match="2 histories, 1 rows of targets"):
-        rank_targets(
-            lambda _: torch.zeros(1, 8),
-            Ragged.from_lists([[3], [4]]),
-            Ragged.from_lists([[5]]),
-            vocab_size=8,
-            special_ids=SPECIAL,
-        )
+        rank(table, [[3], [4]], [[5]])

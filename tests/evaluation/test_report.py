@@ -1,7 +1,5 @@
 """`evaluation.json`: its schema, its earlier versions, and its figures for a perfect and a constant scorer."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

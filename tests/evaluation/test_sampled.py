@@ -1,7 +1,5 @@
 """Sampled negatives: unseen, distinct, seeded, and drawn in proportion to their weights."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -3,8 +3,6 @@
 The address is printed first. This package cannot be imported in the process.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import sys

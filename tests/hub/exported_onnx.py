@@ -1,7 +1,5 @@
 """A small model with titles and ONNX files, and histories to compare its answers for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +7,13 @@ import numpy as np
 import torch
 from transformers import pipeline
 
-from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import MOVIES
+from tests.model.tiny import build, tiny_config
 
-WINDOW = 12
 NUM_HISTORIES = 100
 
 
@@ -24,23 +22,10 @@ def make_onnx_folder(folder: Path) -> Path:
     counts = {movie: 1 + position for position, movie in enumerate(MOVIES["movie_id"])}
     tokenizer = Bert4RecTokenizer.from_movies(MOVIES, counts)
     generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    config = Bert4RecConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        max_position_embeddings=WINDOW,
-        initializer_range=0.2,
-        causal=True,
-        time_aware=True,
-        memory_size=20,
-        memory_weight=0.5,
-        taste_size=8,
-        taste_weight=0.5,
-        taste_neighbours=5,
-    )
-    model = Bert4RecForMaskedLM(config).eval()
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "initializer_range": 0.2}
+    memory = {"causal": True, "time_aware": True, "memory_size": 20, "memory_weight": 0.5}
+    taste = {"taste_size": 8, "taste_weight": 0.5, "taste_neighbours": 5}
+    model = build(tiny_config(len(tokenizer), **sizes, **memory, **taste))
     memory, time_embeddings = model.memory, model.bert4rec.time_embeddings
     shape = memory.next_items.shape
     memory.next_items.copy_(torch.randint(tokenizer.first_item_id, len(tokenizer), shape, generator=generator))

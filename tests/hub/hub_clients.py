@@ -1,7 +1,5 @@
 """Client processes of the local Hub: one publishes, one pulls without this package, one runs failing pushes."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

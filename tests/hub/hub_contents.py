@@ -1,7 +1,5 @@
 """Contents of the loopback Hub: repositories, branches, commits, git hashes, and checks of a card's metadata."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass, field

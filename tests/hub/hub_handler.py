@@ -1,7 +1,5 @@
 """Request handler of the loopback Hub: accounts, uploads and downloads."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """recommender.js in Node, on onnxruntime-node."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Whether tests that need a browser can run here."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

@@ -1,7 +1,5 @@
 """The runtime of the demo: downloaded once, checked, and kept completely or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile

@@ -1,7 +1,5 @@
 """The model card: its metadata, every number in it, and its snippets, which are executed."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shutil
@@ -12,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hf_bert4rec.files import write_json
-from hf_bert4rec.hub.card import render_card, update_card
+from hf_bert4rec.hub.card import plain, render_card, update_card
 from hf_bert4rec.hub.curve import draw_curve
 from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
 from hf_bert4rec.hub.staging import stage_model
@@ -235,3 +233,27 @@ def test_any_learning_curve_is_drawn(records):
     for curve in (records[0]["curve"], [], records[0]["curve"][:1]):
         assert draw_curve({**records[0], "curve": curve}).startswith(PNG)
     assert draw_curve({**records[0], "dataset": r"$\bad$"}).startswith(PNG)  # not a formula of matplotlib
+
+
+@pytest.mark.parametrize(
+    ("title", "escaped"),
+    [
+        ("Amélie (2001)", "Amélie (2001)"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("[click](http://x) | `code` *b* _i_", r"\[click\](http://x) \| \`code\` \*b\* \_i\_"),
+        ("one\n# two\x00\u202e", r"one \# two  "),
+        (7, "7"),
+    ],
+)
+def test_markup_is_escaped(title, escaped):
+    assert plain(title) == escaped
+
+
+def test_a_card_escapes_the_titles_of_its_examples(model_folder):
+    evaluation = read(model_folder / "evaluation.json")
+    for movie in evaluation["examples"][0]["recommended"]:
+        movie["title"] = "<img src=x onerror=alert(1)> | [a](javascript:b)"
+    card = render_card(read(model_folder / "training.json"), evaluation, titles=True)
+    assert "<img" not in card
+    assert "[a](" not in card.replace("\\[a\\](", "")
+    assert "&lt;img src=x onerror=alert(1)&gt;" in card

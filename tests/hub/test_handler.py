@@ -1,7 +1,5 @@
 """The handler of an exported folder answers JSON over HTTP as the pipeline does, and says what a bad request lacks."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The job script trains on a table of a local Hub and publishes the model there."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

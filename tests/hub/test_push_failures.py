@@ -1,7 +1,5 @@
 """Failures of a push: the error names the fix, and the Hub is unchanged."""
 
-from __future__ import annotations
-
 import errno
 import re
 import runpy

@@ -1,7 +1,5 @@
 """The JavaScript module of the Space gives the pipeline's answers, on onnxruntime-node."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A hundred histories get the same movies from torch, both ONNX files, JavaScript in Node and a browser, and HTTP."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The demo in a real browser, which runs the model: the page, its answers, its speed, and what it says on errors."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

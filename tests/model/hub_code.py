@@ -3,8 +3,6 @@
 Allow-lists are used wherever they are short: a module has more entry points than a deny-list would cover.
 """
 
-from __future__ import annotations
-
 import ast
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Damaged, inconsistent and malicious folders raise a descriptive error, quickly and in bounded memory."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import re

@@ -1,7 +1,5 @@
 """New movies without retraining: old logits stay, new movies start from similar ones, and all of it is saved."""
 
-from __future__ import annotations
-
 import copy
 import math
 

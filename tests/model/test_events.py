@@ -1,7 +1,5 @@
 """Models of several kinds of events: embeddings, requests, explanations, ONNX, and the same answers on every path."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

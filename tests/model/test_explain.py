@@ -1,7 +1,5 @@
 """Explanations name the planted cause, and contributions equal differences of log scores."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """An external index of inner products finds what the model ranks first."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

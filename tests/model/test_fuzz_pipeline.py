@@ -1,7 +1,5 @@
 """Malformed requests: each is answered, or refused with a descriptive ValueError, TypeError or LookupError."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

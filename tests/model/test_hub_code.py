@@ -1,7 +1,5 @@
 """Files copied to the Hub open no connection, start no process, evaluate no text, and access model files only."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

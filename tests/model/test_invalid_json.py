@@ -4,8 +4,6 @@ Files that this package reads raise an error with the file and the fix. AutoConf
 config.json and tokenizer_config.json before any code of a model runs: those errors are transformers'.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Item tables in common formats, extended vocabularies, and the name of ids: normalised, or refused at once."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

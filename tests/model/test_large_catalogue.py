@@ -1,7 +1,5 @@
 """A large catalogue: titles are found by their letters, and int8 scores, corrected for the best, rank as exact ones."""
 
-from __future__ import annotations
-
 import pickle
 import random
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """Folders and objects open with `pipeline` however they were saved; also in threads, workers and `datasets.map`."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os

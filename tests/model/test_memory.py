@@ -1,7 +1,5 @@
 """The transition memory: against the Markov chain it is filled from, in scores, saved folders and ONNX."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

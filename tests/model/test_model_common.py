@@ -1,7 +1,5 @@
 """The checks of transformers' common model tests, on tiny models of each kind."""
 
-from __future__ import annotations
-
 import copy
 import json
 

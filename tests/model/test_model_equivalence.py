@@ -1,7 +1,5 @@
 """Results do not depend on attention kernel, batch, padding, form of the inputs or data type."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

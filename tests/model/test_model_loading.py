@@ -1,7 +1,5 @@
 """Loading in every form: shards, variants, device maps, offloading, earlier names; and options of the config."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 

@@ -1,7 +1,5 @@
 """The model against transformers' BERT, and its options."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The ONNX file scores as torch does, and onnxruntime is needed for it only."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

@@ -1,7 +1,5 @@
 """The pipeline's answers: their form and source, that they depend on the history only, and on the model as it is."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

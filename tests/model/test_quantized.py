@@ -1,7 +1,5 @@
 """Quantized and offloaded models give the answers of the original through the pipeline."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

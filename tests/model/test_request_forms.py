@@ -1,7 +1,5 @@
 """Requests in the forms of other libraries: datasets, iterators, data frames, boolean ratings, times in every unit."""
 
-from __future__ import annotations
-
 import datetime as dt
 import types
 

@@ -1,7 +1,5 @@
 """Filters remove what they should and nothing else; re-ranking changes the order, not the scores."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

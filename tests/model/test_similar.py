@@ -1,7 +1,5 @@
 """Similar movies, and embeddings whose inner product is the score."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

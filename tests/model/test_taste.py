@@ -1,7 +1,5 @@
 """The model of taste: its scores by hand, its fit against the closed form, and requests with either goal."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Time-aware models: time embeddings, the time bins of the memory, and timestamps in requests."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np

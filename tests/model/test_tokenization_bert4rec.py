@@ -1,7 +1,5 @@
 """Ids to input ids and back, approximate titles, and invalid files."""
 
-from __future__ import annotations
-
 import pytest
 from transformers import AutoTokenizer
 

@@ -1,7 +1,5 @@
 """Folders load with every supported version: what can be tested of that without installing the others."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

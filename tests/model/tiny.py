@@ -1,7 +1,5 @@
 """Tiny models of the kinds that the common tests run on."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -30,8 +28,8 @@ def tiny_config(vocab_size: int = VOCAB, **options) -> Bert4RecConfig:
     return Bert4RecConfig(**{"vocab_size": vocab_size, **sizes, "initializer_range": 0.5, **options})
 
 
-def build(config, cls=Bert4RecForMaskedLM):
-    torch.manual_seed(0)
+def build(config, cls=Bert4RecForMaskedLM, seed=0):
+    torch.manual_seed(seed)
     return cls(config).eval()
 
 

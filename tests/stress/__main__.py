@@ -4,8 +4,6 @@ python -m tests.stress
 python -m tests.stress kills tables
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Campaign: broken MovieLens archives and folders raise a descriptive error; intact ones load completely."""
 
-from __future__ import annotations
-
 import random
 import struct
 import tempfile

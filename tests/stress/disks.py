@@ -1,7 +1,5 @@
 """Campaign: on a full or read-only disk, writing raises a descriptive error and earlier files are unchanged."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import tempfile

@@ -1,7 +1,5 @@
 """Campaign: memory growth of a long training and of a long serving loop."""
 
-from __future__ import annotations
-
 import gc
 import resource
 import tempfile

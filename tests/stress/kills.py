@@ -1,7 +1,5 @@
 """Campaign: kill training, download, preparation, export and scoring, resume, and compare with uninterrupted runs."""
 
-from __future__ import annotations
-
 import random
 import tempfile
 import time

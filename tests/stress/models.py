@@ -1,7 +1,5 @@
 """Campaign: model folders with flipped bits, truncated files and changed JSON values."""
 
-from __future__ import annotations
-
 import json
 import random
 import shutil

@@ -1,7 +1,5 @@
 """Run workloads in processes that are killed by SIGKILL, at a random time or before one of their file changes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import random

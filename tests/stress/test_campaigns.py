@@ -1,7 +1,5 @@
 """Quick parts of the campaigns: full and read-only disks, for which mounting takes root; concurrency; memory."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.stress import disks, endurance, request_fuzz

@@ -3,8 +3,6 @@
 `make stress` kills before every file change and at many random times; here are some of each.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

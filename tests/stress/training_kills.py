@@ -1,7 +1,5 @@
 """Campaign: training killed repeatedly, or before a file change, ends with the weights of an uninterrupted run."""
 
-from __future__ import annotations
-
 import random
 import time
 from pathlib import Path

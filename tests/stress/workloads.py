@@ -3,8 +3,6 @@
 They run in their own processes (see `sigkill`), so they take paths and write their results to files.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from pathlib import Path

@@ -3,8 +3,6 @@
 accelerate shards on accelerators only; here it is patched to shard on CPUs.
 """
 
-from __future__ import annotations
-
 import gc
 import sys
 from pathlib import Path

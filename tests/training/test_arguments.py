@@ -1,7 +1,5 @@
 """Recipes: every key is applied, the command line overrides, and typos are named."""
 
-from __future__ import annotations
-
 import pytest
 
 from hf_bert4rec.training.arguments import parse

@@ -1,7 +1,5 @@
 """The recipe `auto`: what is chosen from which data, what the user gives wins, and log, record and card say so."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Training never resumes from an incomplete checkpoint, nor runs pickled code of one."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Cross-entropy in chunks: the loss and gradients of the dense computation, in less memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

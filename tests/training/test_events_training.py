@@ -1,7 +1,5 @@
 """Training on views and purchases: the next view follows the last view, and the next purchase the last purchase."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The transition memory's weight is the best on the validation part, and the model is at least as good as its parts."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

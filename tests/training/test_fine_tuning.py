@@ -1,7 +1,5 @@
 """Fine-tuning learns new users and movies without forgetting, and changes copies only."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """`fit` on tables in memory and in files, by recipes of every form; the example notebook; runs that are resumed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

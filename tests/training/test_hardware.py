@@ -1,7 +1,5 @@
 """Precision, attention, number of GPUs, and allocator."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import sys

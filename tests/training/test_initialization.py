@@ -1,7 +1,5 @@
 """Embeddings from co-occurrence: items that occur together get similar embeddings."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

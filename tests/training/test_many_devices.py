@@ -1,7 +1,5 @@
 """Launcher configurations, and distributed evaluation that counts every user once."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

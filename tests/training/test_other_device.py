@@ -1,7 +1,5 @@
 """Training, ranking and requests on another device than the CPU: no tensor is left behind, results are the same."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 
 import numpy as np

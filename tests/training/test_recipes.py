@@ -1,7 +1,5 @@
 """The shipped recipes: their descriptions are true, and GPU recipes train on a small scale."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`training.json` describes the run without local folders."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from hf_bert4rec.data.arguments import DataArguments

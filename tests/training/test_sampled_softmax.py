@@ -1,7 +1,5 @@
 """Sampled softmax equals the full one with every item drawn once, and in expectation otherwise."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

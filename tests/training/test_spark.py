@@ -1,7 +1,5 @@
 """Spark writes the folder of histories that `prepare_folder` writes, and answers as the pipeline does."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

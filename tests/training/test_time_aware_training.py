@@ -1,7 +1,5 @@
 """Time-aware training end to end, on a shop in which the next purchase depends on the hour."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Training learns a predictable catalogue, evaluates by rank, resumes to the same weights, and depends on the seed."""
 
-from __future__ import annotations
-
 import datasets
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The forward that training installs gives the model's own loss and gradients, from labelled positions only."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 

@@ -1,7 +1,5 @@
 """Ranks of an uneven number of users, gathered from the two processes that a launcher runs."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
