@@ -56,8 +56,8 @@ demo: $(INSTALLED)  ## try the model that was trained last on a page in the brow
 
 # All rows of the table, with those of other libraries after `make bench-peers`. The rest runs if one benchmark fails.
 SERVED := $(if $(filter file,$(origin MODEL)),,$(MODEL))
-BENCHMARKS := serving demo_page training_step step_profile data_preparation large_data large_catalogue catalogue_growth \
-	data_parallel scaling_curves peers_evaluation peers_training peers_quality
+BENCHMARKS := serving demo_page training_step step_profile data_preparation large_data large_evaluation large_catalogue \
+	catalogue_growth data_parallel scaling_curves peers_evaluation peers_training peers_quality
 
 bench: $(INSTALLED)  ## measure this package and the other libraries; print the table, write it and the plots
 	@for name in $(BENCHMARKS); do echo "$$name" >&2; options=; case $$name in serving|demo_page) options="$(SERVED)"; esac; \

@@ -122,11 +122,11 @@ def _total(point: dict[str, Any]) -> list[float]:
     return [sum(pair) for pair in zip(point["prepare_seconds"], point["start_seconds"], strict=True)]
 
 
-def write_table(rows: int, path: Path) -> None:
-    """Interactions in parts of MovieLens 25M's size, which share the catalogue, but neither users nor item pairs."""
-    log = made_up_log(min(rows, RATINGS))
+def write_table(rows: int, path: Path, part_rows: int = RATINGS) -> None:
+    """Interactions in parts of this many rows, which share the catalogue, but neither users nor item pairs."""
+    log = made_up_log(min(rows, part_rows))
     writer = None
-    for part, first in enumerate(range(0, rows, RATINGS)):
+    for part, first in enumerate(range(0, rows, part_rows)):
         frame = log.head(rows - first).with_columns(
             user_id=pl.col("user_id") + part * USERS,
             movie_id=pl.col("movie_id").xor(part),  # an item of similar popularity

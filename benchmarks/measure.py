@@ -85,14 +85,15 @@ def peak_megabytes(call: Callable[[], Any]) -> float | None:
     if trim is not None:
         trim(0)
     watermark.write_text("5")  # resets the peak to the current resident size: proc(5)
-    before = _status_kilobytes("VmRSS")
+    before = process_megabytes("VmRSS")
     call()
-    return max(0.0, (_status_kilobytes("VmHWM") - before) / 1e3)
+    return max(0.0, process_megabytes("VmHWM") - before)
 
 
-def _status_kilobytes(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return float(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+def process_megabytes(name: str, process: int | str = "self") -> float:
+    """A field of /proc/PROCESS/status such as VmHWM, the peak resident memory, in megabytes of 1,000 KiB."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1e3
 
 
 def run_in_subprocess(script: str, options: Sequence[object]) -> dict[str, Any]:

@@ -69,10 +69,15 @@ def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, allowed: pl.DataF
     leaked = counts.join(allowances, on=pair, how="left").filter(pl.col("len") > pl.col("len_right").fill_null(0))
     if leaked.height:
         user, item, *_ = leaked.sort(pair).row(0)
-        raise LeakageError(
-            f"{leaked.height:,} of {targets.height:,} times a {what} is in {where}; the first is item {item!r} of user "
-            f"{user!r}. Build the histories with build_histories, which keeps each item once, and split again."
-        )
+        raise leakage_error(leaked.height, targets.height, what, where, item, user)
+
+
+def leakage_error(leaked: int, targets: int, what: str, where: str, item: Any, user: Any) -> LeakageError:
+    """The error for targets that are where they must not be."""
+    return LeakageError(
+        f"{leaked:,} of {targets:,} times a {what} is in {where}; the first is item {item!r} of user {user!r}. Build "
+        "the histories with build_histories, which keeps each item once, and split again."
+    )
 
 
 def target_times(rows: Dataset) -> npt.NDArray[Any] | None:
@@ -100,9 +105,14 @@ def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
         cuts = np.asarray(rows.with_format("arrow")[:]["cut"].to_numpy())
         latest = Ragged.from_column(train, "timestamps").values.max()
         if latest >= cuts.min():
-            raise LeakageError(f"Training has an interaction at {latest}, not before the {part} cut at {cuts.min()}")
+            raise late_training_error(latest, part, cuts.min())
         if targets is None or (targets < cuts).any():
             raise LeakageError(f"A {part} target is before the {part} cut at {cuts.min()}, or has no timestamp")
+
+
+def late_training_error(latest: Any, part: str, cut: Any) -> LeakageError:
+    """The error for a training interaction that is not before a cut."""
+    return LeakageError(f"Training has an interaction at {latest}, not before the {part} cut at {cut}")
 
 
 def target_hash(rows: Dataset) -> str:

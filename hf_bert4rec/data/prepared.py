@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from datasets import Dataset, DatasetDict
+import polars as pl
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from .arguments import DataArguments
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
-from .ragged import Ragged, labels_of
+from .leakage import check_leakage, target_hash, target_times
+from .ragged import IntArray, Ragged, Rows, labels_of
+from .splits import LISTS, split_histories
 from .tables import to_frame
+from .user_split import first_by_hash, hold_out_users
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,29 @@ class Prepared:
         """The same data for another tokenizer of the same catalogue."""
         return replace(self, tokenizer=tokenizer)
 
+    def with_held_out_users(self, share: float, options: DataArguments) -> Prepared:
+        """The same data, split by `options`, with a share of the users held out; ValueError if a part is empty."""
+        histories, new_users = hold_out_users(self.histories, share)
+        return self.with_changes(histories=histories, splits=split_histories(histories, options), new_users=new_users)
+
     def with_changes(self, **changes: Any) -> Prepared:
         """The same data in memory, with other values of these fields."""
         return Prepared(**{entry.name: getattr(self, entry.name) for entry in fields(Prepared)} | changes)
+
+    @property
+    def timed(self) -> bool:
+        """Whether histories have times."""
+        return "timestamps" in self.histories.column_names
+
+    @property
+    def holds_out_users(self) -> bool:
+        """Whether there are `new_users`."""
+        return self.new_users is not None
+
+    @cached_property
+    def history_lengths(self) -> IntArray:
+        """Interactions of every user who is not held out, (users,)."""
+        return Ragged.from_column(self.histories, "item_ids").lengths
 
     @property
     def rated(self) -> bool:
@@ -59,6 +84,17 @@ class Prepared:
         encoded = encode_histories(histories, self.tokenizer)
         return labels_of(encoded.where(liked_mask(histories, self.ratings, self.liked_rating)))
 
+    def train_likes(self) -> Rows:
+        """The likes of the training histories."""
+        return self.train.where(self.train_liked)
+
+    def new_user_likes(self, part: str, limit: int) -> tuple[pl.Series, Ragged]:
+        """Ids of users held out for `part`, (users,), and their likes; of more than `limit` users those by hash."""
+        assert self.new_users is not None
+        users = to_frame(self.new_users[part], ["user_id"])["user_id"]
+        chosen = first_by_hash(users, limit)
+        return users.gather(chosen), self.likes(self.new_users[part].select(chosen))
+
     @cached_property
     def train(self) -> Ragged:
         """Training histories as input ids, one row per user."""
@@ -73,6 +109,41 @@ class Prepared:
         """The histories and targets of the validation or test split, with times if `timed`."""
         rows = self.splits[split]
         return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
+
+    def complete_histories(self, timed: bool = False) -> Ragged:
+        """All interactions of the users who are not held out, as input ids, with times if `timed`."""
+        return encode_histories(self.histories, self.tokenizer, timed)
+
+    def known_interactions(self, part: str, timed: bool = False) -> Ragged:
+        """All interactions that precede the targets of `part`, input ids, one row per user.
+
+        With a temporal split these are all interactions before the cut; otherwise the histories of `part`, and the
+        training rows of all other users. With their times if `timed`.
+        """
+        rows, train = self.splits[part], self.splits["train"]
+        if "cut" in rows.column_names:
+            histories = self.complete_histories(timed)
+            early = histories.where(Ragged.from_column(self.histories, "timestamps").values < rows[0]["cut"])
+            return early.take(np.flatnonzero(early.lengths))
+        evaluated = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
+        columns = [name for name in LISTS if name in rows.column_names]
+        others = train.select(np.flatnonzero(~evaluated)).select_columns(columns)
+        known = encode_histories(concatenate_datasets([rows.select_columns(columns), others]), self.tokenizer, timed)
+        in_order = np.argsort(np.argsort(~evaluated, kind="stable"))  # as the users are in the training part
+        return known if evaluated.all() else known.take(in_order)
+
+    def target_times(self, part: str) -> npt.NDArray[Any] | None:
+        """The time of every row's first target, (rows,); None without times."""
+        return target_times(self.splits[part])
+
+    def target_hash(self, part: str) -> str:
+        """`leakage.target_hash` of validation or test."""
+        return target_hash(self.splits[part])
+
+    def check_training(self, options: DataArguments) -> None:
+        """Raise LeakageError if the training part of a split by `options` has a target of this one."""
+        train = split_histories(self.histories, options)["train"]
+        check_leakage(DatasetDict(self.splits | {"train": train}), repeats=not self.exclude_seen)
 
 
 def liked_mask(histories: Dataset, ratings: Dataset, liked_rating: float) -> npt.NDArray[np.bool_]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +137,43 @@ class Ragged:
         return replace(self, columns=columns, queries=queries)
 
 
+class Rows(Protocol):
+    """Histories that may be larger than memory: `Ragged`, or computed when they are read. Methods are those of it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> npt.NDArray[Any]: ...
+
+    def rows(self, start: int, stop: int) -> Ragged: ...
+
+    def take(self, rows: IntArray) -> Ragged: ...
+
+    def blocks(self) -> Iterator[Ragged]: ...
+
+
+@dataclass(frozen=True)
+class TransformedRows:
+    """`transform` of rows, computed for those that are read."""
+
+    source: Rows
+    transform: Callable[[Ragged], Ragged]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, row: int) -> npt.NDArray[Any]:
+        return self.rows(row, row + 1).values
+
+    def rows(self, start: int, stop: int) -> Ragged:
+        return self.transform(self.source.rows(start, stop))
+
+    def take(self, rows: IntArray) -> Ragged:
+        return self.transform(self.source.take(rows))
+
+    def blocks(self) -> Iterator[Ragged]:
+        return map(self.transform, self.source.blocks())
+
+
 def concatenate(parts: Sequence[Ragged]) -> Ragged:
     """The rows of all parts, with the columns and queries that all of them have."""
     return Ragged(
@@ -170,30 +208,17 @@ def seen_items(histories: Ragged, exclude_seen: bool = True) -> Ragged:
     return histories.where(histories.columns["event_ids"] == np.repeat(query_events, histories.lengths))
 
 
-@dataclass(frozen=True)
-class SeenItems:
-    """`seen_items` of histories that may be larger than memory: those of the rows that are read."""
+def lazily_seen_items(histories: Rows, exclude_seen: bool = True) -> TransformedRows:
+    """`seen_items` of the rows that are read."""
+    return TransformedRows(histories, partial(seen_items, exclude_seen=exclude_seen))
 
-    histories: Ragged
-    exclude_seen: bool = True
 
-    def __len__(self) -> int:
-        return len(self.histories)
-
-    def __getitem__(self, row: int) -> npt.NDArray[Any]:
-        return self.rows(row, row + 1).values
-
-    def rows(self, start: int, stop: int) -> Ragged:
-        """`Ragged.rows`."""
-        return seen_items(self.histories.rows(start, stop), self.exclude_seen)
-
-    def take(self, rows: IntArray) -> Ragged:
-        """`Ragged.take`."""
-        return seen_items(self.histories.take(rows), self.exclude_seen)
-
-    def blocks(self) -> Iterator[Ragged]:
-        """`Ragged.blocks`."""
-        return (seen_items(block, self.exclude_seen) for block in self.histories.blocks())
+def sample_rows(lengths: IntArray, maximum: int, seed: int) -> IntArray:
+    """Rows with at most `maximum` values together, in ascending order, chosen at random if all have more."""
+    if lengths.sum() <= maximum:
+        return np.arange(len(lengths))
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    return np.sort(order[np.cumsum(lengths[order]) <= maximum])
 
 
 def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:

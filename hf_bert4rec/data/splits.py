@@ -27,6 +27,7 @@ Bools = npt.NDArray[np.bool_]
 TargetEvents = Sequence[str] | None
 # List columns of histories, and the names of their values at a target.
 LISTS = {"item_ids": "target", "timestamps": "target_timestamp", "events": "target_event", "weights": None}
+SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")  # options that decide a split of histories
 HELD_OUT = ("validation", "test")
 ABSENT = -1  # length of a history in a part without its user
 

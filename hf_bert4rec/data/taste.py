@@ -10,6 +10,8 @@ on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -17,8 +19,9 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..model.extensions_bert4rec import Bert4RecTaste
-from .ragged import Ragged
+from .ragged import Ragged, sample_rows
 
+MAX_INTERACTIONS = 1 << 25  # more than any MovieLens release; the matrix of more would take gigabytes
 DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest
 USER_POWER = 0.5  # a user of n interactions weighs n^-USER_POWER: few of them make most interactions
 RIDGE = 10.0  # users; keeps items with few likes from leading anywhere
@@ -33,10 +36,17 @@ BLOCK = 1024  # items compared with all others at once
 DENSE_FACTOR = 4  # catalogues of up to this many times the rank are factorised completely
 
 FloatArray = npt.NDArray[np.float64]
+Matrices = Callable[[], Iterable[sparse.csr_array]]
 
 
 def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_]) -> None:
-    """Fill a model of taste from training histories of input ids; `liked` (total,) is true for likes."""
+    """Fill a model of taste from training histories of input ids; `liked` (total,) is true for likes.
+
+    Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random.
+    """
+    chosen = sample_rows(train.lengths, MAX_INTERACTIONS, seed=0)
+    if len(chosen) < len(train):
+        liked, train = Ragged(liked, train.offsets).take(chosen).values, train.take(chosen)
     vocab_size, rank = taste.factors.shape
     matrix, users = _weighted_likes(train, liked, vocab_size)
     total = users.sum()
@@ -144,7 +154,8 @@ def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:
     They are -P_ab / √(P_aa · P_bb) with P = (X'X + `PARTIAL_RIDGE`)⁻¹, X being the user-item matrix of zeros and ones:
     the weights of EASE (Steck, WWW 2019, arXiv:1905.03375), made symmetric.
     """
-    inverse = inverse_gram(matrix, PARTIAL_RIDGE)
+    ones = sparse.csr_array((np.ones(len(matrix.data), np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+    inverse = inverse_gram(lambda: [ones], matrix.shape[1], PARTIAL_RIDGE)
     scales = 1 / np.sqrt(inverse.diagonal())
     inverse *= -scales
     inverse *= scales[:, None]
@@ -152,18 +163,29 @@ def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:
     return inverse
 
 
-def inverse_gram(matrix: sparse.csr_array, ridge: float) -> npt.NDArray[np.float32]:
-    """(X'X + `ridge`)⁻¹, (items, items), X (users, items) being 1 where `matrix` has an entry."""
-    size = matrix.shape[1]
-    ones = sparse.csr_array((np.ones(len(matrix.data), np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
-    columns = sparse.csc_array(ones)
+def inverse_gram(
+    matrices: Callable[[], Iterable[sparse.csr_array]], size: int, ridge: float
+) -> npt.NDArray[np.float32]:
+    """(X'X + `ridge`)⁻¹, (items, items), X (users, items) being 1 where a user has an item; see `common_users`."""
     gram = np.empty((size, size), dtype=np.float32)
     for start in range(0, size, BLOCK):
-        rows = slice(start, start + BLOCK)
-        gram[rows] = (columns[:, rows].T @ ones).toarray()
+        gram[start : start + BLOCK] = common_users(matrices(), start, start + BLOCK)
     gram[np.diag_indices(size)] += ridge
     # In place; the transposed matrix is in LAPACK's order of memory.
     factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
     inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
     inverse += np.tril(inverse, -1).T  # above the diagonal it is 0
     return inverse
+
+
+def common_users(matrices: Iterable[sparse.csr_array], start: int, stop: int) -> npt.NDArray[np.float32]:
+    """The number of users of each item from `start` to `stop` (exclusive) and each item, (items, vocab_size).
+
+    `matrices` (users, vocab_size) of some of the users each are float32, 1 where a user has an item. Counts are exact
+    up to 2^24, and so the same for any portions of users.
+    """
+    parts = ((matrix[:, start:stop].T @ matrix).toarray() for matrix in matrices)
+    total = next(parts)
+    for part in parts:
+        total += part
+    return total

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from ..model.extensions_bert4rec import STEPS, TIME_BIN
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from .ragged import IntArray, Ragged, offsets_of, require_times, run_lengths
+from .ragged import IntArray, Ragged, Rows, TransformedRows, labels_of, offsets_of, require_times, run_lengths
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -24,10 +24,10 @@ MAX_TIME_BINS = 256  # 128 years
 POWER = 0.7  # of an item's count, by which its transitions are divided; below 1, popular items keep more weight
 
 
-def damped_transitions(train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER) -> sparse.csr_array:
+def damped_transitions(train: Rows, vocab_size: int, steps: int = STEPS, power: float = POWER) -> sparse.csr_array:
     """T[a, b] / count(a)^`power`, with T of `windowed_transitions`; b are only items that may be labels."""
-    damping = sparse.diags_array(np.maximum(item_counts(train, vocab_size), 1) ** -power)
-    return sparse.csr_array(damping @ windowed_transitions(train, vocab_size, steps, is_next=_may_be_next(train)))
+    blocks = _damped_blocks(train, vocab_size, None, steps=steps, power=power)
+    return sparse.csr_array(sparse.vstack([table for _, table in blocks]))
 
 
 def _may_be_next(histories: Ragged) -> BoolArray | None:
@@ -36,14 +36,9 @@ def _may_be_next(histories: Ragged) -> BoolArray | None:
     return None if weights is None else weights > 0
 
 
-def windowed_transitions(
-    train: Ragged, vocab_size: int, steps: int, is_next: BoolArray | None = None
-) -> sparse.csr_array:
-    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size).
-
-    With `is_next` (total,), b are only interactions for which it is true.
-    """
-    pairs = _pairs(train, train.values, (0, vocab_size), vocab_size.bit_length(), steps, False, is_next)
+def windowed_transitions(train: Ragged, vocab_size: int, steps: int) -> sparse.csr_array:
+    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size)."""
+    pairs = _pairs(train, train.values, (0, vocab_size), vocab_size.bit_length(), steps, False, None)
     return _weighted_counts(pairs, (vocab_size, vocab_size))
 
 
@@ -113,7 +108,12 @@ def _pair_counts(pairs: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
     return sparse.csr_array(values, shape=shape)
 
 
-def item_counts(train: Ragged, vocab_size: int) -> IntArray:
+def label_counts(train: Rows, vocab_size: int) -> IntArray:
+    """`item_counts` of the interactions that may be labels."""
+    return item_counts(TransformedRows(train, labels_of), vocab_size)
+
+
+def item_counts(train: Rows, vocab_size: int) -> IntArray:
     """Training interactions of every input id, (vocab_size,); ValueError for an id outside the vocabulary."""
     counts = np.zeros(vocab_size, dtype=np.int64)
     for block in train.blocks():
@@ -148,13 +148,18 @@ def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: f
 
 
 def _damped_blocks(
-    train: Ragged, vocab_size: int, bins: IntArray | None, backward: float = 0.0
+    train: Rows,
+    vocab_size: int,
+    bins: IntArray | None,
+    backward: float = 0.0,
+    steps: int = STEPS,
+    power: float = POWER,
 ) -> Iterator[tuple[int, sparse.csr_array]]:
     """Some rows of `damped_transitions` after the other, with the first row's number: about `PAIRS_AT_ONCE` pairs."""
     shape = vocab_size, vocab_size * (1 if bins is None else len(bins))
     counts = item_counts(train, vocab_size)
-    damping = np.maximum(counts, 1) ** -POWER
-    portion = np.cumsum(counts * STEPS * (2 if backward else 1)) // PAIRS_AT_ONCE
+    damping = np.maximum(counts, 1) ** -power
+    portion = np.cumsum(counts * steps * (2 if backward else 1)) // PAIRS_AT_ONCE
     starts = np.unique(np.searchsorted(portion, np.arange(portion[-1] + 1)))
     for items in pairwise([*starts.tolist(), vocab_size]):
         parts = []
@@ -163,7 +168,7 @@ def _damped_blocks(
             if bins is not None:
                 bin_of = np.searchsorted(bins, _half_years(require_times(block)), side="right") - 1
                 columns = columns + vocab_size * np.maximum(bin_of, 0)
-            pairs = _pairs(block, columns, items, shape[1].bit_length(), STEPS, bool(backward), _may_be_next(block))
+            pairs = _pairs(block, columns, items, shape[1].bit_length(), steps, bool(backward), _may_be_next(block))
             parts.append(list(pairs))
         by_distance = (
             [np.concatenate(arrays) for arrays in zip(*part, strict=True)] for part in zip(*parts, strict=True)

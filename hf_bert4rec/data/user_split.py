@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 from datasets import Dataset, DatasetDict
 
-from .ragged import FloatArray
+from .ragged import FloatArray, IntArray
 from .tables import to_frame
 
 MAX_SHARE = 0.5
@@ -36,7 +36,7 @@ def held_out_masks(users: pl.Series, share: float) -> dict[str, npt.NDArray[np.b
     if not share:
         nobody = np.zeros(len(users), dtype=bool)
         return {"training": ~nobody, "validation": nobody, "test": nobody}
-    hashes = _hashes(users)
+    hashes = user_hashes(users)
     test, validation = hashes < share, hashes >= 1 - share / 2
     masks = {"training": ~(test | validation), "validation": validation, "test": test}
     if empty := [name for name, mask in masks.items() if not mask.any()]:
@@ -47,11 +47,14 @@ def held_out_masks(users: pl.Series, share: float) -> dict[str, npt.NDArray[np.b
     return masks
 
 
-def user_hashes(histories: Dataset) -> FloatArray:
+def first_by_hash(users: pl.Series, number: int) -> IntArray:
+    """The rows of the `number` users with the smallest hashes, in ascending order; all if there are fewer."""
+    if len(users) <= number:
+        return np.arange(len(users))
+    return np.sort(np.argsort(user_hashes(users), kind="stable")[:number])
+
+
+def user_hashes(users: pl.Series) -> FloatArray:
     """A number in [0, 1) for every user, (users,): the first eight bytes of the sha256 of the id as UTF-8 text."""
-    return _hashes(to_frame(histories, ["user_id"])["user_id"])
-
-
-def _hashes(users: pl.Series) -> FloatArray:
     digests = [int.from_bytes(hashlib.sha256(str(user).encode()).digest()[:8], "big") for user in users.to_list()]
     return np.array([digest >> 11 for digest in digests], dtype=np.float64) * 2.0**-53

@@ -7,6 +7,7 @@ vocab_size). None uses the held-out items; the ranking excludes seen items and s
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,19 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from ..data.ragged import Ragged, labels_of
-from ..data.taste import inverse_gram
-from ..data.transitions import POWER, STEPS, damped_transitions, item_counts
+from ..data.ragged import Ragged, Rows
+from ..data.taste import common_users, inverse_gram
+from ..data.transitions import POWER, STEPS, damped_transitions, label_counts
 from .ranking import Scorer
 
 TASTE_NEIGHBOURS = 1000
 TASTE_SHRINKAGE = 20.0  # users
 MAX_EASE_ITEMS = 20_000
+# Items that item-kNN compares with all others at once: each time, the histories are read.
+KNN_BLOCK, KNN_PAIRS = 1024, 1 << 26
 
 
-def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0, **knn_options: Any) -> dict[str, Scorer]:
+def fit_baselines(known: Rows, vocab_size: int, seed: int = 0, **knn_options: Any) -> dict[str, Scorer]:
     """Every baseline, fitted on `known`: all interactions that precede the targets (input ids, oldest first).
 
     With leave-one-out these are the training and validation items for the test targets, as in published figures of
@@ -38,7 +41,7 @@ def fit_baselines(known: Ragged, vocab_size: int, seed: int = 0, **knn_options: 
     }
 
 
-def fit_taste_baselines(likes: Ragged, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
+def fit_taste_baselines(likes: Rows, vocab_size: int, seed: int = 0) -> dict[str, Scorer]:
     """Every baseline for histories of a few titles in any order, fitted on likes, or on all interactions.
 
     item-kNN has shrinkage and more neighbours than for the next item: both rank better from few items. EASE inverts a
@@ -69,8 +72,8 @@ class RandomScorer:
 class PopularityScorer:
     """How often each item may be a label in the training histories, the same for every user."""
 
-    def __init__(self, train: Ragged, vocab_size: int) -> None:
-        self.scores = torch.from_numpy(item_counts(labels_of(train), vocab_size).astype(np.float32))
+    def __init__(self, train: Rows, vocab_size: int) -> None:
+        self.scores = torch.from_numpy(label_counts(train, vocab_size).astype(np.float32))
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
         return self.scores.expand(len(histories), -1)
@@ -84,7 +87,7 @@ class MarkovScorer:
     At power 1 a row of T is close to a probability; below 1, popular earlier items keep more weight.
     """
 
-    def __init__(self, train: Ragged, vocab_size: int, steps: int = STEPS, power: float = POWER) -> None:
+    def __init__(self, train: Rows, vocab_size: int, steps: int = STEPS, power: float = POWER) -> None:
         self.steps = steps
         self.transitions = damped_transitions(train, vocab_size, steps, power)
 
@@ -115,14 +118,21 @@ class ItemKnnScorer(LinearScorer):
     """
 
     def __init__(
-        self, train: Ragged, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0, block: int = 1024
+        self,
+        train: Rows,
+        vocab_size: int,
+        neighbours: int = 100,
+        shrinkage: float = 0.0,
+        block: int | None = None,
     ) -> None:
-        matrix = _binary_matrix(train, vocab_size)
-        norms = np.sqrt(np.maximum(matrix.sum(0), 1))
-        unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms))  # columns of length 1
-        blocks = [
-            _nearest(unit, start, start + block, neighbours, norms, shrinkage) for start in range(0, vocab_size, block)
-        ]
+        users = sum(matrix.sum(0) for matrix in _binary_matrices(train, vocab_size))  # of every item
+        norms = np.sqrt(np.maximum(users, 1, dtype=np.float64))
+        block = block or max(KNN_BLOCK, KNN_PAIRS // vocab_size)
+        blocks = []
+        for start in range(0, vocab_size, block):
+            similarities = common_users(_binary_matrices(train, vocab_size), start, start + block)
+            similarities /= np.outer(norms[start : start + block], norms) + shrinkage
+            blocks.append(_nearest(similarities, start, neighbours))
         self.weights = sparse.csr_array(sparse.vstack(blocks))
 
 
@@ -132,8 +142,8 @@ class EaseScorer(LinearScorer):
     The weights B minimise ‖X - XB‖² + `regularization` ‖B‖² with a diagonal of 0; X is the binary user-item matrix.
     """
 
-    def __init__(self, train: Ragged, vocab_size: int, regularization: float = 500.0) -> None:
-        inverse = inverse_gram(_binary_matrix(train, vocab_size), regularization)
+    def __init__(self, train: Rows, vocab_size: int, regularization: float = 500.0) -> None:
+        inverse = inverse_gram(lambda: _binary_matrices(train, vocab_size), vocab_size, regularization)
         self.weights = inverse / -np.diag(inverse)
         np.fill_diagonal(self.weights, 0)
 
@@ -146,27 +156,19 @@ def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], voca
     return matrix
 
 
-def _binary_matrix(histories: Ragged, vocab_size: int) -> sparse.csr_array:
-    """1 where an item is in a history, however often."""
-    matrix = _user_item_matrix(histories, np.ones(len(histories.values), dtype=np.float32), vocab_size)
-    matrix.data[:] = 1
-    return matrix
+def _binary_matrices(histories: Rows, vocab_size: int) -> Iterator[sparse.csr_array]:
+    """1 where an item is in a history, however often, (users, vocab_size) of some of the users each."""
+    for block in histories.blocks():
+        matrix = _user_item_matrix(block, np.ones(len(block.values), dtype=np.float32), vocab_size)
+        matrix.data[:] = 1
+        yield matrix
 
 
-def _nearest(
-    unit: sparse.csc_array, start: int, stop: int, neighbours: int, norms: npt.NDArray[np.floating], shrinkage: float
-) -> sparse.csr_array:
-    """The largest shrunk cosines of items `start` to `stop` with all others, (stop - start, vocab_size).
-
-    `unit` (users, vocab_size) has columns of length 1, which were `norms` (vocab_size,) before.
-    """
-    cosines = (unit[:, start:stop].T @ unit).toarray()  # dense for one block of items at a time
-    rows = np.arange(cosines.shape[0])
-    if shrinkage:
-        products = np.outer(norms[start:stop], norms)
-        cosines *= products / (products + shrinkage)
-    cosines[rows, start + rows] = 0
-    if neighbours < cosines.shape[1]:
-        weakest = np.partition(cosines, -neighbours, axis=1)[:, -neighbours, None]
-        cosines[cosines < weakest] = 0
-    return sparse.csr_array(cosines)
+def _nearest(similarities: npt.NDArray[np.float32], start: int, neighbours: int) -> sparse.csr_array:
+    """The largest similarities of items from `start` on with all others, (items, vocab_size)."""
+    rows = np.arange(len(similarities))
+    similarities[rows, start + rows] = 0
+    if neighbours < similarities.shape[1]:
+        weakest = np.partition(similarities, -neighbours, axis=1)[:, -neighbours, None]
+        similarities[similarities < weakest] = 0
+    return sparse.csr_array(similarities)

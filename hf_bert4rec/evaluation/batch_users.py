@@ -15,7 +15,7 @@ from ..data.encoding import encode_histories
 from ..data.folder.mapped_data import MappedData
 from ..data.folder.prepared_folder import is_prepared, open_folder
 from ..data.prepare import load
-from ..data.ragged import Ragged, SeenItems, seen_items
+from ..data.ragged import Ragged, Rows, lazily_seen_items, seen_items
 from ..data.tables import to_dataset, to_frame
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 
@@ -34,7 +34,7 @@ class Users:
 
     user_ids: pa.Array
     liked: Ragged
-    seen: Ragged | SeenItems
+    seen: Rows
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -111,7 +111,7 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
     user_ids = pa.chunked_array([batch["user_id"] for batch in folder.histories.batches]).combine_chunks()
     known_items = np.array(tokenizer.encode_items(folder.items["movie_id"].to_list())) != tokenizer.unk_token_id
     if known_items.all() and data.min_rating is None:
-        return Users(user_ids, histories, SeenItems(histories, exclude_seen))
+        return Users(user_ids, histories, lazily_seen_items(histories, exclude_seen))
     stored = folder.histories.array("ratings")
     ratings = None if stored is None else stored.take(histories.positions())
     return _known_users(user_ids, histories, ratings, data.min_rating, tokenizer, exclude_seen)

@@ -6,18 +6,17 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import DatasetDict
 
 from ..data.arguments import DataArguments
-from ..data.leakage import LeakageError, check_leakage, target_hash
+from ..data.leakage import LeakageError
 from ..data.prepare import prepare
 from ..data.prepared import Prepared
-from ..data.ragged import Ragged
-from ..data.splits import split_histories
+from ..data.splits import SPLIT_OPTIONS
 from ..data.taste import fit_taste
 from ..data.transitions import fit_transition_memory
 from ..model.configuration_bert4rec import Bert4RecConfig
@@ -33,14 +32,13 @@ from .new_users import evaluate_new_users, hold_out_again
 from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
-from .task import build_task, known_interactions, time_ablations
+from .task import build_task, time_ablations
 from .trained_model import find_model, training_data_options, training_record, weights_sha256
 
 logger = logging.getLogger(__name__)
 
 # With the table's name these decide the histories.
 HISTORY_OPTIONS = ("dataset", "min_interactions", "min_rating", "event_column")
-SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")
 
 
 def evaluate_model(
@@ -82,7 +80,7 @@ def evaluate_model(
     report = build_report(
         task,
         result,
-        {name: evaluate_scorer(baseline, task, config, name) for name, baseline in baselines.items()},
+        ((name, evaluate_scorer(baseline, task, config, name)) for name, baseline in baselines.items()),
         config,
         model_info={
             "name": str(model),
@@ -112,9 +110,9 @@ def taste_sections(
     if network.taste is not None:
         scorers = {"taste": TasteScorer(network.taste), **scorers}
     similar = SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))
-    baselines = fit_taste_baselines(data.train, len(data.tokenizer), config.seed)
+    baselines = partial(fit_taste_baselines, data.train, len(data.tokenizer), config.seed)
     sections = {"kin": evaluate_kin({**scorers, "similar": similar}, baselines, data.tokenizer, config)}
-    if data.new_users is not None:
+    if data.holds_out_users:
         sections["new_users"] = new_users_section(scorers, data, config)
     elif network.taste is not None:
         try:
@@ -134,14 +132,14 @@ def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, pa
     record = training_record(folder)
     if network.memory is None or not record["options"].get("refresh_memory"):
         return False
-    known = known_interactions(data, part, timed=network.config.time_aware)
+    known = data.known_interactions(part, timed=network.config.time_aware)
     fit_transition_memory(network, known, (record.get("memory") or {}).get("backward", 0.0))
     return True
 
 
 def new_users_section(scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
     """The model's scorers by goal, and the baselines, on the held-out users of `data`."""
-    baselines = fit_taste_baselines(data.likes(data.splits["train"]), len(data.tokenizer), config.seed)
+    baselines = fit_taste_baselines(data.train_likes(), len(data.tokenizer), config.seed)
     return evaluate_new_users(scorers, baselines, data, config)
 
 
@@ -170,9 +168,8 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
         logger.warning("no record that %s was trained on these data: only the split is checked for leaks", folder)
     else:
         training_split = replace(options, **{name: trained[name] for name in SPLIT_OPTIONS if name in trained})
-        train = split_histories(data.histories, training_split)["train"]
-        check_leakage(DatasetDict(data.splits | {"train": train}), repeats=not data.exclude_seen)
-        if data.new_users is not None and trained.get("held_out_users", 0.0) != options.held_out_users:
+        data.check_training(training_split)
+        if data.holds_out_users and trained.get("held_out_users", 0.0) != options.held_out_users:
             raise LeakageError(
                 f"held_out_users is {options.held_out_users}, but {folder} was trained with "
                 f"{trained.get('held_out_users', 0.0)} and knows some of these users: train it with the same share"
@@ -203,17 +200,16 @@ def _check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
 def _protocol(data: Prepared, options: DataArguments, config: EvaluationConfig) -> dict[str, Any]:
     """Data and split, for the report."""
     split = {"last-n": f"last {options.targets}", "temporal": f"temporal at {options.quantile}"}
-    timed = "timestamps" in data.histories.column_names
     return {
         "dataset": data.name,
         "split": split.get(options.split, options.split),
         "part": config.part,
-        "order": "by user, time, row of the release; stable" if timed else "as the file lists them",
+        "order": "by user, time, row of the release; stable" if data.timed else "as the file lists them",
         "min_interactions": options.min_interactions,
         "min_rating": options.min_rating,
         **({"target_events": options.target_events} if options.event_column else {}),
-        "targets_sha256": target_hash(data.splits[config.part]),
-        "users_in_all": len(data.histories),
-        "interactions_in_all": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
+        "targets_sha256": data.target_hash(config.part),
+        "users_in_all": len(data.history_lengths),
+        "interactions_in_all": int(data.history_lengths.sum()),
         "seeds": dict.fromkeys(("bootstrap", "negatives", "random"), config.seed),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,13 +110,16 @@ class SimilarScorer:
 
 
 def evaluate_kin(
-    model: Mapping[str, Scorer], baselines: Mapping[str, Scorer], tokenizer: Any, config: EvaluationConfig
+    model: Mapping[str, Scorer],
+    fit_baselines: Callable[[], Mapping[str, Scorer]],
+    tokenizer: Any,
+    config: EvaluationConfig,
 ) -> dict[str, Any] | None:
     """The section `kin` of `evaluation.json`; None where no group of the catalogue has two movies.
 
     Args:
         model: the model's scorers; differences are between the first and every other scorer.
-        baselines: fitted on the training histories.
+        fit_baselines: returns the baselines, fitted on the training histories.
     """
     groups = kin_groups(tokenizer.items.get("title", []))
     if not groups:
@@ -133,7 +136,7 @@ def evaluate_kin(
         "k": k,
         "model": list(model),
         "results": compare_scorers(
-            {**model, **baselines},
+            {**model, **fit_baselines()},
             Ragged.from_lists(histories),
             Ragged.from_lists(kin),
             lambda ranks: {f"found@{k}": share_found(ranks, [len(group) for group in groups], k)},

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.ragged import IntArray, Ragged
+from ..data.ragged import IntArray, Ragged, Rows
 from .metrics import FloatArray, discounts
 
 BoolArray = npt.NDArray[np.bool_]
@@ -160,7 +160,7 @@ def list_metrics_per_user(lists: IntArray, counts: IntArray, n_users: int, ks: S
 
 
 def genre_metrics_per_user(
-    lists: IntArray, targets: Ragged, seen: Ragged, genres: BoolArray, ks: Sequence[int], chunk: int = 8192
+    lists: IntArray, targets: Ragged, seen: Rows, genres: BoolArray, ks: Sequence[int], chunk: int = 8192
 ) -> dict[str, FloatArray]:
     """genre_precision@k, genre_ndcg@k and intra_list_diversity@k, (users,) each, for `chunk` users at a time."""
     values: dict[str, list[FloatArray]] = defaultdict(list)

@@ -17,8 +17,7 @@ import numpy as np
 from ..data.arguments import DataArguments
 from ..data.prepared import Prepared
 from ..data.ragged import Ragged
-from ..data.splits import split_histories
-from ..data.user_split import hold_out_users, user_hashes
+from ..data.user_split import user_hashes
 from .bootstrap import FEW_USERS
 from .config import EvaluationConfig
 from .metrics import FloatArray, ndcg, precision
@@ -29,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 LENGTHS = (1, 3, 5)  # movies that a new user names
 DRAWS = 3
+MAX_USERS = 10_000
 REFIT_SHARE = 0.2  # of the users, held out from a second model of taste where the model knows all users
 
 
@@ -53,26 +53,26 @@ class NewUserRequests:
 def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
     """Requests of the held-out users of `part` with more likes than the longest history.
 
-    A user's draws depend on the user and the seed only.
+    Of more than `MAX_USERS`, those with the smallest hashes count. A user's draws depend on the user and the seed only.
 
     Raises:
         ValueError: no users were held out, or none has enough likes.
     """
-    if data.new_users is None:
+    if not data.holds_out_users:
         raise ValueError("no users are held out: train with, for example, --held_out_users 0.2")
-    rows = data.new_users[part]
-    likes = [np.unique(row) for row in data.likes(rows)]
+    users, histories = data.new_user_likes(part, MAX_USERS)
+    likes = [np.unique(row) for row in histories]
     enough = [user for user, row in enumerate(likes) if len(row) > max(LENGTHS)]
     if not enough:
         scope = f"rated {data.liked_rating:g} or more" if data.rated else "in their history"
-        raise ValueError(f"none of {len(rows)} held-out users has more than {max(LENGTHS)} movies {scope}")
-    keys = (user_hashes(rows) * 2**53).astype(np.int64)
+        raise ValueError(f"none of {len(users)} held-out users has more than {max(LENGTHS)} movies {scope}")
+    keys = (user_hashes(users) * 2**53).astype(np.int64)
     orders: list[Any] = [
         np.random.default_rng([seed, draw, int(keys[user])]).permutation(likes[user])
         for user in enough
         for draw in range(DRAWS)
     ]
-    return NewUserRequests(Ragged.from_lists(orders), len(enough), len(rows))
+    return NewUserRequests(Ragged.from_lists(orders), len(enough), len(users))
 
 
 def hold_out_again(data: Prepared, options: DataArguments, config: EvaluationConfig) -> Prepared:
@@ -81,8 +81,7 @@ def hold_out_again(data: Prepared, options: DataArguments, config: EvaluationCon
     Raises:
         ValueError: too few users, or none has enough likes.
     """
-    histories, new_users = hold_out_users(data.histories, REFIT_SHARE)
-    data = data.with_changes(histories=histories, splits=split_histories(histories, options), new_users=new_users)
+    data = data.with_held_out_users(REFIT_SHARE, options)
     draw_requests(data, config.part, config.seed)
     return data
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
 from ..data.collators import IGNORED, pad_rows
-from ..data.ragged import IntArray, Ragged, repeated_rows
+from ..data.ragged import IntArray, Ragged, Rows, repeated_rows
 
 Scorer: TypeAlias = Callable[[Ragged], torch.Tensor]
 
@@ -109,9 +110,9 @@ def rank_targets(
     *,
     vocab_size: int,
     special_ids: Sequence[int],
-    seen: Ragged | None = None,
+    seen: Rows | None = None,
     top_k: int = 0,
-    negatives: Mapping[str, IntArray] | None = None,
+    negatives: Mapping[str, npt.NDArray[np.int32]] | None = None,
     batch_size: int = 256,
     description: str = "ranking",
 ) -> Ranking:
@@ -122,7 +123,7 @@ def rank_targets(
         targets: held-out input ids per user; a row may hold several.
         seen: input ids that may not be recommended; the histories by default.
         top_k: length of the recommendation lists.
-        negatives: named sets of sampled candidates, (users, n) each, see `sampled.py`.
+        negatives: named sets of sampled candidates, (users, n) int32 each, see `sampled.py`.
         description: label of the progress bar, which appears on a terminal only.
 
     Raises:
@@ -153,7 +154,7 @@ def rank_targets(
             ranks[batch] = candidate_ranks(candidates, batch_targets, start)[present].cpu().numpy()
             lists[start:stop] = top_items(candidates, top_k).cpu().numpy()
             for name, items in negatives.items():
-                sample = torch.from_numpy(items[start:stop]).to(scores.device)
+                sample = torch.from_numpy(items[start:stop]).to(scores.device, torch.int64)
                 sampled[name][batch] = sampled_ranks(scores, batch_targets, sample)[present].cpu().numpy()
             bar.update(stop - start)
     return Ranking(
@@ -187,7 +188,7 @@ def top_items(candidates: torch.Tensor, top_k: int) -> torch.Tensor:
     return best.indices.masked_fill(best.values == -torch.inf, IGNORED)
 
 
-def _check_sizes(histories: Ragged, targets: Ragged, seen: Ragged, top_k: int, catalogue_size: int) -> None:
+def _check_sizes(histories: Ragged, targets: Ragged, seen: Rows, top_k: int, catalogue_size: int) -> None:
     if not len(histories) == len(targets) == len(seen):
         raise ValueError(
             f"{len(histories)} histories, {len(targets)} rows of targets and {len(seen)} of seen items: "

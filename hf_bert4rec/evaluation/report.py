@@ -34,12 +34,15 @@ Keys may be added within a version; a changed meaning raises it. Version 1 is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ..data.collators import IGNORED
+from ..data.transitions import item_counts
 from ..environment import describe_hardware, environment
 from ..model.loading_bert4rec import read_object
 from .bootstrap import LEVEL, RESAMPLES, intervals
@@ -58,7 +61,7 @@ TIMES_IN_VERSION_1 = {"told when it is asked": WITH_TIMES, "told no times": WITH
 def build_report(
     task: EvaluationTask,
     model: EvaluationResult,
-    baselines: Mapping[str, EvaluationResult],
+    baselines: Iterable[tuple[str, EvaluationResult]],
     config: EvaluationConfig,
     *,
     model_info: Mapping[str, Any],
@@ -68,40 +71,47 @@ def build_report(
     """Combine results into the schema of this module, with intervals, slices and paired differences.
 
     Args:
+        baselines: names and results; a generator may compute them, as no more than one is held at a time.
         model_info: the section `model`.
         protocol: the part of that section which the task does not hold: data set, split, order, hash, seeds.
         examples: as `make_examples` returns them.
     """
     k, seed = config.headline_k, config.seed
-    results = {"model": model, **baselines}
-    return {
+    report: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "model": dict(model_info),
         "protocol": {**protocol, **_protocol(task), "ks": [*config.ks], "headline": f"ndcg@{k}"},
         "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "seed": seed},
         "metrics": estimates(model.per_user, seed),
         "aggregate": model.aggregate,
-        "baselines": {
-            name: {
-                "metrics": estimates(baseline.per_user, seed),
-                "aggregate": baseline.aggregate,
-                "difference": _difference(model, baseline, seed),
-            }
-            for name, baseline in baselines.items()
-        },
-        "slices": _slices(task, results, k, seed),
-        "popularity": _popularity(task, results, k),
-        "sampled": {
-            draw: {name: estimates(result.sampled[draw], seed) for name, result in results.items()}
-            for draw in model.sampled
-        },
+        "baselines": {},
+        "slices": {"history_length": {}, "target_popularity": {}},
+        "popularity": _known_popularity(task),
+        "sampled": {draw: {} for draw in model.sampled},
         "examples": [dict(example) for example in examples],
-        "environment": {
-            **environment(),
-            "hardware": describe_hardware(),
-            "seconds": {name: round(result.seconds, 2) for name, result in results.items()},
-        },
+        "environment": {**environment(), "hardware": describe_hardware(), "seconds": {}},
     }
+    _add_scorer(report, "model", model, task, config)
+    for name, baseline in baselines:
+        report["baselines"][name] = {
+            "metrics": estimates(baseline.per_user, seed),
+            "aggregate": baseline.aggregate,
+            "difference": _difference(model, baseline, seed),
+        }
+        _add_scorer(report, name, baseline, task, config)
+    return report
+
+
+def _add_scorer(
+    report: dict[str, Any], name: str, result: EvaluationResult, task: EvaluationTask, config: EvaluationConfig
+) -> None:
+    """Add what sections of all scorers have of one."""
+    for section, parts in _slices(task, result, config).items():
+        report["slices"][section][name] = parts
+    report["popularity"][name] = _popularity(task, result.ranking.top_items[:, : config.headline_k])
+    for draw, per_user in result.sampled.items():
+        report["sampled"][draw][name] = estimates(per_user, config.seed)
+    report["environment"]["seconds"][name] = round(result.seconds, 2)
 
 
 def times_section(model: EvaluationResult, ablations: Mapping[str, EvaluationResult], seed: int) -> dict[str, Any]:
@@ -176,7 +186,7 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
             "users": len(task.targets),
             "targets": len(task.targets.values),
             "unseen_targets": task.unseen_targets,
-            "known_interactions": len(task.known.values),
+            "known_interactions": sum(len(block.values) for block in task.known.blocks()),
         },
         "catalogue_size": task.catalogue_size,
         "candidates": "all items of the catalogue" + " except those of the user's history" * task.exclude_seen,
@@ -186,27 +196,36 @@ def _protocol(task: EvaluationTask) -> dict[str, Any]:
 
 
 def _slices(
-    task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int, seed: int
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    task: EvaluationTask, result: EvaluationResult, config: EvaluationConfig
+) -> dict[str, list[dict[str, Any]]]:
     """hit_rate@k, ndcg@k and mrr of users by length of the history, and of targets by their known interactions."""
-    slices: dict[str, dict[str, list[dict[str, Any]]]] = {"history_length": {}, "target_popularity": {}}
+    k, seed = config.headline_k, config.seed
     headline = (f"hit_rate@{k}", f"ndcg@{k}", "mrr")
-    for name, result in results.items():
-        of_users = {metric: result.per_user[metric] for metric in headline}
-        of_targets = metrics_per_user(result.ranking.ranks.values, [k])
-        slices["history_length"][name] = sliced(task.histories.lengths, of_users, seed)
-        slices["target_popularity"][name] = sliced(
-            task.counts[task.targets.values], {metric: of_targets[metric] for metric in headline}, seed
-        )
-    return slices
+    of_users = {metric: result.per_user[metric] for metric in headline}
+    of_targets = metrics_per_user(result.ranking.ranks.values, [k])
+    counts = task.counts[task.targets.values]
+    return {
+        "history_length": sliced(task.histories.lengths, of_users, seed),
+        "target_popularity": sliced(counts, {metric: of_targets[metric] for metric in headline}, seed),
+    }
 
 
-def _popularity(task: EvaluationTask, results: Mapping[str, EvaluationResult], k: int) -> dict[str, list[float]]:
+def _known_popularity(task: EvaluationTask) -> dict[str, list[float]]:
+    is_item = _is_item(task)
+    known = popularity_profile(item_counts(task.known, task.vocab_size), task.counts, is_item)
+    return {"known": known, "targets": _popularity(task, task.targets.values)}
+
+
+def _popularity(task: EvaluationTask, items: npt.NDArray[np.integer]) -> list[float]:
+    """The profile of input ids of any shape, without those that are `IGNORED`."""
+    occurrences = np.bincount(items[items != IGNORED], minlength=task.vocab_size)
+    return popularity_profile(occurrences, task.counts, _is_item(task))
+
+
+def _is_item(task: EvaluationTask) -> npt.NDArray[np.bool_]:
     is_item = np.ones(task.vocab_size, dtype=bool)
     is_item[list(task.special_ids)] = False
-    items = {"known": task.known.values, "targets": task.targets.values}
-    items |= {name: result.ranking.top_items[:, :k] for name, result in results.items()}
-    return {name: popularity_profile(values, task.counts, is_item) for name, values in items.items()}
+    return is_item
 
 
 def _difference(first: EvaluationResult, second: EvaluationResult, seed: int) -> dict[str, dict[str, float]]:

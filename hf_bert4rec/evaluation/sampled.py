@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.ragged import IntArray, Ragged
+from ..data.ragged import IntArray, Ragged, Rows
 
 PAPER_NEGATIVES = 100
 
 
 def sample_negatives(
     weights: npt.NDArray[np.floating] | IntArray,
-    seen: Ragged,
+    seen: Rows,
     targets: Ragged,
     special_ids: Sequence[int],
     n: int = PAPER_NEGATIVES,
     seed: int = 0,
     batch_size: int = 256,
-) -> IntArray:
+) -> npt.NDArray[np.int32]:
     """Draw `n` unseen items per user without replacement, each next one with probability ∝ its weight.
 
     Drawn as the largest of log(weight) + Gumbel noise, which is the same distribution (Efraimidis & Spirakis, 2006).
@@ -38,7 +38,7 @@ def sample_negatives(
         targets: held-out input ids per user, which may not be drawn either.
 
     Returns:
-        (users, n) input ids, `IGNORED` where fewer than `n` items are left.
+        (users, n) input ids, int32, `IGNORED` where fewer than `n` items are left.
 
     Raises:
         ValueError: `n` is not between 1 and the number of items with a weight, or a weight is negative or not finite.
@@ -52,7 +52,7 @@ def sample_negatives(
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
     generator = np.random.default_rng(seed)
-    batches = []
+    negatives = np.empty((len(targets), n), dtype=np.int32)
     for start in range(0, len(targets), batch_size):
         stop = min(start + batch_size, len(targets))
         keys = log_weights - np.log(generator.standard_exponential((stop - start, len(log_weights))))
@@ -60,5 +60,5 @@ def sample_negatives(
             keys[excluded.row_ids, excluded.values] = -np.inf
         drawn = np.argpartition(-keys, n - 1, axis=1)[:, :n]
         drawn.sort(axis=1)
-        batches.append(np.where(np.take_along_axis(keys, drawn, 1) == -np.inf, IGNORED, drawn).astype(np.int64))
-    return np.concatenate(batches)
+        negatives[start:stop] = np.where(np.take_along_axis(keys, drawn, 1) == -np.inf, IGNORED, drawn)
+    return negatives

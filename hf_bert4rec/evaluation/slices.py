@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..data.collators import IGNORED
 from ..data.ragged import IntArray
 from .bootstrap import intervals
 from .metrics import FloatArray
@@ -45,17 +44,17 @@ def sliced(
     return rows
 
 
-def popularity_profile(items: npt.NDArray[np.integer], counts: IntArray, is_item: npt.NDArray[np.bool_]) -> list[float]:
-    """The share of `items` in each tenth of the catalogue, most popular tenth first.
+def popularity_profile(occurrences: IntArray, counts: IntArray, is_item: npt.NDArray[np.bool_]) -> list[float]:
+    """The share of the occurrences in each tenth of the catalogue, most popular tenth first.
 
-    `items` are input ids of any shape, without those that are `IGNORED`. `counts` are the known interactions of every
-    input id and `is_item` marks items, (vocab_size,) each.
+    `occurrences` and `counts`, the known interactions, are of every input id, and `is_item` marks items, (vocab_size,)
+    each.
 
-    >>> popularity_profile(np.array([1, 1, 2, IGNORED]), np.arange(11), np.arange(11) > 0)[-2:]
+    >>> popularity_profile(np.bincount([1, 1, 2], minlength=11), np.arange(11), np.arange(11) > 0)[-2:]
     [0.3333333333333333, 0.6666666666666666]
     """
     order = np.flatnonzero(is_item)[np.argsort(-counts[is_item], kind="stable")]
     tenth = np.zeros(len(counts), dtype=np.int64)
     tenth[order] = np.arange(len(order)) * POPULARITY_TENTHS // len(order)
-    totals = np.bincount(tenth[items[items != IGNORED]], minlength=POPULARITY_TENTHS)
+    totals = np.bincount(tenth, weights=occurrences, minlength=POPULARITY_TENTHS)
     return (totals / max(totals.sum(), 1)).tolist()

@@ -8,15 +8,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from datasets import concatenate_datasets
+import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.encoding import encode_histories
-from ..data.leakage import target_times
 from ..data.prepared import Prepared
-from ..data.ragged import IntArray, Ragged, labels_of, require_times, seen_items
-from ..data.splits import LISTS
-from ..data.transitions import item_counts
+from ..data.ragged import IntArray, Ragged, Rows, lazily_seen_items, require_times
+from ..data.transitions import item_counts, label_counts
 from .config import EvaluationConfig
 from .list_metrics import BoolArray
 from .sampled import PAPER_NEGATIVES, sample_negatives
@@ -38,23 +35,23 @@ class EvaluationTask:
 
     histories: Ragged
     targets: Ragged
-    known: Ragged
+    known: Rows
     vocab_size: int
     special_ids: Sequence[int]
     genres: BoolArray | None = None
-    negatives: Mapping[str, IntArray] = field(default_factory=dict)
+    negatives: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     unseen_targets: int = 0
     exclude_seen: bool = True
 
     @property
-    def seen(self) -> Ragged:
+    def seen(self) -> Rows:
         """Input ids that may not be recommended, one row per user."""
-        return seen_items(self.histories, self.exclude_seen)
+        return lazily_seen_items(self.histories, self.exclude_seen)
 
     @cached_property
     def counts(self) -> IntArray:
         """Known interactions of every input id, (vocab_size,); with kinds of events, only of target events."""
-        return item_counts(labels_of(self.known), self.vocab_size)
+        return label_counts(self.known, self.vocab_size)
 
     @property
     def catalogue_size(self) -> int:
@@ -65,10 +62,10 @@ class EvaluationTask:
 def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) -> EvaluationTask:
     """The task for one part of a data set's split, encoded with the model's own tokenizer; with times if `timed`."""
     rows, tokenizer = data.next_item_dataset(config.part, timed), data.tokenizer
-    known = known_interactions(data, config.part)
+    known = data.known_interactions(config.part)
     special = list(tokenizer.all_special_ids)
-    counts = item_counts(labels_of(known), len(tokenizer))
-    seen = seen_items(rows.histories, data.exclude_seen)
+    counts = label_counts(known, len(tokenizer))
+    seen = lazily_seen_items(rows.histories, data.exclude_seen)
     return EvaluationTask(
         histories=rows.histories,
         targets=rows.targets,
@@ -84,33 +81,16 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
 
 def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfig) -> dict[str, EvaluationTask]:
     """A task with times, once with the time of each query added (where it is known) and once without any times."""
-    require_times(task.histories)
+    require_times(task.histories.rows(0, 1))
     tasks = {}
-    if (query_times := target_times(data.splits[config.part])) is not None:
+    if (query_times := data.target_times(config.part)) is not None:
         tasks[WITH_TIMES] = replace(task, histories=task.histories.with_queries(timestamps=query_times))
     return {**tasks, WITHOUT_TIMES: replace(task, histories=task.histories.without("timestamps"))}
 
 
-def known_interactions(data: Prepared, part: str, timed: bool = False) -> Ragged:
-    """All interactions that precede the targets of `part`, input ids, one row per user.
-
-    With a temporal split these are all interactions before the cut; otherwise the histories of `part`, and the training
-    rows of all other users. With their times if `timed`.
-    """
-    rows, train = data.splits[part], data.splits["train"]
-    if "cut" in rows.column_names:
-        histories = encode_histories(data.histories, data.tokenizer, timed)
-        early = histories.where(Ragged.from_column(data.histories, "timestamps").values < rows[0]["cut"])
-        return early.take(np.flatnonzero(early.lengths))
-    evaluated = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
-    columns = [name for name in LISTS if name in rows.column_names]
-    others = train.select(np.flatnonzero(~evaluated)).select_columns(columns)
-    return encode_histories(concatenate_datasets([rows.select_columns(columns), others]), data.tokenizer, timed)
-
-
 def sampled_candidates(
-    counts: IntArray, seen: Ragged, targets: Ragged, special_ids: Sequence[int], seed: int
-) -> dict[str, IntArray]:
+    counts: IntArray, seen: Rows, targets: Ragged, special_ids: Sequence[int], seed: int
+) -> dict[str, npt.NDArray[np.int32]]:
     """100 negatives per user drawn by popularity, as in the paper, and 100 drawn uniformly; fewer if items are few."""
     n_items = len(counts) - len(set(special_ids))
     popular = min(PAPER_NEGATIVES, int((np.delete(counts, list(special_ids)) > 0).sum()))

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.prepared import Prepared
-from ..data.ragged import seen_items
+from ..data.ragged import lazily_seen_items
 from .baselines import fit_baselines
 from .bootstrap import intervals
 from .metrics import FloatArray, metrics_per_user
 from .ranking import Scorer, rank_targets
 from .report_text import align, metric_label, scorer_label, validation_verdicts
 from .scoring import ModelScorer
-from .task import known_interactions
 
 METRICS = ("ndcg@10", "hit_rate@10")
 
@@ -24,7 +23,7 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
     Baselines also have the paired `difference` of the model from them by the first metric, with its interval.
     """
     rows, best = data.next_item_dataset("validation", timed=model.config.time_aware), METRICS[0]
-    known = known_interactions(data, "validation")
+    known = data.known_interactions("validation")
     scorers: dict[str, Scorer] = {"model": ModelScorer(model, data.tokenizer)}
     scorers |= fit_baselines(known, len(data.tokenizer), seed)
     per_user: dict[str, FloatArray] = {}
@@ -36,7 +35,7 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
             rows.targets,
             vocab_size=len(data.tokenizer),
             special_ids=data.tokenizer.all_special_ids,
-            seen=seen_items(rows.histories, data.exclude_seen),
+            seen=lazily_seen_items(rows.histories, data.exclude_seen),
             description=name,
         )
         values = metrics_per_user(ranking.ranks, [10])

@@ -11,7 +11,6 @@ from typing import Any
 
 from transformers import set_seed
 
-from ..data.encoding import encode_histories
 from ..data.prepare import prepare
 from ..data.prepared import Prepared
 from ..data.releases import RELEASES
@@ -144,7 +143,7 @@ def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: A
         logger.info(format_taste_choice(taste))
     validation = validation_metrics(model, data, training.seed)
     if masking.refresh_memory and model.memory is not None:
-        histories = encode_histories(data.histories, data.tokenizer, model.config.time_aware)
+        histories = data.complete_histories(model.config.time_aware)
         fit_transition_memory(model, histories, memory["backward"] if memory else 0.0)
     return {"memory": memory, "taste": taste, "validation": validation}
 

@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 from tqdm import tqdm
 
-from ..data.ragged import Ragged, require_times
+from ..data.ragged import Ragged, require_times, sample_rows
 from ..data.transitions import windowed_transitions
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
@@ -43,7 +43,11 @@ def cooccurrence_embeddings(
 
     Rows of items without a neighbour and of special tokens are zero: keep the random initialisation of those.
     """
-    association = positive_mutual_information(_sample(histories, seed), vocab_size)
+    chosen = sample_rows(histories.lengths, MAX_INTERACTIONS, seed)
+    if len(chosen) < len(histories):
+        logger.info("initial embeddings from %d of %d users", len(chosen), len(histories))
+        histories = histories.take(chosen)
+    association = positive_mutual_information(histories, vocab_size)
     rank = min(hidden_size, vocab_size - 1)
     left, values = _singular_vectors(association, rank, seed)
     # The sign of a singular vector is arbitrary and depends on the solver's number of threads: fix it.
@@ -55,18 +59,6 @@ def cooccurrence_embeddings(
     embeddings[~present] = 0  # the solver leaves rounding errors there
     embeddings[present] *= std / embeddings[present].std()
     return torch.from_numpy(embeddings).float()
-
-
-def _sample(histories: Ragged, seed: int) -> Ragged:
-    """The histories, or some of them in memory; in their order."""
-    lengths = histories.lengths
-    if lengths.sum() <= MAX_INTERACTIONS:
-        return histories
-    order = np.random.default_rng(seed).permutation(len(lengths))
-    chosen = order[np.cumsum(lengths[order]) <= MAX_INTERACTIONS]
-    sample = histories.take(np.sort(chosen))
-    logger.info("initial embeddings from %d of %d users", len(sample), len(histories))
-    return sample
 
 
 def _singular_vectors(table: sparse.csr_array, rank: int, seed: int) -> tuple[FloatArray, FloatArray]:

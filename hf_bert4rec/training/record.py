@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..data.prepared import Prepared
-from ..data.ragged import Ragged
 from ..data.tables import is_hub_name
 from ..environment import describe_hardware, environment
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
@@ -49,9 +48,9 @@ def training_record(
     summary: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "train_runtime" in entry), {})
     return {
         "dataset": data.name,
-        "num_users": len(data.histories),
+        "num_users": len(data.history_lengths),
         "num_items": data.tokenizer.num_items,
-        "num_interactions": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
+        "num_interactions": int(data.history_lengths.sum()),
         "parameters": model.num_parameters(),
         "example": example(model, data.tokenizer),
         "command": command(argv),

@@ -28,7 +28,7 @@ from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.report import load_report
 from hf_bert4rec.evaluation.report_text import new_users_meaning
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
-from hf_bert4rec.evaluation.task import build_task, known_interactions
+from hf_bert4rec.evaluation.task import build_task
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 from tests.model.tiny import ids_of
@@ -279,21 +279,21 @@ def test_known_interactions_precede_the_targets(data) -> None:
         return len(known.values)
 
     interactions = len(Ragged.from_column(data.histories, "item_ids").values)
-    assert total(known_interactions(data, "test")) == interactions - USERS
-    assert total(known_interactions(data, "validation")) == interactions - 2 * USERS
+    assert total(data.known_interactions("test")) == interactions - USERS
+    assert total(data.known_interactions("validation")) == interactions - 2 * USERS
 
     long = replace(data, splits=last_n(data.histories, 8))  # shorter histories stay in training completely
     evaluated = len(long.splits["test"])
     assert 0 < evaluated < USERS
-    assert total(known_interactions(long, "test")) == interactions - 8 * evaluated
+    assert total(long.known_interactions("test")) == interactions - 8 * evaluated
 
     timed = replace(data, splits=global_temporal_split(data.histories, 0.8))
     times = Ragged.from_column(data.histories, "timestamps").values
-    known = known_interactions(timed, "test")
+    known = timed.known_interactions("test")
     assert total(known) == (times < timed.splits["test"][0]["cut"]).sum()
     first = known[0].tolist()
     assert first == data.tokenizer.encode_items(data.histories[0]["item_ids"])[: len(first)]
-    with_times = known_interactions(timed, "test", timed=True)
+    with_times = timed.known_interactions("test", timed=True)
     assert with_times.values.tolist() == known.values.tolist()
     assert sorted(with_times.columns["timestamps"]) == sorted(times[times < timed.splits["test"][0]["cut"]])
 
@@ -312,7 +312,7 @@ def test_a_memory_of_all_interactions_is_replaced_before_testing(data, options, 
         return report["metrics"]["ndcg@10"]["mean"]
 
     complete = encode_histories(data.histories, data.tokenizer)
-    known = ndcg("known", known_interactions(data, "test"), refresh_memory=False)
+    known = ndcg("known", data.known_interactions("test"), refresh_memory=False)
     assert ndcg("complete", complete, refresh_memory=True) == known
     assert ndcg("leaked", complete, refresh_memory=False) > known + 0.05
 
@@ -327,5 +327,5 @@ def test_a_memory_is_refilled_with_what_its_transitions_count(data, options, tmp
         write_folder(model, data.tokenizer, folder, "card", {"training.json": record})
         assert refill_memory(model, folder, data, "test")
         weights = model.memory.weights.clone()
-        fit_transition_memory(model, known_interactions(data, "test"), backward)
+        fit_transition_memory(model, data.known_interactions("test"), backward)
         assert torch.equal(model.memory.weights, weights)

@@ -26,7 +26,6 @@ from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import concatenate, labels_of, seen_items
 from hf_bert4rec.data.transitions import damped_transitions
 from hf_bert4rec.data.windows import TrainingWindows
-from hf_bert4rec.evaluation.task import known_interactions
 
 # User 1 views and buys; user 2 buys once, which is too little to hold out; user 3 has a view after the last purchase.
 ROWS = [
@@ -112,7 +111,7 @@ def test_prepared_data_know_which_events_are_labels(table: pl.DataFrame, tmp_pat
     assert test[1]["event_ids"].tolist() == [1, 0, 1]
     assert test[1]["queries"] == {"event_ids": 0}
     assert seen_items(test.histories)[0].tolist() == data.tokenizer.encode_items([5, 6])
-    assert labels_of(known_interactions(data, "test"))[0].tolist() == data.tokenizer.encode_items([5, 6])
+    assert labels_of(data.known_interactions("test"))[0].tolist() == data.tokenizer.encode_items([5, 6])
     assert data.train_liked.tolist() == [False, True, False, False, True, False, False]
 
 

@@ -113,7 +113,7 @@ def test_the_model_finds_that_listeners_repeat(trained: tuple[Bert4RecForMaskedL
 def test_evaluation_ranks_items_of_the_history_too(trained: tuple[Bert4RecForMaskedLM, Prepared]) -> None:
     _, data = trained
     task = build_task(data, EvaluationConfig())
-    assert not task.seen.lengths.any()
+    assert not any(len(block.values) for block in task.seen.blocks())
     assert len(task.seen) == len(task.targets)
     targets = [target in history for history, target in zip(task.histories, task.targets.values, strict=True)]
     assert 0.5 < np.mean(targets) < 0.8

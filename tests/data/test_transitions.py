@@ -9,8 +9,7 @@ import torch
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data import transitions
 from hf_bert4rec.data.folder.mapped_histories import MappedHistories, ShardedArray
-from hf_bert4rec.data.ragged import Ragged, offsets_of
-from hf_bert4rec.training import initialization
+from hf_bert4rec.data.ragged import Ragged, offsets_of, sample_rows
 
 ITEMS, FIRST, USERS = 30, 3, 40
 
@@ -76,12 +75,11 @@ def test_mapped_rows_are_those_in_memory() -> None:
     assert all((ours == theirs).all() for ours, theirs in zip(mapped, memory, strict=True))
 
 
-def test_a_large_table_is_sampled_for_the_initial_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_of_histories() -> None:
     memory, mapped = histories(3600)
     total = len(memory.values)
-    assert initialization._sample(mapped, 0) is mapped
-    monkeypatch.setattr(initialization, "MAX_INTERACTIONS", total // 2)
-    sample = initialization._sample(mapped, 0)
+    assert len(sample_rows(mapped.lengths, total, seed=0)) == len(mapped)
+    sample = mapped.take(sample_rows(mapped.lengths, total // 2, seed=0))
     assert total // 3 < len(sample.values) <= total // 2
     rows = {row.tobytes() for row in memory}
     assert all(row.tobytes() in rows for row in sample)

@@ -71,7 +71,9 @@ def test_the_share_of_kin_in_the_list() -> None:
 
 
 def test_the_section_and_its_text(tokenizer, caplog) -> None:
-    section = evaluate_kin({"next": next_title}, {"popularity": next_title}, tokenizer, EvaluationConfig(ks=[1]))
+    section = evaluate_kin(
+        {"next": next_title}, lambda: {"popularity": next_title}, tokenizer, EvaluationConfig(ks=[1])
+    )
     assert section is not None
     assert (section["groups"], section["movies"]) == (5, 10)
     assert section["results"]["popularity"]["difference"]["found@1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
@@ -79,7 +81,7 @@ def test_the_section_and_its_text(tokenizer, caplog) -> None:
     assert kin_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]"]
     assert "5 groups with 10 items. Fewer than fifty groups" in kin_meaning(section)
     untitled = Bert4RecTokenizer.from_movies({"movie_id": [1, 2]})
-    assert evaluate_kin({"next": next_title}, {}, untitled, EvaluationConfig(ks=[1])) is None
+    assert evaluate_kin({"next": next_title}, dict, untitled, EvaluationConfig(ks=[1])) is None
 
 
 def test_similar_movies_are_ranked_as_by_the_pipeline(pipe, tokenizer) -> None:

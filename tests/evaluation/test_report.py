@@ -64,7 +64,7 @@ def build(task: EvaluationTask, model: EvaluationResult) -> dict:
     return reports.build_report(
         task,
         model,
-        {name: evaluate_scorer(scorer, task, CONFIG) for name, scorer in baselines.items()},
+        ((name, evaluate_scorer(scorer, task, CONFIG)) for name, scorer in baselines.items()),
         CONFIG,
         model_info={"name": "made-up", "weights_sha256": "0" * 64},
         protocol={"dataset": "toy", "split": "leave-one-out", "part": "test", "targets_sha256": "f"},
@@ -214,5 +214,5 @@ def test_slices_partition_the_rows_and_do_not_split_ties() -> None:
 
 def test_tenths_of_the_catalogue_are_ordered_by_popularity() -> None:
     counts = np.arange(23)  # 0, 1 and 2 are special; item 22 is the most popular of 20
-    shares = popularity_profile(np.array([[22, 21], [3, -100]]), counts, np.arange(23) > 2)
+    shares = popularity_profile(np.bincount([22, 21, 3], minlength=23), counts, np.arange(23) > 2)
     assert shares == pytest.approx([2 / 3, 0, 0, 0, 0, 0, 0, 0, 0, 1 / 3])

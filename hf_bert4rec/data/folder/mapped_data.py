@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +16,15 @@ from ...model.tokenization_bert4rec import Bert4RecTokenizer
 from ..arguments import DataArguments
 from ..encoding import NextItemDataset
 from ..histories import LISTS
+from ..leakage import late_training_error, leakage_error
 from ..prepared import Prepared
-from ..ragged import IntArray, Ragged
-from ..splits import split_histories
+from ..ragged import IntArray, Ragged, Rows, TransformedRows
+from ..splits import ABSENT, HELD_OUT, SPLIT_OPTIONS, split_histories
 from ..tables import to_dataset, to_frame
-from ..user_split import held_out_masks
+from ..user_split import first_by_hash, held_out_masks
 from .mapped_histories import Column, MappedHistories, Product, ShardedArray
 from .prepared_folder import PreparedFolder, open_folder
-from .stored_histories import part_histories, target_positions
+from .stored_histories import compute_splits, target_positions
 
 
 def open_data(arguments: DataArguments) -> MappedData:
@@ -73,6 +75,13 @@ class MappedData(Prepared):
     def with_tokenizer(self, tokenizer: Bert4RecTokenizer) -> MappedData:
         return MappedData(self.folder, self.liked_rating, tokenizer)
 
+    def with_held_out_users(self, share: float, options: DataArguments) -> MappedData:
+        """The same folder with a share of the users held out; the folder's own options decide the split."""
+        manifest = {**self.folder.manifest, "options": {**self.folder.options, "held_out_users": share}}
+        folder = replace(self.folder, manifest=manifest)
+        _ = folder.splits  # raises ValueError for an empty part
+        return MappedData(folder, self.liked_rating, self.tokenizer)
+
     @cached_property
     def movies(self) -> Dataset:
         return to_dataset(self.folder.items.select("movie_id", "title", "year", "genres"))
@@ -102,17 +111,46 @@ class MappedData(Prepared):
         return split_histories(self.histories, DataArguments(ratings=str(self.folder.path), **self.folder.options))
 
     @property
+    def timed(self) -> bool:
+        return self.folder.histories.array("timestamps") is not None
+
+    @property
+    def holds_out_users(self) -> bool:
+        return bool(self.folder.options["held_out_users"])
+
+    @cached_property
+    def history_lengths(self) -> IntArray:
+        return self.folder.histories.lengths[self._users_of("training")]
+
+    @property
     def rated(self) -> bool:
         return self.folder.histories.array("ratings") is not None
 
     @cached_property
     def train_liked(self) -> npt.NDArray[np.bool_]:
-        train, ratings = self._part("train"), self.folder.histories.array("ratings")
-        positions = train.positions()
-        liked = np.ones(len(positions), dtype=bool)
-        if ratings is not None:
-            liked = ratings.take(positions) >= np.float32(self.liked_rating)
-        return liked & (train.columns.get("label_weights", np.ones(1)) > 0)
+        train = self._part("train", rated=True)
+        return np.concatenate([self._liked(block) for block in train.blocks()])
+
+    def _liked(self, histories: Ragged) -> npt.NDArray[np.bool_]:
+        """Whether each interaction of histories with ratings is a like, (total,)."""
+        liked = np.ones(len(histories.values), dtype=bool)
+        if "ratings" in histories.columns:
+            liked &= histories.columns["ratings"] >= np.float32(self.liked_rating)
+        if "label_weights" in histories.columns:
+            liked &= histories.columns["label_weights"] > 0
+        return liked
+
+    def _likes(self, histories: Ragged) -> Ragged:
+        return histories.where(self._liked(histories)).without("ratings")
+
+    def train_likes(self) -> Rows:
+        return TransformedRows(self._part("train", rated=True), self._likes)
+
+    def new_user_likes(self, part: str, limit: int) -> tuple[pl.Series, Ragged]:
+        stored, rows = self.folder.histories, np.flatnonzero(self._users_of(part))
+        rows = rows[first_by_hash(stored.user_ids.gather(rows), limit)]
+        histories = self._first_items(rows, stored.lengths[rows], rated=True)
+        return stored.user_ids.gather(rows), self._likes(histories.rows(0, len(rows)))
 
     @cached_property
     def train(self) -> Ragged:
@@ -124,7 +162,7 @@ class MappedData(Prepared):
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
         stored, histories = self.folder.histories, self._part(split, timed)
-        positions = target_positions(stored, self.folder.splits, split)
+        positions = self._target_positions(split)
         targets = self._input_ids[stored.items.take(positions.ravel())]
         if (events := stored.array("events")) is not None:
             histories = histories.with_queries(event_ids=self._event_ids[events.take(positions[:, 0])])
@@ -132,16 +170,67 @@ class MappedData(Prepared):
 
     def all_histories(self, timed: bool = False) -> MappedHistories:
         """The complete histories of all users as input ids, also of those who are held out."""
-        stored = self.folder.histories
-        return stored.first_items(slice(None), stored.lengths, self._input_ids, self._columns(timed))
+        return self._first_items(slice(None), self.folder.histories.lengths, timed)
+
+    def complete_histories(self, timed: bool = False) -> MappedHistories:
+        users = np.flatnonzero(self._users_of("training"))
+        return self._first_items(users, self.folder.histories.lengths[users], timed)
+
+    def known_interactions(self, part: str, timed: bool = False) -> MappedHistories:
+        known = self.folder.splits.known[part]
+        users = np.flatnonzero(known != ABSENT)
+        return self._first_items(users, known[users], timed)
+
+    def target_times(self, part: str) -> npt.NDArray[Any] | None:
+        times = self.folder.histories.array("timestamps")
+        return None if times is None else times.take(self._target_positions(part)[:, 0])
+
+    def target_hash(self, part: str) -> str:
+        return str(self.folder.manifest["splits"][part]["targets_sha256"])
+
+    def check_training(self, options: DataArguments) -> None:
+        stored, splits = self.folder.histories, self.folder.splits
+        changed = {name: getattr(options, name) for name in SPLIT_OPTIONS}
+        train = compute_splits(stored, {**self.folder.options, **changed}).train
+        for part in HELD_OUT:
+            self._check_training(part, train)
+            if (cut := splits.cuts[HELD_OUT.index(part)]) is not None:
+                late = np.flatnonzero(train > np.maximum(splits.known[part], 0))
+                times = stored.array("timestamps")
+                if len(late) and times is not None:
+                    latest = times.take(stored.starts[late] + train[late] - 1).max()
+                    raise late_training_error(latest, part, cut)
+
+    def _check_training(self, part: str, train: IntArray) -> None:
+        """Raise LeakageError if a target of a part is among the first `train` items, (users,), of its history."""
+        stored, splits = self.folder.histories, self.folder.splits
+        users, positions = splits.users(part), self._target_positions(part)
+        leaked = splits.targets[part][users] < train[users, None]  # (users of the part, targets)
+        if leaked.any():
+            first = int(np.flatnonzero(leaked.any(1))[0])
+            item = self.folder.items["movie_id"].gather(stored.items.take(positions[first][leaked[first]])).min()
+            user = stored.user_ids[int(users[first])]
+            where = "the same user's training history"
+            raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
 
     @cached_property
     def _input_ids(self) -> IntArray:
         """The input id of every row of the item table, (items,)."""
         return np.array(self.tokenizer.encode_items(self.folder.items["movie_id"].to_list()), dtype=np.int64)
 
-    def _part(self, part: str, timed: bool = False) -> MappedHistories:
-        return part_histories(self.folder.histories, self.folder.splits, part, self._input_ids, self._columns(timed))
+    def _target_positions(self, part: str) -> IntArray:
+        return target_positions(self.folder.histories, self.folder.splits, part)
+
+    def _first_items(
+        self, users: IntArray | slice, lengths: IntArray, timed: bool = False, rated: bool = False
+    ) -> MappedHistories:
+        """The first `lengths` items of these users as input ids, with times if `timed` and ratings if `rated`."""
+        columns = self._columns(timed) | (self.folder.histories.columns("ratings") if rated else {})
+        return self.folder.histories.first_items(users, lengths, self._input_ids, columns)
+
+    def _part(self, part: str, timed: bool = False, rated: bool = False) -> MappedHistories:
+        users = self.folder.splits.users(part)
+        return self._first_items(users, getattr(self.folder.splits, part)[users], timed, rated)
 
     @cached_property
     def _event_ids(self) -> IntArray:

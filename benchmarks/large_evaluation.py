@@ -1,0 +1,126 @@
+"""Time and memory of an evaluation as the users double: of a prepared folder, and of its table in memory.
+
+    python -m benchmarks.large_evaluation
+
+The table is a made-up log in the shape of MovieLens, in parts with users of their own and one catalogue. An untrained
+model with a transition memory, and the baselines, rank all test targets. Each evaluation runs in its own process.
+"anonymous" is the largest resident memory without mapped files, whose pages the system can drop.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.large_data import POLL_SECONDS, write_table
+from benchmarks.measure import benchmark_parser, cpu_load, process_megabytes, row, run_in_subprocess, write_result
+from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.folder.prepare_folder import prepare_folder
+from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.evaluation.evaluate import evaluate_model
+from hf_bert4rec.files import TRAINING_FILE, write_json
+from hf_bert4rec.training.arguments import parse_options
+from hf_bert4rec.training.build import build_trainer
+from hf_bert4rec.training.record import run_options
+
+SIZES = [500_000 << doubling for doubling in range(4)]
+SOURCES = {"folder": "prepared folder", "table": "in memory"}
+MEASURES = {"seconds": ("time", "s"), "megabytes": ("peak memory", "MB"), "anonymous": ("peak memory, anonymous", "MB")}
+RECIPE = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 2, "max_position_embeddings": 50}
+RECIPE |= {"num_hidden_layers": 1, "memory_size": 100}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    set_up_console()
+    parser = benchmark_parser(__doc__, repeats=1)
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="rows of the tables")
+    parser.add_argument("--measure", nargs=2, metavar=("SOURCE", "FOLDER"), help="measure one evaluation")
+    arguments = parser.parse_args(argv)
+    if arguments.measure:
+        source, folder = arguments.measure
+        print(json.dumps(measure(source, Path(folder))))
+        return
+    load = cpu_load()
+    points = [measure_size(rows, arguments) for rows in arguments.rows]
+    write_result(arguments, "large_evaluation", result_rows(points), load, points=points)
+
+
+def measure_size(rows: int, arguments: Namespace) -> dict[str, Any]:
+    """Every measure of both sources, one value per repeat."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_table(rows, folder / "table", part_rows=SIZES[0])
+        manifest = prepare_folder(DataArguments(ratings=str(folder / "table")), folder / "folder")
+        write_model(folder)
+        point: dict[str, Any] = {"rows": rows, "users": manifest["users"], "items": manifest["items"]}
+        for source in SOURCES:
+            results = [run_in_subprocess(__file__, ["--measure", source, folder]) for _ in range(arguments.repeats)]
+            point[source] = {key: [result[key] for result in results] for key in results[0]}
+        if point["folder"].pop("metrics") != point["table"].pop("metrics"):
+            raise ValueError(f"{rows} rows: the metrics of the folder are not those of the table")
+    logging.getLogger("hf_bert4rec").info("%s", point)
+    return point
+
+
+def write_model(folder: Path) -> None:
+    """An untrained model of the prepared folder."""
+    arguments, _ = parse_options(RECIPE, {"ratings": str(folder / "folder"), "output_dir": str(folder / "model")})
+    data = prepare(arguments[0])
+    model = build_trainer(data, *arguments[1:]).gathered_model()
+    model.save_pretrained(folder / "model")
+    data.tokenizer.save_pretrained(folder / "model")
+    write_json(folder / "model" / TRAINING_FILE, {"options": run_options(arguments[:-1], arguments[-1])})
+
+
+def measure(source: str, folder: Path) -> dict[str, Any]:
+    """Evaluate the model on one source."""
+    start = time.perf_counter()
+    with largest_anonymous() as anonymous:
+        report = evaluate_model(folder / "model", DataArguments(ratings=str(folder / source)))
+    return {
+        "seconds": time.perf_counter() - start,
+        "megabytes": process_megabytes("VmHWM"),
+        "anonymous": anonymous[0],
+        "metrics": {name: report[name] for name in ("metrics", "aggregate", "baselines", "slices", "popularity")},
+    }
+
+
+@contextmanager
+def largest_anonymous() -> Iterator[list[float]]:
+    """The largest resident memory of this process that is not of mapped files, in megabytes, as a list of one."""
+    largest, done = [0.0], threading.Event()
+
+    def poll() -> None:
+        while not done.wait(POLL_SECONDS):
+            largest[0] = max(largest[0], process_megabytes("RssAnon"))
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield largest
+    finally:
+        done.set()
+        thread.join()
+
+
+def result_rows(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of every size and source."""
+    return [
+        row(f"{point['rows']:,} rows, {point['users']:,} users, {title}, {measure}", unit, point[source][key])
+        for point in points
+        for source, title in SOURCES.items()
+        for key, (measure, unit) in MEASURES.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
