@@ -46,14 +46,14 @@ class InteractionArguments(TableOptions):
 
     @property
     def requested_columns(self) -> dict[str, str | None]:
-        """The table's columns to read, by our names; None for none."""
+        """The table's columns to read, by our names; None or empty for none."""
         return {
             "user_id": self.user_column,
             "movie_id": self.item_column,
-            "rating": self.rating_column or None,
-            "timestamp": self.time_column or None,
-            "event": self.event_column or None,
-            "weight": self.weight_column or None,
+            "rating": self.rating_column,
+            "timestamp": self.time_column,
+            "event": self.event_column,
+            "weight": self.weight_column,
         }
 
 

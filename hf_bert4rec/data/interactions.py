@@ -63,9 +63,9 @@ def read_interactions(
 
     Args:
         user_column, item_column, time_column: by default user_id, movie_id and timestamp, or the columns with another
-            usual name, such as "customer"; see `column_names.py`. `time_column` is None if rows are in chronological
-            order; the result then has no timestamps.
-        rating_column: None to read no ratings; a table without a column "rating" needs no option.
+            usual name, such as "customer"; see `column_names.py`. `time_column` is None or "" if rows are in
+            chronological order; the result then has no timestamps.
+        rating_column: None or "" to read no ratings; a table without a column "rating" needs no option.
         items: a table of the same kinds with the item column and, if known, title, year and genres (lists, JSON, or
             text with "|", ";" or "," between them). Without a year column the year is split off titles such as
             "Heat (1995)". An item without a row or a title has its id as title.
@@ -130,11 +130,11 @@ def find_columns(
     for role, name in requested.items():
         if name == AUTO:
             name = None if role == "timestamp" and form == PAIRS else find_column(role, available, source)
-        if name is not None and (name != "rating" or name in available):
+        if name and (name != "rating" or name in available):
             columns[role] = name
     if missing := {role: name for role, name in columns.items() if name not in available}:
         how = " and ".join(f"{OPTIONS[role]}_column=..." for role in missing)
-        none = " (time_column=None if the rows are in order already)" if "timestamp" in missing else ""
+        none = " (time_column='' if the rows are in order already)" if "timestamp" in missing else ""
         raise ValueError(
             f"{source} has no column {', '.join(map(repr, missing.values()))}; it has {[*available]}. "
             f"Name the right one with {how}{none}.{_header_hint(available)}"
