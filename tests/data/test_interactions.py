@@ -151,7 +151,7 @@ def test_missing_columns_say_how_to_map(tmp_path: Path) -> None:
     path = write_csv(tmp_path, "who,what,when\n1,2,3\n")
     message = (
         r"mine.csv has no column 'user_id', 'movie_id', 'timestamp'; it has \['who', 'what', 'when'\]. "
-        r"Name .* user_column=... and item_column=... and time_column=... \(time_column=None if the rows are in order"
+        r"Name .* user_column=... and item_column=... and time_column=... \(time_column='' if the rows are in order"
     )
     with pytest.raises(ValueError, match=message):
         read_interactions(path)
