@@ -1,6 +1,6 @@
 """Time and memory of an evaluation as the users double: of a prepared folder, and of its table in memory.
 
-    python -m benchmarks.large_evaluation
+    OMP_NUM_THREADS=1 python -m benchmarks.large_evaluation
 
 The table is a made-up log in the shape of MovieLens, in parts with users of their own and one catalogue. An untrained
 model with a transition memory, and the baselines, rank all test targets. Each evaluation runs in its own process.
@@ -32,7 +32,7 @@ from hf_bert4rec.training.arguments import parse_options
 from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.record import run_options
 
-SIZES = [500_000 << doubling for doubling in range(4)]
+SIZES = [250_000 << doubling for doubling in range(4)]
 SOURCES = {"folder": "prepared folder", "table": "in memory"}
 MEASURES = {"seconds": ("time", "s"), "megabytes": ("peak memory", "MB"), "anonymous": ("peak memory, anonymous", "MB")}
 RECIPE = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 2, "max_position_embeddings": 50}

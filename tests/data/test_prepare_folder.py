@@ -275,6 +275,11 @@ def other_version(folder: Path, two: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 1}))
 
 
+def other_counts(folder: Path, two: Path) -> None:
+    manifest = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(manifest.replace('"users": ', '"users": 1'))
+
+
 def truncated(folder: Path, two: Path) -> None:
     path = folder / "histories-00000.arrow"
     path.write_bytes(path.read_bytes()[:-100])
@@ -295,6 +300,7 @@ DAMAGES: dict[str, Callable[[Path, Path], Any]] = {
     ),
     rf"prepared.json has version 1 of the layout, and this package reads {VERSION}": other_version,
     r"histories-00000.arrow is not the file": truncated,
+    r"prepared.json is damaged, or was changed after preparation": other_counts,
     r"prepared.json is not valid": lambda folder, two: (folder / MANIFEST).write_text("{"),
 }
 

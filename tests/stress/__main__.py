@@ -17,13 +17,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
-from tests.stress import archives, disks, endurance, kills, models, request_fuzz, tables
+from tests.stress import archives, disks, endurance, folders, kills, models, request_fuzz, tables
 
 REPORT = Path(__file__).resolve().with_name("results.json")
 CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
     "tables": tables.campaign,
     "archives": archives.campaign,
     "models": models.campaign,
+    "folders": folders.campaign,
     "request_fuzz": request_fuzz.campaign,
     "kills": kills.campaign,
     "disks": disks.campaign,

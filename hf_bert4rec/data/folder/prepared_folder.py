@@ -12,6 +12,7 @@ the first row of the table with the same user and item.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -152,7 +153,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has version {manifest.get('version')!r} of the layout, and this package reads {VERSION}: prepare "
             "the table again, or install the version of the package that wrote it"
         )
+    if manifest.pop("sha256", None) != _digest(manifest):
+        raise ValueError(f"{path} is damaged, or was changed after preparation. Prepare the table again")
     return manifest
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def finish_folder(
@@ -191,7 +198,7 @@ def finish_folder(
         },
         "files": {path.name: _file_record(path) for path in [folder / ITEMS, *paths]},
     }
-    write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, {**manifest, "sha256": _digest(manifest)})
     return manifest
 
 

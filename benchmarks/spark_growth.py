@@ -1,0 +1,153 @@
+"""Time, memory and disk of `training/spark/prepare.py` as the rows of the table double.
+
+    python -m benchmarks.spark_growth
+
+The tables are those of `large_data`, each in eight Parquet files. Spark runs on two local cores in a process of its
+own, with a driver of 4 GB. Time is from the table to the folder's manifest, without the start of Spark, which CPU time
+includes. Memory is the largest resident size of the process and all that it started, the Java virtual machine and
+Python workers; disk is the largest use of the folder and of Spark's own files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+from tqdm import tqdm
+
+from benchmarks.large_data import POLL_SECONDS, folder_megabytes, largest_folder, write_table
+from benchmarks.measure import ROOT, benchmark_parser, cpu_load, row, write_result
+from benchmarks.scaling_curves import exponents
+from hf_bert4rec.data.arguments import DataArguments
+
+SIZES = [125_000 << doubling for doubling in range(5)]
+FILES = 8  # of a table
+CURVES = {
+    "time": "seconds",
+    "CPU time": "seconds",
+    "resident memory": "megabytes",
+    "disk while preparing": "megabytes",
+    "prepared folder": "megabytes",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = benchmark_parser(__doc__, repeats=1)
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="rows of the tables")
+    parser.add_argument("--measure", metavar="FOLDER", help="prepare the table of this folder in this process")
+    arguments = parser.parse_args(argv)
+    if arguments.measure:
+        print(json.dumps(measure(Path(arguments.measure))))
+        return
+    load, measured = cpu_load(), dict[int, list[dict[str, float]]]()
+    for size in tqdm(arguments.rows, disable=None):
+        measured[size] = [measure_size(size) for _ in range(arguments.repeats)]
+        curves = curves_of(measured)
+        write_result(arguments, "spark_growth", result_rows(curves), load, curves=curves)
+
+
+def curves_of(measured: Mapping[int, Sequence[dict[str, float]]]) -> list[dict[str, Any]]:
+    """A curve of every measure over the rows; `measured` has the repeats of every size."""
+    return [
+        {
+            "work": name,
+            "axis": "rows",
+            "points": [{"size": size, quantity: [one[name] for one in repeats]} for size, repeats in measured.items()],
+        }
+        for name, quantity in CURVES.items()
+    ]
+
+
+def result_rows(curves: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row of every point, and the exponent of every curve."""
+    rows = []
+    for curve in curves:
+        name, quantity = curve["work"], CURVES[curve["work"]]
+        unit = "s" if quantity == "seconds" else "MB"
+        rows += [row(f"{point['size']:,} rows, {name}", unit, point[quantity]) for point in curve["points"]]
+        if len(curve["points"]) > 1:
+            rows.append(row(f"{name} vs rows", "exponent", exponents(curve["points"], quantity)))
+    return rows
+
+
+def measure_size(rows: int) -> dict[str, float]:
+    """One preparation of a table of this many rows."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(rows, folder / "table")
+        table = folder_megabytes(folder)
+        with largest_folder(folder) as disk:
+            usage = run_measured(folder)
+        sizes = disk[0] - table, folder_megabytes(folder / "prepared")
+        return dict(zip(CURVES, (*usage, *sizes), strict=True))
+
+
+def write_files(rows: int, folder: Path) -> None:
+    """The table in several files."""
+    folder.mkdir()
+    write_table(rows, folder.with_suffix(".parquet"))
+    frame = pl.read_parquet(folder.with_suffix(".parquet"))
+    folder.with_suffix(".parquet").unlink()
+    size = -(-frame.height // FILES)
+    for number, part in enumerate(frame.iter_slices(size)):
+        part.write_parquet(folder / f"{number}.parquet")
+
+
+def run_measured(folder: Path) -> tuple[float, float, float]:
+    """Seconds of `measure` in a new process, and CPU seconds and peak megabytes of it and all that it starts."""
+    command = [sys.executable, "-m", "benchmarks.spark_growth", "--measure", str(folder)]
+    largest, cpu_seconds = 0.0, dict[int, float]()
+    with (folder / "log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+        while process.poll() is None:
+            tree = tree_usage(process.pid)
+            largest = max(largest, sum(megabytes for megabytes, _ in tree.values()))
+            cpu_seconds |= {pid: seconds for pid, (_, seconds) in tree.items()}
+            time.sleep(POLL_SECONDS)
+        log.seek(0)
+        if process.returncode or process.stdout is None:
+            raise RuntimeError(f"{' '.join(command)} failed with {process.returncode}:\n{log.read()[-2000:]}")
+        seconds = json.loads(process.stdout.read().rstrip().rsplit("\n", 1)[-1])["seconds"]
+        return seconds, sum(cpu_seconds.values()), largest
+
+
+def tree_usage(process: int) -> dict[int, tuple[float, float]]:
+    """Resident megabytes and CPU seconds of a process and its descendants, by their numbers."""
+    usage = {}
+    with suppress(psutil.NoSuchProcess):  # one has just ended
+        root = psutil.Process(process)
+        for each in (root, *root.children(recursive=True)):
+            times = each.cpu_times()
+            usage[each.pid] = each.memory_info().rss / 1e6, times.user + times.system
+    return usage
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Prepare with Spark on two local cores."""
+    from pyspark.sql import SparkSession
+
+    from training.spark.prepare import prepare_with_spark
+
+    os.environ |= {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "SPARK_LOCAL_IP": "127.0.0.1"}
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.driver.memory", "4g").config("spark.local.dir", str(folder / "spark"))
+    spark = builder.config("spark.sql.shuffle.partitions", "8").getOrCreate()
+    start = time.perf_counter()
+    prepare_with_spark(spark, DataArguments(ratings=str(folder / "table")), folder / "prepared")
+    seconds = time.perf_counter() - start
+    spark.stop()
+    return {"seconds": seconds}
+
+
+if __name__ == "__main__":
+    main()
