@@ -1,6 +1,6 @@
 """Ablations: train a recipe once per change with the same budget, and record the validation metrics.
 
-    python -m benchmarks.quality.ablate training/recipes/ml-1m-quick.yaml --dataset ml-1m.txt --num_train_epochs 3
+    python -m benchmarks.quality.ablate training/recipes/ml-1m-quick.yaml --dataset ml-1m.txt
     python -m benchmarks.quality.collect                                  # writes the tables
 
 Options after the recipe go to `training/train.py` unchanged and are the same for every run. Each run is saved as one
@@ -31,9 +31,9 @@ BASELINE = "baseline"
 # The recipe keys that each ablation changes; None removes the key, so that its default applies.
 CHANGES: dict[str, dict[str, Any]] = {
     BASELINE: {},
-    "cloze_only": {"causal_prob": None},
+    "no_transition_memory": {"memory_size": None},
+    "no_taste": {"taste_weight": 0.0},
     "no_previous_item": {"previous_item": None},
-    "cloze_only_no_previous_item": {"causal_prob": None, "previous_item": None},
     "causal": {
         "causal": True,
         "previous_item": None,
@@ -42,10 +42,11 @@ CHANGES: dict[str, dict[str, Any]] = {
         "mask_replace_prob": 0.0,
         "last_item_prob": None,
     },
-    "no_last_item_rows": {"last_item_prob": None},
-    "no_transition_memory": {"memory_size": None},
+    "cloze_only": {"causal_prob": None},
+    "cloze_only_no_previous_item": {"causal_prob": None, "previous_item": None},
     "random_init": {"cooccurrence_init": None},
     "learned_positions": {"rotary_positions": False},
+    "no_last_item_rows": {"last_item_prob": None},
 }
 RECORDED = ("dataset", "seconds", "hardware", "parameters", "best_validation_ndcg@10", "curve", "environment")
 
