@@ -258,6 +258,14 @@ def test_another_folder_is_not_replaced(tmp_path: Path) -> None:
         prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet")), tmp_path / "thesis")
 
 
+def test_a_folder_is_neither_prepared_again_nor_written_among_tables(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="one has prepared histories already: name the table"):
+        prepare_folder(DataArguments(ratings=str(prepared / "one")), prepared / "three")
+    with pytest.raises(ValueError, match="whose files are all read as tables"):
+        prepare_folder(DataArguments(ratings=str(prepared)), prepared / "three")
+    assert not (prepared / "three").exists()
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two preparations, `one` and `two`; copy them to change them."""

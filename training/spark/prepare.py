@@ -24,7 +24,7 @@ from pyspark.sql import types as T
 from hf_bert4rec.data.arguments import DataArguments, TableOptions
 from hf_bert4rec.data.columns import BLANKS, INTEGER
 from hf_bert4rec.data.folder.prepare_folder import find_table_columns
-from hf_bert4rec.data.folder.prepared_folder import check_replaceable, finish_folder, new_folder
+from hf_bert4rec.data.folder.prepared_folder import check_folders, finish_folder, new_folder
 from hf_bert4rec.data.folder.stored_histories import SHARD, event_numbers, write_shard
 from hf_bert4rec.data.histories import check_filters, no_user_left, order_events
 from hf_bert4rec.data.interactions import read_item_table
@@ -66,7 +66,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
         ValueError: a column that is missing or of a type that is not read, a missing value, or no user left.
     """
     check_filters(arguments.min_interactions, arguments.repeats)
-    check_replaceable(output_dir)
+    check_folders(arguments.ratings, output_dir)
     assert arguments.ratings is not None
     table = spark.read.parquet(arguments.ratings)
     columns = find_table_columns(arguments, table.columns, arguments.ratings, "Parquet")

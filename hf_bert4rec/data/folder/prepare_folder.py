@@ -26,7 +26,7 @@ from ..ragged import IntArray
 from ..tables import to_frame
 from ..times import TimeReader
 from .id_codes import IdCodes
-from .prepared_folder import check_replaceable, finish_folder, new_folder
+from .prepared_folder import check_folders, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
 from .stored_histories import SHARD, event_numbers, write_shard
 from .user_partitions import Array, ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
@@ -62,8 +62,8 @@ def prepare_folder(
         OSError: the disk is full, or another process is writing to `output_dir`.
     """
     check_filters(arguments.min_interactions, arguments.repeats)
-    check_replaceable(output_dir)
     table = arguments.ratings if interactions is None else interactions
+    check_folders(table, output_dir)
     batches = open_batches(table, arguments)
     columns = find_table_columns(arguments, batches.schema.names(), batches.source, batches.form)
     items = arguments.items if items is None else items

@@ -53,9 +53,19 @@ def is_prepared(folder: str | Path | None) -> bool:
     return folder.is_dir() and ((folder / MANIFEST).is_file() or any(folder.glob(SHARDS)))
 
 
-def check_replaceable(folder: str | Path) -> None:
-    """Raise FileExistsError unless `folder` is absent, empty (it is then removed), or a preparation."""
+def check_folders(table: Any, folder: str | Path) -> None:
+    """Check the source and the target of a preparation.
+
+    Raises:
+        FileExistsError: `folder` is neither absent, empty (it is then removed), nor a preparation.
+        ValueError: the table is a preparation, or a folder that would hold `folder`.
+    """
     folder = Path(folder)
+    if isinstance(table, str | Path):
+        if is_prepared(table):
+            raise ValueError(f"{table} has prepared histories already: name the table that they were prepared from")
+        if Path(table).resolve() in folder.resolve().parents:
+            raise ValueError(f"{folder} is in {table}, whose files are all read as tables: choose a folder elsewhere")
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     if folder.exists() and not is_prepared(folder):
