@@ -2,13 +2,14 @@
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import yaml
+
+from tests.processes import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^ +]+)")
@@ -62,8 +63,7 @@ import hf_bert4rec.evaluation.evaluate, hf_bert4rec.hub.export
 
 
 def test_recommending_needs_no_optional_dependency():
-    done = subprocess.run([sys.executable, "-c", IMPORT_WITHOUT_EXTRAS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python("-c", IMPORT_WITHOUT_EXTRAS)
 
 
 def test_the_workflow_runs_the_targets_of_ci_run():
@@ -106,8 +106,7 @@ assert not BLOCKED & set(sys.modules)
 
 def run_without_libraries(code: str) -> None:
     """Run Python code in a new process in which `BLOCKED` libraries are not installed."""
-    done = subprocess.run([sys.executable, "-c", BLOCK + code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python("-c", BLOCK + code, cwd=ROOT)
 
 
 def test_training_and_ranking_import_without_libraries_for_raw_data():

@@ -13,26 +13,14 @@ from tensorboard.backend.event_processing import event_accumulator
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.training import fit
 from hf_bert4rec.training.arguments import parse
+from tests.recipes import NO_DROPOUT, TINY
 from tests.training.two_processes import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = """
-hidden_size: 16
-intermediate_size: 32
-num_hidden_layers: 1
-max_position_embeddings: 12
-rotary_positions: true
-hidden_dropout_prob: 0.0
-attention_probs_dropout_prob: 0.0
-mlm_probability: 0.3
-last_item_prob: 0.3
-num_train_epochs: 20
-learning_rate: 1e-2
-logging_steps: 5
-min_interactions: 3
-use_cpu: true
-bf16: false
-"""
+RECIPE = {
+    **{**TINY, **NO_DROPOUT, "rotary_positions": True, "mlm_probability": 0.3, "last_item_prob": 0.3},
+    **{"num_train_epochs": 20, "learning_rate": 1e-2, "logging_steps": 5, "min_interactions": 3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +35,7 @@ def shop(tmp_path_factory) -> Path:
             f"c{customer},Nº {(start + step) % 15:02d},{1_600_000_000 + step}" for step in range(10 + customer % 3)
         ]
     (folder / "shop.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "recipe.yaml").write_text(json.dumps(RECIPE))
     return folder
 
 
@@ -110,17 +98,3 @@ def test_an_output_folder_with_other_files_is_refused(shop):
     with pytest.raises(FileExistsError, match="holds something that is not an exported recommender"):
         fit.train(parse(command_line(shop, "thesis")))
     assert (shop / "thesis" / "chapter.txt").read_text() == "years of work"
-
-
-@pytest.mark.slow
-def test_a_causal_model_with_a_memory_is_trained(shop):
-    every_item = ("--causal", "true", "--mlm_probability", "1.0", "--mask_replace_prob", "0.0", "--last_item_prob", "0")
-    fit.train(parse(command_line(shop, "causal", *every_item, "--memory_size", "200", "--num_train_epochs", "10")))
-    record = read_record(shop, "causal")
-    assert record["best_validation_ndcg@10"] > 0.7
-    config = json.loads((shop / "causal" / "config.json").read_text())
-    assert config["causal"]
-    assert config["memory_size"] == config["vocab_size"] == 18  # at most one entry per token
-    card = (shop / "causal" / "README.md").read_text()
-    assert "Every item of a history is predicted from those before it" in card
-    assert "A transition memory stores, for each item, the 200 items that followed it most" in card

@@ -88,8 +88,6 @@ def test_items_with_years_and_genres_of_every_kind(tmp_path: Path) -> None:
     alien = {"movie_id": 7, "title": "Alien", "year": None, "genres": []}
     ids, genres = [5, 7], ["Crime|Drama", "(no genres listed)"]
     assert items(movie_id=ids, title=[" Heat (1995) ", "Alien"], genres=genres) == [heat, alien]
-    lists = [["Crime", " Drama"], None]
-    assert items(movie_id=ids, title=["Heat", "Alien"], year=[1995.0, None], genres=lists) == [heat, alien]
     assert items(movie_id=["5", "7"], title=["Heat", "Alien"], year=["1995", ""], genres=genres) == [heat, alien]
     # With a year column, a year in the title is part of the title.
     assert items(movie_id=ids, title=["Heat (1995)", "x"], year=[1, 2])[0]["title"] == "Heat (1995)"

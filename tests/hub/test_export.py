@@ -1,10 +1,7 @@
 """Exported folders load without this package installed, and are written completely or not at all."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,51 +14,6 @@ from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.hub import export as hub
 from hf_bert4rec.hub.verify import BrokenExportError, check_folder, check_taste_file, compare
 from hf_bert4rec.model.pipeline_bert4rec import TASK
-from tests.model.tiny import assert_same_answer
-
-ISOLATED_LOADER = """
-import json, sys
-sys.modules["hf_bert4rec"] = None
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
-folder, history, saved = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
-loaded = [
-    auto.from_pretrained(folder, trust_remote_code=True)
-    for auto in (AutoConfig, AutoTokenizer, AutoModel, AutoModelForMaskedLM)
-]
-pipe = pipeline("movie-recommendation", model=folder, trust_remote_code=True)
-pipe.save_pretrained(saved)
-again = pipeline("movie-recommendation", model=saved, trust_remote_code=True)
-try:
-    import hf_bert4rec
-    blocked = False
-except ImportError:
-    blocked = True
-print(json.dumps({
-    "classes": [type(each).__name__ for each in loaded],
-    "answer": pipe(history),
-    "again": again(history),
-    "blocked": blocked,
-}))
-"""
-
-
-@pytest.mark.slow
-def test_the_folder_loads_without_this_package_and_answers_the_same(pipe, tmp_path):
-    folder = tmp_path / "exported"
-    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# A card")
-    history = ["Toy Story", 13, "16"]
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
-    command = [sys.executable, "-c", ISOLATED_LOADER, str(folder), json.dumps(history), str(tmp_path / "saved")]
-    process = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    result = json.loads(process.stdout)
-    assert result["blocked"]
-    assert result["classes"] == ["Bert4RecConfig", "Bert4RecTokenizer", "Bert4RecModel", "Bert4RecForMaskedLM"]
-    expected = pipe(history)
-    for answer in (result["answer"], result["again"]):
-        assert_same_answer(answer, expected, abs=1e-6)
 
 
 def test_a_folder_holds_what_it_needs_and_no_pickle(pipe, tmp_path):

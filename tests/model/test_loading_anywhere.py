@@ -4,8 +4,6 @@ import copy
 import json
 import os
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -16,8 +14,10 @@ from transformers import AutoModelForMaskedLM, Pipeline, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY, get_supported_tasks
 
 from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.model.tiny import assert_same_answer, ids_of
+from tests.processes import run_python
 
 HISTORY = [10, 13]
 WITHOUT_THE_PACKAGE = """
@@ -39,6 +39,15 @@ pipe = pipeline("movie-recommendation", model=folder, **remote)
 again = type(pipe)(model=pipe.model, tokenizer=pipe.tokenizer, task=pipe.task)
 sys.stdout.write("\\n" + json.dumps([ids(pipe(history)), ids(again(history))]))
 """
+EXPORTED = """
+from transformers import AutoConfig, AutoModel
+auto_classes = (AutoConfig, AutoTokenizer, AutoModel, AutoModelForMaskedLM)
+classes = [type(auto_class.from_pretrained(folder, **remote)).__name__ for auto_class in auto_classes]
+pipe = pipeline("movie-recommendation", model=folder, **remote)
+pipe.save_pretrained("saved")
+again = pipeline("movie-recommendation", model="saved", **remote)
+sys.stdout.write("\\n" + json.dumps([classes, pipe(["Toy Story", 13, "16"]), again(["Toy Story", 13, "16"])]))
+"""
 MAPPED = """
 pipe = pipeline("movie-recommendation", model=folder, **remote)
 from datasets import Dataset, disable_progress_bars
@@ -56,22 +65,10 @@ sys.stdout.write("\\n" + json.dumps([answers, hashes, time.monotonic() - began, 
 
 
 def run(code, folder, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_THE_PACKAGE + code, str(folder)],
-        cwd=tmp_path,
-        env={
-            "HF_MODULES_CACHE": str(tmp_path / "modules"),
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.rsplit("\n", 1)[-1])
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HOME": str(tmp_path / "home")}
+    environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    output = run_python("-c", WITHOUT_THE_PACKAGE + code, str(folder), cwd=tmp_path, env=environment, timeout=120)
+    return json.loads(output.rsplit("\n", 1)[-1])
 
 
 @pytest.fixture
@@ -87,6 +84,15 @@ def test_model_and_tokenizer_saved_separately_make_a_pipeline(pipe, plain, tmp_p
     expected = ids_of(pipe(HISTORY))
     assert run(BY_NAME, plain, tmp_path) == [expected, expected]
     assert run(BY_PARTS, plain, tmp_path) == expected
+
+
+@pytest.mark.slow
+def test_an_exported_folder_loads_without_the_package_and_answers_the_same(pipe, tmp_path):
+    write_folder(pipe.model, pipe.tokenizer, tmp_path / "exported", "# A card")
+    classes, answer, again = run(EXPORTED, tmp_path / "exported", tmp_path)
+    assert classes == ["Bert4RecConfig", "Bert4RecTokenizer", "Bert4RecModel", "Bert4RecForMaskedLM"]
+    for each in (answer, again):
+        assert_same_answer(each, pipe(["Toy Story", 13, "16"]), abs=1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}, {"pipeline_class": MovieRecommendationPipeline}])
@@ -151,15 +157,7 @@ assert queue.get(timeout=60) == ids
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_worker_answers():
-    done = subprocess.run(
-        [sys.executable, "-c", FORKED],
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_python("-c", FORKED, env={**os.environ, "OMP_NUM_THREADS": "2"}, timeout=120)
 
 
 @pytest.mark.parametrize("loader", [Bert4RecForMaskedLM, AutoModelForMaskedLM])

@@ -6,8 +6,6 @@ import math
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.model.versions_bert4rec import INSTALLED_VERSIONS
 from tests.conftest import MOVIES
 from tests.model.tiny import KINDS, VOCAB, assert_same_answer, build, ids_of, tiny_config
+from tests.processes import run_python
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -118,16 +117,9 @@ def test_a_file_of_earlier_weights_is_refused(exported, tmp_path):
 
 @pytest.mark.slow
 def test_onnxruntime_is_needed_for_the_onnx_backend_only(exported, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", ISOLATED_LOADER, str(exported)],
-        cwd=tmp_path,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    movies, message = json.loads(done.stdout.rsplit("\n", 1)[-1])
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": ""}
+    output = run_python("-c", ISOLATED_LOADER, str(exported), cwd=tmp_path, env=environment)
+    movies, message = json.loads(output.rsplit("\n", 1)[-1])
     assert movies == ids_of(load(exported)([10, 13], top_k=3))
     assert message == 'backend="onnx" needs onnxruntime: pip install onnxruntime'
 

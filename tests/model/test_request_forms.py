@@ -187,10 +187,6 @@ def test_a_missing_rating_is_no_rating(pipe, missing):
     assert ids_of(pipe([10, 13], ratings=[5, missing])) == ids_of(pipe([10, 13]))
 
 
-def test_blanks_around_an_id_are_ignored(pipe):
-    assert ids_of(pipe([" 10", "13 ", "\t16\n"])) == ids_of(pipe([10, 13, 16]))
-
-
 @pytest.mark.parametrize(
     "value",
     [

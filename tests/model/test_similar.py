@@ -26,15 +26,6 @@ def test_similar_takes_one_or_several(pipe):
     assert len(pipe.similar(10, top_k=NUM_MOVIES)) == NUM_MOVIES - 1
 
 
-def test_a_movie_with_the_nearest_vector_is_found(pipe, model, tokenizer):
-    vectors = model.get_input_embeddings().weight
-    with torch.no_grad():
-        vectors[tokenizer.resolve(100)] = 3 * vectors[tokenizer.resolve(13)]
-    best = pipe.similar("The Godfather")[0]
-    assert best["movie_id"] == 100
-    assert best["score"] == pytest.approx(1)
-
-
 @pytest.mark.parametrize(
     ("movies", "error", "message"),
     [
@@ -78,3 +69,21 @@ def test_embeddings_of_some_movies_and_one_user(pipe, config):
     assert pipe.embed_users([]).shape == (config.hidden_size,)
     with pytest.raises(LookupError, match="999"):
         pipe.embed_items([999])
+
+
+HISTORIES = [[10, 13], [16, 19, 22], [40], [MOVIES["movie_id"][-1], 25]]
+
+
+@pytest.mark.parametrize(("kind", "least"), [("Flat", 1.0), ("HNSW32", 0.95)])
+def test_the_best_ten_movies_are_those_of_the_exact_logits(pipe, kind, least):
+    faiss = pytest.importorskip("faiss", reason="needs pip install faiss-cpu")
+    items = torch.cat([pipe.embed_items(), pipe.item_biases()[:, None]], dim=1)
+    index = faiss.index_factory(items.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.add(items.numpy())
+    users = torch.nn.functional.pad(pipe.embed_users(HISTORIES), (0, 1), value=1.0)
+    _, positions = index.search(users.numpy(), 10)
+    recalled = []
+    for history, row in zip(HISTORIES, positions, strict=True):
+        exact = ids_of(pipe(history, exclude_seen=False, top_k=10))
+        recalled.append(len(set(exact) & {pipe.tokenizer.item_ids[position] for position in row}) / 10)
+    assert sum(recalled) / len(recalled) >= least

@@ -78,14 +78,6 @@ def test_gaps_are_binned_by_half_doublings():
     assert gap_between(gaps[-1:], earlier[:1]).tolist() == [GAPS]
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_padding_does_not_change_scores(timed_model, tokenizer, timed, side):
-    together = timed_model.next_item_logits(**batch_of(tokenizer, timed, padding_side=side))
-    for row in (0, 7, 21):
-        single = timed_model.next_item_logits(**batch_of(tokenizer, timed.rows(row, row + 1)))
-        torch.testing.assert_close(together[row : row + 1], single, atol=1e-4, rtol=1e-4)
-
-
 def test_every_time_counts_but_those_of_later_positions(timed_model, tokenizer, timed):
     row = int(timed.lengths.argmax())
     batch = batch_of(tokenizer, timed.rows(row, row + 1))

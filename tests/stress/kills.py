@@ -3,6 +3,8 @@
 import random
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,96 +28,83 @@ def campaign() -> dict[str, Any]:
         counts: dict[str, Any] = {"training": training_kills.campaign(root)}
         with serving() as server:
             server.publish(zip_release(write_release(root / "release", workloads.RELEASE)))
-            counts["download"] = {
-                "killed_before_each_file_change": sigkill.before_each_change(
-                    lambda change: download_killed_before(change, root / f"d{change}", server)
-                ),
-                "killed_at_random_times": download_killed_randomly(root / "chance", server, KILLS),
-            }
-            counts["preparation"] = {
-                "killed_before_each_file_change": sigkill.before_each_change(
-                    lambda change: prepare_killed_before(change, root / f"p{change}", server)
-                ),
-                "killed_at_random_times": prepare_killed_randomly(root / "prepared", server, KILLS),
-            }
+            counts["download"] = download(server).campaign(root / "download")
+            counts["preparation"] = preparation(server).campaign(root / "preparation")
         counts["prepared_table"] = sigkill.before_each_change(
             lambda change: table_killed_before(change, root / f"t{change}")
         )
         counts["export"] = export_campaign(root)
-        source = scoring_source(root / "scoring")
-        counts["batch_scoring"] = {
-            "killed_before_each_file_change": sigkill.before_each_change(
-                lambda change: score_killed_before(change, root / f"s{change}", source)
-            ),
-            "killed_at_random_times": score_killed_randomly(root / "scored", source, KILLS),
-        }
+        counts["batch_scoring"] = scoring(scoring_source(root / "scoring")).campaign(root / "scored")
     return counts
 
 
-def download_killed_before(change: int, folder: Path, server: Any) -> bool:
-    """Kill a download before that file change, resume it, compare the bytes."""
-    data, url = _offer(server)
-    was_killed = sigkill.kill_before_change(change, folder, workloads.download, str(folder), url)
-    _check_file(folder, data)
-    sigkill.finish(workloads.download, str(folder), url)
-    assert sigkill.contents(folder) == {"file.zip": data}, f"killed before change {change}: {sorted(folder.iterdir())}"
-    return was_killed
+@dataclass(frozen=True)
+class Interrupted:
+    """A workload that is killed and then finished, in folders that `check(folder, finished)` asserts to be complete."""
 
+    workload: sigkill.Workload
+    arguments: tuple[str, ...]
+    check: Callable[[Path, bool], None]
+    kills_before_the_end: int = 1  # at random times
 
-def download_killed_randomly(folder: Path, server: Any, kills: int) -> int:
-    """Kill downloads at random times; the final file is complete whenever it exists."""
-    data, url = _offer(server)
-    seconds_to_finish = sigkill.finish(workloads.download, str(folder / "measured"), url)
-
-    def attempt(number: int, seconds: float) -> bool:
-        attempt_folder = folder / str(number // 4)
-        was_killed = sigkill.kill_after(seconds, workloads.download, str(attempt_folder), url)
-        _check_file(attempt_folder, data)
-        if number % 4 == 3:
-            sigkill.finish(workloads.download, str(attempt_folder), url)
-            assert sigkill.contents(attempt_folder) == {"file.zip": data}
+    def killed_before(self, change: int, folder: Path) -> bool:
+        """Kill it before that file change, then finish it; False if it makes fewer changes."""
+        was_killed = sigkill.kill_before_change(change, folder, self.workload, str(folder), *self.arguments)
+        self.check(folder, False)
+        self.finish(folder)
         return was_killed
 
-    return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
+    def killed_randomly(self, folder: Path, kills: int) -> int:
+        """Kill it at random times, some times in a folder before it finishes there."""
+        seconds_to_finish = self.finish(folder / "measured")
+
+        def attempt(number: int, seconds: float) -> bool:
+            attempt_folder = folder / str(number // self.kills_before_the_end)
+            was_killed = sigkill.kill_after(seconds, self.workload, str(attempt_folder), *self.arguments)
+            self.check(attempt_folder, False)
+            if (number + 1) % self.kills_before_the_end == 0:
+                self.finish(attempt_folder)
+            return was_killed
+
+        return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
+
+    def finish(self, folder: Path) -> float:
+        """Run it to the end; returns the seconds it took."""
+        seconds = sigkill.finish(self.workload, str(folder), *self.arguments)
+        self.check(folder, True)
+        return seconds
+
+    def campaign(self, root: Path) -> dict[str, int]:
+        changes = sigkill.before_each_change(lambda change: self.killed_before(change, root / f"before{change}"))
+        random_times = self.killed_randomly(root / "random", KILLS)
+        return {"killed_before_each_file_change": changes, "killed_at_random_times": random_times}
 
 
-def _offer(server: Any) -> tuple[bytes, str]:
+def only(name: str, data: bytes, ignored: tuple[str, ...] = ()) -> Callable[[Path, bool], None]:
+    """Asserts that the only file, but for those with ignored suffixes, is complete whenever it exists."""
+
+    def check(folder: Path, finished: bool) -> None:
+        contents = sigkill.contents(folder)
+        assert contents.get(name, data) == data, f"{name} is incomplete"
+        files = {file for file in contents if not file.endswith(ignored)}
+        assert not finished or files == {name}, f"the folder contains {files}"
+
+    return check
+
+
+def download(server: Any) -> Interrupted:
+    """A download, compared with the bytes that the server offers."""
     data = random.Random(1).randbytes(12 * MIB)
     archive = Path(tempfile.mkdtemp()) / "file.zip"
     archive.write_bytes(data)
     server.publish(archive)
-    return data, f"{server.url}/file.zip"
+    return Interrupted(workloads.download, (f"{server.url}/file.zip",), only("file.zip", data), 4)
 
 
-def _check_file(folder: Path, data: bytes) -> None:
-    path = folder / "file.zip"
-    assert not path.exists() or path.read_bytes() == data, f"{path} is incomplete"
-
-
-def prepare_killed_before(change: int, folder: Path, server: Any) -> bool:
-    """Kill the loading of a release before that file change, then load it again."""
-    was_killed = sigkill.kill_before_change(change, folder, workloads.prepare, str(folder), server.url)
-    _check_prepared(folder, server)
-    return was_killed
-
-
-def prepare_killed_randomly(folder: Path, server: Any, kills: int) -> int:
-    """Kill the loading of a release at random times, and load it again each time."""
-    seconds_to_finish = sigkill.finish(workloads.prepare, str(folder / "measured"), server.url)
-
-    def attempt(number: int, seconds: float) -> bool:
-        attempt_folder = folder / str(number)
-        was_killed = sigkill.kill_after(seconds, workloads.prepare, str(attempt_folder), server.url)
-        _check_prepared(attempt_folder, server)
-        return was_killed
-
-    return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
-
-
-def _check_prepared(folder: Path, server: Any) -> None:
-    sigkill.finish(workloads.prepare, str(folder), server.url)
-    files = {name for name in sigkill.contents(folder) if not name.endswith(".lock")}
-    assert files == {f"{workloads.RELEASE}.zip"}, f"the cache contains {files}"
+def preparation(server: Any) -> Interrupted:
+    """The loading of a release, through a cache."""
+    name = f"{workloads.RELEASE}.zip"
+    return Interrupted(workloads.prepare, (server.url,), only(name, server.files[name], (".lock",)))
 
 
 def export_earlier(folder: Path) -> dict[str, bytes]:
@@ -202,19 +191,19 @@ def table_killed_before(change: int, folder: Path) -> bool:
 
     The folder is complete, the first or the second, whenever it exists, and the next run removes all else.
     """
-    first, second = tables(folder / "tables")
+    first, second = map(str, tables(folder / "tables"))
     target = folder / "output"
-    sigkill.finish(workloads.prepare_table, str(folder / "expected"), str(second))
-    expected = sigkill.contents(folder / "expected" / "prepared")
-    sigkill.finish(workloads.prepare_table, str(target), str(first))
-    earlier = sigkill.contents(target / "prepared")
-    was_killed = sigkill.kill_before_change(change, target, workloads.prepare_table, str(target), str(second))
-    if (target / "prepared").exists():
-        found = sigkill.contents(target / "prepared")
-        assert found in (earlier, expected), f"killed before change {change}: {sorted(found)}"
-    sigkill.finish(workloads.prepare_table, str(target), str(second))
-    assert sigkill.contents(target) == {f"prepared/{name}": data for name, data in expected.items()}
-    return was_killed
+    sigkill.finish(workloads.prepare_table, str(folder / "expected"), second)
+    sigkill.finish(workloads.prepare_table, str(target), first)
+    earlier, expected = sigkill.contents(target), sigkill.contents(folder / "expected")
+
+    def check(folder: Path, finished: bool) -> None:
+        contents = sigkill.contents(folder)
+        prepared = {name: data for name, data in contents.items() if name.startswith("prepared/")}
+        assert not (folder / "prepared").exists() or prepared in (earlier, expected), sorted(contents)
+        assert not finished or contents == expected, sorted(contents)
+
+    return Interrupted(workloads.prepare_table, (second,), check).killed_before(change, target)
 
 
 def scoring_source(folder: Path) -> tuple[Path, Path, bytes]:
@@ -229,32 +218,8 @@ def scoring_source(folder: Path) -> tuple[Path, Path, bytes]:
     return folder / "model", ratings, (folder / "out" / "recommendations.parquet").read_bytes()
 
 
-def score_killed_before(change: int, folder: Path, source: tuple[Path, Path, bytes]) -> bool:
-    """Kill batch scoring before that file change, resume, compare the table; False if it makes fewer changes."""
+def scoring(source: tuple[Path, Path, bytes]) -> Interrupted:
+    """Batch scoring with that model and table, compared with the table of an uninterrupted run."""
     model, ratings, expected = source
-    was_killed = sigkill.kill_before_change(change, folder, workloads.score, str(folder), str(model), str(ratings))
-    table = folder / "recommendations.parquet"
-    assert not table.exists() or table.read_bytes() == expected, f"killed before change {change}, {table} is incomplete"
-    sigkill.finish(workloads.score, str(folder), str(model), str(ratings))
-    files = {name for name in sigkill.contents(folder) if not name.endswith(".part")}
-    assert files == {table.name}, f"killed before change {change}: {files}"
-    assert table.read_bytes() == expected, f"killed before change {change}, the table differs"
-    return was_killed
-
-
-def score_killed_randomly(folder: Path, source: tuple[Path, Path, bytes], kills: int) -> int:
-    """Kill batch scoring at random times, three times before it finishes; the table is complete or absent."""
-    model, ratings, expected = source
-    seconds_to_finish = sigkill.finish(workloads.score, str(folder / "measured"), str(model), str(ratings))
-
-    def attempt(number: int, seconds: float) -> bool:
-        attempt_folder = folder / str(number // 3)
-        was_killed = sigkill.kill_after(seconds, workloads.score, str(attempt_folder), str(model), str(ratings))
-        table = attempt_folder / "recommendations.parquet"
-        assert not table.exists() or table.read_bytes() == expected, f"{table} is incomplete"
-        if number % 3 == 2:
-            sigkill.finish(workloads.score, str(attempt_folder), str(model), str(ratings))
-            assert table.read_bytes() == expected, f"{table} differs"
-        return was_killed
-
-    return sigkill.at_random_times(attempt, kills, 0.2 * seconds_to_finish, seconds_to_finish)
+    check = only("recommendations.parquet", expected, (".part",))
+    return Interrupted(workloads.score, (str(model), str(ratings)), check, 3)

@@ -41,14 +41,14 @@ def test_training_killed_repeatedly_ends_with_the_same_weights(tmp_path):
 @pytest.mark.parametrize("change", [1, 2])
 def test_a_killed_download_is_resumed_and_checked(tmp_path, change):
     with serving() as server:
-        assert kills.download_killed_before(change, tmp_path, server)
+        assert kills.download(server).killed_before(change, tmp_path)
 
 
 def test_a_killed_preparation_is_repeated(tmp_path):
     archive = zip_release(write_release(tmp_path / "release", "ml-1m"))
     with serving() as server:
         server.publish(archive)
-        assert kills.prepare_killed_before(3, tmp_path / "cache", server)
+        assert kills.preparation(server).killed_before(3, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("change", [2, 9, 17, 22])
@@ -71,7 +71,7 @@ def test_a_killed_export_leaves_the_earlier_one(exported, change):
 
 @pytest.mark.parametrize("change", [2, 7, 17])
 def test_killed_scoring_is_resumed_and_writes_the_same_table(tmp_path, scoring_source, change):
-    assert kills.score_killed_before(change, tmp_path, scoring_source)
+    assert kills.scoring(scoring_source).killed_before(change, tmp_path)
 
 
 def test_an_export_killed_at_a_random_time_leaves_one_of_the_two(tmp_path):
@@ -79,4 +79,4 @@ def test_an_export_killed_at_a_random_time_leaves_one_of_the_two(tmp_path):
 
 
 def test_scoring_killed_at_a_random_time_writes_the_same_table(tmp_path, scoring_source):
-    assert kills.score_killed_randomly(tmp_path / "scored", scoring_source, kills=1) == 1
+    assert kills.scoring(scoring_source).killed_randomly(tmp_path / "scored", kills=1) == 1

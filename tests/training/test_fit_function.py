@@ -1,6 +1,7 @@
 """`fit` on tables in memory and in files, by recipes of every form; the example notebook; runs that are resumed."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import polars as pl
 import pytest
 
 from hf_bert4rec import fit
+from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments, parse, parse_options
 from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.fit import OPTIONS_FILE, run, train
+from hf_bert4rec.training.record import command, example, portable_options
 from tests.data.movielens_archives import small_release, write_release
+from tests.published import make_model, write_tables
 from tests.recipes import NEXT_ITEM, TINY
 from tests.stress.workloads import tiny_trainer
 
@@ -54,6 +59,11 @@ def test_fit_is_the_command_on_a_table_in_memory(tmp_path: Path, caplog: pytest.
     figures = caplog.text.split("validation  NDCG@10  HitRate@10\n")[1].splitlines()
     assert {line.split("  ")[0] for line in figures[:5]} == {"Markov", "item-kNN", "popularity", "random", "this model"}
     assert [movie["article"] for movie in pipe([3, 4], top_k=1)] == [5]
+    assert pipe.model.config.causal
+    assert pipe.model.config.memory_size == pipe.model.config.vocab_size == 15  # at most one entry per token
+    card = (tmp_path / "memory" / "README.md").read_text()
+    assert "Every item of a history is predicted from those before it" in card
+    assert "A transition memory stores, for each item, the 20 items that followed it most" in card
 
     (tmp_path / "shop.csv").write_text(TABLE.write_csv())
     recipe = tmp_path / "recipe.yaml"
@@ -151,3 +161,33 @@ def test_resuming_needs_a_checkpoint(tmp_path):
 def test_the_causal_task_is_for_models_that_are_not_causal():
     with pytest.raises(ValueError, match=r"causal_prob=0\.5 with causal=true"):
         build_trainer(None, ModelArguments(causal=True), MaskingArguments(causal_prob=0.5), None)
+
+
+def test_options_name_tables_without_their_folders():
+    options = asdict(DataArguments(ratings="/home/me/shop.csv", items="/home/me/catalogue.csv", data_dir="/data"))
+    portable = portable_options(options)
+    assert (portable["ratings"], portable["items"]) == ("shop.csv", "catalogue.csv")
+    assert set(options) - set(portable) == {"data_dir"}
+    assert not [value for value in portable.values() if "/" in str(value)]
+    assert portable_options(portable) == portable
+    assert portable_options(asdict(DataArguments()))["ratings"] is None
+
+
+def test_the_command_can_be_set(tmp_path):
+    (tmp_path / "my shop.csv").write_text("")
+    recipe = str(Path(__file__).resolve().parents[2] / "training" / "recipes" / "ml-100k.yaml")
+    words = [recipe, "--ratings", str(tmp_path / "my shop.csv"), "--seed", "1", "--output_dir", str(tmp_path / "out")]
+    words += [f"--data_dir={tmp_path}", "--resume_from_checkpoint", "last", f"--items={tmp_path / 'my shop.csv'}"]
+    assert command(words) == ("hf-bert4rec train ml-100k --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'")
+
+
+def test_the_example_is_the_answer_to_the_most_watched(tmp_path):
+    data = prepare(write_tables(tmp_path))
+    record_example = example(make_model(data), data.tokenizer)
+    counts = dict(zip(data.tokenizer.item_ids, data.tokenizer.items["count"], strict=True))
+    assert [counts[item] for item in record_example["history_ids"]] == sorted(counts.values(), reverse=True)[:3]
+    assert [data.tokenizer.resolve(entry) for entry in record_example["history"]] == data.tokenizer.encode_items(
+        record_example["history_ids"]
+    )
+    assert len(record_example["answer"]) == 3
+    assert not {movie["movie_id"] for movie in record_example["answer"]} & set(record_example["history_ids"])

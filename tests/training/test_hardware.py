@@ -1,14 +1,13 @@
 """Precision, attention, number of GPUs, and allocator."""
 
 import platform
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from hf_bert4rec.training.hardware import bf16_is_fast, training_attention
 from hf_bert4rec.training.trainer import Bert4RecTrainingArguments
+from tests.processes import run_python
 
 COUNT_PAGE_FAULTS = """
 import resource
@@ -31,8 +30,7 @@ print(by_default, page_faults())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_freed_memory_is_reused():
-    completed = subprocess.run([sys.executable, "-c", COUNT_PAGE_FAULTS], capture_output=True, text=True, check=True)
-    by_default, reused = map(int, completed.stdout.split())
+    by_default, reused = map(int, run_python("-c", COUNT_PAGE_FAULTS).split())
     assert reused < by_default / 2  # not none: a machine short of memory may reclaim pages
 
 

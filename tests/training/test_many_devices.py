@@ -1,7 +1,6 @@
 """Launcher configurations, and distributed evaluation that counts every user once."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.model.modeling_bert4rec import Bert4RecLayer
+from tests.processes import run_python
 from tests.training.two_processes import LAUNCHER, USERS, ranks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,9 +38,9 @@ def test_accelerate_knows_every_key(path):
 def launch(script: str, folder: Path, *arguments: str) -> None:
     """Run a script of this folder in two processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [*LAUNCHER, str(Path(__file__).with_name(script)), str(folder), *arguments]
-    completed = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-    assert completed.returncode == 0, completed.stderr[-3000:]
+    run_python(
+        *LAUNCHER[1:], str(Path(__file__).with_name(script)), str(folder), *arguments, env=environment, cwd=folder
+    )
 
 
 @pytest.mark.slow

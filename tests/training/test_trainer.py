@@ -141,15 +141,6 @@ def test_early_stopping_continues_its_count_after_a_resume(cycle_tokenizer, tmp_
     assert resumed.state.epoch == full.state.epoch == 4.0
 
 
-def test_the_best_checkpoint_is_loaded_at_the_end(cycle_tokenizer, tmp_path):
-    trainer = make_trainer(cycle_tokenizer, tmp_path)
-    trainer.train()
-    curve = [entry["eval_ndcg@10"] for entry in trainer.state.log_history if "eval_ndcg@10" in entry]
-    assert len(curve) == 4
-    assert trainer.state.best_metric == max(curve)
-    assert trainer.evaluate()["eval_ndcg@10"] == pytest.approx(max(curve))
-
-
 class Weights(TrainerCallback):
     """Records the weights of every step."""
 

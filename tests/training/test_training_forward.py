@@ -215,15 +215,6 @@ def test_dropout_keeps_the_mean_and_drops_its_share():
     assert torch.equal(dropout.eval()(states), states)
 
 
-def test_dropout_repeats_with_torchs_own_random_state():
-    dropout = FastDropout(0.5)
-    states = torch.ones(3, 5)
-    state = torch.get_rng_state()
-    first = dropout(states)
-    torch.set_rng_state(state)
-    assert torch.equal(dropout(states), first)
-
-
 def test_a_compiled_model_is_not_compiled_again_for_other_lengths_and_labels(monkeypatch):
     torch._dynamo.reset()
     counters.clear()
