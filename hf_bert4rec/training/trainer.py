@@ -159,7 +159,9 @@ class Bert4RecTrainer(Trainer):
         return SequentialSampler(eval_dataset)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        return self._with_next_item_collator(super().get_eval_dataloader, eval_dataset)
+        loader = self._with_next_item_collator(super().get_eval_dataloader, eval_dataset)
+        _draw_as_a_new_iterator(loader)
+        return loader
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
         return self._with_next_item_collator(super().get_test_dataloader, test_dataset)
@@ -281,9 +283,13 @@ class _SetSamplerEpoch(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
         self.trainer.window_sampler.set_epoch(int(state.epoch))
-        if getattr(train_dataloader, "_iterator", None) is not None:  # persistent workers, after their first epoch
-            # A new iterator draws its seed from the state that dropout draws from; do the same without one.
-            torch.empty((), dtype=torch.int64).random_()
+        _draw_as_a_new_iterator(train_dataloader)
+
+
+def _draw_as_a_new_iterator(loader: DataLoader[Any]) -> None:
+    """A new iterator draws its seed from the state that dropout draws from; do the same if persistent workers keep one."""
+    if getattr(loader, "_iterator", None) is not None:
+        torch.empty((), dtype=torch.int64).random_()
 
 
 class _UpdateAverage(TrainerCallback):

@@ -132,7 +132,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cycle_tokenizer, tmp_path, st
     full, resumed = uninterrupted_and_resumed(cycle_tokenizer, tmp_path, 6, step, **options)
     assert resumed.state.global_step == full.state.global_step > step
     assert resumed.state.best_metric == full.state.best_metric
-    assert_equal(resumed.model.state_dict(), full.model.state_dict())
+    assert_equal(resumed.model.state_dict(), full.model.state_dict())  # of the best step, perhaps before the break
+    last = f"checkpoint-{full.state.global_step}"
+    weights = sorted((tmp_path / "full" / last).glob("*.safetensors"))  # of the step, and their average
+    assert len(weights) == 1 + ("ema_decay" in options)
+    for path in weights:
+        assert_equal(load_file(tmp_path / "broken" / last / path.name), load_file(path))
 
 
 def test_early_stopping_continues_its_count_after_a_resume(cycle_tokenizer, tmp_path):
