@@ -287,7 +287,7 @@ class _SetSamplerEpoch(TrainerCallback):
 
 
 def _draw_as_a_new_iterator(loader: DataLoader[Any]) -> None:
-    """A new iterator draws its seed from the state that dropout draws from; do the same if persistent workers keep one."""
+    """A new iterator draws its seed from the state that dropout draws from; do so where workers keep theirs, too."""
     if getattr(loader, "_iterator", None) is not None:
         torch.empty((), dtype=torch.int64).random_()
 
