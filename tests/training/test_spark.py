@@ -92,6 +92,7 @@ def test_types_that_spark_does_not_read_are_named(spark, tmp_path):
         (frame.with_columns(user_id=pl.col("user_id").cast(pl.Float64)), "ids are integers or text: cast it"),
         (frame.with_columns(movie_id=pl.lit(None, pl.Int64)), "'movie_id' has 600 missing values"),
         (frame.with_columns(rating=pl.lit(float("nan"))), "'rating' has 600 wrong values: a rating is a finite number"),
+        (frame.with_columns(rating=pl.lit("4")), "ratings and weights are numbers: cast it"),
         (frame.head(4), "No user is left of 4 interactions of"),
     ]:
         changed.write_parquet(tmp_path / "orders.parquet")

@@ -16,7 +16,9 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError
 from pyspark import TaskContext
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -68,7 +70,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     check_filters(arguments.min_interactions, arguments.repeats)
     check_folders(arguments.ratings, output_dir)
     assert arguments.ratings is not None
-    table = spark.read.parquet(arguments.ratings)
+    table = _open(spark, arguments.ratings)
     columns = find_table_columns(arguments, table.columns, arguments.ratings, "Parquet")
     rows = _read(table, columns, arguments.ratings).persist()
     event_names = order_events(_kinds(rows), arguments) if "event" in columns else []
@@ -86,6 +88,13 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     return manifest
 
 
+def _open(spark: SparkSession, path: str) -> DataFrame:
+    try:
+        return spark.read.parquet(path)
+    except (AnalysisException, Py4JJavaError) as error:  # a path that does not exist, or files of another form
+        raise ValueError(f"{path} is not a Parquet file, or a folder of them, that Spark can read") from error
+
+
 def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFrame:
     """The columns as `read_interactions` reads them, by our names, and `order`, the place in the table."""
     order = F.struct("_metadata.file_path", "_metadata.row_index").alias("order")
@@ -94,12 +103,11 @@ def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFram
         rows = rows.withColumn(name, _ids(rows, name, f"{source}: column {columns[name]!r}"))
     if "timestamp" in columns:
         rows = rows.withColumn("timestamp", _seconds(rows, columns["timestamp"], source))
-    if "rating" in columns:
-        rows = rows.withColumn("rating", F.col("rating").cast("float"))
+    for name in ("rating", "weight"):
+        if name in columns:
+            rows = rows.withColumn(name, _float32(rows, name, f"{source}: column {columns[name]!r}"))
     if "event" in columns:
         rows = rows.withColumn("event", F.btrim(F.col("event").cast("string"), F.lit(BLANKS)))
-    if "weight" in columns:
-        rows = rows.withColumn("weight", F.col("weight").cast("float"))
     missing = rows.select([F.count_if(F.col(name).isNull()).alias(name) for name in columns]).first()
     for name, count in (missing.asDict() if missing else {}).items():
         if count:
@@ -131,6 +139,14 @@ def _is_finite(name: str) -> Column:
 def _kinds(rows: DataFrame) -> list[str]:
     """The kinds of events."""
     return [row["event"] for row in rows.select("event").distinct().collect()]
+
+
+def _float32(rows: DataFrame, name: str, column: str) -> Column:
+    """Ratings or weights."""
+    kind = rows.schema[name].dataType
+    if not isinstance(kind, T.NumericType):
+        raise ValueError(f"{column} is of type {kind.simpleString()}; ratings and weights are numbers: cast it")
+    return F.col(name).cast("float")
 
 
 def _ids(rows: DataFrame, name: str, column: str) -> Column:
