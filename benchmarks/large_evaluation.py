@@ -3,8 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.large_evaluation
 
 The table is a made-up log in the shape of MovieLens, in parts with users of their own and one catalogue. An untrained
-model with a transition memory, and the baselines, rank all test targets. Each evaluation runs in its own process.
-"anonymous" is the largest resident memory without mapped files, whose pages the system can drop.
+model with a transition memory, and the baselines, rank all test targets. Each evaluation runs in its own process. Files
+of the folder, and the pairs of items that are counted at once, are 1/64 of their size elsewhere: a table of these sizes
+has as many portions as one with 64 times the rows. "anonymous" is the largest resident memory without mapped files,
+whose pages the system can drop.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from benchmarks.large_data import POLL_SECONDS, write_table
 from benchmarks.measure import benchmark_parser, cpu_load, process_megabytes, row, run_in_subprocess, write_result
 from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.data import transitions
 from hf_bert4rec.data.arguments import DataArguments
-from hf_bert4rec.data.folder.prepare_folder import prepare_folder
+from hf_bert4rec.data.folder import prepare_folder as folders
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.evaluation.evaluate import evaluate_model
 from hf_bert4rec.files import TRAINING_FILE, write_json
@@ -32,11 +36,13 @@ from hf_bert4rec.training.arguments import parse_options
 from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.record import run_options
 
-SIZES = [250_000 << doubling for doubling in range(4)]
+SIZES = [1_000_000 << doubling for doubling in range(4)]
+PART_ROWS = 250_000  # with users of their own
 SOURCES = {"folder": "prepared folder", "table": "in memory"}
-MEASURES = {"seconds": ("time", "s"), "megabytes": ("peak memory", "MB"), "anonymous": ("peak memory, anonymous", "MB")}
+MEASURES = {"seconds": ("time", "s"), "megabytes": ("peak memory", "MB"), "anonymous": ("anonymous memory", "MB")}
 RECIPE = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 2, "max_position_embeddings": 50}
 RECIPE |= {"num_hidden_layers": 1, "memory_size": 100}
+PORTIONS = 64
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,21 +51,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="rows of the tables")
     parser.add_argument("--measure", nargs=2, metavar=("SOURCE", "FOLDER"), help="measure one evaluation")
     arguments = parser.parse_args(argv)
+    folders.ROWS_PER_PARTITION //= PORTIONS
+    transitions.PAIRS_AT_ONCE //= PORTIONS
     if arguments.measure:
         source, folder = arguments.measure
         print(json.dumps(measure(source, Path(folder))))
         return
     load = cpu_load()
     points = [measure_size(rows, arguments) for rows in arguments.rows]
-    write_result(arguments, "large_evaluation", result_rows(points), load, points=points)
+    write_result(arguments, "large_evaluation", result_rows(points), load, points=points, curves=curves_of(points))
 
 
 def measure_size(rows: int, arguments: Namespace) -> dict[str, Any]:
     """Every measure of both sources, one value per repeat."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_table(rows, folder / "table", part_rows=SIZES[0])
-        manifest = prepare_folder(DataArguments(ratings=str(folder / "table")), folder / "folder")
+        write_table(rows, folder / "table", part_rows=PART_ROWS)
+        manifest = folders.prepare_folder(DataArguments(ratings=str(folder / "table")), folder / "folder")
         write_model(folder)
         point: dict[str, Any] = {"rows": rows, "users": manifest["users"], "items": manifest["items"]}
         for source in SOURCES:
@@ -110,6 +118,16 @@ def largest_anonymous() -> Iterator[list[float]]:
     finally:
         done.set()
         thread.join()
+
+
+def curves_of(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Time and memory of both sources over the rows."""
+    curves = []
+    for (key, (measure, unit)), source in product(MEASURES.items(), SOURCES):
+        quantity = "seconds" if unit == "s" else "megabytes"
+        values = [{"size": point["rows"], quantity: point[source][key]} for point in points]
+        curves.append({"work": f"{source}: {measure}", "axis": "rows", "points": values})
+    return curves
 
 
 def result_rows(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

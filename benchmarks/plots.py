@@ -21,12 +21,13 @@ from benchmarks.scaling_curves import AXES, MIN_MEGABYTES
 
 COLOURS = ("#1f5fa8", "#e08214", "#7fb37f", "#9a6fb0", "#c23b22", "#5b5b5b", "#17a2a2", "#b8860b")
 MAX_TICKS = 6
+LABELS = {**AXES, "rows": "rows of the table"}
 QUANTITIES = {"seconds": "seconds", "megabytes": "memory in MB"}
 
 
 def draw_curves(result: Mapping[str, Any], path: Path) -> None:
     """Time and memory over each size, one line per workload; dotted lines are proportional growth."""
-    measured_axes = [axis for axis in AXES if _of_axis(result, axis)]
+    measured_axes = [axis for axis in LABELS if _of_axis(result, axis)]
     with plt.rc_context({**STYLE, "figure.figsize": (9.6, 5.8)}):
         figure, grid = plt.subplots(
             len(QUANTITIES), len(measured_axes), layout="constrained", sharey="row", squeeze=False
@@ -40,7 +41,7 @@ def draw_curves(result: Mapping[str, Any], path: Path) -> None:
                 )
             axes_row[0].set_ylabel(QUANTITIES[quantity])
         for axes, axis in zip(grid[-1], measured_axes, strict=True):
-            axes.set_xlabel(AXES[axis])
+            axes.set_xlabel(LABELS[axis])
         grid[0][0].plot([], [], linestyle=":", color="#4d4d4d", label="proportional")
         if any(_split(curve)[1] for curve in result["curves"]):
             grid[0][0].plot([], [], linestyle="--", color="#4d4d4d", label="before")

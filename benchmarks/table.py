@@ -3,7 +3,7 @@
     python -m benchmarks.table
 
 `benchmarks/results/README.md` has all rows. Between their marks, `docs/benchmarks.md` has the rows with a target, and
-`docs/large_data.md` the growth of the catalogue.
+`docs/large_data.md` the growth of the catalogue, of an evaluation and with Spark.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ TITLES = {
     "demo_page": "Demo in the browser",
     "data_preparation": "Data preparation",
     "large_data": "Data larger than memory",
+    "large_equality": "A prepared folder and the same table in memory",
     "large_evaluation": "Evaluation of data larger than memory",
     "large_catalogue": "Large catalogue",
     "catalogue_growth": "Growth of the catalogue",
+    "spark_growth": "Preparation with Spark",
     "training_step": "Training step",
     "step_profile": "Profile of a training step",
     "data_parallel": "Data parallelism on CPU",
@@ -41,7 +43,17 @@ TITLES = {
 TABLE = "README.md"
 MARKS = ("<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of benchmarks -->")
 GROWTH_PAGE = ROOT / "docs" / "large_data.md"
-GROWTH_MARKS = ("<!-- growth of the catalogue: written by benchmarks/table.py -->", "<!-- end of growth -->")
+GROWTH_MARKS = {
+    "catalogue_growth": (
+        "<!-- growth of the catalogue: written by benchmarks/table.py -->",
+        "<!-- end of growth of the catalogue -->",
+    ),
+    "large_evaluation": (
+        "<!-- growth of the evaluation: written by benchmarks/table.py -->",
+        "<!-- end of growth of the evaluation -->",
+    ),
+    "spark_growth": ("<!-- growth with Spark: written by benchmarks/table.py -->", "<!-- end of growth with Spark -->"),
+}
 HEADER = ("| metric | median | quartiles | unit | target | target met |", "|---|---:|---:|---|---|---|")
 
 
@@ -49,8 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
     print(write_tables(RESULTS, TARGETS))
-    result = json.loads((RESULTS / "catalogue_growth.json").read_text(encoding="utf-8"))
-    replace_between_marks(GROWTH_PAGE, GROWTH_MARKS, growth_table(result))
+    for name, marks in GROWTH_MARKS.items():
+        result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        replace_between_marks(GROWTH_PAGE, marks, growth_table(result))
 
 
 def write_tables(folder: Path, targets: Sequence[Path]) -> str:
@@ -131,7 +144,7 @@ def target(row: dict[str, Any]) -> tuple[str, str]:
 def growth_table(result: dict[str, Any]) -> str:
     """The provenance of a result, and the medians of the curves of the present code by size."""
     curves = [curve for curve in result["curves"] if ", before" not in curve["work"]]
-    lines = [provenance(result), "", f"| items | {' | '.join(curve['work'] for curve in curves)} |"]
+    lines = [provenance(result), "", f"| {curves[0]['axis']} | {' | '.join(curve['work'] for curve in curves)} |"]
     lines.append("|---:" * (len(curves) + 1) + "|")
     for points in zip(*(curve["points"] for curve in curves), strict=True):
         values = [_with_unit(point) for point in points]

@@ -272,9 +272,9 @@ def test_the_growth_table_has_the_medians_of_the_present_code():
     result = {
         **read(RESULTS / "catalogue_growth.json"),
         "curves": [
-            {"work": "load", "points": points},
-            {"work": "load, before", "points": points},
-            {"work": "disk", "points": memory},
+            {"work": "load", "axis": "items", "points": points},
+            {"work": "load, before", "axis": "items", "points": points},
+            {"work": "disk", "axis": "items", "points": memory},
         ],
     }
     assert table.growth_table(result).splitlines()[2:] == [
