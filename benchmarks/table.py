@@ -2,8 +2,8 @@
 
     python -m benchmarks.table
 
-`benchmarks/results/README.md` has all rows. Between their marks, `docs/benchmarks.md` has the rows with a target, and
-`docs/large_data.md` the growth of the catalogue, of an evaluation and with Spark.
+`benchmarks/results/README.md` has all rows. Between their marks, `docs/benchmarks.md` has the rows with a target,
+`docs/large_data.md` the growth of the catalogue, of an evaluation and with Spark, and `docs/publishing.md` the demo.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ GROWTH_MARKS = {
     ),
     "spark_growth": ("<!-- growth with Spark: written by benchmarks/table.py -->", "<!-- end of growth with Spark -->"),
 }
+DEMO_PAGE = ROOT / "docs" / "publishing.md"
+DEMO_MARKS = ("<!-- demo: written by benchmarks/table.py -->", "<!-- end of demo -->")
 HEADER = ("| metric | median | quartiles | unit | target | target met |", "|---|---:|---:|---|---|---|")
 
 
@@ -62,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.parse_args(argv)
     print(write_tables(RESULTS, TARGETS))
     for name, marks in GROWTH_MARKS.items():
-        result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        replace_between_marks(GROWTH_PAGE, marks, growth_table(result))
+        replace_between_marks(GROWTH_PAGE, marks, growth_table(read_result(name)))
+    replace_between_marks(DEMO_PAGE, DEMO_MARKS, rows_table(read_result("demo_page")))
 
 
 def write_tables(folder: Path, targets: Sequence[Path]) -> str:
@@ -90,10 +92,18 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
+def read_result(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def section(result: dict[str, Any]) -> str:
     """One result as a heading, its provenance, and a table."""
-    lines = [f"## {TITLES[result['benchmark']]}", "", provenance(result)]
-    load = result["load_before"]
+    return f"## {TITLES[result['benchmark']]}\n\n{rows_table(result)}"
+
+
+def rows_table(result: dict[str, Any]) -> str:
+    """The provenance of a result, and a table of its rows."""
+    lines, load = [provenance(result)], result["load_before"]
     if load > MAX_LOAD:
         lines += ["", f"**The machine was busy** ({load:.0%} CPU load before the run); do not quote these figures."]
     lines += ["", *HEADER, *map(table_row, result["rows"]), *missing_rows(result["missing"])]

@@ -229,6 +229,15 @@ def test_the_tables_of_this_repository_are_up_to_date(tmp_path):
         assert copy.read_text() == path.read_text(), f"{path} is stale: run `make bench-table`"
 
 
+def test_the_tables_of_single_results_are_up_to_date():
+    tables = [(table.DEMO_PAGE, table.DEMO_MARKS, table.rows_table(table.read_result("demo_page")))]
+    for name, marks in table.GROWTH_MARKS.items():
+        tables.append((table.GROWTH_PAGE, marks, table.growth_table(table.read_result(name))))
+    for page, marks, expected in tables:
+        text = page.read_text(encoding="utf-8").split(marks[0])[1].split(marks[1])[0]
+        assert text.strip() == expected, f"{page} is stale: run `make bench-table`"
+
+
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="run `make bench` first"):
         table.write_tables(tmp_path, [])
