@@ -30,7 +30,7 @@ from benchmarks.measure import ROOT, benchmark_parser, cpu_load, row, write_resu
 from benchmarks.scaling_curves import exponents
 from hf_bert4rec.data.arguments import DataArguments
 
-SIZES = [125_000 << doubling for doubling in range(5)]
+SIZES = [250_000 << doubling for doubling in range(5)]
 FILES = 8  # of a table
 CURVES = {
     "time": "seconds",
