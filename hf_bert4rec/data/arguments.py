@@ -92,6 +92,10 @@ class DataArguments(InteractionArguments):
             raise ValueError(f"targets is {self.targets}; split=last-n holds out 1 or more items per user")
         if self.repeats == "all" and self.split == "last-n":
             raise ValueError("repeats=all with split=last-n: a user's held-out items may repeat; use another split")
+        if self.split == "last-n" and len(self.target_events or []) > 1:
+            raise ValueError(
+                f"target_events is {self.target_events} with split=last-n: a query has one kind; use another split"
+            )
 
     @property
     def item_columns(self) -> dict[str, str | None]:

@@ -282,9 +282,11 @@ def _is_batch(inputs: Any) -> bool:
 
 
 def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
-    entry = integral_as_int(entry)
-    if isinstance(entry, bool) or not isinstance(entry, (str, int)):
-        raise TypeError(f"an entry of a history is an id or a title, not {type(entry).__name__}: {short_repr(entry)}")
+    if type(entry) not in (int, str):  # these are fast
+        entry = integral_as_int(entry)
+        if isinstance(entry, bool) or not isinstance(entry, (str, int)):
+            name = type(entry).__name__
+            raise TypeError(f"an entry of a history is an id or a title, not {name}: {short_repr(entry)}")
     if isinstance(entry, int) and entry.bit_length() > MAX_ID_BITS:
         raise ValueError(f"an id has at most {MAX_ID_BITS} bits, not {entry.bit_length()}: give a movie's id")
     item = tokenizer.resolve(entry)

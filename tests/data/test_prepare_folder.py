@@ -72,7 +72,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "all repeats": {"repeats": "all", "min_interactions": 1},
     "weights": {"weight_column": "weight"},
     "kinds of events": {**EVENTS, "held_out_users": 0.3, "min_interactions": 2},
-    "events, last-n": {**EVENTS, "split": "last-n", "targets": 2, "min_interactions": 3, "weight_column": "weight"},
+    "events, last-n": {**EVENTS, "target_events": ["buy"], "split": "last-n", "targets": 2, "min_interactions": 3},
     "events, temporal": {**EVENTS, "split": "temporal", "quantile": 0.7, "repeats": "last"},
     "events, all repeats": {**EVENTS, "repeats": "all", "weight_column": "weight", "min_rating": 2.0},
 }
