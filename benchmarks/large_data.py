@@ -14,11 +14,9 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from benchmarks.data_preparation import ITEMS, RATINGS, USERS
-from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, row, run_in_subprocess, write_result
+from benchmarks.measure import benchmark_parser, cpu_load, largest, ratio_row, row, run_in_subprocess, write_result
 from benchmarks.peers.common import peak_process_megabytes
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
@@ -39,7 +37,6 @@ from hf_bert4rec.training.build import build_trainer
 SIZES = [25_000_000 >> doubling for doubling in range(4, -1, -1)]
 LARGE, REFERENCE = 200_000_000, 25_000_000  # rows from which the targets apply
 MAX_MEGABYTES, MAX_SECONDS, MAX_GROWTH = 8000, 900, 1.5
-POLL_SECONDS = 0.5
 RECIPE = ["ml-25m", "--max_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"]
 RECIPE += ["--load_best_model_at_end", "false", "--early_stopping_patience", "none"]
 
@@ -73,7 +70,7 @@ def measure_size(rows: int, arguments: Namespace) -> dict[str, Any]:
         write_table(rows, folder / "log.parquet")
         table = folder_megabytes(folder)
         for _ in range(arguments.repeats):
-            with largest_folder(folder) as disk:
+            with largest(lambda: folder_megabytes(folder)) as disk:
                 prepared = run_in_subprocess(__file__, ["--measure", "prepare", folder])
             started = run_in_subprocess(__file__, ["--measure", "start", folder])
             results.append(
@@ -151,25 +148,6 @@ def made_up_log(rows: int) -> pl.DataFrame:
     times = generator.integers(800_000_000, 1_600_000_000, len(pairs))
     order = np.argsort(times)[:rows]
     return pl.DataFrame({"user_id": pairs[order] // items, "movie_id": pairs[order] % items, "timestamp": times[order]})
-
-
-@contextmanager
-def largest_folder(folder: Path) -> Iterator[list[float]]:
-    """The largest size of the folder during the block, in megabytes, as the first entry of a list."""
-    largest, done = [0.0], threading.Event()
-
-    def poll() -> None:
-        while not done.wait(POLL_SECONDS):
-            largest[0] = max(largest[0], folder_megabytes(folder))
-
-    thread = threading.Thread(target=poll)
-    thread.start()
-    try:
-        yield largest
-    finally:
-        done.set()
-        thread.join()
-        largest[0] = max(largest[0], folder_megabytes(folder))
 
 
 def folder_megabytes(folder: Path) -> float:

@@ -14,17 +14,23 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.large_data import POLL_SECONDS, write_table
-from benchmarks.measure import benchmark_parser, cpu_load, process_megabytes, row, run_in_subprocess, write_result
+from benchmarks.large_data import write_table
+from benchmarks.measure import (
+    benchmark_parser,
+    cpu_load,
+    largest,
+    process_megabytes,
+    row,
+    run_in_subprocess,
+    write_result,
+)
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import transitions
 from hf_bert4rec.data.arguments import DataArguments
@@ -92,7 +98,8 @@ def write_model(folder: Path) -> None:
 def measure(source: str, folder: Path) -> dict[str, Any]:
     """Evaluate the model on one source."""
     start = time.perf_counter()
-    with largest_anonymous() as anonymous:
+    # Resident memory that is not of mapped files.
+    with largest(lambda: process_megabytes("RssAnon")) as anonymous:
         report = evaluate_model(folder / "model", DataArguments(ratings=str(folder / source)))
     return {
         "seconds": time.perf_counter() - start,
@@ -100,24 +107,6 @@ def measure(source: str, folder: Path) -> dict[str, Any]:
         "anonymous": anonymous[0],
         "metrics": {name: report[name] for name in ("metrics", "aggregate", "baselines", "slices", "popularity")},
     }
-
-
-@contextmanager
-def largest_anonymous() -> Iterator[list[float]]:
-    """The largest resident memory of this process that is not of mapped files, in megabytes, as a list of one."""
-    largest, done = [0.0], threading.Event()
-
-    def poll() -> None:
-        while not done.wait(POLL_SECONDS):
-            largest[0] = max(largest[0], process_megabytes("RssAnon"))
-
-    thread = threading.Thread(target=poll)
-    thread.start()
-    try:
-        yield largest
-    finally:
-        done.set()
-        thread.join()
 
 
 def curves_of(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

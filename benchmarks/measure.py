@@ -7,8 +7,10 @@ import ctypes
 import json
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,27 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MAX_LOAD = 0.1  # CPU load by other processes above which timings are not trusted
 LOAD_SECONDS = 2.0  # how long the load is sampled
+POLL_SECONDS = 0.5  # between measurements of memory and disk
 Name = TypeVar("Name")
+
+
+@contextmanager
+def largest(measure: Callable[[], float]) -> Iterator[list[float]]:
+    """The largest value that `measure` returns during the block and at its end, as a list of one."""
+    values, done = [0.0], threading.Event()
+
+    def poll() -> None:
+        while not done.wait(POLL_SECONDS):
+            values[0] = max(values[0], measure())
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield values
+    finally:
+        done.set()
+        thread.join()
+        values[0] = max(values[0], measure())
 
 
 def benchmark_parser(description: str | None, repeats: int) -> argparse.ArgumentParser:

@@ -25,8 +25,8 @@ import polars as pl
 import psutil
 from tqdm import tqdm
 
-from benchmarks.large_data import POLL_SECONDS, folder_megabytes, largest_folder, write_table
-from benchmarks.measure import ROOT, benchmark_parser, cpu_load, row, write_result
+from benchmarks.large_data import folder_megabytes, write_table
+from benchmarks.measure import POLL_SECONDS, ROOT, benchmark_parser, cpu_load, largest, row, write_result
 from benchmarks.scaling_curves import exponents
 from hf_bert4rec.data.arguments import DataArguments
 
@@ -86,7 +86,7 @@ def measure_size(rows: int) -> dict[str, float]:
         folder = Path(name)
         write_files(rows, folder / "table")
         table = folder_megabytes(folder)
-        with largest_folder(folder) as disk:
+        with largest(lambda: folder_megabytes(folder)) as disk:
             usage = run_measured(folder)
         sizes = disk[0] - table, folder_megabytes(folder / "prepared")
         return dict(zip(CURVES, (*usage, *sizes), strict=True))

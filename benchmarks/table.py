@@ -3,7 +3,8 @@
     python -m benchmarks.table
 
 `benchmarks/results/README.md` has all rows. Between their marks, `docs/benchmarks.md` has the rows with a target,
-`docs/large_data.md` the growth of the catalogue, of an evaluation and with Spark, and `docs/publishing.md` the demo.
+`docs/large_data.md` time and memory by rows, the growth of the catalogue, of an evaluation and with Spark, and
+`docs/publishing.md` the demo.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ GROWTH_MARKS = {
     ),
     "spark_growth": ("<!-- growth with Spark: written by benchmarks/table.py -->", "<!-- end of growth with Spark -->"),
 }
+SIZES_MARKS = ("<!-- sizes: written by benchmarks/table.py -->", "<!-- end of sizes -->")
+SIZES_COLUMNS = ("time of prepare", "time to the first step", "peak memory", "disk, prepared folder")
 DEMO_PAGE = ROOT / "docs" / "publishing.md"
 DEMO_MARKS = ("<!-- demo: written by benchmarks/table.py -->", "<!-- end of demo -->")
 HEADER = ("| metric | median | quartiles | unit | target | target met |", "|---|---:|---:|---|---|---|")
@@ -65,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(write_tables(RESULTS, TARGETS))
     for name, marks in GROWTH_MARKS.items():
         replace_between_marks(GROWTH_PAGE, marks, growth_table(read_result(name)))
+    replace_between_marks(GROWTH_PAGE, SIZES_MARKS, sizes_table(read_result("large_data")))
     replace_between_marks(DEMO_PAGE, DEMO_MARKS, rows_table(read_result("demo_page")))
 
 
@@ -159,6 +163,24 @@ def growth_table(result: dict[str, Any]) -> str:
     for points in zip(*(curve["points"] for curve in curves), strict=True):
         values = [_with_unit(point) for point in points]
         lines.append(f"| {points[0]['size']:,} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def sizes_table(result: dict[str, Any]) -> str:
+    """The provenance of a result of `large_data`, and its medians by the rows of the table."""
+    cells = {row["name"]: f"{format_number(row['median'])} {row['unit']}" for row in result["rows"]}
+    ends = f" rows, {SIZES_COLUMNS[0]}"
+    sizes = sorted(
+        (name.removesuffix(ends) for name in cells if name.endswith(ends)), key=lambda size: (len(size), size)
+    )
+    lines = [
+        provenance(result),
+        "",
+        f"| rows | {' | '.join(SIZES_COLUMNS)} |",
+        "|---:" * (len(SIZES_COLUMNS) + 1) + "|",
+    ]
+    for size in sizes:
+        lines.append(f"| {size} | {' | '.join(cells[f'{size} rows, {column}'] for column in SIZES_COLUMNS)} |")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from datasets import Dataset, Features, List, Value
 
 from .arguments import REPEATS, DataArguments
 from .columns import as_events, as_ids, as_ratings, as_weights, refuse_rows
-from .ragged import IntArray, offsets_of, repeated_rows, run_lengths
+from .ragged import IntArray, codes_with_events, offsets_of, repeated_rows, run_lengths
 from .sorting import codes_of, stable_order
 from .tables import dataset_of, to_frame
 from .times import as_seconds
@@ -111,11 +111,8 @@ def _select_rows(frame: pl.DataFrame, min_interactions: int, repeats: str) -> tu
     users = codes_of(frame["user_id"])
     rows = stable_order(users, frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None)
     users, items = users[rows], codes_of(frame["movie_id"])[rows]
-    repeated = items
-    if "event" in frame.columns:
-        events = codes_of(frame["event"])[rows]
-        repeated = items * (events.max() + 1) + events
-    if len(surplus := surplus_rows(users, repeated, repeats)):
+    events = codes_of(frame["event"])[rows] if "event" in frame.columns else None
+    if len(surplus := surplus_rows(users, codes_with_events(items, events), repeats)):
         warn_of_repeats(len(surplus), len(rows), repeats)
         rows, users, items = (np.delete(each, surplus) for each in (rows, users, items))
     return _core(rows, users, items, min_interactions)

@@ -16,7 +16,7 @@ from .arguments import DataArguments
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .leakage import check_leakage, target_hash, target_times
 from .ragged import IntArray, Ragged, Rows, labels_of
-from .splits import LISTS, split_histories
+from .splits import TARGET_COLUMNS, split_histories
 from .tables import to_frame
 from .user_split import first_by_hash, hold_out_users
 
@@ -126,7 +126,7 @@ class Prepared:
             early = histories.where(Ragged.from_column(self.histories, "timestamps").values < rows[0]["cut"])
             return early.take(np.flatnonzero(early.lengths))
         evaluated = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
-        columns = [name for name in LISTS if name in rows.column_names]
+        columns = [name for name in TARGET_COLUMNS if name in rows.column_names]
         others = train.select(np.flatnonzero(~evaluated)).select_columns(columns)
         known = encode_histories(concatenate_datasets([rows.select_columns(columns), others]), self.tokenizer, timed)
         in_order = np.argsort(np.argsort(~evaluated, kind="stable"))  # as the users are in the training part

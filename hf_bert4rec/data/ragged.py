@@ -221,6 +221,11 @@ def sample_rows(lengths: IntArray, maximum: int, seed: int) -> IntArray:
     return np.sort(order[np.cumsum(lengths[order]) <= maximum])
 
 
+def codes_with_events(items: IntArray, events: npt.NDArray[np.integer] | None) -> IntArray:
+    """Integers (total,) that are equal for the same item and kind of event; the items without `events`."""
+    return items if events is None else items * (int(events.max(initial=0)) + 1) + events
+
+
 def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
     """The values of a list column of a `datasets.Dataset` (total,), without a copy, and the offsets (rows + 1,)."""
     column = arrow_table(dataset)[name].combine_chunks()

@@ -26,7 +26,7 @@ from .tables import dataset_of
 Bools = npt.NDArray[np.bool_]
 TargetEvents = Sequence[str] | None
 # List columns of histories, and the names of their values at a target.
-LISTS = {"item_ids": "target", "timestamps": "target_timestamp", "events": "target_event", "weights": None}
+TARGET_COLUMNS = {"item_ids": "target", "timestamps": "target_timestamp", "events": "target_event", "weights": None}
 SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")  # options that decide a split of histories
 HELD_OUT = ("validation", "test")
 ABSENT = -1  # length of a history in a part without its user
@@ -258,7 +258,7 @@ def _rows(histories: Dataset, lengths: IntArray) -> Dataset:
     present = lengths != ABSENT
     lengths = np.where(present, lengths, 0)
     columns = {"user_id": histories.with_format("arrow")[:]["user_id"].filter(pa.array(present))}
-    for name in LISTS:
+    for name in TARGET_COLUMNS:
         if name in histories.features:
             values, offsets = flat_column(histories, name)
             runs = np.stack([lengths, np.diff(offsets) - lengths], axis=1)  # (histories, 2): first items, the rest
@@ -272,7 +272,7 @@ def _with_targets(
 ) -> Dataset:
     """The rows of these users with their targets, at `positions` (histories, n), as lists or single values."""
     table, features = rows.data.table, dict(rows.features)
-    for name, single in LISTS.items():
+    for name, single in TARGET_COLUMNS.items():
         if name not in features or single is None:
             continue
         values, offsets = flat_column(histories, name)

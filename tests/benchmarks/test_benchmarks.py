@@ -231,6 +231,7 @@ def test_the_tables_of_this_repository_are_up_to_date(tmp_path):
 
 def test_the_tables_of_single_results_are_up_to_date():
     tables = [(table.DEMO_PAGE, table.DEMO_MARKS, table.rows_table(table.read_result("demo_page")))]
+    tables.append((table.GROWTH_PAGE, table.SIZES_MARKS, table.sizes_table(table.read_result("large_data"))))
     for name, marks in table.GROWTH_MARKS.items():
         tables.append((table.GROWTH_PAGE, marks, table.growth_table(table.read_result(name))))
     for page, marks, expected in tables:
@@ -273,6 +274,20 @@ def test_growing_catalogues_are_served_and_drawn(tmp_path, monkeypatch):
     assert {"disk vs catalogue size", "request p50 vs catalogue size"} <= set(values)
     table.write_tables(tmp_path, [])
     assert (tmp_path / "catalogue_growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_of_sizes_is_in_the_order_of_the_rows(monkeypatch):
+    monkeypatch.setattr(table, "SIZES_COLUMNS", ("time", "disk"))
+    monkeypatch.setattr(table, "provenance", lambda result: "here")
+    values = {"1,000 rows, time": 2.0, "200 rows, time": 1.5, "1,000 rows, CPU time": 9.0}
+    rows = [{"name": name, "unit": "s", "median": value} for name, value in values.items()]
+    rows += [{"name": f"{size} rows, disk", "unit": "MB", "median": 3.0} for size in ("1,000", "200")]
+    assert table.sizes_table({"rows": rows}).splitlines()[2:] == [
+        "| rows | time | disk |",
+        "|---:|---:|---:|",
+        "| 200 | 1.5 s | 3 MB |",
+        "| 1,000 | 2 s | 3 MB |",
+    ]
 
 
 def test_the_growth_table_has_the_medians_of_the_present_code():

@@ -33,7 +33,7 @@ from ..leakage import target_hash
 from ..ragged import IntArray, Ragged
 from ..splits import SplitLengths
 from ..tables import table_name, to_dataset
-from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, part_histories, target_positions
+from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, target_positions
 
 VERSION = 2
 MANIFEST = "prepared.json"
@@ -188,7 +188,8 @@ def finish_folder(
     histories = Histories.open(paths)
     histories.check(len(items), repeats=options["repeats"] == "all")
     splits = compute_splits(histories, options)
-    train = part_histories(histories, splits, "train", columns=histories.columns("events"))
+    users = splits.users("train")
+    train = histories.first_items(users, splits.train[users], columns=histories.columns("events"))
     counts = _label_counts(train, len(items), options)
     with atomic_write(folder / ITEMS) as temporary:
         items.with_columns(count=pl.Series(counts)).write_parquet(temporary)

@@ -13,17 +13,21 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from ..ragged import IntArray, Ragged, offsets_of, repeated_rows
+from ..ragged import IntArray, Ragged, codes_with_events, offsets_of, repeated_rows
 from ..splits import SplitLengths, check_temporal, count_before, last_targets, split_at_ends, split_in_time
 from ..user_split import held_out_masks
 from .mapped_histories import Column, MappedHistories, ShardedArray
 from .quantiles import value_at_quantile
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
-
-
-# Columns of a shard, by the names of their values in preparation.
-LISTS = {"items": "items", "times": "timestamps", "ratings": "ratings", "events": "events", "weights": "weights"}
+# List columns of a shard, by the names of their values in preparation.
+COLUMNS = {
+    "items": "items",
+    "times": "timestamps",
+    "ratings": "ratings",
+    "events": "events",
+    "weights": "weights",
+}
 
 
 def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> npt.NDArray[Any]:
@@ -35,12 +39,12 @@ def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> npt.NDArr
 def write_shard(path: Path, user_ids: pa.Array, lengths: IntArray, values: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write histories of consecutive users.
 
-    `user_ids` and `lengths` have shape (users,); `values` are items and, if known, the others of `LISTS`, (total,).
+    `user_ids` and `lengths` have shape (users,); `values` are items and, if known, the others of `COLUMNS`, (total,).
     """
     offsets = pa.array(offsets_of(lengths).astype(np.int32))
     id_type = pa.int64() if pa.types.is_integer(user_ids.type) else pa.string()
     columns: dict[str, Any] = {"user_id": user_ids.cast(id_type)}
-    for name, column in LISTS.items():
+    for name, column in COLUMNS.items():
         if name in values:
             columns[column] = pa.ListArray.from_arrays(offsets, pa.array(values[name]))
     batch = pa.record_batch(columns)
@@ -113,21 +117,13 @@ class Histories:
             name = SHARD.format(number)
             if not len(items) or items.min() < 0 or items.max() >= num_items or not lengths.all():
                 raise ValueError(f"{name} has no items, an item that is not in {ITEMS}, or a user without items")
-            if not repeats and len(repeated_rows(rows, _with_events(batch))):
+            events = batch["events"].values.to_numpy() if "events" in batch.schema.names else None
+            if not repeats and len(repeated_rows(rows, codes_with_events(items.astype(np.int64), events))):
                 raise ValueError(f"{name}: an item is twice in a history")
             if "timestamps" in batch.schema.names:
                 times = batch["timestamps"].values.to_numpy()
                 if ((times[1:] < times[:-1]) & (rows[1:] == rows[:-1])).any():
                     raise ValueError(f"{name}: a history is not in the order of its times")
-
-
-def _with_events(batch: pa.RecordBatch) -> IntArray:
-    """Integers (total,) that are equal for the same item and kind of event."""
-    items: IntArray = batch["items"].values.to_numpy().astype(np.int64)
-    if "events" not in batch.schema.names:
-        return items
-    events = batch["events"].values.to_numpy()
-    return items * (int(events.max(initial=0)) + 1) + events
 
 
 def compute_splits(histories: Histories, options: Mapping[str, Any]) -> SplitLengths:
@@ -187,18 +183,6 @@ def _count_before(times: ShardedArray, histories: Histories, cut: Any) -> IntArr
         offsets = batch["items"].offsets.to_numpy()
         counts.append(count_before(Ragged(part, offsets.astype(np.int64)), cut))
     return np.concatenate(counts)
-
-
-def part_histories(
-    histories: Histories,
-    splits: SplitLengths,
-    part: str,
-    lookup: IntArray | None = None,
-    columns: Mapping[str, Column] | None = None,
-) -> MappedHistories:
-    """The items of a part, one row per user of the part; see `Histories.first_items`."""
-    users = splits.users(part)
-    return histories.first_items(users, getattr(splits, part)[users], lookup, columns)
 
 
 def target_positions(histories: Histories, splits: SplitLengths, part: str) -> IntArray:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..histories import surplus_rows
-from ..ragged import IntArray, offsets_of, repeated_rows
+from ..ragged import IntArray, codes_with_events, offsets_of, repeated_rows
 from ..sorting import stable_order
 
 Array = npt.NDArray[Any]
@@ -105,9 +105,7 @@ def sort_rows(
         if min_rating is not None:
             columns = _selected(columns, ratings >= min_rating)
     columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("times")))
-    repeated = columns["items"].astype(np.int64)
-    if "events" in columns:
-        repeated = repeated * (int(columns["events"].max(initial=0)) + 1) + columns["events"]
+    repeated = codes_with_events(columns["items"].astype(np.int64), columns.get("events"))
     surplus = surplus_rows(columns["users"].astype(np.int64), repeated, repeats)
     if len(surplus):
         columns = {name: np.delete(values, surplus) for name, values in columns.items()}
