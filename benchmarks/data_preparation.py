@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, run_in_subprocess, write_result
-from benchmarks.peers.common import peak_process_megabytes
+from benchmarks.peers.common import process_megabytes
 from benchmarks.peers.runner import PeerRuns, run
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import build_histories, leave_one_out
@@ -127,7 +127,7 @@ def measure(library: str, path: str) -> dict[str, Any]:
     start = time.perf_counter()
     targets = split()
     seconds = time.perf_counter() - start
-    peak = peak_process_megabytes()
+    peak = process_megabytes("VmHWM")
     digest = hashlib.sha256(np.asarray(targets(), dtype=np.int64).tobytes()).hexdigest()
     return {"seconds": seconds, "peak": peak, "targets": digest}
 

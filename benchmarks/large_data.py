@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.data_preparation import ITEMS, RATINGS, USERS
 from benchmarks.measure import benchmark_parser, cpu_load, largest, ratio_row, row, run_in_subprocess, write_result
-from benchmarks.peers.common import peak_process_megabytes
+from benchmarks.peers.common import process_megabytes
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
@@ -180,7 +180,7 @@ def measure_start(folder: Path) -> dict[str, float]:
 
 def _measured(start: float) -> dict[str, float]:
     seconds = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time()}
-    return seconds | {"megabytes": peak_process_megabytes()}
+    return seconds | {"megabytes": process_megabytes("VmHWM")}
 
 
 if __name__ == "__main__":

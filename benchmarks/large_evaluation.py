@@ -26,11 +26,11 @@ from benchmarks.measure import (
     benchmark_parser,
     cpu_load,
     largest,
-    process_megabytes,
     row,
     run_in_subprocess,
     write_result,
 )
+from benchmarks.peers.common import process_megabytes
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import transitions
 from hf_bert4rec.data.arguments import DataArguments

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from benchmarks.peers.common import process_megabytes
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
 
@@ -110,12 +111,6 @@ def peak_megabytes(call: Callable[[], Any]) -> float | None:
     before = process_megabytes("VmRSS")
     call()
     return max(0.0, process_megabytes("VmHWM") - before)
-
-
-def process_megabytes(name: str, process: int | str = "self") -> float:
-    """A field of /proc/PROCESS/status such as VmHWM, the peak resident memory, in megabytes of 1,000 KiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return float(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1e3
 
 
 def run_in_subprocess(script: str, options: Sequence[object]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from transformers import pipeline
 
+from benchmarks.peers.common import process_megabytes
+
 TOP_K = 10
 
 
@@ -52,7 +54,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         "request p50": times[len(times) // 2],
         "request p99": times[int(0.99 * len(times))],
         "request with a title p50": titled[len(titled) // 2],
-        "resident memory": resident_megabytes(),
+        "resident memory": process_megabytes("VmRSS"),
         "disk": sum(path.stat().st_size for path in arguments.folder.rglob("*") if path.is_file()) / 1e6,
         "recall of the best 10": recall(pipe, histories),
     }
@@ -63,12 +65,6 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     start = time.process_time()
     result = call()
     return result, time.process_time() - start
-
-
-def resident_megabytes() -> float:
-    """Resident memory of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return float(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1e3
 
 
 def recall(pipe: Any, histories: list[list[Any]]) -> float:

@@ -8,7 +8,6 @@ common.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from argparse import Namespace
@@ -49,9 +48,13 @@ def read_histories(settings: Namespace) -> tuple[Any, Any]:
     return np.repeat(np.arange(len(data["offsets"]) - 1), np.diff(data["offsets"])), data["values"]
 
 
-def peak_process_megabytes() -> float:
-    """Peak resident memory of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+def process_megabytes(name: str) -> float:
+    """A field of /proc/self/status such as VmHWM, the peak resident memory, in megabytes of 1,000 KiB.
+
+    `getrusage` has the peak of the process that started this one, where that is larger.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1e3
 
 
 class ThroughputMeter:

@@ -18,7 +18,7 @@ from rectools.model_selection import LastNSplitter
 from rectools.models import BERT4RecModel
 from rectools.models.nn.transformers.data_preparator import SequenceDataset
 
-from benchmarks.peers.common import QualityMonitor, ThroughputMeter, peak_process_megabytes, read_histories, run_action
+from benchmarks.peers.common import QualityMonitor, ThroughputMeter, process_megabytes, read_histories, run_action
 
 PAD = 0
 WINDOW = 200  # of the sequences of fast transformers
@@ -77,7 +77,7 @@ def fast_sequences(settings: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     build_sequences(*columns, max_len=WINDOW)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak": peak_process_megabytes()}
+    return {"seconds": seconds, "peak": process_megabytes("VmHWM")}
 
 
 def time_preparation(settings: Namespace, call: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def time_preparation(settings: Namespace, call: Callable[[pd.DataFrame], Any]) -
     start = time.perf_counter()
     call(frame)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak": peak_process_megabytes()}
+    return {"seconds": seconds, "peak": process_megabytes("VmHWM")}
 
 
 def model_options(settings: Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import measure, peers_evaluation, peers_quality, peers_training
@@ -114,6 +115,13 @@ def test_messages_are_told_apart_from_other_output():
         result = read_messages(process, lambda message: messages.append(message) or len(messages) == 1)
     assert messages == [{"scores": 1}, {}]
     assert result == {"versions": {}, "continued": False}
+
+
+def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
+    ballast = np.ones(25_000_000)  # 200 MB, many times what the other process needs
+    code = "from benchmarks.peers.common import process_megabytes; print(process_megabytes('VmHWM'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < ballast.nbytes / 1e6
 
 
 def test_throughput_excludes_the_warm_up():
