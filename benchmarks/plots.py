@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,50 +27,30 @@ QUANTITIES = {"seconds": "seconds", "megabytes": "memory in MB"}
 
 def draw_curves(result: Mapping[str, Any], path: Path) -> None:
     """Time and memory over each size, one line per workload; dotted lines are proportional growth."""
-    measured_axes = [axis for axis in LABELS if _of_axis(result, axis)]
+    colours = dict(zip(dict.fromkeys(curve["work"] for curve in result["curves"]), COLOURS, strict=False))
+    by_axis = {axis: [curve for curve in result["curves"] if curve["axis"] == axis] for axis in LABELS}
+    measured = {axis: curves for axis, curves in by_axis.items() if curves}
     with plt.rc_context({**STYLE, "figure.figsize": (9.6, 5.8)}):
-        figure, grid = plt.subplots(
-            len(QUANTITIES), len(measured_axes), layout="constrained", sharey="row", squeeze=False
-        )
-        for axes_row, quantity in zip(grid, QUANTITIES, strict=True):
-            for axes, axis in zip(axes_row, measured_axes, strict=True):
-                for curve in _of_axis(result, axis):
-                    _draw_curve(axes, curve, quantity, _colours(result))
-                _set_scales(
-                    axes, sorted({point["size"] for curve in _of_axis(result, axis) for point in curve["points"]})
-                )
-            axes_row[0].set_ylabel(QUANTITIES[quantity])
-        for axes, axis in zip(grid[-1], measured_axes, strict=True):
+        figure, grid = plt.subplots(len(QUANTITIES), len(measured), layout="constrained", sharey="row", squeeze=False)
+        for axes_row, (quantity, label) in zip(grid, QUANTITIES.items(), strict=True):
+            for axes, curves in zip(axes_row, measured.values(), strict=True):
+                for curve in curves:
+                    _draw_curve(axes, curve, quantity, colours[curve["work"]])
+                _set_scales(axes, sorted({point["size"] for curve in curves for point in curve["points"]}))
+            axes_row[0].set_ylabel(label)
+        for axes, axis in zip(grid[-1], measured, strict=True):
             axes.set_xlabel(LABELS[axis])
         grid[0][0].plot([], [], linestyle=":", color="#4d4d4d", label="proportional")
-        if any(_split(curve)[1] for curve in result["curves"]):
-            grid[0][0].plot([], [], linestyle="--", color="#4d4d4d", label="before")
-        labelled = {label: handle for row in grid for handle, label in _legend(row[0])}
+        labelled: dict[str, Any] = {}
+        for axes_row in grid:
+            handles, labels = axes_row[0].get_legend_handles_labels()
+            labelled |= dict(zip(labels, handles, strict=True))
         figure.legend(
             labelled.values(), labelled, loc="outside upper center", ncols=min(5, len(labelled)), frameon=False
         )
         with atomic_write(path) as temporary:
             figure.savefig(temporary, format="png")
         plt.close(figure)
-
-
-def _of_axis(result: Mapping[str, Any], axis: str) -> list[Mapping[str, Any]]:
-    return [curve for curve in result["curves"] if curve["axis"] == axis]
-
-
-def _colours(result: Mapping[str, Any]) -> dict[str, str]:
-    """A colour for every workload, in the order of the result."""
-    return dict(zip(dict.fromkeys(_split(curve)[0] for curve in result["curves"]), COLOURS, strict=False))
-
-
-def _split(curve: Mapping[str, Any]) -> tuple[str, bool]:
-    """The workload, and whether it was measured with the code of an earlier commit."""
-    name, _, version = curve["work"].partition(", ")
-    return name, bool(version)
-
-
-def _legend(axes: Axes) -> Iterator[tuple[Any, str]]:
-    return zip(*axes.get_legend_handles_labels(), strict=True)
 
 
 def _set_scales(axes: Axes, sizes: list[int]) -> None:
@@ -85,19 +65,14 @@ def _set_scales(axes: Axes, sizes: list[int]) -> None:
     axes.grid(True, which="major", color="#dde1e6", linewidth=0.6)
 
 
-def _draw_curve(axes: Axes, curve: Mapping[str, Any], quantity: str, colours: Mapping[str, str]) -> None:
+def _draw_curve(axes: Axes, curve: Mapping[str, Any], quantity: str, colour: str) -> None:
     points = [point for point in curve["points"] if point.get(quantity)]
     if not points:
         return  # peak memory was not measured
     sizes = [point["size"] for point in points]
     values = np.maximum([point[quantity] for point in points], MIN_MEGABYTES if quantity == "megabytes" else 0.0)
     low, middle, high = np.percentile(values, [25, 50, 75], axis=1)
-    name, is_before = _split(curve)
-    colour = colours[name]
     axes.fill_between(sizes, low, high, color=colour, alpha=0.2, linewidth=0)
-    if is_before:
-        axes.plot(sizes, middle, linestyle="--", color=colour)
-        return
-    axes.plot(sizes, middle, marker="o", markersize=3.5, color=colour, label=name)
+    axes.plot(sizes, middle, marker="o", markersize=3.5, color=colour, label=curve["work"])
     proportional = [middle[0] * size / sizes[0] for size in sizes]
     axes.plot(sizes, proportional, linestyle=":", color=colour, linewidth=0.9)

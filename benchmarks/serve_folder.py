@@ -2,8 +2,8 @@
 
     python -m benchmarks.serve_folder FOLDER
 
-`catalogue_growth` runs this in a new process for every measurement. The package is not imported, so that folders with
-other versions of the code can be compared.
+`catalogue_growth` runs this in a new process for every measurement. The package is not imported: it would be used in
+place of the code in the folder.
 """
 
 from __future__ import annotations

@@ -156,8 +156,8 @@ def target(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def growth_table(result: dict[str, Any]) -> str:
-    """The provenance of a result, and the medians of the curves of the present code by size."""
-    curves = [curve for curve in result["curves"] if ", before" not in curve["work"]]
+    """The provenance of a result, and the medians of its curves by size."""
+    curves = result["curves"]
     lines = [provenance(result), "", f"| {curves[0]['axis']} | {' | '.join(curve['work'] for curve in curves)} |"]
     lines.append("|---:" * (len(curves) + 1) + "|")
     for points in zip(*(curve["points"] for curve in curves), strict=True):

@@ -290,14 +290,13 @@ def test_the_table_of_sizes_is_in_the_order_of_the_rows(monkeypatch):
     ]
 
 
-def test_the_growth_table_has_the_medians_of_the_present_code():
+def test_the_growth_table_has_the_medians():
     points = [{"size": 1000, "seconds": [0.002, 0.5, 0.001]}, {"size": 2000, "seconds": [3.0, 1.5, 2.0]}]
     memory = [{"size": 1000, "megabytes": [10.0]}, {"size": 2000, "megabytes": [1234.0]}]
     result = {
         **read(RESULTS / "catalogue_growth.json"),
         "curves": [
             {"work": "load", "axis": "items", "points": points},
-            {"work": "load, before", "axis": "items", "points": points},
             {"work": "disk", "axis": "items", "points": memory},
         ],
     }
