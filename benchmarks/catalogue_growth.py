@@ -9,6 +9,9 @@ what later ones use, so it is timed separately. Recall compares the pipeline's b
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
@@ -18,12 +21,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import serve_folder
-from benchmarks.measure import benchmark_parser, cpu_load, row, run_in_subprocess, write_result
+from benchmarks.measure import ROOT, benchmark_parser, cpu_load, row, write_result
 from benchmarks.models import FIRST_ITEM_ID, untrained_model
 from benchmarks.scaling_curves import exponents
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 
 HIDDEN_SIZE, WINDOW = 64, 200
@@ -41,7 +42,6 @@ GENRES = [f"Genre {number}" for number in range(20)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=3)
     parser.add_argument("--items", type=int, default=62_500, help="the smallest catalogue")
     parser.add_argument("--doublings", type=int, default=4, help="how often it is doubled")
@@ -74,8 +74,9 @@ def measure_size(arguments: Namespace, items: int) -> list[dict[str, float]]:
     """The measurements of every repeat."""
     with tempfile.TemporaryDirectory() as folder:
         save_untrained(Path(folder), items)
-        options = [folder, "--calls", arguments.calls]
-        return [run_in_subprocess(serve_folder.__file__, options) for _ in range(arguments.repeats)]
+        command = [sys.executable, "-m", "benchmarks.serve_folder", folder, "--calls", str(arguments.calls)]
+        outputs = [subprocess.check_output(command, cwd=ROOT, text=True) for _ in range(arguments.repeats)]
+        return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 
 def save_untrained(folder: Path, items: int) -> None:

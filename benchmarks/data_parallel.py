@@ -23,7 +23,6 @@ from benchmarks.data import USERS, synthetic_data
 from benchmarks.measure import ROOT, benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
 from benchmarks.peers.common import MESSAGE_PREFIX
 from benchmarks.peers.runner import model_settings, script_of
-from hf_bert4rec.cli.console import set_up_console
 
 CONFIG = ROOT / "training" / "accelerate" / "gpus.yaml"
 SETUPS = {"1 process × 1 thread": (1, 1), "1 process × 2 threads": (1, 2), "2 processes × 1 thread": (2, 1)}
@@ -31,7 +30,6 @@ TIMEOUT = 600  # seconds per measurement
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=2)
     parser.add_argument("--hidden_size", type=int, default=64)
     parser.add_argument("--length", type=int, default=200, help="positions per row")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,10 +26,9 @@ import polars as pl
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, run_in_subprocess, write_result
+from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, run_in_process, write_result
 from benchmarks.peers.common import process_megabytes
 from benchmarks.peers.runner import PeerRuns, run
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import build_histories, leave_one_out
 
 MIN_INTERACTIONS = 5
@@ -49,14 +47,9 @@ Measurements = dict[str, list[dict[str, Any]]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=2)
     parser.add_argument("--rows", type=int, default=25_000_000, help="number of synthetic ratings")
-    parser.add_argument("--measure", nargs=2, metavar=("LIBRARY", "FILE"), help="measure once in this process")
     arguments = parser.parse_args(argv)
-    if arguments.measure:
-        print(json.dumps(measure(*arguments.measure)))
-        return
     load, peers = cpu_load(), PeerRuns()
     if importlib.util.find_spec("pandas") is None:
         peers.missing["pandas"] = "not installed"
@@ -94,7 +87,7 @@ def measure_all(peers: PeerRuns, path: Path, repeats: int) -> Measurements:
                 settings = {"table": str(path)}
                 result = peers.measure(TITLES[name], "rectools", partial(run, "rectools", name, settings, TIMEOUT))
             else:
-                result = run_in_subprocess(__file__, ["--measure", name, path])
+                result = run_in_process(measure, name, path)
             if result is not None:
                 measurements.setdefault(name, []).append(result)
     if len({result["targets"] for results in measurements.values() for result in results if "targets" in result}) > 1:
@@ -120,9 +113,9 @@ def result_rows(measurements: Measurements, ratings: int) -> list[dict[str, Any]
     return rows
 
 
-def measure(library: str, path: str) -> dict[str, Any]:
+def measure(library: str, path: Path) -> dict[str, Any]:
     """Seconds from ratings in memory to splits, peak memory of the process, and a hash of the test items."""
-    load: Callable[[str], Callable[[], Any]] = {"hf_bert4rec": load_hf_bert4rec, "pandas": load_pandas}[library]
+    load: Callable[[Path], Callable[[], Any]] = {"hf_bert4rec": load_hf_bert4rec, "pandas": load_pandas}[library]
     split = load(path)
     start = time.perf_counter()
     targets = split()
@@ -132,7 +125,7 @@ def measure(library: str, path: str) -> dict[str, Any]:
     return {"seconds": seconds, "peak": peak, "targets": digest}
 
 
-def load_hf_bert4rec(path: str) -> Callable[[], Callable[[], Any]]:
+def load_hf_bert4rec(path: Path) -> Callable[[], Callable[[], Any]]:
     """Read the ratings; the returned function builds histories and splits."""
     ratings = Dataset(pq.read_table(path))
 
@@ -143,7 +136,7 @@ def load_hf_bert4rec(path: str) -> Callable[[], Callable[[], Any]]:
     return split
 
 
-def load_pandas(path: str) -> Callable[[], Callable[[], Any]]:
+def load_pandas(path: Path) -> Callable[[], Callable[[], Any]]:
     """The same in idiomatic pandas."""
     import pandas as pd  # only in this process, so that its memory is not counted for the others
 

@@ -22,7 +22,6 @@ from typing import Any
 from benchmarks.browser import Page, browse
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
 from benchmarks.serving import save_untrained
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.hub.space import stage_space
 
 FIRST_ANSWER_SECONDS, NEXT_ANSWER_MILLISECONDS = 3.0, 50.0  # targets
@@ -40,7 +39,6 @@ document.querySelector(selector).click();
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=5)
     parser.add_argument("folder", type=Path, nargs="?", help="an exported recommender (default: an untrained model)")
     parser.add_argument("--calls", type=int, default=20, help="movies added to the history per repeat and goal")

@@ -11,7 +11,6 @@ the last item of new walks.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from argparse import Namespace
@@ -31,12 +30,11 @@ from benchmarks.measure import (
     peak_megabytes,
     ratio_row,
     row,
-    run_in_subprocess,
+    run_in_process,
     write_result,
 )
 from benchmarks.models import FIRST_ITEM_ID, MASK_ID, Batch, untrained_model
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import ranks_from_scores
@@ -53,11 +51,9 @@ LOSSES = {
     SAMPLED: "sampled softmax",
 }
 LOGIT_COPIES = 4  # copies of the logits that forward and backward hold at once, at most
-SIZES = ("hidden_size", "batch", "length", "negatives", "chain")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=2)
     parser.add_argument("--items", type=int, nargs="+", default=[60_000, 1_000_000], help="catalogue sizes")
     parser.add_argument("--hidden_size", type=int, default=32)
@@ -66,11 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--negatives", type=int, default=4096, help="negatives of the sampled softmax")
     parser.add_argument("--steps", type=int, default=200, help="training steps before quality is measured")
     parser.add_argument("--chain", type=int, default=100, help="items in the chain that walks follow")
-    parser.add_argument("--measure", choices=list(LOSSES), help="measure one step in this process")
     arguments = parser.parse_args(argv)
-    if arguments.measure:
-        print(json.dumps(measure_step(arguments)))
-        return
     load, missing = cpu_load(), dict[str, str]()
     rows = [line for items in arguments.items for loss in LOSSES for line in step_rows(arguments, items, loss, missing)]
     for loss in (CHUNKED, SAMPLED):
@@ -84,9 +76,7 @@ def step_rows(arguments: Namespace, items: int, loss: str, missing: dict[str, st
     full_logits = logits_megabytes(arguments, items)
     if loss == ALL_POSITIONS and LOGIT_COPIES * full_logits > available_megabytes():
         return [row(f"{items:,} items, estimated memory, {LOSSES[loss]}", "MB", [2 * full_logits])]
-    options = [part for name in SIZES for part in (f"--{name}", getattr(arguments, name))]
-    command = ["--items", items, *options, "--measure", loss]
-    measurements = [run_in_subprocess(__file__, command) for _ in range(arguments.repeats)]
+    measurements = [run_in_process(measure_step, arguments, items, loss) for _ in range(arguments.repeats)]
     seconds = [measurement["seconds"] for measurement in measurements]
     rows = [row(f"{items:,} items, step time, {LOSSES[loss]}", "s", seconds)]
     name = f"{items:,} items, peak memory, {LOSSES[loss]}"
@@ -113,13 +103,12 @@ def available_megabytes() -> float:
     return next((float(line.split()[1]) / 1e3 for line in lines if line.startswith("MemAvailable")), 0.0)
 
 
-def measure_step(arguments: Namespace) -> dict[str, Any]:
+def measure_step(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:
     """Seconds of a step, and peak memory of forward and backward above weights, gradients and optimizer state."""
-    dense = arguments.measure in (ALL_POSITIONS, DENSE)
-    training_forward.MAX_DENSE_LOGITS = sys.maxsize if dense else 0
-    model, optimizer = model_and_optimizer(arguments, arguments.items[0], arguments.measure)
-    batch = next(training_batches(arguments, arguments.items[0], arguments.measure))
-    with forward_of(model, arguments.measure):
+    training_forward.MAX_DENSE_LOGITS = sys.maxsize if loss in (ALL_POSITIONS, DENSE) else 0
+    model, optimizer = model_and_optimizer(arguments, items, loss)
+    batch = next(training_batches(arguments, items, loss))
+    with forward_of(model, loss):
         step(model, optimizer, batch)  # allocates gradients and optimizer state
         optimizer.zero_grad(set_to_none=False)
         megabytes = peak_megabytes(lambda: model(**batch).loss.backward())

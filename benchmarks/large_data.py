@@ -25,9 +25,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from benchmarks.data_preparation import ITEMS, RATINGS, USERS
-from benchmarks.measure import benchmark_parser, cpu_load, largest, ratio_row, row, run_in_subprocess, write_result
+from benchmarks.measure import benchmark_parser, cpu_load, largest, ratio_row, row, run_in_process, write_result
 from benchmarks.peers.common import process_megabytes
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
@@ -42,16 +41,10 @@ RECIPE += ["--load_best_model_at_end", "false", "--early_stopping_patience", "no
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=1)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="rows of the tables")
     parser.add_argument("--folder", help="where tables are written; a temporary folder by default")
-    parser.add_argument("--measure", nargs=2, metavar=("STEP", "FOLDER"), help="measure one step in this process")
     arguments = parser.parse_args(argv)
-    if arguments.measure:
-        step, folder = arguments.measure
-        print(json.dumps({"prepare": measure_prepare, "start": measure_start}[step](Path(folder))))
-        return
     load = cpu_load()
     path = arguments.results / "large_data.json"
     earlier = json.loads(path.read_text())["points"] if path.is_file() else []
@@ -71,8 +64,8 @@ def measure_size(rows: int, arguments: Namespace) -> dict[str, Any]:
         table = folder_megabytes(folder)
         for _ in range(arguments.repeats):
             with largest(lambda: folder_megabytes(folder)) as disk:
-                prepared = run_in_subprocess(__file__, ["--measure", "prepare", folder])
-            started = run_in_subprocess(__file__, ["--measure", "start", folder])
+                prepared = run_in_process(measure_prepare, folder)
+            started = run_in_process(measure_start, folder)
             results.append(
                 {
                     "prepare_seconds": prepared["seconds"],

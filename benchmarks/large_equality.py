@@ -17,7 +17,6 @@ import numpy as np
 
 from benchmarks.large_data import REFERENCE, write_table
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
@@ -27,7 +26,6 @@ from hf_bert4rec.data.splits import HELD_OUT
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=1)
     parser.add_argument("--rows", type=int, default=REFERENCE, help="rows of the table")
     arguments = parser.parse_args(argv)

@@ -11,7 +11,6 @@ whose pages the system can drop.
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import time
@@ -27,11 +26,10 @@ from benchmarks.measure import (
     cpu_load,
     largest,
     row,
-    run_in_subprocess,
+    run_in_process,
     write_result,
 )
 from benchmarks.peers.common import process_megabytes
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import transitions
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder import prepare_folder as folders
@@ -52,17 +50,10 @@ PORTIONS = 64
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=1)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="rows of the tables")
-    parser.add_argument("--measure", nargs=2, metavar=("SOURCE", "FOLDER"), help="measure one evaluation")
     arguments = parser.parse_args(argv)
     folders.ROWS_PER_PARTITION //= PORTIONS
-    transitions.PAIRS_AT_ONCE //= PORTIONS
-    if arguments.measure:
-        source, folder = arguments.measure
-        print(json.dumps(measure(source, Path(folder))))
-        return
     load = cpu_load()
     points = [measure_size(rows, arguments) for rows in arguments.rows]
     write_result(arguments, "large_evaluation", result_rows(points), load, points=points, curves=curves_of(points))
@@ -77,7 +68,7 @@ def measure_size(rows: int, arguments: Namespace) -> dict[str, Any]:
         write_model(folder)
         point: dict[str, Any] = {"rows": rows, "users": manifest["users"], "items": manifest["items"]}
         for source in SOURCES:
-            results = [run_in_subprocess(__file__, ["--measure", source, folder]) for _ in range(arguments.repeats)]
+            results = [run_in_process(measure, source, folder) for _ in range(arguments.repeats)]
             point[source] = {key: [result[key] for result in results] for key in results[0]}
         if point["folder"].pop("metrics") != point["table"].pop("metrics"):
             raise ValueError(f"{rows} rows: the metrics of the folder are not those of the table")
@@ -97,6 +88,7 @@ def write_model(folder: Path) -> None:
 
 def measure(source: str, folder: Path) -> dict[str, Any]:
     """Evaluate the model on one source."""
+    transitions.PAIRS_AT_ONCE //= PORTIONS
     start = time.perf_counter()
     # Resident memory that is not of mapped files.
     with largest(lambda: process_megabytes("RssAnon")) as anonymous:

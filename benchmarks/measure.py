@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
-import subprocess
-import sys
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,7 +47,10 @@ def largest(measure: Callable[[], float]) -> Iterator[list[float]]:
 
 
 def benchmark_parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks share."""
+    """A parser with the options that all benchmarks share; sets up logs and progress bars, too."""
+    from hf_bert4rec.cli.console import set_up_console  # benchmarks.gpu does not need its libraries
+
+    set_up_console()
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help="number of measurements per row")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the result file")
@@ -113,18 +115,10 @@ def peak_megabytes(call: Callable[[], Any]) -> float | None:
     return max(0.0, process_megabytes("VmHWM") - before)
 
 
-def run_in_subprocess(script: str, options: Sequence[object]) -> dict[str, Any]:
-    """Run a benchmark module in a new process and return the JSON of its last output line.
-
-    Raises:
-        RuntimeError: It failed; with the end of its stderr.
-    """
-    module = ".".join(Path(script).resolve().relative_to(ROOT).with_suffix("").parts)
-    command = [sys.executable, "-m", module, *map(str, options)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.rstrip().rsplit("\n", 1)[-1])
+def run_in_process(call: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """The result of a call in a new process, which has memory and settings of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(call, *arguments).result()
 
 
 def cpu_load() -> float:
@@ -155,7 +149,7 @@ def write_result(
         "benchmark": name,
         "rows": list(rows),
         "missing": dict(missing or {}),
-        "settings": {key: value for key, value in settings.items() if key not in ("results", "measure")},
+        "settings": {key: value for key, value in settings.items() if key != "results"},
         "machine": describe_hardware(),
         "load_before": load,
         "environment": environment(),

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from benchmarks.data import ITEMS, movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
 from benchmarks.peers.runner import OURS, TITLES, PeerRuns, model_settings, run
-from hf_bert4rec.cli.console import set_up_console
 
 LIBRARIES = (OURS, "rectools", "replay")
 MIN_SPEED_UP = 3  # target over each peer
@@ -29,7 +28,6 @@ TIMEOUT = 600  # seconds per measurement
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=3)
     parser.add_argument("--items", type=int, nargs="+", default=[ITEMS, 60_000], help="catalogue sizes")
     parser.add_argument("--users", type=int, default=2000, help="users to rank for")

@@ -26,7 +26,6 @@ from tqdm import tqdm
 from benchmarks.data import movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
 from benchmarks.peers.runner import OURS, TITLES, PeerRuns, run
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.ragged import Ragged, offsets_of
 from hf_bert4rec.data.sequences import SEQUENCE_FILE
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
@@ -42,7 +41,6 @@ Curve = list[dict[str, float]]  # `seconds` of training and `ndcg@10` at every e
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=1)
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.13, 0.15], help="validation NDCG@10")
     parser.add_argument("--time_limit_ratio", type=float, default=12, help="time limit of peers relative to ours")

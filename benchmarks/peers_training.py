@@ -23,7 +23,6 @@ from tqdm import tqdm
 from benchmarks.data import movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
 from benchmarks.peers.runner import OURS, TITLES, PeerRuns, model_settings, run
-from hf_bert4rec.cli.console import set_up_console
 
 ML_100K_SHAPE = {"users": 943, "items": 1349, "median": 60}
 LIBRARIES = (OURS, "rectools", "replay", "cornac")
@@ -36,7 +35,6 @@ Throughputs = dict[tuple[str, str], list[float]]  # by library and precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=2)
     parser.add_argument("--hidden_sizes", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--length", type=int, default=200, help="positions per row")

@@ -24,7 +24,6 @@ from tqdm import tqdm
 from benchmarks.measure import benchmark_parser, cpu_load, peak_megabytes, row, time_interleaved, write_result
 from benchmarks.models import FIRST_ITEM_ID, MASK_ID, TrainingStep, untrained_model
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data import build_histories, leave_one_out
 from hf_bert4rec.data.ragged import Ragged, offsets_of
 from hf_bert4rec.data.transitions import fit_transition_memory
@@ -57,7 +56,6 @@ AXES = {"users": "users", "length": "history length", "items": "catalogue size"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=3)
     parser.add_argument("--doublings", type=int, default=4, help="how often each size is doubled")
     arguments = parser.parse_args(argv)

@@ -33,7 +33,6 @@ from benchmarks.measure import (
     write_result,
 )
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.model.requests_bert4rec import DEFAULT_BATCH_SIZE
@@ -44,7 +43,6 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=9)
     parser.add_argument("folder", type=Path, nargs="?", help="an exported recommender (default: an untrained model)")
     parser.add_argument("--calls", type=int, default=100, help="requests per repeat, for p50 and p99")

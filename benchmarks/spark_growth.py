@@ -10,9 +10,7 @@ Python workers; disk is the largest use of the folder and of Spark's own files.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +24,7 @@ import psutil
 from tqdm import tqdm
 
 from benchmarks.large_data import folder_megabytes, write_table
-from benchmarks.measure import POLL_SECONDS, ROOT, benchmark_parser, cpu_load, largest, row, write_result
+from benchmarks.measure import ROOT, benchmark_parser, cpu_load, largest, row, run_in_process, write_result
 from benchmarks.scaling_curves import exponents
 from hf_bert4rec.data.arguments import DataArguments
 
@@ -44,11 +42,7 @@ CURVES = {
 def main(argv: Sequence[str] | None = None) -> None:
     parser = benchmark_parser(__doc__, repeats=1)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="rows of the tables")
-    parser.add_argument("--measure", metavar="FOLDER", help="prepare the table of this folder in this process")
     arguments = parser.parse_args(argv)
-    if arguments.measure:
-        print(json.dumps(measure(Path(arguments.measure))))
-        return
     load, measured = cpu_load(), dict[int, list[dict[str, float]]]()
     for size in tqdm(arguments.rows, disable=None):
         measured[size] = [measure_size(size) for _ in range(arguments.repeats)]
@@ -86,10 +80,11 @@ def measure_size(rows: int) -> dict[str, float]:
         folder = Path(name)
         write_files(rows, folder / "table")
         table = folder_megabytes(folder)
-        with largest(lambda: folder_megabytes(folder)) as disk:
-            usage = run_measured(folder)
+        cpu_seconds: dict[int, float] = {}
+        with largest(lambda: folder_megabytes(folder)) as disk, largest(lambda: tree_usage(cpu_seconds)) as memory:
+            seconds = run_in_process(measure, folder)["seconds"]
         sizes = disk[0] - table, folder_megabytes(folder / "prepared")
-        return dict(zip(CURVES, (*usage, *sizes), strict=True))
+        return dict(zip(CURVES, (seconds, sum(cpu_seconds.values()), memory[0], *sizes), strict=True))
 
 
 def write_files(rows: int, folder: Path) -> None:
@@ -103,37 +98,19 @@ def write_files(rows: int, folder: Path) -> None:
         part.write_parquet(folder / f"{number}.parquet")
 
 
-def run_measured(folder: Path) -> tuple[float, float, float]:
-    """Seconds of `measure` in a new process, and CPU seconds and peak megabytes of it and all that it starts."""
-    command = [sys.executable, "-m", "benchmarks.spark_growth", "--measure", str(folder)]
-    largest, cpu_seconds = 0.0, dict[int, float]()
-    with (folder / "log").open("w+", encoding="utf-8") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
-        while process.poll() is None:
-            tree = tree_usage(process.pid)
-            largest = max(largest, sum(megabytes for megabytes, _ in tree.values()))
-            cpu_seconds |= {pid: seconds for pid, (_, seconds) in tree.items()}
-            time.sleep(POLL_SECONDS)
-        log.seek(0)
-        if process.returncode or process.stdout is None:
-            raise RuntimeError(f"{' '.join(command)} failed with {process.returncode}:\n{log.read()[-2000:]}")
-        seconds = json.loads(process.stdout.read().rstrip().rsplit("\n", 1)[-1])["seconds"]
-        return seconds, sum(cpu_seconds.values()), largest
-
-
-def tree_usage(process: int) -> dict[int, tuple[float, float]]:
-    """Resident megabytes and CPU seconds of a process and its descendants, by their numbers."""
-    usage = {}
+def tree_usage(cpu_seconds: dict[int, float]) -> float:
+    """Resident megabytes of all that this process has started; records the CPU seconds of each by its number."""
+    megabytes = 0.0
     with suppress(psutil.NoSuchProcess):  # one has just ended
-        root = psutil.Process(process)
-        for each in (root, *root.children(recursive=True)):
-            times = each.cpu_times()
-            usage[each.pid] = each.memory_info().rss / 1e6, times.user + times.system
-    return usage
+        for process in psutil.Process().children(recursive=True):
+            times = process.cpu_times()
+            cpu_seconds[process.pid] = times.user + times.system
+            megabytes += process.memory_info().rss / 1e6
+    return megabytes
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Prepare with Spark on two local cores."""
+    """Seconds of the preparation with Spark on two local cores."""
     from pyspark.sql import SparkSession
 
     from training.spark.prepare import prepare_with_spark

@@ -17,7 +17,6 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
 from benchmarks.models import TrainingStep
 from benchmarks.training_step import add_size_options, masked_batches, training_step
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.training.hardware import disable_malloc_trim
 
 ATTENTION = "attention (fused kernel or softmax)"
@@ -37,7 +36,6 @@ GROUPS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=3)
     add_size_options(parser, steps=4)
     arguments = parser.parse_args(argv)

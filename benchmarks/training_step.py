@@ -10,7 +10,6 @@ process.
 
 from __future__ import annotations
 
-import json
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +20,9 @@ import numpy as np
 import torch
 
 from benchmarks.data import ITEMS, USERS, synthetic_lengths
-from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, row, run_in_subprocess, write_result
+from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, row, run_in_process, write_result
 from benchmarks.models import LAYERS, Batch, TrainingStep, untrained_model
 from hf_bert4rec import Bert4RecTokenizer
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows, WindowSampler
@@ -36,20 +34,13 @@ BASELINE, TORCH_DROPOUT, ALL_POSITIONS = "baseline", "nn.Dropout", "last layer a
 OWN_ITEM = "own item only"
 VARIANTS = BASELINE, TORCH_DROPOUT, ALL_POSITIONS, OWN_ITEM
 NO_TRIM, DEFAULT_MALLOC = "no_trim", "default"
-SIZES = ("length", "batch", "steps", "users", "matmul_size")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
     parser = benchmark_parser(__doc__, repeats=3)
     add_size_options(parser, steps=8)
     parser.add_argument("--matmul_size", type=int, default=2048, help="size of the square peak matmul")
-    parser.add_argument("--measure", choices=[NO_TRIM, DEFAULT_MALLOC], help="measure once, with this malloc setting")
     arguments = parser.parse_args(argv)
-    if arguments.measure:
-        no_trim = arguments.measure == NO_TRIM and disable_malloc_trim()
-        print(json.dumps({**measure(arguments), NO_TRIM: no_trim}))
-        return
     load = cpu_load()
     rows: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
@@ -72,12 +63,10 @@ def add_size_options(parser: Any, steps: int) -> None:
 
 def measure_all(arguments: Namespace, hidden_size: int) -> dict[str, list[dict[str, Any]]]:
     """Every measurement at one hidden size by malloc setting, interleaved."""
-    sizes = [part for name in SIZES for part in (f"--{name}", getattr(arguments, name))]
     measurements: dict[str, list[dict[str, Any]]] = {NO_TRIM: [], DEFAULT_MALLOC: []}
     for repeat in range(arguments.repeats):
         for malloc in list(measurements)[:: 1 if repeat % 2 == 0 else -1]:
-            options = ["--hidden_sizes", hidden_size, *sizes, "--measure", malloc]
-            measurements[malloc].append(run_in_subprocess(__file__, options))
+            measurements[malloc].append(run_in_process(measure, arguments, hidden_size, malloc))
     return measurements
 
 
@@ -104,9 +93,9 @@ def result_rows(hidden_size: int, measurements: dict[str, list[dict[str, Any]]])
     ]
 
 
-def measure(arguments: Namespace) -> dict[str, Any]:
+def measure(arguments: Namespace, hidden_size: int, malloc: str) -> dict[str, Any]:
     """Tokens per second of every variant, peak matmul, the baseline's share of it, and padding, in this process."""
-    hidden_size = arguments.hidden_sizes[0]
+    no_trim = malloc == NO_TRIM and disable_malloc_trim()
     batches = list(masked_batches(arguments))
     variants = {
         BASELINE: training_step(hidden_size, arguments.length),
@@ -125,6 +114,7 @@ def measure(arguments: Namespace) -> dict[str, Any]:
         "peak": max(peaks),
         "share": 100 * gflops / max(peaks),
         "padding": 100 * (1 - tokens / positions),
+        NO_TRIM: no_trim,
     }
 
 

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -49,15 +48,16 @@ def medians(path: Path) -> dict[str, float]:
     return {row["name"]: row["median"] for row in read(path)["rows"]}
 
 
-def without_subprocess(module: ModuleType):
-    """Runs the measurements that a benchmark starts in subprocesses in this process; starting one takes seconds."""
+def call_directly(call, *arguments):
+    """In place of `run_in_process`: starting a process takes seconds."""
+    return call(*arguments)
 
-    def run(script: str, options: list) -> dict:
-        with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            module.main([str(option) for option in options])
-        return json.loads(stdout.getvalue().splitlines()[-1])
 
-    return run
+def serve_here(command, **options):
+    """In place of the process that serves a folder."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        serve_folder.main(command[3:])
+    return stdout.getvalue()
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_the_demo_is_measured_and_pictured(model_folder, tmp_path, monkeypatch):
 
 
 def test_a_training_step_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_step, "run_in_subprocess", without_subprocess(training_step))
+    monkeypatch.setattr(training_step, "run_in_process", call_directly)
     sizes = ["--length", "16", "--batch", "4", "--steps", "2", "--users", "40", "--matmul_size", "64"]
     training_step.main(["--hidden_sizes", "32", *sizes, "--repeats", "1", "--results", str(tmp_path)])
     values = medians(tmp_path / "training_step.json")
@@ -102,7 +102,7 @@ def test_a_training_step_is_measured(tmp_path, monkeypatch):
 
 def test_every_loss_trains_on_a_large_catalogue(tmp_path, monkeypatch):
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", training_forward.MAX_DENSE_LOGITS)  # restored later
-    monkeypatch.setattr(large_catalogue, "run_in_subprocess", without_subprocess(large_catalogue))
+    monkeypatch.setattr(large_catalogue, "run_in_process", call_directly)
     sizes = ["--items", "1000", "--hidden_size", "16", "--batch", "4", "--length", "10", "--negatives", "200"]
     large_catalogue.main([*sizes, "--steps", "150", "--chain", "40", "--repeats", "1", "--results", str(tmp_path)])
     values = medians(tmp_path / "large_catalogue.json")
@@ -265,7 +265,7 @@ def test_peak_memory_includes_memory_freed_during_the_call():
 
 
 def test_growing_catalogues_are_served_and_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue_growth, "run_in_subprocess", without_subprocess(serve_folder))
+    monkeypatch.setattr(catalogue_growth.subprocess, "check_output", serve_here)
     sizes = ["--items", "100", "--doublings", "1", "--calls", "2", "--repeats", "1"]
     catalogue_growth.main([*sizes, "--results", str(tmp_path)])
     values = medians(tmp_path / "catalogue_growth.json")
@@ -316,7 +316,7 @@ def test_made_up_movies_have_titles_of_every_form():
 
 
 def test_a_large_table_is_measured_to_the_first_training_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(large_data, "run_in_subprocess", without_subprocess(large_data))
+    monkeypatch.setattr(large_data, "run_in_process", call_directly)
     sizes = ["--hidden_size", "16", "--intermediate_size", "16", "--num_attention_heads", "2"]
     monkeypatch.setattr(large_data, "RECIPE", [*large_data.RECIPE, *sizes, "--memory_size", "8"])
     large_data.main(["--rows", "3000", "--results", str(tmp_path)])
