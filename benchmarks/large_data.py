@@ -104,7 +104,7 @@ def result_rows(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for name, seconds in (("time", _total), ("CPU time", lambda point: point["cpu_seconds"])):
             large, reference = ([value / size for value in seconds(by_rows[size])] for size in (LARGE, REFERENCE))
             title = f"{name} for each row, {LARGE:,} / {REFERENCE:,} rows"
-            rows.append(ratio_row(title, large[:1], reference[:1], at_most=MAX_GROWTH))
+            rows.append(ratio_row(title, large[:1], reference, at_most=MAX_GROWTH))
     return rows
 
 

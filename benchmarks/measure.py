@@ -74,8 +74,11 @@ def row(name: str, unit: str, values: Sequence[float], **extra: Any) -> dict[str
 
 
 def ratio_row(name: str, values: Sequence[float], reference: Sequence[float], **extra: Any) -> dict[str, Any]:
-    """A row of `values / reference`, divided repeat by repeat so that a slow phase of the machine cancels out."""
-    return row(name, "×", [value / other for value, other in zip(values, reference, strict=True)], **extra)
+    """A row of `values / reference`, divided repeat by repeat so that a slow phase of the machine cancels out.
+
+    The longer one is cut to the shorter: a library may fail in a later repeat.
+    """
+    return row(name, "×", [value / other for value, other in zip(values, reference, strict=False)], **extra)
 
 
 def time_interleaved(calls: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1) -> dict[str, list[float]]:

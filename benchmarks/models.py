@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -18,6 +19,7 @@ from hf_bert4rec.training.training_forward import training_forward_installed
 LAYERS = 2
 MASK_ID, FIRST_ITEM_ID = 1, 3  # input ids: [PAD], [MASK], [UNK], then items
 Batch = dict[str, torch.Tensor]
+Step = Callable[[Batch], None]
 
 
 def untrained_model(
@@ -42,36 +44,23 @@ def untrained_model(
     return Bert4RecForMaskedLM(Bert4RecConfig(**{**config, **options}))
 
 
-@dataclass
-class TrainingStep:
-    """A model and its optimizer; `__call__` is one step with the trainer's forward.
+def step_of(model: Bert4RecForMaskedLM, fast_dropout: bool = True, labelled_only: bool = True) -> Step:
+    """A step as the trainer makes it: forward, backward, clip, and update with the fused AdamW of the recipes.
 
     Args:
         fast_dropout: Whether `FastDropout` replaces `nn.Dropout`.
         labelled_only: Whether the last layer computes the labelled positions only.
     """
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-3, fused=True)
+    everywhere = partial(mock.patch.object, training_forward, "supports_query_positions", return_value=False)
 
-    model: Bert4RecForMaskedLM
-    optimizer: torch.optim.Optimizer
-    fast_dropout: bool = True
-    labelled_only: bool = True
-
-    @classmethod
-    def of(cls, model: Bert4RecForMaskedLM, **options: bool) -> TrainingStep:
-        """A step with the fused AdamW of the recipes."""
-        return cls(model.train(), torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True), **options)
-
-    def __call__(self, batch: Batch) -> None:
-        """Forward, backward, clip, update, as the trainer does."""
-        with training_forward_installed(self.model, self.fast_dropout), self._positions():
+    def step(batch: Batch) -> None:
+        with training_forward_installed(model, fast_dropout), nullcontext() if labelled_only else everywhere():
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-                loss = self.model(**batch).loss
+                loss = model(**batch).loss
             loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad()
 
-    def _positions(self) -> AbstractContextManager[Any]:
-        if self.labelled_only:
-            return nullcontext()
-        return mock.patch.object(training_forward, "supports_query_positions", return_value=False)
+    return step

@@ -95,7 +95,7 @@ def result_rows(label: str, throughputs: Throughputs) -> list[dict[str, Any]]:
     for precision, values in ours.items():
         for (library, peer_precision), peer_values in peers.items():
             name = f"{label}, speed-up, {OURS} {precision} over {TITLES[library]} {peer_precision}"
-            rows.append(ratio_row(name, *truncated(values, peer_values)))
+            rows.append(ratio_row(name, values, peer_values))
     if peers:
         rows += [fastest_peer_row(label, precision, values, peers) for precision, values in ours.items()]
     return rows
@@ -107,13 +107,7 @@ def fastest_peer_row(label: str, precision: str, values: list[float], peers: Thr
     (library, peer_precision), peer_values = max(comparable.items(), key=lambda entry: np.median(entry[1]))
     peer = f"the fastest peer ({TITLES[library]} {peer_precision})"
     name = f"{label}, speed-up, {OURS} {precision} over {peer}"
-    return ratio_row(name, *truncated(values, peer_values), at_least=MIN_SPEED_UP)
-
-
-def truncated(values: list[float], others: list[float]) -> tuple[list[float], list[float]]:
-    """Both lists cut to the shorter one; a library may fail in a later repeat."""
-    count = min(len(values), len(others))
-    return values[:count], others[:count]
+    return ratio_row(name, values, peer_values, at_least=MIN_SPEED_UP)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from benchmarks.measure import benchmark_parser, cpu_load, peak_megabytes, row, time_interleaved, write_result
-from benchmarks.models import FIRST_ITEM_ID, MASK_ID, TrainingStep, untrained_model
+from benchmarks.models import FIRST_ITEM_ID, MASK_ID, step_of, untrained_model
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data import build_histories, leave_one_out
 from hf_bert4rec.data.ragged import Ragged, offsets_of
@@ -96,7 +96,7 @@ def exponents(points: list[dict[str, Any]], quantity: str) -> list[float]:
 def training_step(sizes: Sizes) -> Workload:
     """Forward, backward and update on one batch of rows without padding."""
     generator = torch.Generator().manual_seed(0)
-    step = TrainingStep.of(model_of(sizes))
+    step = step_of(model_of(sizes))
     items = torch.randint(FIRST_ITEM_ID, sizes.items + FIRST_ITEM_ID, (sizes.users, sizes.length), generator=generator)
     masked = torch.rand(items.shape, generator=generator) < MASK_PROBABILITY
     masked[:, 0] = True

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
-from benchmarks.models import TrainingStep
+from benchmarks.models import Step
 from benchmarks.training_step import add_size_options, masked_batches, training_step
 from hf_bert4rec.training.hardware import disable_malloc_trim
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_result(arguments, "step_profile", rows, load)
 
 
-def profile_steps(arguments: Namespace, step: TrainingStep) -> dict[str, float]:
+def profile_steps(arguments: Namespace, step: Step) -> dict[str, float]:
     """The share of every group in the time of some steps, in percent."""
     lazy_batches = masked_batches(arguments)
     start = time.perf_counter()

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.data import ITEMS, USERS, synthetic_lengths
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, row, run_in_process, write_result
-from benchmarks.models import LAYERS, Batch, TrainingStep, untrained_model
+from benchmarks.models import LAYERS, Batch, Step, step_of, untrained_model
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
@@ -118,7 +118,7 @@ def measure(arguments: Namespace, hidden_size: int, malloc: str) -> dict[str, An
     }
 
 
-def time_steps(variants: dict[str, TrainingStep], batches: list[Batch]) -> dict[str, float]:
+def time_steps(variants: dict[str, Step], batches: list[Batch]) -> dict[str, float]:
     """Seconds of every variant for all batches, alternating batch by batch after one warm-up step each."""
     for step in variants.values():
         step(batches[0])
@@ -129,12 +129,12 @@ def time_steps(variants: dict[str, TrainingStep], batches: list[Batch]) -> dict[
     return seconds
 
 
-def training_step(hidden_size: int, length: int, previous_item: bool = True, **options: bool) -> TrainingStep:
+def training_step(hidden_size: int, length: int, previous_item: bool = True, **options: bool) -> Step:
     """A step of an untrained model over a MovieLens 1M-sized catalogue."""
     config = {"num_attention_heads": max(1, hidden_size // 32), "hidden_dropout_prob": DROPOUT}
     model = untrained_model(ITEMS + 4, hidden_size, length, previous_item=previous_item, **config)
     model.set_attn_implementation(training_attention(length, bf16_is_fast()))
-    return TrainingStep.of(model, **options)
+    return step_of(model, **options)
 
 
 def masked_batches(arguments: Namespace) -> Iterator[Batch]:

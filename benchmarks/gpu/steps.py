@@ -21,7 +21,7 @@ from transformers import BertConfig, BertForMaskedLM
 from benchmarks.gpu.data import Vocabulary, collator, random_rows
 from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, synchronize
 from benchmarks.measure import row
-from benchmarks.models import LAYERS, Batch, untrained_model
+from benchmarks.models import LAYERS, Batch, Step, untrained_model
 from hf_bert4rec.training.training_forward import training_forward_installed
 
 DROPOUT, MAX_GRAD_NORM = 0.2, 5.0
@@ -36,7 +36,6 @@ KERNELS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
 }
 TOP_KERNELS = 15
-Step = Callable[[Batch], None]
 
 
 def training(sizes: Sizes, name: str, *, causal: bool, width: int, batch: int, **options: Any) -> dict[str, Any]:
