@@ -90,7 +90,7 @@ def step_trainer(sizes: Sizes, folder: str, options: list[str]) -> Bert4RecTrain
     return trainer_of(EncodedSplits.random(sizes), str(recipe), folder, options)
 
 
-def trainer_of(splits: EncodedSplits, recipe: str, folder: str, options: list[str]) -> Bert4RecTrainer:
+def trainer_of(splits: Any, recipe: str, folder: str, options: list[str]) -> Bert4RecTrainer:
     """The trainer of a recipe with these options."""
     words = [recipe, f"--output_dir={folder}/run", "--report_to=none", *options]
     _, model, masking, arguments = parse(words)

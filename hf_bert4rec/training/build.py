@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import EarlyStoppingCallback
 
 from ..data.collators import DataCollatorForMaskedItems
-from ..data.encoding import NextItemDataset
 from ..data.negatives import NegativeSampler
-from ..data.ragged import Ragged
 from ..data.taste import fit_taste, neighbours_for
 from ..data.transitions import fit_transition_memory, item_counts
 from ..data.windows import TrainingWindows
@@ -24,30 +20,12 @@ from .hardware import training_attention
 from .initialization import cooccurrence_embeddings, fit_time_span
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
-
-class EncodedData(Protocol):
-    """What training reads of `data.prepare.Prepared`."""
-
-    @property
-    def tokenizer(self) -> Any: ...
-
-    @property
-    def train(self) -> Ragged: ...
-
-    @property
-    def exclude_seen(self) -> bool: ...
-
-    @property
-    def timed_train(self) -> Ragged: ...
-
-    @property
-    def train_liked(self) -> npt.NDArray[np.bool_]: ...
-
-    def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset: ...
+if TYPE_CHECKING:
+    from ..data.prepared import Prepared  # it needs datasets, and training does not
 
 
 def build_trainer(
-    data: EncodedData,
+    data: Prepared,
     model_arguments: ModelArguments,
     masking: MaskingArguments,
     arguments: Bert4RecTrainingArguments,
@@ -77,7 +55,7 @@ def build_trainer(
     return trainer
 
 
-def build_collator(data: EncodedData, masking: MaskingArguments, seed: int) -> DataCollatorForMaskedItems:
+def build_collator(data: Prepared, masking: MaskingArguments, seed: int) -> DataCollatorForMaskedItems:
     """The collator that masks training rows, and samples negatives if the loss needs them."""
     tokenizer, negatives = data.tokenizer, None
     if masking.sampled_negatives is not None:
@@ -96,7 +74,7 @@ def build_collator(data: EncodedData, masking: MaskingArguments, seed: int) -> D
 
 
 def build_model(
-    data: EncodedData, model_arguments: ModelArguments, cooccurrence_init: float | None, seed: int
+    data: Prepared, model_arguments: ModelArguments, cooccurrence_init: float | None, seed: int
 ) -> Bert4RecForMaskedLM:
     """A new model for the vocabulary of `data`, its buffers and initial embeddings computed from training histories."""
     vocab_size = len(data.tokenizer)
