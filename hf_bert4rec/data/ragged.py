@@ -253,9 +253,9 @@ def require_times(histories: Ragged) -> IntArray:
     return histories.columns["timestamps"]
 
 
-def offsets_of(lengths: Sequence[int] | IntArray) -> IntArray:
+def offsets_of(lengths: Sequence[int] | npt.NDArray[Any]) -> IntArray:
     """Offsets (rows + 1,) of rows of these lengths (rows,)."""
-    return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def run_lengths(codes: IntArray) -> IntArray:

@@ -10,9 +10,9 @@ its targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
 from .arguments import DataArguments
+from .quantiles import value_at_quantile
 from .ragged import IntArray, Ragged, flat_column, offsets_of
 from .tables import dataset_of
 
@@ -35,11 +36,7 @@ ABSENT = -1  # length of a history in a part without its user
 def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:
     """Training, validation and test by the rule of `arguments.split`."""
     target_events = arguments.target_events if arguments.event_column else None
-    if arguments.split == "last-n":
-        return last_n(histories, arguments.targets, target_events)
-    if arguments.split == "temporal":
-        return global_temporal_split(histories, arguments.quantile, target_events)
-    return leave_one_out(histories, target_events)
+    return _split(histories, arguments.split, target_events, arguments.targets, arguments.quantile)
 
 
 def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> DatasetDict:
@@ -54,7 +51,7 @@ def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> Dat
     Raises:
         ValueError: No history has three interactions, or two target events after another interaction.
     """
-    return _split_ends(histories, 1, False, target_events)
+    return _split(histories, "leave-one-out", target_events)
 
 
 def last_n(histories: Dataset, n: int, target_events: TargetEvents = None) -> DatasetDict:
@@ -66,7 +63,7 @@ def last_n(histories: Dataset, n: int, target_events: TargetEvents = None) -> Da
     Raises:
         ValueError: `n` is below 1, or no history has 2n + 1 interactions.
     """
-    return _split_ends(histories, n, True, target_events)
+    return _split(histories, "last-n", target_events, n=n)
 
 
 def global_temporal_split(histories: Dataset, quantile: float = 0.9, target_events: TargetEvents = None) -> DatasetDict:
@@ -86,45 +83,68 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9, target_even
     Raises:
         ValueError: No timestamps, a quantile outside (0, 1), or an empty part.
     """
-    check_temporal(quantile, "timestamps" in histories.column_names)
-    times = Ragged.from_column(histories, "timestamps")
-    test_cut = _cut(times.values, quantile)
-    cuts = _cut(times.values[times.values < test_cut], quantile), test_cut
-    before = count_before(times, cuts[0]), count_before(times, cuts[1])
-    targets = [_last_targets(histories, target_events, 1, stops) for stops in (before[1], times.lengths)]
-    return _datasets(histories, split_in_time(before, targets, quantile, cuts))
+    return _split(histories, "temporal", target_events, quantile=quantile)
 
 
-def _split_ends(histories: Dataset, n: int, listed: bool, target_events: TargetEvents) -> DatasetDict:
-    if n < 1:
-        raise ValueError(f"n must be 1 or more targets per user, not {n}")
-    lengths = np.diff(flat_column(histories, "item_ids")[1])
-    targets = _last_targets(histories, target_events, 2 * n, lengths)
-    return _datasets(histories, split_at_ends(lengths, targets, listed, target_events))
+def _split(
+    histories: Dataset, rule: str, target_events: TargetEvents, n: int = 1, quantile: float = 0.9
+) -> DatasetDict:
+    offsets = flat_column(histories, "item_ids")[1]
+    times = is_target = None
+    if rule == "temporal" and "timestamps" in histories.column_names:
+        times = Ragged.from_column(histories, "timestamps").values
+    if target_events is not None:
+        events = flat_column(histories, "events")[0]
+        is_in = pa.compute.is_in(events, value_set=pa.array(target_events, events.type))
+        is_target = is_in.to_numpy(zero_copy_only=False)
+    block = Block(offsets, np.ones(len(histories), dtype=bool), times, is_target)
+    return _datasets(histories, split_lengths(lambda: [block], rule, target_events, n, quantile))
 
 
-def _last_targets(histories: Dataset, target_events: TargetEvents, number: int, stops: IntArray) -> IntArray:
-    """`last_targets` of histories; all interactions are possible targets without `target_events`."""
-    if target_events is None:
-        return last_targets(None, stops, number)
-    events, offsets = flat_column(histories, "events")
-    is_target = pa.compute.is_in(events, value_set=pa.array(target_events, events.type)).to_numpy(zero_copy_only=False)
-    return last_targets(Ragged(is_target, offsets), stops, number)
+class Block(NamedTuple):
+    """What decides the split of some histories: the entries of history i are from `offsets[i]` to `offsets[i + 1]`.
 
-
-def last_targets(is_target: Ragged | None, stops: IntArray, number: int) -> IntArray:
-    """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
-
-    `is_target` marks the possible ones; None for all. Positions are negative where there are fewer.
+    Histories that are false in `users`, (histories,), are in no part. `times` and `is_target`, whether an item is a
+    possible target, have shape (total,). Without times, or if all items are possible targets, they are None.
     """
-    steps = np.arange(-number, 0)
-    if is_target is None:
-        return stops[:, None] + steps
-    positions = np.append(np.flatnonzero(is_target.values), 0)  # so that it is never empty
-    counts = offsets_of(is_target.values)  # targets before each interaction
-    index = counts[is_target.starts + stops][:, None] + steps
-    starts = is_target.starts[:, None]
-    return np.where(index >= counts[starts], positions[np.maximum(index, 0)] - starts, -1)
+
+    offsets: IntArray
+    users: Bools
+    times: npt.NDArray[Any] | None
+    is_target: Bools | None
+
+    @property
+    def lengths(self) -> IntArray:
+        return np.diff(self.offsets) * self.users
+
+    def times_of_users(self, cut: Any = None) -> npt.NDArray[Any]:
+        """The times of histories that are true in `users`, with a `cut` those before it."""
+        assert self.times is not None
+        times = self.times if self.users.all() else self.times[np.repeat(self.users, np.diff(self.offsets))]
+        return times if cut is None else times[times < cut]
+
+    def count_before(self, cut: Any) -> IntArray:
+        """The number of times before the cut in each history; they ascend, so they come first."""
+        assert self.times is not None
+        before = offsets_of(self.times < cut)
+        return (before[self.offsets[1:]] - before[self.offsets[:-1]]) * self.users
+
+    def last_targets(self, stops: IntArray, number: int) -> IntArray:
+        """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
+
+        They are negative where there are fewer.
+        """
+        steps = np.arange(-number, 0)
+        if self.is_target is None:
+            return stops[:, None] + steps
+        positions = np.append(np.flatnonzero(self.is_target), 0)  # so that it is never empty
+        counts = offsets_of(self.is_target)  # targets before each interaction
+        starts = self.offsets[:-1, None]
+        index = counts[starts + stops[:, None]] + steps
+        return np.where(index >= counts[starts], positions[np.maximum(index, 0)] - starts, -1)
+
+
+Blocks = Callable[[], Iterable[Block]]
 
 
 @dataclass(frozen=True)
@@ -154,53 +174,51 @@ class SplitLengths:
         """The users of a part, in ascending order."""
         return np.flatnonzero(getattr(self, part) != ABSENT)
 
-    def scattered(self, mask: Bools) -> SplitLengths:
-        """The same for more users; the present ones are those with a true `mask`."""
 
-        def scatter(values: IntArray) -> IntArray:
-            scattered = np.full((len(mask), *values.shape[1:]), ABSENT)
-            scattered[mask] = values
-            return scattered
-
-        targets, known = (
-            {part: scatter(values) for part, values in parts.items()} for parts in (self.targets, self.known)
-        )
-        return SplitLengths(scatter(self.train), targets, known, self.listed, self.cuts)
-
-
-def split_at_ends(
-    lengths: IntArray, targets: IntArray, listed: bool, target_events: TargetEvents = None
+def split_lengths(
+    blocks: Blocks, rule: str, target_events: TargetEvents = None, n: int = 1, quantile: float = 0.9
 ) -> SplitLengths:
-    """`leave_one_out` or `last_n`, by the positions of the targets of validation, then of test, (histories, 2n).
+    """The split by a rule of `SPLITS`; ValueError if a part is empty, or for `n` or `quantile` out of range.
 
-    ValueError if no history is long enough.
+    `blocks` gives the same blocks of histories at every call.
     """
-    n = targets.shape[1] // 2
+    if rule == "temporal":
+        return _split_in_time(blocks, quantile)
+    listed = rule == "last-n"
+    n = n if listed else 1
+    if n < 1:
+        raise ValueError(f"n must be 1 or more targets per user, not {n}")
+    lengths = np.concatenate([block.lengths for block in blocks()])
+    targets = np.concatenate([block.last_targets(block.lengths, 2 * n) for block in blocks()])  # (histories, 2n)
     kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
     purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out"
-    problem = f"None of {len(lengths):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
+    problem = f"None of {np.count_nonzero(lengths):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
     split = _require(targets[:, 0] > 0, problem)
     targets = np.where(split[:, None], targets, ABSENT)
     complete = np.where(lengths > 0, lengths, ABSENT)
-    known = {part: np.where(split, targets[:, first], complete) for part, first in (("validation", 0), ("test", n))}
     held_out = {"validation": targets[:, :n], "test": targets[:, n:]}
+    known = {part: np.where(split, positions[:, 0], complete) for part, positions in held_out.items()}
     return SplitLengths(known["validation"], held_out, known, listed)
 
 
-def split_in_time(
-    before: Sequence[IntArray], last: Sequence[IntArray], quantile: float, cuts: tuple[Any, Any]
-) -> SplitLengths:
-    """`global_temporal_split` at the cuts of validation and test; ValueError if a part is empty.
-
-    `before` are the interactions of every history before each cut, (histories,) each, and `last` the positions of its
-    last possible targets for validation and test, (histories, 1) each.
-    """
+def _split_in_time(blocks: Blocks, quantile: float) -> SplitLengths:
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must be between 0 and 1, both excluded, not {quantile}")
+    if any(block.times is None for block in blocks()):
+        raise ValueError("A temporal split needs timestamps, and these histories have none: use leave_one_out")
+    test_cut = value_at_quantile(lambda: (block.times_of_users() for block in blocks()), quantile)
+    cuts = value_at_quantile(lambda: (block.times_of_users(test_cut) for block in blocks()), quantile), test_cut
+    columns = []
+    for block in blocks():
+        before = [block.count_before(cut) for cut in cuts]
+        columns.append((*before, block.last_targets(before[1], 1), block.last_targets(block.lengths, 1)))
+    *counts, validation, test = map(np.concatenate, zip(*columns, strict=True))
     problem = f"A temporal split at the quantile {quantile} (cuts at {cuts[0]} and {cuts[1]}) leaves no"
     fix = "change the quantile, or give more data"
-    _require(before[0] > 0, f"{problem} training interaction: {fix}")
-    known = {part: np.where(count > 0, count, ABSENT) for part, count in zip(HELD_OUT, before, strict=True)}
+    _require(counts[0] > 0, f"{problem} training interaction: {fix}")
+    known = {part: np.where(count > 0, count, ABSENT) for part, count in zip(HELD_OUT, counts, strict=True)}
     targets = {}
-    for part, count, positions in zip(HELD_OUT, before, last, strict=True):
+    for part, count, positions in zip(HELD_OUT, counts, (validation, test), strict=True):
         chosen = (positions >= count[:, None]) & (positions > 0)
         _require(chosen, f"{problem} {part} target: {fix}")
         targets[part] = np.where(chosen, positions, ABSENT)
@@ -212,32 +230,6 @@ def _require(rows: Bools, problem: str) -> Bools:
     if not rows.any():
         raise ValueError(problem)
     return rows
-
-
-def check_temporal(quantile: float, timed: bool) -> None:
-    """Raise ValueError for a quantile out of range, or histories without times."""
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile must be between 0 and 1, both excluded, not {quantile}")
-    if not timed:
-        raise ValueError("A temporal split needs timestamps, and these histories have none: use leave_one_out")
-
-
-def _cut(times: npt.NDArray[Any], quantile: float) -> Any:
-    position = cut_position(len(times), quantile)
-    return np.partition(times, position)[position].item()
-
-
-def cut_position(total: int, quantile: float) -> int:
-    """The position of a cut among `total` times in order; the time at it exists, so that no cut depends on rounding."""
-    if not total:
-        raise ValueError("No interaction is before the cut: all timestamps are the same, or there are none")
-    return int(quantile * total)
-
-
-def count_before(times: Ragged, cut: Any) -> IntArray:
-    """The number of timestamps before the cut in each row; rows are ascending, so they come first."""
-    before = np.concatenate([[0], np.cumsum(times.values < cut)])
-    return before[times.offsets[1:]] - before[times.offsets[:-1]]
 
 
 def _datasets(histories: Dataset, parts: SplitLengths) -> DatasetDict:

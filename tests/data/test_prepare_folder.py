@@ -17,10 +17,10 @@ from hf_bert4rec.data.folder import prepare_folder as module
 from hf_bert4rec.data.folder import row_batches
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.folder.prepared_folder import MANIFEST, VERSION
-from hf_bert4rec.data.folder.quantiles import value_at_quantile
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.quantiles import value_at_quantile
 from hf_bert4rec.data.windows import TrainingWindows
 
 ROWS = 600
@@ -335,9 +335,10 @@ NUMBERS = {
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("quantile", [0.001, 0.3, 0.5, 0.9, 0.9999])
-def test_the_value_is_that_of_the_sorted_numbers(name: str, quantile: float) -> None:
+@pytest.mark.parametrize("arrays", [1, 4])
+def test_the_value_is_that_of_the_sorted_numbers(name: str, quantile: float, arrays: int) -> None:
     numbers = NUMBERS[name]
-    value = value_at_quantile(lambda: np.array_split(numbers, 4), quantile)
+    value = value_at_quantile(lambda: np.array_split(numbers, arrays), quantile)
     expected = np.sort(numbers)[int(quantile * len(numbers))].item()
     assert (value, type(value)) == (expected, type(expected))
 

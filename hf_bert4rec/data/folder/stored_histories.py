@@ -13,11 +13,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from ..ragged import IntArray, Ragged, codes_with_events, offsets_of, repeated_rows
-from ..splits import SplitLengths, check_temporal, count_before, last_targets, split_at_ends, split_in_time
+from ..ragged import IntArray, codes_with_events, offsets_of, repeated_rows
+from ..splits import Block, SplitLengths, split_lengths
 from ..user_split import held_out_masks
 from .mapped_histories import Column, MappedHistories, ShardedArray
-from .quantiles import value_at_quantile
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
 # List columns of a shard, by the names of their values in preparation.
@@ -129,60 +128,19 @@ class Histories:
 def compute_splits(histories: Histories, options: Mapping[str, Any]) -> SplitLengths:
     """The split of the users who are not held out; ValueError for an empty part or an option out of range."""
     training = held_out_masks(histories.user_ids, options["held_out_users"])["training"]
-    target_events = options["target_events"]
-    if options["split"] == "temporal":
-        return _split_in_time(histories, training, options["quantile"], target_events).scattered(training)
-    listed = options["split"] == "last-n"
-    n = options["targets"] if listed else 1
-    targets = _last_targets(histories, target_events, 2 * n, histories.lengths)[training]
-    return split_at_ends(histories.lengths[training], targets, listed, target_events).scattered(training)
+    target_events = options["target_events"] or None
 
+    def blocks() -> Iterator[Block]:
+        first = 0
+        for batch in histories.batches:
+            lists = {name: batch[name] for name in batch.schema.names}
+            is_target = lists["events"].values.to_numpy() < len(target_events) if target_events else None  # come first
+            times = lists["timestamps"].values.to_numpy() if "timestamps" in lists else None
+            offsets = lists["items"].offsets.to_numpy().astype(np.int64)
+            yield Block(offsets, training[first : first + len(batch)], times, is_target)
+            first += len(batch)
 
-def _last_targets(histories: Histories, target_events: Sequence[str] | None, number: int, stops: IntArray) -> IntArray:
-    """`last_targets` of all users, a file at a time; the numbers of target events come first."""
-    if not target_events:
-        return last_targets(None, stops, number)
-    positions, first = [], 0
-    for batch in histories.batches:
-        offsets = batch["events"].offsets.to_numpy().astype(np.int64)
-        is_target = Ragged(batch["events"].values.to_numpy() < len(target_events), offsets)
-        positions.append(last_targets(is_target, stops[first : first + len(batch)], number))
-        first += len(batch)
-    return np.concatenate(positions)
-
-
-def _split_in_time(
-    histories: Histories, training: npt.NDArray[np.bool_], quantile: float, target_events: Sequence[str] | None
-) -> SplitLengths:
-    times = histories.array("timestamps")
-    check_temporal(quantile, times is not None)
-    assert times is not None
-    test_cut = value_at_quantile(lambda: _times_of(training, times, histories), quantile)
-    validation_cut = value_at_quantile(
-        lambda: (values[values < test_cut] for values in _times_of(training, times, histories)), quantile
-    )
-    cuts = validation_cut, test_cut
-    before = [_count_before(times, histories, cut) for cut in cuts]
-    last = [_last_targets(histories, target_events, 1, stops)[training] for stops in (before[1], histories.lengths)]
-    return split_in_time([counts[training] for counts in before], last, quantile, cuts)
-
-
-def _times_of(users: npt.NDArray[np.bool_], times: ShardedArray, histories: Histories) -> Iterator[npt.NDArray[Any]]:
-    """The times of these users, a file at a time."""
-    if users.all():
-        yield from times.parts
-        return
-    rows = np.split(np.repeat(users, histories.lengths), times.offsets[1:-1])
-    yield from (part[selected] for part, selected in zip(times.parts, rows, strict=True))
-
-
-def _count_before(times: ShardedArray, histories: Histories, cut: Any) -> IntArray:
-    """The interactions of every user before a time, (users,)."""
-    counts = []
-    for part, batch in zip(times.parts, histories.batches, strict=True):
-        offsets = batch["items"].offsets.to_numpy()
-        counts.append(count_before(Ragged(part, offsets.astype(np.int64)), cut))
-    return np.concatenate(counts)
+    return split_lengths(blocks, options["split"], target_events, options["targets"], options["quantile"])
 
 
 def target_positions(histories: Histories, splits: SplitLengths, part: str) -> IntArray:
