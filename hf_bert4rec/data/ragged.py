@@ -123,7 +123,7 @@ class Ragged:
 
     def with_columns(self, **columns: npt.NDArray[Any]) -> Ragged:
         """The same rows with more columns, (total,) each."""
-        return replace(self, columns={**self.columns, **columns})
+        return Ragged(self.values, self.offsets, {**self.columns, **columns}, self.queries)
 
     def with_queries(self, **queries: npt.NDArray[Any]) -> Ragged:
         """The same rows with more values of the queries, (rows,) each."""

@@ -112,6 +112,6 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
     known_items = np.array(tokenizer.encode_items(folder.items["movie_id"].to_list())) != tokenizer.unk_token_id
     if known_items.all() and data.min_rating is None:
         return Users(user_ids, histories, lazily_seen_items(histories, exclude_seen))
-    stored = folder.histories.array("ratings")
-    ratings = None if stored is None else stored.take(histories.positions())
+    stored = folder.histories
+    ratings = stored.array("ratings").take(histories.positions()) if stored.has("ratings") else None
     return _known_users(user_ids, histories, ratings, data.min_rating, tokenizer, exclude_seen)

@@ -25,7 +25,7 @@ def histories(step: int) -> tuple[Ragged, MappedHistories]:
     pieces = [slice(low, high) for low, high in itertools.pairwise(cuts)]
     lookup = np.arange(FIRST, FIRST + ITEMS)
     mapped = MappedHistories(
-        ShardedArray([stored[piece] for piece in pieces], lookup),
+        ShardedArray([stored[piece] for piece in pieces], convert=lookup.take),
         starts,
         lengths,
         {"timestamps": ShardedArray([times[piece] for piece in pieces])},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..ragged import IntArray, Ragged, Rows, TransformedRows
 from ..splits import ABSENT, HELD_OUT, SPLIT_OPTIONS, split_histories
 from ..tables import to_dataset, to_frame
 from ..user_split import first_by_hash, held_out_masks
-from .mapped_histories import Column, MappedHistories, Product, ShardedArray
+from .mapped_histories import MappedHistories, ShardedArray
 from .prepared_folder import PreparedFolder, open_folder
 from .stored_histories import compute_splits, target_positions
 
@@ -112,7 +112,7 @@ class MappedData(Prepared):
 
     @property
     def timed(self) -> bool:
-        return self.folder.histories.array("timestamps") is not None
+        return self.folder.histories.has("timestamps")
 
     @property
     def holds_out_users(self) -> bool:
@@ -124,7 +124,7 @@ class MappedData(Prepared):
 
     @property
     def rated(self) -> bool:
-        return self.folder.histories.array("ratings") is not None
+        return self.folder.histories.has("ratings")
 
     @cached_property
     def train_liked(self) -> npt.NDArray[np.bool_]:
@@ -163,9 +163,10 @@ class MappedData(Prepared):
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
         stored, histories = self.folder.histories, self._part(split, timed)
         positions = self._target_positions(split)
-        targets = self._input_ids[stored.items.take(positions.ravel())]
-        if (events := stored.array("events")) is not None:
-            histories = histories.with_queries(event_ids=self._event_ids[events.take(positions[:, 0])])
+        targets = stored.array("items", convert=self._input_ids.take).take(positions.ravel())
+        if stored.has("events"):
+            events = stored.array("events", convert=self._event_ids.take)
+            histories = histories.with_queries(event_ids=events.take(positions[:, 0]))
         return NextItemDataset(histories, Ragged(targets, np.arange(len(positions) + 1) * positions.shape[1]))
 
     def all_histories(self, timed: bool = False) -> MappedHistories:
@@ -182,8 +183,9 @@ class MappedData(Prepared):
         return self._first_items(users, known[users], timed)
 
     def target_times(self, part: str) -> npt.NDArray[Any] | None:
-        times = self.folder.histories.array("timestamps")
-        return None if times is None else times.take(self._target_positions(part)[:, 0])
+        if not self.timed:
+            return None
+        return self.folder.histories.array("timestamps").take(self._target_positions(part)[:, 0])
 
     def target_hash(self, part: str) -> str:
         return str(self.folder.manifest["splits"][part]["targets_sha256"])
@@ -196,9 +198,8 @@ class MappedData(Prepared):
             self._check_training(part, train)
             if (cut := splits.cuts[HELD_OUT.index(part)]) is not None:
                 late = np.flatnonzero(train > np.maximum(splits.known[part], 0))
-                times = stored.array("timestamps")
-                if len(late) and times is not None:
-                    latest = times.take(stored.starts[late] + train[late] - 1).max()
+                if len(late):
+                    latest = stored.array("timestamps").take(stored.starts[late] + train[late] - 1).max()
                     raise late_training_error(latest, part, cut)
 
     def _check_training(self, part: str, train: IntArray) -> None:
@@ -208,7 +209,8 @@ class MappedData(Prepared):
         leaked = splits.targets[part][users] < train[users, None]  # (users of the part, targets)
         if leaked.any():
             first = int(np.flatnonzero(leaked.any(1))[0])
-            item = self.folder.items["movie_id"].gather(stored.items.take(positions[first][leaked[first]])).min()
+            items = stored.array("items").take(positions[first][leaked[first]])
+            item = self.folder.items["movie_id"].gather(items).min()
             user = stored.user_ids[int(users[first])]
             where = "the same user's training history"
             raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
@@ -225,8 +227,9 @@ class MappedData(Prepared):
         self, users: IntArray | slice, lengths: IntArray, timed: bool = False, rated: bool = False
     ) -> MappedHistories:
         """The first `lengths` items of these users as input ids, with times if `timed` and ratings if `rated`."""
-        columns = self._columns(timed) | (self.folder.histories.columns("ratings") if rated else {})
-        return self.folder.histories.first_items(users, lengths, self._input_ids, columns)
+        stored = self.folder.histories
+        items = stored.array("items", convert=self._input_ids.take)
+        return MappedHistories(items, stored.starts[users], lengths, self._columns(timed, rated))
 
     def _part(self, part: str, timed: bool = False, rated: bool = False) -> MappedHistories:
         users = self.folder.splits.users(part)
@@ -237,19 +240,20 @@ class MappedData(Prepared):
         """The model's number of every kind of event of the folder, (kinds,)."""
         return np.array(self.tokenizer.encode_events(self.folder.manifest["event_names"]), dtype=np.int64)
 
-    def _columns(self, timed: bool) -> dict[str, Column]:
-        """The columns of histories that `encode_histories` gives."""
-        stored = self.folder.histories
-        columns: dict[str, Column] = {}
-        if (weights := stored.array("weights")) is not None:
-            columns["label_weights"] = weights
-        if (events := stored.array("events")) is not None:
-            columns["event_ids"] = ShardedArray(events.parts, self._event_ids)
+    def _columns(self, timed: bool, rated: bool) -> dict[str, ShardedArray]:
+        """The columns of histories that `encode_histories` gives, and ratings if `rated`."""
+        stored, columns = self.folder.histories, {}
+        weights = ["weights"] if stored.has("weights") else []
+        if stored.has("events"):
+            columns["event_ids"] = stored.array("events", convert=self._event_ids.take)
             are_targets = (self._event_ids < len(self.tokenizer.target_events)).astype(np.float32)
-            labels: Column = ShardedArray(events.parts, are_targets)
-            columns["label_weights"] = labels if weights is None else Product(weights, labels)
-        if timed and (times := stored.array("timestamps")) is not None:
-            columns["timestamps"] = ShardedArray(times.parts, dtype=np.int64)
+            columns["label_weights"] = stored.array("events", *weights, convert=partial(_label_weights, are_targets))
+        elif weights:
+            columns["label_weights"] = stored.array("weights")
+        if timed and self.timed:
+            columns["timestamps"] = stored.array("timestamps", convert=partial(np.asarray, dtype=np.int64))
+        if rated and self.rated:
+            columns["ratings"] = stored.array("ratings")
         return columns
 
     def _users_of(self, part: str) -> npt.NDArray[np.bool_]:
@@ -258,15 +262,20 @@ class MappedData(Prepared):
     def _tables(self, rows: IntArray, with_ratings: bool = False) -> Dataset:
         """Histories with item ids, as `build_histories` returns them, of these users."""
         stored = self.folder.histories
-        mapped = stored.first_items(rows, stored.lengths[rows])
+        mapped = MappedHistories(stored.array("items"), stored.starts[rows], stored.lengths[rows])
         positions, offsets = mapped.positions(), mapped.offsets
-        items = self.folder.items["movie_id"].gather(stored.items.take(positions))
+        items = self.folder.items["movie_id"].gather(mapped.values)
         columns: dict[str, Any] = {"user_id": stored.user_ids.gather(rows).to_arrow()}
         columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, items.to_arrow())
         for name in [*LISTS.values(), *(["ratings"] if with_ratings else [])]:
-            if (array := stored.array(name)) is not None:
-                values = pa.array(array.take(positions))
+            if stored.has(name):
+                values = pa.array(stored.array(name).take(positions))
                 if name == "events":
                     values = pa.array(self.folder.manifest["event_names"]).take(values)
                 columns[name] = pa.LargeListArray.from_arrays(offsets, values)
         return to_dataset(pl.DataFrame(pa.table(columns)))
+
+
+def _label_weights(are_targets: npt.NDArray[np.float32], events: IntArray, weights: Any = 1) -> npt.NDArray[np.float32]:
+    """Weights in the loss, 0 where the kind of event is false in `are_targets` (kinds,); (n,) all."""
+    return weights * are_targets.take(events)

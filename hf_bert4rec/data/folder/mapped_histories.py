@@ -4,103 +4,75 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..ragged import IntArray, Ragged, offsets_of
 
-
-class Column(Protocol):
-    """Values that are read by their positions."""
-
-    def span(self, start: int, stop: int) -> npt.NDArray[Any]: ...
-
-    def take(self, positions: IntArray) -> npt.NDArray[Any]: ...
+Array = npt.NDArray[Any]
 
 
 class ShardedArray:
-    """One-dimensional arrays that are indexed as one. What is read is a copy.
+    """One-dimensional arrays that are indexed as one.
 
-    `lookup` (values,) has what is read instead of each value; without it, values become `dtype`, or keep their type.
+    What is read is what `convert` makes of the values; of several columns at the same positions, each in arrays of the
+    same lengths, `convert` gets the values of all.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[npt.NDArray[Any]],
-        lookup: npt.NDArray[Any] | None = None,
-        dtype: npt.DTypeLike | None = None,
-    ) -> None:
-        self.parts, self.lookup, self.dtype = list(parts), lookup, dtype
-        self.offsets = offsets_of([len(part) for part in self.parts])  # (parts + 1,)
+    def __init__(self, *columns: Sequence[Array], convert: Callable[..., Array] = np.asarray) -> None:
+        self.columns, self.convert = columns, convert
+        self.offsets = offsets_of([len(part) for part in columns[0]])  # (parts + 1,)
 
-    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def span(self, start: int, stop: int) -> Array:
         """The values at the positions `start` to `stop` (exclusive), all in one array."""
         number = self._part_of(start)
         first = self.offsets[number]
-        return self._converted(self.parts[number][start - first : stop - first])
+        return self.convert(*(parts[number][start - first : stop - first] for parts in self.columns))
 
-    def __len__(self) -> int:
-        return int(self.offsets[-1])
-
-    def take(self, positions: IntArray) -> npt.NDArray[Any]:
+    def take(self, positions: IntArray) -> Array:
         """The values at these positions (n,)."""
+        return self.convert(*(self._gathered(parts, positions) for parts in self.columns))
+
+    def _gathered(self, parts: Sequence[Array], positions: IntArray) -> Array:
         if not len(positions):
-            return self._converted(self.parts[0][:0])
+            return parts[0][:0]
         first, last = self._part_of(positions.min()), self._part_of(positions.max())
         if first == last:
-            return self._converted(self.parts[first][positions - self.offsets[first]])
-        values = np.empty(len(positions), dtype=self.parts[0].dtype)
+            return parts[first][positions - self.offsets[first]]
+        values = np.empty(len(positions), dtype=parts[0].dtype)
         numbers = np.searchsorted(self.offsets, positions, side="right") - 1
         for number in range(first, last + 1):
             chosen = numbers == number
-            values[chosen] = self.parts[number][positions[chosen] - self.offsets[number]]
-        return self._converted(values)
+            values[chosen] = parts[number][positions[chosen] - self.offsets[number]]
+        return values
 
     def _part_of(self, position: int) -> int:
-        return min(int(np.searchsorted(self.offsets, position, side="right")), len(self.parts)) - 1
-
-    def _converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.array(values, dtype=self.dtype) if self.lookup is None else self.lookup[values]
-
-
-@dataclass(frozen=True)
-class Product:
-    """The products of the values of two columns."""
-
-    first: Column
-    second: Column
-
-    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
-        return self.first.span(start, stop) * self.second.span(start, stop)
-
-    def take(self, positions: IntArray) -> npt.NDArray[Any]:
-        return self.first.take(positions) * self.second.take(positions)
+        return min(int(np.searchsorted(self.offsets, position, side="right")), len(self.offsets) - 1) - 1
 
 
 class MappedHistories(Ragged):
     """Row i has the values of a `ShardedArray` from position `starts[i]` on, `lengths[i]` of them.
 
     Columns are in other arrays at the same positions. Rows are in the order of their positions, and each is within one
-    array. `values`, each of `columns`, and `where` copy everything to memory; `blocks`, `rows` and `take` give a part
-    of the rows as `Ragged`.
+    array. `values`, each of `columns`, `where` and `with_columns` copy everything to memory; `blocks`, `rows` and
+    `take` give a part of the rows as `Ragged`.
     """
 
     _array: ShardedArray
     _starts: IntArray
     _lengths: IntArray
-    _columns: Mapping[str, Column]
+    _columns: Mapping[str, ShardedArray]
 
     def __init__(
         self,
         array: ShardedArray,
         starts: IntArray,
         lengths: IntArray,
-        columns: Mapping[str, Column] | None = None,
-        queries: Mapping[str, npt.NDArray[Any]] | None = None,
+        columns: Mapping[str, ShardedArray] | None = None,
+        queries: Mapping[str, Array] | None = None,
     ) -> None:
         self.__dict__.update(_array=array, _starts=starts, _lengths=lengths)
         self.__dict__.update(_columns=columns or {}, queries=queries or {})
@@ -111,10 +83,10 @@ class MappedHistories(Ragged):
     def _bounds(self, row: int) -> tuple[int, int]:
         return self._starts[row], self._starts[row] + self._lengths[row]
 
-    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def span(self, start: int, stop: int) -> Array:
         return self._array.span(start, stop)
 
-    def span_of_columns(self, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+    def span_of_columns(self, start: int, stop: int) -> dict[str, Array]:
         return {name: column.span(start, stop) for name, column in self._columns.items()}
 
     @property
@@ -131,12 +103,12 @@ class MappedHistories(Ragged):
         return offsets_of(self._lengths)
 
     @property
-    def values(self) -> npt.NDArray[Any]:
+    def values(self) -> Array:
         """All values, (total,), in memory."""
         return self._array.take(self.positions())
 
     @property
-    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+    def columns(self) -> Mapping[str, Array]:
         """All values of a column, (total,), in memory, when it is read."""
         return LazyColumns(self._columns, self.positions)
 
@@ -159,13 +131,7 @@ class MappedHistories(Ragged):
         queries = {name: query[rows] for name, query in self.queries.items()}
         return Ragged(self._array.take(positions), offsets_of(self._lengths[rows]), columns, queries)
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> Ragged:
-        return self.take(np.arange(len(self))).where(mask)
-
-    def with_columns(self, **columns: npt.NDArray[Any]) -> Ragged:
-        return self.take(np.arange(len(self))).with_columns(**columns)
-
-    def with_queries(self, **queries: npt.NDArray[Any]) -> MappedHistories:
+    def with_queries(self, **queries: Array) -> MappedHistories:
         queries = {**self.queries, **queries}
         return MappedHistories(self._array, self._starts, self._lengths, self._columns, queries)
 
@@ -178,9 +144,9 @@ class MappedHistories(Ragged):
 class LazyColumns(UserDict[str, Any]):
     """Arrays by name, each at `positions()`, read when they are looked up."""
 
-    def __init__(self, arrays: Mapping[str, Column], positions: Callable[[], IntArray]) -> None:
+    def __init__(self, arrays: Mapping[str, ShardedArray], positions: Callable[[], IntArray]) -> None:
         super().__init__(arrays)
         self._positions = positions
 
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         return super().__getitem__(name).take(self._positions())

@@ -33,6 +33,7 @@ from ..leakage import target_hash
 from ..ragged import IntArray, Ragged
 from ..splits import SplitLengths
 from ..tables import table_name, to_dataset
+from .mapped_histories import MappedHistories
 from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, target_positions
 
 VERSION = 2
@@ -189,7 +190,8 @@ def finish_folder(
     histories.check(len(items), repeats=options["repeats"] == "all")
     splits = compute_splits(histories, options)
     users = splits.users("train")
-    train = histories.first_items(users, splits.train[users], columns=histories.columns("events"))
+    events = {"events": histories.array("events")} if histories.has("events") else {}
+    train = MappedHistories(histories.array("items"), histories.starts[users], splits.train[users], events)
     counts = _label_counts(train, len(items), options)
     with atomic_write(folder / ITEMS) as temporary:
         items.with_columns(count=pl.Series(counts)).write_parquet(temporary)
@@ -201,7 +203,7 @@ def finish_folder(
         "event_names": [*event_names],
         "users": len(histories.lengths),
         "items": len(items),
-        "interactions": len(histories.items),
+        "interactions": int(histories.lengths.sum()),
         "columns": histories.batches[0].schema.names,
         "splits": {
             "train": {"users": len(train), "interactions": int(train.lengths.sum())},
@@ -227,7 +229,7 @@ def _label_counts(train: Ragged, num_items: int, options: Mapping[str, Any]) -> 
 def _part_record(histories: Histories, splits: SplitLengths, part: str, item_ids: pl.Series) -> dict[str, Any]:
     rows = splits.users(part)
     positions = target_positions(histories, splits, part)
-    targets = item_ids.gather(histories.items.take(positions.ravel()))
+    targets = item_ids.gather(histories.array("items").take(positions.ravel()))
     column = {"target": targets}
     if splits.listed:
         column = {"targets": targets.reshape(positions.shape).arr.to_list()}

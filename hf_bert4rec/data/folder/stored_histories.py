@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..ragged import IntArray, codes_with_events, offsets_of, repeated_rows
 from ..splits import Block, SplitLengths, split_lengths
 from ..user_split import held_out_masks
-from .mapped_histories import Column, MappedHistories, ShardedArray
+from .mapped_histories import ShardedArray
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
 # List columns of a shard, by the names of their values in preparation.
@@ -77,33 +77,14 @@ class Histories:
         """The position of every user's first item, (users,)."""
         return offsets_of(self.lengths)[:-1]
 
-    def array(self, name: str) -> ShardedArray | None:
-        """All values of a list column; None if the folder has none."""
-        if name not in self.batches[0].schema.names:
-            return None
-        return ShardedArray([batch[name].values.to_numpy() for batch in self.batches])
+    def has(self, column: str) -> bool:
+        """Whether the folder has a column."""
+        return column in self.batches[0].schema.names
 
-    def columns(self, *names: str) -> dict[str, Column]:
-        """Those of these list columns that the folder has."""
-        arrays = {name: self.array(name) for name in names}
-        return {name: array for name, array in arrays.items() if array is not None}
-
-    @property
-    def items(self) -> ShardedArray:
-        """The items of all histories, as row numbers of the item table."""
-        items = self.array("items")
-        assert items is not None
-        return items
-
-    def first_items(
-        self,
-        users: IntArray | slice,
-        lengths: IntArray,
-        lookup: IntArray | None = None,
-        columns: Mapping[str, Column] | None = None,
-    ) -> MappedHistories:
-        """The first `lengths` items of these users, read through `lookup`, with `columns` of all items."""
-        return MappedHistories(ShardedArray(self.items.parts, lookup), self.starts[users], lengths, columns)
+    def array(self, *columns: str, convert: Callable[..., npt.NDArray[Any]] = np.asarray) -> ShardedArray:
+        """All values of list columns, as `convert` makes one of them; items are row numbers of the item table."""
+        parts = ([batch[column].values.to_numpy() for batch in self.batches] for column in columns)
+        return ShardedArray(*parts, convert=convert)
 
     def check(self, num_items: int, repeats: bool) -> None:
         """Raise ValueError if users or times are not sorted, items not in the table or, without repeats, repeated."""
