@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from .ragged import IntArray, Ragged, arrow_table, flat_column
+from .ragged import IntArray, Ragged, flat_column, flat_targets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,11 +29,8 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     if "weights" in dataset.column_names:
         weights = Ragged.from_column(dataset, "weights").values.astype(np.float32)
         histories = histories.with_columns(label_weights=weights * histories.columns.get("label_weights", 1))
-    if "target_event" in dataset.column_names:
-        queries = arrow_table(dataset)["target_event"].combine_chunks()
-        histories = histories.with_queries(event_ids=_encode(queries, tokenizer.encode_events))
-    elif "target_events" in dataset.column_names:
-        values, offsets = flat_column(dataset, "target_events")
+    if (events := flat_targets(dataset, "target_event")) is not None:
+        values, offsets = events
         histories = histories.with_queries(event_ids=_encode(values, tokenizer.encode_events)[offsets[:-1]])
     return add_times(histories, dataset) if timed else histories
 
@@ -47,11 +44,9 @@ def add_times(histories: Ragged, dataset: Any) -> Ragged:
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
     """The `target` (one per row) or `targets` (a list per row) column as input ids."""
-    if "targets" in dataset.column_names:
-        items, offsets = flat_column(dataset, "targets")
-    else:
-        items = arrow_table(dataset)["target"].combine_chunks()
-        offsets = np.arange(len(items) + 1)
+    targets = flat_targets(dataset, "target")
+    assert targets is not None
+    items, offsets = targets
     return Ragged(_encode(items, tokenizer.encode_items), offsets)
 
 

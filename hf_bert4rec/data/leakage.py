@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 from datasets import Dataset, DatasetDict
 
-from .ragged import Ragged
+from .ragged import Ragged, arrow_table, flat_targets
 from .tables import to_frame
 
 
@@ -82,12 +82,10 @@ def leakage_error(leaked: int, targets: int, what: str, where: str, item: Any, u
 
 def target_times(rows: Dataset) -> npt.NDArray[Any] | None:
     """The timestamp of every row's earliest target, shape (rows,); None without timestamps."""
-    if "target_timestamp" in rows.column_names:
-        return np.asarray(rows.with_format("arrow")[:]["target_timestamp"].to_numpy())
-    if "target_timestamps" in rows.column_names:
-        times = Ragged.from_column(rows, "target_timestamps")
-        return times.values[times.offsets[:-1]]
-    return None
+    if (targets := flat_targets(rows, "target_timestamp")) is None:
+        return None
+    times, offsets = targets
+    return times.to_numpy()[offsets[:-1]]
 
 
 def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
@@ -102,7 +100,7 @@ def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
                 f"The {part} history of user {user!r} has an interaction at {times.values[late[0]]}, after its target"
             )
     if "cut" in rows.column_names:
-        cuts = np.asarray(rows.with_format("arrow")[:]["cut"].to_numpy())
+        cuts = arrow_table(rows)["cut"].to_numpy()
         latest = Ragged.from_column(train, "timestamps").values.max()
         if latest >= cuts.min():
             raise late_training_error(latest, part, cuts.min())

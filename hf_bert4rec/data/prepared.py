@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,11 +47,7 @@ class Prepared:
     def with_held_out_users(self, share: float, options: DataArguments) -> Prepared:
         """The same data, split by `options`, with a share of the users held out; ValueError if a part is empty."""
         histories, new_users = hold_out_users(self.histories, share)
-        return self.with_changes(histories=histories, splits=split_histories(histories, options), new_users=new_users)
-
-    def with_changes(self, **changes: Any) -> Prepared:
-        """The same data in memory, with other values of these fields."""
-        return Prepared(**{entry.name: getattr(self, entry.name) for entry in fields(Prepared)} | changes)
+        return replace(self, histories=histories, splits=split_histories(histories, options), new_users=new_users)
 
     @property
     def timed(self) -> bool:

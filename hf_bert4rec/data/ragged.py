@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -117,10 +117,6 @@ class Ragged:
         within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
         return np.repeat(self.starts[rows], lengths) + within
 
-    def with_values(self, values: npt.NDArray[Any]) -> Ragged:
-        """The same rows with other values of the same total length, without columns."""
-        return Ragged(values, self.offsets)
-
     def with_columns(self, **columns: npt.NDArray[Any]) -> Ragged:
         """The same rows with more columns, (total,) each."""
         return Ragged(self.values, self.offsets, {**self.columns, **columns}, self.queries)
@@ -135,20 +131,6 @@ class Ragged:
             {other: values for other, values in part.items() if other != name} for part in (self.columns, self.queries)
         )
         return replace(self, columns=columns, queries=queries)
-
-
-class Rows(Protocol):
-    """Histories that may be larger than memory: `Ragged`, or computed when they are read. Methods are those of it."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: int) -> npt.NDArray[Any]: ...
-
-    def rows(self, start: int, stop: int) -> Ragged: ...
-
-    def take(self, rows: IntArray) -> Ragged: ...
-
-    def blocks(self) -> Iterator[Ragged]: ...
 
 
 @dataclass(frozen=True)
@@ -172,6 +154,9 @@ class TransformedRows:
 
     def blocks(self) -> Iterator[Ragged]:
         return map(self.transform, self.source.blocks())
+
+
+Rows: TypeAlias = Ragged | TransformedRows  # histories that may be larger than memory
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:
@@ -231,6 +216,16 @@ def flat_column(dataset: Any, name: str) -> tuple[pa.Array, IntArray]:
     column = arrow_table(dataset)[name].combine_chunks()
     offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
     return column.values[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def flat_targets(dataset: Any, name: str) -> tuple[pa.Array, IntArray] | None:
+    """`flat_column` of `name` with one value per row, or of the list column `name` + "s"; None if there is neither."""
+    if f"{name}s" in dataset.column_names:
+        return flat_column(dataset, f"{name}s")
+    if name not in dataset.column_names:
+        return None
+    values = arrow_table(dataset)[name].combine_chunks()
+    return values, np.arange(len(values) + 1)
 
 
 def arrow_table(dataset: Any) -> pa.Table:

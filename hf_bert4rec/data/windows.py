@@ -101,18 +101,16 @@ class WindowSampler(Sampler[int]):
 
     def __init__(self, windows: TrainingWindows, seed: int, batch_size: int = 1) -> None:
         self.windows, self.seed, self.batch_size = windows, seed, batch_size
-        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Use the order and the masks of this epoch."""
-        self.epoch = epoch
         self.windows.set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng((self.seed, self.epoch))
+        generator = np.random.default_rng((self.seed, self.windows.epoch))
         order = generator.permutation(len(self.windows))
         if self.batch_size > 1:
             block = np.arange(len(order)) // (self.batch_size * self.BATCHES_SORTED_TOGETHER)

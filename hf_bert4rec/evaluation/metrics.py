@@ -131,7 +131,7 @@ def as_rows(ranks: Ranks) -> Ragged:
         integer = np.isfinite(ranks.values) & (ranks.values == np.floor(ranks.values))
         if not integer.all():
             raise ValueError(f"a rank is {ranks.values[~integer][0]}; ranks are integers")
-        ranks = ranks.with_values(ranks.values.astype(np.int64))
+        ranks = Ragged(ranks.values.astype(np.int64), ranks.offsets)
     if (lowest := ranks.values.min()) < 1:
         raise ValueError(f"a rank is {lowest}; ranks count from 1")
     return ranks

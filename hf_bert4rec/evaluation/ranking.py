@@ -158,7 +158,7 @@ def rank_targets(
                 sampled[name][batch] = sampled_ranks(scores, batch_targets, sample)[present].cpu().numpy()
             bar.update(stop - start)
     return Ranking(
-        targets.with_values(ranks), lists, {name: targets.with_values(each) for name, each in sampled.items()}
+        Ragged(ranks, targets.offsets), lists, {name: Ragged(each, targets.offsets) for name, each in sampled.items()}
     )
 
 

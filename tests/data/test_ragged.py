@@ -37,11 +37,6 @@ def test_from_column_of_a_complete_and_a_selected_dataset() -> None:
     assert [row.tolist() for row in Ragged.from_column(dataset.select(range(1, 3)), "ids")] == [[], [3]]
 
 
-def test_with_values_keeps_the_lengths() -> None:
-    ragged = Ragged.from_lists([[1], [2, 3]]).with_values(np.array(["x", "y", "z"]))
-    assert [row.tolist() for row in ragged] == [["x"], ["y", "z"]]
-
-
 def test_offsets_of_nothing() -> None:
     assert offsets_of([]).tolist() == [0]
     assert offsets_of(np.array([2, 0, 1])).tolist() == [0, 2, 2, 3]
