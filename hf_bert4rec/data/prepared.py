@@ -75,21 +75,21 @@ class Prepared:
         liked = liked_mask(self.splits["train"], self.ratings, self.liked_rating)
         return liked & (self.train.columns.get("label_weights", np.ones(1)) > 0)
 
-    def likes(self, histories: Dataset) -> Ragged:
-        """The likes of every history as input ids, all interactions where there are no ratings; a row may be empty."""
-        encoded = encode_histories(histories, self.tokenizer)
-        return labels_of(encoded.where(liked_mask(histories, self.ratings, self.liked_rating)))
-
     def train_likes(self) -> Rows:
         """The likes of the training histories."""
         return self.train.where(self.train_liked)
 
     def new_user_likes(self, part: str, limit: int) -> tuple[pl.Series, Ragged]:
-        """Ids of users held out for `part`, (users,), and their likes; of more than `limit` users those by hash."""
+        """Ids of users held out for `part`, (users,), and their likes; of more than `limit` users those by hash.
+
+        Likes are input ids, all interactions where there are no ratings; a row may be empty.
+        """
         assert self.new_users is not None
         users = to_frame(self.new_users[part], ["user_id"])["user_id"]
         chosen = first_by_hash(users, limit)
-        return users.gather(chosen), self.likes(self.new_users[part].select(chosen))
+        histories = self.new_users[part].select(chosen)
+        liked = liked_mask(histories, self.ratings, self.liked_rating)
+        return users.gather(chosen), labels_of(encode_histories(histories, self.tokenizer).where(liked))
 
     @cached_property
     def train(self) -> Ragged:

@@ -163,9 +163,7 @@ def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:
     return inverse
 
 
-def inverse_gram(
-    matrices: Callable[[], Iterable[sparse.csr_array]], size: int, ridge: float
-) -> npt.NDArray[np.float32]:
+def inverse_gram(matrices: Matrices, size: int, ridge: float) -> npt.NDArray[np.float32]:
     """(X'X + `ridge`)⁻¹, (items, items), X (users, items) being 1 where a user has an item; see `common_users`."""
     gram = np.empty((size, size), dtype=np.float32)
     for start in range(0, size, BLOCK):

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import time
+import timeit
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,10 +234,6 @@ def describe(folder: Path, path: Path, quantized: Path) -> list[str]:
 
 
 def milliseconds(score: Callable[..., Any], batch: Batch) -> float:
-    """The median time of one call."""
-    times = []
-    for _ in range(21):  # the first one warms up
-        start = time.perf_counter()
-        score(**batch)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]) * 1e3)
+    """The median time of one call, after one that warms up."""
+    _, *seconds = timeit.repeat(partial(score, **batch), number=1, repeat=21)
+    return float(np.median(seconds) * 1e3)

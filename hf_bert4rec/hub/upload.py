@@ -1,4 +1,4 @@
-"""Push a folder to the Hub in one commit; errors say what is on the Hub afterwards.
+"""Push a folder to the Hub in one commit, and group repositories; errors say what is on the Hub afterwards.
 
 `HfApi.upload_folder` may split a folder into several commits, so this module calls `create_commit`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ STALE = ("*_bert4rec.py", "model*.safetensors*", "onnx/*", "plots/*", "evaluatio
 STALE_IN_SPACES = ("app.py", "requirements.txt", "model.txt", "ort/*")  # the first three are of a demo in Gradio
 INITIAL_FILES = {".gitattributes", "README.md"}
 FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError, RuntimeError, ValueError)
+MAX_TITLE = 59  # characters of a collection's title that the Hub allows
 PRECONDITION_FAILED = 412  # the Hub's answer to a commit whose parent is not the head of the branch
 
 
@@ -131,6 +132,29 @@ def push(
             ) from error
         raise explain_failure(error, _state_after_failure(api, repo_id, repo_type, revision, progress)) from error
     return f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
+
+
+def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = False) -> str:
+    """Add the repositories `repo_id` of some types to the collection of this name, and return its address.
+
+    The collection is created if the account has none of this name; its other items stay.
+
+    Raises:
+        PermissionError: the token is refused. ConnectionError: the Hub cannot be reached, or failed.
+    """
+    api = HfApi(library_name="hf-bert4rec")
+    namespace, name = repo_id.split("/")
+    description = "A recommender, the data it was trained on, and a demo."
+    try:
+        collection = api.create_collection(
+            name[:MAX_TITLE], namespace=namespace, description=description, private=private, exists_ok=True
+        )
+        for repo_type in repo_types:
+            api.add_collection_item(collection.slug, repo_id, repo_type, exists_ok=True)
+    except FAILURES as error:
+        state = f"the collection {name} is not complete, all else was published: push again"
+        raise explain_failure(error, state) from error
+    return collection.url
 
 
 def _prepare_branch(

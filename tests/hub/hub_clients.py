@@ -63,7 +63,7 @@ print("\\n" + json.dumps(result))
 # Makes a collection for each of some names, and reports how it ended.
 COLLECTOR = """
 import json, sys
-from hf_bert4rec.hub.collection import push_collection
+from hf_bert4rec.hub.upload import push_collection
 result = []
 for name in json.load(sys.stdin):
     try:

@@ -235,7 +235,7 @@ def _write_shards(
     files = -(-histories.count() // INTERACTIONS_PER_FILE)
     place = histories.schema["place"].dataType
     assert isinstance(place, T.StructType)
-    columns = {"times": "place.timestamp", "ratings": "rating", "events": "event", "weights": "place.weight"}
+    columns = {"timestamps": "place.timestamp", "ratings": "rating", "events": "event", "weights": "place.weight"}
     available = {*histories.columns, *(f"place.{name}" for name in place.names)}
     rows = (
         histories.withColumn("movie_id", F.col("movie_id").cast(index.schema["movie_id"].dataType))

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 ROW_TYPES: dict[str, tuple[str, Any]] = {
     "users": ("user_id", np.int32),
     "items": ("movie_id", np.int32),
-    "times": ("timestamp", np.int64),
+    "timestamps": ("timestamp", np.int64),
     "ratings": ("rating", np.float32),
     "events": ("event", np.int32),
     "weights": ("weight", np.float32),
@@ -45,15 +45,11 @@ ROW_TYPES: dict[str, tuple[str, Any]] = {
 ROWS_PER_PARTITION = 1 << 23  # sorted in memory, in about 80 bytes for each
 
 
-def prepare_folder(
-    arguments: DataArguments, output_dir: str | Path, interactions: Any = None, items: Any = None
-) -> dict[str, Any]:
+def prepare_folder(arguments: DataArguments, output_dir: str | Path) -> dict[str, Any]:
     """Write the histories of a table to a folder, which `ratings` then takes instead of the table.
 
     Everything is written to a temporary folder next to it, which replaces an earlier preparation at the end. What a
     killed process left is removed. Returns the manifest, the content of `prepared.json`.
-
-    `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
 
     Raises:
         FileNotFoundError: a table does not exist.
@@ -62,12 +58,10 @@ def prepare_folder(
         OSError: the disk is full, or another process is writing to `output_dir`.
     """
     check_filters(arguments.min_interactions, arguments.repeats)
-    table = arguments.ratings if interactions is None else interactions
-    check_folders(table, output_dir)
-    batches = open_batches(table, arguments)
+    check_folders(arguments.ratings, output_dir)
+    batches = open_batches(arguments.ratings, arguments)
     columns = find_table_columns(arguments, batches.schema.names(), batches.source, batches.form)
-    items = arguments.items if items is None else items
-    item_table = read_item_table(items, columns["movie_id"], arguments.item_columns, arguments)
+    item_table = read_item_table(arguments.items, columns["movie_id"], arguments.item_columns, arguments)
     with new_folder(output_dir) as (new, work):
         rows = _store(batches, columns, work)
         event_names = order_events(rows.events.ids, arguments) if rows.events is not None else []
@@ -99,8 +93,8 @@ class _Rows:
         start = 0
         for rows, kind in self.portions:
             columns = {name: self.files.read(name, start, rows) for name in names}
-            if "times" in columns:
-                columns["times"] = columns["times"].view(kind)
+            if "timestamps" in columns:
+                columns["timestamps"] = columns["timestamps"].view(kind)
             yield columns
             start += rows
 
@@ -122,7 +116,7 @@ def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
         kind: Any = np.int64
         if times is not None:
             numbers = times.read(frame[columns["timestamp"]], name)
-            kind, stored["times"] = numbers.dtype, numbers.view(np.int64)
+            kind, stored["timestamps"] = numbers.dtype, numbers.view(np.int64)
         if "rating" in columns:
             stored["ratings"] = as_ratings(frame[columns["rating"]], name).to_numpy()
         if events is not None:
@@ -176,8 +170,8 @@ def _partition(rows: _Rows, numbers: Mapping[str, Array], work: Path) -> Partiti
     if "events" in numbers:
         types["events"] = numbers["events"].dtype
     if rows.times is not None:
-        convert = rows.times.conversion(lambda: (portion["times"] for portion in rows.read("times")))
-        types["times"] = convert(next(rows.read("times"))["times"]).dtype
+        convert = rows.times.conversion(lambda: (portion["timestamps"] for portion in rows.read("timestamps")))
+        types["timestamps"] = convert(next(rows.read("timestamps"))["timestamps"]).dtype
     counts = np.zeros(int(numbers["users"].max()) + 1, dtype=np.int64)
     for columns in rows.read("users"):
         counts += np.bincount(numbers["users"][columns["users"]], minlength=len(counts))
@@ -185,7 +179,7 @@ def _partition(rows: _Rows, numbers: Mapping[str, Array], work: Path) -> Partiti
     for columns in rows.read(*types):
         columns |= {name: of_codes[columns[name]] for name, of_codes in numbers.items()}
         if convert is not None:
-            columns["times"] = convert(columns["times"])
+            columns["timestamps"] = convert(columns["timestamps"])
         partitions.append(columns)
     rows.files.remove()
     return partitions

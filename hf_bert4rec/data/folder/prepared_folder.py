@@ -54,7 +54,7 @@ def is_prepared(folder: str | Path | None) -> bool:
     return folder.is_dir() and ((folder / MANIFEST).is_file() or any(folder.glob(SHARDS)))
 
 
-def check_folders(table: Any, folder: str | Path) -> None:
+def check_folders(table: str | None, folder: str | Path) -> None:
     """Check the source and the target of a preparation.
 
     Raises:
@@ -62,7 +62,7 @@ def check_folders(table: Any, folder: str | Path) -> None:
         ValueError: the table is a preparation, or a folder that would hold `folder`.
     """
     folder = Path(folder)
-    if isinstance(table, str | Path):
+    if table is not None:
         if is_prepared(table):
             raise ValueError(f"{table} has prepared histories already: name the table that they were prepared from")
         if Path(table).resolve() in folder.resolve().parents:
@@ -197,7 +197,7 @@ def finish_folder(
         items.with_columns(count=pl.Series(counts)).write_parquet(temporary)
     manifest = {
         "version": VERSION,
-        "name": table_name(arguments.ratings) if arguments.ratings else "interactions",
+        "name": table_name(str(arguments.ratings)),
         "item_id_name": item_id_name(item_column),
         "options": options,
         "event_names": [*event_names],

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -46,9 +45,9 @@ class RowBatches:
                     first += frame.height
 
 
-def open_batches(table: Any, options: TableOptions) -> RowBatches:
-    """Open a table of one of the kinds that `read_interactions` names; errors are those of `read_table`."""
-    files = find_files(Path(table)) if isinstance(table, str | Path) and not is_dataset(table, options) else []
+def open_batches(table: str | None, options: TableOptions) -> RowBatches:
+    """Open a file, a folder, a glob, or a data set on the Hub; errors are those of `read_table`."""
+    files = find_files(Path(table)) if table is not None and not is_dataset(table, options) else []
     heads = {file: _head(file) for file in files}
     large = sum(file.stat().st_size for file, head in heads.items() if not head.startswith(PARQUET)) > TEXT_BLOCK
     if not large:

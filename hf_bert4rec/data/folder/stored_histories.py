@@ -19,14 +19,7 @@ from ..user_split import held_out_masks
 from .mapped_histories import ShardedArray
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
-# List columns of a shard, by the names of their values in preparation.
-COLUMNS = {
-    "items": "items",
-    "times": "timestamps",
-    "ratings": "ratings",
-    "events": "events",
-    "weights": "weights",
-}
+COLUMNS = ("items", "timestamps", "ratings", "events", "weights")  # of lists in a shard, in their order
 
 
 def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> npt.NDArray[Any]:
@@ -43,9 +36,9 @@ def write_shard(path: Path, user_ids: pa.Array, lengths: IntArray, values: Mappi
     offsets = pa.array(offsets_of(lengths).astype(np.int32))
     id_type = pa.int64() if pa.types.is_integer(user_ids.type) else pa.string()
     columns: dict[str, Any] = {"user_id": user_ids.cast(id_type)}
-    for name, column in COLUMNS.items():
+    for name in COLUMNS:
         if name in values:
-            columns[column] = pa.ListArray.from_arrays(offsets, pa.array(values[name]))
+            columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values[name]))
     batch = pa.record_batch(columns)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)

@@ -104,7 +104,7 @@ def sort_rows(
         columns["ratings"] = _first_ratings(columns)
         if min_rating is not None:
             columns = _selected(columns, ratings >= min_rating)
-    columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("times")))
+    columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("timestamps")))
     repeated = codes_with_events(columns["items"].astype(np.int64), columns.get("events"))
     surplus = surplus_rows(columns["users"].astype(np.int64), repeated, repeats)
     if len(surplus):
