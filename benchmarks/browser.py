@@ -9,6 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
 from hf_bert4rec.cli.demo import serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -44,9 +51,6 @@ class Page:
     """Pages of the server at `address` in a browser; only visible text is read."""
 
     def __init__(self, address: str) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
         if CHROMIUM is None or DRIVER is None:
             raise FileNotFoundError("no Chromium, or no chromedriver: apt-get install chromium chromium-driver")
         options = webdriver.ChromeOptions()
@@ -67,8 +71,6 @@ class Page:
         self.driver.get(f"{self.address}/{path}/")
 
     def wait(self, condition: Any) -> Any:
-        from selenium.webdriver.support.ui import WebDriverWait
-
         return WebDriverWait(self.driver, 20, 0.05).until(lambda _: condition())
 
     def texts(self, selector: str) -> list[str]:
@@ -93,15 +95,10 @@ class Page:
 
     def type(self, selector: str, keys: str) -> None:
         """Replace the text of an input."""
-        from selenium.webdriver.common.by import By
-        from selenium.webdriver.common.keys import Keys
-
         self.driver.find_element(By.CSS_SELECTOR, selector).send_keys(Keys.CONTROL + "a", Keys.NULL, keys)
 
     def press(self, keys: str) -> None:
         """Press keys wherever the focus is."""
-        from selenium.webdriver.common.action_chains import ActionChains
-
         ActionChains(self.driver).send_keys(keys).perform()
 
     def focused(self, attribute: str) -> str | None:

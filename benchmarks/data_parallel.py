@@ -50,11 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(arguments: Namespace, data: dict[str, Any], processes: int, threads: int) -> float:
-    """Tokens per second of all processes together.
-
-    Raises:
-        RuntimeError: Training failed; with the end of its stderr.
-    """
+    """Tokens per second of all processes together."""
     command = [sys.executable]
     if processes > 1:
         launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIG), "--main_process_port", "0"]

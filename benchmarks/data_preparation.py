@@ -75,11 +75,7 @@ def synthetic_ratings(rows: int) -> pl.DataFrame:
 
 
 def measure_all(peers: PeerRuns, path: Path, repeats: int) -> Measurements:
-    """All measurements of all libraries, interleaved.
-
-    Raises:
-        ValueError: hf_bert4rec and pandas produce different test items.
-    """
+    """All measurements of all libraries, interleaved."""
     measurements: Measurements = {"hf_bert4rec": []}
     for repeat in range(repeats):
         for name in rotated([name for name in TITLES if TITLES[name] not in peers.missing], repeat):

@@ -24,15 +24,7 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from benchmarks.measure import (
-    benchmark_parser,
-    cpu_load,
-    peak_megabytes,
-    ratio_row,
-    row,
-    run_in_process,
-    write_result,
-)
+from benchmarks.measure import benchmark_parser, cpu_load, peak_megabytes, ratio_row, row, run_in_process, write_result
 from benchmarks.models import FIRST_ITEM_ID, MASK_ID, Batch, untrained_model
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data.negatives import NegativeSampler

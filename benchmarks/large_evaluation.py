@@ -21,14 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.large_data import write_table
-from benchmarks.measure import (
-    benchmark_parser,
-    cpu_load,
-    largest,
-    row,
-    run_in_process,
-    write_result,
-)
+from benchmarks.measure import benchmark_parser, cpu_load, largest, row, run_in_process, write_result
 from benchmarks.peers.common import process_megabytes
 from hf_bert4rec.data import transitions
 from hf_bert4rec.data.arguments import DataArguments

@@ -9,11 +9,7 @@ from hf_bert4rec.files import write_text
 
 
 def replace_between_marks(path: Path, marks: tuple[str, str], text: str) -> None:
-    """Replace what the file has between the two marks.
-
-    Raises:
-        ValueError: The file lacks the marks.
-    """
+    """Replace what the file has between the two marks."""
     content = path.read_text(encoding="utf-8")
     pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
     if not re.search(pattern, content, flags=re.DOTALL):

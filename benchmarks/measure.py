@@ -57,20 +57,16 @@ def benchmark_parser(description: str | None, repeats: int) -> argparse.Argument
     return parser
 
 
-def summarize(values: Sequence[float]) -> dict[str, float | int]:
-    """Median and quartiles over repeats."""
-    first, median, third = np.percentile(values, [25, 50, 75]).tolist()
-    return {"median": median, "lower_quartile": first, "upper_quartile": third, "repeats": len(values)}
-
-
 def row(name: str, unit: str, values: Sequence[float], **extra: Any) -> dict[str, Any]:
-    """One row of a result.
+    """One row of a result: median and quartiles over repeats.
 
     Args:
         extra: `at_least` or `at_most`, the target of the median; `lower_bound=True` if the measurement was stopped
             early, so that the true value is at least this large.
     """
-    return {"name": name, "unit": unit, **summarize(values), **extra}
+    first, median, third = np.percentile(values, [25, 50, 75]).tolist()
+    quartiles = {"median": median, "lower_quartile": first, "upper_quartile": third}
+    return {"name": name, "unit": unit, **quartiles, "repeats": len(values), **extra}
 
 
 def ratio_row(name: str, values: Sequence[float], reference: Sequence[float], **extra: Any) -> dict[str, Any]:

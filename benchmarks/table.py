@@ -42,23 +42,22 @@ TITLES = {
     "gpu": "On a GPU",
 }
 TABLE = "README.md"
-MARKS = ("<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of benchmarks -->")
 GROWTH_PAGE = ROOT / "docs" / "large_data.md"
-GROWTH_MARKS = {
-    "catalogue_growth": (
-        "<!-- growth of the catalogue: written by benchmarks/table.py -->",
-        "<!-- end of growth of the catalogue -->",
-    ),
-    "large_evaluation": (
-        "<!-- growth of the evaluation: written by benchmarks/table.py -->",
-        "<!-- end of growth of the evaluation -->",
-    ),
-    "spark_growth": ("<!-- growth with Spark: written by benchmarks/table.py -->", "<!-- end of growth with Spark -->"),
-}
-SIZES_MARKS = ("<!-- sizes: written by benchmarks/table.py -->", "<!-- end of sizes -->")
 SIZES_COLUMNS = ("time of prepare", "time to the first step", "peak memory", "disk, prepared folder")
 DEMO_PAGE = ROOT / "docs" / "publishing.md"
-DEMO_MARKS = ("<!-- demo: written by benchmarks/table.py -->", "<!-- end of demo -->")
+
+
+def marks_of(name: str) -> tuple[str, str]:
+    """The comment lines around a part of a page."""
+    return f"<!-- {name}: written by benchmarks/table.py -->", f"<!-- end of {name} -->"
+
+
+MARKS, SIZES_MARKS, DEMO_MARKS = marks_of("benchmarks"), marks_of("sizes"), marks_of("demo")
+GROWTH_MARKS = {
+    "catalogue_growth": marks_of("growth of the catalogue"),
+    "large_evaluation": marks_of("growth of the evaluation"),
+    "spark_growth": marks_of("growth with Spark"),
+}
 HEADER = ("| metric | median | quartiles | unit | target | target met |", "|---|---:|---:|---|---|---|")
 
 

@@ -126,11 +126,7 @@ class EncodedSplits:
 
     @classmethod
     def of(cls, data: Any) -> EncodedSplits:
-        """The split of a `Prepared` data set.
-
-        Raises:
-            ValueError: it is not a leave-one-out split.
-        """
+        """The leave-one-out split of a `Prepared` data set."""
         validation, test = data.next_item_dataset("validation"), data.next_item_dataset("test")
         splits = cls(data.tokenizer.num_items, data.train, validation.targets.values, test.targets.values)
         for split, expected in (("validation", validation), ("test", test)):

@@ -98,11 +98,7 @@ def trainer_of(splits: Any, recipe: str, folder: str, options: list[str]) -> Ber
 
 
 def launched(sizes: Sizes, name: str, *, kind: str) -> dict[str, Any]:
-    """The trainer under `accelerate launch` with one process: some steps and an evaluation.
-
-    Raises:
-        RuntimeError: it failed or took too long; with the end of its output.
-    """
+    """The trainer under `accelerate launch` with one process: some steps and an evaluation."""
     file, distributed_type = CONFIGS[kind]
     config = ROOT / "training" / "accelerate" / file
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "1"]

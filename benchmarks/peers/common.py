@@ -76,11 +76,7 @@ class ThroughputMeter:
         return now - self.start >= self.seconds
 
     def result(self) -> dict[str, Any]:
-        """Tokens per second, and the steps and seconds they were measured over.
-
-        Raises:
-            ValueError: Training ended during the warm-up.
-        """
+        """Tokens per second, and the steps and seconds they were measured over."""
         if not self.tokens:
             raise ValueError(f"training ended after {self.batches} batches, {WARM_UP + 1} are needed")
         seconds = self.stop - self.start

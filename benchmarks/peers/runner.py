@@ -69,11 +69,7 @@ def script_of(library: str) -> Path:
 
 
 def python_of(library: str) -> Path:
-    """The interpreter of a library's environment.
-
-    Raises:
-        PeerMissing: The environment does not exist.
-    """
+    """The interpreter of a library's environment; raises PeerMissing without one."""
     if library == OURS:
         return Path(sys.executable)
     folder = Path(os.environ.get("HF_BERT4REC_PEERS", ROOT)) / ENVIRONMENTS[library]

@@ -15,11 +15,7 @@ from benchmarks.peers.common import ThroughputMeter, TimeUp, metered, read_histo
 
 
 def train(settings: Namespace) -> dict[str, Any]:
-    """Training throughput; the loss is sampled, cornac's default.
-
-    Raises:
-        ValueError: bfloat16 was requested, which cornac does not support.
-    """
+    """Training throughput; the loss is sampled, cornac's default."""
     if settings.precision == "bfloat16":
         raise ValueError("TransformerRec has no option for bfloat16")
     user, item = read_histories(settings)

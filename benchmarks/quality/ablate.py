@@ -83,11 +83,7 @@ def apply_change(recipe: Mapping[str, Any], change: Mapping[str, Any]) -> dict[s
 
 
 def train(recipe: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:
-    """Train in a subprocess and return its training record.
-
-    Raises:
-        subprocess.CalledProcessError: Training failed; its error is on stderr.
-    """
+    """Train in a subprocess and return its training record."""
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "recipe.yaml", Path(folder) / "model"
         path.write_text(yaml.safe_dump(dict(recipe)), encoding="utf-8")

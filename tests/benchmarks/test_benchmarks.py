@@ -30,7 +30,7 @@ from benchmarks import (
     training_step,
 )
 from benchmarks.data import synthetic_interactions
-from benchmarks.measure import RESULTS, cpu_load, peak_megabytes, ratio_row, row, summarize, time_interleaved
+from benchmarks.measure import RESULTS, cpu_load, peak_megabytes, ratio_row, row, time_interleaved
 from hf_bert4rec.training import training_forward
 from tests.hub.page import NEEDS_BROWSER
 
@@ -245,8 +245,8 @@ def test_a_folder_without_results_is_refused(tmp_path):
 
 
 def test_quartiles_and_ratios_are_computed_over_repeats():
-    assert summarize([3.0, 1.0, 2.0]) == {"median": 2.0, "lower_quartile": 1.5, "upper_quartile": 2.5, "repeats": 3}
-    assert row("a", "s", [1.0])["unit"] == "s"
+    quartiles = {"median": 2.0, "lower_quartile": 1.5, "upper_quartile": 2.5, "repeats": 3}
+    assert row("a", "s", [3.0, 1.0, 2.0]) == {"name": "a", "unit": "s", **quartiles}
     assert ratio_row("a / b", [2.0, 30.0], [1.0, 10.0])["median"] == 2.5
 
 
