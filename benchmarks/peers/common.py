@@ -127,26 +127,30 @@ class Stopwatch:
 
 
 class QualityMonitor:
-    """Times a training and sends its scores to the runner, which evaluates them and decides whether to continue."""
+    """The hooks of a Lightning callback that times a training and sends the scores of every user after each epoch."""
 
     def __init__(self, settings: Namespace) -> None:
         self.settings, self.watch, self.seconds = settings, Stopwatch(), 0.0
 
-    def start(self) -> None:
+    def on_train_start(self, trainer: Any, module: Any) -> None:
         """Start the clock; data preparation before it is not counted."""
         self.watch = Stopwatch()
 
-    def time_is_up(self) -> bool:
-        """Whether the time limit is reached."""
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """Stop training once the time is up."""
         self.seconds = self.watch.seconds
-        return self.seconds > self.settings.seconds
+        trainer.should_stop = self.seconds > self.settings.seconds
 
-    def evaluate(self, compute_scores: Callable[[], tuple[Any, Any]]) -> bool:
-        """Send scores (users, items) and the input id of every column, untimed; True to continue training."""
-        return self.watch.pause(lambda: self._send_scores(compute_scores)) and not self.time_is_up()
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Send the scores, untimed, and stop training if the runner says so."""
+        trainer.should_stop |= not self.watch.pause(lambda: self._send_scores(*self.scores(module)))
+        module.train()
 
-    def _send_scores(self, compute_scores: Callable[[], tuple[Any, Any]]) -> bool:
-        scores, items = compute_scores()
+    def scores(self, module: Any) -> tuple[Any, Any]:
+        """Scores (users, items) in the order of users, and the input id of every column."""
+        raise NotImplementedError
+
+    def _send_scores(self, scores: Any, items: Any) -> bool:
         path = Path(self.settings.scratch) / "scores.npz"
         np.savez(path, scores=scores, items=items)
         return ask_to_continue({"seconds": self.watch.seconds, "scores": str(path)})

@@ -39,7 +39,7 @@ def quality(settings: Namespace) -> dict[str, Any]:
     options = {"n_factors": 256, "n_blocks": 2, "n_heads": 4, "session_max_len": 100, "mask_prob": 0.15}
     callback = _QualityCallback(settings)
     fit(settings, {**options, "batch_size": 128, "lr": 0.001}, callback, max_epochs=1000)
-    return {"seconds": callback.monitor.seconds}
+    return {"seconds": callback.seconds}
 
 
 def evaluation(settings: Namespace) -> dict[str, Any]:
@@ -141,27 +141,11 @@ class _MeterCallback(_SharedCallback):
         trainer.should_stop = self.meter.batch_done(int((batch["x"] != PAD).sum()))
 
 
-class _QualityCallback(_SharedCallback):
-    """Sends the scores of every user after each epoch."""
-
+class _QualityCallback(QualityMonitor, _SharedCallback):
     model: BERT4RecModel
     data: Dataset
 
-    def __init__(self, settings: Namespace) -> None:
-        self.monitor = QualityMonitor(settings)
-
-    def on_train_start(self, trainer: Trainer, module: Any) -> None:
-        self.monitor.start()
-
-    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        trainer.should_stop = self.monitor.time_is_up()
-
-    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        trainer.should_stop = not self.monitor.evaluate(self.scores)
-        module.train()
-
-    def scores(self) -> tuple[Any, Any]:
-        """Scores (users, items) in the order of users, and the input id of every column."""
+    def scores(self, module: Any) -> tuple[Any, Any]:
         prepare = self.model.data_preparator
         users = self.data.user_id_map.external_ids
         queries = prepare.transform_dataset_u2i(self.data, users)

@@ -41,7 +41,7 @@ def quality(settings: Namespace) -> dict[str, Any]:
     settings = Namespace(**{**vars(settings), **sizes})
     callback = _QualityCallback(settings)
     fit(settings, callback, max_epochs=1000)
-    return {"seconds": callback.monitor.seconds}
+    return {"seconds": callback.seconds}
 
 
 def evaluation(settings: Namespace) -> dict[str, Any]:
@@ -109,26 +109,10 @@ class _MeterCallback(Callback):
         trainer.should_stop = self.meter.batch_done(int(batch["pad_mask"].sum()))
 
 
-class _QualityCallback(Callback):
-    """Sends the scores of every user after each epoch."""
-
+class _QualityCallback(QualityMonitor, Callback):
     queries: DataLoader[Any]
 
-    def __init__(self, settings: Namespace) -> None:
-        self.settings, self.monitor = settings, QualityMonitor(settings)
-
-    def on_train_start(self, trainer: Trainer, module: Any) -> None:
-        self.monitor.start()
-
-    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        trainer.should_stop = self.monitor.time_is_up()
-
-    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        trainer.should_stop = not self.monitor.evaluate(lambda: self.scores(module))
-        module.train()
-
     def scores(self, module: Bert4Rec) -> tuple[Any, Any]:
-        """Scores (users, items) in the order of users, and the input id of every column."""
         module.eval()
         with torch.inference_mode():
             scores = [
