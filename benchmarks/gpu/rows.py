@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,15 +56,12 @@ def training_rows(sizes: Sizes) -> Iterator[Row]:
     """Ours of every size, `BertForMaskedLM` of the smallest and largest batch, and ours with padding."""
     for width in sizes.widths:
         for batch in sizes.batches:
-            name = f"width {width}, batch {batch}"
-            for kind, causal in KINDS.items():
-                options = {"causal": causal, "width": width, "batch": batch}
-                yield Row("training", f"{kind}, {name}", steps.training, options)
+            for kind, size, options in models([(width, batch)]):
+                yield Row("training", f"{kind}, {size}", steps.training, options)
             if batch in (sizes.batches[0], sizes.batches[-1]):
-                yield Row("training", f"BertForMaskedLM, {name}", steps.bert, {"width": width, "batch": batch})
-    for (width, batch), (kind, causal) in product(sizes):
-        options = {"causal": causal, "width": width, "batch": batch, "padded": True}
-        yield Row("training", f"{kind}, padded rows, width {width}, batch {batch}", steps.training, options)
+                yield Row("training", f"BertForMaskedLM, {size}", steps.bert, {"width": width, "batch": batch})
+    for kind, size, options in models(sizes.examined):
+        yield Row("training", f"{kind}, padded rows, {size}", steps.training, {**options, "padded": True})
 
 
 def ranking_rows(sizes: Sizes) -> Iterator[Row]:
@@ -84,42 +81,37 @@ def launched_rows() -> Iterator[Row]:
 
 
 def profile_rows(sizes: Sizes) -> Iterator[Row]:
-    for (width, batch), (kind, causal) in product(sizes):
-        options = {"causal": causal, "width": width, "batch": batch}
-        yield Row("profile", f"{kind}, width {width}, batch {batch}", steps.profiled, options)
+    for kind, size, options in models(sizes.examined):
+        yield Row("profile", f"{kind}, {size}", steps.profiled, options)
 
 
 def trainer_rows(sizes: Sizes) -> Iterator[Row]:
     """The trainer as it is, and with workers that make the batches."""
     variants: dict[str, tuple[str, ...]] = {"": (), ", 4 workers": ("--dataloader_num_workers=4",)}
-    for (width, batch), (kind, causal) in product(sizes):
-        for variant, options in variants.items():
-            name = f"{kind}, width {width}, batch {batch}{variant}"
-            settings = {"causal": causal, "width": width, "batch": batch, "options": options}
-            yield Row("trainer", name, runs.trainer_throughput, settings)
+    for kind, size, options in models(sizes.examined):
+        for variant, words in variants.items():
+            yield Row("trainer", f"{kind}, {size}{variant}", runs.trainer_throughput, {**options, "options": words})
 
 
 def attention_rows(sizes: Sizes) -> Iterator[Row]:
     """Every kernel of sdpa alone, eager attention, and the flash-attn library."""
     variants = [{"kernel": kernel} for kernel in steps.KERNELS]
     variants += [{"attention": name} for name in ("eager", "flash_attention_2")]
-    width, batch = sizes.examined[-1]
-    for kind, causal in KINDS.items():
+    for kind, size, options in models(sizes.examined[-1:]):
         for variant in variants:
-            options = {"causal": causal, "width": width, "batch": batch, **variant}
             label = variant.get("attention") or f"sdpa {variant['kernel']}"
-            yield Row("attention", f"{label}, {kind}, width {width}, batch {batch}", steps.training, options)
+            yield Row("attention", f"{label}, {kind}, {size}", steps.training, {**options, **variant})
 
 
 def compiled_rows(sizes: Sizes) -> Iterator[Row]:
     """`torch.compile`, at the largest batch."""
-    batch = sizes.batches[-1]
-    for width, _ in reversed(sizes.examined):
+    largest = [(width, sizes.batches[-1]) for width, _ in reversed(sizes.examined)]
+    for kind, size, options in models(largest):
+        yield Row("compiled", f"{kind}, {size}", steps.training, {**options, "compiled": True}, seconds=120)
+
+
+def models(sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Kind, size in words, and options of both kinds of models at these widths and batches."""
+    for width, batch in sizes:
         for kind, causal in KINDS.items():
-            options = {"causal": causal, "width": width, "batch": batch, "compiled": True}
-            yield Row("compiled", f"{kind}, width {width}, batch {batch}", steps.training, options, seconds=120)
-
-
-def product(sizes: Sizes) -> list[tuple[tuple[int, int], tuple[str, bool]]]:
-    """The examined sizes with both kinds of models."""
-    return [(size, kind) for size in sizes.examined for kind in KINDS.items()]
+            yield kind, f"width {width}, batch {batch}", {"causal": causal, "width": width, "batch": batch}
