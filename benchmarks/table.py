@@ -157,30 +157,23 @@ def target(row: dict[str, Any]) -> tuple[str, str]:
 def growth_table(result: dict[str, Any]) -> str:
     """The provenance of a result, and the medians of its curves by size."""
     curves = result["curves"]
-    lines = [provenance(result), "", f"| {curves[0]['axis']} | {' | '.join(curve['work'] for curve in curves)} |"]
-    lines.append("|---:" * (len(curves) + 1) + "|")
-    for points in zip(*(curve["points"] for curve in curves), strict=True):
-        values = [_with_unit(point) for point in points]
-        lines.append(f"| {points[0]['size']:,} | {' | '.join(values)} |")
-    return "\n".join(lines)
+    points = zip(*(curve["points"] for curve in curves), strict=True)
+    rows = [[f"{of_size[0]['size']:,}", *map(_with_unit, of_size)] for of_size in points]
+    return _table(result, [curves[0]["axis"], *(curve["work"] for curve in curves)], rows)
 
 
 def sizes_table(result: dict[str, Any]) -> str:
     """The provenance of a result of `large_data`, and its medians by the rows of the table."""
     cells = {row["name"]: f"{format_number(row['median'])} {row['unit']}" for row in result["rows"]}
-    ends = f" rows, {SIZES_COLUMNS[0]}"
-    sizes = sorted(
-        (name.removesuffix(ends) for name in cells if name.endswith(ends)), key=lambda size: (len(size), size)
-    )
-    lines = [
-        provenance(result),
-        "",
-        f"| rows | {' | '.join(SIZES_COLUMNS)} |",
-        "|---:" * (len(SIZES_COLUMNS) + 1) + "|",
-    ]
-    for size in sizes:
-        lines.append(f"| {size} | {' | '.join(cells[f'{size} rows, {column}'] for column in SIZES_COLUMNS)} |")
-    return "\n".join(lines)
+    sizes = [f"{point['rows']:,}" for point in result["points"]]
+    rows = [[size, *(cells[f"{size} rows, {column}"] for column in SIZES_COLUMNS)] for size in sizes]
+    return _table(result, ["rows", *SIZES_COLUMNS], rows)
+
+
+def _table(result: dict[str, Any], header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The provenance of a result, and a table with all columns to the right."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return "\n".join([provenance(result), "", lines[0], "|---:" * len(header) + "|", *lines[1:]])
 
 
 def _with_unit(point: dict[str, Any]) -> str:
