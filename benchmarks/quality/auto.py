@@ -24,7 +24,7 @@ from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model
-from hf_bert4rec.evaluation.report_text import Rows, comparisons, markdown
+from hf_bert4rec.evaluation.report_text import Rows, markdown, verdicts
 from hf_bert4rec.evaluation.trained_model import training_data_options
 from hf_bert4rec.files import TRAINING_FILE, write_json
 from hf_bert4rec.training.fit import fit
@@ -94,7 +94,7 @@ def table(folder: Path) -> str:
     results.sort(key=lambda result: order.get(result["name"], len(order)))
     header = ["data", "users", "items", "interactions", "this model", "Markov", "item-kNN", "popularity", "minutes"]
     rows: Rows = [header, *map(table_row, results)]
-    notes = [f"- {result['name']}: {verdicts(result)}." for result in results]
+    notes = [f"- {result['name']}: {'; '.join(verdicts(result['baselines'], METRIC))}." for result in results]
     return "\n\n".join([markdown(rows), "\n".join(notes)])
 
 
@@ -108,11 +108,6 @@ def table_row(result: Mapping[str, Any]) -> list[str]:
         *(f"{result['baselines'][name]['mean']:.4f}" for name in BASELINES),
         f"{result['seconds'] / 60:.0f}",
     ]
-
-
-def verdicts(result: Mapping[str, Any]) -> str:
-    """Whether the model is better than each baseline, paired by user, with the difference and its interval."""
-    return "; ".join(f"{verdict} ({figures})" for verdict, figures in comparisons(result["baselines"], METRIC))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import prepare_for_model, refill_memory
+from hf_bert4rec.evaluation.ranking import Scorer
 from hf_bert4rec.evaluation.report_text import markdown
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import EvaluationTask, build_task
@@ -49,17 +50,16 @@ COLUMNS = {  # of the table; `sampled` metrics are those of the paper
 }
 
 
-class PenalisedScorer:
+def penalised_scorer(model: Bert4RecForMaskedLM, data: Prepared, penalty: float) -> Scorer:
     """A model's scores less `penalty` times the logarithm of popularity, as in a request."""
+    score, subtracted = ModelScorer(model, data.tokenizer), penalty * Catalogue(data.tokenizer).log_popularity
 
-    def __init__(self, model: Bert4RecForMaskedLM, data: Prepared, penalty: float) -> None:
-        self.score, self.first_item_id = ModelScorer(model, data.tokenizer), data.tokenizer.first_item_id
-        self.subtracted = penalty * Catalogue(data.tokenizer).log_popularity
-
-    def __call__(self, histories: Ragged) -> torch.Tensor:
-        scores = self.score(histories)
-        scores[:, self.first_item_id :] -= self.subtracted.to(scores.device)
+    def scorer(histories: Ragged) -> torch.Tensor:
+        scores = score(histories)
+        scores[:, data.tokenizer.first_item_id :] -= subtracted.to(scores.device)
         return scores
+
+    return scorer
 
 
 def measure(folder: Path) -> dict[str, list[dict[str, float]]]:
@@ -71,11 +71,11 @@ def measure(folder: Path) -> dict[str, list[dict[str, float]]]:
         config = EvaluationConfig(part=part, ks=[10])
         task = build_task(data, config, timed=model.config.time_aware)
         refill_memory(model, folder, data, part)
-        parts[part] = [metrics(PenalisedScorer(model, data, penalty), task, config) for penalty in PENALTIES]
+        parts[part] = [metrics(penalised_scorer(model, data, penalty), task, config) for penalty in PENALTIES]
     return parts
 
 
-def metrics(scorer: PenalisedScorer, task: EvaluationTask, config: EvaluationConfig) -> dict[str, float]:
+def metrics(scorer: Scorer, task: EvaluationTask, config: EvaluationConfig) -> dict[str, float]:
     result = evaluate_scorer(scorer, task, config)
     draw = next(name for name in result.sampled if name.startswith("popularity"))
     values = {name: float(column.mean()) for name, column in result.per_user.items()}

@@ -39,9 +39,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..data.collators import IGNORED
+from ..data.ragged import IntArray
 from ..data.transitions import item_counts
 from ..environment import describe_hardware, environment
 from ..model.loading_bert4rec import read_object
@@ -86,7 +86,10 @@ def build_report(
         "aggregate": model.aggregate,
         "baselines": {},
         "slices": {"history_length": {}, "target_popularity": {}},
-        "popularity": _known_popularity(task),
+        "popularity": {
+            "known": _popularity(task, item_counts(task.known, task.vocab_size)),
+            "targets": _popularity(task, item_counts(task.targets, task.vocab_size)),
+        },
         "sampled": {draw: {} for draw in model.sampled},
         "examples": [dict(example) for example in examples],
         "environment": {**environment(), "hardware": describe_hardware(), "seconds": {}},
@@ -108,7 +111,8 @@ def _add_scorer(
     """Add what sections of all scorers have of one."""
     for section, parts in _slices(task, result, config).items():
         report["slices"][section][name] = parts
-    report["popularity"][name] = _popularity(task, result.ranking.top_items[:, : config.headline_k])
+    listed = result.ranking.top_items[:, : config.headline_k]
+    report["popularity"][name] = _popularity(task, np.bincount(listed[listed != IGNORED], minlength=task.vocab_size))
     for draw, per_user in result.sampled.items():
         report["sampled"][draw][name] = estimates(per_user, config.seed)
     report["environment"]["seconds"][name] = round(result.seconds, 2)
@@ -210,22 +214,10 @@ def _slices(
     }
 
 
-def _known_popularity(task: EvaluationTask) -> dict[str, list[float]]:
-    is_item = _is_item(task)
-    known = popularity_profile(item_counts(task.known, task.vocab_size), task.counts, is_item)
-    return {"known": known, "targets": _popularity(task, task.targets.values)}
-
-
-def _popularity(task: EvaluationTask, items: npt.NDArray[np.integer]) -> list[float]:
-    """The profile of input ids of any shape, without those that are `IGNORED`."""
-    occurrences = np.bincount(items[items != IGNORED], minlength=task.vocab_size)
-    return popularity_profile(occurrences, task.counts, _is_item(task))
-
-
-def _is_item(task: EvaluationTask) -> npt.NDArray[np.bool_]:
-    is_item = np.ones(task.vocab_size, dtype=bool)
-    is_item[list(task.special_ids)] = False
-    return is_item
+def _popularity(task: EvaluationTask, occurrences: IntArray) -> list[float]:
+    """The profile of the occurrences of every input id, (vocab_size,)."""
+    special = list(task.special_ids)
+    return popularity_profile(np.delete(occurrences, special), np.delete(task.counts, special))
 
 
 def _difference(first: EvaluationResult, second: EvaluationResult, seed: int) -> dict[str, dict[str, float]]:

@@ -45,7 +45,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         align(metric_table(report)),
         "",
         f"{metric_label(protocol['headline'])}, paired by user (mean difference, {level(report)} interval):",
-        *(f"  {verdict}" for verdict in _verdicts(report["baselines"], protocol["headline"])),
+        *(f"  {verdict}" for verdict in verdicts(report["baselines"], protocol["headline"])),
         *time_ablations(report),
         *taste_sections(report, align),
     ]
@@ -121,7 +121,7 @@ def kin_table(section: Mapping[str, Any]) -> Rows:
 def _compared(results: Mapping[str, Any], metric: str, section: Mapping[str, Any]) -> str:
     """The section's first scorer compared with every baseline."""
     baselines = {name: each for name, each in results.items() if name not in section["model"]}
-    return f"{scorer_label(section['model'][0])} is {', '.join(_verdicts(baselines, metric))}"
+    return f"{scorer_label(section['model'][0])} is {', '.join(verdicts(baselines, metric))}"
 
 
 def _few(number: int, noun: str) -> str:
@@ -236,10 +236,11 @@ def validation_verdicts(results: Mapping[str, Mapping[str, Any]], metric: str = 
     baselines = {name: each for name, each in results.items() if name != "random" and "difference" in each}
     if not baselines:
         return ""
-    return f"By {metric_label(metric)}, paired by user, this model is {'; '.join(_verdicts(baselines, metric))}."
+    return f"By {metric_label(metric)}, paired by user, this model is {'; '.join(verdicts(baselines, metric))}."
 
 
-def _verdicts(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[str]:
+def verdicts(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[str]:
+    """For each baseline a verdict such as "better than Markov (+0.0100, +0.0050 to +0.0150)"."""
     return [f"{verdict} ({figures})" for verdict, figures in comparisons(results, metric)]
 
 

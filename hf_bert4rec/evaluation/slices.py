@@ -30,31 +30,26 @@ def sliced(
     """
     cuts = np.quantile(sizes, np.arange(1, parts) / parts, method="inverted_cdf")
     group = np.searchsorted(np.unique(cuts), sizes)
-    rows = []
-    for part in np.unique(group):
-        inside = group == part
-        rows.append(
-            {
-                "from": int(sizes[inside].min()),
-                "to": int(sizes[inside].max()),
-                "n": int(inside.sum()),
-                "metrics": intervals({name: value[inside] for name, value in values.items()}, seed),
-            }
-        )
-    return rows
+    return [
+        {
+            "from": int(sizes[inside].min()),
+            "to": int(sizes[inside].max()),
+            "n": int(inside.sum()),
+            "metrics": intervals({name: value[inside] for name, value in values.items()}, seed),
+        }
+        for inside in (group == part for part in np.unique(group))
+    ]
 
 
-def popularity_profile(occurrences: IntArray, counts: IntArray, is_item: npt.NDArray[np.bool_]) -> list[float]:
+def popularity_profile(occurrences: IntArray, counts: IntArray) -> list[float]:
     """The share of the occurrences in each tenth of the catalogue, most popular tenth first.
 
-    `occurrences` and `counts`, the known interactions, are of every input id, and `is_item` marks items, (vocab_size,)
-    each.
+    `occurrences` and `counts`, the known interactions, are of every item, (items,) each.
 
-    >>> popularity_profile(np.bincount([1, 1, 2], minlength=11), np.arange(11), np.arange(11) > 0)[-2:]
+    >>> popularity_profile(np.bincount([0, 0, 1], minlength=10), np.arange(10))[-2:]
     [0.3333333333333333, 0.6666666666666666]
     """
-    order = np.flatnonzero(is_item)[np.argsort(-counts[is_item], kind="stable")]
-    tenth = np.zeros(len(counts), dtype=np.int64)
-    tenth[order] = np.arange(len(order)) * POPULARITY_TENTHS // len(order)
-    totals = np.bincount(tenth, weights=occurrences, minlength=POPULARITY_TENTHS)
+    tenth = np.arange(len(counts)) * POPULARITY_TENTHS // len(counts)
+    order = np.argsort(-counts, kind="stable")
+    totals = np.bincount(tenth, weights=occurrences[order], minlength=POPULARITY_TENTHS)
     return (totals / max(totals.sum(), 1)).tolist()

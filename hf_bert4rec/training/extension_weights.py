@@ -33,14 +33,11 @@ BATCH_SIZE = 128
 K = 10
 
 Batch = dict[str, torch.Tensor]
-EncodedBatch = tuple[torch.Tensor, Batch]
+EncodedBatch = tuple[torch.Tensor, Batch]  # see `validation_batches`
 
 
 def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, Any]:
     """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best, without taste.
-
-    Args:
-        batches: those of `validation_batches`.
 
     Returns:
         `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
@@ -64,9 +61,6 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[Enco
 
 def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, float]:
     """Set `config.taste_weight`, with which NDCG@10 on the validation part is best; the first of equals.
-
-    Args:
-        batches: those of `validation_batches`.
 
     Returns:
         `weight`, one of `TASTE_WEIGHTS`; and the NDCG@10 `without` the model of taste, and with it (`combined`).

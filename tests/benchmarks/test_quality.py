@@ -106,7 +106,7 @@ def test_lists_are_those_of_the_pipeline_with_the_penalty(tmp_path):
     expected = ids_of(pipe(history, popularity_penalty=2.0, top_k=10, exclude_seen=False))
     assert expected != ids_of(pipe(history, top_k=10, exclude_seen=False))
     encoded = Ragged.from_lists([data.tokenizer.encode_items(history)])
-    scores = popularity_penalty.PenalisedScorer(model, data, 2.0)(encoded)
+    scores = popularity_penalty.penalised_scorer(model, data, 2.0)(encoded)
     assert [data.tokenizer.item_ids[index] for index in scores[0, first:].topk(10).indices] == expected
 
 
