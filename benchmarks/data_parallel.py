@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.data import USERS, synthetic_data
 from benchmarks.measure import ROOT, benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
 from benchmarks.peers.common import MESSAGE_PREFIX
-from benchmarks.peers.runner import model_settings, script_of
+from benchmarks.peers.runner import OUR_PRECISIONS, model_settings, script_of
 
 CONFIG = ROOT / "training" / "accelerate" / "gpus.yaml"
 SETUPS = {"1 process × 1 thread": (1, 1), "1 process × 2 threads": (1, 2), "2 processes × 1 thread": (2, 1)}
@@ -80,7 +80,7 @@ def training_settings(arguments: Namespace, processes: int) -> dict[str, Any]:
         **model_settings(arguments.hidden_size),
         "length": arguments.length,
         "batch": arguments.batch // processes,
-        "precision": None,
+        "precision": OUR_PRECISIONS[0],
         "seconds": float("inf"),
         "options": {"max_steps": arguments.steps, "use_cpu": "true"},
     }

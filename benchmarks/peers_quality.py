@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.data import movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
-from benchmarks.peers.runner import OURS, TITLES, PeerRuns, run
+from benchmarks.peers.runner import OUR_PRECISIONS, OURS, TITLES, PeerRuns, run
 from hf_bert4rec.data.ragged import Ragged, offsets_of
 from hf_bert4rec.data.sequences import SEQUENCE_FILE
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
@@ -34,7 +34,6 @@ from hf_bert4rec.evaluation.ranking import rank_targets
 PEERS = ("rectools", "replay")
 MIN_SPEED_UP = 10  # target over each peer
 BATCH = 256  # users per batch of the evaluation
-FLOAT32 = "float32"
 MAX_SECONDS = 7200  # of training
 UNTIMED_SECONDS = 600  # time limit for startup and evaluations
 Curve = list[dict[str, float]]  # `seconds` of training and `ndcg@10` at every evaluation
@@ -76,10 +75,7 @@ def train_all(arguments: Namespace, peers: PeerRuns, data: dict[str, Any]) -> di
 
 
 def our_curves(arguments: Namespace, peers: PeerRuns, data: dict[str, Any]) -> dict[str, Curve]:
-    """NDCG@10 by seconds of training, up to the highest threshold or the end of the recipe.
-
-    In the default precision, and in float32 if that is another one.
-    """
+    """NDCG@10 by seconds of training in every precision, up to the highest threshold or the end of the recipe."""
     settings = {
         **data,
         "evaluations_per_epoch": arguments.evaluations_per_epoch,
@@ -87,12 +83,11 @@ def our_curves(arguments: Namespace, peers: PeerRuns, data: dict[str, Any]) -> d
         "options": dict(option.split("=", 1) for option in arguments.options),
     }
     curves: dict[str, Curve] = {}
-    for precision in (None, FLOAT32):
-        if precision not in curves:
-            action = partial(run, OURS, "quality", {**settings, "precision": precision}, MAX_SECONDS + UNTIMED_SECONDS)
-            result = peers.measure(OURS, OURS, action)
-            assert result is not None  # a failure of hf_bert4rec raises
-            curves[precision or result["precision"]] = result["curve"]
+    for precision in OUR_PRECISIONS:
+        action = partial(run, OURS, "quality", {**settings, "precision": precision}, MAX_SECONDS + UNTIMED_SECONDS)
+        result = peers.measure(OURS, OURS, action)
+        assert result is not None  # a failure of hf_bert4rec raises
+        curves[precision] = result["curve"]
     return curves
 
 

@@ -22,14 +22,12 @@ from tqdm import tqdm
 
 from benchmarks.data import movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
-from benchmarks.peers.runner import OURS, TITLES, PeerRuns, model_settings, run
+from benchmarks.peers.runner import BFLOAT16, FLOAT32, OUR_PRECISIONS, OURS, TITLES, PeerRuns, model_settings, run
 
 ML_100K_SHAPE = {"users": 943, "items": 1349, "median": 60}
 LIBRARIES = (OURS, "rectools", "replay", "cornac")
 MIN_SPEED_UP = 5  # target over the fastest peer
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-# None is the default precision of hf_bert4rec on this machine; cornac supports float32 only.
-PRECISIONS: dict[str, tuple[str | None, ...]] = {OURS: (None, FLOAT32), "cornac": (FLOAT32,)}
+PRECISIONS = {OURS: OUR_PRECISIONS, "cornac": (FLOAT32,)}  # cornac supports float32 only
 STARTUP_SECONDS = 300  # time limit for everything but training
 Throughputs = dict[tuple[str, str], list[float]]  # by library and precision
 
@@ -65,22 +63,15 @@ def measure_all(
     settings = {**data, **model_settings(hidden_size), **sizes}
     runs = [(library, precision) for library in libraries for precision in PRECISIONS.get(library, (FLOAT32, BFLOAT16))]
     throughputs: Throughputs = {}
-    default_precision = None
     for repeat in range(arguments.repeats):
         for library, precision in tqdm(rotated(runs, repeat), desc=f"hidden size {hidden_size}", disable=None):
-            if library == OURS and precision is not None and precision == default_precision:
-                continue  # already measured as the default
-            name = f"hidden size {hidden_size}, throughput, {TITLES[library]}" + (f" {precision}" if precision else "")
+            name = f"hidden size {hidden_size}, throughput, {TITLES[library]} {precision}"
             action = partial(
                 run, library, "train", {**settings, "precision": precision}, arguments.seconds + STARTUP_SECONDS
             )
             result = peers.measure(name, library, action)
-            if result is None:
-                continue
-            if library == OURS and precision is None:
-                default_precision = result["precision"]
-            key = library, precision or result["precision"]
-            throughputs.setdefault(key, []).append(result["tokens_per_second"])
+            if result is not None:
+                throughputs.setdefault((library, precision), []).append(result["tokens_per_second"])
     return throughputs
 
 

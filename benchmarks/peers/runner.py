@@ -16,11 +16,14 @@ from typing import Any
 
 from benchmarks.measure import ROOT
 from benchmarks.peers.common import CONTINUE, MESSAGE_PREFIX, STOP
+from hf_bert4rec.training.hardware import bf16_is_fast
 
 FOLDER = Path(__file__).resolve().parent
 OURS = "hf_bert4rec"
 ENVIRONMENTS = {"rectools": ".venv-peers", "replay": ".venv-peers", "recbole": ".venv-peers", "cornac": ".venv-cornac"}
 TITLES = {OURS: OURS, "rectools": "RecTools", "replay": "RePlay", "recbole": "RecBole", "cornac": "cornac"}
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+OUR_PRECISIONS = (BFLOAT16, FLOAT32) if bf16_is_fast() else (FLOAT32,)  # the first is the default on this machine
 STDERR_FILE = "stderr"
 MAX_REASON_LENGTH = 300
 

@@ -55,7 +55,7 @@ def train(settings: Namespace) -> dict[str, Any]:
     trainer.add_callback(_MeterCallback(trainer, meter))
     trainer.train()
     trainer.end()
-    return {**meter.result(), "precision": "bfloat16" if trainer.args.bf16 else "float32"}
+    return meter.result()
 
 
 def quality(settings: Namespace) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def quality(settings: Namespace) -> dict[str, Any]:
 
     trainer.evaluate = timed_evaluate
     trainer.train()
-    return {"curve": curve, "precision": "bfloat16" if trainer.args.bf16 else "float32"}
+    return {"curve": curve}
 
 
 def evaluation(settings: Namespace) -> dict[str, Any]:
@@ -117,10 +117,9 @@ def recipe_trainer(settings: Namespace, options: dict[str, Any]) -> Bert4RecTrai
     """The trainer of `training/train.py` with the quick recipe of MovieLens 1M and these options."""
     set_up_console()
     disable_malloc_trim()
-    options = {**settings.arguments, "output_dir": settings.scratch, "report_to": "none", **options}
-    if settings.precision is not None:
-        # Trainer accepts bf16 on a CPU only with use_cpu.
-        options |= {"bf16": settings.precision == "bfloat16", "use_cpu": not torch.cuda.is_available()}
+    # Trainer accepts bf16 on a CPU only with use_cpu.
+    precision = {"bf16": settings.precision == "bfloat16", "use_cpu": not torch.cuda.is_available()}
+    options = {**settings.arguments, **precision, "output_dir": settings.scratch, "report_to": "none", **options}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     data_arguments, model_arguments, masking, arguments = parse([str(RECIPE), *words])
     trainer = build_trainer(prepare(data_arguments), model_arguments, masking, arguments)
