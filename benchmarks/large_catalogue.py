@@ -16,11 +16,11 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 from tqdm import tqdm
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def step_rows(arguments: Namespace, items: int, loss: str, missing: dict[str, str]) -> list[dict[str, Any]]:
     """Step time and peak memory of one loss; chunked and sampled losses also relative to the full logits."""
     full_logits = logits_megabytes(arguments, items)
-    if loss == ALL_POSITIONS and LOGIT_COPIES * full_logits > available_megabytes():
+    if loss == ALL_POSITIONS and LOGIT_COPIES * full_logits > psutil.virtual_memory().available / 1e6:
         return [row(f"{items:,} items, estimated memory, {LOSSES[loss]}", "MB", [2 * full_logits])]
     measurements = [run_in_process(measure_step, arguments, items, loss) for _ in range(arguments.repeats)]
     seconds = [measurement["seconds"] for measurement in measurements]
@@ -86,13 +86,6 @@ def step_rows(arguments: Namespace, items: int, loss: str, missing: dict[str, st
 def logits_megabytes(arguments: Namespace, items: int) -> float:
     """Size of float32 logits at all positions of a batch."""
     return arguments.batch * arguments.length * (items + FIRST_ITEM_ID) * 4 / 1e6
-
-
-def available_megabytes() -> float:
-    """Available memory; 0 where the system does not report it."""
-    path = Path("/proc/meminfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((float(line.split()[1]) / 1e3 for line in lines if line.startswith("MemAvailable")), 0.0)
 
 
 def measure_step(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 MAX_LOAD = 0.1  # CPU load by other processes above which timings are not trusted
 LOAD_SECONDS = 2.0  # how long the load is sampled
 POLL_SECONDS = 0.5  # between measurements of memory and disk
-Name = TypeVar("Name")
+Value = TypeVar("Value")
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], repeats: int, warm_
     return seconds
 
 
-def rotated(names: Sequence[Name], repeat: int) -> list[Name]:
+def rotated(names: Sequence[Value], repeat: int) -> list[Value]:
     """The order of this repeat: rotated by one per repeat, so that every name comes first equally often."""
     shift = repeat % len(names)
     return [*names[shift:], *names[:shift]]
@@ -105,16 +105,14 @@ def peak_megabytes(call: Callable[[], Any]) -> float | None:
     watermark = Path("/proc/self/clear_refs")
     if not watermark.exists():
         return None
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    ctypes.CDLL(None).malloc_trim(0)
     watermark.write_text("5")  # resets the peak to the current resident size: proc(5)
     before = process_megabytes("VmRSS")
     call()
     return max(0.0, process_megabytes("VmHWM") - before)
 
 
-def run_in_process(call: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def run_in_process(call: Callable[..., Value], *arguments: Any) -> Value:
     """The result of a call in a new process, which has memory and settings of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         return executor.submit(call, *arguments).result()

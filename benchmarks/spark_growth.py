@@ -82,7 +82,7 @@ def measure_size(rows: int) -> dict[str, float]:
         table = folder_megabytes(folder)
         cpu_seconds: dict[int, float] = {}
         with largest(lambda: folder_megabytes(folder)) as disk, largest(lambda: tree_usage(cpu_seconds)) as memory:
-            seconds = run_in_process(measure, folder)["seconds"]
+            seconds = run_in_process(measure, folder)
         sizes = disk[0] - table, folder_megabytes(folder / "prepared")
         return dict(zip(CURVES, (seconds, sum(cpu_seconds.values()), memory[0], *sizes), strict=True))
 
@@ -109,7 +109,7 @@ def tree_usage(cpu_seconds: dict[int, float]) -> float:
     return megabytes
 
 
-def measure(folder: Path) -> dict[str, Any]:
+def measure(folder: Path) -> float:
     """Seconds of the preparation with Spark on two local cores."""
     from pyspark.sql import SparkSession
 
@@ -123,7 +123,7 @@ def measure(folder: Path) -> dict[str, Any]:
     prepare_with_spark(spark, DataArguments(ratings=str(folder / "table")), folder / "prepared")
     seconds = time.perf_counter() - start
     spark.stop()
-    return {"seconds": seconds}
+    return seconds
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ JSON file in `training/results/ablations/`; runs whose file exists are skipped. 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,8 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from hf_bert4rec.files import TRAINING_FILE, write_json
+from hf_bert4rec.evaluation.trained_model import training_record
+from hf_bert4rec.files import write_json
 from hf_bert4rec.training.arguments import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def train(recipe: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:
         path, output = Path(folder) / "recipe.yaml", Path(folder) / "model"
         path.write_text(yaml.safe_dump(dict(recipe)), encoding="utf-8")
         subprocess.run([sys.executable, str(TRAIN), str(path), *options, "--output_dir", str(output)], check=True)
-        return json.loads((output / TRAINING_FILE).read_text(encoding="utf-8"))
+        return training_record(output)
 
 
 if __name__ == "__main__":

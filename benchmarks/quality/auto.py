@@ -25,8 +25,8 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model
 from hf_bert4rec.evaluation.report_text import Rows, markdown, verdicts
-from hf_bert4rec.evaluation.trained_model import training_data_options
-from hf_bert4rec.files import TRAINING_FILE, write_json
+from hf_bert4rec.evaluation.trained_model import training_data_options, training_record
+from hf_bert4rec.files import write_json
 from hf_bert4rec.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def measure(name: str, users: int | None, data_dir: str | None) -> dict[str, Any
         fit(name, output_dir=folder, data_dir=data_dir)
     data = DataArguments(**{**training_data_options(folder), **options})
     report = evaluate_model(folder, data, EvaluationConfig(ks=[10], examples=0))
-    training = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    training = training_record(folder)
     return {
         "name": name,
         **{key: training[key] for key in RECORDED},

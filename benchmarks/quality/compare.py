@@ -10,7 +10,6 @@ that the first model was trained with. `--result FILE` saves the comparison as J
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,16 +23,16 @@ import torch
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.cli.model_options import parse_model_options
-from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.arguments import DataArguments, option
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.bootstrap import intervals
-from hf_bert4rec.evaluation.config import EvaluationConfig
+from hf_bert4rec.evaluation.config import PARTS, EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import prepare_for_model, refill_memory
 from hf_bert4rec.evaluation.metrics import FloatArray
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import WITH_TIMES, build_task, time_ablations
-from hf_bert4rec.evaluation.trained_model import find_model
-from hf_bert4rec.files import TRAINING_FILE, write_json
+from hf_bert4rec.evaluation.trained_model import find_model, training_record
+from hf_bert4rec.files import write_json
 from hf_bert4rec.training.hardware import disable_malloc_trim
 
 KS = [10]
@@ -48,8 +47,8 @@ class ComparisonArguments:
     """The reference group, and where the result is saved."""
 
     reference: list[str] = field(default_factory=list, metadata={"help": "models of the reference group, or markov"})
-    part: str = field(default="test", metadata={"help": "part of the split", "choices": ("validation", "test")})
-    result: str | None = field(default=None, metadata={"help": "JSON file to write"})
+    part: str = option("part of the split", "test", choices=PARTS)
+    result: str | None = option("JSON file to write")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def training_options(folder: Path) -> str:
     """Recipe and command-line options that a model was trained with, without the seed."""
-    command = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["command"]
+    command = training_record(folder)["command"]
     words = shlex.split(command)[2:]
     if "--seed" in words:
         del words[words.index("--seed") : words.index("--seed") + 2]

@@ -18,7 +18,7 @@ class EvaluationConfig:
         ValueError: an unknown part, no list lengths, or a number out of range.
     """
 
-    part: str = field(default="test", metadata={"help": "part of the split", "choices": PARTS})
+    part: str = option("part of the split", "test", choices=PARTS)
     ks: list[int] = field(default_factory=lambda: [*DEFAULT_KS], metadata={"help": "lengths of the lists"})
     examples: int = option("histories to print with their recommendations", 5)
     seed: int = option("of intervals, sampled negatives, random baseline and examples", 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import is_in_notebook
 
+from ..data.arguments import option
 from ..data.collators import IGNORED, MODEL_INPUTS, DataCollatorForMaskedItems, DataCollatorForNextItem
 from ..data.windows import TrainingWindows, WindowSampler
 from ..evaluation.metrics import metrics_from_ranks, metrics_per_user
@@ -48,7 +49,7 @@ class Bert4RecTrainingArguments(TrainingArguments):
     """
 
     # A default, not a default factory: HfArgumentParser does not read factories of booleans.
-    bf16: bool = field(default=bf16_is_fast(), metadata={"help": "bfloat16 autocast; on where it is faster"})
+    bf16: bool = option("bfloat16 autocast; on where it is faster", bf16_is_fast())
     disable_tqdm: bool | None = not (sys.stderr.isatty() or is_in_notebook())
     dataloader_pin_memory: bool = torch.cuda.is_available()
     eval_strategy: str = "epoch"
@@ -63,11 +64,8 @@ class Bert4RecTrainingArguments(TrainingArguments):
     per_device_eval_batch_size: int = 128
     ddp_find_unused_parameters: bool | None = False
     logging_nan_inf_filter: bool = False  # it waits for the GPU in every step, and hides losses of NaN
-    ema_decay: float | None = field(
-        default=None,
-        metadata={
-            "help": "decay per step of an exponential moving average of the weights, which is evaluated and saved"
-        },
+    ema_decay: float | None = option(
+        "decay per step of an exponential moving average of the weights, which is evaluated and saved"
     )
 
     def __post_init__(self) -> None:
