@@ -7,15 +7,13 @@ Needs Chromium and its driver, and for the usual look fonts that the page names,
 
 from __future__ import annotations
 
-import argparse
 import base64
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.browser import Page, browse
-from benchmarks.measure import ROOT
-from hf_bert4rec.cli.console import set_up_console
+from benchmarks.measure import ROOT, script_parser
 from hf_bert4rec.hub.space import stage_space
 
 PICTURES = {"demo.png": (1280, 860, "light"), "demo-phone.png": (390, 844, "dark")}  # width, height, colours
@@ -23,8 +21,7 @@ PICKED = ("Star Wars", "Fargo", "Blade Runner", "Pulp Fiction")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("folder", type=Path, help="an exported recommender of MovieLens")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="folder for the pictures")
     arguments = parser.parse_args(argv)

@@ -46,12 +46,17 @@ def largest(measure: Callable[[], float]) -> Iterator[list[float]]:
         values[0] = max(values[0], measure())
 
 
-def benchmark_parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks share; sets up logs and progress bars, too."""
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser without options; sets up logs and progress bars, too."""
     from hf_bert4rec.cli.console import set_up_console  # benchmarks.gpu does not need its libraries
 
     set_up_console()
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def benchmark_parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
+    """`script_parser` with the options that all benchmarks share."""
+    parser = script_parser(description)
     parser.add_argument("--repeats", type=int, default=repeats, help="number of measurements per row")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the result file")
     return parser

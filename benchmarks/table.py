@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.markdown import replace_between_marks
-from benchmarks.measure import MAX_LOAD, RESULTS, ROOT
+from benchmarks.measure import MAX_LOAD, RESULTS, ROOT, script_parser
 from benchmarks.plots import draw_curves
 from hf_bert4rec.files import write_text
 
@@ -62,8 +61,7 @@ HEADER = ("| metric | median | quartiles | unit | target | target met |", "|---|
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args(argv)
+    script_parser(__doc__).parse_args(argv)
     print(write_tables(RESULTS, TARGETS))
     for name, marks in GROWTH_MARKS.items():
         replace_between_marks(GROWTH_PAGE, marks, growth_table(read_result(name)))

@@ -27,9 +27,9 @@ FILTERS = ("filter_cold_users", "filter_cold_items", "filter_already_seen")
 
 def train(settings: Namespace) -> dict[str, Any]:
     """Training throughput."""
-    meter = ThroughputMeter(settings.seconds)
+    meter = _MeterCallback(settings.seconds)
     precision = "bf16-mixed" if settings.precision == "bfloat16" else "32-true"
-    fit(settings, model_options(settings), _MeterCallback(meter), max_epochs=1000, precision=precision)
+    fit(settings, model_options(settings), meter, max_epochs=1000, precision=precision)
     return meter.result()
 
 
@@ -131,14 +131,9 @@ class _SharedCallback(Callback):
         return self
 
 
-class _MeterCallback(_SharedCallback):
-    """Counts the tokens of every batch and stops training once the time is up."""
-
-    def __init__(self, meter: ThroughputMeter) -> None:
-        self.meter = meter
-
+class _MeterCallback(ThroughputMeter, _SharedCallback):
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        trainer.should_stop = self.meter.batch_done(int((batch["x"] != PAD).sum()))
+        trainer.should_stop = self.batch_done(int((batch["x"] != PAD).sum()))
 
 
 class _QualityCallback(QualityMonitor, _SharedCallback):

@@ -28,9 +28,9 @@ QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": 
 
 def train(settings: Namespace) -> dict[str, Any]:
     """Training throughput."""
-    meter = ThroughputMeter(settings.seconds)
+    meter = _MeterCallback(settings.seconds)
     precision = "bf16-mixed" if settings.precision == "bfloat16" else "32-true"
-    fit(settings, _MeterCallback(meter), precision=precision, max_epochs=1000)
+    fit(settings, meter, precision=precision, max_epochs=1000)
     return meter.result()
 
 
@@ -99,14 +99,9 @@ def fit(settings: Namespace, callback: Callback, **limits: Any) -> None:
     Trainer(callbacks=[callback], devices=1, **QUIET, **limits).fit(build_model(settings, data), loader)
 
 
-class _MeterCallback(Callback):
-    """Counts the tokens of every batch and stops training once the time is up."""
-
-    def __init__(self, meter: ThroughputMeter) -> None:
-        self.meter = meter
-
+class _MeterCallback(ThroughputMeter, Callback):
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        trainer.should_stop = self.meter.batch_done(int(batch["pad_mask"].sum()))
+        trainer.should_stop = self.batch_done(int(batch["pad_mask"].sum()))
 
 
 class _QualityCallback(QualityMonitor, Callback):

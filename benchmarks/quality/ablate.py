@@ -9,7 +9,6 @@ JSON file in `training/results/ablations/`; runs whose file exists are skipped. 
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -20,11 +19,11 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from benchmarks.measure import ROOT, script_parser
 from hf_bert4rec.evaluation.trained_model import training_record
 from hf_bert4rec.files import write_json
 from hf_bert4rec.training.arguments import read_recipe
 
-ROOT = Path(__file__).resolve().parents[2]
 ABLATIONS = ROOT / "training" / "results" / "ablations"
 TRAIN = ROOT / "training" / "train.py"
 BASELINE = "baseline"
@@ -52,7 +51,7 @@ RECORDED = ("dataset", "seconds", "hardware", "parameters", "best_validation_ndc
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     arguments, options = parser.parse_known_args(argv)
     run_ablations(arguments.recipe, options, ABLATIONS)

@@ -10,7 +10,6 @@ Each model is trained with the defaults, then evaluated on the test part. The re
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import Any
 import torch
 
 from benchmarks.markdown import replace_between_marks
+from benchmarks.measure import ROOT, script_parser
 from benchmarks.quality.families import FAMILIES
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model
@@ -29,7 +28,6 @@ from hf_bert4rec.evaluation.trained_model import training_data_options, training
 from hf_bert4rec.files import write_json
 from hf_bert4rec.training.fit import fit
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results" / "auto"
 TABLE = ROOT / "docs" / "training.md"
 MARKS = ("<!-- auto: written by benchmarks/quality/auto.py -->", "<!-- end of auto -->")
@@ -40,13 +38,12 @@ RECORDED = ("num_users", "num_items", "num_interactions", "auto", "memory", "val
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("names", nargs="*", help=f"releases, or {', '.join(FAMILIES)}")
     parser.add_argument("--users", type=int, help="size of the families, by default that of each family")
     parser.add_argument("--threads", type=int, help="threads of torch; all cores by default")
     parser.add_argument("--data_dir", help="folder of releases")
     arguments = parser.parse_args(argv)
-    set_up_console()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     for name in arguments.names:

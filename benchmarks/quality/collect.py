@@ -12,7 +12,6 @@ JSON file.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 
 from benchmarks.markdown import replace_between_marks
+from benchmarks.measure import ROOT, script_parser
 from benchmarks.quality.tables import (
     ablation_tables,
     comparison_table,
@@ -34,7 +34,6 @@ from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
 from hf_bert4rec.files import TRAINING_FILE, atomic_write, write_json
 from hf_bert4rec.hub.curve import draw_curve
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"
 MARKS = ("<!-- results: written by benchmarks/quality/collect.py -->", "<!-- end of results -->")
 HEADLINE_MARKS = ("<!-- headline: written by benchmarks/quality/collect.py -->", "<!-- end of headline -->")
@@ -46,7 +45,7 @@ RECORDED = ("dataset", "command", "options", "seconds", "hardware", "parameters"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="exported and evaluated models")
     collect(parser.parse_args(argv).folders, RESULTS, TARGETS)
 

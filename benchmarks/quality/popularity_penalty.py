@@ -10,7 +10,6 @@ file per data set, and the table of docs/evaluation.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.markdown import replace_between_marks
-from benchmarks.measure import ROOT
+from benchmarks.measure import ROOT, script_parser
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
@@ -99,8 +97,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="exported models; without any, the table only")
     folders = parser.parse_args(argv).folders
     if folders:

@@ -10,7 +10,6 @@ with one history of the window's length, on one thread. Needs torchao and bitsan
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import timeit
@@ -24,9 +23,8 @@ import torch
 from transformers import BitsAndBytesConfig, TorchAoConfig
 
 from benchmarks.markdown import replace_between_marks
-from benchmarks.measure import ROOT, cpu_load
+from benchmarks.measure import ROOT, cpu_load, script_parser
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.evaluation.config import EvaluationConfig
@@ -109,8 +107,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("folder", type=Path, help="an exported recommender with ONNX files")
     folder = parser.parse_args(argv).folder
     if training_record(folder)["options"].get("refresh_memory"):

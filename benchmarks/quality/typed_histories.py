@@ -7,15 +7,14 @@ Writes `docs/typed_histories.md`. A title that a catalogue lacks is left out, an
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_bert4rec.cli.console import set_up_console
+from benchmarks.measure import ROOT, script_parser
 from hf_bert4rec.hub.verify import load_pipeline
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "typed_histories.md"
+PAGE = ROOT / "docs" / "typed_histories.md"
 ANSWERS = 5
 REQUESTS: dict[str, dict[str, Any]] = {  # by heading
     'goal="next"': {"goal": "next"},
@@ -70,8 +69,7 @@ HISTORIES = (
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    set_up_console()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="exported recommenders with a model of taste")
     parser.add_argument("--output", type=Path, default=PAGE)
     arguments = parser.parse_args(argv)
