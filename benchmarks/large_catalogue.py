@@ -12,7 +12,6 @@ the last item of new walks.
 from __future__ import annotations
 
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.measure import benchmark_parser, cpu_load, peak_megabytes, ratio_row, row, run_in_process, write_result
 from benchmarks.models import FIRST_ITEM_ID, MASK_ID, Batch, untrained_model
+from benchmarks.peers.common import timed
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def step_rows(arguments: Namespace, items: int, loss: str, missing: dict[str, str]) -> list[dict[str, Any]]:
     """Step time and peak memory of one loss; chunked and sampled losses also relative to the full logits."""
-    full_logits = logits_megabytes(arguments, items)
+    full_logits = arguments.batch * arguments.length * (items + FIRST_ITEM_ID) * 4 / 1e6  # float32, all positions
     if loss == ALL_POSITIONS and LOGIT_COPIES * full_logits > psutil.virtual_memory().available / 1e6:
         return [row(f"{items:,} items, estimated memory, {LOSSES[loss]}", "MB", [2 * full_logits])]
     measurements = [run_in_process(measure_step, arguments, items, loss) for _ in range(arguments.repeats)]
@@ -83,11 +83,6 @@ def step_rows(arguments: Namespace, items: int, loss: str, missing: dict[str, st
     return rows
 
 
-def logits_megabytes(arguments: Namespace, items: int) -> float:
-    """Size of float32 logits at all positions of a batch."""
-    return arguments.batch * arguments.length * (items + FIRST_ITEM_ID) * 4 / 1e6
-
-
 def measure_step(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:
     """Seconds of a step, and peak memory of forward and backward above weights, gradients and optimizer state."""
     training_forward.MAX_DENSE_LOGITS = sys.maxsize if loss in (ALL_POSITIONS, DENSE) else 0
@@ -97,9 +92,8 @@ def measure_step(arguments: Namespace, items: int, loss: str) -> dict[str, Any]:
         step(model, optimizer, batch)  # allocates gradients and optimizer state
         optimizer.zero_grad(set_to_none=False)
         megabytes = peak_megabytes(lambda: model(**batch).loss.backward())
-        start = time.perf_counter()
-        step(model, optimizer, batch)
-    return {"seconds": time.perf_counter() - start, "megabytes": megabytes}
+        seconds = timed(lambda: step(model, optimizer, batch))
+    return {"seconds": seconds, "megabytes": megabytes}
 
 
 def forward_of(model: Bert4RecForMaskedLM, loss: str) -> AbstractContextManager[None]:

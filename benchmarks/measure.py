@@ -6,7 +6,6 @@ import argparse
 import ctypes
 import multiprocessing
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.peers.common import process_megabytes
+from benchmarks.peers.common import process_megabytes, timed
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.files import write_json
 
@@ -90,9 +89,7 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], repeats: int, warm_
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats):
         for name in rotated(list(calls), repeat):
-            start = time.perf_counter()
-            calls[name]()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(timed(calls[name]))
     return seconds
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.large_data import folder_megabytes, write_table
 from benchmarks.measure import ROOT, benchmark_parser, cpu_load, largest, row, run_in_process, write_result
+from benchmarks.peers.common import timed
 from benchmarks.scaling_curves import exponents
 from hf_bert4rec.data.arguments import DataArguments
 
@@ -119,9 +119,8 @@ def measure(folder: Path) -> float:
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.driver.memory", "4g").config("spark.local.dir", str(folder / "spark"))
     spark = builder.config("spark.sql.shuffle.partitions", "8").getOrCreate()
-    start = time.perf_counter()
-    prepare_with_spark(spark, DataArguments(ratings=str(folder / "table")), folder / "prepared")
-    seconds = time.perf_counter() - start
+    data = DataArguments(ratings=str(folder / "table"))
+    seconds = timed(lambda: prepare_with_spark(spark, data, folder / "prepared"))
     spark.stop()
     return seconds
 

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def write_tables(folder: Path, targets: Sequence[Path]) -> str:
     """Write the full table to README.md in `folder` and the summary to `targets`; returns the full table."""
     results = read_results(folder)
-    sections = [section(result) for result in results]
+    sections = [f"## {TITLES[result['benchmark']]}\n\n{rows_table(result)}" for result in results]
     for result in results:
         if "curves" in result:
             plot = f"{result['benchmark']}.png"
@@ -95,11 +95,6 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 def read_result(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def section(result: dict[str, Any]) -> str:
-    """One result as a heading, its provenance, and a table."""
-    return f"## {TITLES[result['benchmark']]}\n\n{rows_table(result)}"
 
 
 def rows_table(result: dict[str, Any]) -> str:

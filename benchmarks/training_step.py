@@ -10,9 +10,8 @@ process.
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 from benchmarks.data import ITEMS, USERS, synthetic_lengths
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, row, run_in_process, write_result
 from benchmarks.models import LAYERS, Batch, Step, step_of, untrained_model
+from benchmarks.peers.common import timed
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
@@ -171,13 +171,6 @@ def peak_gflops(size: int, repeats: int = 5) -> float:
     """The highest GFLOP/s of a square matrix product in the training precision."""
     matrix = torch.randn(size, size, dtype=torch.bfloat16 if bf16_is_fast() else torch.float32)
     return 2 * size**3 / min(timed(lambda: matrix @ matrix) for _ in range(repeats + 1)) / 1e9
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

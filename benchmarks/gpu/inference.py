@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks.gpu.data import Vocabulary, random_histories
-from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, synchronize
+from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, timed
 from benchmarks.measure import row
 from benchmarks.models import untrained_model
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
@@ -46,13 +46,7 @@ def ranking(sizes: Sizes, name: str, *, items: int, users: int) -> dict[str, Any
         )
 
     rank(min(users, 2 * batch))  # warm-up
-    seconds = []
-    for _ in range(sizes.repeats):
-        synchronize()
-        start = time.perf_counter()
-        rank(users)
-        synchronize()
-        seconds.append(time.perf_counter() - start)
+    seconds = [timed(lambda: rank(users)) for _ in range(sizes.repeats)]
     target = {"at_least": MIN_USERS_PER_SECOND[items]} if items in MIN_USERS_PER_SECOND else {}
     rows = [row(f"{name}, throughput", "users/s", [users / taken for taken in seconds], **target)]
     megabytes = peak_megabytes()
@@ -74,17 +68,11 @@ def pipeline(sizes: Sizes, name: str) -> dict[str, Any]:
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device=device())
     histories = random_histories(sizes.items, max(sizes.requests, 2048 if device().type == "cuda" else 0), 100)
     requests = [[ids[item - tokenizer.first_item_id] for item in history] for history in histories]
-    milliseconds = []
-    for request in [*requests[:5], *requests[: sizes.requests]]:
-        start = time.perf_counter()
-        pipe(request, top_k=TOP_K)
-        milliseconds.append(1e3 * (time.perf_counter() - start))
-    p50, p99 = np.percentile(milliseconds[5:], [50, 99]).tolist()
-    throughput = []
-    for _ in range(1 + sizes.repeats):
-        start = time.perf_counter()
-        pipe(requests, top_k=TOP_K, batch_size=256)
-        throughput.append(len(requests) / (time.perf_counter() - start))
+    single = [*requests[:5], *requests[: sizes.requests]]
+    seconds = [timed(partial(pipe, request, top_k=TOP_K)) for request in single]
+    p50, p99 = (1e3 * np.percentile(seconds[5:], [50, 99])).tolist()
+    answer_all = partial(pipe, requests, top_k=TOP_K, batch_size=256)
+    throughput = [len(requests) / timed(answer_all) for _ in range(1 + sizes.repeats)]
     return {
         "rows": [
             row(f"{name}, latency p50", "ms", [p50]),

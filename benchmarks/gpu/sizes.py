@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -74,6 +77,15 @@ def synchronize() -> None:
     """Wait until the device has done its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds until the device has done the work of a call."""
+    synchronize()
+    start = time.perf_counter()
+    call()
+    synchronize()
+    return time.perf_counter() - start
 
 
 def peak_megabytes() -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -19,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForMaskedLM
 
 from benchmarks.gpu.data import Vocabulary, collator, random_rows
-from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, synchronize
+from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, synchronize, timed
 from benchmarks.measure import row
 from benchmarks.models import LAYERS, Batch, Step, untrained_model
 from hf_bert4rec.training.training_forward import training_forward_installed
@@ -153,20 +152,15 @@ def time_steps(sizes: Sizes, step: Step, batches: Sequence[Batch]) -> list[float
     turns = itertools.cycle(batches)
     for each in itertools.islice(turns, WARM_UP):
         step(each)
-    synchronize()
-    start = time.perf_counter()
-    step(next(turns))
-    synchronize()
+    once = timed(lambda: step(next(turns)))
     # Whole rounds of the batches, so that every repeat has the same work.
-    rounds = max(1, round(sizes.seconds / (time.perf_counter() - start) / len(batches)))
-    seconds = []
-    for _ in range(sizes.repeats):
-        start = time.perf_counter()
+    rounds = max(1, round(sizes.seconds / once / len(batches)))
+
+    def run() -> None:
         for each in [*batches] * rounds:
             step(each)
-        synchronize()
-        seconds.append((time.perf_counter() - start) / rounds / len(batches))
-    return seconds
+
+    return [timed(run) / rounds / len(batches) for _ in range(sizes.repeats)]
 
 
 def step_rows(
@@ -243,11 +237,4 @@ def measured_peak(size: int) -> float:
 
 def median_seconds(call: Callable[[], Any], repeats: int = 10) -> float:
     """Median duration of a call on the device, after three warm-up calls."""
-    seconds = []
-    for _ in range(3 + repeats):
-        synchronize()
-        start = time.perf_counter()
-        call()
-        synchronize()
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[3:]))
+    return float(np.median([timed(call) for _ in range(3 + repeats)][3:]))

@@ -57,6 +57,13 @@ def process_megabytes(name: str) -> float:
     return float(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1e3
 
 
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
 class ThroughputMeter:
     """Tokens per second of a training loop without padding, after `WARM_UP` batches, for a number of seconds."""
 

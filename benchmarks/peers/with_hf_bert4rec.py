@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl
 
 from benchmarks.measure import ROOT
-from benchmarks.peers.common import Stopwatch, ThroughputMeter, run_action
+from benchmarks.peers.common import Stopwatch, ThroughputMeter, run_action, timed
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
@@ -108,9 +107,7 @@ def evaluation(settings: Namespace) -> dict[str, Any]:
         )
 
     rank(min(rows, settings.batch))  # warm-up
-    start = time.perf_counter()
-    rank(rows)
-    return {"users_per_second": rows / (time.perf_counter() - start), "users": rows}
+    return {"users_per_second": rows / timed(lambda: rank(rows)), "users": rows}
 
 
 def recipe_trainer(settings: Namespace, options: dict[str, Any]) -> Bert4RecTrainer:
