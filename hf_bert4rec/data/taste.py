@@ -10,7 +10,8 @@ on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import torch
 from scipy import linalg, sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from ..model.cold_start_bert4rec import ContentSimilarity
 from ..model.extensions_bert4rec import Bert4RecTaste
 from .ragged import Ragged, sample_rows
 
@@ -31,6 +33,8 @@ NEIGHBOURS = 10
 CORRELATION_RIDGE = 2.0  # users; smaller than `RIDGE`, as a series may have few likes
 PRIOR_USERS = 200.0  # correlations over as many users count as much as the cosines of factors, which vary less
 PARTIAL_RIDGE, PARTIAL_WEIGHT = 250.0, 0.5  # the ridge in users
+CONTENT_WEIGHT = 0.1  # of the similarity of genres, years and titles, which counts where likes are few
+SERIES = {"title_weight": 2.0, "decay_years": 12.0}  # of that similarity: the movies of a series are years apart
 MAX_NEIGHBOUR_ITEMS = 15_000  # larger catalogues have no neighbours: a matrix of all pairs of items is inverted
 BLOCK = 1024  # items compared with all others at once
 DENSE_FACTOR = 4  # catalogues of up to this many times the rank are factorised completely
@@ -39,10 +43,16 @@ FloatArray = npt.NDArray[np.float64]
 Matrices = Callable[[], Iterable[sparse.csr_array]]
 
 
-def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_]) -> None:
-    """Fill a model of taste from training histories of input ids; `liked` (total,) is true for likes.
+def fit_taste(
+    taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_], items: Mapping[str, list[Any]]
+) -> None:
+    """Fill a model of taste from training histories of input ids.
 
     Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random.
+
+    Args:
+        liked: (total,), true for likes.
+        items: the tokenizer's columns, whose genres, years and titles count for neighbours; may be empty.
     """
     chosen = sample_rows(train.lengths, MAX_INTERACTIONS, seed=0)
     if len(chosen) < len(train):
@@ -67,7 +77,7 @@ def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_])
     taste.shares.copy_(torch.from_numpy(POPULARITY * shares))
     if taste.neighbours is not None:
         neighbours, similarities = _neighbours(
-            matrix, users / total, shares, variances, factors, taste.neighbours.shape[1]
+            matrix, users / total, shares, variances, factors, items, taste.neighbours.shape[1]
         )
         taste.neighbours.copy_(torch.from_numpy(neighbours))
         taste.correlations.copy_(torch.from_numpy(similarities))
@@ -117,23 +127,26 @@ def _neighbours(
     means: FloatArray,
     variances: FloatArray,
     factors: FloatArray,
+    items: Mapping[str, list[Any]],
     number: int,
 ) -> tuple[npt.NDArray[np.int64], FloatArray]:
     """The items closest to each, closest first, and their similarities, (vocab_size, number) both.
 
     A similarity is the mean of a correlation and, with `PARTIAL_WEIGHT`, a partial correlation scaled so that an item's
     largest ones are equal. Correlations are over users weighted by `users`, which add up to 1, shrunk by
-    `CORRELATION_RIDGE` and averaged with the cosines of `factors`. Where fewer than `number` are positive, items and
-    similarities are 0.
+    `CORRELATION_RIDGE` and averaged with the cosines of `factors`. `CONTENT_WEIGHT` times the similarity of genres,
+    years and titles in the columns `items` is added, and the sum divided by its largest value. Where fewer than
+    `number` are positive, items and similarities are 0.
     """
-    size = matrix.shape[1]
+    size, known = matrix.shape[1], max(map(len, items.values()), default=0)
+    content, first = ContentSimilarity(items, known, **SERIES), size - known
     scales = 1 / np.sqrt(variances + CORRELATION_RIDGE / len(users))
     vectors = factors / np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), 1e-12)
     prior = PRIOR_USERS / len(users)
     weighted = sparse.csr_array(sparse.diags_array(users) @ matrix)
     columns = sparse.csc_array(matrix)
     partial = _partial_correlations(matrix)
-    items, similarities = np.zeros((size, number), dtype=np.int64), np.zeros((size, number))
+    closest, similarities = np.zeros((size, number), dtype=np.int64), np.zeros((size, number))
     for start in range(0, size, BLOCK):
         rows = np.arange(start, min(start + BLOCK, size))
         block = (columns[:, rows].T @ weighted).toarray() - np.outer(means[rows], means)
@@ -142,10 +155,14 @@ def _neighbours(
         block[rows - start, rows] = 0
         ratio = block.max(1) / np.maximum(partial[rows].max(1), 1e-12)
         block = (block + PARTIAL_WEIGHT * ratio[:, None] * np.maximum(partial[rows], 0)) / (1 + PARTIAL_WEIGHT)
+        for row in range(max(rows[0], first), rows[-1] + 1):
+            block[row - start, first:] += CONTENT_WEIGHT * content.to(row - first).numpy()
+        block /= 1 + CONTENT_WEIGHT * (1 + content.title_weight)  # to be at most 1
+        block[rows - start, rows] = 0
         order = np.argsort(-block, axis=1, kind="stable")[:, :number]
         values = np.take_along_axis(block, order, 1)
-        items[rows], similarities[rows] = np.where(values > 0, order, 0), np.maximum(values, 0)
-    return items, similarities
+        closest[rows], similarities[rows] = np.where(values > 0, order, 0), np.maximum(values, 0)
+    return closest, similarities
 
 
 def _partial_correlations(matrix: sparse.csr_array) -> npt.NDArray[np.float32]:

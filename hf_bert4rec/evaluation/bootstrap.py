@@ -42,8 +42,9 @@ def intervals(
     table = np.where(defined, table, 0.0)
     sizes = defined.astype(np.float64)
     drawn = _resampled_weights(len(table), seed, resamples)
-    means = np.concatenate([(weights @ table) / np.maximum(weights @ sizes, 1) for weights in drawn])
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    with np.errstate(invalid="ignore"):  # NaN where a resample has none of the users with a value
+        means = np.concatenate([(weights @ table) / (weights @ sizes) for weights in drawn])
+    low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     centre = table.sum(0) / sizes.sum(0)
     rows = zip(values, centre.tolist(), low.tolist(), high.tolist(), strict=True)
     return {name: {"mean": mean, "low": low, "high": high} for name, mean, low, high in rows}

@@ -149,7 +149,7 @@ def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: Evalu
     The network, which was trained on them, is left out.
     """
     taste = Bert4RecTaste(model_config)
-    fit_taste(taste, data.train, data.train_liked)
+    fit_taste(taste, data.train, data.train_liked, data.tokenizer.items)
     return {**new_users_section({"taste": TasteScorer(taste)}, data, config), "refitted": True}
 
 

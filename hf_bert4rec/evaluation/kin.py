@@ -1,8 +1,9 @@
 """Whether one movie leads to its kin: the other movies of its series, or of its director or kind.
 
-Groups come from titles (the same words before a colon, a numeral or "Part") and from a short list (`CURATED`). For
+Groups come from a short list (`CURATED`) and from titles (the same words before a colon, a numeral or "Part"). For
 every movie of a group, the history is that movie only, and the value is the share of its kin among the first ten.
-Values are averaged within a group; intervals are over groups.
+Values are averaged within a group; intervals are over groups. The listed groups have figures of their own, as similar
+movies are found by the words of their titles too.
 """
 
 from __future__ import annotations
@@ -66,24 +67,24 @@ ALIAS = re.compile(r"\s*\([^()]*\)$")
 MIN_HEAD = 4  # letters that the titles of a series share
 
 
-def kin_groups(titles: Sequence[str | None]) -> list[list[int]]:
-    """Groups of two or more positions in the catalogue, each position in one group: curated ones, then series."""
+def kin_groups(titles: Sequence[str | None]) -> tuple[list[list[int]], list[list[int]]]:
+    """Curated groups and series, of two or more positions in the catalogue each; a position is in one group only."""
     first: dict[str, int] = {}
     for position, title in enumerate(titles):
         if title:
             first.setdefault(plain_title(title), position)
-    groups: list[list[int]] = []
+    curated: list[list[int]] = []
     used: set[int] = set()
     for names in CURATED:
         group = [first[name] for name in names.casefold().split("; ") if name in first]
-        groups.append([position for position in dict.fromkeys(group) if position not in used])
+        curated.append([position for position in dict.fromkeys(group) if position not in used])
         used |= set(group)
     series: dict[str, list[int]] = {}
     for title, position in first.items():
         if position not in used:
             series.setdefault(SERIES.sub("", title).strip(), []).append(position)
-    groups += [positions for head, positions in series.items() if len(head) >= MIN_HEAD]
-    return [group for group in groups if len(group) > 1]
+    named = [positions for head, positions in series.items() if len(head) >= MIN_HEAD]
+    return [group for group in curated if len(group) > 1], [group for group in named if len(group) > 1]
 
 
 def plain_title(title: str) -> str:
@@ -121,16 +122,23 @@ def evaluate_kin(
         model: the model's scorers; differences are between the first and every other scorer.
         fit_baselines: returns the baselines, fitted on the training histories.
     """
-    groups = kin_groups(tokenizer.items.get("title", []))
-    if not groups:
+    curated, series = kin_groups(tokenizer.items.get("title", []))
+    if not (groups := curated + series):
         return None
     if len(groups) < FEW_USERS:
         logger.warning("only %d groups of kin: their intervals are wide and say little", len(groups))
     first, k = tokenizer.first_item_id, config.headline_k
     histories = [[first + movie] for group in groups for movie in group]
     kin = [[first + other for other in group if other != movie] for group in groups for movie in group]
+
+    def metrics(ranks: Ragged) -> dict[str, FloatArray]:
+        found = share_found(ranks, [len(group) for group in groups], k)
+        listed = np.where(np.arange(len(groups)) < len(curated), found, np.nan)
+        return {f"found@{k}": found, **({f"listed_found@{k}": listed} if curated else {})}
+
     return {
         "groups": len(groups),
+        "listed": len(curated),
         "movies": sum(map(len, groups)),
         "seed": config.seed,
         "k": k,
@@ -139,7 +147,7 @@ def evaluate_kin(
             {**model, **fit_baselines()},
             Ragged.from_lists(histories),
             Ragged.from_lists(kin),
-            lambda ranks: {f"found@{k}": share_found(ranks, [len(group) for group in groups], k)},
+            metrics,
             tokenizer,
             config,
         ),

@@ -93,11 +93,14 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
 
 def kin_meaning(section: Mapping[str, Any]) -> str:
     """How kin are evaluated."""
-    return (
+    text = (
         f"Kin: one item is the history, and found@{section['k']} is the share of its series, or of the other items "
         f"of its director or kind, in the first {section['k']}. {section['groups']} groups with {section['movies']} "
-        "items." + _few(section["groups"], "groups")
+        "items."
     )
+    if listed := section.get("listed"):
+        text += f" Of the groups, {listed} are from a list; the others have words of their titles in common."
+    return text + _few(section["groups"], "groups")
 
 
 def new_users_table(section: Mapping[str, Any]) -> Rows:
@@ -112,10 +115,14 @@ def new_users_table(section: Mapping[str, Any]) -> Rows:
 
 
 def kin_table(section: Mapping[str, Any]) -> Rows:
-    """The share of kin that every scorer finds, with its interval; header first."""
-    name = f"found@{section['k']}"
-    rows = [[scorer_label(key), _bounds(each["metrics"][name])] for key, each in section["results"].items()]
-    return [["", f"{name} [interval]"], *rows]
+    """The share of kin that every scorer finds, of all groups and of the listed ones, with intervals; header first."""
+    labels = {f"found@{section['k']}": "all groups", f"listed_found@{section['k']}": "groups of the list"}
+    names = labels if section.get("listed") else list(labels)[:1]
+    rows = [
+        [scorer_label(key), *(_bounds(each["metrics"][name]) for name in names)]
+        for key, each in section["results"].items()
+    ]
+    return [[f"found@{section['k']} [interval]", *(labels[name] for name in names)], *rows]
 
 
 def _compared(results: Mapping[str, Any], metric: str, section: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ same, bit for bit.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from torch import nn
 from .items_bert4rec import normalise
 
 NEIGHBOURS = 10
-YEARS = 3.0  # scale of the decay by difference of years: e times less per 3 years
-UNKNOWN_YEAR_GAP = 10.0  # years assumed between an item with a year and one without
 TITLE_WEIGHT = 1.0  # of equal title words, relative to equal genres
+DECAY_YEARS = 3.0
+UNKNOWN_YEAR_GAP = 10.0  # years assumed between an item with a year and one without
 # Averaged embeddings score too high against every user, so subtract a bias. On validation users of ml-100k and
 # ml-latest-small, a twentieth of the movies as new ones then costs the NDCG@10 of the others 3 %, as much as if the
 # model were trained with them. docs/usage.md has the trade-off.
@@ -29,56 +30,67 @@ COLD_START_BIAS = 1.0
 class ContentSimilarity:
     """Similarity of items by their metadata: the columns of `items.json`, of which the first `known` rows are trained.
 
-    Similarities are weighted by the root of the logarithm of an item's count: rarely seen items have poorly trained
-    embeddings, but averages of popular ones make every new item look popular.
+    It is the cosine of the sets of genres plus `title_weight` times the share of the title's words in the other title,
+    weighted by their rarity. It decays with the difference of years, e times less per `decay_years`. Columns may be
+    missing.
     """
 
-    def __init__(self, items: dict[str, list[Any]], known: int) -> None:
-        self.known = known
-        self.genres = [frozenset(names or []) for names in items.get("genres", [])]
-        self.years = items.get("year", [])
-        self.words = [frozenset(normalise(title or "").split()) for title in items.get("title", [])]
-        counts = items.get("count")
-        self.trust = (torch.ones(known) if counts is None else torch.tensor(counts[:known]).float()).log1p().sqrt()
-        self.rows_with_word: dict[str, list[int]] = defaultdict(list)
-        for row, words in enumerate(self.words[:known]):
-            for word in words:
-                self.rows_with_word[word].append(row)
-        self.rows_of_genres = {genres: torch.zeros(known, dtype=torch.bool) for genres in Counter(self.genres[:known])}
-        for row, genres in enumerate(self.genres[:known]):
-            self.rows_of_genres[genres][row] = True
+    def __init__(
+        self,
+        items: Mapping[str, list[Any]],
+        known: int,
+        title_weight: float = TITLE_WEIGHT,
+        decay_years: float = DECAY_YEARS,
+    ) -> None:
+        self.known, self.title_weight, self.decay_years = known, title_weight, decay_years
+        self.genres = [set(genres or ()) for genres in items.get("genres", [])]
+        self.words = [set(normalise(title or "").split()) for title in items.get("title", [])]
+        years = [math.nan if year is None else year for year in items.get("year", [])]
+        self.years = torch.tensor(years, dtype=torch.float32)
+        self.genre_counts = torch.tensor([len(genres) for genres in self.genres[:known]])
+        self.rows_of_genre = _rows_of_terms(self.genres[:known])
+        self.rows_of_word = _rows_of_terms(self.words[:known])
 
     def to(self, row: int) -> torch.Tensor:
         """Similarity (known,) of the trained items to the item in this row, 0 where they have nothing in common."""
         similarity = torch.zeros(self.known)
-        if self.genres and (own_genres := self.genres[row]):
-            for genres, rows in self.rows_of_genres.items():
-                if shared := len(own_genres & genres):
-                    similarity[rows] = shared / math.sqrt(len(own_genres) * len(genres))
+        if self.genres and (genres := self.genres[row]):
+            for genre in genres & self.rows_of_genre.keys():
+                similarity[self.rows_of_genre[genre]] += 1
+            similarity /= (len(genres) * self.genre_counts.clamp(min=1)).sqrt()
         if self.words:
-            similarity += TITLE_WEIGHT * self._title_overlap(row)
-        if self.years and (own_year := self.years[row]) is not None:
-            gaps = [UNKNOWN_YEAR_GAP if year is None else abs(own_year - year) for year in self.years[: self.known]]
-            similarity *= torch.exp(-torch.tensor(gaps, dtype=torch.float32) / YEARS)
-        return similarity * self.trust
+            rows_of = {word: self.rows_of_word.get(word, ()) for word in sorted(self.words[row])}
+            rarity = {word: math.log((1 + self.known) / (1 + len(rows))) for word, rows in rows_of.items()}
+            total = max(sum(rarity.values()), 1e-9)
+            for word, rows in rows_of.items():
+                if len(rows):
+                    similarity[rows] += self.title_weight * rarity[word] / total
+        if len(self.years) and not self.years[row].isnan():
+            gaps = (self.years[row] - self.years[: self.known]).abs().nan_to_num(UNKNOWN_YEAR_GAP)
+            similarity *= (-gaps / self.decay_years).exp()
+        return similarity
 
-    def _title_overlap(self, row: int) -> torch.Tensor:
-        """Share (known,) of the title's words that each trained item's title has too, weighted by their rarity."""
-        rows_of = {word: self.rows_with_word.get(word, []) for word in self.words[row]}
-        weights = {word: math.log((1 + self.known) / (1 + len(rows))) for word, rows in rows_of.items()}
-        total = max(sum(weights.values()), 1e-9)
-        overlap = torch.zeros(self.known)
-        for word, rows in rows_of.items():
-            overlap[rows] += weights[word] / total
-        return overlap
+
+def _rows_of_terms(terms: Sequence[set[str]]) -> dict[str, torch.Tensor]:
+    """The rows (n,) of the items that have each term."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, names in enumerate(terms):
+        for name in names:
+            rows[name].append(row)
+    return {name: torch.tensor(of_name) for name, of_name in rows.items()}
 
 
 def nearest_items(items: dict[str, list[Any]], known: int, number: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """For each of the `number` rows after the first `known`: rows of similar items, most similar first, and weights."""
-    similarity_of = ContentSimilarity(items, known)
+    """For each of the `number` rows after the first `known`: rows of similar items, most similar first, and weights.
+
+    Weights are similarities times the root of the logarithm of an item's count: rarely seen items have poorly trained
+    embeddings, but averages of popular ones make every new item look popular.
+    """
+    similarity = ContentSimilarity(items, known)
+    trust = torch.tensor(items["count"][:known]).log1p().sqrt() if "count" in items else torch.ones(known)
     nearest = []
     for row in range(known, known + number):
-        best = similarity_of.to(row).topk(min(NEIGHBOURS, known))
+        best = (similarity.to(row) * trust).topk(min(NEIGHBOURS, known))
         nearest.append((best.indices[best.values > 0], best.values[best.values > 0]))
     return nearest
 

@@ -65,7 +65,7 @@ class Bert4RecConfig(PreTrainedConfig):
         without times; 0 for none.
     taste_weight (`float`): factor of the model of taste's scores of the complete history, which are added to the logits
         of the next item; 0 for none.
-    taste_neighbours (`int`): most correlated items stored per item by the model of taste; 0 for none.
+    taste_neighbours (`int`): closest items stored per item by the model of taste; 0 for none.
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
     num_events (`int`): kinds of events, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`); 0

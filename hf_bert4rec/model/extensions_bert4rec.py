@@ -254,7 +254,7 @@ class Bert4RecTransitionMemory(nn.Module):
 
 SMALLEST_SCORE = 1e-4  # below this, logarithms go on as a straight line, as linear scores may be negative
 # After one item, the first `BEST` are by score, the next `SIMILAR` are its neighbours: a series is liked by few people.
-BEST, SIMILAR = 6, 4
+BEST, SIMILAR = 7, 3
 # Averaged factors are short, so a history hardly raises a new item's score. Without this multiple of its share, the
 # model of taste recommended new movies less often than a random order. docs/usage.md has what they reach and cost.
 COLD_START_SHARE = 3.0
@@ -274,7 +274,7 @@ class Bert4RecTaste(nn.Module):
         shares: (vocab,) weighted shares of users who like each item.
         neighbours: (vocab, taste_neighbours) input ids of the closest items, closest first, int32; 0 for none. None
             without `taste_neighbours`.
-        correlations: (vocab, taste_neighbours) similarity of an item and each neighbour, from correlations of likes.
+        correlations: (vocab, taste_neighbours) similarities of an item and its neighbours, by likes and metadata.
         regression: (taste_size, taste_size) of the second regression: Σ_a precisions[a] · factors[a]' · regression ·
             factors[b]. None without `taste_weight`.
 
@@ -331,8 +331,8 @@ class Bert4RecTaste(nn.Module):
     def similarities(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Similarities (n, vocab) of items (n,) to all items.
 
-        Those of an item's neighbours are their correlations, those of other items the cosines of their factors, scaled
-        to be at most the smallest of these correlations.
+        Those of an item's neighbours are stored, those of other items are cosines of their factors, scaled to be at
+        most the smallest of the stored ones.
         """
         vectors = nn.functional.normalize(self.factors.float(), dim=-1)
         input_ids = input_ids.to(vectors.device)

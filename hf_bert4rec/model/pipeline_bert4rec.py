@@ -65,8 +65,8 @@ class MovieRecommendationPipeline(Pipeline):
         num_workers: ignored; part of the signature of transformers.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
         goal: "next" for what such users watched next, by the network, or "taste" for what people who like these movies
-            also like, whatever the order and times of the history; after one movie, ranks 7 to 10 are similar ones
-            that are not among the first six. By default "taste" for a history without times and events if the model
+            also like, whatever the order and times of the history; after one movie, ranks 8 to 10 are similar ones
+            that are not among the first seven. By default "taste" for a history without times and events if the model
             has `config.taste_size`, else "next".
         exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
         ratings: a number or None for each entry of the history; thumbs up and down are True and False. Entries rated
@@ -313,14 +313,16 @@ class MovieRecommendationPipeline(Pipeline):
             ]
 
     def similar(self, movies: Any, top_k: int | None = None) -> Any:
-        """Movies liked by the same people, by the model of taste if there is one, else by item embeddings.
+        """Movies liked by the same people, with equal genres and words of the title; or by item embeddings.
+
+        A model without `taste_size` compares the embeddings.
 
         Args:
             movies: an id or a title, or a list of them.
             top_k: movies for each, without itself; 10 by default.
 
         Returns `[{"movie_id", "title", "genres", "score"}, …]`, best first; for a list, a list of those. `score` is
-        a correlation or a cosine, -1 to 1.
+        at most 1.
 
         Raises:
             LookupError: a movie that is not in the catalogue; AmbiguousTitleError: a title of several movies.

@@ -89,13 +89,7 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
     size = f"for {interactions:,} training interactions"
     return [
         Choice({"hidden_size": hidden, "intermediate_size": 4 * hidden}, size),
-        Choice(
-            {
-                "hidden_dropout_prob": round(float(np.clip(0.6 - 0.3 * scale, 0.1, 0.6)), 2),
-                "weight_decay": _digit(float(np.clip(10 ** (-1 - scale), 0.01, 0.1))),
-            },
-            "the fewer training interactions, the more regularization",
-        ),
+        _regularization(train, scale, data.exclude_seen),
         *_window(train, scale, parts),
         Choice(
             {
@@ -106,6 +100,17 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
         ),
         *_extensions(data.timed_train, items, interactions),
     ]
+
+
+def _regularization(train: Ragged, scale: float, distinct: bool) -> Choice:
+    """Dropout and weight decay. Recent items that come again are a pattern that a model of any size may learn."""
+    reason, repeated = "the fewer training interactions, the more regularization", 0.0
+    if not distinct:
+        repeated = sum(len(repeated_rows(block.row_ids, block.values)) for block in train.blocks()) / train.lengths.sum()
+        reason += f"; {repeated:.0%} of them are repeats, which need less"
+    dropout = float(np.clip(0.6 - 0.3 * scale, 0.1, 0.6)) * (1 - repeated)
+    decay = _digit(float(np.clip(10 ** (-1 - scale), 0.01, 0.1)))
+    return Choice({"hidden_dropout_prob": round(max(dropout, 0.1), 2), "weight_decay": decay}, reason)
 
 
 def _window(train: Ragged, scale: float, parts: int) -> list[Choice]:

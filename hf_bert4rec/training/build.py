@@ -102,5 +102,5 @@ def build_model(
     if model.memory is not None:
         fit_transition_memory(model, train)
     if model.taste is not None:
-        fit_taste(model.taste, data.train, data.train_liked)
+        fit_taste(model.taste, data.train, data.train_liked, data.tokenizer.items)
     return model

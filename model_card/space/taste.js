@@ -6,7 +6,7 @@
 
 const ARRAYS = { I16: Int16Array, I32: Int32Array, F32: Float32Array }; // by the names of safetensors
 const SMALLEST_SCORE = 1e-4; // below it, a straight line replaces the logarithm, as scores may be negative
-const [BEST, SIMILAR] = [6, 4]; // after one movie, the first `BEST` are by score, the next `SIMILAR` its neighbours
+const [BEST, SIMILAR] = [7, 3]; // after one movie, the first `BEST` are by score, the next `SIMILAR` its neighbours
 
 export class Taste {
   #tables; // factors (movies · size); precisions, scales and shares (movies); perhaps neighbours (movies · number)

@@ -41,7 +41,7 @@ def test_new_movies_and_users_are_measured(split):
         taste_size=8,
     )
     model = Bert4RecForMaskedLM(config).eval()
-    fit_taste(model.taste, split.old.train, split.old.train_liked)
+    fit_taste(model.taste, split.old.train, split.old.train_liked, split.old.tokenizer.items)
     report = cold_start.measure(model, split, seed=0)
     json.dumps(report, allow_nan=False)
     result = report["new_movies_hit_rate@10"]

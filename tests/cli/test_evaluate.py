@@ -236,7 +236,7 @@ def test_a_model_of_all_users_is_measured_by_a_second_model_of_taste(options, da
 
     held_out = prepare(replace(options, held_out_users=0.2))
     assert model.taste is not None
-    fit_taste(model.taste, held_out.train, held_out.train_liked)
+    fit_taste(model.taste, held_out.train, held_out.train_liked, held_out.tokenizer.items)
     expected = taste_sections(model, held_out, options, config)["new_users"]
     del expected["results"]["1"]["next"], expected["results"]["3"]["next"], expected["results"]["5"]["next"]
     assert section == expected | {"model": ["taste"]}

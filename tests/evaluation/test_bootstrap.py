@@ -31,5 +31,6 @@ def test_the_interval_has_its_nominal_coverage() -> None:
 def test_users_without_a_value_are_left_out() -> None:
     values = np.array([1.0, np.nan, 1.0, np.nan, 1.0] * 8)
     assert intervals({"x": values, "y": np.zeros(40)})["x"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert intervals({"x": np.array([0.5, np.nan, np.nan])})["x"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
     with pytest.raises(ValueError, match="x has no value for any of 2 users"):
         intervals({"x": np.full(2, np.nan)})

@@ -32,8 +32,8 @@ TITLES = [
 
 def test_groups_of_titles() -> None:
     """Curated first, then words before a colon, numeral or "Part". "Saw" is too short, the second "Rocky" a remake."""
-    assert kin_groups(TITLES) == [[2, 3], [0, 1], [4, 5], [7, 8], [14, 15]]
-    assert kin_groups([]) == []
+    assert kin_groups(TITLES) == ([[2, 3]], [[0, 1], [4, 5], [7, 8], [14, 15]])
+    assert kin_groups([]) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,12 @@ def test_the_section_and_its_text(tokenizer, caplog) -> None:
         {"next": next_title}, lambda: {"popularity": next_title}, tokenizer, EvaluationConfig(ks=[1])
     )
     assert section is not None
-    assert (section["groups"], section["movies"]) == (5, 10)
+    assert (section["groups"], section["listed"], section["movies"]) == (5, 1, 10)
     assert section["results"]["popularity"]["difference"]["found@1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert "only 5 groups of kin" in caplog.text
-    assert kin_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]"]
-    assert "5 groups with 10 items. Fewer than fifty groups" in kin_meaning(section)
+    assert kin_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]", "0.5000 [0.5000, 0.5000]"]
+    assert "5 groups with 10 items. Of the groups, 1 are from a list" in kin_meaning(section)
+    assert "Fewer than fifty groups" in kin_meaning(section)
     untitled = Bert4RecTokenizer.from_movies({"movie_id": [1, 2]})
     assert evaluate_kin({"next": next_title}, dict, untitled, EvaluationConfig(ks=[1])) is None
 

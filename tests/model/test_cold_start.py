@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
-from hf_bert4rec.model.cold_start_bert4rec import ContentSimilarity, nearest_items
+from hf_bert4rec.model.cold_start_bert4rec import DECAY_YEARS, TITLE_WEIGHT, ContentSimilarity, nearest_items
 from tests.conftest import MOVIES, NUM_MOVIES
 from tests.model.tiny import build, ids_of
 
@@ -59,11 +59,11 @@ def test_similarity_is_by_genres_year_and_title_and_grows_slowly_with_the_count(
         "count": [1, 3, 3, 0],
     }
     title = math.log(4 / 2) / (math.log(4 / 2) + math.log(4 / 1))  # of the words, only the other one is unknown
-    expected = [(1 / math.sqrt(2) + title) / math.e * math.sqrt(math.log(2)), 0, math.sqrt(math.log(4))]
+    expected = [(1 / math.sqrt(2) + TITLE_WEIGHT * title) * math.exp(-3 / DECAY_YEARS), 0, 1]
     assert ContentSimilarity(items, 3).to(3).tolist() == pytest.approx(expected)
     ((rows, weights),) = nearest_items(items, 3, 1)
     assert rows.tolist() == [2, 0]
-    assert weights.tolist() == pytest.approx([expected[2], expected[0]])
+    assert weights.tolist() == pytest.approx([math.sqrt(math.log(4)), expected[0] * math.sqrt(math.log(2))])
 
 
 def test_a_new_bias_is_the_mean_of_similar_ones_less_a_constant(tokenizer, model):

@@ -7,6 +7,7 @@ import torch
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.taste import (
+    CONTENT_WEIGHT,
     CORRELATION_RIDGE,
     DISLIKE_WEIGHT,
     KEPT,
@@ -15,6 +16,7 @@ from hf_bert4rec.data.taste import (
     POPULARITY,
     PRIOR_USERS,
     RIDGE,
+    SERIES,
     fit_taste,
 )
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
@@ -69,7 +71,7 @@ def test_similarities_are_cosines() -> None:
 
 
 def with_neighbours(vocab: int = 16) -> Bert4RecTaste:
-    """Items 3 to 15 have shares of 13 to 1 hundredths; those most correlated with 3 are 5, 14, 15 and 13."""
+    """Items 3 to 15 have shares of 13 to 1 hundredths; those most similar to 3 are 5, 14, 15 and 13."""
     taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=2, taste_neighbours=4))
     taste.shares[3:] = torch.arange(vocab - 3, 0, -1) / 100
     assert taste.neighbours is not None
@@ -78,11 +80,11 @@ def with_neighbours(vocab: int = 16) -> Bert4RecTaste:
     return taste
 
 
-def test_neighbours_of_a_single_item_follow_the_best_six() -> None:
-    """The best of item 3 are 4 to 9; 5 is one of them, so 14, 15 and 13 come next, and the rest keep their order."""
+def test_neighbours_of_a_single_item_follow_the_best_seven() -> None:
+    """The best of item 3 are 4 to 10; 5 is one of them, so 14, 15 and 13 come next, and the rest keep their order."""
     taste = with_neighbours()
     order = taste([[3, 3]])[0].argsort(descending=True, stable=True).tolist()
-    assert order[:13] == [3, *range(4, 10), 14, 15, 13, 10, 11, 12]
+    assert order[:13] == [3, *range(4, 11), 14, 15, 13, 11, 12]
     assert taste([[3, 4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))
     assert taste([[4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))  # has none
 
@@ -133,7 +135,7 @@ def test_full_rank_equals_the_closed_form(vocab: int) -> None:
     train = Ragged.from_lists([rng.permutation(np.arange(3, vocab))[: rng.integers(2, 11)] for _ in range(rank)])
     liked = rng.random(len(train.values)) < 0.7
     taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=rank, taste_weight=1.0))
-    fit_taste(taste, train, liked)
+    fit_taste(taste, train, liked, {})
 
     likes = np.zeros((rank, vocab))
     likes[train.row_ids, train.values] = np.where(liked, 1.0, DISLIKE_WEIGHT)
@@ -150,16 +152,19 @@ def test_full_rank_equals_the_closed_form(vocab: int) -> None:
     )
 
 
-def test_neighbours_have_the_largest_mean_of_correlation_and_partial_correlation() -> None:
+def test_neighbours_have_the_largest_correlations_and_similarities_of_genres() -> None:
     """The correlation of a and b is C_ab / √((C_aa + r/n)(C_bb + r/n)), averaged with the cosine.
 
     The partial one is that of the residuals of a and b after regressing them on all others; only positive ones count.
+    Equal genres count less by e per `decay_years` between the years.
     """
     rng = np.random.default_rng(0)
     users, vocab = 9, 14
     train = Ragged.from_lists([rng.permutation(np.arange(3, vocab))[:6] for _ in range(users)])
     taste = Bert4RecTaste(Bert4RecConfig(vocab_size=vocab, taste_size=2, taste_neighbours=8))
-    fit_taste(taste, train, np.ones(len(train.values), dtype=bool))
+    kinds, years = ["War", "War", None, "Film"] * 2 + [None] * 3, [1990, 1996, None, 1990] + [2000] * 7
+    items = {"genres": [[kind] if kind else None for kind in kinds], "year": years}
+    fit_taste(taste, train, np.ones(len(train.values), dtype=bool), items)
 
     likes = np.zeros((users, vocab))  # each user has six likes, so that all weigh the same
     likes[train.row_ids, train.values] = 1
@@ -172,6 +177,10 @@ def test_neighbours_have_the_largest_mean_of_correlation_and_partial_correlation
     partial = partial_correlations(np.vstack([likes, np.sqrt(PARTIAL_RIDGE) * np.eye(vocab)]))
     partial *= (correlations.max(1) / np.maximum(partial.max(1), 1e-12))[:, None]
     similarities = (correlations + PARTIAL_WEIGHT * np.maximum(partial, 0)) / (1 + PARTIAL_WEIGHT)
+    equal = (0, 1, 6), (0, 4, 10), (0, 5, 10), (1, 4, 4), (1, 5, 4), (4, 5, 0), (3, 7, 10)  # genres, years between
+    for a, b, gap in equal:
+        similarities[[3 + a, 3 + b], [3 + b, 3 + a]] += CONTENT_WEIGHT * np.exp(-gap / SERIES["decay_years"])
+    similarities /= 1 + CONTENT_WEIGHT * (1 + SERIES["title_weight"])
     assert taste.neighbours is not None
     for item in range(vocab):
         positive = np.sort(similarities[item][similarities[item] > 1e-9])[::-1][:8]
@@ -199,7 +208,7 @@ def partial_correlations(rows: np.ndarray) -> np.ndarray:
 def tasteful(tokenizer, histories) -> MovieRecommendationPipeline:
     model = build(tiny_config(taste_size=8, taste_neighbours=3, memory_size=5))
     assert model.taste is not None
-    fit_taste(model.taste, histories, np.ones(len(histories.values), dtype=bool))
+    fit_taste(model.taste, histories, np.ones(len(histories.values), dtype=bool), {})
     return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
 
 

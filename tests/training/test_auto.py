@@ -72,7 +72,10 @@ def test_repeats_count_where_there_are_many() -> None:
     frame = uniform(60, 18)
     few, many = (frame.with_columns(pl.col("item") % items) for items in (49, 6))
     assert choose(few)["repeats"] == "first"
-    assert choose(many, min_interactions=1)["repeats"] == "all"
+    chosen = choose(many, min_interactions=1)
+    assert chosen["repeats"] == "all"
+    # Of 16 training interactions with 6 items, 10 or more are repeats: 0.6 · (1 - 10 / 16) or less.
+    assert 0.1 <= chosen["hidden_dropout_prob"] <= 0.23
     data = DataArguments(ratings="table", time_column="", split="last-n")
     (repeats, _) = choose_data_options(load(data, many)["ratings"], data)
     assert repeats.options == {"repeats": "first"}  # the split needs different targets

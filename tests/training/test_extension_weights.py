@@ -92,7 +92,7 @@ def test_the_best_weight_of_taste_is_chosen() -> None:
     table = pl.DataFrame(rows, schema=["user", "item"], orient="row")
     data = prepare(DataArguments(ratings="halves", time_column="", min_interactions=1), table)
     model = build(tiny_config(len(data.tokenizer), taste_size=8, taste_weight=1.0))
-    fit_taste(model.taste, data.train, data.train_liked)
+    fit_taste(model.taste, data.train, data.train_liked, data.tokenizer.items)
     figures = {}
     for weight in TASTE_WEIGHTS:
         model.config.taste_weight = weight
