@@ -106,7 +106,8 @@ def _regularization(train: Ragged, scale: float, distinct: bool) -> Choice:
     """Dropout and weight decay. Recent items that come again are a pattern that a model of any size may learn."""
     reason, repeated = "the fewer training interactions, the more regularization", 0.0
     if not distinct:
-        repeated = sum(len(repeated_rows(block.row_ids, block.values)) for block in train.blocks()) / train.lengths.sum()
+        rows = sum(len(repeated_rows(block.row_ids, block.values)) for block in train.blocks())
+        repeated = rows / train.lengths.sum()
         reason += f"; {repeated:.0%} of them are repeats, which need less"
     dropout = float(np.clip(0.6 - 0.3 * scale, 0.1, 0.6)) * (1 - repeated)
     decay = _digit(float(np.clip(10 ** (-1 - scale), 0.01, 0.1)))
