@@ -84,10 +84,11 @@ def fit(
     is_release = isinstance(interactions, str) and interactions in (*RELEASES, SEQUENCE_FILE)
     if is_release and not Path(interactions).is_file():
         options, name = {"dataset": interactions, **options}, Path(interactions).stem
-        interactions = None
     else:
         options["ratings"] = str(interactions) if isinstance(interactions, str | Path) else "interactions"
         name = table_name(options["ratings"])
+    if isinstance(interactions, str | Path):  # the options name it
+        interactions = None
     if items is not None:
         options["items"] = str(items) if isinstance(items, str | Path) else "items"
     options["output_dir"] = output_dir or f"outputs/{name}"

@@ -11,6 +11,7 @@ import pytest
 
 from hf_bert4rec import fit
 from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.hub.verify import load_pipeline
@@ -31,6 +32,13 @@ TABLE = pl.DataFrame(
     schema=["customer", "article", "date"],
     orient="row",
 ).with_columns(pl.col("date") + 1_700_000_000)
+
+
+def test_fit_trains_on_a_prepared_folder(tmp_path: Path) -> None:
+    TABLE.write_csv(tmp_path / "shop.csv")
+    prepare_folder(DataArguments(ratings=str(tmp_path / "shop.csv"), min_interactions=1), tmp_path / "prepared")
+    pipe = fit(tmp_path / "prepared", recipe=RECIPE, output_dir=tmp_path / "model")
+    assert [movie["article"] for movie in pipe([3, 4], top_k=1)] == [5]
 
 
 def run_cells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
