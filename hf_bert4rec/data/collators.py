@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..model.values_bert4rec import UNKNOWN_TIME
 from .negatives import NegativeSampler
-from .ragged import FloatArray, IntArray
+from .ragged import Array, BoolArray, FloatArray, IntArray
 from .random_streams import Stream, hashed_uniform
-
-BoolArray = npt.NDArray[np.bool_]
 
 IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
@@ -29,7 +26,7 @@ COLUMN_PADDING = {"timestamps": LAST_TIME, "event_ids": UNKNOWN["event_ids"], "l
 MODEL_INPUTS = ("input_ids", "attention_mask", *UNKNOWN)  # of a batch; the last ones only if the histories have them
 
 
-def pad_rows(rows: Sequence[npt.NDArray[Any]], value: float, multiple: int = 1) -> npt.NDArray[Any]:
+def pad_rows(rows: Sequence[Array], value: float, multiple: int = 1) -> Array:
     """Stack rows of different lengths into (rows, width), padded with `value` on the right; int64, or float32."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     width = -(-int(lengths.max(initial=0)) // multiple) * multiple
@@ -165,28 +162,22 @@ class DataCollatorForNextItem:
     Args:
         tokenizer: a `Bert4RecTokenizer`.
         max_length: the model's window, including the [MASK].
-        padding_side: "right" or "left"; never changes a score.
     """
 
     tokenizer: Any
     max_length: int
-    padding_side: str = "right"
-    pad_to_multiple_of: int = 1
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         mask = np.array([self.tokenizer.mask_token_id])
         masked = [np.concatenate([row["input_ids"][-(self.max_length - 1) :], mask]) for row in rows]
         lengths = np.array([len(row) for row in masked])
-        input_ids = pad_rows(masked, self.tokenizer.pad_token_id, self.pad_to_multiple_of)
+        input_ids = pad_rows(masked, self.tokenizer.pad_token_id)
         attention_mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         for name, unknown in UNKNOWN.items():
             if name in rows[0]:
                 columns = [np.append(row[name][-(self.max_length - 1) :], _query(row, name)) for row in rows]
-                batch[name] = pad_rows(columns, unknown, self.pad_to_multiple_of)
-        if self.padding_side == "left":
-            shift = (np.arange(input_ids.shape[1]) - (input_ids.shape[1] - lengths)[:, None]) % input_ids.shape[1]
-            batch = {name: np.take_along_axis(array, shift, 1) for name, array in batch.items()}
+                batch[name] = pad_rows(columns, unknown)
         batch["seen"] = pad_rows([_seen(row) for row in rows], IGNORED)
         if "targets" in rows[0]:
             batch["targets"] = pad_rows([row["targets"] for row in rows], IGNORED)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Array = npt.NDArray[Any]
+BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,10 +33,10 @@ class Ragged:
     - "label_weights": weights in the loss, float32; 0 for items that are never labels. Not in `queries`.
     """
 
-    values: npt.NDArray[Any]
+    values: Array
     offsets: IntArray
-    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    queries: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    columns: Mapping[str, Array] = field(default_factory=dict)
+    queries: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[Any]], dtype: npt.DTypeLike = np.int64) -> Ragged:
@@ -51,13 +53,13 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, row: int) -> npt.NDArray[Any]:
+    def __getitem__(self, row: int) -> Array:
         return self.span(*self._bounds(row))
 
     def _bounds(self, row: int) -> tuple[int, int]:
         return self.offsets[row], self.offsets[row + 1]
 
-    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+    def __iter__(self) -> Iterator[Array]:
         return (self[row] for row in range(len(self)))
 
     @property
@@ -70,11 +72,11 @@ class Ragged:
         """Position of the first value of every row, shape (rows,); `span` takes these positions."""
         return self.offsets[:-1]
 
-    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
+    def span(self, start: int, stop: int) -> Array:
         """Values at the positions `start` to `stop` (exclusive) of one row."""
         return self.values[start:stop]
 
-    def span_of_columns(self, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+    def span_of_columns(self, start: int, stop: int) -> dict[str, Array]:
         """The entries of `columns` of `span(start, stop)`."""
         return {name: column[start:stop] for name, column in self.columns.items()}
 
@@ -87,7 +89,7 @@ class Ragged:
         """The row of every value, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
-    def columns_of_row(self, row: int) -> dict[str, npt.NDArray[Any]]:
+    def columns_of_row(self, row: int) -> dict[str, Array]:
         """The entries of `columns` of row `row`."""
         return self.span_of_columns(*self._bounds(row))
 
@@ -96,7 +98,7 @@ class Ragged:
         offsets = self.offsets[start : stop + 1]
         return self._selected(slice(offsets[0], offsets[-1]), offsets - offsets[0], slice(start, stop))
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> Ragged:
+    def where(self, mask: BoolArray) -> Ragged:
         """The same rows with the values for which `mask` (total,) is true; a row may become empty."""
         lengths = np.bincount(self.row_ids[mask], minlength=len(self))
         return self._selected(mask, offsets_of(lengths), slice(None))
@@ -117,11 +119,11 @@ class Ragged:
         within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
         return np.repeat(self.starts[rows], lengths) + within
 
-    def with_columns(self, **columns: npt.NDArray[Any]) -> Ragged:
+    def with_columns(self, **columns: Array) -> Ragged:
         """The same rows with more columns, (total,) each."""
         return Ragged(self.values, self.offsets, {**self.columns, **columns}, self.queries)
 
-    def with_queries(self, **queries: npt.NDArray[Any]) -> Ragged:
+    def with_queries(self, **queries: Array) -> Ragged:
         """The same rows with more values of the queries, (rows,) each."""
         return replace(self, queries={**self.queries, **queries})
 
@@ -143,7 +145,7 @@ class TransformedRows:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, row: int) -> npt.NDArray[Any]:
+    def __getitem__(self, row: int) -> Array:
         return self.rows(row, row + 1).values
 
     def rows(self, start: int, stop: int) -> Ragged:
@@ -169,7 +171,7 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
     )
 
 
-def _concatenate_common(tables: Sequence[Mapping[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+def _concatenate_common(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     names = [name for name in tables[0] if all(name in table for table in tables)]
     return {name: np.concatenate([table[name] for table in tables]) for name in names}
 
@@ -248,7 +250,7 @@ def require_times(histories: Ragged) -> IntArray:
     return histories.columns["timestamps"]
 
 
-def offsets_of(lengths: Sequence[int] | npt.NDArray[Any]) -> IntArray:
+def offsets_of(lengths: Sequence[int] | Array) -> IntArray:
     """Offsets (rows + 1,) of rows of these lengths (rows,)."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 

@@ -17,33 +17,22 @@ from ..model.extensions_bert4rec import STEPS, TIME_BIN
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .ragged import IntArray, Ragged, Rows, TransformedRows, labels_of, offsets_of, require_times, run_lengths
 
-BoolArray = npt.NDArray[np.bool_]
-
 PAIRS_AT_ONCE = 1 << 27  # in memory, of 8 bytes and more each
 MAX_TIME_BINS = 256  # 128 years
 POWER = 0.7  # of an item's count, by which its transitions are divided; below 1, popular items keep more weight
 
 
 def damped_transitions(train: Rows, vocab_size: int, steps: int = STEPS, power: float = POWER) -> sparse.csr_array:
-    """T[a, b] / count(a)^`power`, with T of `windowed_transitions`; b are only items that may be labels."""
+    """T[a, b] / count(a)^`power` for items b that may be labels, (vocab_size, vocab_size).
+
+    T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`.
+    """
     blocks = _damped_blocks(train, vocab_size, None, steps=steps, power=power)
     return sparse.csr_array(sparse.vstack([table for _, table in blocks]))
 
 
-def _may_be_next(histories: Ragged) -> BoolArray | None:
-    """Whether each interaction, (total,), may be a label; None if all may."""
-    weights = histories.columns.get("label_weights")
-    return None if weights is None else weights > 0
-
-
-def windowed_transitions(train: Ragged, vocab_size: int, steps: int) -> sparse.csr_array:
-    """T[a, b] = Σ 1/d over pairs in which b follows a at distance d ≤ `steps`, (vocab_size, vocab_size)."""
-    pairs = _pairs(train, train.values, (0, vocab_size), vocab_size.bit_length(), steps, False, None)
-    return _weighted_counts(pairs, (vocab_size, vocab_size))
-
-
 def _weighted_counts(
-    pairs_by_distance: Iterable[Sequence[IntArray]], shape: tuple[int, int], backward: float = 0.0
+    pairs_by_distance: Iterable[Sequence[IntArray]], shape: tuple[int, int], backward: float
 ) -> sparse.csr_array:
     """Σ 1/d of the pairs that `_pairs` gives at every distance d, and `backward` / d of the second ones."""
     total = sparse.csr_array(shape, dtype=np.float64)
@@ -59,25 +48,20 @@ def _weighted_counts(
 
 
 def _pairs(
-    histories: Ragged,
-    columns: IntArray,
-    items: tuple[int, int],
-    bits: int,
-    steps: int,
-    both_directions: bool,
-    is_next: BoolArray | None,
+    histories: Ragged, columns: IntArray, items: tuple[int, int], bits: int, steps: int, both_directions: bool
 ) -> Iterator[list[IntArray]]:
-    """At every distance from 1, pairs of an item and the column of one that follows it, as one integer.
+    """At every distance from 1, pairs of an item and the column of a label that follows it, as one integer.
 
     The item, one from `items[0]` to `items[1]` (exclusive) and counted from there, is in the bits above `bits`. With
-    `both_directions` the second array has the pairs with one that precedes it. With `is_next` (total,), the other
-    interaction is one for which it is true.
+    `both_directions` the second array has the pairs with a label that precedes it.
     """
+    weights = histories.columns.get("label_weights")
+    is_label = None if weights is None else weights > 0
 
-    def packed(chosen: BoolArray, offset: int) -> IntArray:
+    def packed(chosen: npt.NDArray[np.bool_], offset: int) -> IntArray:
         others = positions[chosen] + offset
         pairs = rows[chosen] | columns[others]
-        return pairs if is_next is None else pairs[is_next[others]]
+        return pairs if is_label is None else pairs[is_label[others]]
 
     values, low, high = histories.values, *items
     positions = np.flatnonzero((values >= low) & (values < high))
@@ -168,8 +152,7 @@ def _damped_blocks(
             if bins is not None:
                 bin_of = np.searchsorted(bins, _half_years(require_times(block)), side="right") - 1
                 columns = columns + vocab_size * np.maximum(bin_of, 0)
-            pairs = _pairs(block, columns, items, shape[1].bit_length(), steps, bool(backward), _may_be_next(block))
-            parts.append(list(pairs))
+            parts.append(list(_pairs(block, columns, items, shape[1].bit_length(), steps, bool(backward))))
         by_distance = (
             [np.concatenate(arrays) for arrays in zip(*part, strict=True)] for part in zip(*parts, strict=True)
         )

@@ -17,7 +17,7 @@ from scipy.sparse.linalg import svds
 from tqdm import tqdm
 
 from ..data.ragged import Ragged, require_times, sample_rows
-from ..data.transitions import windowed_transitions
+from ..data.transitions import damped_transitions
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _product(table: sparse.sparray, vectors: FloatArray) -> FloatArray:
 
 def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.csr_array:
     """PPMI (vocab_size, vocab_size) of items within `STEPS` of each other, pairs weighted by 1/distance."""
-    transitions = windowed_transitions(histories, vocab_size, STEPS)
+    transitions = damped_transitions(histories.without("label_weights"), vocab_size, STEPS, power=0.0)
     table = sparse.csr_array(transitions + transitions.T)
     del transitions
     if table.diagonal().any():  # an item that is repeated says nothing of its likeness to others

@@ -154,17 +154,16 @@ def test_invalid_shares_are_refused(tokenizer, options):
         DataCollatorForMaskedItems(tokenizer, **options)
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_the_mask_is_at_the_end(tokenizer, side):
+def test_the_mask_is_at_the_end(tokenizer):
     rows = [
         {"input_ids": np.arange(3, 10), "targets": np.array([12])},
         {"input_ids": np.array([5]), "targets": np.array([6])},
         {"input_ids": np.array([], dtype=np.int64), "targets": np.array([7])},
     ]
-    batch = DataCollatorForNextItem(tokenizer, max_length=5, padding_side=side)(rows)
+    batch = DataCollatorForNextItem(tokenizer, max_length=5)(rows)
     inputs = [batch["input_ids"][row][batch["attention_mask"][row].bool()].tolist() for row in range(3)]
     assert inputs == [[6, 7, 8, 9, 1], [5, 1], [1]]
     assert batch["seen"][0].tolist() == list(range(3, 10))
     assert batch["seen"][1].tolist() == [5] + [IGNORED] * 6
     assert batch["targets"].tolist() == [[12], [6], [7]]
-    assert batch["attention_mask"][1].tolist() == ([1, 1, 0, 0, 0] if side == "right" else [0, 0, 0, 1, 1])
+    assert batch["attention_mask"][1].tolist() == [1, 1, 0, 0, 0]

@@ -13,7 +13,7 @@ from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.model.extensions_bert4rec import Bert4RecEventEmbeddings
 from hf_bert4rec.model.pipeline_bert4rec import TASK
-from tests.model.tiny import build, ids_of, tiny_config
+from tests.model.tiny import build, ids_of, padded_left, tiny_config
 
 KINDS = ["buy", "rent", "view"]  # the first two can be requested
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -43,10 +43,8 @@ def events(histories: Ragged) -> Ragged:
     return histories.with_queries(event_ids=generator.integers(0, 2, len(histories)))
 
 
-def batch_of(tokenizer: Bert4RecTokenizer, histories: Ragged, **options: Any) -> dict[str, torch.Tensor]:
-    batch = DataCollatorForNextItem(tokenizer, 12, **options)(
-        [collator_row(histories, row) for row in range(len(histories))]
-    )
+def batch_of(tokenizer: Bert4RecTokenizer, histories: Ragged) -> dict[str, torch.Tensor]:
+    batch = DataCollatorForNextItem(tokenizer, 12)([collator_row(histories, row) for row in range(len(histories))])
     return {name: batch[name] for name in MODEL_INPUTS if name in batch}
 
 
@@ -82,7 +80,8 @@ def test_models_without_kinds_have_no_embeddings_of_them_and_ignore_them(config:
 def test_padding_does_not_change_scores(
     model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, events: Ragged, side: str
 ) -> None:
-    together = model.next_item_logits(**batch_of(tokenizer, events, padding_side=side))
+    inputs = batch_of(tokenizer, events)
+    together = model.next_item_logits(**(padded_left(inputs) if side == "left" else inputs))
     for row in (0, 7, 21):
         single = model.next_item_logits(**batch_of(tokenizer, events.rows(row, row + 1)))
         torch.testing.assert_close(together[row : row + 1], single, atol=1e-4, rtol=1e-4)

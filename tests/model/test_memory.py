@@ -11,13 +11,13 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecModel, Movi
 from hf_bert4rec.data import transitions
 from hf_bert4rec.data.collators import DataCollatorForNextItem
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.transitions import damped_transitions, fit_transition_memory, windowed_transitions
+from hf_bert4rec.data.transitions import damped_transitions, fit_transition_memory
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.model.cold_start_bert4rec import nearest_items
 from hf_bert4rec.model.extensions_bert4rec import SMOOTHING, Bert4RecTransitionMemory
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import NUM_MOVIES
-from tests.model.tiny import KINDS, build, tiny_config
+from tests.model.tiny import KINDS, build, padded_left, tiny_config
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def model_with_memory(config, histories) -> Bert4RecForMaskedLM:
 
 
 def next_item_batch(tokenizer, histories, side="right"):
-    collate = DataCollatorForNextItem(tokenizer, 12, padding_side=side)
-    batch = collate([{"input_ids": history} for history in histories])
-    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+    batch = DataCollatorForNextItem(tokenizer, 12)([{"input_ids": history} for history in histories])
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    return padded_left(inputs) if side == "left" else inputs
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -166,7 +166,7 @@ def test_transitions_in_the_opposite_direction_count_less(monkeypatch):
     monkeypatch.setattr(transitions, "STEPS", 2)
     monkeypatch.setattr(transitions, "POWER", 0.0)
     histories = Ragged.from_lists([[3, 4, 5]])
-    forward = windowed_transitions(histories, 6, 2).toarray()
+    forward = damped_transitions(histories, 6, 2, power=0.0).toarray()
     assert [forward[3, 4], forward[3, 5], forward[4, 5]] == [1, 0.5, 1]
     assert forward.sum() == 2.5
     ((_, both),) = transitions._damped_blocks(histories, 6, None, 0.3)

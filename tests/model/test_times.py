@@ -64,9 +64,9 @@ def asked_after(timed: Ragged, seconds: int) -> Ragged:
     return timed.with_queries(timestamps=timed.columns["timestamps"][timed.offsets[1:] - 1] + seconds)
 
 
-def batch_of(tokenizer, histories: Ragged, **options) -> dict[str, torch.Tensor]:
+def batch_of(tokenizer, histories: Ragged) -> dict[str, torch.Tensor]:
     next_items = NextItemDataset(histories, Ragged.from_lists([[5]] * len(histories)))
-    batch = DataCollatorForNextItem(tokenizer, 12, **options)([next_items[row] for row in range(len(next_items))])
+    batch = DataCollatorForNextItem(tokenizer, 12)([next_items[row] for row in range(len(next_items))])
     return {name: batch[name] for name in ("input_ids", "attention_mask", "timestamps")}
 
 

@@ -33,6 +33,15 @@ def build(config, cls=Bert4RecForMaskedLM, seed=0):
     return cls(config).eval()
 
 
+def padded_left(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Inputs (batch, length) that are padded on the right with their padding on the left."""
+    padding = (inputs["attention_mask"] == 0).sum(1).tolist()
+    return {
+        name: torch.stack([row.roll(count) for row, count in zip(rows, padding, strict=True)])
+        for name, rows in inputs.items()
+    }
+
+
 def answers(model, inputs) -> torch.Tensor:
     """Hidden states or logits at attended positions, (positions, width)."""
     with torch.no_grad():
