@@ -6,7 +6,7 @@ Parquet and delimited text are read in portions; other files, such as JSON and c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,40 +25,52 @@ TEXT_BLOCK = 1 << 26  # bytes of text that are parsed at once
 
 @dataclass(frozen=True)
 class RowBatches:
-    """A table that is read a portion at a time. `source` and `form` are those of `Table`."""
+    """A table that is read a portion at a time. `source` and `form` are those of `Table`; `frames` gives all rows."""
 
     source: str
     form: str
     schema: pl.Schema
-    parts: Sequence[pl.LazyFrame | Path]
-    options: TableOptions
+    frames: Callable[[], Iterable[pl.LazyFrame | pl.DataFrame]]
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame]]:
         """These columns of every portion, and the name of the portion in errors; ValueError if a file is damaged."""
         types = {name: self.schema[name] for name in columns}
         first = 0
-        for part in self.parts:
-            for frame in _portions(part, list(types), self.options, self.source):
-                if frame.height:
-                    name = self.source if first == 0 else f"{self.source}, from row {first:,} on"
-                    yield name, frame.select(list(types)).cast(types)  # type: ignore[arg-type]
-                    first += frame.height
+        for rows in self._portions(list(types)):
+            if rows.height:
+                name = self.source if first == 0 else f"{self.source}, from row {first:,} on"
+                yield name, rows.cast(types)  # type: ignore[arg-type]
+                first += rows.height
+
+    def _portions(self, columns: list[str]) -> Iterator[pl.DataFrame]:
+        for frame in self.frames():
+            try:
+                if isinstance(frame, pl.LazyFrame):
+                    yield from frame.select(columns).collect_batches(chunk_size=ROWS, maintain_order=True)
+                else:
+                    yield frame.select(columns)
+            except (PolarsError, OSError) as error:
+                raise ValueError(f"{self.source} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def open_batches(table: str | None, options: TableOptions) -> RowBatches:
     """Open a file, a folder, a glob, or a data set on the Hub; errors are those of `read_table`."""
     files = find_files(Path(table)) if table is not None and not is_dataset(table, options) else []
-    heads = {file: _head(file) for file in files}
-    large = sum(file.stat().st_size for file, head in heads.items() if not head.startswith(PARQUET)) > TEXT_BLOCK
+    large = sum(file.stat().st_size for file in files if not _head(file).startswith(PARQUET)) > TEXT_BLOCK
     if not large:
         read = read_table(table, "interactions", options)
-        return RowBatches(read.source, read.form, read.frame.collect_schema(), [read.frame], options)
-    parts = [read_file(file, options)[0] if head.startswith(PARQUET) else file for file, head in heads.items()]
-    schemas, forms = zip(*(_schema(file, part, options) for file, part in zip(files, parts, strict=True)), strict=True)
+        return RowBatches(read.source, read.form, read.frame.collect_schema(), lambda: [read.frame])
+    starts = (next(_read_in_blocks(file, options)) for file in files)
+    schemas, forms = zip(*((frame.collect_schema(), form) for frame, form in starts), strict=True)
     check_columns(files, [schema.names() for schema in schemas])
     empty = [pl.DataFrame(schema=schema).select(schemas[0].names()) for schema in schemas]
     schema = pl.concat(empty, how="vertical_relaxed").schema
-    return RowBatches(str(table), describe_form(files, forms[0]), schema, parts, options)
+    return RowBatches(
+        str(table),
+        describe_form(files, forms[0]),
+        schema,
+        lambda: (frame for file in files for frame, _ in _read_in_blocks(file, options)),
+    )
 
 
 def _head(file: Path) -> bytes:
@@ -68,49 +80,17 @@ def _head(file: Path) -> bytes:
     return data[: data.rfind(b"\n") + 1] or data
 
 
-def _in_blocks(file: Path, options: TableOptions) -> bool:
-    """Whether a file is delimited text, larger than a block, in an encoding in which ASCII is ASCII."""
-    if file.stat().st_size <= TEXT_BLOCK or not is_delimited(_head(file)):
-        return False
-    try:
-        return '\n",'.encode(options.encoding) == b'\n",'
-    except LookupError:
-        return False
-
-
-def _schema(file: Path, part: pl.LazyFrame | Path, options: TableOptions) -> tuple[pl.Schema, str]:
-    """Columns and form of a file."""
-    if isinstance(part, pl.LazyFrame):
-        return part.collect_schema(), "Parquet"
-    if _in_blocks(file, options):
-        frame, form = read_delimited(next(_record_blocks(file, options)), str(file), options)
-        return frame.schema, form
-    lazy, form = read_file(file, options)
-    return lazy.collect_schema(), form
-
-
-def _portions(
-    part: pl.LazyFrame | Path, columns: list[str], options: TableOptions, source: str
-) -> Iterator[pl.DataFrame]:
-    if isinstance(part, pl.LazyFrame):
-        try:
-            yield from part.select(columns).collect_batches(chunk_size=ROWS, maintain_order=True)
-        except (PolarsError, OSError) as error:
-            raise ValueError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
-    elif _in_blocks(part, options):
-        yield from _text_blocks(part, options)
-    else:
-        yield from _portions(read_file(part, options)[0], columns, options, source)
-
-
-def _text_blocks(file: Path, options: TableOptions) -> Iterator[pl.DataFrame]:
-    """The rows of a delimited file, all columns, a block at a time."""
+def _read_in_blocks(file: Path, options: TableOptions) -> Iterator[tuple[pl.LazyFrame | pl.DataFrame, str]]:
+    """The rows of a file and its form: of large delimited text all columns of a block at a time, else all at once."""
+    if file.stat().st_size <= TEXT_BLOCK or not is_delimited(_head(file)) or not _extends_ascii(options.encoding):
+        yield read_file(file, options)
+        return
     dialect, rows = detect(as_utf8(_head(file), str(file), options.encoding), str(file), options)
     header, lines = b"", 0
-    for number, block in enumerate(_record_blocks(file, options)):
+    for number, block in enumerate(_record_blocks(file, dialect)):
         source = str(file) if number == 0 else f"{file}, after line {lines:,}"
         frame, form = read_delimited(header + block, source, options)
-        yield frame
+        yield frame, form
         if number == 0:
             options = replace(options, separator=dialect.separator)
             if form == PAIRS:
@@ -122,9 +102,15 @@ def _text_blocks(file: Path, options: TableOptions) -> Iterator[pl.DataFrame]:
         lines += block.count(b"\n") - (1 if header and number == 0 else 0)
 
 
-def _record_blocks(file: Path, options: TableOptions) -> Iterator[bytes]:
+def _extends_ascii(encoding: str) -> bool:
+    try:
+        return '\n",'.encode(encoding) == b'\n",'
+    except LookupError:
+        return False
+
+
+def _record_blocks(file: Path, dialect: Dialect) -> Iterator[bytes]:
     """The bytes of a delimited file in blocks that end where a row ends."""
-    dialect, _ = detect(as_utf8(_head(file), str(file), options.encoding), str(file), options)
     rest = b""
     with file.open("rb") as opened:
         while data := opened.read(TEXT_BLOCK):
