@@ -18,6 +18,7 @@ from .leakage import check_leakage
 from .movielens import find_release_folder, load_movielens
 from .prepared import Prepared
 from .ragged import flat_column
+from .releases import RELEASES
 from .sequences import SEQUENCE_FILE, load_ml1m_sequences
 from .splits import split_histories
 from .tables import dataset_of, table_name, to_frame
@@ -87,7 +88,7 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
         histories=histories,
         splits=splits,
         tokenizer=tokenizer,
-        custom=bool(arguments.ratings),
+        release=None if arguments.ratings else RELEASES.get(arguments.dataset.removesuffix(".txt")),
         exclude_seen=arguments.repeats != "all",
         new_users=new_users,
         liked_rating=arguments.liked_rating,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
@@ -15,7 +13,8 @@ from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
 from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
 from .leakage import check_leakage, target_hash, target_times
-from .ragged import IntArray, Ragged, Rows, labels_of
+from .ragged import Array, BoolArray, IntArray, Ragged, Rows, labels_of
+from .releases import Release
 from .splits import TARGET_COLUMNS, split_histories
 from .tables import to_frame
 from .user_split import first_by_hash, hold_out_users
@@ -35,7 +34,7 @@ class Prepared:
     histories: Dataset
     splits: DatasetDict
     tokenizer: Bert4RecTokenizer
-    custom: bool = False  # a table of the user's own, not a MovieLens release
+    release: Release | None = None  # of MovieLens; None for a table of the user's own
     exclude_seen: bool = True  # whether items of a history are never recommended
     new_users: DatasetDict | None = None
     liked_rating: float = 4.0
@@ -70,7 +69,7 @@ class Prepared:
         return "rating" in self.ratings.column_names
 
     @cached_property
-    def train_liked(self) -> npt.NDArray[np.bool_]:
+    def train_liked(self) -> BoolArray:
         """Whether each interaction of `train` is a like, (total,); events of kinds that are context are not."""
         liked = liked_mask(self.splits["train"], self.ratings, self.liked_rating)
         return liked & (self.train.columns.get("label_weights", np.ones(1)) > 0)
@@ -128,7 +127,7 @@ class Prepared:
         in_order = np.argsort(np.argsort(~evaluated, kind="stable"))  # as the users are in the training part
         return known if evaluated.all() else known.take(in_order)
 
-    def target_times(self, part: str) -> npt.NDArray[Any] | None:
+    def target_times(self, part: str) -> Array | None:
         """The time of every row's first target, (rows,); None without times."""
         return target_times(self.splits[part])
 
@@ -142,7 +141,7 @@ class Prepared:
         check_leakage(DatasetDict(self.splits | {"train": train}), repeats=not self.exclude_seen)
 
 
-def liked_mask(histories: Dataset, ratings: Dataset, liked_rating: float) -> npt.NDArray[np.bool_]:
+def liked_mask(histories: Dataset, ratings: Dataset, liked_rating: float) -> BoolArray:
     """Whether each interaction of the histories, (total,), is rated `liked_rating` or more.
 
     Without ratings all are. The first of several ratings of an item counts.

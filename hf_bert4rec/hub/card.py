@@ -158,11 +158,7 @@ def plain(text: object) -> str:
 
 
 def update_card(folder: Path) -> None:
-    """Rewrite README.md of a local model folder from the records in it.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_training` and `read_evaluation`.
-    """
+    """Rewrite README.md of a local model folder from the records in it; errors are those of reading them."""
     training, evaluation = read_training(folder), read_evaluation(folder)
     onnx = (folder / ONNX_FOLDER / ONNX_FILE).is_file()
     write_text(folder / REPOCARD_NAME, render_card(training, evaluation, titles=has_titles(folder), onnx=onnx))

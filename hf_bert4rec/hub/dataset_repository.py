@@ -12,12 +12,10 @@ from huggingface_hub.constants import REPOCARD_NAME
 from ..data.leakage import target_hash
 from ..data.prepared import Prepared
 from ..data.ragged import Ragged
-from ..data.releases import RELEASES, Release
+from ..data.releases import Release
 from .card import DATA_LICENCE, fill
-from .staging import remove_on_failure
+from .staging import report_full_disk
 from .upload import check_repo_id, check_token, push
-
-PARTS = ("train", "validation", "test")
 
 
 def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
@@ -33,7 +31,7 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
     """
     check_repo_id(repo_id)
     if not redistribute:
-        check_redistributable(_release_of(data), data.name)
+        check_redistributable(data.release, data.name)
     check_token()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / repo_id.split("/")[1]
@@ -53,7 +51,7 @@ def check_redistributable(release: Release | None, name: str) -> None:
 
 def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
     """Write the files that `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
-    with remove_on_failure(folder, f"the tables of {data.name}"):
+    with report_full_disk(folder, f"the tables of {data.name}"):
         (folder / "data").mkdir(parents=True)
         for name, table in _tables(data).items():
             table.to_parquet(folder / "data" / f"{name}.parquet")
@@ -62,7 +60,7 @@ def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
 
 def dataset_card(data: Prepared, repo_id: str) -> str:
     """The card of a prepared data set: counts, order rule, hashes of the splits, columns, licence."""
-    release, tables, test = _release_of(data), _tables(data), data.splits["test"]
+    release, tables, test = data.release, _tables(data), data.splits["test"]
     configs = [
         {"config_name": name, "data_files": [{"split": name, "path": f"data/{name}.parquet"}]}
         | ({"default": True} if name == "train" else {})
@@ -70,7 +68,7 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
     ]
     tags = ["recommendation", "sequential-recommendation", "hf-bert4rec", *(["movielens"] if release else [])]
     parts = []
-    for part, rows in ((name, data.splits[name]) for name in PARTS):
+    for part, rows in data.splits.items():
         digest = f"`{target_hash(rows)}`" if part != "train" else ""
         parts.append((part, len(rows), int(Ragged.from_column(rows, "item_ids").lengths.sum()), digest))
     several = "targets" in test.column_names
@@ -83,16 +81,11 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
         tables=tables,
         lengths=Ragged.from_column(data.histories, "item_ids").lengths,
         parts=parts,
-        timed="timestamps" in data.histories.column_names,
+        timed=data.timed,
         split="temporal" if "cut" in test.column_names else "last-n" if several else "leave-one-out",
         targets=len(test[0]["targets"]) if several else 1,
     )
 
 
-def _release_of(data: Prepared) -> Release | None:
-    """The MovieLens release; None for a custom table, also if its name is that of a release."""
-    return None if data.custom else RELEASES.get(data.name.removesuffix(".txt"))
-
-
 def _tables(data: Prepared) -> dict[str, Dataset]:
-    return {**{part: data.splits[part] for part in PARTS}, "movies": data.movies}
+    return {**data.splits, "movies": data.movies}

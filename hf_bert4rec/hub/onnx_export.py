@@ -175,11 +175,7 @@ def logits_of_both(
 
 
 def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> float:
-    """The largest difference of a score from torch's.
-
-    Raises:
-        ValueError: as `export_onnx`.
-    """
+    """The largest difference of a score from torch's; errors are those of `export_onnx`."""
     top_k, largest = min(TOP_K, tokenizer.num_items), 0.0
     for logits, expected_logits in logits_of_both(scorer, model, tokenizer):
         scores, expected = logits.softmax(-1), expected_logits.softmax(-1)
@@ -195,8 +191,7 @@ def check_quantized(
 ) -> tuple[float, float]:
     """The largest difference of an item's logit from torch's, and how many of torch's ten best movies it keeps.
 
-    Raises:
-        ValueError: the difference exceeds 1.
+    Errors are those of `export_onnx`.
     """
     top_k = min(TOP_K, tokenizer.num_items)
     differences, overlaps = [], []

@@ -17,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 MIN_VALUES = 256
 PRODUCTS = {"MatMul", "Gemm", "Gather"}  # these read weights of the network; GatherND reads the memory
-INTEGER_TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
 
 
 def quantize(source: Path, target: Path) -> None:
@@ -76,8 +75,7 @@ def _error(values: NDArray, integers: NDArray, scales: NDArray) -> float:
     return float(np.square(integers * scales - values).sum())
 
 
-def _smallest_type(values: NDArray) -> type:
+def _smallest_type(values: NDArray) -> np.dtype:
     """The smallest integer type that holds all values."""
     low, high = int(values.min()), int(values.max())
-    types = (dtype for dtype in INTEGER_TYPES if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
-    return next(types, np.int64)
+    return np.min_scalar_type(high if low >= 0 else min(low, ~high))

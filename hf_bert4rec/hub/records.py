@@ -20,12 +20,7 @@ SECRET_OPTION = re.compile(r"\s--(?:\w+_)?token(?:=|\s+)\S+")
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """Read the training record of an exported model.
-
-    Raises:
-        FileNotFoundError: the folder has none.
-        ValueError: the record is truncated or lacks keys that the card needs.
-    """
+    """The training record of an exported model; FileNotFoundError without one, ValueError if the card needs more."""
     path = folder / TRAINING_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} lacks {TRAINING_FILE}, which the card needs: train the model again")
@@ -36,11 +31,7 @@ def read_training(folder: Path) -> dict[str, Any]:
 
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
-    """Read the evaluation of a model folder; None if it was not evaluated.
-
-    Raises:
-        ValueError: the evaluation belongs to other weights than those in the folder.
-    """
+    """The evaluation of a model folder; None if it was not evaluated, ValueError if it is of other weights."""
     path = folder / REPORT_FILE
     if not path.is_file():
         return None

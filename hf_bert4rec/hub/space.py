@@ -14,7 +14,7 @@ from ..files import TASTE_FILE, data_folder
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from .browser_runtime import FILES, browser_runtime
-from .staging import remove_on_failure
+from .staging import report_full_disk
 from .verify import JSON_FILES, has_titles, load_pipeline
 
 SPACE_FOLDER = data_folder("model_card") / "space"
@@ -36,12 +36,12 @@ def stage_space(model: Path, target: Path, name: str) -> None:
     Raises:
         ValueError: the model has no titles, which the demo searches.
         ImportError: the ONNX file has to be made, and a package for it is missing.
-        OSError: the runtime cannot be downloaded, or the disk is full; `target` is then removed.
+        OSError: the runtime cannot be downloaded, or the disk is full.
     """
     if not has_titles(model):
         raise ValueError(f"{model} has no titles, and the demo searches movies by title")
     runtime = browser_runtime()
-    with remove_on_failure(target, "the demo"):
+    with report_full_disk(target, "the demo"):
         target.mkdir(parents=True)
         for page in PAGE_FILES:
             shutil.copyfile(SPACE_FOLDER / page, target / page)

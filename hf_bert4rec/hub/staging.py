@@ -50,7 +50,7 @@ def stage_model(
     Raises:
         FileNotFoundError: the folder has no training record.
         ValueError: its records are damaged, or its evaluation is of other weights.
-        OSError: the disk is full; `target` is then removed.
+        OSError: the disk is full.
     """
     training, evaluation = without_private_paths(read_training(folder)), read_evaluation(folder)
     release = release_of(training)
@@ -60,7 +60,7 @@ def stage_model(
     if not titles:
         training = without_titles(training)
         evaluation = evaluation and {**evaluation, "examples": []}
-    with remove_on_failure(target, f"a copy of {folder}"):
+    with report_full_disk(target, f"a copy of {folder}"):
         _copy_files(folder, target, with_plots=evaluation is not None)
         if titles:
             shutil.copyfile(folder / ITEMS_FILE, target / ITEMS_FILE)
@@ -89,16 +89,15 @@ def list_files(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def remove_on_failure(target: Path, content: str) -> Iterator[None]:
-    """Remove the folder `target` if writing it fails; the error of a full disk names `content`."""
+def report_full_disk(target: Path, content: str) -> Iterator[None]:
+    """Name what is written to `target` in the error of a full disk."""
     try:
         yield
     except OSError as error:
-        shutil.rmtree(target, ignore_errors=True)
-        if error.errno == errno.ENOSPC:
-            message = f"no room for {content} in {target.parent}: free some, or name another folder with TMPDIR"
-            raise OSError(error.errno, f"{message}; nothing was sent") from error
-        raise
+        if error.errno != errno.ENOSPC:
+            raise
+        message = f"no room for {content} in {target.parent}: free some, or name another folder with TMPDIR"
+        raise OSError(error.errno, f"{message}; nothing was sent") from error
 
 
 def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:

@@ -79,12 +79,7 @@ def check_token() -> str:
 
 
 def check_target(repo_id: str, repo_type: str = "model") -> None:
-    """Check that the repository is absent, empty or made by this package.
-
-    Raises:
-        FileExistsError: it holds something else.
-        ConnectionError: the Hub cannot be reached.
-    """
+    """Raise FileExistsError unless the repository is absent, empty or made by this package; others as `push`."""
     api = HfApi(library_name="hf-bert4rec")
     try:
         _check_signature(api, repo_id, repo_type, _read_remote(api, repo_id, repo_type))

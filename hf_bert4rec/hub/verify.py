@@ -130,8 +130,7 @@ def probe_histories(tokenizer: Any) -> list[list[Any]]:
 def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipeline:
     """Load the recommender of a folder or Hub repository with this package's code instead of its own.
 
-    Raises:
-        OSError, ValueError, TypeError: it cannot be loaded; the error names the damaged file.
+    OSError, ValueError or TypeError if it cannot be loaded; the error names the damaged file.
     """
     trusted = {"pipeline_class": MovieRecommendationPipeline, "trust_remote_code": False}
     # transformers raises RuntimeError for a config that does not describe a pipeline.

@@ -14,6 +14,7 @@ from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.browser_runtime import FILES
 from hf_bert4rec.hub.dataset_repository import dataset_card
@@ -241,7 +242,7 @@ def test_a_data_set_comes_back_unchanged(hub, published, pulled, tables):
 )
 def test_the_card_of_a_data_set_has_its_counts(tables, options, words):
     data = prepare(replace(tables, **options))
-    card = dataset_card(replace(data, name="ml-latest-small", custom=False), DATA)
+    card = dataset_card(replace(data, name="ml-latest-small", release=RELEASES["ml-latest-small"]), DATA)
     assert f"histories of 60 users, 40 movies and {sum(map(len, data.histories['item_ids'])):,} interactions" in card
     assert "Histories are ordered by time, ties by the row of the source" in card
     assert f"**Split.** {words}" in card
