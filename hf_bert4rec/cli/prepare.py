@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from ..data.arguments import DataArguments, option
+from ..data.arguments import DataArguments
 from ..data.folder.prepare_folder import prepare_folder
 from ..training.arguments import OptionParser
 from .console import set_up_console
@@ -22,19 +21,13 @@ from .console import set_up_console
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PrepareArguments:
-    """Where the histories are written."""
-
-    output_dir: str = option("the folder to write", "prepared")
-
-
 def main(argv: Sequence[str]) -> None:
     set_up_console()
-    parser = OptionParser((DataArguments, PrepareArguments), __doc__)
+    parser = OptionParser((DataArguments,), __doc__)
     parser.add_argument("interactions", help="a table: a file, a folder, a glob, or a data set on the Hub")
+    parser.add_argument("--output_dir", "--output-dir", default="prepared", help="the folder to write")
     table = parser.parse_known_args(argv)[0].interactions
-    data, arguments, _ = parser.parse_options([*argv, "--ratings", table])
+    data, arguments = parser.parse_options([*argv, "--ratings", table])
     manifest = prepare_folder(data, arguments.output_dir)
     counts = (f"{manifest[name]:,}" for name in ("interactions", "users", "items"))
     logger.info("%s interactions of %s users with %s items are in %s", *counts, arguments.output_dir)

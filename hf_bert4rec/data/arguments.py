@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .column_names import AUTO
+from .column_names import AUTO, OPTIONS
 
 REPEATS = ("first", "last", "all")
 SPLITS = ("leave-one-out", "last-n", "temporal")
@@ -47,14 +47,7 @@ class InteractionArguments(TableOptions):
     @property
     def requested_columns(self) -> dict[str, str | None]:
         """The table's columns to read, by our names; None or empty for none."""
-        return {
-            "user_id": self.user_column,
-            "movie_id": self.item_column,
-            "rating": self.rating_column,
-            "timestamp": self.time_column,
-            "event": self.event_column,
-            "weight": self.weight_column,
-        }
+        return {name: getattr(self, f"{option}_column") for name, option in OPTIONS.items()}
 
 
 @dataclass

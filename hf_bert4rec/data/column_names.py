@@ -14,22 +14,18 @@ USUAL_NAMES = {
     ),
     "timestamp": ("timestamp", "time", "datetime", "date", "ts", "createdat", "eventtime", "eventtimestamp"),
 }
-OPTIONS = {
+OPTIONS = {  # that name the columns, such as user_column, by our names
     "user_id": "user",
     "movie_id": "item",
-    "timestamp": "time",
     "rating": "rating",
+    "timestamp": "time",
     "event": "event",
     "weight": "weight",
 }
 
 
 def find_column(role: str, columns: Sequence[str], source: str) -> str:
-    """The column of users, items or times with a usual name; our name if there is such a column, or none has one.
-
-    Raises:
-        ValueError: several columns have a usual name.
-    """
+    """Our name of a column, or else the one with a usual name if there is one; ValueError if there are several."""
     matches = [name for name in columns if _plain(name) in USUAL_NAMES[role]]
     if role in columns or not matches:
         return role

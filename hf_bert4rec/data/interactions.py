@@ -15,7 +15,7 @@ from .column_names import AUTO, OPTIONS, find_column
 from .columns import as_events, as_ids, as_ratings, as_weights
 from .delimited import PAIRS
 from .items import join_items, read_items
-from .tables import read_table
+from .tables import read_table, to_dataset
 from .times import as_seconds
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,8 @@ def read_tables(
         [COLUMN_READERS[name](frame[theirs], table.source).alias(name) for name, theirs in columns.items()]
     )
     item_table = read_item_table(items, columns["movie_id"], item_columns, options)
-    tables = Interactions(join_items(ratings, item_table, table.source))
+    ratings, movies = join_items(ratings, item_table, table.source)
+    tables = Interactions(ratings=to_dataset(ratings), movies=to_dataset(movies))
     tables.item_column = columns["movie_id"]
     return tables
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
-from datasets import DatasetDict
 
 from ..model.tokenization_bert4rec import ANSWER_KEYS
 from .columns import as_ids, is_text, refuse_rows
-from .tables import clean_genres, split_years, to_dataset
+from .tables import clean_genres, split_years
 
 logger = logging.getLogger(__name__)
 
@@ -126,11 +125,11 @@ def _parse_list(text: str, row: int, source: str) -> list[str]:
     )
 
 
-def join_items(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> DatasetDict:
-    """Both tables as datasets, with ids of one type and a movies row for every item of the ratings."""
+def join_items(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both tables with ids of one type and a movies row for every item of the ratings."""
     rated = ratings.select(pl.col("movie_id").unique()).sort("movie_id")
     if movies is None:
-        return DatasetDict(ratings=to_dataset(ratings), movies=to_dataset(_untitled(rated)))
+        return ratings, _untitled(rated)
     ratings, rated, movies = with_ids_of_one_type(ratings, rated, movies)
     missing = rated.join(movies, on="movie_id", how="anti").sort("movie_id")
     if missing.height == rated.height:
@@ -142,8 +141,7 @@ def join_items(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) 
     if missing.height:
         first = missing["movie_id"][0]
         logger.warning("%s: %d items have no row in the items' table (the first is %r)", source, missing.height, first)
-    catalogue = pl.concat([movies.select(ITEM_COLUMNS), _untitled(missing)])
-    return DatasetDict(ratings=to_dataset(ratings), movies=to_dataset(catalogue))
+    return ratings, pl.concat([movies.select(ITEM_COLUMNS), _untitled(missing)])
 
 
 def with_ids_of_one_type(*frames: pl.DataFrame) -> list[pl.DataFrame]:

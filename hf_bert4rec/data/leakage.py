@@ -6,11 +6,10 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from datasets import Dataset, DatasetDict
 
-from .ragged import Ragged, arrow_table, flat_targets
+from .ragged import Array, Ragged, arrow_table, flat_targets
 from .tables import to_frame
 
 
@@ -80,7 +79,7 @@ def leakage_error(leaked: int, targets: int, what: str, where: str, item: Any, u
     )
 
 
-def target_times(rows: Dataset) -> npt.NDArray[Any] | None:
+def target_times(rows: Dataset) -> Array | None:
     """The timestamp of every row's earliest target, shape (rows,); None without timestamps."""
     if (targets := flat_targets(rows, "target_timestamp")) is None:
         return None

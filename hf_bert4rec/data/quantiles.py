@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .ragged import Array
+
 DIGIT_BITS = 16
 SIGN = np.uint64(1 << 63)
-Numbers = npt.NDArray[Any]  # int64 or float64
+Numbers = Array  # int64 or float64
 
 
 def value_at_quantile(arrays: Callable[[], Iterable[Numbers]], quantile: float) -> Any:

@@ -12,7 +12,7 @@ from .delimited import UTF8_MARK, Dialect, looks_like_header
 from .items import join_items, with_ids_of_one_type
 from .movielens import read_movies
 from .rows import read_rows
-from .tables import to_frame
+from .tables import to_dataset, to_frame
 
 SEQUENCE_FILE, MAPPING_FILE, MOVIES_FILE = "ml-1m.txt", "item_mapping.txt", "movies.dat"
 # Users, items and interactions of the file that published results are made with.
@@ -40,7 +40,9 @@ def read_sequences(
     ratings = _read_pairs(path, ("user_id", "movie_id"))
     if id_mapping is not None:
         ratings = _mapped(ratings, path, Path(id_mapping))
-    return join_items(ratings, to_frame(items) if isinstance(items, Dataset) else items, str(path))
+    movies = to_frame(items) if isinstance(items, Dataset) else items
+    ratings, movies = join_items(ratings, movies, str(path))
+    return DatasetDict(ratings=to_dataset(ratings), movies=to_dataset(movies))
 
 
 def load_ml1m_sequences(folder: str | Path) -> DatasetDict:

@@ -7,13 +7,10 @@ in order of users, and 5.7 times on shuffled ones, in the same memory.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from .ragged import IntArray, offsets_of, run_lengths
+from .ragged import Array, IntArray, offsets_of, run_lengths
 
 _BITS = 64  # of a packed integer: ML-32M needs all of them, the smaller releases 63
 _TOO_LARGE = 2**63
@@ -31,7 +28,7 @@ def codes_of(ids: pl.Series) -> IntArray:
     return ranks[encoded.indices.to_numpy()]
 
 
-def stable_order(codes: IntArray, times: npt.NDArray[Any] | None = None) -> IntArray:
+def stable_order(codes: IntArray, times: Array | None = None) -> IntArray:
     """Row numbers in the order of (code, time, row), shape (rows,), for `codes` of `codes_of`."""
     if not (codes[1:] >= codes[:-1]).all():
         by_code = _last_sorted(codes, np.arange(len(codes)))
@@ -48,7 +45,7 @@ def stable_order(codes: IntArray, times: npt.NDArray[Any] | None = None) -> IntA
     return keys.select(pl.arg_sort_by(keys.columns, maintain_order=True)).to_series().to_numpy().astype(np.int64)
 
 
-def _order_in_runs(codes: IntArray, times: npt.NDArray[Any]) -> IntArray | None:
+def _order_in_runs(codes: IntArray, times: Array) -> IntArray | None:
     """`stable_order` of codes in ascending order; None if the keys need too many bits."""
     if times.dtype.kind != "i" or int(times.max()) - int(times.min()) >= _TOO_LARGE:
         return None

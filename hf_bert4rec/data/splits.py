@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
 from .arguments import DataArguments
 from .quantiles import value_at_quantile
-from .ragged import IntArray, Ragged, flat_column, offsets_of
+from .ragged import Array, BoolArray, IntArray, Ragged, flat_column, offsets_of
 from .tables import dataset_of
 
-Bools = npt.NDArray[np.bool_]
 TargetEvents = Sequence[str] | None
 # List columns of histories, and the names of their values at a target.
 TARGET_COLUMNS = {"item_ids": "target", "timestamps": "target_timestamp", "events": "target_event", "weights": None}
@@ -109,15 +107,15 @@ class Block(NamedTuple):
     """
 
     offsets: IntArray
-    users: Bools
-    times: npt.NDArray[Any] | None
-    is_target: Bools | None
+    users: BoolArray
+    times: Array | None
+    is_target: BoolArray | None
 
     @property
     def lengths(self) -> IntArray:
         return np.diff(self.offsets) * self.users
 
-    def times_of_users(self, cut: Any = None) -> npt.NDArray[Any]:
+    def times_of_users(self, cut: Any = None) -> Array:
         """The times of histories that are true in `users`, with a `cut` those before it."""
         assert self.times is not None
         times = self.times if self.users.all() else self.times[np.repeat(self.users, np.diff(self.offsets))]
@@ -225,7 +223,7 @@ def _split_in_time(blocks: Blocks, quantile: float) -> SplitLengths:
     return SplitLengths(known["validation"], targets, known, cuts=cuts)
 
 
-def _require(rows: Bools, problem: str) -> Bools:
+def _require(rows: BoolArray, problem: str) -> BoolArray:
     """Return `rows`; ValueError if none is true."""
     if not rows.any():
         raise ValueError(problem)

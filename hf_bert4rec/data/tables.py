@@ -38,7 +38,7 @@ def clean_genres(lists: pl.Expr) -> pl.Expr:
 
 def to_dataset(frame: pl.DataFrame, info: DatasetInfo | None = None) -> Dataset:
     """A `datasets.Dataset` over the frame's memory, with plain `string` and `list` features."""
-    kinds = {name: _feature(kind) for name, kind in frame.schema.items()}
+    kinds = {name: feature_of(kind) for name, kind in frame.schema.items()}
     return dataset_of(frame.to_arrow(), Features(kinds), info)
 
 
@@ -52,11 +52,9 @@ def dataset_of(table: pa.Table, features: Features, info: DatasetInfo | None = N
     return Dataset(table.cast(features.arrow_schema), info=info, fingerprint=generate_random_fingerprint())
 
 
-def _feature(kind: pl.DataType) -> Any:
-    if isinstance(kind, pl.List):
-        return List(_feature(kind.inner))  # type: ignore[arg-type]
-    names = {pl.Int64(): "int64", pl.Float32(): "float32", pl.Float64(): "float64", pl.String(): "string"}
-    return Value(names[kind])
+def feature_of(kind: pl.DataType) -> Any:
+    """The feature of a column of numbers, text, or lists of these."""
+    return List(feature_of(kind.inner)) if isinstance(kind, pl.List) else Value(str(kind).lower())  # type: ignore[arg-type]
 
 
 def to_frame(dataset: Dataset | IterableDataset, columns: list[str] | None = None) -> pl.DataFrame:

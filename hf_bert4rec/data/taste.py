@@ -21,7 +21,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..model.cold_start_bert4rec import ContentSimilarity
 from ..model.extensions_bert4rec import Bert4RecTaste
-from .ragged import Ragged, sample_rows
+from .ragged import BoolArray, FloatArray, IntArray, Ragged, sample_rows
 
 MAX_INTERACTIONS = 1 << 25  # more than any MovieLens release; the matrix of more would take gigabytes
 DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest
@@ -39,13 +39,10 @@ MAX_NEIGHBOUR_ITEMS = 15_000  # larger catalogues have no neighbours: a matrix o
 BLOCK = 1024  # items compared with all others at once
 DENSE_FACTOR = 4  # catalogues of up to this many times the rank are factorised completely
 
-FloatArray = npt.NDArray[np.float64]
 Matrices = Callable[[], Iterable[sparse.csr_array]]
 
 
-def fit_taste(
-    taste: Bert4RecTaste, train: Ragged, liked: npt.NDArray[np.bool_], items: Mapping[str, list[Any]]
-) -> None:
+def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: BoolArray, items: Mapping[str, list[Any]]) -> None:
     """Fill a model of taste from training histories of input ids.
 
     Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random.
@@ -88,9 +85,7 @@ def neighbours_for(vocab_size: int, taste_size: int) -> int:
     return min(NEIGHBOURS, vocab_size) if taste_size and vocab_size <= MAX_NEIGHBOUR_ITEMS else 0
 
 
-def _weighted_likes(
-    train: Ragged, liked: npt.NDArray[np.bool_], vocab_size: int
-) -> tuple[sparse.csr_array, FloatArray]:
+def _weighted_likes(train: Ragged, liked: BoolArray, vocab_size: int) -> tuple[sparse.csr_array, FloatArray]:
     """1 for every like and `DISLIKE_WEIGHT` for other interactions, (users, vocab_size); and weights of users (users,).
 
     Weights of users have a mean of 1, so that `RIDGE` is a number of users.
@@ -129,7 +124,7 @@ def _neighbours(
     factors: FloatArray,
     items: Mapping[str, list[Any]],
     number: int,
-) -> tuple[npt.NDArray[np.int64], FloatArray]:
+) -> tuple[IntArray, FloatArray]:
     """The items closest to each, closest first, and their similarities, (vocab_size, number) both.
 
     A similarity is the mean of a correlation and, with `PARTIAL_WEIGHT`, a partial correlation scaled so that an item's

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from datasets import Dataset, DatasetDict
 
-from .ragged import FloatArray, IntArray
+from .ragged import BoolArray, FloatArray, IntArray
 from .tables import to_frame
 
 MAX_SHARE = 0.5
@@ -29,7 +28,7 @@ def hold_out_users(histories: Dataset, share: float) -> tuple[Dataset, DatasetDi
     return rows["training"], DatasetDict(validation=rows["validation"], test=rows["test"])
 
 
-def held_out_masks(users: pl.Series, share: float) -> dict[str, npt.NDArray[np.bool_]]:
+def held_out_masks(users: pl.Series, share: float) -> dict[str, BoolArray]:
     """Which users (users,) are in "training", "validation" and "test"; see `hold_out_users`, also for errors."""
     if not 0 <= share <= MAX_SHARE:
         raise ValueError(f"held_out_users is {share}; it must be from 0 to {MAX_SHARE}, a share of the users")

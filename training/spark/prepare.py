@@ -32,7 +32,6 @@ from hf_bert4rec.data.histories import check_filters, no_user_left, order_events
 from hf_bert4rec.data.interactions import read_item_table
 from hf_bert4rec.data.items import join_items
 from hf_bert4rec.data.ragged import offsets_of, run_lengths
-from hf_bert4rec.data.tables import to_frame
 from hf_bert4rec.data.times import check_unit
 
 INTERACTIONS_PER_FILE = 1 << 23
@@ -221,9 +220,9 @@ def _catalogue(rows: DataFrame, histories: DataFrame, arguments: DataArguments, 
     """The items of the histories in the vocabulary's order."""
     every, present = (pl.DataFrame(frame.select("movie_id").distinct().toArrow()) for frame in (rows, histories))
     items = read_item_table(arguments.items, item_column, arguments.item_columns, TableOptions())
-    tables = join_items(every, items, str(arguments.ratings))
-    present = present.cast({"movie_id": to_frame(tables["movies"])["movie_id"].dtype})
-    return to_frame(tables["movies"]).join(present, on="movie_id", how="semi", maintain_order="left")
+    _, movies = join_items(every, items, str(arguments.ratings))
+    present = present.cast({"movie_id": movies["movie_id"].dtype})
+    return movies.join(present, on="movie_id", how="semi", maintain_order="left")
 
 
 def _write_shards(

@@ -18,7 +18,7 @@ from ..encoding import NextItemDataset
 from ..histories import LISTS
 from ..leakage import late_training_error, leakage_error
 from ..prepared import Prepared
-from ..ragged import IntArray, Ragged, Rows, TransformedRows
+from ..ragged import Array, BoolArray, IntArray, Ragged, Rows, TransformedRows
 from ..splits import ABSENT, HELD_OUT, SPLIT_OPTIONS, split_histories
 from ..tables import to_dataset, to_frame
 from ..user_split import first_by_hash, held_out_masks
@@ -52,11 +52,9 @@ class MappedData(Prepared):
 
     def __init__(self, folder: PreparedFolder, liked_rating: float, tokenizer: Bert4RecTokenizer | None = None) -> None:
         if tokenizer is None:
-            items = folder.items.select("movie_id", "title", "year", "genres")
-            counts = dict(zip(folder.items["movie_id"].to_list(), folder.items["count"].to_list(), strict=True))
             tokenizer = Bert4RecTokenizer.from_movies(
-                to_dataset(items),
-                counts,
+                to_dataset(folder.items.drop("count")),
+                dict(folder.items.select("movie_id", "count").iter_rows()),
                 item_id_name=folder.manifest["item_id_name"],
                 event_names=folder.manifest["event_names"],
                 num_target_events=len(folder.options["target_events"] or []),
@@ -65,7 +63,6 @@ class MappedData(Prepared):
             folder=folder,
             name=folder.manifest["name"],
             tokenizer=tokenizer,
-            custom=True,
             exclude_seen=folder.options["repeats"] != "all",
             liked_rating=liked_rating,
         )
@@ -84,7 +81,7 @@ class MappedData(Prepared):
 
     @cached_property
     def movies(self) -> Dataset:
-        return to_dataset(self.folder.items.select("movie_id", "title", "year", "genres"))
+        return to_dataset(self.folder.items.drop("count"))
 
     @cached_property
     def ratings(self) -> Dataset:
@@ -127,11 +124,11 @@ class MappedData(Prepared):
         return self.folder.histories.has("ratings")
 
     @cached_property
-    def train_liked(self) -> npt.NDArray[np.bool_]:
+    def train_liked(self) -> BoolArray:
         train = self._part("train", rated=True)
         return np.concatenate([self._liked(block) for block in train.blocks()])
 
-    def _liked(self, histories: Ragged) -> npt.NDArray[np.bool_]:
+    def _liked(self, histories: Ragged) -> BoolArray:
         """Whether each interaction of histories with ratings is a like, (total,)."""
         liked = np.ones(len(histories.values), dtype=bool)
         if "ratings" in histories.columns:
@@ -182,7 +179,7 @@ class MappedData(Prepared):
         users = np.flatnonzero(known != ABSENT)
         return self._first_items(users, known[users], timed)
 
-    def target_times(self, part: str) -> npt.NDArray[Any] | None:
+    def target_times(self, part: str) -> Array | None:
         if not self.timed:
             return None
         return self.folder.histories.array("timestamps").take(self._target_positions(part)[:, 0])
@@ -256,7 +253,7 @@ class MappedData(Prepared):
             columns["ratings"] = stored.array("ratings")
         return columns
 
-    def _users_of(self, part: str) -> npt.NDArray[np.bool_]:
+    def _users_of(self, part: str) -> BoolArray:
         return held_out_masks(self.folder.histories.user_ids, self.folder.options["held_out_users"])[part]
 
     def _tables(self, rows: IntArray, with_ratings: bool = False) -> Dataset:

@@ -8,11 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..ragged import IntArray, Ragged, offsets_of
-
-Array = npt.NDArray[Any]
+from ..ragged import Array, IntArray, Ragged, offsets_of
 
 
 class ShardedArray:

@@ -22,14 +22,13 @@ from ..columns import as_events, as_ratings, as_weights_of_portion
 from ..histories import check_filters, no_user_left, order_events, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
-from ..ragged import IntArray
-from ..tables import to_frame
+from ..ragged import Array, IntArray
 from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_folders, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
 from .stored_histories import SHARD, event_numbers, write_shard
-from .user_partitions import Array, ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
+from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ def prepare_folder(arguments: DataArguments, output_dir: str | Path) -> dict[str
     with new_folder(output_dir) as (new, work):
         rows = _store(batches, columns, work)
         event_names = order_events(rows.events.ids, arguments) if rows.events is not None else []
-        catalogue = _write_histories(rows, event_names, arguments, item_table, batches.source, new, work)
+        catalogue = _write_histories(rows, event_names, arguments, item_table, new)
         return finish_folder(new, arguments, columns["movie_id"], catalogue, event_names)
 
 
@@ -134,15 +133,9 @@ def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
 
 
 def _write_histories(
-    rows: _Rows,
-    event_names: Sequence[str],
-    arguments: DataArguments,
-    item_table: pl.DataFrame | None,
-    source: str,
-    new: Path,
-    work: Path,
+    rows: _Rows, event_names: Sequence[str], arguments: DataArguments, item_table: pl.DataFrame | None, new: Path
 ) -> pl.DataFrame:
-    """Write the files of histories to `new`, and return the catalogue; `work` is for files in between."""
+    """Write the files of histories to `new`, and return the catalogue; files in between are next to those of `rows`."""
     user_ids, user_numbers = rows.users.sorted_ids()
     item_ids, item_numbers = rows.items.sorted_ids()
     counts = sum(count for count, _ in rows.portions), len(user_ids), len(item_ids)
@@ -150,7 +143,7 @@ def _write_histories(
     numbers = {"users": user_numbers, "items": item_numbers}
     if rows.events is not None:
         numbers["events"] = event_numbers(rows.events.ids, event_names)
-    partitions = _partition(rows, numbers, work)
+    partitions = _partition(rows, numbers)
     parts, item_counts = _sort(partitions, len(item_ids), arguments)
     core = k_core(parts, item_counts, arguments.min_interactions)
     if not core.users.any():
@@ -159,12 +152,12 @@ def _write_histories(
     for part in parts:
         items = part.files.read("items")
         present[items[core.rows(part, items)]] = True
-    catalogue, index = _catalogue(item_table, item_ids, present, source)
+    catalogue, index = _catalogue(item_table, item_ids, present, rows.items.source)
     _write_shards(parts, core, user_ids, index, new)
     return catalogue
 
 
-def _partition(rows: _Rows, numbers: Mapping[str, Array], work: Path) -> Partitions:
+def _partition(rows: _Rows, numbers: Mapping[str, Array]) -> Partitions:
     """The rows with times in seconds and `numbers` in place of codes, by ranges of users; `rows` are removed."""
     types, convert = dict(rows.files.types), None
     if "events" in numbers:
@@ -175,7 +168,7 @@ def _partition(rows: _Rows, numbers: Mapping[str, Array], work: Path) -> Partiti
     counts = np.zeros(int(numbers["users"].max()) + 1, dtype=np.int64)
     for columns in rows.read("users"):
         counts += np.bincount(numbers["users"][columns["users"]], minlength=len(counts))
-    partitions = Partitions(work, counts, types, ROWS_PER_PARTITION)
+    partitions = Partitions(rows.files.folder, counts, types, ROWS_PER_PARTITION)
     for columns in rows.read(*types):
         columns |= {name: of_codes[columns[name]] for name, of_codes in numbers.items()}
         if convert is not None:
@@ -206,11 +199,10 @@ def _catalogue(
     item_table: pl.DataFrame | None, item_ids: pl.Series, present: Array, source: str
 ) -> tuple[pl.DataFrame, Array]:
     """The items of the histories in the vocabulary's order, and the row of every item of `item_ids`, (items,)."""
-    tables = join_items(pl.DataFrame({"movie_id": item_ids}), item_table, source)
-    movies, ids = to_frame(tables["movies"]), to_frame(tables["ratings"])["movie_id"]
-    catalogue = movies.join(ids.filter(present).to_frame(), on="movie_id", how="semi", maintain_order="left")
+    ids, movies = join_items(pl.DataFrame({"movie_id": item_ids}), item_table, source)
+    catalogue = movies.join(ids.filter(pl.Series(present)), on="movie_id", how="semi", maintain_order="left")
     rows = catalogue.select("movie_id").with_row_index("row")
-    index = ids.to_frame().join(rows, on="movie_id", how="left", maintain_order="left")["row"]
+    index = ids.join(rows, on="movie_id", how="left", maintain_order="left")["row"]
     return catalogue, index.fill_null(0).to_numpy().astype(np.int32)
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from ..ragged import IntArray, codes_with_events, offsets_of, repeated_rows
+from ..ragged import Array, IntArray, codes_with_events, offsets_of, repeated_rows
 from ..splits import Block, SplitLengths, split_lengths
 from ..user_split import held_out_masks
 from .mapped_histories import ShardedArray
@@ -22,13 +21,13 @@ ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.ar
 COLUMNS = ("items", "timestamps", "ratings", "events", "weights")  # of lists in a shard, in their order
 
 
-def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> npt.NDArray[Any]:
+def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> Array:
     """The number of each of `kinds` in `event_names`, in the type that shards have."""
     numbers = [event_names.index(kind) for kind in kinds]
     return np.array(numbers, dtype=np.min_scalar_type(len(event_names) - 1))
 
 
-def write_shard(path: Path, user_ids: pa.Array, lengths: IntArray, values: Mapping[str, npt.NDArray[Any]]) -> None:
+def write_shard(path: Path, user_ids: pa.Array, lengths: IntArray, values: Mapping[str, Array]) -> None:
     """Write histories of consecutive users.
 
     `user_ids` and `lengths` have shape (users,); `values` are items and, if known, the others of `COLUMNS`, (total,).
@@ -74,7 +73,7 @@ class Histories:
         """Whether the folder has a column."""
         return column in self.batches[0].schema.names
 
-    def array(self, *columns: str, convert: Callable[..., npt.NDArray[Any]] = np.asarray) -> ShardedArray:
+    def array(self, *columns: str, convert: Callable[..., Array] = np.asarray) -> ShardedArray:
         """All values of list columns, as `convert` makes one of them; items are row numbers of the item table."""
         parts = ([batch[column].values.to_numpy() for batch in self.batches] for column in columns)
         return ShardedArray(*parts, convert=convert)

@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..histories import surplus_rows
-from ..ragged import IntArray, codes_with_events, offsets_of, repeated_rows
+from ..ragged import Array, BoolArray, IntArray, codes_with_events, offsets_of, repeated_rows
 from ..sorting import stable_order
-
-Array = npt.NDArray[Any]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -144,10 +140,10 @@ class HistoryFiles:
 class Core:
     """Whether each user, (users,), and each item, (items,), is in the k-core."""
 
-    users: Bools
-    items: Bools
+    users: BoolArray
+    items: BoolArray
 
-    def rows(self, part: HistoryFiles, items: Array) -> Bools:
+    def rows(self, part: HistoryFiles, items: Array) -> BoolArray:
         """Whether each interaction of a part, with one of these items, is in the core."""
         return self.items[items] & np.repeat(self.users[part.users], part.lengths)
 
@@ -168,7 +164,7 @@ def k_core(parts: Sequence[HistoryFiles], counts: IntArray, k: int) -> Core:
     return core
 
 
-def row_sums(mask: Bools, lengths: IntArray) -> IntArray:
+def row_sums(mask: BoolArray, lengths: IntArray) -> IntArray:
     """The number of true values in each of consecutive rows of these lengths, (rows,)."""
     sums, offsets = offsets_of(mask.astype(np.int64)), offsets_of(lengths)
     return sums[offsets[1:]] - sums[offsets[:-1]]
