@@ -9,9 +9,9 @@ of the training rows, of the validation and test histories with their targets, a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
-from hf_bert4rec.data.ragged import Ragged, Rows
+from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import HELD_OUT
 
 
@@ -35,42 +35,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_table(arguments.rows, table)
         manifest = prepare_folder(DataArguments(ratings=str(table)), folder)
         ours, theirs = (prepare(DataArguments(ratings=str(path))) for path in (folder, table))
-        checks = comparisons(ours, theirs)
-        if different := [name for name, are_equal in checks.items() if not are_equal()]:
+        checks = {
+            name: all(map(equal, values, expected))
+            for (name, values), (_, expected) in zip(contents(ours), contents(theirs), strict=True)
+        }
+        if different := [name for name, same in checks.items() if not same]:
             raise ValueError(f"the folder differs from the table in memory: {', '.join(different)}")
     counts = ("users", "items", "interactions")
     rows = [row(f"{arguments.rows:,} rows, equal {count}", "", [manifest[count]]) for count in counts]
     write_result(arguments, "large_equality", rows, load, compared=list(checks))
 
 
-def comparisons(ours: Prepared, theirs: Prepared) -> dict[str, Callable[[], bool]]:
-    """Comparisons of the data of a folder and of a table in memory, by name."""
-    checks: dict[str, Callable[[], bool]] = {
-        "items and counts": lambda: ours.tokenizer.items == theirs.tokenizer.items,
-        "histories": lambda: ours.histories.with_format("arrow")[:] == theirs.histories.with_format("arrow")[:],
-        "training rows": lambda: equal_rows(ours.timed_train, theirs.timed_train),
-    }
+def contents(data: Prepared) -> Iterator[tuple[str, list[Any]]]:
+    """What is compared, by name."""
+    yield "items and counts", [data.tokenizer.items]
+    yield "histories", [data.histories.with_format("arrow")[:]]
+    yield "training rows", [data.timed_train]
     for part in HELD_OUT:
-        checks[f"{part} targets and histories"] = partial(equal_questions, ours, theirs, part)
-        checks[f"interactions known before {part}"] = partial(equal_known, ours, theirs, part)
-    return checks
+        rows = data.next_item_dataset(part, timed=True)
+        yield f"{part} targets and histories", [data.target_hash(part), rows.histories, rows.targets]
+        yield f"interactions known before {part}", [data.known_interactions(part, timed=True)]
 
 
-def equal_questions(ours: Prepared, theirs: Prepared, part: str) -> bool:
-    """Whether hash, histories and targets of a part are equal."""
-    rows, expected = ours.next_item_dataset(part, timed=True), theirs.next_item_dataset(part, timed=True)
-    if ours.target_hash(part) != theirs.target_hash(part):
-        return False
-    return equal_rows(rows.histories, expected.histories) and equal_rows(rows.targets, expected.targets)
-
-
-def equal_known(ours: Prepared, theirs: Prepared, part: str) -> bool:
-    """Whether what precedes the targets of a part is equal."""
-    return equal_rows(ours.known_interactions(part, timed=True), theirs.known_interactions(part, timed=True))
-
-
-def equal_rows(ours: Rows, theirs: Ragged) -> bool:
-    """Whether rows have the same values and columns."""
+def equal(ours: Any, theirs: Any) -> bool:
+    """Whether two values are equal; rows, if they have the same values and columns."""
+    if not isinstance(theirs, Ragged):
+        return ours == theirs
     first = 0
     for block in ours.blocks():
         expected = theirs.rows(first, first + len(block))

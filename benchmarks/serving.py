@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import pipeline
 
 from benchmarks.data import ITEMS
@@ -128,12 +129,9 @@ def request_rows(
 def direct_inputs(pipe: MovieRecommendationPipeline, histories: list[list[Any]]) -> dict[str, torch.Tensor]:
     """Padded model inputs with a final [MASK], made with the tokenizer only; each (batch, seq)."""
     tokenizer = pipe.tokenizer
-    encoded = [[*tokenizer.encode_items(history), tokenizer.mask_token_id] for history in histories]
-    longest = max(map(len, encoded))
-    return {
-        "input_ids": torch.tensor([[*ids, *[tokenizer.pad_token_id] * (longest - len(ids))] for ids in encoded]),
-        "attention_mask": torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in encoded]),
-    }
+    encoded = [torch.tensor([*tokenizer.encode_items(history), tokenizer.mask_token_id]) for history in histories]
+    input_ids = pad_sequence(encoded, batch_first=True, padding_value=tokenizer.pad_token_id)
+    return {"input_ids": input_ids, "attention_mask": (input_ids != tokenizer.pad_token_id).long()}
 
 
 def recommend_directly(pipe: MovieRecommendationPipeline, histories: list[list[Any]]) -> list[list[Any]]:
