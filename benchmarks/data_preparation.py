@@ -17,7 +17,6 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from datasets import Dataset
 
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, run_in_process, write_result
 from benchmarks.peers.common import process_megabytes
-from benchmarks.peers.runner import PeerRuns, run
+from benchmarks.peers.runner import PeerRuns
 from hf_bert4rec.data import build_histories, leave_one_out
 
 MIN_INTERACTIONS = 5
@@ -80,8 +79,7 @@ def measure_all(peers: PeerRuns, path: Path, repeats: int) -> Measurements:
     for repeat in range(repeats):
         for name in rotated([name for name in TITLES if TITLES[name] not in peers.missing], repeat):
             if name in RECTOOLS_ACTIONS:
-                settings = {"table": str(path)}
-                result = peers.measure(TITLES[name], "rectools", partial(run, "rectools", name, settings, TIMEOUT))
+                result = peers.measure(TITLES[name], "rectools", name, {"table": str(path)}, TIMEOUT)
             else:
                 result = run_in_process(measure, name, path)
             if result is not None:

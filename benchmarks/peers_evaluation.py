@@ -12,7 +12,6 @@ from __future__ import annotations
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.data import ITEMS, movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
-from benchmarks.peers.runner import OURS, TITLES, PeerRuns, model_settings, run
+from benchmarks.peers.runner import OURS, TITLES, PeerRuns, model_settings
 
 LIBRARIES = (OURS, "rectools", "replay")
 MIN_SPEED_UP = 3  # target over each peer
@@ -51,7 +50,7 @@ def measure_all(arguments: Namespace, peers: PeerRuns, items: int, folder: Path)
     for repeat in range(arguments.repeats):
         for library in tqdm(rotated(LIBRARIES, repeat), desc=f"{items:,} items", disable=None):
             name = f"{items:,} items, throughput, {TITLES[library]}"
-            result = peers.measure(name, library, partial(run, library, "evaluation", settings, TIMEOUT))
+            result = peers.measure(name, library, "evaluation", settings, TIMEOUT)
             if result is not None:
                 throughputs.setdefault(library, []).append(result["users_per_second"])
     return throughputs

@@ -15,7 +15,6 @@ import itertools
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.data import movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, row, write_result
-from benchmarks.peers.runner import OUR_PRECISIONS, OURS, TITLES, PeerRuns, run
+from benchmarks.peers.runner import OUR_PRECISIONS, OURS, TITLES, PeerRuns
 from hf_bert4rec.data.ragged import Ragged, offsets_of
 from hf_bert4rec.data.sequences import SEQUENCE_FILE
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
@@ -84,8 +83,8 @@ def our_curves(arguments: Namespace, peers: PeerRuns, data: dict[str, Any]) -> d
     }
     curves: dict[str, Curve] = {}
     for precision in OUR_PRECISIONS:
-        action = partial(run, OURS, "quality", {**settings, "precision": precision}, MAX_SECONDS + UNTIMED_SECONDS)
-        result = peers.measure(OURS, OURS, action)
+        timeout = MAX_SECONDS + UNTIMED_SECONDS
+        result = peers.measure(OURS, OURS, "quality", {**settings, "precision": precision}, timeout)
         assert result is not None  # a failure of hf_bert4rec raises
         curves[precision] = result["curve"]
     return curves
@@ -103,9 +102,8 @@ def peer_curve(
             curve.append({"seconds": message["seconds"], "ndcg@10": ndcg(data, message["scores"])})
             return curve[-1]["ndcg@10"] < stop_at
 
-        settings = {**data, "seconds": seconds}
-        action = partial(run, peer, "quality", settings, 2 * seconds + UNTIMED_SECONDS, reply)
-        result = peers.measure(TITLES[peer], peer, action)
+        settings, timeout = {**data, "seconds": seconds}, 2 * seconds + UNTIMED_SECONDS
+        result = peers.measure(TITLES[peer], peer, "quality", settings, timeout, reply)
     return None if result is None else {"curve": curve, "seconds": result["seconds"]}
 
 

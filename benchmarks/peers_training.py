@@ -13,7 +13,6 @@ from __future__ import annotations
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.data import movielens_1m, synthetic_data
 from benchmarks.measure import benchmark_parser, cpu_load, ratio_row, rotated, row, write_result
-from benchmarks.peers.runner import BFLOAT16, FLOAT32, OUR_PRECISIONS, OURS, TITLES, PeerRuns, model_settings, run
+from benchmarks.peers.runner import BFLOAT16, FLOAT32, OUR_PRECISIONS, OURS, TITLES, PeerRuns, model_settings
 
 ML_100K_SHAPE = {"users": 943, "items": 1349, "median": 60}
 LIBRARIES = (OURS, "rectools", "replay", "cornac")
@@ -66,10 +65,8 @@ def measure_all(
     for repeat in range(arguments.repeats):
         for library, precision in tqdm(rotated(runs, repeat), desc=f"hidden size {hidden_size}", disable=None):
             name = f"hidden size {hidden_size}, throughput, {TITLES[library]} {precision}"
-            action = partial(
-                run, library, "train", {**settings, "precision": precision}, arguments.seconds + STARTUP_SECONDS
-            )
-            result = peers.measure(name, library, action)
+            timeout = arguments.seconds + STARTUP_SECONDS
+            result = peers.measure(name, library, "train", {**settings, "precision": precision}, timeout)
             if result is not None:
                 throughputs.setdefault((library, precision), []).append(result["tokens_per_second"])
     return throughputs

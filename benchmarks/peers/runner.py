@@ -39,12 +39,12 @@ class PeerRuns:
     missing: dict[str, str] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
 
-    def measure(self, name: str, library: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-        """The result of a run, or None if it fails or failed before under this name; `missing` has the reason."""
+    def measure(self, name: str, library: str, *arguments: Any) -> dict[str, Any] | None:
+        """The result of `run`, or None if it fails or failed before under this name; `missing` has the reason."""
         if name in self.missing:
             return None
         try:
-            result = run()
+            result = run(library, *arguments)
         except PeerMissing as error:
             self.missing[name] = str(error)
             return None
