@@ -65,15 +65,7 @@ def random_histories(items: int, users: int, longest: int) -> Ragged:
     generator = np.random.default_rng(0)
     first = Vocabulary(items).first_item_id
     lengths = random_lengths(generator, users).clip(max=min(longest, items - 1))
-    return Ragged.from_lists([first + distinct(generator, items, length) for length in lengths])
-
-
-def distinct(generator: np.random.Generator, items: int, number: int) -> Any:
-    """Different numbers below `items`, in random order; a permutation of a large catalogue would take too long."""
-    if items <= 4 * number:
-        return generator.permutation(items)[:number]
-    drawn = np.unique(generator.integers(0, items, 2 * number))
-    return generator.permutation(drawn)[:number]
+    return Ragged.from_lists([first + generator.choice(items, length, replace=False) for length in lengths])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Both know the training part only, as the network does, so that none of them has 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
 if TYPE_CHECKING:
     from ..data.prepared import Prepared  # it needs datasets, and training does not
+
+logger = logging.getLogger(__name__)
 
 # From the network only to nearly the memory only: beyond 10 the network decides among items of about equal probability.
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 200.0, 1000.0)
@@ -56,7 +59,14 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[Enco
     model.config.memory_weight = weight
     fit_transition_memory(model, train, best)
     metrics = {"network": weighted[0], "memory": memory, "combined": max(weighted)}
-    return {"weight": weight, "backward": best, **{name: round(value, 6) for name, value in metrics.items()}}
+    choice = {"weight": weight, "backward": best, **{name: round(value, 6) for name, value in metrics.items()}}
+    logger.info(
+        "the transition memory has weight %(weight)g, and transitions in the opposite direction count %(backward)g in "
+        "it; chosen on the validation part, where NDCG@10 is %(network).4f for the network only, %(memory).4f for the "
+        "memory only, and %(combined).4f for both",
+        choice,
+    )
+    return choice
 
 
 def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, float]:
@@ -72,11 +82,14 @@ def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: lis
     model.config.taste_weight = TASTE_WEIGHTS[int(figures.argmax())]
     if not model.config.taste_weight:
         model.taste.regression = None
-    return {
-        "weight": model.config.taste_weight,
-        "without": round(float(figures[0]), 6),
-        "combined": round(float(figures.max()), 6),
-    }
+    without, combined = (round(float(figure), 6) for figure in (figures[0], figures.max()))
+    choice = {"weight": model.config.taste_weight, "without": without, "combined": combined}
+    logger.info(
+        "the model of taste has weight %(weight)g in the scores of the next item; chosen on the validation part, where "
+        "NDCG@10 is %(without).4f without and %(combined).4f with it",
+        choice,
+    )
+    return choice
 
 
 @torch.no_grad()
@@ -130,20 +143,3 @@ def _metric_by_taste_weight(
         scores = model.add_table_scores(network, **inputs)
         ranks.append(candidate_ranks(candidate_scores(scores, seen, special_ids), batch["targets"]))
     return np.stack([ndcg(each.cpu().numpy(), K) for each in ranks])
-
-
-def format_taste_choice(choice: dict[str, float]) -> str:
-    """The choice of `choose_taste_weight` in a line of the log."""
-    return (
-        "the model of taste has weight {weight:g} in the scores of the next item; chosen on the validation part, where "
-        "NDCG@10 is {without:.4f} without and {combined:.4f} with it"
-    ).format(**choice)
-
-
-def format_memory_choice(choice: dict[str, Any]) -> str:
-    """The choice of `choose_memory` in a line of the log."""
-    return (
-        "the transition memory has weight {weight:g}, and transitions in the opposite direction count {backward:g} in "
-        "it; chosen on the validation part, where NDCG@10 is {network:.4f} for the network only, {memory:.4f} for the "
-        "memory only, and {combined:.4f} for both"
-    ).format(**choice)

@@ -29,13 +29,7 @@ from .arguments import Arguments, parse_options
 from .auto import prepare_and_choose
 from .build import build_trainer
 from .checkpoints import latest_complete
-from .extension_weights import (
-    choose_memory,
-    choose_taste_weight,
-    format_memory_choice,
-    format_taste_choice,
-    validation_batches,
-)
+from .extension_weights import choose_memory, choose_taste_weight, validation_batches
 from .hardware import disable_malloc_trim
 from .record import run_options, training_record
 from .trainer import Bert4RecTrainer
@@ -131,17 +125,11 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
 def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
     """Choose weights that are not given, validate, and fill the memory with all interactions; returns the figures."""
     _, model_arguments, masking, training = arguments
-    memory: dict[str, Any] | None = None
-    taste: dict[str, float] | None = None
     choose_for_memory = model.memory is not None and model_arguments.memory_weight is None
     choose_for_taste = model.taste is not None and model_arguments.taste_weight is None
     batches = validation_batches(model, data, training.seed) if choose_for_memory or choose_for_taste else []
-    if choose_for_memory:
-        memory = choose_memory(model, data, batches)
-        logger.info(format_memory_choice(memory))
-    if choose_for_taste:
-        taste = choose_taste_weight(model, data, batches)
-        logger.info(format_taste_choice(taste))
+    memory = choose_memory(model, data, batches) if choose_for_memory else None
+    taste = choose_taste_weight(model, data, batches) if choose_for_taste else None
     validation = validation_metrics(model, data, training.seed)
     if masking.refresh_memory and model.memory is not None:
         histories = data.complete_histories(model.config.time_aware)

@@ -167,8 +167,7 @@ def sampled_softmax_loss(
         states: (positions, hidden). labels: (positions,) `input_ids`.
         negatives: (n,) `input_ids`, shared by all positions.
         negatives_log_count: (n,) log of the expected number of times that each is among the n; None for once.
-        num_items_in_batch: divisor of the sum of losses; by default the number of positions, or the sum of `weights`.
-        weights: (positions,) factors of the losses.
+        num_items_in_batch, weights: as in `chunked_cross_entropy`.
     """
     positive = (states * decoder.weight[labels]).sum(-1).float() + decoder.bias[labels]  # (positions,)
     negative = functional.linear(states, decoder.weight[negatives], decoder.bias[negatives]).float()  # (positions, n)
