@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +28,16 @@ class EvaluationTask:
     """Rank `targets` given `histories`; one row per user, all input ids.
 
     `known` holds all interactions that precede the targets, one row per user, also of users without targets: baselines
-    are fitted on them and popularity is counted in them. `genres` is a boolean table (vocab_size, n_genres), None where
-    genres are unknown. `negatives` are named sets of sampled candidates, (users, n) each. `unseen_targets` counts the
-    targets whose item occurs in no training history. With `exclude_seen`, items of the history are not candidates.
+    are fitted on them. `counts` are the known interactions of every input id, (vocab_size,); with kinds of events, only
+    those of target events. `genres` is a boolean table (vocab_size, n_genres), None where genres are unknown.
+    `negatives` are named sets of sampled candidates, (users, n) each. `unseen_targets` counts the targets whose item
+    occurs in no training history. With `exclude_seen`, items of the history are not candidates.
     """
 
     histories: Ragged
     targets: Ragged
     known: Rows
+    counts: IntArray
     vocab_size: int
     special_ids: Sequence[int]
     genres: BoolArray | None = None
@@ -48,11 +50,6 @@ class EvaluationTask:
         """Input ids that may not be recommended, one row per user."""
         return lazily_seen_items(self.histories, self.exclude_seen)
 
-    @cached_property
-    def counts(self) -> IntArray:
-        """Known interactions of every input id, (vocab_size,); with kinds of events, only of target events."""
-        return label_counts(self.known, self.vocab_size)
-
     @property
     def catalogue_size(self) -> int:
         """Items that can be recommended."""
@@ -63,20 +60,18 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
     """The task for one part of a data set's split, encoded with the model's own tokenizer; with times if `timed`."""
     rows, tokenizer = data.next_item_dataset(config.part, timed), data.tokenizer
     known = data.known_interactions(config.part)
-    special = list(tokenizer.all_special_ids)
-    counts = label_counts(known, len(tokenizer))
-    seen = lazily_seen_items(rows.histories, data.exclude_seen)
-    return EvaluationTask(
+    task = EvaluationTask(
         histories=rows.histories,
         targets=rows.targets,
         known=known,
+        counts=label_counts(known, len(tokenizer)),
         vocab_size=len(tokenizer),
-        special_ids=special,
+        special_ids=list(tokenizer.all_special_ids),
         genres=genre_table(tokenizer.items.get("genres", []), len(tokenizer)),
-        negatives=sampled_candidates(counts, seen, rows.targets, special, config.seed),
         unseen_targets=int((item_counts(data.train, len(tokenizer))[rows.targets.values] == 0).sum()),
         exclude_seen=data.exclude_seen,
     )
+    return replace(task, negatives=sampled_candidates(task, config.seed))
 
 
 def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfig) -> dict[str, EvaluationTask]:
@@ -88,16 +83,14 @@ def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfi
     return {**tasks, WITHOUT_TIMES: replace(task, histories=task.histories.without("timestamps"))}
 
 
-def sampled_candidates(
-    counts: IntArray, seen: Rows, targets: Ragged, special_ids: Sequence[int], seed: int
-) -> dict[str, npt.NDArray[np.int32]]:
+def sampled_candidates(task: EvaluationTask, seed: int) -> dict[str, npt.NDArray[np.int32]]:
     """100 negatives per user drawn by popularity, as in the paper, and 100 drawn uniformly; fewer if items are few."""
-    n_items = len(counts) - len(set(special_ids))
-    popular = min(PAPER_NEGATIVES, int((np.delete(counts, list(special_ids)) > 0).sum()))
-    uniform = min(PAPER_NEGATIVES, n_items)
+    popular = min(PAPER_NEGATIVES, int((np.delete(task.counts, list(task.special_ids)) > 0).sum()))
+    uniform = min(PAPER_NEGATIVES, task.catalogue_size)
+    draw = partial(sample_negatives, seen=task.seen, targets=task.targets, special_ids=task.special_ids, seed=seed)
     candidates = {
-        f"popularity_{popular}": sample_negatives(counts, seen, targets, special_ids, popular, seed),
-        f"uniform_{uniform}": sample_negatives(np.ones(len(counts)), seen, targets, special_ids, uniform, seed),
+        f"popularity_{popular}": draw(task.counts, n=popular),
+        f"uniform_{uniform}": draw(np.ones(task.vocab_size), n=uniform),
     }
     for name, items in candidates.items():
         if short := int((items == IGNORED).any(axis=1).sum()):

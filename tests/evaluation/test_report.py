@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,15 +32,16 @@ def task() -> EvaluationTask:
     histories = Ragged.from_lists([walk[:-1] for walk in walks])
     targets = Ragged.from_lists([walk[-1:] for walk in walks])
     counts = np.bincount(histories.values, minlength=VOCAB)
-    return EvaluationTask(
+    task = EvaluationTask(
         histories,
         targets,
         known=histories,
+        counts=counts,
         vocab_size=VOCAB,
         special_ids=SPECIAL,
         genres=genre_table([GENRES[item % 4] for item in range(VOCAB - 3)], VOCAB),
-        negatives=sampled_candidates(counts, histories, targets, SPECIAL, seed=0),
     )
+    return replace(task, negatives=sampled_candidates(task, seed=0))
 
 
 def knows(task: EvaluationTask):
@@ -89,13 +91,8 @@ def test_equal_scores_get_zero_everywhere(task) -> None:
 
 
 def test_a_scorer_that_has_seen_the_target_is_detected(task) -> None:
-    leaky = EvaluationTask(
-        Ragged.from_lists([[*h, *t] for h, t in zip(task.histories, task.targets, strict=True)]),
-        task.targets,
-        task.known,
-        VOCAB,
-        SPECIAL,
-    )
+    histories = Ragged.from_lists([[*h, *t] for h, t in zip(task.histories, task.targets, strict=True)])
+    leaky = replace(task, histories=histories)
     with pytest.raises(ValueError, match="among the seen items"):
         evaluate_scorer(indifferent, leaky, EvaluationConfig(ks=[5]))
 
