@@ -19,16 +19,3 @@ class FastDropout(nn.Dropout):
         random_bytes = torch.empty(-(-states.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
         keep = random_bytes.view(torch.uint8)[: states.numel()].view(states.shape) >= threshold
         return states * keep.to(states.dtype).mul_(256 / (256 - threshold))
-
-
-def install_fast_dropout(model: nn.Module) -> list[tuple[nn.Module, str, nn.Dropout]]:
-    """Replace every `nn.Dropout`; returns (parent, name, original) of each to put them back."""
-    replaced = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if type(child) is nn.Dropout
-    ]
-    for parent, name, child in replaced:
-        setattr(parent, name, FastDropout(child.p).train(child.training))
-    return replaced

@@ -16,7 +16,7 @@ from torch import nn
 from transformers.modeling_outputs import MaskedLMOutput
 
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM, QueryPositions
-from .dropout import install_fast_dropout
+from .dropout import FastDropout
 from .losses import chunked_cross_entropy, sampled_softmax_loss, weighted_cross_entropy
 
 MAX_DENSE_LOGITS = 1 << 18  # positions of a batch × items; larger batches are computed in chunks
@@ -29,12 +29,15 @@ def training_forward_installed(model: Any, fast_dropout: bool = True) -> Iterato
     """Within the block `model`, or the model that an adapter wraps, trains by `training_forward` and `FastDropout`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     base.forward = MethodType(training_forward, base)
-    replaced = install_fast_dropout(base) if fast_dropout else []
+    children = [(parent, *child) for parent in base.modules() for child in parent.named_children()]
+    dropouts = [entry for entry in children if fast_dropout and type(entry[-1]) is nn.Dropout]
+    for parent, name, dropout in dropouts:
+        setattr(parent, name, FastDropout(dropout.p).train(dropout.training))
     try:
         yield
     finally:
-        for module, name, dropout in replaced:
-            setattr(module, name, dropout)
+        for parent, name, dropout in dropouts:
+            setattr(parent, name, dropout)
         for name in ("forward", "_original_forward"):  # accelerate wraps the one and keeps it as the other
             base.__dict__.pop(name, None)
 
