@@ -19,7 +19,6 @@ from typing import Any
 
 from ..evaluation.trained_model import find_model
 from ..hub.space import stage_space
-from .console import set_up_console
 
 HOST, PORT = "127.0.0.1", 7860
 
@@ -43,7 +42,6 @@ class PageHandler(SimpleHTTPRequestHandler):
 
 
 def main(argv: Sequence[str]) -> None:
-    set_up_console()
     parser = argparse.ArgumentParser(
         prog="hf-bert4rec demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -24,7 +24,6 @@ from ..evaluation.report import REPORT_FILE, spread
 from ..evaluation.report_text import format_example, format_report, format_spread
 from ..files import TRAINING_FILE, write_json
 from ..hub.card import update_card
-from .console import set_up_console
 from .model_options import parse_model_options
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,6 @@ class EvaluationArguments(EvaluationConfig):
 
 
 def main(argv: Sequence[str]) -> None:
-    set_up_console()
     models, folders, data, arguments = parse_model_options(argv, EvaluationArguments, __doc__)
     reports = []
     for model, folder in zip(models, folders, strict=True):

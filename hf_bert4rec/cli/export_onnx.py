@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..hub.onnx_export import describe, export_onnx
-from .console import set_up_console
 
 
 def main(argv: Sequence[str]) -> None:
-    set_up_console()
     parser = argparse.ArgumentParser(
         prog="hf-bert4rec export-onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

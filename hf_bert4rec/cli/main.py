@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{needs}: pip install 'hf-bert4rec[{extra}]'", file=sys.stderr)
         return BAD_INPUT
     command = importlib.import_module(f".{module}", __package__)
+    if module != "ask":  # which prints the answer only
+        importlib.import_module(".console", __package__).set_up_console()
     try:
         return command.main(words if module == "ask" else words[1:]) or 0
     except Exception as error:

@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from ..data.arguments import DataArguments
 from ..data.folder.prepare_folder import prepare_folder
 from ..training.arguments import OptionParser
-from .console import set_up_console
 
 logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    set_up_console()
     parser = OptionParser((DataArguments,), __doc__)
     parser.add_argument("interactions", help="a table: a file, a folder, a glob, or a data set on the Hub")
     parser.add_argument("--output_dir", "--output-dir", default="prepared", help="the folder to write")

@@ -28,13 +28,11 @@ from ..hub.space import stage_space
 from ..hub.staging import list_files, stage_model
 from ..hub.upload import check_repo_id, check_target, check_token, push, push_collection
 from ..hub.verify import check_files, check_folder, has_titles, load_pipeline
-from .console import set_up_console
 
 logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    set_up_console()
     arguments = parse(argv)
     check_repo_id(arguments.repo_id)
     check_files(arguments.folder)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 
 from ..data.arguments import InteractionArguments
 from ..evaluation.batch_recommend import BatchRecommendConfig, recommend_all
-from .console import set_up_console
 from .model_options import parse_model_options
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,6 @@ class RecommendArguments(BatchRecommendConfig):
 
 
 def main(argv: Sequence[str]) -> None:
-    set_up_console()
     _, (folder,), data, arguments = parse_model_options(
         argv, RecommendArguments, __doc__, InteractionArguments, nargs=1
     )

@@ -15,10 +15,7 @@ from collections.abc import Sequence
 
 from ..training.arguments import parse
 from ..training.fit import train
-from .console import set_up_console
 
 
 def main(argv: Sequence[str]) -> None:
-    arguments = parse(argv, __doc__)
-    set_up_console()
-    train(arguments, argv)
+    train(parse(argv, __doc__), argv)

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ from ...model.loading_bert4rec import read_object
 from ..arguments import DataArguments
 from ..items import item_id_name
 from ..leakage import target_hash
-from ..ragged import IntArray, Ragged
 from ..splits import SplitLengths
 from ..tables import table_name, to_dataset
+from ..transitions import label_counts
 from .mapped_histories import MappedHistories
 from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, target_positions
 
@@ -190,9 +190,12 @@ def finish_folder(
     histories.check(len(items), repeats=options["repeats"] == "all")
     splits = compute_splits(histories, options)
     users = splits.users("train")
-    events = {"events": histories.array("events")} if histories.has("events") else {}
-    train = MappedHistories(histories.array("items"), histories.starts[users], splits.train[users], events)
-    counts = _label_counts(train, len(items), options)
+    columns = {}
+    if histories.has("events"):  # the numbers of target events come first
+        is_target = partial(np.greater, len(options["target_events"]))
+        columns["label_weights"] = histories.array("events", convert=is_target)
+    train = MappedHistories(histories.array("items"), histories.starts[users], splits.train[users], columns)
+    counts = label_counts(train, len(items))
     with atomic_write(folder / ITEMS) as temporary:
         items.with_columns(count=pl.Series(counts)).write_parquet(temporary)
     manifest = {
@@ -213,17 +216,6 @@ def finish_folder(
     }
     write_json(folder / MANIFEST, {**manifest, "sha256": _digest(manifest)})
     return manifest
-
-
-def _label_counts(train: Ragged, num_items: int, options: Mapping[str, Any]) -> IntArray:
-    """Training interactions of every item, (items,), where there are kinds of events only of target events."""
-    counts = np.zeros(num_items, dtype=np.int64)
-    for block in train.blocks():
-        labels = block.values
-        if "events" in block.columns:
-            labels = labels[block.columns["events"] < len(options["target_events"])]
-        counts += np.bincount(labels, minlength=num_items)
-    return counts
 
 
 def _part_record(histories: Histories, splits: SplitLengths, part: str, item_ids: pl.Series) -> dict[str, Any]:
