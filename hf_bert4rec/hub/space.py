@@ -18,8 +18,6 @@ from .staging import report_full_disk
 from .verify import JSON_FILES, has_titles, load_pipeline
 
 SPACE_FOLDER = data_folder("model_card") / "space"
-SCRIPTS = ("app.js", "cards.js", "recommender.js", "search.js", "taste.js")
-PAGE_FILES = ("index.html", "style.css", *SCRIPTS, REPOCARD_NAME)
 TEMPLATES = ("index.html", REPOCARD_NAME)  # these name the model
 RUNTIME_FOLDER, SIMILAR_FILE = "ort", "similar.json"
 SIMILAR = 10  # similar movies per movie
@@ -42,9 +40,7 @@ def stage_space(model: Path, target: Path, name: str) -> None:
         raise ValueError(f"{model} has no titles, and the demo searches movies by title")
     runtime = browser_runtime()
     with report_full_disk(target, "the demo"):
-        target.mkdir(parents=True)
-        for page in PAGE_FILES:
-            shutil.copyfile(SPACE_FOLDER / page, target / page)
+        shutil.copytree(SPACE_FOLDER, target, copy_function=shutil.copyfile)
         for template in TEMPLATES:
             text = (target / template).read_text(encoding="utf-8").replace("MODEL_NAME", html.escape(name))
             (target / template).write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -29,6 +29,7 @@ STALE_IN_SPACES = ("app.py", "requirements.txt", "model.txt", "ort/*")  # the fi
 INITIAL_FILES = {".gitattributes", "README.md"}
 FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError, RuntimeError, ValueError)
 MAX_TITLE = 59  # characters of a collection's title that the Hub allows
+Step = Literal["create", "branch", "commit"]  # of a push
 PRECONDITION_FAILED = 412  # the Hub's answer to a commit whose parent is not the head of the branch
 
 
@@ -39,16 +40,6 @@ class Remote:
     files: frozenset[str]
     commit: str
     private: bool
-
-
-@dataclass
-class Progress:
-    """Steps that a push has begun."""
-
-    creating: bool = False
-    branching: bool = False
-    committing: bool = False
-    before: Remote | None = None  # the branch before the commit
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -105,10 +96,12 @@ def push(
     """
     check_repo_id(repo_id)
     check_token()
-    api, progress = HfApi(library_name="hf-bert4rec"), Progress()
+    api = HfApi(library_name="hf-bert4rec")
+    begun: list[Step] = []
+    before = None
     try:
-        before = progress.before = _prepare_branch(api, repo_id, repo_type, private, revision, progress)
-        progress.committing = True
+        before = _prepare_branch(api, repo_id, repo_type, private, revision, begun)
+        begun.append("commit")
         api.create_commit(
             repo_id,
             _operations(folder, before.files if before else frozenset(), repo_type),
@@ -125,7 +118,7 @@ def push(
                 f"another commit to the {repo_type} {repo_id} arrived during this push: look at it, then push again; "
                 "nothing of this push was committed"
             ) from error
-        raise explain_failure(error, _state_after_failure(api, repo_id, repo_type, revision, progress)) from error
+        raise explain_failure(error, _state_after_failure(api, repo_id, repo_type, revision, begun, before)) from error
     return f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
 
 
@@ -153,13 +146,13 @@ def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = 
 
 
 def _prepare_branch(
-    api: HfApi, repo_id: str, repo_type: str, private: bool, revision: str | None, progress: Progress
+    api: HfApi, repo_id: str, repo_type: str, private: bool, revision: str | None, begun: list[Step]
 ) -> Remote | None:
-    """Create repository and branch if they do not exist, and return the state of the branch."""
+    """Create repository and branch if they do not exist, and return the state of the branch; adds steps to `begun`."""
     remote = _read_remote(api, repo_id, repo_type)
     _check_signature(api, repo_id, repo_type, remote)
     if remote is None:
-        progress.creating = True
+        begun.append("create")
         sdk = {"space_sdk": "static"} if repo_type == "space" else {}
         api.create_repo(repo_id, repo_type=repo_type, private=private, **sdk)
     elif private and not remote.private:
@@ -167,7 +160,7 @@ def _prepare_branch(
             f"the {repo_type} {repo_id} is public already: make it private in its settings, then push again"
         )
     if revision is not None and (remote is None or _read_remote(api, repo_id, repo_type, revision) is None):
-        progress.branching = True
+        begun.append("branch")
         api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
     return _read_remote(api, repo_id, repo_type, revision)
 
@@ -209,20 +202,22 @@ def _operations(folder: Path, remote_files: frozenset[str], repo_type: str) -> l
     return [*added, *(CommitOperationDelete(path_in_repo=name) for name in sorted(stale))]
 
 
-def _state_after_failure(api: HfApi, repo_id: str, repo_type: str, revision: str | None, progress: Progress) -> str:
+def _state_after_failure(
+    api: HfApi, repo_id: str, repo_type: str, revision: str | None, begun: list[Step], before: Remote | None
+) -> str:
     """What a failed push left on the Hub, as the last clause of an error message."""
     target = f"the {repo_type} {repo_id}"
-    if not (progress.creating or progress.branching or progress.committing):
+    if not begun:
         return f"{target} was not changed"
     try:
         now = _read_remote(api, repo_id, repo_type, revision)
     except FAILURES:
         return f"whether {target} was changed is unknown: look at it before you push again"
-    if progress.committing and now is not None and progress.before is not None and now.commit != progress.before.commit:
+    if "commit" in begun and now is not None and before is not None and now.commit != before.commit:
         return f"{target} received the commit; only the response was lost"
-    if progress.creating and (now is not None or progress.branching):
+    if "create" in begun and (now is not None or "branch" in begun):
         return f"{target} was created and is empty: push again, or delete it"
-    if progress.branching and now is not None:
+    if "branch" in begun and now is not None:
         return f"{target} was not changed except for a new branch {revision!r}, a copy of the main branch"
     return f"{target} was not changed"
 

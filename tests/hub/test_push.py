@@ -18,7 +18,7 @@ from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.browser_runtime import FILES
 from hf_bert4rec.hub.dataset_repository import dataset_card
-from hf_bert4rec.hub.space import SCRIPTS, SPACE_FOLDER, stage_space
+from hf_bert4rec.hub.space import SPACE_FOLDER, stage_space
 from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.hub.verify import code_files
 from tests.hub.hub_clients import COLLECTOR, PUBLISHER, PULLER, PUSHER, ROOT, run
@@ -176,7 +176,7 @@ def test_no_pickle_and_no_local_path_is_published(hub, published, folders):
 @pytest.mark.slow
 def test_the_demo_knows_its_model(hub, published):
     files = hub.files("space", NAME)
-    page = {"index.html", "style.css", *SCRIPTS, "similar.json"}
+    page = {path.name for path in SPACE_FOLDER.iterdir()} - {"README.md"} | {"similar.json"}
     page |= {f"ort/{name}" for name in FILES}
     model = {"config.json", "tokenizer.json", "tokenizer_config.json", "items.json", "onnx/model_quantized.onnx"}
     assert set(files) == {".gitattributes", "README.md"} | page | model
