@@ -160,17 +160,13 @@ class SplitLengths:
     listed: bool = False  # whether targets are lists
     cuts: tuple[Any, Any] = (None, None)  # times at which validation and test begin
 
-    @property
-    def validation(self) -> IntArray:
-        return self.targets["validation"][:, 0]
-
-    @property
-    def test(self) -> IntArray:
-        return self.targets["test"][:, 0]
+    def lengths(self, part: str) -> IntArray:
+        """The first items of every history that are in a part, (histories,)."""
+        return self.train if part == "train" else self.targets[part][:, 0]
 
     def users(self, part: str) -> IntArray:
         """The users of a part, in ascending order."""
-        return np.flatnonzero(getattr(self, part) != ABSENT)
+        return np.flatnonzero(self.lengths(part) != ABSENT)
 
 
 def split_lengths(
@@ -232,14 +228,12 @@ def _require(rows: BoolArray, problem: str) -> BoolArray:
 
 def _datasets(histories: Dataset, parts: SplitLengths) -> DatasetDict:
     """The three parts."""
-    train = _rows(histories, parts.train)
-    # If these are the same rows, they share their memory.
-    validation = train if np.array_equal(parts.train, parts.validation) else _rows(histories, parts.validation)
-    rows = {"validation": validation, "test": _rows(histories, parts.test)}
-    held_out = {
-        part: _with_targets(rows[part], histories, parts.users(part), parts.targets[part], parts.listed, cut)
-        for part, cut in zip(HELD_OUT, parts.cuts, strict=True)
-    }
+    train, held_out = _rows(histories, parts.train), {}
+    for part, cut in zip(HELD_OUT, parts.cuts, strict=True):
+        lengths = parts.lengths(part)
+        # If these are the same rows, they share their memory.
+        rows = train if np.array_equal(parts.train, lengths) else _rows(histories, lengths)
+        held_out[part] = _with_targets(rows, histories, parts.users(part), parts.targets[part], parts.listed, cut)
     return DatasetDict(train=train, **held_out)
 
 

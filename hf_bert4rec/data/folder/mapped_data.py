@@ -93,15 +93,13 @@ class MappedData(Prepared):
 
     @cached_property
     def histories(self) -> Dataset:
-        return self._tables(np.flatnonzero(self._users_of("training")))
+        return self._tables(self._users_of("training"))
 
     @cached_property
     def new_users(self) -> DatasetDict | None:
-        if not self.folder.options["held_out_users"]:
+        if not self.holds_out_users:
             return None
-        return DatasetDict(
-            {part: self._tables(np.flatnonzero(self._users_of(part))) for part in ("validation", "test")}
-        )
+        return DatasetDict({part: self._tables(self._users_of(part)) for part in HELD_OUT})
 
     @cached_property
     def splits(self) -> DatasetDict:
@@ -144,9 +142,9 @@ class MappedData(Prepared):
         return TransformedRows(self._part("train", rated=True), self._likes)
 
     def new_user_likes(self, part: str, limit: int) -> tuple[pl.Series, Ragged]:
-        stored, rows = self.folder.histories, np.flatnonzero(self._users_of(part))
+        stored, rows = self.folder.histories, self._users_of(part)
         rows = rows[first_by_hash(stored.user_ids.gather(rows), limit)]
-        histories = self._first_items(rows, stored.lengths[rows], rated=True)
+        histories = self._first_items(rows, stored.lengths, rated=True)
         return stored.user_ids.gather(rows), self._likes(histories.rows(0, len(rows)))
 
     @cached_property
@@ -171,13 +169,11 @@ class MappedData(Prepared):
         return self._first_items(slice(None), self.folder.histories.lengths, timed)
 
     def complete_histories(self, timed: bool = False) -> MappedHistories:
-        users = np.flatnonzero(self._users_of("training"))
-        return self._first_items(users, self.folder.histories.lengths[users], timed)
+        return self._first_items(self._users_of("training"), self.folder.histories.lengths, timed)
 
     def known_interactions(self, part: str, timed: bool = False) -> MappedHistories:
         known = self.folder.splits.known[part]
-        users = np.flatnonzero(known != ABSENT)
-        return self._first_items(users, known[users], timed)
+        return self._first_items(np.flatnonzero(known != ABSENT), known, timed)
 
     def target_times(self, part: str) -> Array | None:
         if not self.timed:
@@ -191,13 +187,12 @@ class MappedData(Prepared):
         stored, splits = self.folder.histories, self.folder.splits
         changed = {name: getattr(options, name) for name in SPLIT_OPTIONS}
         train = compute_splits(stored, {**self.folder.options, **changed}).train
-        for part in HELD_OUT:
+        for part, cut in zip(HELD_OUT, splits.cuts, strict=True):
             self._check_training(part, train)
-            if (cut := splits.cuts[HELD_OUT.index(part)]) is not None:
-                late = np.flatnonzero(train > np.maximum(splits.known[part], 0))
-                if len(late):
-                    latest = stored.array("timestamps").take(stored.starts[late] + train[late] - 1).max()
-                    raise late_training_error(latest, part, cut)
+            late = np.flatnonzero(train > np.maximum(splits.known[part], 0))
+            if cut is not None and len(late):
+                latest = stored.array("timestamps").take(stored.starts[late] + train[late] - 1).max()
+                raise late_training_error(latest, part, cut)
 
     def _check_training(self, part: str, train: IntArray) -> None:
         """Raise LeakageError if a target of a part is among the first `train` items, (users,), of its history."""
@@ -205,10 +200,9 @@ class MappedData(Prepared):
         users, positions = splits.users(part), self._target_positions(part)
         leaked = splits.targets[part][users] < train[users, None]  # (users of the part, targets)
         if leaked.any():
-            first = int(np.flatnonzero(leaked.any(1))[0])
+            first = int(leaked.any(1).argmax())
             items = stored.array("items").take(positions[first][leaked[first]])
-            item = self.folder.items["movie_id"].gather(items).min()
-            user = stored.user_ids[int(users[first])]
+            item, user = self.folder.items["movie_id"].gather(items).min(), stored.user_ids[int(users[first])]
             where = "the same user's training history"
             raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
 
@@ -223,14 +217,14 @@ class MappedData(Prepared):
     def _first_items(
         self, users: IntArray | slice, lengths: IntArray, timed: bool = False, rated: bool = False
     ) -> MappedHistories:
-        """The first `lengths` items of these users as input ids, with times if `timed` and ratings if `rated`."""
+        """The first `lengths`, (all users,), items of `users` as input ids; times if `timed`, ratings if `rated`."""
         stored = self.folder.histories
         items = stored.array("items", convert=self._input_ids.take)
-        return MappedHistories(items, stored.starts[users], lengths, self._columns(timed, rated))
+        return MappedHistories(items, stored.starts[users], lengths[users], self._columns(timed, rated))
 
     def _part(self, part: str, timed: bool = False, rated: bool = False) -> MappedHistories:
-        users = self.folder.splits.users(part)
-        return self._first_items(users, getattr(self.folder.splits, part)[users], timed, rated)
+        splits = self.folder.splits
+        return self._first_items(splits.users(part), splits.lengths(part), timed, rated)
 
     @cached_property
     def _event_ids(self) -> IntArray:
@@ -253,8 +247,9 @@ class MappedData(Prepared):
             columns["ratings"] = stored.array("ratings")
         return columns
 
-    def _users_of(self, part: str) -> BoolArray:
-        return held_out_masks(self.folder.histories.user_ids, self.folder.options["held_out_users"])[part]
+    def _users_of(self, part: str) -> IntArray:
+        masks = held_out_masks(self.folder.histories.user_ids, self.folder.options["held_out_users"])
+        return np.flatnonzero(masks[part])
 
     def _tables(self, rows: IntArray, with_ratings: bool = False) -> Dataset:
         """Histories with item ids, as `build_histories` returns them, of these users."""
