@@ -25,8 +25,7 @@ def read_rows(
 ) -> pl.DataFrame:
     """Parse delimited UTF-8 text into a frame with the columns of `schema`, below the line `header` if it is not "".
 
-    Raises:
-        ValueError: Another header, a missing field or one that does not parse; the message names file and line.
+    ValueError for another header, a missing field or one that does not parse; the message names file and line.
     """
     first = data[:200].split(b"\n", 1)[0].strip()
     if header and first != header.encode():

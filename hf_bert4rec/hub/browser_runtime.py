@@ -28,10 +28,8 @@ TIMEOUT = 60.0  # seconds, to connect and between two parts of the answer
 def browser_runtime() -> Path:
     """Return the folder with `FILES` in the cache, after downloading the package (33 MB) the first time.
 
-    The package comes from the npm registry, or from the one that NPM_CONFIG_REGISTRY names.
-
-    Raises:
-        OSError: the registry cannot be reached. ValueError: the package has another hash.
+    The package comes from the npm registry, or from the one that NPM_CONFIG_REGISTRY names. OSError if it cannot be
+    reached, ValueError if the package has another hash.
     """
     folder = cache_folder() / f"onnxruntime-web-{VERSION}"
     if folder.is_dir():

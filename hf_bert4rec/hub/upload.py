@@ -125,10 +125,7 @@ def push(
 def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = False) -> str:
     """Add the repositories `repo_id` of some types to the collection of this name, and return its address.
 
-    The collection is created if the account has none of this name; its other items stay.
-
-    Raises:
-        PermissionError: the token is refused. ConnectionError: the Hub cannot be reached, or failed.
+    The collection is created if the account has none of this name; its other items stay. Errors are those of `push`.
     """
     api = HfApi(library_name="hf-bert4rec")
     namespace, name = repo_id.split("/")

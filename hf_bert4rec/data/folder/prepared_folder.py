@@ -78,10 +78,7 @@ def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
     """Yield an empty folder, which replaces `folder` at the end of the block, and another one for work.
 
     Both are in a temporary folder next to it. It is removed at the end, and what a killed process left in it at the
-    start.
-
-    Raises:
-        OSError: the disk is full, or another process is writing to the same folder.
+    start. OSError if the disk is full, or another process is writing to the same folder.
     """
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.preparing")
@@ -179,10 +176,8 @@ def finish_folder(
     """Check the histories of a folder, write its item table and, as the last file, its manifest.
 
     `items` has movie_id, title, year and genres, in the vocabulary's order; `item_column` is the table's name of ids,
-    and `event_names` those of `order_events`.
-
-    Raises:
-        ValueError: a file breaks a rule of the layout, or a part of the split is empty.
+    and `event_names` those of `order_events`. ValueError if a file breaks a rule of the layout, or a part of the split
+    is empty.
     """
     options = {option: getattr(arguments, option) for option in OPTIONS}
     paths = sorted(folder.glob(SHARDS))
