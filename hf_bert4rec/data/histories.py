@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from datasets import Dataset, Features, List
+from datasets import Dataset, Features, List, Value
 
 from .arguments import REPEATS, DataArguments
 from .columns import as_events, as_ids, as_ratings, as_weights, refuse_rows
@@ -52,7 +51,7 @@ def build_histories(
         pairs = to_frame(ratings, ["user_id", "movie_id"])
         counts = pairs.height, pairs["user_id"].n_unique(), pairs["movie_id"].n_unique()
         raise ValueError(no_user_left(*counts, min_interactions, min_rating))
-    return _grouped(frame, rows, offsets_of(run_lengths(users)))
+    return _grouped(frame, rows, offsets_of(run_lengths(users)), ratings.features)
 
 
 def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> pl.DataFrame:
@@ -152,14 +151,18 @@ def _core(rows: IntArray, users: IntArray, items: IntArray, min_interactions: in
     return core[0], core[1]
 
 
-def _grouped(frame: pl.DataFrame, rows: IntArray, offsets: IntArray) -> Dataset:
+def _grouped(frame: pl.DataFrame, rows: IntArray, offsets: IntArray, features: Features) -> Dataset:
     """One row per user with lists; user i has `rows[offsets[i]:offsets[i + 1]]`."""
     columns = {"user_id": _gather(frame["user_id"], rows[offsets[:-1]]).to_arrow()}
-    types: dict[str, Any] = {"user_id": feature_of(frame["user_id"].dtype)}
-    for name, list_name in {"movie_id": "item_ids", **LISTS}.items():
+    user_type, item_type = (
+        Value("int64") if features[name].dtype.startswith("float") else features[name]
+        for name in ("user_id", "movie_id")
+    )
+    types = {"user_id": user_type, "item_ids": List(item_type)}
+    columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, _gather(frame["movie_id"], rows).to_arrow())
+    for name, list_name in LISTS.items():
         if name in frame.columns:
-            values = _gather(frame[name], rows).to_arrow()
-            columns[list_name] = pa.LargeListArray.from_arrays(offsets, values)
+            columns[list_name] = pa.LargeListArray.from_arrays(offsets, _gather(frame[name], rows).to_arrow())
             types[list_name] = List(feature_of(frame[name].dtype))
     return dataset_of(pa.table(columns), Features(types))
 

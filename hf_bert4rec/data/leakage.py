@@ -84,7 +84,7 @@ def target_times(rows: Dataset) -> Array | None:
     if (targets := flat_targets(rows, "target_timestamp")) is None:
         return None
     times, offsets = targets
-    return times.to_numpy()[offsets[:-1]]
+    return times.to_numpy(zero_copy_only=False)[offsets[:-1]]
 
 
 def _check_times(train: Dataset, rows: Dataset, part: str) -> None:

@@ -1,7 +1,10 @@
 """build_histories against a naive version; its order, its k-core and its errors."""
 
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from datasets import Dataset
 from hypothesis import given, settings
@@ -83,3 +86,19 @@ def test_an_empty_result_names_the_number_of_users() -> None:
         build_histories(table([(1, 2), (1, 3)], "user_id", "movie_id"))
     with pytest.raises(ValueError, match=r"counting ratings of 4.5 or higher"):
         build_histories(table([(1, 2, 4.0)], "user_id", "movie_id", "rating"), 1, min_rating=4.5)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array(map(Decimal, [7, 8, 7]), pa.decimal128(10, 0)),
+        pa.array([date(2024, 5, day) for day in (1, 2, 1)]),
+        pa.array(["7", "8", "7"], pa.large_string()),
+    ],
+    ids=["decimals", "dates", "large text"],
+)
+def test_ids_of_other_types_keep_them(ids: pa.Array) -> None:
+    ratings = Dataset(pa.table({"user_id": ids, "movie_id": ids}))
+    histories = build_histories(ratings, 1, repeats="all")
+    assert histories.features["user_id"] == histories.features["item_ids"].feature == ratings.features["user_id"]
+    assert histories["item_ids"][:] == [[ids[0].as_py()] * 2, [ids[1].as_py()]]
