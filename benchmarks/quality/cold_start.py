@@ -1,6 +1,6 @@
 """Quality of `add_items` for new movies, and of `fine_tune` for new users.
 
-    python -m benchmarks.quality.cold_start training/recipes/ml-100k.yaml --output_dir outputs/cold-start
+    python -m benchmarks.quality.cold_start training/recipes/ml-100k.yaml --seed 42 --output_dir outputs/cold-start
 
 Training excludes 5 % of the movies and 20 % of the users. Then
 
@@ -11,8 +11,8 @@ Training excludes 5 % of the movies and 20 % of the users. Then
 2. the model is fine-tuned on the new users' histories with replay of the old ones. The last movies of old users measure
    forgetting, those of new users measure learning.
 
-Writes `training/results/cold_start/`, one JSON file per data set, and the figures of docs/usage.md. Recipe and options
-are those of `training/train.py`.
+Writes `training/results/cold_start/`, one JSON file per data set and seed, and the figures of docs/usage.md. Recipe and
+options are those of `training/train.py`; the seed is that of the split and of the training.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ from hf_bert4rec.training.fine_tuning import fine_tune
 RESULTS, PAGE = ROOT / "training" / "results" / "cold_start", ROOT / "docs" / "usage.md"
 MARKS = ("<!-- cold start: written by benchmarks/quality/cold_start.py -->", "<!-- end of cold start -->")
 NEW_MOVIES, NEW_USERS = 0.05, 0.2
-BIASES = (0.0, 0.5, 1.0, 1.5, 2.0)  # subtracted from the logits of new movies, in place of `COLD_START_BIAS`
+BIASES = (0.0, 0.5, 1.0, 1.3, 2.0)  # subtracted from the logits of new movies, in place of `COLD_START_BIAS`
 K = 10
 
 
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer = build_trainer(split.old, model_arguments, masking, arguments)
     trainer.train()
     report = measure(trainer.accelerator.unwrap_model(trainer.model).float().cpu().eval(), split, arguments.seed)
-    write_json(RESULTS / f"{report['dataset'].removesuffix('.txt')}.json", {**report, "environment": environment()})
+    name = f"{report['dataset'].removesuffix('.txt')}-seed{arguments.seed}.json"
+    write_json(RESULTS / name, {**report, "environment": environment()})
     replace_between_marks(PAGE, MARKS, results_text())
     print("\n".join(format_report(report)))
 
@@ -253,9 +255,29 @@ def to_interactions(histories: Dataset) -> Dataset:
 
 
 def results_text() -> str:
-    """The reports of all result files as a block of Markdown."""
+    """For every data set a block of Markdown: the report on the first split, and a few figures of all."""
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    return "\n".join(["```", *(line for report in reports for line in format_report(report)), "```"])
+    blocks = []
+    for _, splits in groupby(reports, lambda report: report["dataset"]):
+        first, *others = splits
+        blocks.append("\n".join(["```", *format_report(first), *format_splits([first, *others]), "```"]))
+    return "\n\n".join(blocks)
+
+
+def format_splits(reports: Sequence[dict[str, Any]]) -> list[str]:
+    """What new movies reach and old users lose on each of several splits, with the means."""
+    figures = {
+        "new movies, times random order": [report[f"new_movies_hit_rate@{K}"]["lift"][0] for report in reports],
+        "old users, %": [report[f"ndcg@{K}"]["old_users_movies_added"]["change_percent"][0] for report in reports],
+    }
+    for index, length in enumerate(LENGTHS):
+        points = [report["taste"][index] for report in reports]
+        figures[f"taste, history of {length}, new movies, times random order"] = [point["lift"][0] for point in points]
+        figures[f"taste, history of {length}, old movies, %"] = [point["change_percent"][0] for point in points]
+    lines = [f"{len(reports)} splits:"]
+    for name, values in figures.items():
+        lines.append(f"  {name}: {', '.join(f'{value:.1f}' for value in values)}; mean {np.mean(values):.1f}")
+    return lines
 
 
 def format_report(report: dict[str, Any]) -> list[str]:

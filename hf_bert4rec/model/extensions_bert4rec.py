@@ -257,7 +257,7 @@ SMALLEST_SCORE = 1e-4  # below this, logarithms go on as a straight line, as lin
 BEST, SIMILAR = 7, 3
 # Averaged factors are short, so a history hardly raises a new item's score. Without this multiple of its share, the
 # model of taste recommended new movies less often than a random order. docs/usage.md has what they reach and cost.
-COLD_START_SHARE = 3.0
+COLD_START_SHARE = 2.75
 
 
 class Bert4RecTaste(nn.Module):

@@ -64,6 +64,8 @@ def test_new_movies_and_users_are_measured(split):
     lines = cold_start.format_report(report)
     assert lines[0].endswith("2 of 40 movies and 12 of 60 users are new")
     assert len(lines) == 5 + len(cold_start.BIASES) + len(LENGTHS)
+    lift = report["new_movies_hit_rate@10"]["lift"][0]
+    assert cold_start.format_splits([report, report])[1].endswith(f": {lift:.1f}, {lift:.1f}; mean {lift:.1f}")
 
 
 def test_the_figures_are_those_of_the_result_files():
