@@ -253,7 +253,7 @@ class Bert4RecTransitionMemory(nn.Module):
 
 
 SMALLEST_SCORE = 1e-4  # below this, logarithms go on as a straight line, as linear scores may be negative
-# After one item, the first `BEST` are by score, the next `SIMILAR` are its neighbours: a series is liked by few people.
+# After one item, every third of ten is a neighbour, and the other `BEST` are by score: a series is liked by few people.
 BEST, SIMILAR = 7, 3
 # Averaged factors are short, so a history hardly raises a new item's score. Without this multiple of its share, the
 # model of taste recommended new movies less often than a random order. docs/usage.md has what they reach and cost.
@@ -369,15 +369,16 @@ class Bert4RecTaste(nn.Module):
         self.shares[known:] *= COLD_START_SHARE
 
     def _raise_neighbours(self, scores: torch.Tensor, item: int, neighbours: list[int]) -> None:
-        """Raise the scores (vocab,) of the first neighbours that are not among the best to right below the best."""
+        """Raise the scores (vocab,) of the first neighbours that are not among the best to between these."""
         candidates = scores.clone()
         candidates[[item, *self.special_ids]] = -torch.inf
-        best = candidates.topk(min(BEST + 1, len(candidates)))
-        listed = {0, *best.indices[:BEST].tolist()}
+        best = candidates.topk(min(BEST, len(candidates)))
+        if not best.values.isfinite().all():
+            return  # all items are in a list of ten
+        listed = {0, *best.indices.tolist()}
         raised = [neighbour for neighbour in neighbours if neighbour not in listed][:SIMILAR]
-        lowest, following = best.values[-2:]
-        for rank, neighbour in enumerate(raised, start=1):
-            scores[neighbour] = lowest + (following - lowest) * rank / (len(raised) + 1)
+        for number, neighbour in enumerate(raised, start=1):
+            scores[neighbour] = best.values[2 * number - 1 : 2 * number + 1].mean()
 
     def _user(self, items: list[int]) -> torch.Tensor:
         index = torch.tensor(items, dtype=torch.long, device=self.factors.device)

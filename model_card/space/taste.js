@@ -6,7 +6,7 @@
 
 const ARRAYS = { I16: Int16Array, I32: Int32Array, F32: Float32Array }; // by the names of safetensors
 const SMALLEST_SCORE = 1e-4; // below it, a straight line replaces the logarithm, as scores may be negative
-const [BEST, SIMILAR] = [7, 3]; // after one movie, the first `BEST` are by score, the next `SIMILAR` its neighbours
+const [BEST, SIMILAR] = [7, 3]; // after one movie, every third of ten is a neighbour, the other `BEST` are by score
 
 export class Taste {
   #tables; // factors (movies · size); precisions, scales and shares (movies); perhaps neighbours (movies · number)
@@ -48,18 +48,19 @@ export class Taste {
     );
   }
 
-  /** Raise the scores of the first neighbours that are not among the best to right below the best. */
+  /** Raise the scores of the first neighbours that are not among the best to between those of the best. */
   #raiseNeighbours(scores, movie) {
     const { neighbours, shares } = this.#tables;
     const number = neighbours.length / shares.length;
     const others = [...scores.keys()].filter((position) => position !== movie);
-    const best = others.sort((a, b) => scores[b] - scores[a]).slice(0, BEST + 1);
-    const listed = new Set(best.slice(0, BEST));
+    const best = others.sort((a, b) => scores[b] - scores[a]).slice(0, BEST);
+    if (best.length < BEST) return;
+    const listed = new Set(best);
     const known = [...neighbours.subarray(movie * number, (movie + 1) * number)];
     const raised = known.filter((position) => position >= 0 && !listed.has(position)).slice(0, SIMILAR);
-    const [lowest, following] = best.slice(-2).map((position) => scores[position]);
-    raised.forEach((position, rank) => {
-      scores[position] = lowest + ((following - lowest) * (rank + 1)) / (raised.length + 1);
+    const values = best.map((position) => scores[position]);
+    raised.forEach((position, number) => {
+      scores[position] = (values[2 * number + 1] + values[2 * number + 2]) / 2;
     });
   }
 }
