@@ -71,7 +71,8 @@ def collect(folders: Sequence[Path], results: Path, targets: Mapping[Path, tuple
 
 def all_tables(runs: list[dict[str, Any]], published: dict[str, Any], results: Path) -> list[str]:
     """All tables as Markdown, those without a row left out."""
-    tables = [*result_tables(runs, published), *sampled_tables(runs, published)]
+    penalised = read_json_files(results / "popularity_penalty")
+    tables = [*result_tables(runs, published), *sampled_tables(runs, published, penalised)]
     tables.append(comparison_table(read_json_files(results / "comparisons")))
     tables += ablation_tables(read_json_files(results / "ablations"))
     return [table for table in tables if table]

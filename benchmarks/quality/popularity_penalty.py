@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.markdown import replace_between_marks
 from benchmarks.measure import ROOT, script_parser
+from benchmarks.quality.tables import PENALTIES
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepared import Prepared
@@ -37,7 +38,6 @@ from hf_bert4rec.model.ranking_bert4rec import Catalogue
 
 RESULTS, PAGE = ROOT / "training" / "results" / "popularity_penalty", ROOT / "docs" / "evaluation.md"
 MARKS = ("<!-- penalty: written by benchmarks/quality/popularity_penalty.py -->", "<!-- end of penalty -->")
-PENALTIES = (0.0, 0.25, 0.5, 1.0)
 COLUMNS = {  # of the table; `sampled` metrics are those of the paper
     "ndcg@10": "NDCG@10",
     "hit_rate@10": "HR@10",
