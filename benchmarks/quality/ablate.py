@@ -46,6 +46,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "random_init": {"cooccurrence_init": None},
     "learned_positions": {"rotary_positions": False},
     "no_last_item_rows": {"last_item_prob": None},
+    "three_layers": {"num_hidden_layers": 3},
+    "hidden_size_192": {"hidden_size": 192, "intermediate_size": 768},
+    "one_layer": {"num_hidden_layers": 1},
+    "hidden_size_64": {"hidden_size": 64, "intermediate_size": 256},
 }
 RECORDED = ("dataset", "seconds", "hardware", "parameters", "best_validation_ndcg@10", "curve", "environment")
 
