@@ -253,8 +253,8 @@ class Bert4RecTransitionMemory(nn.Module):
 
 
 SMALLEST_SCORE = 1e-4  # below this, logarithms go on as a straight line, as linear scores may be negative
-# After one item, every third of ten is a neighbour, and the other `BEST` are by score: a series is liked by few people.
-BEST, SIMILAR = 7, 3
+# After one item, every third of ten is a neighbour and the others are by score: a series is liked by few people.
+LISTED, SIMILAR_RANKS = 10, 3
 # Averaged factors are short, so a history hardly raises a new item's score. Without this multiple of its share, the
 # model of taste recommended new movies less often than a random order. docs/usage.md has what they reach and cost.
 COLD_START_SHARE = 2.75
@@ -369,16 +369,19 @@ class Bert4RecTaste(nn.Module):
         self.shares[known:] *= COLD_START_SHARE
 
     def _raise_neighbours(self, scores: torch.Tensor, item: int, neighbours: list[int]) -> None:
-        """Raise the scores (vocab,) of the first neighbours that are not among the best to between these."""
+        """Raise the scores (vocab,) of the closest neighbours to every third rank of the first `LISTED`."""
         candidates = scores.clone()
         candidates[[item, *self.special_ids]] = -torch.inf
-        best = candidates.topk(min(BEST, len(candidates)))
+        best = candidates.topk(min(LISTED, len(candidates)))
         if not best.values.isfinite().all():
-            return  # all items are in a list of ten
-        listed = {0, *best.indices.tolist()}
-        raised = [neighbour for neighbour in neighbours if neighbour not in listed][:SIMILAR]
-        for number, neighbour in enumerate(raised, start=1):
-            scores[neighbour] = best.values[2 * number - 1 : 2 * number + 1].mean()
+            return  # a list of all items
+        by_score, listed = best.indices.tolist(), [0]  # 0 is no neighbour
+        for rank in range(1, LISTED + 1):
+            preferred = neighbours if rank % SIMILAR_RANKS == 0 else []
+            listed.append(next(each for each in (*preferred, *by_score) if each not in listed))
+        for rank in range(SIMILAR_RANKS, LISTED, SIMILAR_RANKS):
+            if listed[rank] in neighbours:
+                scores[listed[rank]] = candidates[[listed[rank - 1], listed[rank + 1]]].mean()
 
     def _user(self, items: list[int]) -> torch.Tensor:
         index = torch.tensor(items, dtype=torch.long, device=self.factors.device)

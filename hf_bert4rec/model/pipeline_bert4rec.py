@@ -66,8 +66,8 @@ class MovieRecommendationPipeline(Pipeline):
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
         goal: "next" for what such users watched next, by the network, or "taste" for what people who like these movies
             also like, whatever the order and times of the history; after one movie, every third of ten is a similar
-            one that is not among the best seven. By default "taste" for a history without times and events if the model
-            has `config.taste_size`, else "next".
+            one. By default "taste" for a history without times and events if the model has `config.taste_size`, else
+            "next".
         exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
         ratings: a number or None for each entry of the history; thumbs up and down are True and False. Entries rated
             below `min_rating` (default 3) are neither recommended nor part of the model's input.

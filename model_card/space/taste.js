@@ -6,7 +6,7 @@
 
 const ARRAYS = { I16: Int16Array, I32: Int32Array, F32: Float32Array }; // by the names of safetensors
 const SMALLEST_SCORE = 1e-4; // below it, a straight line replaces the logarithm, as scores may be negative
-const [BEST, SIMILAR] = [7, 3]; // after one movie, every third of ten is a neighbour, the other `BEST` are by score
+const [LISTED, SIMILAR_RANKS] = [10, 3]; // after one movie, every third of ten is a neighbour, the others are by score
 
 export class Taste {
   #tables; // factors (movies · size); precisions, scales and shares (movies); perhaps neighbours (movies · number)
@@ -48,20 +48,23 @@ export class Taste {
     );
   }
 
-  /** Raise the scores of the first neighbours that are not among the best to between those of the best. */
+  /** Raise the scores of the closest neighbours to every third rank of the first `LISTED`. */
   #raiseNeighbours(scores, movie) {
     const { neighbours, shares } = this.#tables;
     const number = neighbours.length / shares.length;
+    const similar = [...neighbours.subarray(movie * number, (movie + 1) * number)].filter((position) => position >= 0);
     const others = [...scores.keys()].filter((position) => position !== movie);
-    const best = others.sort((a, b) => scores[b] - scores[a]).slice(0, BEST);
-    if (best.length < BEST) return;
-    const listed = new Set(best);
-    const known = [...neighbours.subarray(movie * number, (movie + 1) * number)];
-    const raised = known.filter((position) => position >= 0 && !listed.has(position)).slice(0, SIMILAR);
-    const values = best.map((position) => scores[position]);
-    raised.forEach((position, number) => {
-      scores[position] = (values[2 * number + 1] + values[2 * number + 2]) / 2;
-    });
+    const best = others.sort((a, b) => scores[b] - scores[a]).slice(0, LISTED);
+    if (best.length < LISTED) return; // a list of all movies
+    const listed = [];
+    for (let rank = 1; rank <= LISTED; rank++) {
+      const preferred = rank % SIMILAR_RANKS ? [] : similar;
+      listed.push([...preferred, ...best].find((position) => !listed.includes(position)));
+    }
+    const values = listed.map((position) => scores[position]);
+    for (let index = SIMILAR_RANKS - 1; index + 1 < LISTED; index += SIMILAR_RANKS) {
+      if (similar.includes(listed[index])) scores[listed[index]] = (values[index - 1] + values[index + 1]) / 2;
+    }
   }
 }
 

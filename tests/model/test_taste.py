@@ -81,10 +81,14 @@ def with_neighbours(vocab: int = 16) -> Bert4RecTaste:
 
 
 def test_neighbours_of_a_single_item_are_every_third_of_ten() -> None:
-    """The best of item 3 are 4 to 10; 5 is one of them, so 14, 15 and 13 are raised, and the rest keep their order."""
+    """The best of item 3 are 4, 5 and so on; 5 is listed already, so 14, 15 and 13 are raised."""
     taste = with_neighbours()
+    assert taste.neighbours is not None
     order = taste([[3, 3]])[0].argsort(descending=True, stable=True).tolist()
     assert order[:13] == [3, 4, 5, 14, 6, 7, 15, 8, 9, 13, 10, 11, 12]
+    taste.neighbours[3] = torch.tensor([9, 14, 0, 0])
+    order = taste([[3]])[0].argsort(descending=True, stable=True).tolist()
+    assert order[:13] == [3, 4, 5, 9, 6, 7, 14, 8, 10, 11, 12, 13, 15]
     assert taste([[3, 4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))
     assert taste([[4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))  # has none
 
