@@ -93,9 +93,23 @@ def test_a_report_is_recorded_by_its_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(new_users, "load_report", lambda path: json.loads(path.read_text()))
     report = {"protocol": {"dataset": "ml-1m.txt"}, "kin": {"k": 10}, "environment": {}, "metrics": {}}
     (tmp_path / "evaluation.json").write_text(json.dumps(report))
+    (tmp_path / "training.json").write_text(json.dumps({"options": {"seed": 7}}))
     new_users.record(tmp_path)
-    written = json.loads((tmp_path / "results" / "ml-1m.json").read_text())
-    assert written == {"dataset": "ml-1m.txt", "kin": {"k": 10}, "environment": {}}
+    written = json.loads((tmp_path / "results" / "ml-1m-seed7.json").read_text())
+    assert written == {"dataset": "ml-1m.txt", "seed": 7, "kin": {"k": 10}, "environment": {}}
+
+
+def test_means_of_seeds():
+    seeds = [
+        {
+            "new_users": {"results": {k: {"taste": {"metrics": {"ndcg@10": {"mean": mean}}}} for k in "135"}},
+            "kin": {"results": {name: {"metrics": {"found@10": {"mean": mean}}} for name in ("taste", "similar")}},
+        }
+        for mean in (0.2, 0.3, 0.4)
+    ]
+    rows = new_users.means_table(seeds)
+    assert rows[1] == ['this model, goal="taste"', *["0.3000 ± 0.1000"] * 4]
+    assert rows[2] == ["this model, similar", "", "", "", "0.3000 ± 0.1000"]
 
 
 def test_lists_are_those_of_the_pipeline_with_the_penalty(tmp_path):
