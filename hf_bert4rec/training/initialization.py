@@ -121,6 +121,7 @@ def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.cs
 def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
     """Set the first and the last second of the training histories, between which dates are embedded."""
     time_embeddings = model.bert4rec.time_embeddings
-    assert time_embeddings is not None
+    if time_embeddings is None:
+        raise ValueError("time_aware is false: create the model with time_aware=True")
     spans = [(times.min(), times.max()) for block in train.blocks() if len(times := require_times(block))]
     time_embeddings.span.copy_(torch.tensor([int(min(spans)[0]), int(max(last for _, last in spans))]))
