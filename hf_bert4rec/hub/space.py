@@ -40,7 +40,9 @@ def stage_space(model: Path, target: Path, name: str) -> None:
         raise ValueError(f"{model} has no titles, and the demo searches movies by title")
     runtime = browser_runtime()
     with report_full_disk(target, "the demo"):
-        shutil.copytree(SPACE_FOLDER, target, copy_function=shutil.copyfile)
+        target.mkdir(parents=True)
+        for page in SPACE_FOLDER.iterdir():  # not copytree: it hides a full disk, and copies a folder's permissions
+            shutil.copyfile(page, target / page.name)
         for template in TEMPLATES:
             text = (target / template).read_text(encoding="utf-8").replace("MODEL_NAME", html.escape(name))
             (target / template).write_text(text, encoding="utf-8")

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
+from hf_bert4rec.hub import space
 from hf_bert4rec.hub.dataset_repository import push_dataset, write_dataset
-from hf_bert4rec.hub.space import SPACE_FOLDER
+from hf_bert4rec.hub.space import SPACE_FOLDER, stage_space
 from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.hub.upload import push
 from tests.hub.hub_clients import PUSHER, ROOT, run
@@ -217,6 +218,13 @@ def test_a_full_disk_while_writing_a_dataset(tmp_path, monkeypatch):
     monkeypatch.setattr(Dataset, "to_parquet", full)
     with pytest.raises(OSError, match=r"no room for the tables of ratings .*TMPDIR; nothing was sent"):
         write_dataset(data, tmp_path / "staged", "someone/walks")
+
+
+def test_a_full_disk_while_writing_the_demo(model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(space, "browser_runtime", lambda: tmp_path)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match=r"no room for the demo .*TMPDIR; nothing was sent"):
+        stage_space(model_folder, tmp_path / "staged", NAME)
 
 
 def test_data_without_a_licence_to_publish_are_refused(tmp_path):
