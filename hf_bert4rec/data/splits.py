@@ -182,11 +182,11 @@ def split_lengths(
     n = n if listed else 1
     if n < 1:
         raise ValueError(f"n must be 1 or more targets per user, not {n}")
-    lengths = np.concatenate([block.lengths for block in blocks()])
+    lengths, users = map(np.concatenate, zip(*((block.lengths, block.users) for block in blocks()), strict=True))
     targets = np.concatenate([block.last_targets(block.lengths, 2 * n) for block in blocks()])  # (histories, 2n)
     kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
     purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out"
-    problem = f"None of {np.count_nonzero(lengths):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
+    problem = f"None of {np.count_nonzero(users):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
     split = _require(targets[:, 0] > 0, problem)
     targets = np.where(split[:, None], targets, ABSENT)
     complete = np.where(lengths > 0, lengths, ABSENT)

@@ -48,6 +48,11 @@ def test_last_n() -> None:
     check_leakage(split)
 
 
+def test_empty_histories_are_counted_too() -> None:
+    with pytest.raises(ValueError, match="None of 2 histories has the 3 interactions of leave-one-out"):
+        leave_one_out(histories([1, 2], []))
+
+
 def test_string_items_stay_strings() -> None:
     split = leave_one_out(histories(["a", "b", "c"], ["a", "c", "d"]))
     assert split["test"]["target"][:] == ["c", "d"]
