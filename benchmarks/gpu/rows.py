@@ -111,7 +111,7 @@ def compiled_rows(sizes: Sizes) -> Iterator[Row]:
 
 
 def models(sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Kind, size in words, and options of both kinds of models at these widths and batches."""
+    """Kind, size as text, and options of both kinds of models at these widths and batches."""
     for width, batch in sizes:
         for kind, causal in KINDS.items():
             yield kind, f"width {width}, batch {batch}", {"causal": causal, "width": width, "batch": batch}

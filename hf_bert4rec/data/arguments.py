@@ -47,7 +47,7 @@ class InteractionArguments(TableOptions):
     @property
     def requested_columns(self) -> dict[str, str | None]:
         """The table's columns to read, by our names; None or empty for none."""
-        return {name: getattr(self, f"{option}_column") for name, option in OPTIONS.items()}
+        return {name: getattr(self, f"{prefix}_column") for name, prefix in OPTIONS.items()}
 
 
 @dataclass

@@ -20,7 +20,7 @@ SECRET_OPTION = re.compile(r"\s--(?:\w+_)?token(?:=|\s+)\S+")
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """The training record of an exported model; FileNotFoundError without one, ValueError if the card needs more."""
+    """The training record of an exported model; FileNotFoundError without one, ValueError if it is damaged."""
     path = folder / TRAINING_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} lacks {TRAINING_FILE}, which the card needs: train the model again")

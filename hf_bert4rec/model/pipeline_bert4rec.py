@@ -313,16 +313,16 @@ class MovieRecommendationPipeline(Pipeline):
             ]
 
     def similar(self, movies: Any, top_k: int | None = None) -> Any:
-        """Movies liked by the same people, with equal genres and words of the title; or by item embeddings.
+        """Movies that the same people like, and whose genres, years and words of the title are alike.
 
-        A model without `taste_size` compares the embeddings.
+        A model without `taste_size` compares item embeddings instead.
 
         Args:
             movies: an id or a title, or a list of them.
             top_k: movies for each, without itself; 10 by default.
 
         Returns `[{"movie_id", "title", "genres", "score"}, …]`, best first; for a list, a list of those. `score` is
-        at most 1.
+        from -1 to 1.
 
         Raises:
             LookupError: a movie that is not in the catalogue; AmbiguousTitleError: a title of several movies.

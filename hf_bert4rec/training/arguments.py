@@ -132,7 +132,7 @@ class OptionParser(HfArgumentParser):
         raise ValueError(f"{message}; --help lists all options")
 
     def parse_options(self, words: Sequence[str]) -> list[Any]:
-        """An instance of each dataclass, then the namespace of the positional arguments; ValueError for bad options."""
+        """An instance of each dataclass, then the namespace of all other arguments; ValueError for bad options."""
         try:
             *parsed, unknown = self.parse_args_into_dataclasses(
                 list(words), return_remaining_strings=True, look_for_args_file=False
