@@ -28,8 +28,8 @@ movies ([usage](usage.md#goals-taste-and-next)). Written by `benchmarks/quality/
 release lacks are left out.
 
 The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to popular movies that
-people who like the history also like, and the penalty brings back similar ones (from "Before Sunrise" to "Three
-Colors"). For [new users](evaluation.md#new-users-and-more-like-this), taste without a penalty is best."""
+people who like the history also like; after a single movie, every third answer is a similar one. The penalty brings
+back similar ones for every history (from "Before Sunrise" to "Three Colors"). For [new users](evaluation.md#new-users-and-more-like-this), taste without a penalty is best."""
 # Titles separated by ";", other names of the same movie by "|".
 HISTORIES = (
     "Star Wars|Star Wars: Episode IV - A New Hope; Return of the Jedi|Star Wars: Episode VI - Return of the Jedi",
