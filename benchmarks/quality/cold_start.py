@@ -274,7 +274,7 @@ def format_splits(reports: Sequence[dict[str, Any]]) -> list[str]:
         points = [report["taste"][index] for report in reports]
         figures[f"taste, history of {length}, new movies, times random order"] = [point["lift"][0] for point in points]
         figures[f"taste, history of {length}, old movies, %"] = [point["change_percent"][0] for point in points]
-    lines = [f"{len(reports)} splits:"]
+    lines = [f"splits: {len(reports)}"]
     for name, values in figures.items():
         lines.append(f"  {name}: {', '.join(f'{value:.1f}' for value in values)}; mean {np.mean(values):.1f}")
     return lines

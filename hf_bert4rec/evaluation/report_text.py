@@ -96,11 +96,11 @@ def kin_meaning(section: Mapping[str, Any]) -> str:
     text = (
         f"Kin: one item is the history, and found@{section['k']} is the share of its series, or of the other items "
         f"of its director or kind, in the first {section['k']}. {section['groups']} groups with {section['movies']} "
-        "items."
+        "items"
     )
     if listed := section.get("listed"):
-        text += f" Of the groups, {listed} are from a list; the others have words of their titles in common."
-    return text + _few(section["groups"], "groups")
+        text += f", {listed} of them from a list; the items of the others have words of their titles in common"
+    return f"{text}." + _few(section["groups"], "groups")
 
 
 def new_users_table(section: Mapping[str, Any]) -> Rows:

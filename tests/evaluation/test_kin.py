@@ -79,7 +79,7 @@ def test_the_section_and_its_text(tokenizer, caplog) -> None:
     assert section["results"]["popularity"]["difference"]["found@1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert "only 5 groups of kin" in caplog.text
     assert kin_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]", "0.5000 [0.5000, 0.5000]"]
-    assert "5 groups with 10 items. Of the groups, 1 are from a list" in kin_meaning(section)
+    assert "5 groups with 10 items, 1 of them from a list; " in kin_meaning(section)
     assert "Fewer than fifty groups" in kin_meaning(section)
     untitled = Bert4RecTokenizer.from_movies({"movie_id": [1, 2]})
     assert evaluate_kin({"next": next_title}, dict, untitled, EvaluationConfig(ks=[1])) is None
