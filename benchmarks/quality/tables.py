@@ -161,7 +161,8 @@ def penalised_row(result: dict[str, Any]) -> Row:
         for part in ("validation", "test")
     }
     best = max(range(len(PENALTIES)), key=lambda index: means["validation"][index])
-    title = f"**ours**, ml-1m with `popularity_penalty={PENALTIES[best]:g}`, mean of {len(models)} seeds"
+    recipe = result["dataset"].removesuffix(".txt")
+    title = f"**ours**, {recipe} with `popularity_penalty={PENALTIES[best]:g}`, mean of {len(models)} seeds"
     cells = [f"**{value:.4f}**" for value in means["test"][best]]
     source = "`python -m benchmarks.quality.popularity_penalty`; the penalty is chosen on validation"
     return means["test"][best][0], _line(title, *cells, "", source)

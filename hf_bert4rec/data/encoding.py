@@ -43,9 +43,10 @@ def add_times(histories: Ragged, dataset: Any) -> Ragged:
 
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
-    """The `target` (one per row) or `targets` (a list per row) column as input ids."""
+    """The `target` (one per row) or `targets` (a list per row) column as input ids; KeyError without either."""
     targets = flat_targets(dataset, "target")
-    assert targets is not None
+    if targets is None:
+        raise KeyError(f"no column 'target' or 'targets' in {dataset.column_names}: give a part of a split")
     items, offsets = targets
     return Ragged(_encode(items, tokenizer.encode_items), offsets)
 

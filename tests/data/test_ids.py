@@ -48,6 +48,8 @@ def test_float_ids_are_integers_in_histories_and_targets(tokenizer):
     split = Dataset.from_dict({"item_ids": [[0.0, 7.0]], "target": ["-1"]})
     assert encode_histories(split, tokenizer)[0].tolist() == [3, 4]
     assert encode_targets(split, tokenizer)[0].tolist() == [5]
+    with pytest.raises(KeyError, match="no column 'target' or 'targets'"):
+        encode_targets(split.remove_columns("target"), tokenizer)
 
 
 def test_blanks_make_no_second_item_of_a_history():
