@@ -375,7 +375,7 @@ class Bert4RecTaste(nn.Module):
         best = candidates.topk(min(LISTED, len(candidates)))
         if not best.values.isfinite().all():
             return  # a list of all items
-        by_score, listed = best.indices.tolist(), [0]  # 0 is no neighbour
+        by_score, listed = best.indices.tolist(), [0]  # 0 fills up the neighbours
         for rank in range(1, LISTED + 1):
             preferred = neighbours if rank % SIMILAR_RANKS == 0 else []
             listed.append(next(each for each in (*preferred, *by_score) if each not in listed))
