@@ -39,7 +39,7 @@ TITLES = {
     "construct": "RecTools (Dataset.construct only)",
     "fast_sequences": "RecTools (fast_transformers.build_sequences)",
 }
-RECTOOLS_ACTIONS = ("splits", "construct", "fast_sequences")
+SCRIPTS = {"splits": "rectools", "construct": "rectools", "fast_sequences": "rectools_fast"}
 MAX_SECONDS, MAX_MEGABYTES, MIN_SPEED_UP = 20, 4000, 3  # targets at the size of MovieLens 25M
 TIMEOUT = 1200  # seconds for RecTools
 Measurements = dict[str, list[dict[str, Any]]]
@@ -78,8 +78,8 @@ def measure_all(peers: PeerRuns, path: Path, repeats: int) -> Measurements:
     measurements: Measurements = {"hf_bert4rec": []}
     for repeat in range(repeats):
         for name in rotated([name for name in TITLES if TITLES[name] not in peers.missing], repeat):
-            if name in RECTOOLS_ACTIONS:
-                result = peers.measure(TITLES[name], "rectools", name, {"table": str(path)}, TIMEOUT)
+            if name in SCRIPTS:
+                result = peers.measure(TITLES[name], SCRIPTS[name], name, {"table": str(path)}, TIMEOUT)
             else:
                 result = run_in_process(measure, name, path)
             if result is not None:

@@ -4,8 +4,9 @@
 
 Every library trains on MovieLens 1M (or synthetic histories of its shape) with its own training loop, in its own
 process and environment, for the same time; the libraries alternate. Padding tokens and the first two steps are not
-counted. RecBole makes a row of every prefix of a history, for which MovieLens 1M is too large: RecBole and hf_bert4rec
-are also measured on synthetic histories in the shape of MovieLens 100K.
+counted. The fast transformers of RecTools predict the next item at every position; for them, hf_bert4rec trains a
+causal model on the same task. RecBole makes a row of every prefix of a history, for which MovieLens 1M is too large:
+RecBole and hf_bert4rec are also measured on synthetic histories in the shape of MovieLens 100K.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from benchmarks.peers.runner import BFLOAT16, FLOAT32, OUR_PRECISIONS, OURS, TIT
 
 ML_100K_SHAPE = {"users": 943, "items": 1349, "median": 60}
 LIBRARIES = (OURS, "rectools", "replay", "cornac")
+# hf_bert4rec with a label at every position, as the fast transformers of RecTools have it
+CAUSAL = {"causal": "true", "mlm_probability": 1.0, "mask_replace_prob": 0.0}
 MIN_SPEED_UP = 5  # target over the fastest peer
-PRECISIONS = {OURS: OUR_PRECISIONS, "cornac": (FLOAT32,)}  # cornac supports float32 only
+PRECISIONS = {OURS: OUR_PRECISIONS, "rectools_fast": (FLOAT32,), "cornac": (FLOAT32,)}  # peers without bfloat16
 STARTUP_SECONDS = 300  # time limit for everything but training
 Throughputs = dict[tuple[str, str], list[float]]  # by library and precision
 
@@ -43,28 +46,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = synthetic_data(folder, users=arguments.users) if arguments.users else movielens_1m(folder)
-        for hidden_size in arguments.hidden_sizes:
-            throughputs = measure_all(arguments, peers, data, hidden_size, LIBRARIES)
-            rows += result_rows(f"hidden size {hidden_size}", throughputs)
+        rows += compare(arguments, peers, "", LIBRARIES, {**data, "options": {}})
+        if peers.is_installed("rectools_fast"):
+            rows += compare(arguments, peers, "causal, ", (OURS, "rectools_fast"), {**data, "options": CAUSAL})
         if peers.is_installed("recbole"):
-            small = synthetic_data(folder, **ML_100K_SHAPE)
-            for hidden_size in arguments.hidden_sizes:
-                throughputs = measure_all(arguments, peers, small, hidden_size, (OURS, "recbole"))
-                rows += result_rows(f"ml-100k shape, hidden size {hidden_size}", throughputs)
+            small = {**synthetic_data(folder, **ML_100K_SHAPE), "options": {}}
+            rows += compare(arguments, peers, "ml-100k shape, ", (OURS, "recbole"), small)
     write_result(arguments, "peers_training", rows, load, peers.missing, peers.versions, data=data["name"])
 
 
+def compare(
+    arguments: Namespace, peers: PeerRuns, label: str, libraries: Sequence[str], data: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Rows of some libraries at every hidden size."""
+    rows: list[dict[str, Any]] = []
+    for hidden_size in arguments.hidden_sizes:
+        name = f"{label}hidden size {hidden_size}"
+        settings = {**data, **model_settings(hidden_size)}
+        rows += result_rows(name, measure_all(arguments, peers, name, libraries, settings))
+    return rows
+
+
 def measure_all(
-    arguments: Namespace, peers: PeerRuns, data: dict[str, Any], hidden_size: int, libraries: Sequence[str]
+    arguments: Namespace, peers: PeerRuns, label: str, libraries: Sequence[str], settings: dict[str, Any]
 ) -> Throughputs:
     """Tokens per second of every library and precision, interleaved; failed combinations are not repeated."""
-    sizes = {"length": arguments.length, "batch": arguments.batch, "seconds": arguments.seconds, "options": {}}
-    settings = {**data, **model_settings(hidden_size), **sizes}
+    settings = {**settings, **{name: getattr(arguments, name) for name in ("length", "batch", "seconds")}}
     runs = [(library, precision) for library in libraries for precision in PRECISIONS.get(library, (FLOAT32, BFLOAT16))]
     throughputs: Throughputs = {}
     for repeat in range(arguments.repeats):
-        for library, precision in tqdm(rotated(runs, repeat), desc=f"hidden size {hidden_size}", disable=None):
-            name = f"hidden size {hidden_size}, throughput, {TITLES[library]} {precision}"
+        for library, precision in tqdm(rotated(runs, repeat), desc=label, disable=None):
+            name = f"{label}, throughput, {TITLES[library]} {precision}"
             timeout = arguments.seconds + STARTUP_SECONDS
             result = peers.measure(name, library, "train", {**settings, "precision": precision}, timeout)
             if result is not None:

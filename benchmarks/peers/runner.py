@@ -20,8 +20,18 @@ from hf_bert4rec.training.hardware import bf16_is_fast
 
 FOLDER = Path(__file__).resolve().parent
 OURS = "hf_bert4rec"
-ENVIRONMENTS = {"rectools": ".venv-peers", "replay": ".venv-peers", "recbole": ".venv-peers", "cornac": ".venv-cornac"}
-TITLES = {OURS: OURS, "rectools": "RecTools", "replay": "RePlay", "recbole": "RecBole", "cornac": "cornac"}
+ENVIRONMENTS = {
+    **dict.fromkeys(("rectools", "rectools_fast", "replay", "recbole"), ".venv-peers"),
+    "cornac": ".venv-cornac",
+}
+TITLES = {
+    OURS: OURS,
+    "rectools": "RecTools",
+    "rectools_fast": "RecTools fast_transformers",
+    "replay": "RePlay",
+    "recbole": "RecBole",
+    "cornac": "cornac",
+}
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 OUR_PRECISIONS = (BFLOAT16, FLOAT32) if bf16_is_fast() else (FLOAT32,)  # the first is the default on this machine
 STDERR_FILE = "stderr"

@@ -13,7 +13,6 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset, Interactions
-from rectools.fast_transformers import build_sequences
 from rectools.model_selection import LastNSplitter
 from rectools.models import BERT4RecModel
 from rectools.models.nn.transformers.data_preparator import SequenceDataset
@@ -21,7 +20,6 @@ from rectools.models.nn.transformers.data_preparator import SequenceDataset
 from benchmarks.peers.common import QualityMonitor, ThroughputMeter, process_megabytes, read_histories, run_action
 
 PAD = 0
-WINDOW = 200  # of the sequences of fast transformers
 FILTERS = ("filter_cold_users", "filter_cold_items", "filter_already_seen")
 
 
@@ -68,16 +66,6 @@ def splits(settings: Namespace) -> dict[str, Any]:
         return SequenceDataset.from_interactions(Dataset.construct(frame.iloc[folds[0][0]]).interactions.df)
 
     return time_preparation(settings, split)
-
-
-def fast_sequences(settings: Namespace) -> dict[str, Any]:
-    """Time and peak memory of the loader of RecTools' fast transformers: padded training sequences of every user."""
-    frame = pd.read_parquet(settings.table)
-    columns = [torch.from_numpy(frame[name].to_numpy()) for name in ("user_id", "movie_id", "timestamp")]
-    start = time.perf_counter()
-    build_sequences(*columns, max_len=WINDOW)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak": process_megabytes("VmHWM")}
 
 
 def time_preparation(settings: Namespace, call: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
@@ -154,5 +142,5 @@ class _QualityCallback(QualityMonitor, _SharedCallback):
 
 if __name__ == "__main__":
     training = {"train": train, "quality": quality, "evaluation": evaluation}
-    preparation = {"construct": construct, "splits": splits, "fast_sequences": fast_sequences}
+    preparation = {"construct": construct, "splits": splits}
     run_action({**training, **preparation}, ("rectools", "torch", "pytorch-lightning"))

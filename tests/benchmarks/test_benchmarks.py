@@ -159,7 +159,7 @@ def test_data_preparation_and_pandas_produce_the_same_test_items(tmp_path, monke
     data_preparation.main(["--rows", "5000", "--repeats", "1", "--results", str(tmp_path)])  # raises if they differ
     result = read(tmp_path / "data_preparation.json")
     assert "speed-up over pandas" in [row["name"] for row in result["rows"]]
-    rectools = [data_preparation.TITLES[action] for action in data_preparation.RECTOOLS_ACTIONS]
+    rectools = [data_preparation.TITLES[action] for action in data_preparation.SCRIPTS]
     assert result["missing"] == dict.fromkeys(rectools, "not installed, run `make bench-peers`")
 
 
