@@ -35,10 +35,11 @@ from benchmarks.markdown import replace_between_marks
 from benchmarks.measure import ROOT
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import encode_histories, encode_targets
 from hf_bert4rec.data.histories import build_histories
-from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared, liked_mask
+from hf_bert4rec.data.prepare import load, prepare_histories, prepare_tables
+from hf_bert4rec.data.prepared import Prepared, ratings_of
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import leave_one_out
 from hf_bert4rec.environment import environment
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(arguments.output_dir)
     arguments.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(arguments.seed)
-    split = cold_start_split(prepare(data_arguments), arguments.seed)
+    split = cold_start_split(prepare_tables(load(data_arguments), data_arguments), arguments.seed)
     trainer = build_trainer(split.old, model_arguments, masking, arguments)
     trainer.train()
     report = measure(trainer.accelerator.unwrap_model(trainer.model).float().cpu().eval(), split, arguments.seed)
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def cold_start_split(data: Prepared, seed: int) -> ColdStartSplit:
     """Sample the new movies and users, and prepare the rest as a data set."""
+    assert data.ratings is not None
     generator = np.random.default_rng(seed)
     catalogue, users = np.array(data.movies["movie_id"]), np.array(data.histories["user_id"])
     new_movies = generator.choice(catalogue, round(NEW_MOVIES * len(catalogue)), replace=False)
@@ -99,16 +101,16 @@ def cold_start_split(data: Prepared, seed: int) -> ColdStartSplit:
     is_new_user, is_new_movie = np.isin(ratings["user_id"], new_users), np.isin(ratings["movie_id"], new_movies)
     old_ratings = ratings.select(np.flatnonzero(~is_new_user & ~is_new_movie))
     histories = build_histories(old_ratings, min_interactions=1)
-    splits = leave_one_out(histories)
-    known, counts = np.unique(Ragged.from_column(splits["train"], "item_ids").values, return_counts=True)
     movies = data.movies.select(np.flatnonzero(~np.isin(catalogue, new_movies)))
-    tokenizer = Bert4RecTokenizer.from_movies(movies, dict(zip(known.tolist(), counts.tolist(), strict=True)))
     new_histories = build_histories(ratings.select(np.flatnonzero(is_new_user)), min_interactions=1)
+    liked = np.ones(len(Ragged.from_column(new_histories, "item_ids").values), dtype=bool)
+    if data.rated:
+        liked = ratings_of(new_histories, data.ratings) >= data.liked_rating
     return ColdStartSplit(
-        old=Prepared(data.name, movies, old_ratings, histories, splits, tokenizer),
+        old=prepare_histories(histories, movies, old_ratings, DataArguments(dataset=data.name)),
         movies=data.movies.select(np.flatnonzero(np.isin(catalogue, new_movies))),
         histories=new_histories,
-        liked=liked_mask(new_histories, data.ratings, data.liked_rating),
+        liked=liked,
     )
 
 

@@ -124,8 +124,10 @@ def target_hash(rows: Dataset) -> str:
     user, target = frame.columns
     lists = isinstance(frame[target].dtype, pl.List)
     targets = pl.col(target).list.eval(_written(pl.element())).list.join(",") if lists else _written(pl.col(target))
-    lines = frame.select(line=pl.concat_str(_written(pl.col(user)), pl.lit("\t"), targets, pl.lit("\n")))["line"]
-    return hashlib.sha256("".join(lines.to_list()).encode()).hexdigest()
+    line, digest = pl.concat_str(_written(pl.col(user)), pl.lit("\t"), targets, pl.lit("\n")), hashlib.sha256()
+    for rows in frame.iter_slices(1 << 16):
+        digest.update("".join(rows.select(line).to_series()).encode())
+    return digest.hexdigest()
 
 
 def _written(ids: pl.Expr) -> pl.Expr:

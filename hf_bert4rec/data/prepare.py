@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,9 +21,8 @@ from .prepared import Prepared
 from .ragged import flat_column
 from .releases import RELEASES
 from .sequences import SEQUENCE_FILE, load_ml1m_sequences
-from .splits import split_histories
+from .stored_histories import Histories, SplitHistories
 from .tables import dataset_of, table_name, to_frame
-from .user_split import hold_out_users
 
 
 def load(arguments: DataArguments, interactions: Any = None, items: Any = None) -> DatasetDict:
@@ -68,30 +68,39 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
         min_rating=arguments.min_rating,
         repeats=arguments.repeats,
     )
-    movies = _movies_of(histories, tables["movies"])
-    histories, new_users = hold_out_users(histories, arguments.held_out_users)
-    splits = split_histories(histories, arguments)
-    check_leakage(splits, repeats=arguments.repeats == "all")
     column = getattr(tables, "item_column", "movie_id")  # a release has none of its own
-    targets = arguments.target_events if event_names else None
+    movies = _movies_of(histories, tables["movies"])
+    data = prepare_histories(histories, movies, ratings, arguments, event_names, item_id_name(column))
+    check_leakage(data.splits, repeats=arguments.repeats == "all")
+    return data
+
+
+def prepare_histories(
+    histories: Dataset,
+    movies: Dataset,
+    ratings: Dataset,
+    arguments: DataArguments,
+    event_names: Sequence[str] = (),
+    id_name: str = "movie_id",
+) -> Prepared:
+    """Hold out users, split histories of `movies`, and build the tokenizer; `ratings` tell likes."""
+    item_ids = movies.with_format("arrow")[:]["movie_id"].combine_chunks()
+    split = SplitHistories(Histories.of(histories, item_ids, event_names), arguments)
     tokenizer = Bert4RecTokenizer.from_movies(
         movies,
-        _label_counts(splits["train"], targets),
-        item_id_name=item_id_name(column),
-        event_names=event_names,
-        num_target_events=len(targets or []),
+        dict(zip(item_ids.to_pylist(), split.label_counts(len(movies)).tolist(), strict=True)),
+        item_id_name=id_name,
+        event_names=[*event_names],
+        num_target_events=len(arguments.target_events or []) if event_names else 0,
     )
     return Prepared(
         name=table_name(arguments.ratings) if arguments.ratings else arguments.dataset,
         movies=movies,
-        ratings=ratings,
-        histories=histories,
-        splits=splits,
+        split=split,
         tokenizer=tokenizer,
+        event_names=event_names,
+        ratings=ratings,
         release=None if arguments.ratings else RELEASES.get(arguments.dataset.removesuffix(".txt")),
-        exclude_seen=arguments.repeats != "all",
-        new_users=new_users,
-        liked_rating=arguments.liked_rating,
     )
 
 
@@ -100,12 +109,3 @@ def _movies_of(histories: Dataset, movies: Dataset) -> Dataset:
     table = movies.with_format("arrow")[:]
     present = flat_column(histories, "item_ids")[0].unique().cast(table["movie_id"].type)
     return dataset_of(table.filter(pa.compute.is_in(table["movie_id"], present)), movies.features, movies.info)
-
-
-def _label_counts(train: Dataset, target_events: list[str] | None) -> dict[Any, int]:
-    """Interactions of every item in the training histories, only those of `target_events` if they are given."""
-    labels = flat_column(train, "item_ids")[0]
-    if target_events is not None:
-        labels = labels.filter(pa.compute.is_in(flat_column(train, "events")[0], pa.array(target_events)))
-    ids, counts = labels.value_counts().flatten()
-    return dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True))

@@ -1,113 +1,148 @@
-"""A data set that is ready for training and evaluation."""
+"""A data set that is ready for training and evaluation: in memory, or in a folder that is memory-mapped."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
-from datasets import Dataset, DatasetDict, concatenate_datasets
+import pyarrow as pa
+from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
-from .encoding import NextItemDataset, add_times, encode_histories, encode_targets
-from .leakage import check_leakage, target_hash, target_times
-from .ragged import Array, BoolArray, IntArray, Ragged, Rows, labels_of
+from .encoding import NextItemDataset
+from .histories import LISTS
+from .leakage import late_training_error, leakage_error, target_hash
+from .mapped_histories import MappedHistories, ShardedArray
+from .ragged import Array, BoolArray, IntArray, Ragged, Rows, TransformedRows
 from .releases import Release
-from .splits import TARGET_COLUMNS, split_histories
-from .tables import to_frame
-from .user_split import first_by_hash, hold_out_users
+from .splits import ABSENT, HELD_OUT, split_histories
+from .stored_histories import SplitHistories
+from .tables import to_dataset, to_frame
+from .user_split import first_by_hash
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set: the catalogue's movies, ratings, histories, their split, and the tokenizer.
+    """A prepared data set: the catalogue's movies, the histories with their split, and the tokenizer.
 
-    `new_users` is `DatasetDict{validation, test}`, the histories of users who are in neither `histories` nor `splits`;
-    None unless `held_out_users` is set.
+    Histories are read as input ids. Those of a folder stay on disk: `blocks`, `rows` and `take` of what is returned
+    load a part of them. The tables of the datasets library are made in memory when they are first used.
     """
 
     name: str
-    movies: Dataset
-    ratings: Dataset
-    histories: Dataset
-    splits: DatasetDict
+    movies: Dataset  # its rows are the items of the histories
+    split: SplitHistories
     tokenizer: Bert4RecTokenizer
+    event_names: Sequence[str] = ()  # of the histories
+    ratings: Dataset | None = None  # of data in memory; the histories of a folder have their ratings
     release: Release | None = None  # of MovieLens; None for a table of the user's own
-    exclude_seen: bool = True  # whether items of a history are never recommended
-    new_users: DatasetDict | None = None
-    liked_rating: float = 4.0
 
-    def with_tokenizer(self, tokenizer: Bert4RecTokenizer) -> Prepared:
-        """The same data for another tokenizer of the same catalogue."""
-        return replace(self, tokenizer=tokenizer)
+    def with_held_out_users(self, share: float) -> Prepared:
+        """The same data with a share of the users held out; ValueError if a part is empty."""
+        arguments = replace(self.split.arguments, held_out_users=share)
+        split = replace(self.split, arguments=arguments)
+        _ = split.lengths  # raises ValueError for an empty part
+        return replace(self, split=split)
 
-    def with_held_out_users(self, share: float, options: DataArguments) -> Prepared:
-        """The same data, split by `options`, with a share of the users held out; ValueError if a part is empty."""
-        histories, new_users = hold_out_users(self.histories, share)
-        return replace(self, histories=histories, splits=split_histories(histories, options), new_users=new_users)
+    @property
+    def liked_rating(self) -> float:
+        """The lowest rating of a like."""
+        return self.split.arguments.liked_rating
+
+    @property
+    def exclude_seen(self) -> bool:
+        """Whether items of a history are never recommended."""
+        return self.split.arguments.repeats != "all"
 
     @property
     def timed(self) -> bool:
         """Whether histories have times."""
-        return "timestamps" in self.histories.column_names
-
-    @property
-    def holds_out_users(self) -> bool:
-        """Whether there are `new_users`."""
-        return self.new_users is not None
-
-    @cached_property
-    def history_lengths(self) -> IntArray:
-        """Interactions of every user who is not held out, (users,)."""
-        return Ragged.from_column(self.histories, "item_ids").lengths
+        return self.split.histories.has("timestamps")
 
     @property
     def rated(self) -> bool:
         """Whether there are ratings that separate likes from other interactions."""
-        return "rating" in self.ratings.column_names
+        return self.split.histories.has("ratings") or (self.ratings is not None and "rating" in self.ratings.features)
+
+    @property
+    def holds_out_users(self) -> bool:
+        """Whether there are new users, who are in no part of the split."""
+        return bool(self.split.arguments.held_out_users)
+
+    @property
+    def history_lengths(self) -> IntArray:
+        """Interactions of every user who is not held out, (users,)."""
+        return self.split.histories.lengths[self.split.users["training"]]
+
+    @cached_property
+    def histories(self) -> Dataset:
+        """The histories of users who are not held out, as `build_histories` returns them."""
+        return self._table(self.split.users["training"])
+
+    @cached_property
+    def splits(self) -> DatasetDict:
+        """`DatasetDict{train, validation, test}` of `histories`."""
+        return split_histories(self.histories, self.split.arguments)
+
+    @cached_property
+    def new_users(self) -> DatasetDict | None:
+        """`DatasetDict{validation, test}` with the histories of held-out users; None if there are none."""
+        if not self.holds_out_users:
+            return None
+        return DatasetDict({part: self._table(self.split.users[part]) for part in HELD_OUT})
+
+    @cached_property
+    def train(self) -> Ragged:
+        """Training histories as input ids, one row per user."""
+        return self.timed_train.without("timestamps")
+
+    @cached_property
+    def timed_train(self) -> Ragged:
+        """`train` with times, if there are any."""
+        return self._part("train", timed=True)
 
     @cached_property
     def train_liked(self) -> BoolArray:
         """Whether each interaction of `train` is a like, (total,); events of kinds that are context are not."""
-        liked = liked_mask(self.splits["train"], self.ratings, self.liked_rating)
-        return liked & (self.train.columns.get("label_weights", np.ones(1)) > 0)
+        return np.concatenate([self._liked(block) for block in self._part("train", rated=True).blocks()])
 
     def train_likes(self) -> Rows:
         """The likes of the training histories."""
-        return self.train.where(self.train_liked)
+        return TransformedRows(self._part("train", rated=True), self._likes)
 
     def new_user_likes(self, part: str, limit: int) -> tuple[pl.Series, Ragged]:
         """Ids of users held out for `part`, (users,), and their likes; of more than `limit` users those by hash.
 
         Likes are input ids, all interactions where there are no ratings; a row may be empty.
         """
-        assert self.new_users is not None
-        users = to_frame(self.new_users[part], ["user_id"])["user_id"]
-        chosen = first_by_hash(users, limit)
-        histories = self.new_users[part].select(chosen)
-        liked = liked_mask(histories, self.ratings, self.liked_rating)
-        return users.gather(chosen), labels_of(encode_histories(histories, self.tokenizer).where(liked))
-
-    @cached_property
-    def train(self) -> Ragged:
-        """Training histories as input ids, one row per user."""
-        return encode_histories(self.splits["train"], self.tokenizer)
-
-    @cached_property
-    def timed_train(self) -> Ragged:
-        """`train` with times, if there are any."""
-        return add_times(self.train, self.splits["train"])
+        stored, users = self.split.histories, self.split.users[part]
+        users = users[first_by_hash(stored.user_ids.gather(users), limit)]
+        histories = self._first_items(users, stored.lengths, rated=True)
+        return stored.user_ids.gather(users), self._likes(histories.rows(0, len(users)))
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
         """The histories and targets of the validation or test split, with times if `timed`."""
-        rows = self.splits[split]
-        return NextItemDataset(encode_histories(rows, self.tokenizer, timed), encode_targets(rows, self.tokenizer))
+        stored, histories = self.split.histories, self._part(split, timed)
+        positions = self.split.target_positions(split)
+        targets = stored.array("items", convert=self._input_ids.take).take(positions.ravel())
+        if stored.has("events"):
+            events = stored.array("events", convert=self._event_ids.take)
+            histories = histories.with_queries(event_ids=events.take(positions[:, 0]))
+        return NextItemDataset(histories, Ragged(targets, np.arange(len(positions) + 1) * positions.shape[1]))
 
     def complete_histories(self, timed: bool = False) -> Ragged:
         """All interactions of the users who are not held out, as input ids, with times if `timed`."""
-        return encode_histories(self.histories, self.tokenizer, timed)
+        return self._first_items(self.split.users["training"], self.split.histories.lengths, timed)
+
+    def all_histories(self, timed: bool = False) -> Ragged:
+        """`complete_histories` of all users, also of those who are held out."""
+        return self._first_items(slice(None), self.split.histories.lengths, timed)
 
     def known_interactions(self, part: str, timed: bool = False) -> Ragged:
         """All interactions that precede the targets of `part`, input ids, one row per user.
@@ -115,41 +150,128 @@ class Prepared:
         With a temporal split these are all interactions before the cut; otherwise the histories of `part`, and the
         training rows of all other users. With their times if `timed`.
         """
-        rows, train = self.splits[part], self.splits["train"]
-        if "cut" in rows.column_names:
-            histories = self.complete_histories(timed)
-            early = histories.where(Ragged.from_column(self.histories, "timestamps").values < rows[0]["cut"])
-            return early.take(np.flatnonzero(early.lengths))
-        evaluated = np.isin(np.asarray(train["user_id"]), np.asarray(rows["user_id"]))
-        columns = [name for name in TARGET_COLUMNS if name in rows.column_names]
-        others = train.select(np.flatnonzero(~evaluated)).select_columns(columns)
-        known = encode_histories(concatenate_datasets([rows.select_columns(columns), others]), self.tokenizer, timed)
-        in_order = np.argsort(np.argsort(~evaluated, kind="stable"))  # as the users are in the training part
-        return known if evaluated.all() else known.take(in_order)
+        known = self.split.lengths.known[part]
+        return self._first_items(np.flatnonzero(known != ABSENT), known, timed)
 
     def target_times(self, part: str) -> Array | None:
         """The time of every row's first target, (rows,); None without times."""
-        return target_times(self.splits[part])
+        if not self.timed:
+            return None
+        return self.split.histories.array("timestamps").take(self.split.target_positions(part)[:, 0])
 
     def target_hash(self, part: str) -> str:
         """`leakage.target_hash` of validation or test."""
-        return target_hash(self.splits[part])
+        return target_hash(self.split.targets(part, self._item_ids))
 
     def check_training(self, options: DataArguments) -> None:
         """Raise LeakageError if the training part of a split by `options` has a target of this one."""
-        train = split_histories(self.histories, options)["train"]
-        check_leakage(DatasetDict(self.splits | {"train": train}), repeats=not self.exclude_seen)
+        stored, lengths = self.split.histories, self.split.lengths
+        train = self.split.lengths_by(options).train
+        for part, cut in zip(HELD_OUT, lengths.cuts, strict=True):
+            self._check_training(part, train)
+            late = np.flatnonzero(train > np.maximum(lengths.known[part], 0))
+            if cut is not None and len(late):
+                latest = stored.array("timestamps").take(stored.starts[late] + train[late] - 1).max()
+                raise late_training_error(latest, part, cut)
+
+    def _check_training(self, part: str, train: IntArray) -> None:
+        """Raise LeakageError if a target of a part is among the first `train` items, (users,), of its history."""
+        stored, lengths = self.split.histories, self.split.lengths
+        users, positions = lengths.users(part), self.split.target_positions(part)
+        leaked = lengths.targets[part][users] < train[users, None]  # (users of the part, targets)
+        if leaked.any():
+            first = int(leaked.any(1).argmax())
+            items = stored.array("items").take(positions[first][leaked[first]])
+            item, user = self._item_ids.gather(items).min(), stored.user_ids[int(users[first])]
+            where = "the same user's training history"
+            raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
+
+    def _liked(self, histories: Ragged) -> BoolArray:
+        """Whether each interaction of histories with ratings is a like, (total,)."""
+        liked = np.ones(len(histories.values), dtype=bool)
+        if "ratings" in histories.columns:
+            liked &= histories.columns["ratings"] >= np.float32(self.liked_rating)
+        if "label_weights" in histories.columns:
+            liked &= histories.columns["label_weights"] > 0
+        return liked
+
+    def _likes(self, histories: Ragged) -> Ragged:
+        return histories.where(self._liked(histories)).without("ratings")
+
+    def _part(self, part: str, timed: bool = False, rated: bool = False) -> Ragged:
+        lengths = self.split.lengths
+        return self._first_items(lengths.users(part), lengths.lengths(part), timed, rated)
+
+    def _first_items(
+        self, users: IntArray | slice, lengths: IntArray, timed: bool = False, rated: bool = False
+    ) -> Ragged:
+        """The first `lengths`, (all users,), items of `users` as input ids; times if `timed`, ratings if `rated`."""
+        stored = self.split.histories
+        items = stored.array("items", convert=self._input_ids.take)
+        mapped = MappedHistories(items, stored.starts[users], lengths[users], self._columns(timed, rated))
+        return mapped if stored.mapped else mapped.rows(0, len(mapped))
+
+    def _columns(self, timed: bool, rated: bool) -> dict[str, ShardedArray]:
+        """The columns of histories that `encode_histories` gives, and ratings if `rated`."""
+        stored, columns = self.split.histories, {}
+        weights = ["weights"] if stored.has("weights") else []
+        if stored.has("events"):
+            columns["event_ids"] = stored.array("events", convert=self._event_ids.take)
+            are_targets = (self._event_ids < len(self.tokenizer.target_events)).astype(np.float32)
+            columns["label_weights"] = stored.array("events", *weights, convert=partial(_label_weights, are_targets))
+        elif weights:
+            columns["label_weights"] = stored.array("weights")
+        if timed and self.timed:
+            columns["timestamps"] = stored.array("timestamps", convert=partial(np.asarray, dtype=np.int64))
+        if rated and self.rated:
+            columns["ratings"] = self._ratings
+        return columns
+
+    @cached_property
+    def _item_ids(self) -> pl.Series:
+        return to_frame(self.movies, ["movie_id"])["movie_id"]
+
+    @cached_property
+    def _input_ids(self) -> IntArray:
+        """The input id of every row of `movies`, (items,)."""
+        return np.array(self.tokenizer.encode_items(self._item_ids.to_list()), dtype=np.int64)
+
+    @cached_property
+    def _event_ids(self) -> IntArray:
+        """The model's number of every kind of event of the histories, (kinds,)."""
+        return np.array(self.tokenizer.encode_events([*self.event_names]), dtype=np.int64)
+
+    @cached_property
+    def _ratings(self) -> ShardedArray:
+        """The ratings of all interactions, if they are `rated`."""
+        if self.ratings is None:
+            return self.split.histories.array("ratings")
+        return ShardedArray([ratings_of(self._table(np.arange(len(self.split.histories.lengths))), self.ratings)])
+
+    def _table(self, users: IntArray) -> Dataset:
+        """Histories with item ids, as `build_histories` returns them, of these users."""
+        stored = self.split.histories
+        mapped = MappedHistories(stored.array("items"), stored.starts[users], stored.lengths[users])
+        positions, offsets = mapped.positions(), mapped.offsets
+        columns: dict[str, Any] = {"user_id": stored.user_ids.gather(users).to_arrow()}
+        columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, self._item_ids.gather(mapped.values).to_arrow())
+        for name in filter(stored.has, LISTS.values()):
+            values = pa.array(stored.array(name).take(positions))
+            if name == "events":
+                values = pa.array(self.event_names).take(values)
+            columns[name] = pa.LargeListArray.from_arrays(offsets, values)
+        return to_dataset(pl.DataFrame(pa.table(columns)))
 
 
-def liked_mask(histories: Dataset, ratings: Dataset, liked_rating: float) -> BoolArray:
-    """Whether each interaction of the histories, (total,), is rated `liked_rating` or more.
+def _label_weights(are_targets: npt.NDArray[np.float32], events: IntArray, weights: Any = 1) -> npt.NDArray[np.float32]:
+    """Weights in the loss, 0 where the kind of event is false in `are_targets` (kinds,); (n,) all."""
+    return weights * are_targets.take(events)
 
-    Without ratings all are. The first of several ratings of an item counts.
-    """
+
+def ratings_of(histories: Dataset, ratings: Dataset) -> npt.NDArray[np.floating]:
+    """The rating of every interaction of the histories, (total,), the first of several of an item; NaN for none."""
     pairs = to_frame(histories, ["user_id", "item_ids"]).explode("item_ids").rename({"item_ids": "movie_id"})
-    if "rating" not in ratings.column_names:
-        return np.ones(pairs.height, dtype=bool)
     rated = to_frame(ratings, ["user_id", "movie_id", "rating"]).cast(dict(pairs.schema))  # type: ignore[arg-type]
     rated = rated.unique(["user_id", "movie_id"], keep="first", maintain_order=True)
     joined = pairs.join(rated, on=["user_id", "movie_id"], how="left", maintain_order="left")
-    return (joined["rating"] >= liked_rating).fill_null(False).to_numpy()
+    return joined["rating"].fill_null(np.nan).to_numpy()

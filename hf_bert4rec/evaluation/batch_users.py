@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..data.arguments import DataArguments
 from ..data.encoding import encode_histories
-from ..data.folder.mapped_data import MappedData
+from ..data.folder.mapped_data import mapped_data
 from ..data.folder.prepared_folder import is_prepared, open_folder
 from ..data.prepare import load
 from ..data.ragged import Ragged, Rows, lazily_seen_items, seen_items
@@ -107,11 +107,11 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
             folder.path,
             ", ".join(filters),
         )
-    histories = MappedData(folder, data.liked_rating, tokenizer).all_histories(timed)
+    histories = mapped_data(folder, data, tokenizer).all_histories(timed)
     user_ids = pa.chunked_array([batch["user_id"] for batch in folder.histories.batches]).combine_chunks()
     known_items = np.array(tokenizer.encode_items(folder.items["movie_id"].to_list())) != tokenizer.unk_token_id
     if known_items.all() and data.min_rating is None:
         return Users(user_ids, histories, lazily_seen_items(histories, exclude_seen))
     stored = folder.histories
-    ratings = stored.array("ratings").take(histories.positions()) if stored.has("ratings") else None
+    ratings = stored.array("ratings").take(np.arange(len(histories.values))) if stored.has("ratings") else None
     return _known_users(user_ids, histories, ratings, data.min_rating, tokenizer, exclude_seen)

@@ -97,14 +97,12 @@ def evaluate_model(
             for name, ablation in time_ablations(task, prepared, config).items()
         }
         report["times"] = times_section(result, ablations, config.seed)
-    report |= taste_sections(network, prepared, options, config)
+    report |= taste_sections(network, prepared, config)
     report["environment"]["seconds"]["all"] = round(time.perf_counter() - start, 2)
     return report
 
 
-def taste_sections(
-    network: Bert4RecForMaskedLM, data: Prepared, options: DataArguments, config: EvaluationConfig
-) -> dict[str, Any]:
+def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
     """The sections `kin` and `new_users`, where data and model have what they need."""
     scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
     if network.taste is not None:
@@ -116,7 +114,7 @@ def taste_sections(
         sections["new_users"] = new_users_section(scorers, data, config)
     elif network.taste is not None:
         try:
-            held_out = hold_out_again(data, options, config)
+            held_out = hold_out_again(data, config)
         except ValueError as error:
             logger.info("quality for new users is not measured: %s", error)
         else:
@@ -174,7 +172,7 @@ def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
                 f"held_out_users is {options.held_out_users}, but {folder} was trained with "
                 f"{trained.get('held_out_users', 0.0)} and knows some of these users: train it with the same share"
             )
-    return data.with_tokenizer(tokenizer)
+    return replace(data, tokenizer=tokenizer)
 
 
 def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:

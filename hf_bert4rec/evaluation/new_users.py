@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ..data.arguments import DataArguments
 from ..data.prepared import Prepared
 from ..data.ragged import Ragged
 from ..data.user_split import user_hashes
@@ -75,13 +74,13 @@ def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
     return NewUserRequests(Ragged.from_lists(orders), len(enough), len(users))
 
 
-def hold_out_again(data: Prepared, options: DataArguments, config: EvaluationConfig) -> Prepared:
+def hold_out_again(data: Prepared, config: EvaluationConfig) -> Prepared:
     """`data` without `REFIT_SHARE` of the users, for a second model of taste; the catalogue is the same.
 
     Raises:
         ValueError: too few users, or none has enough likes.
     """
-    data = data.with_held_out_users(REFIT_SHARE, options)
+    data = data.with_held_out_users(REFIT_SHARE)
     draw_requests(data, config.part, config.seed)
     return data
 

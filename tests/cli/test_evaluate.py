@@ -4,8 +4,10 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -18,7 +20,6 @@ from hf_bert4rec.data.leakage import LeakageError, target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.splits import global_temporal_split, last_n
 from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
@@ -231,19 +232,19 @@ def test_a_model_of_all_users_is_measured_by_a_second_model_of_taste(options, da
     """Its figures are those of a model of taste that was trained with `--held_out_users 0.2`."""
     config = EvaluationConfig(ks=[10])
     model = Bert4RecForMaskedLM(Bert4RecConfig(**{**make_model(data).config.to_dict(), "taste_size": 8})).eval()
-    section = taste_sections(model, data, options, config)["new_users"]
+    section = taste_sections(model, data, config)["new_users"]
     assert section.pop("refitted")
 
     held_out = prepare(replace(options, held_out_users=0.2))
     assert model.taste is not None
     fit_taste(model.taste, held_out.train, held_out.train_liked, held_out.tokenizer.items)
-    expected = taste_sections(model, held_out, options, config)["new_users"]
+    expected = taste_sections(model, held_out, config)["new_users"]
     del expected["results"]["1"]["next"], expected["results"]["3"]["next"], expected["results"]["5"]["next"]
     assert section == expected | {"model": ["taste"]}
     assert "This model was trained on all users" in new_users_meaning(section | {"refitted": True})
 
-    few = replace(data, histories=data.histories.select(range(3)))
-    assert "new_users" not in taste_sections(model, few, options, config)
+    few = prepare(options, pl.read_csv(options.ratings).filter(pl.col("user_id").rank("dense") <= 3))
+    assert "new_users" not in taste_sections(model, replace(few, tokenizer=data.tokenizer), config)
 
 
 @pytest.mark.parametrize(("split", "targets"), [("last-n", 2 * USERS), ("temporal", None)])
@@ -278,16 +279,19 @@ def test_known_interactions_precede_the_targets(data) -> None:
     def total(known: Ragged) -> int:
         return len(known.values)
 
+    def resplit(**changed: Any) -> Prepared:
+        return replace(data, split=replace(data.split, arguments=replace(data.split.arguments, **changed)))
+
     interactions = len(Ragged.from_column(data.histories, "item_ids").values)
     assert total(data.known_interactions("test")) == interactions - USERS
     assert total(data.known_interactions("validation")) == interactions - 2 * USERS
 
-    long = replace(data, splits=last_n(data.histories, 8))  # shorter histories stay in training completely
+    long = resplit(split="last-n", targets=8)  # shorter histories stay in training completely
     evaluated = len(long.splits["test"])
     assert 0 < evaluated < USERS
     assert total(long.known_interactions("test")) == interactions - 8 * evaluated
 
-    timed = replace(data, splits=global_temporal_split(data.histories, 0.8))
+    timed = resplit(split="temporal", quantile=0.8)
     times = Ragged.from_column(data.histories, "timestamps").values
     known = timed.known_interactions("test")
     assert total(known) == (times < timed.splits["test"][0]["cut"]).sum()

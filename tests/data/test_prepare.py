@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import load, prepare
-from hf_bert4rec.data.prepared import liked_mask
+from hf_bert4rec.data.prepared import ratings_of
 from hf_bert4rec.training.arguments import parse
 
 RATINGS = "who,what,when,stars\n" + "".join(
@@ -39,6 +39,7 @@ def table(tmp_path: Path) -> dict[str, str]:
 
 def test_a_table_with_columns_of_its_own_names(table: dict[str, str]) -> None:
     data = prepare(DataArguments(**table, rating_column="", min_interactions=1))
+    assert data.ratings is not None
     assert data.ratings.column_names == ["user_id", "movie_id", "timestamp"]
     assert data.ratings["timestamp"][:3] == [1_714_521_600, 1_714_521_601, 1_714_521_602]
     assert data.movies[3] == {"movie_id": 3, "title": 'Film "3"', "year": 1993, "genres": ["Crime", "Drama"]}
@@ -74,10 +75,12 @@ ROWS = {"user_id": [2, 1, 1, 1, 1], "movie_id": [10, 12, 11, 10, 10], "rating": 
 
 def test_likes_are_rated_high_enough() -> None:
     """Item 10 of user 1 was rated twice, 5 and then 1: the first counts. A missing rating does not count as a like."""
-    assert liked_mask(HISTORIES, Dataset.from_dict(ROWS), 4.0).tolist() == [True, False, True, False]
-    assert liked_mask(HISTORIES, Dataset.from_dict(ROWS), 3.5).tolist() == [True, False, True, True]
+    ratings = ratings_of(HISTORIES, Dataset.from_dict(ROWS))
+    assert (ratings >= 4.0).tolist() == [True, False, True, False]
+    assert (ratings >= 3.5).tolist() == [True, False, True, True]
 
 
-def test_all_interactions_are_likes_without_ratings() -> None:
-    ratings = Dataset.from_dict({"user_id": [1], "movie_id": [10]})
-    assert liked_mask(HISTORIES, ratings, 4.0).tolist() == [True] * 4
+def test_all_interactions_are_likes_without_ratings(table: dict[str, str]) -> None:
+    data = prepare(DataArguments(**table, rating_column="", min_interactions=1))
+    assert not data.rated
+    assert data.train_liked.tolist() == [True] * len(data.train.values)

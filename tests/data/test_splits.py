@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hf_bert4rec.data import LeakageError, check_leakage, global_temporal_split, last_n, leave_one_out, target_hash
 from hf_bert4rec.data.prepare import DataArguments, prepare
-from hf_bert4rec.data.user_split import hold_out_users, user_hashes
+from hf_bert4rec.data.user_split import held_out_users, user_hashes
 
 
 def histories(*rows: list[Any], times: list[list[Any]] | None = None) -> Dataset:
@@ -192,10 +192,6 @@ def test_target_hash_is_of_the_documented_bytes() -> None:
     assert target_hash(rows.select([1, 0])) != target_hash(rows)
 
 
-def same_histories(users: list) -> Dataset:
-    return Dataset.from_dict({"user_id": users, "item_ids": [[1, 2, 3]] * len(users)})
-
-
 def test_the_hash_is_the_start_of_the_sha256_of_the_id() -> None:
     # printf 7 | sha256sum: 7902699be42c8a8e…, and 0x7902699be42c8a8e / 2**64 = 0.47269306
     assert user_hashes(pl.Series([7]))[0] == pytest.approx(0x7902699BE42C8A8E / 2**64)
@@ -203,29 +199,26 @@ def test_the_hash_is_the_start_of_the_sha256_of_the_id() -> None:
 
 
 def test_parts_are_disjoint_and_depend_on_the_id_only() -> None:
-    users = list(range(400))
-    training, new = hold_out_users(same_histories(users), 0.2)
-    parts = [set(training["user_id"]), set(new["validation"]["user_id"]), set(new["test"]["user_id"])]
+    users = pl.Series(range(400))
+    parts = [set(held_out_users(users, 0.2)[part].tolist()) for part in ("training", "validation", "test")]
     assert sum(map(len, parts)) == 400
     assert set.union(*parts) == set(users)
     assert 60 < len(parts[2]) < 100  # a fifth
     assert 25 < len(parts[1]) < 55  # a tenth
-    _, fewer = hold_out_users(same_histories(users[:200]), 0.2)
-    assert set(fewer["test"]["user_id"]) == {user for user in parts[2] if user < 200}
-    _, larger = hold_out_users(same_histories(users), 0.3)
-    assert set(larger["test"]["user_id"]) > parts[2]
+    assert set(held_out_users(users.head(200), 0.2)["test"].tolist()) == {user for user in parts[2] if user < 200}
+    assert set(held_out_users(users, 0.3)["test"].tolist()) > parts[2]
 
 
 def test_none_are_held_out_by_default() -> None:
-    rows = same_histories([1, 2])
-    assert hold_out_users(rows, 0.0) == (rows, None)
+    parts = held_out_users(pl.Series([1, 2]), 0.0)
+    assert {name: rows.tolist() for name, rows in parts.items()} == {"training": [0, 1], "validation": [], "test": []}
 
 
 def test_bad_shares_are_named() -> None:
     with pytest.raises(ValueError, match=r"held_out_users is 0.6; it must be from 0 to 0.5"):
-        hold_out_users(same_histories([1, 2]), 0.6)
+        held_out_users(pl.Series([1, 2]), 0.6)
     with pytest.raises(ValueError, match=r"held_out_users 0.2 leaves no validation and no test user of 1:"):
-        hold_out_users(same_histories([7]), 0.2)
+        held_out_users(pl.Series([7]), 0.2)
 
 
 def test_nothing_of_new_users_is_in_training(tmp_path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data import transitions
-from hf_bert4rec.data.folder.mapped_histories import MappedHistories, ShardedArray
+from hf_bert4rec.data.mapped_histories import MappedHistories, ShardedArray
 from hf_bert4rec.data.ragged import Ragged, offsets_of, sample_rows
 
 ITEMS, FIRST, USERS = 30, 3, 40

@@ -10,10 +10,10 @@ import pytest
 
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder import prepare_folder as module
-from hf_bert4rec.data.folder.mapped_data import MappedData
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.leakage import LeakageError
 from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.evaluation import baselines
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model
@@ -85,8 +85,8 @@ def test_the_report_is_the_same(
     part = "validation" if kind == "text" else "test"
     config = EvaluationConfig(part=part, ks=[1, 5], batch_size=4)
     expected = evaluate_model(tmp_path / "model", table, config)
-    for name in ("histories", "splits", "ratings", "new_users"):  # which would be in memory
-        monkeypatch.setattr(MappedData, name, None)
+    for name in ("histories", "splits", "new_users"):  # which would be in memory
+        monkeypatch.setattr(Prepared, name, None)
     report = evaluate_model(tmp_path / "model", folder, config)
     assert without_run(report) == without_run(expected)
     assert {"baselines", "times"} <= report.keys()

@@ -1,15 +1,16 @@
 """The protocol of new users: draws, targets, averages over draws, and what the report says."""
 
-from dataclasses import replace
-
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.stored_histories import Histories, SplitHistories
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.new_users import DRAWS, LENGTHS, draw_requests, evaluate_new_users
 from hf_bert4rec.evaluation.report_text import new_users_meaning, new_users_table
@@ -18,7 +19,7 @@ MOVIES = 20
 CONFIG = EvaluationConfig(ks=[10], seed=3)
 
 
-def prepared(users: list[int], rated: bool = True) -> Prepared:
+def prepared(users: list[int], rated: bool = True, **options: float) -> Prepared:
     """Every new user watched movies 0 to 11 and likes 0 to 7; without ratings, all twelve are likes."""
     histories = Dataset.from_dict({"user_id": users, "item_ids": [list(range(12))] * len(users)})
     pairs = [(user, movie) for user in users for movie in range(12)]
@@ -26,9 +27,11 @@ def prepared(users: list[int], rated: bool = True) -> Prepared:
     if rated:
         ratings["rating"] = [5.0 if movie < 8 else 2.0 for _, movie in pairs]
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(MOVIES))})
-    rows = Dataset.from_dict(ratings)
-    parts = DatasetDict(validation=histories, test=histories)
-    return Prepared("made-up", rows, rows, histories, DatasetDict(train=histories), tokenizer, new_users=parts)
+    movies = Dataset.from_dict({"movie_id": list(range(MOVIES))})
+    stored = Histories.of(histories, pa.array(range(MOVIES)), [])
+    split = SplitHistories(stored, DataArguments(**{"held_out_users": 0.5, **options}))
+    vars(split)["users"] = {part: np.arange(len(users)) for part in ("validation", "test")}  # not by their hashes
+    return Prepared("made-up", movies, split, tokenizer, ratings=Dataset.from_dict(ratings))
 
 
 def movies_first(number: int, first: int):
@@ -100,8 +103,7 @@ def test_without_ratings_all_interactions_are_likes(caplog) -> None:
 
 
 def test_bad_input_is_named() -> None:
-    data = prepared([1])
     with pytest.raises(ValueError, match=r"no users are held out: train with, for example, --held_out_users 0.2"):
-        draw_requests(replace(data, new_users=None), "test", 0)
+        draw_requests(prepared([1], held_out_users=0.0), "test", 0)
     with pytest.raises(ValueError, match=r"none of 1 held-out users has more than 5 movies rated 5.5 or more"):
-        draw_requests(replace(data, liked_rating=5.5), "test", 0)
+        draw_requests(prepared([1], liked_rating=5.5), "test", 0)

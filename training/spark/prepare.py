@@ -27,11 +27,11 @@ from hf_bert4rec.data.arguments import DataArguments, TableOptions
 from hf_bert4rec.data.columns import BLANKS, INTEGER
 from hf_bert4rec.data.folder.prepare_folder import find_table_columns
 from hf_bert4rec.data.folder.prepared_folder import check_folders, finish_folder, new_folder
-from hf_bert4rec.data.folder.stored_histories import SHARD, event_numbers, write_shard
 from hf_bert4rec.data.histories import check_filters, no_user_left, order_events
 from hf_bert4rec.data.interactions import read_item_table
 from hf_bert4rec.data.items import join_items
 from hf_bert4rec.data.ragged import offsets_of, run_lengths
+from hf_bert4rec.data.stored_histories import SHARD, event_numbers, write_shard
 from hf_bert4rec.data.times import check_unit
 
 INTERACTIONS_PER_FILE = 1 << 23

@@ -23,11 +23,11 @@ from ..histories import check_filters, no_user_left, order_events, warn_of_repea
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
 from ..ragged import Array, IntArray
+from ..stored_histories import SHARD, event_numbers, write_shard
 from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_folders, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
-from .stored_histories import SHARD, event_numbers, write_shard
 from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
 
 logger = logging.getLogger(__name__)

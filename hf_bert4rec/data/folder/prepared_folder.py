@@ -17,11 +17,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
 
@@ -30,11 +28,9 @@ from ...model.loading_bert4rec import read_object
 from ..arguments import DataArguments
 from ..items import item_id_name
 from ..leakage import target_hash
-from ..splits import SplitLengths
-from ..tables import table_name, to_dataset
-from ..transitions import label_counts
-from .mapped_histories import MappedHistories
-from .stored_histories import ITEMS, SHARDS, Histories, compute_splits, target_positions
+from ..splits import HELD_OUT
+from ..stored_histories import ITEMS, SHARDS, Histories, SplitHistories
+from ..tables import table_name
 
 VERSION = 2
 MANIFEST = "prepared.json"
@@ -122,11 +118,6 @@ class PreparedFolder:
         """The values of `OPTIONS`."""
         return self.manifest["options"]
 
-    @cached_property
-    def splits(self) -> SplitLengths:
-        """How many items of every history are in each part."""
-        return compute_splits(self.histories, self.options)
-
 
 def open_folder(folder: str | Path) -> PreparedFolder:
     """Check a folder and map its histories to memory; ValueError if it is incomplete, damaged or of another version."""
@@ -183,16 +174,11 @@ def finish_folder(
     paths = sorted(folder.glob(SHARDS))
     histories = Histories.open(paths)
     histories.check(len(items), repeats=options["repeats"] == "all")
-    splits = compute_splits(histories, options)
-    users = splits.users("train")
-    columns = {}
-    if histories.has("events"):  # the numbers of target events come first
-        is_target = partial(np.greater, len(options["target_events"]))
-        columns["label_weights"] = histories.array("events", convert=is_target)
-    train = MappedHistories(histories.array("items"), histories.starts[users], splits.train[users], columns)
-    counts = label_counts(train, len(items))
+    split = SplitHistories(histories, arguments)
     with atomic_write(folder / ITEMS) as temporary:
-        items.with_columns(count=pl.Series(counts)).write_parquet(temporary)
+        items.with_columns(count=pl.Series(split.label_counts(len(items)))).write_parquet(temporary)
+    users = split.lengths.users("train")
+    train = {"users": len(users), "interactions": int(split.lengths.train[users].sum())}
     manifest = {
         "version": VERSION,
         "name": table_name(str(arguments.ratings)),
@@ -203,25 +189,16 @@ def finish_folder(
         "items": len(items),
         "interactions": int(histories.lengths.sum()),
         "columns": histories.batches[0].schema.names,
-        "splits": {
-            "train": {"users": len(train), "interactions": int(train.lengths.sum())},
-            **{part: _part_record(histories, splits, part, items["movie_id"]) for part in ("validation", "test")},
-        },
+        "splits": {"train": train, **{part: _part_record(split, part, items["movie_id"]) for part in HELD_OUT}},
         "files": {path.name: _file_record(path) for path in [folder / ITEMS, *paths]},
     }
     write_json(folder / MANIFEST, {**manifest, "sha256": _digest(manifest)})
     return manifest
 
 
-def _part_record(histories: Histories, splits: SplitLengths, part: str, item_ids: pl.Series) -> dict[str, Any]:
-    rows = splits.users(part)
-    positions = target_positions(histories, splits, part)
-    targets = item_ids.gather(histories.array("items").take(positions.ravel()))
-    column = {"target": targets}
-    if splits.listed:
-        column = {"targets": targets.reshape(positions.shape).arr.to_list()}
-    table = pl.DataFrame({"user_id": histories.user_ids.gather(rows), **column})
-    return {"users": len(rows), "targets_sha256": target_hash(to_dataset(table))}
+def _part_record(split: SplitHistories, part: str, item_ids: pl.Series) -> dict[str, Any]:
+    targets = split.targets(part, item_ids)
+    return {"users": len(targets), "targets_sha256": target_hash(targets)}
 
 
 def _file_record(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ragged import Array, IntArray, Ragged, offsets_of
+from .ragged import Array, IntArray, Ragged, offsets_of
 
 
 class ShardedArray:
