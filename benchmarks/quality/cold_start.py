@@ -39,7 +39,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import encode_histories, encode_targets
 from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import load, prepare_histories, prepare_tables
-from hf_bert4rec.data.prepared import Prepared, ratings_of
+from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.splits import leave_one_out
 from hf_bert4rec.environment import environment
@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(arguments.output_dir)
     arguments.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(arguments.seed)
-    split = cold_start_split(prepare_tables(load(data_arguments), data_arguments), arguments.seed)
+    tables = load(data_arguments)
+    split = cold_start_split(prepare_tables(tables, data_arguments), tables["ratings"], arguments.seed)
     trainer = build_trainer(split.old, model_arguments, masking, arguments)
     trainer.train()
     report = measure(trainer.accelerator.unwrap_model(trainer.model).float().cpu().eval(), split, arguments.seed)
@@ -90,24 +91,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n".join(format_report(report)))
 
 
-def cold_start_split(data: Prepared, seed: int) -> ColdStartSplit:
-    """Sample the new movies and users, and prepare the rest as a data set."""
-    assert data.ratings is not None
+def cold_start_split(data: Prepared, ratings: Dataset, seed: int) -> ColdStartSplit:
+    """Sample the new movies and users, and prepare the rest of the ratings as a data set."""
     generator = np.random.default_rng(seed)
     catalogue, users = np.array(data.movies["movie_id"]), np.array(data.histories["user_id"])
     new_movies = generator.choice(catalogue, round(NEW_MOVIES * len(catalogue)), replace=False)
     new_users = generator.choice(users, round(NEW_USERS * len(users)), replace=False)
-    ratings = data.ratings.select(np.flatnonzero(np.isin(data.ratings["movie_id"], catalogue)))
+    ratings = ratings.select(np.flatnonzero(np.isin(ratings["movie_id"], catalogue)))
     is_new_user, is_new_movie = np.isin(ratings["user_id"], new_users), np.isin(ratings["movie_id"], new_movies)
     old_ratings = ratings.select(np.flatnonzero(~is_new_user & ~is_new_movie))
-    histories = build_histories(old_ratings, min_interactions=1)
+    histories = build_histories(old_ratings, min_interactions=1, with_ratings=True)
     movies = data.movies.select(np.flatnonzero(~np.isin(catalogue, new_movies)))
-    new_histories = build_histories(ratings.select(np.flatnonzero(is_new_user)), min_interactions=1)
+    new_histories = build_histories(ratings.select(np.flatnonzero(is_new_user)), min_interactions=1, with_ratings=True)
     liked = np.ones(len(Ragged.from_column(new_histories, "item_ids").values), dtype=bool)
     if data.rated:
-        liked = ratings_of(new_histories, data.ratings) >= data.liked_rating
+        liked = Ragged.from_column(new_histories, "ratings").values >= data.liked_rating
     return ColdStartSplit(
-        old=prepare_histories(histories, movies, old_ratings, DataArguments(dataset=data.name)),
+        old=prepare_histories(histories, movies, DataArguments(dataset=data.name)),
         movies=data.movies.select(np.flatnonzero(np.isin(catalogue, new_movies))),
         histories=new_histories,
         liked=liked,

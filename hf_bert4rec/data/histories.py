@@ -12,7 +12,7 @@ from datasets import Dataset, Features, List, Value
 
 from .arguments import REPEATS, DataArguments
 from .columns import as_events, as_ids, as_ratings, as_weights, refuse_rows
-from .ragged import IntArray, codes_with_events, offsets_of, repeated_rows, run_lengths
+from .ragged import Array, IntArray, codes_with_events, offsets_of, repeated_rows, run_lengths
 from .sorting import codes_of, stable_order
 from .tables import dataset_of, feature_of, to_frame
 from .times import as_seconds
@@ -20,10 +20,16 @@ from .times import as_seconds
 logger = logging.getLogger(__name__)
 
 LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
+CODES = {"users": "user_id", "items": "movie_id", "events": "event"}  # columns of codes, and those of the ids
+NUMBERS = ("timestamp", "weight", "rating")
 
 
 def build_histories(
-    ratings: Dataset, min_interactions: int = 5, min_rating: float | None = None, repeats: str = "first"
+    ratings: Dataset,
+    min_interactions: int = 5,
+    min_rating: float | None = None,
+    repeats: str = "first",
+    with_ratings: bool = False,
 ) -> Dataset:
     """Build one row per user: user_id, item_ids and, of what the ratings have, timestamps, events and weights.
 
@@ -37,41 +43,39 @@ def build_histories(
        have that many (the k-core; 1 drops none).
 
     `item_ids` have the type of `movie_id`, or are integers if that is float; blanks around ids of text are removed.
-    `timestamps` are seconds, converted as by `read_interactions`.
+    `timestamps` are seconds, converted as by `read_interactions`. `with_ratings` adds `ratings`, if there are any: for
+    each interaction that of the first row with the same user and item.
 
     Raises:
         ValueError: A missing column, an id, timestamp or (with `min_rating`) rating that is missing or not finite, or
             no user is left.
     """
     check_filters(min_interactions, repeats)
-    columns = ["user_id", "movie_id", *(name for name in LISTS if name in ratings.column_names)]
-    frame = _checked(ratings, columns, min_rating)
-    rows, users = _select_rows(frame, min_interactions, repeats)
-    if not len(rows):
+    optional = [*LISTS, "rating"] if with_ratings else [*LISTS]
+    names = ["user_id", "movie_id", *(name for name in optional if name in ratings.column_names)]
+    frame = _checked(ratings, names if min_rating is None else list(dict.fromkeys([*names, "rating"])))
+    columns = _select(frame, min_interactions, min_rating, repeats)
+    if not len(columns["rows"]):
         pairs = to_frame(ratings, ["user_id", "movie_id"])
         counts = pairs.height, pairs["user_id"].n_unique(), pairs["movie_id"].n_unique()
         raise ValueError(no_user_left(*counts, min_interactions, min_rating))
-    return _grouped(frame, rows, offsets_of(run_lengths(users)), ratings.features)
+    if not with_ratings:
+        columns.pop("ratings", None)
+    return _grouped(frame, columns, ratings.features)
 
 
-def _checked(ratings: Dataset, columns: list[str], min_rating: float | None) -> pl.DataFrame:
-    needed = columns if min_rating is None else [*columns, "rating"]
-    if missing := [name for name in needed if name not in ratings.column_names]:
+def _checked(ratings: Dataset, columns: list[str]) -> pl.DataFrame:
+    if missing := [name for name in columns if name not in ratings.column_names]:
         raise ValueError(f"The ratings lack the columns {missing}; they have {ratings.column_names}")
-    frame = to_frame(ratings, needed)
+    frame = to_frame(ratings, columns)
     for name in ("user_id", "movie_id"):
         refuse_rows(frame[name], frame[name].is_null(), "the ratings", "an id is needed")
         kind = frame[name].dtype
         if kind.is_float() or kind == pl.String:  # as the tokenizer compares ids: " 7" is "7", and 7.0 is 7
             ids = as_ids(frame[name], "the ratings")
             frame = frame.with_columns(ids if kind.is_float() else ids.cast(pl.String))
-    for name, reader in (("timestamp", as_seconds), ("event", as_events), ("weight", as_weights)):
-        if name in columns:
-            frame = frame.with_columns(reader(frame[name], "the ratings"))
-    if min_rating is None:
-        return frame
-    rated = as_ratings(frame["rating"], "the ratings") >= min_rating  # Polars has NaN above all numbers
-    return frame.filter(rated).select(columns)
+    readers = {"timestamp": as_seconds, "rating": as_ratings, "event": as_events, "weight": as_weights}
+    return frame.with_columns(reader(frame[name], "the ratings") for name, reader in readers.items() if name in columns)
 
 
 def check_filters(min_interactions: int, repeats: str) -> None:
@@ -104,18 +108,61 @@ def no_user_left(interactions: int, users: int, items: int, min_interactions: in
     )
 
 
-def _select_rows(frame: pl.DataFrame, min_interactions: int, repeats: str) -> tuple[IntArray, IntArray]:
-    """The rows of the histories, in order, and the codes of their users; columns are gathered only after this."""
+def _select(frame: pl.DataFrame, min_interactions: int, min_rating: float | None, repeats: str) -> dict[str, Array]:
+    """The `rows` of the histories, in order, with codes of users, items and events and the other columns of the frame.
+
+    Ids are gathered only after this.
+    """
+    kind = np.int32 if frame.height < 1 << 29 else np.int64  # of codes, which are below four times the rows
+    columns: dict[str, Array] = {"rows": np.arange(frame.height, dtype=kind)}
     if frame.is_empty():
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    users = codes_of(frame["user_id"])
-    rows = stable_order(users, frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None)
-    users, items = users[rows], codes_of(frame["movie_id"])[rows]
-    events = codes_of(frame["event"])[rows] if "event" in frame.columns else None
-    if len(surplus := surplus_rows(users, codes_with_events(items, events), repeats)):
-        warn_of_repeats(len(surplus), len(rows), repeats)
-        rows, users, items = (np.delete(each, surplus) for each in (rows, users, items))
-    return _core(rows, users, items, min_interactions)
+        return columns
+    columns |= {name: codes_of(frame[ours]).astype(kind) for name, ours in CODES.items() if ours in frame.columns}
+    columns |= {f"{name}s": frame[name].to_numpy() for name in NUMBERS if name in frame.columns}
+    lengths, surplus = sort_rows(columns, int(columns["users"].max()) + 1, min_rating, repeats)
+    if surplus:
+        warn_of_repeats(surplus, len(columns["rows"]) + surplus, repeats)
+    columns["users"] = np.repeat(np.arange(len(lengths), dtype=kind), lengths)
+    _keep_core(columns, min_interactions)
+    del columns["items"]
+    return columns
+
+
+def sort_rows(columns: dict[str, Array], users: int, min_rating: float | None, repeats: str) -> tuple[IntArray, int]:
+    """Steps 1 and 2 of `build_histories` for rows in the order of the table, in place.
+
+    `columns`, (rows,) each, are codes of `users` and `items` and, if known, `timestamps`, `ratings`, `events` and any
+    others. `ratings` become those of the first row with the same user and item; `users` are removed.
+
+    Returns:
+        The lengths of the histories (users,), and the number of repeats that were dropped.
+    """
+    ratings = columns.get("ratings")
+    if ratings is not None:
+        columns["ratings"] = _first_ratings(columns)
+        if min_rating is not None:
+            _keep(columns, ratings >= min_rating)
+    _keep(columns, stable_order(columns["users"].astype(np.int64, copy=False), columns.get("timestamps")))
+    repeated = codes_with_events(columns["items"].astype(np.int64, copy=False), columns.get("events"))
+    surplus = surplus_rows(columns["users"].astype(np.int64, copy=False), repeated, repeats)
+    if len(surplus):
+        _keep(columns, np.delete(np.arange(len(repeated)), surplus))
+    return np.bincount(columns.pop("users"), minlength=users), len(surplus)
+
+
+def _keep(columns: dict[str, Array], rows: Array) -> None:
+    """Reduce columns to these rows, in place: one after the other takes less memory than all at once."""
+    for name, values in columns.items():
+        columns[name] = values[rows]
+
+
+def _first_ratings(columns: dict[str, Array]) -> Array:
+    """For every row the rating of the first row with the same user and item, (rows,)."""
+    users, items = (columns[name].astype(np.int64, copy=False) for name in ("users", "items"))
+    if not len(repeated_rows(users, items)):
+        return columns["ratings"]
+    _, first, inverse = np.unique(users * (items.max() + 1) + items, return_index=True, return_inverse=True)
+    return columns["ratings"][first[inverse]]
 
 
 def surplus_rows(users: IntArray, items: IntArray, repeats: str) -> IntArray:
@@ -138,33 +185,33 @@ def warn_of_repeats(surplus: int, interactions: int, repeats: str) -> None:
     )
 
 
-def _core(rows: IntArray, users: IntArray, items: IntArray, min_interactions: int) -> tuple[IntArray, IntArray]:
-    """The k-core's rows, in their order, and users: each user and each item has `min_interactions` rows or more."""
-    core, height = [rows, users, items], -1
-    while height != len(core[0]):
-        height = len(core[0])
-        for ids in (2, 1):  # items, then users
-            counts = np.bincount(core[ids])
+def _keep_core(columns: dict[str, Array], min_interactions: int) -> None:
+    """Reduce columns to the k-core, in place: each user and each item has `min_interactions` rows or more."""
+    height = -1
+    while height != len(columns["rows"]):
+        height = len(columns["rows"])
+        for ids in ("items", "users"):
+            counts = np.bincount(columns[ids])
             if ((counts > 0) & (counts < min_interactions)).any():
-                frequent = (counts >= min_interactions)[core[ids]]
-                core = [column[frequent] for column in core]
-    return core[0], core[1]
+                _keep(columns, (counts >= min_interactions)[columns[ids]])
 
 
-def _grouped(frame: pl.DataFrame, rows: IntArray, offsets: IntArray, features: Features) -> Dataset:
-    """One row per user with lists; user i has `rows[offsets[i]:offsets[i + 1]]`."""
-    columns = {"user_id": _gather(frame["user_id"], rows[offsets[:-1]]).to_arrow()}
+def _grouped(frame: pl.DataFrame, columns: dict[str, Array], features: Features) -> Dataset:
+    """One row per user with lists; `columns` are those of `_select`."""
+    rows, offsets = columns["rows"], offsets_of(run_lengths(columns["users"]))
     user_type, item_type = (
         Value("int64") if features[name].dtype.startswith("float") else features[name]
         for name in ("user_id", "movie_id")
     )
     types = {"user_id": user_type, "item_ids": List(item_type)}
-    columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, _gather(frame["movie_id"], rows).to_arrow())
-    for name, list_name in LISTS.items():
-        if name in frame.columns:
-            columns[list_name] = pa.LargeListArray.from_arrays(offsets, _gather(frame[name], rows).to_arrow())
-            types[list_name] = List(feature_of(frame[name].dtype))
-    return dataset_of(pa.table(columns), Features(types))
+    table = {"user_id": _gather(frame["user_id"], rows[offsets[:-1]]).to_arrow()}
+    table["item_ids"] = pa.LargeListArray.from_arrays(offsets, _gather(frame["movie_id"], rows).to_arrow())
+    for name, many in {**LISTS, "rating": "ratings"}.items():
+        if many in columns:
+            values = frame[name].gather(rows).to_arrow() if name == "event" else pa.array(columns[many])
+            table[many] = pa.LargeListArray.from_arrays(offsets, values)
+            types[many] = List(feature_of(frame[name].dtype))
+    return dataset_of(pa.table(table), Features(types))
 
 
 def _gather(column: pl.Series, rows: IntArray) -> pl.Series:

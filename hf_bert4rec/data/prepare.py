@@ -21,6 +21,7 @@ from .prepared import Prepared
 from .ragged import flat_column
 from .releases import RELEASES
 from .sequences import SEQUENCE_FILE, load_ml1m_sequences
+from .splits import split_datasets
 from .stored_histories import Histories, SplitHistories
 from .tables import dataset_of, table_name, to_frame
 
@@ -67,23 +68,23 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
         min_interactions=arguments.min_interactions,
         min_rating=arguments.min_rating,
         repeats=arguments.repeats,
+        with_ratings=True,
     )
     column = getattr(tables, "item_column", "movie_id")  # a release has none of its own
     movies = _movies_of(histories, tables["movies"])
-    data = prepare_histories(histories, movies, ratings, arguments, event_names, item_id_name(column))
-    check_leakage(data.splits, repeats=arguments.repeats == "all")
+    data = prepare_histories(histories, movies, arguments, event_names, item_id_name(column))
+    check_leakage(split_datasets(histories, data.split.lengths), repeats=arguments.repeats == "all")
     return data
 
 
 def prepare_histories(
     histories: Dataset,
     movies: Dataset,
-    ratings: Dataset,
     arguments: DataArguments,
     event_names: Sequence[str] = (),
     id_name: str = "movie_id",
 ) -> Prepared:
-    """Hold out users, split histories of `movies`, and build the tokenizer; `ratings` tell likes."""
+    """Hold out users, split histories of `movies`, and build the tokenizer; `histories` may have ratings."""
     item_ids = movies.with_format("arrow")[:]["movie_id"].combine_chunks()
     split = SplitHistories(Histories.of(histories, item_ids, event_names), arguments)
     tokenizer = Bert4RecTokenizer.from_movies(
@@ -99,7 +100,6 @@ def prepare_histories(
         split=split,
         tokenizer=tokenizer,
         event_names=event_names,
-        ratings=ratings,
         release=None if arguments.ratings else RELEASES.get(arguments.dataset.removesuffix(".txt")),
     )
 

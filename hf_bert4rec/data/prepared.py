@@ -21,7 +21,7 @@ from .leakage import late_training_error, leakage_error, target_hash
 from .mapped_histories import MappedHistories, ShardedArray
 from .ragged import Array, BoolArray, IntArray, Ragged, Rows, TransformedRows
 from .releases import Release
-from .splits import ABSENT, HELD_OUT, split_histories
+from .splits import ABSENT, HELD_OUT, split_datasets
 from .stored_histories import SplitHistories
 from .tables import to_dataset, to_frame
 from .user_split import first_by_hash
@@ -40,7 +40,6 @@ class Prepared:
     split: SplitHistories
     tokenizer: Bert4RecTokenizer
     event_names: Sequence[str] = ()  # of the histories
-    ratings: Dataset | None = None  # of data in memory; the histories of a folder have their ratings
     release: Release | None = None  # of MovieLens; None for a table of the user's own
 
     def with_held_out_users(self, share: float) -> Prepared:
@@ -68,7 +67,7 @@ class Prepared:
     @property
     def rated(self) -> bool:
         """Whether there are ratings that separate likes from other interactions."""
-        return self.split.histories.has("ratings") or (self.ratings is not None and "rating" in self.ratings.features)
+        return self.split.histories.has("ratings")
 
     @property
     def holds_out_users(self) -> bool:
@@ -88,7 +87,8 @@ class Prepared:
     @cached_property
     def splits(self) -> DatasetDict:
         """`DatasetDict{train, validation, test}` of `histories`."""
-        return split_histories(self.histories, self.split.arguments)
+        everyone = np.arange(len(self.split.histories.lengths))
+        return split_datasets(self._table(everyone), self.split.lengths)
 
     @cached_property
     def new_users(self) -> DatasetDict | None:
@@ -224,7 +224,7 @@ class Prepared:
         if timed and self.timed:
             columns["timestamps"] = stored.array("timestamps", convert=partial(np.asarray, dtype=np.int64))
         if rated and self.rated:
-            columns["ratings"] = self._ratings
+            columns["ratings"] = stored.array("ratings")
         return columns
 
     @cached_property
@@ -240,13 +240,6 @@ class Prepared:
     def _event_ids(self) -> IntArray:
         """The model's number of every kind of event of the histories, (kinds,)."""
         return np.array(self.tokenizer.encode_events([*self.event_names]), dtype=np.int64)
-
-    @cached_property
-    def _ratings(self) -> ShardedArray:
-        """The ratings of all interactions, if they are `rated`."""
-        if self.ratings is None:
-            return self.split.histories.array("ratings")
-        return ShardedArray([ratings_of(self._table(np.arange(len(self.split.histories.lengths))), self.ratings)])
 
     def _table(self, users: IntArray) -> Dataset:
         """Histories with item ids, as `build_histories` returns them, of these users."""
@@ -266,12 +259,3 @@ class Prepared:
 def _label_weights(are_targets: npt.NDArray[np.float32], events: IntArray, weights: Any = 1) -> npt.NDArray[np.float32]:
     """Weights in the loss, 0 where the kind of event is false in `are_targets` (kinds,); (n,) all."""
     return weights * are_targets.take(events)
-
-
-def ratings_of(histories: Dataset, ratings: Dataset) -> npt.NDArray[np.floating]:
-    """The rating of every interaction of the histories, (total,), the first of several of an item; NaN for none."""
-    pairs = to_frame(histories, ["user_id", "item_ids"]).explode("item_ids").rename({"item_ids": "movie_id"})
-    rated = to_frame(ratings, ["user_id", "movie_id", "rating"]).cast(dict(pairs.schema))  # type: ignore[arg-type]
-    rated = rated.unique(["user_id", "movie_id"], keep="first", maintain_order=True)
-    joined = pairs.join(rated, on=["user_id", "movie_id"], how="left", maintain_order="left")
-    return joined["rating"].fill_null(np.nan).to_numpy()

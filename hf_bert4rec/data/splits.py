@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
-from .arguments import DataArguments
 from .quantiles import value_at_quantile
 from .ragged import Array, BoolArray, IntArray, Ragged, flat_column, offsets_of
 from .tables import dataset_of
@@ -29,12 +28,6 @@ TARGET_COLUMNS = {"item_ids": "target", "timestamps": "target_timestamp", "event
 SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")  # options that decide a split of histories
 HELD_OUT = ("validation", "test")
 ABSENT = -1  # length of a history in a part without its user
-
-
-def split_histories(histories: Dataset, arguments: DataArguments) -> DatasetDict:
-    """Training, validation and test by the rule of `arguments.split`."""
-    target_events = arguments.target_events if arguments.event_column else None
-    return _split(histories, arguments.split, target_events, arguments.targets, arguments.quantile)
 
 
 def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> DatasetDict:
@@ -96,7 +89,7 @@ def _split(
         is_in = pa.compute.is_in(events, value_set=pa.array(target_events, events.type))
         is_target = is_in.to_numpy(zero_copy_only=False)
     block = Block(offsets, np.ones(len(histories), dtype=bool), times, is_target)
-    return _datasets(histories, split_lengths(lambda: [block], rule, target_events, n, quantile))
+    return split_datasets(histories, split_lengths(lambda: [block], rule, target_events, n, quantile))
 
 
 class Block(NamedTuple):
@@ -226,8 +219,8 @@ def _require(rows: BoolArray, problem: str) -> BoolArray:
     return rows
 
 
-def _datasets(histories: Dataset, parts: SplitLengths) -> DatasetDict:
-    """The three parts."""
+def split_datasets(histories: Dataset, parts: SplitLengths) -> DatasetDict:
+    """The three parts of histories, as `leave_one_out` returns them."""
     train, held_out = _rows(histories, parts.train), {}
     for part, cut in zip(HELD_OUT, parts.cuts, strict=True):
         lengths = parts.lengths(part)

@@ -171,7 +171,7 @@ class SplitHistories:
         return self.histories.starts[users, None] + self.lengths.targets[part][users]
 
     def targets(self, part: str, item_ids: pl.Series) -> Dataset:
-        """The users of a part with their target or targets, as `split_histories` returns them."""
+        """The users of a part with their target or targets, as `split_datasets` returns them."""
         positions = self.target_positions(part)
         targets = item_ids.gather(self.histories.array("items").take(positions.ravel()))
         column = {"target": targets}

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.quality import cold_start
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
-from hf_bert4rec.data.prepare import prepare
+from hf_bert4rec.data.prepare import load, prepare
 from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.evaluation.new_users import LENGTHS
 from hf_bert4rec.model.cold_start_bert4rec import COLD_START_BIAS
@@ -17,14 +17,15 @@ from tests.published import write_tables
 
 @pytest.fixture
 def split(tmp_path):
-    return cold_start.cold_start_split(prepare(write_tables(tmp_path)), seed=0)
+    arguments = write_tables(tmp_path)
+    return cold_start.cold_start_split(prepare(arguments), load(arguments)["ratings"], seed=0)
 
 
 def test_new_movies_and_users_are_not_in_the_training_data(split):
     movies, users = set(split.movies["movie_id"]), set(split.histories["user_id"])
     assert (len(movies), len(users)) == (2, 12)
-    assert not movies & set(split.old.ratings["movie_id"])
-    assert not users & set(split.old.ratings["user_id"])
+    assert not movies & {movie for items in split.old.histories["item_ids"] for movie in items}
+    assert not users & set(split.old.histories["user_id"])
     assert split.old.tokenizer.num_items == 38
     assert not any(movie in split.old.tokenizer for movie in movies)
     assert any(movies & set(items) for items in split.histories["item_ids"])

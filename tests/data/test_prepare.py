@@ -1,13 +1,14 @@
 """Custom tables from the command line: mapped columns, optional ratings, quote characters; likes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
 
 from hf_bert4rec.data.arguments import DataArguments
+from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import load, prepare
-from hf_bert4rec.data.prepared import ratings_of
 from hf_bert4rec.training.arguments import parse
 
 RATINGS = "who,what,when,stars\n" + "".join(
@@ -39,9 +40,8 @@ def table(tmp_path: Path) -> dict[str, str]:
 
 def test_a_table_with_columns_of_its_own_names(table: dict[str, str]) -> None:
     data = prepare(DataArguments(**table, rating_column="", min_interactions=1))
-    assert data.ratings is not None
-    assert data.ratings.column_names == ["user_id", "movie_id", "timestamp"]
-    assert data.ratings["timestamp"][:3] == [1_714_521_600, 1_714_521_601, 1_714_521_602]
+    assert data.histories.column_names == ["user_id", "item_ids", "timestamps"]
+    assert data.histories["timestamps"][0][:3] == [1_714_521_600, 1_714_521_601, 1_714_521_602]
     assert data.movies[3] == {"movie_id": 3, "title": 'Film "3"', "year": 1993, "genres": ["Crime", "Drama"]}
     assert data.splits["test"]["target"][:] == [4, 5, 6, 7]
 
@@ -69,15 +69,24 @@ def test_no_titles(table: dict[str, str]) -> None:
     assert tables["movies"][3]["title"] == "3"
 
 
-HISTORIES = Dataset.from_dict({"user_id": [1, 2], "item_ids": [[10, 11, 12], [10]]})
-ROWS = {"user_id": [2, 1, 1, 1, 1], "movie_id": [10, 12, 11, 10, 10], "rating": [3.5, 4.0, None, 5.0, 1.0]}
+ROWS = {"user_id": [2, 1, 1, 1, 1], "movie_id": [10, 12, 11, 10, 10], "rating": [3.5, 4.0, 2.0, 5.0, 1.0]}
 
 
-def test_likes_are_rated_high_enough() -> None:
-    """Item 10 of user 1 was rated twice, 5 and then 1: the first counts. A missing rating does not count as a like."""
-    ratings = ratings_of(HISTORIES, Dataset.from_dict(ROWS))
-    assert (ratings >= 4.0).tolist() == [True, False, True, False]
-    assert (ratings >= 3.5).tolist() == [True, False, True, True]
+@pytest.mark.parametrize("repeats", ["first", "last"])
+def test_the_first_rating_of_an_item_counts(repeats: str) -> None:
+    """User 1 rated item 10 twice, 5 and then 1."""
+    histories = build_histories(Dataset.from_dict(ROWS), 1, repeats=repeats, with_ratings=True)
+    assert histories[0] == {"user_id": 1, "item_ids": [12, 11, 10], "ratings": [4.0, 2.0, 5.0]}
+    assert histories[1] == {"user_id": 2, "item_ids": [10], "ratings": [3.5]}
+
+
+def test_likes_are_rated_high_enough(table: dict[str, str], tmp_path: Path) -> None:
+    Path(table["ratings"]).write_text(RATINGS.replace("good", "4.0").replace(",\n", ",3.5\n"))
+    arguments = DataArguments(**table, rating_column="stars", min_interactions=1)
+    data = prepare(arguments)
+    assert data.rated
+    assert data.train_liked.tolist() == [True, False, True] * 4
+    assert prepare(replace(arguments, liked_rating=3.5)).train_liked.all()
 
 
 def test_all_interactions_are_likes_without_ratings(table: dict[str, str]) -> None:

@@ -22,16 +22,14 @@ CONFIG = EvaluationConfig(ks=[10], seed=3)
 def prepared(users: list[int], rated: bool = True, **options: float) -> Prepared:
     """Every new user watched movies 0 to 11 and likes 0 to 7; without ratings, all twelve are likes."""
     histories = Dataset.from_dict({"user_id": users, "item_ids": [list(range(12))] * len(users)})
-    pairs = [(user, movie) for user in users for movie in range(12)]
-    ratings = {"user_id": [user for user, _ in pairs], "movie_id": [movie for _, movie in pairs]}
     if rated:
-        ratings["rating"] = [5.0 if movie < 8 else 2.0 for _, movie in pairs]
+        histories = histories.add_column("ratings", [[5.0] * 8 + [2.0] * 4] * len(users))
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(MOVIES))})
     movies = Dataset.from_dict({"movie_id": list(range(MOVIES))})
     stored = Histories.of(histories, pa.array(range(MOVIES)), [])
     split = SplitHistories(stored, DataArguments(**{"held_out_users": 0.5, **options}))
     vars(split)["users"] = {part: np.arange(len(users)) for part in ("validation", "test")}  # not by their hashes
-    return Prepared("made-up", movies, split, tokenizer, ratings=Dataset.from_dict(ratings))
+    return Prepared("made-up", movies, split, tokenizer)
 
 
 def movies_first(number: int, first: int):

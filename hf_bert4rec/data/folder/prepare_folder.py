@@ -19,7 +19,7 @@ import polars as pl
 
 from ..arguments import DataArguments
 from ..columns import as_events, as_ratings, as_weights_of_portion
-from ..histories import check_filters, no_user_left, order_events, warn_of_repeats
+from ..histories import check_filters, no_user_left, order_events, sort_rows, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
 from ..ragged import Array, IntArray
@@ -28,7 +28,7 @@ from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_folders, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
-from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums, sort_rows
+from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,8 @@ def _sort(partitions: Partitions, num_items: int, arguments: DataArguments) -> t
     parts, counts = [], np.zeros(num_items, dtype=np.int64)
     total_surplus = 0
     for (first, stop), files in zip(pairwise(partitions.bounds.tolist()), partitions.files, strict=True):
-        lengths, columns, surplus = sort_rows(files.pop(), stop - first, arguments.min_rating, arguments.repeats)
+        columns = files.pop()
+        lengths, surplus = sort_rows(columns, stop - first, arguments.min_rating, arguments.repeats)
         types = {name: values.dtype for name, values in columns.items()}
         part = HistoryFiles(ColumnFiles(files.folder, files.name, types), lengths, first)
         part.files.append(columns)

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..histories import surplus_rows
-from ..ragged import Array, BoolArray, IntArray, codes_with_events, offsets_of, repeated_rows
-from ..sorting import stable_order
+from ..ragged import Array, BoolArray, IntArray, offsets_of
 
 
 @dataclass(frozen=True)
@@ -83,43 +81,6 @@ class Partitions:
                 rows = {name: values[start:stop] for name, values in columns.items()}
                 rows["users"] = rows["users"] - self.bounds[number]
                 self.files[number].append(rows)
-
-
-def sort_rows(
-    columns: dict[str, Array], users: int, min_rating: float | None, repeats: str
-) -> tuple[IntArray, dict[str, Array], int]:
-    """Steps 1 and 2 of `build_histories` for the rows of one partition, in the order of the table.
-
-    `ratings` become those of the first row with the same user and item.
-
-    Returns:
-        The lengths of the histories (users,), the columns but `users`, and the number of repeats that were dropped.
-    """
-    ratings = columns.get("ratings")
-    if ratings is not None:
-        columns["ratings"] = _first_ratings(columns)
-        if min_rating is not None:
-            columns = _selected(columns, ratings >= min_rating)
-    columns = _selected(columns, stable_order(columns["users"].astype(np.int64), columns.get("timestamps")))
-    repeated = codes_with_events(columns["items"].astype(np.int64), columns.get("events"))
-    surplus = surplus_rows(columns["users"].astype(np.int64), repeated, repeats)
-    if len(surplus):
-        columns = {name: np.delete(values, surplus) for name, values in columns.items()}
-    lengths = np.bincount(columns.pop("users"), minlength=users)
-    return lengths, columns, len(surplus)
-
-
-def _selected(columns: Mapping[str, Array], rows: Array) -> dict[str, Array]:
-    return {name: values[rows] for name, values in columns.items()}
-
-
-def _first_ratings(columns: Mapping[str, Array]) -> Array:
-    """For every row the rating of the first row with the same user and item, (rows,)."""
-    ratings, users, items = columns["ratings"], columns["users"].astype(np.int64), columns["items"].astype(np.int64)
-    if not len(repeated_rows(users, items)):
-        return ratings
-    _, first, inverse = np.unique(users * (items.max() + 1) + items, return_index=True, return_inverse=True)
-    return ratings[first[inverse]]
 
 
 @dataclass(frozen=True)
