@@ -34,6 +34,10 @@ class Dialect:
     quote: str = ""
     escape: str | None = None
 
+    def without_escapes(self, data: bytes) -> bytes:
+        """The text with ".." in place of an escape character and what it escapes: positions do not move."""
+        return re.sub(re.escape(self.escape.encode()) + b".", b"..", data, flags=re.DOTALL) if self.escape else data
+
     def rows(self, text: str) -> Iterator[tuple[int, list[str]]]:
         """Line number and fields of every row, by Python's slow parser."""
         reader = csv.reader(
@@ -165,10 +169,7 @@ def check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
     quote = dialect.quote.encode()
     if not quote or quote not in data:
         return
-    text = data
-    if dialect.escape:
-        text = re.sub(re.escape(dialect.escape.encode()) + b".", b"..", data, flags=re.DOTALL)  # positions do not move
-    characters = np.frombuffer(b"\n" + text + b"\n", np.uint8)
+    characters = np.frombuffer(b"\n" + dialect.without_escapes(data) + b"\n", np.uint8)
     quotes = np.flatnonzero(characters == ord(quote))
     neighbours = np.frombuffer(dialect.separator.encode() + b"\r\n" + quote, np.uint8)
     outside = characters[quotes + np.where(np.arange(len(quotes)) % 2, 1, -1)]  # before an opening, after a closing one

@@ -32,14 +32,10 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     if (events := flat_targets(dataset, "target_event")) is not None:
         values, offsets = events
         histories = histories.with_queries(event_ids=_encode(values, tokenizer.encode_events)[offsets[:-1]])
-    return add_times(histories, dataset) if timed else histories
-
-
-def add_times(histories: Ragged, dataset: Any) -> Ragged:
-    """Add the times of a dataset's `timestamps` column to its histories, if there is one."""
-    if "timestamps" not in dataset.column_names:
-        return histories
-    return histories.with_columns(timestamps=Ragged.from_column(dataset, "timestamps").values.astype(np.int64))
+    if timed and "timestamps" in dataset.column_names:
+        times = Ragged.from_column(dataset, "timestamps").values.astype(np.int64)
+        histories = histories.with_columns(timestamps=times)
+    return histories
 
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:

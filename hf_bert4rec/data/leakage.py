@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from datasets import Dataset, DatasetDict
 
-from .ragged import Array, Ragged, arrow_table, flat_targets
+from .ragged import Ragged, arrow_table, flat_targets
 from .tables import to_frame
 
 
@@ -79,17 +79,12 @@ def leakage_error(leaked: int, targets: int, what: str, where: str, item: Any, u
     )
 
 
-def target_times(rows: Dataset) -> Array | None:
-    """The timestamp of every row's earliest target, shape (rows,); None without timestamps."""
-    if (targets := flat_targets(rows, "target_timestamp")) is None:
-        return None
-    times, offsets = targets
-    return times.to_numpy(zero_copy_only=False)[offsets[:-1]]
-
-
 def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
     """Raise LeakageError if a history has an interaction after its target, or training or a target cross the cut."""
-    targets = target_times(rows)
+    targets = None
+    if (columns := flat_targets(rows, "target_timestamp")) is not None:
+        values, offsets = columns
+        targets = values.to_numpy(zero_copy_only=False)[offsets[:-1]]  # the earliest of each row, (rows,)
     if targets is not None and "timestamps" in rows.column_names:
         times = Ragged.from_column(rows, "timestamps")
         late = np.flatnonzero(times.values > np.repeat(targets, times.lengths))

@@ -59,8 +59,6 @@ class MappedHistories(Ragged):
     """
 
     _array: ShardedArray
-    _starts: IntArray
-    _lengths: IntArray
     _columns: Mapping[str, ShardedArray]
 
     def __init__(
@@ -71,14 +69,15 @@ class MappedHistories(Ragged):
         columns: Mapping[str, ShardedArray] | None = None,
         queries: Mapping[str, Array] | None = None,
     ) -> None:
-        self.__dict__.update(_array=array, _starts=starts, _lengths=lengths)
-        self.__dict__.update(_columns=columns or {}, queries=queries or {})
+        self.__dict__.update(
+            _array=array, _columns=columns or {}, starts=starts, lengths=lengths, queries=queries or {}
+        )
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.starts)
 
     def _bounds(self, row: int) -> tuple[int, int]:
-        return self._starts[row], self._starts[row] + self._lengths[row]
+        return self.starts[row], self.starts[row] + self.lengths[row]
 
     def span(self, start: int, stop: int) -> Array:
         return self._array.span(start, stop)
@@ -87,17 +86,9 @@ class MappedHistories(Ragged):
         return {name: column.span(start, stop) for name, column in self._columns.items()}
 
     @property
-    def starts(self) -> IntArray:
-        return self._starts
-
-    @property
-    def lengths(self) -> IntArray:
-        return self._lengths
-
-    @property
     def offsets(self) -> IntArray:
         """Offsets (rows + 1,) of the rows in `values`."""
-        return offsets_of(self._lengths)
+        return offsets_of(self.lengths)
 
     @property
     def values(self) -> Array:
@@ -114,7 +105,7 @@ class MappedHistories(Ragged):
         return self._positions(np.arange(len(self)))
 
     def blocks(self) -> Iterator[Ragged]:
-        bounds = np.searchsorted(self._starts, self._array.offsets)
+        bounds = np.searchsorted(self.starts, self._array.offsets)
         for low, high in pairwise(bounds):
             if low < high:
                 yield self.rows(low, high)
@@ -126,16 +117,16 @@ class MappedHistories(Ragged):
         positions = self._positions(rows)
         columns = {name: column.take(positions) for name, column in self._columns.items()}
         queries = {name: query[rows] for name, query in self.queries.items()}
-        return Ragged(self._array.take(positions), offsets_of(self._lengths[rows]), columns, queries)
+        return Ragged(self._array.take(positions), offsets_of(self.lengths[rows]), columns, queries)
 
     def with_queries(self, **queries: Array) -> MappedHistories:
         queries = {**self.queries, **queries}
-        return MappedHistories(self._array, self._starts, self._lengths, self._columns, queries)
+        return MappedHistories(self._array, self.starts, self.lengths, self._columns, queries)
 
     def without(self, name: str) -> MappedHistories:
         columns = {other: column for other, column in self._columns.items() if other != name}
         queries = {other: query for other, query in self.queries.items() if other != name}
-        return MappedHistories(self._array, self._starts, self._lengths, columns, queries)
+        return MappedHistories(self._array, self.starts, self.lengths, columns, queries)
 
 
 class LazyColumns(UserDict[str, Any]):

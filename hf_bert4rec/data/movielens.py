@@ -72,17 +72,16 @@ def find_release_folder(name: str, data_dir: str | Path | None = None) -> Path:
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """The folder of downloaded releases, which need not exist yet."""
-    if cache_dir is not None:
-        return Path(cache_dir).expanduser()
-    if chosen := os.environ.get("HF_BERT4REC_CACHE"):
+    if chosen := cache_dir or os.environ.get("HF_BERT4REC_CACHE"):
         return Path(chosen).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "hf-bert4rec"
 
 
-def read_movies(path: str | Path, name: str = "ml-1m") -> pl.DataFrame:
-    """Read a single movies file in the layout of the release `name`: movie_id, title, year, genres."""
-    return _parse_movies(get_release(name).layout, Path(path).read_bytes(), Path(path).parent)
+def read_movies(name: str, folder: Path) -> pl.DataFrame:
+    """The movies of the release `name` in its folder: movie_id, title, year, genres."""
+    layout = get_release(name).layout
+    return _parse_movies(layout, _read(folder, layout.movies_file), folder)
 
 
 def _read(source: Path, name: str) -> bytes:

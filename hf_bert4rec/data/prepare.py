@@ -10,8 +10,7 @@ from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
-from .folder.mapped_data import open_data
-from .folder.prepared_folder import is_prepared
+from .folder.prepared_folder import is_prepared, open_folder
 from .histories import build_histories, order_events
 from .interactions import read_tables
 from .items import item_id_name
@@ -23,7 +22,7 @@ from .releases import RELEASES
 from .sequences import SEQUENCE_FILE, load_ml1m_sequences
 from .splits import split_datasets
 from .stored_histories import Histories, SplitHistories
-from .tables import dataset_of, table_name, to_frame
+from .tables import dataset_of, table_name
 
 
 def load(arguments: DataArguments, interactions: Any = None, items: Any = None) -> DatasetDict:
@@ -61,15 +60,11 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
     Raises ValueError if no user is left or a part of the split is empty, and LeakageError if the split leaks.
     """
     ratings = tables["ratings"]
-    kinds = set(to_frame(ratings, ["event"])["event"].unique()) if "event" in ratings.column_names else set()
-    event_names = order_events(kinds, arguments) if kinds else []
-    histories = build_histories(
-        ratings,
-        min_interactions=arguments.min_interactions,
-        min_rating=arguments.min_rating,
-        repeats=arguments.repeats,
-        with_ratings=True,
-    )
+    event_names: list[str] = []
+    if "event" in ratings.column_names:
+        event_names = order_events(ratings.unique("event"), arguments)
+    filters = arguments.min_interactions, arguments.min_rating, arguments.repeats
+    histories = build_histories(ratings, *filters, with_ratings=True)
     column = getattr(tables, "item_column", "movie_id")  # a release has none of its own
     movies = _movies_of(histories, tables["movies"])
     data = prepare_histories(histories, movies, arguments, event_names, item_id_name(column))
@@ -87,20 +82,49 @@ def prepare_histories(
     """Hold out users, split histories of `movies`, and build the tokenizer; `histories` may have ratings."""
     item_ids = movies.with_format("arrow")[:]["movie_id"].combine_chunks()
     split = SplitHistories(Histories.of(histories, item_ids, event_names), arguments)
-    tokenizer = Bert4RecTokenizer.from_movies(
-        movies,
-        dict(zip(item_ids.to_pylist(), split.label_counts(len(movies)).tolist(), strict=True)),
-        item_id_name=id_name,
-        event_names=[*event_names],
-        num_target_events=len(arguments.target_events or []) if event_names else 0,
-    )
+    counts = split.label_counts(len(movies)).tolist()
     return Prepared(
         name=table_name(arguments.ratings) if arguments.ratings else arguments.dataset,
         movies=movies,
         split=split,
-        tokenizer=tokenizer,
+        tokenizer=_tokenizer(movies, counts, id_name, event_names, arguments),
         event_names=event_names,
         release=None if arguments.ratings else RELEASES.get(arguments.dataset.removesuffix(".txt")),
+    )
+
+
+def open_data(arguments: DataArguments) -> Prepared:
+    """Open the folder that `arguments.ratings` names; ValueError if it is damaged or has other options."""
+    assert arguments.ratings is not None
+    folder = open_folder(arguments.ratings)
+    used = {"last-n": {"targets"}, "temporal": {"quantile"}}.get(arguments.split, set())
+    without_effect = {"targets", "quantile"} - used
+    different = [
+        f"{name} is {getattr(arguments, name)}, and the folder was prepared with {value}"
+        for name, value in folder.options.items()
+        if getattr(arguments, name) != value and name not in without_effect
+    ]
+    if different:
+        raise ValueError(
+            f"{folder.path}: {'; '.join(different)}. Use its options, or prepare the table again with these"
+        )
+    if arguments.items is not None:
+        raise ValueError(f"{folder.path} has its own table of items: leave out items, or prepare the table with it")
+    manifest, counts = folder.manifest, folder.items["count"].to_list()
+    tokenizer = _tokenizer(folder.movies, counts, manifest["item_id_name"], manifest["event_names"], arguments)
+    return folder.data(arguments, tokenizer)
+
+
+def _tokenizer(
+    movies: Dataset, counts: Sequence[int], id_name: str, event_names: Sequence[str], arguments: DataArguments
+) -> Bert4RecTokenizer:
+    """The vocabulary of the movies, with their training interactions."""
+    return Bert4RecTokenizer.from_movies(
+        movies,
+        dict(zip(movies["movie_id"], counts, strict=True)),
+        item_id_name=id_name,
+        event_names=[*event_names],
+        num_target_events=len(arguments.target_events or []),
     )
 
 

@@ -44,8 +44,7 @@ class Prepared:
 
     def with_held_out_users(self, share: float) -> Prepared:
         """The same data with a share of the users held out; ValueError if a part is empty."""
-        arguments = replace(self.split.arguments, held_out_users=share)
-        split = replace(self.split, arguments=arguments)
+        split = replace(self.split, arguments=replace(self.split.arguments, held_out_users=share))
         _ = split.lengths  # raises ValueError for an empty part
         return replace(self, split=split)
 
@@ -91,13 +90,6 @@ class Prepared:
         return split_datasets(self._table(everyone), self.split.lengths)
 
     @cached_property
-    def new_users(self) -> DatasetDict | None:
-        """`DatasetDict{validation, test}` with the histories of held-out users; None if there are none."""
-        if not self.holds_out_users:
-            return None
-        return DatasetDict({part: self._table(self.split.users[part]) for part in HELD_OUT})
-
-    @cached_property
     def train(self) -> Ragged:
         """Training histories as input ids, one row per user."""
         return self.timed_train.without("timestamps")
@@ -139,10 +131,6 @@ class Prepared:
     def complete_histories(self, timed: bool = False) -> Ragged:
         """All interactions of the users who are not held out, as input ids, with times if `timed`."""
         return self._first_items(self.split.users["training"], self.split.histories.lengths, timed)
-
-    def all_histories(self, timed: bool = False) -> Ragged:
-        """`complete_histories` of all users, also of those who are held out."""
-        return self._first_items(slice(None), self.split.histories.lengths, timed)
 
     def known_interactions(self, part: str, timed: bool = False) -> Ragged:
         """All interactions that precede the targets of `part`, input ids, one row per user.
@@ -202,9 +190,7 @@ class Prepared:
         lengths = self.split.lengths
         return self._first_items(lengths.users(part), lengths.lengths(part), timed, rated)
 
-    def _first_items(
-        self, users: IntArray | slice, lengths: IntArray, timed: bool = False, rated: bool = False
-    ) -> Ragged:
+    def _first_items(self, users: IntArray, lengths: IntArray, timed: bool = False, rated: bool = False) -> Ragged:
         """The first `lengths`, (all users,), items of `users` as input ids; times if `timed`, ratings if `rated`."""
         stored = self.split.histories
         items = stored.array("items", convert=self._input_ids.take)

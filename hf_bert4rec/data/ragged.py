@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -62,12 +62,12 @@ class Ragged:
     def __iter__(self) -> Iterator[Array]:
         return (self[row] for row in range(len(self)))
 
-    @property
+    @cached_property
     def lengths(self) -> IntArray:
         """Length of every row, shape (rows,)."""
         return np.diff(self.offsets)
 
-    @property
+    @cached_property
     def starts(self) -> IntArray:
         """Position of the first value of every row, shape (rows,); `span` takes these positions."""
         return self.offsets[:-1]
@@ -100,8 +100,7 @@ class Ragged:
 
     def where(self, mask: BoolArray) -> Ragged:
         """The same rows with the values for which `mask` (total,) is true; a row may become empty."""
-        lengths = np.bincount(self.row_ids[mask], minlength=len(self))
-        return self._selected(mask, offsets_of(lengths), slice(None))
+        return self._selected(mask, offsets_of(row_sums(mask, self.offsets)), slice(None))
 
     def take(self, rows: IntArray) -> Ragged:
         """These rows, in this order, as a copy."""
@@ -253,6 +252,12 @@ def require_times(histories: Ragged) -> IntArray:
 def offsets_of(lengths: Sequence[int] | Array) -> IntArray:
     """Offsets (rows + 1,) of rows of these lengths (rows,)."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def row_sums(mask: BoolArray, offsets: IntArray) -> IntArray:
+    """The number of true values in every row, (rows,), of rows with these offsets (rows + 1,)."""
+    sums = offsets_of(mask)
+    return sums[offsets[1:]] - sums[offsets[:-1]]
 
 
 def run_lengths(codes: IntArray) -> IntArray:

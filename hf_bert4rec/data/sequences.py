@@ -56,7 +56,7 @@ def load_ml1m_sequences(folder: str | Path) -> DatasetDict:
     folder = Path(folder)
     if missing := [name for name in (SEQUENCE_FILE, MAPPING_FILE, MOVIES_FILE) if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}")
-    movies = read_movies(folder / MOVIES_FILE, "ml-1m")
+    movies = read_movies("ml-1m", folder)
     tables = read_sequences(folder / SEQUENCE_FILE, movies, folder / MAPPING_FILE)
     ratings = to_frame(tables["ratings"])
     counts = (ratings["user_id"].n_unique(), ratings["movie_id"].n_unique(), ratings.height)

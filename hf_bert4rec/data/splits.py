@@ -19,7 +19,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features
 
 from .quantiles import value_at_quantile
-from .ragged import Array, BoolArray, IntArray, Ragged, flat_column, offsets_of
+from .ragged import Array, BoolArray, IntArray, Ragged, flat_column, offsets_of, row_sums
 from .tables import dataset_of
 
 TargetEvents = Sequence[str] | None
@@ -117,8 +117,7 @@ class Block(NamedTuple):
     def count_before(self, cut: Any) -> IntArray:
         """The number of times before the cut in each history; they ascend, so they come first."""
         assert self.times is not None
-        before = offsets_of(self.times < cut)
-        return (before[self.offsets[1:]] - before[self.offsets[:-1]]) * self.users
+        return row_sums(self.times < cut, self.offsets) * self.users
 
     def last_targets(self, stops: IntArray, number: int) -> IntArray:
         """Positions (histories, number) of the last possible targets among the first `stops` items of every history.

@@ -66,14 +66,14 @@ class Histories:
     def of(cls, histories: Dataset, item_ids: pa.Array, event_names: Sequence[str]) -> Histories:
         """The result of `build_histories`; items and events become their positions in `item_ids` and `event_names`."""
         columns = {"user_id": arrow_table(histories)["user_id"].combine_chunks()}
-        names = {"item_ids": "items", **{name: name for name in COLUMNS}}
-        for name in names.keys() & set(histories.column_names):
-            values, offsets = flat_column(histories, name)
-            if name == "item_ids":
-                values = pa.compute.index_in(values.cast(item_ids.type), item_ids)
-            elif name == "events":
-                values = pa.compute.index_in(values, pa.array(event_names, values.type))
-            columns[names[name]] = pa.LargeListArray.from_arrays(offsets, values)
+        for name in COLUMNS:
+            if (list_name := "item_ids" if name == "items" else name) in histories.column_names:
+                values, offsets = flat_column(histories, list_name)
+                if name == "items":
+                    values = pa.compute.index_in(values.cast(item_ids.type), item_ids)
+                elif name == "events":
+                    values = pa.compute.index_in(values, pa.array(event_names, values.type))
+                columns[name] = pa.LargeListArray.from_arrays(offsets, values)
         return cls([pa.record_batch(columns)])
 
     @cached_property
@@ -105,19 +105,24 @@ class Histories:
         if not (self.user_ids[1:] > self.user_ids[:-1]).all():
             raise ValueError("the users of the files are not in ascending order, or a user is in two files")
         for number, batch in enumerate(self.batches):
-            items = batch["items"].values.to_numpy()
-            lengths = np.diff(batch["items"].offsets.to_numpy())
+            offsets, columns = lists_of(batch)
+            items, lengths = columns["items"], np.diff(offsets)
             rows = np.repeat(np.arange(len(lengths)), lengths)
             name = SHARD.format(number)
             if not len(items) or items.min() < 0 or items.max() >= num_items or not lengths.all():
                 raise ValueError(f"{name} has no items, an item that is not in {ITEMS}, or a user without items")
-            events = batch["events"].values.to_numpy() if "events" in batch.schema.names else None
-            if not repeats and len(repeated_rows(rows, codes_with_events(items.astype(np.int64), events))):
+            codes = codes_with_events(items.astype(np.int64), columns.get("events"))
+            if not repeats and len(repeated_rows(rows, codes)):
                 raise ValueError(f"{name}: an item is twice in a history")
-            if "timestamps" in batch.schema.names:
-                times = batch["timestamps"].values.to_numpy()
-                if ((times[1:] < times[:-1]) & (rows[1:] == rows[:-1])).any():
-                    raise ValueError(f"{name}: a history is not in the order of its times")
+            times = columns.get("timestamps", rows)  # rows ascend
+            if ((times[1:] < times[:-1]) & (rows[1:] == rows[:-1])).any():
+                raise ValueError(f"{name}: a history is not in the order of its times")
+
+
+def lists_of(batch: pa.RecordBatch) -> tuple[IntArray, dict[str, Array]]:
+    """Offsets (histories + 1,) and the values (total,) of every list column of some histories, without a copy."""
+    values = {name: batch[name].values.to_numpy() for name in COLUMNS if name in batch.schema.names}
+    return batch["items"].offsets.to_numpy().astype(np.int64), values
 
 
 @dataclass(frozen=True)
@@ -146,12 +151,10 @@ class SplitHistories:
         def blocks() -> Iterator[Block]:
             first = 0
             for batch in self.histories.batches:
-                lists = {name: batch[name] for name in batch.schema.names}
+                offsets, columns = lists_of(batch)
                 # The numbers of target events come first.
-                is_target = lists["events"].values.to_numpy() < len(target_events) if target_events else None
-                times = lists["timestamps"].values.to_numpy() if "timestamps" in lists else None
-                offsets = lists["items"].offsets.to_numpy().astype(np.int64)
-                yield Block(offsets, present[first : first + len(batch)], times, is_target)
+                is_target = columns["events"] < len(target_events) if target_events else None
+                yield Block(offsets, present[first : first + len(batch)], columns.get("timestamps"), is_target)
                 first += len(batch)
 
         return split_lengths(blocks, arguments.split, target_events, arguments.targets, arguments.quantile)

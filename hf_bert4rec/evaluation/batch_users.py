@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from ..data.arguments import DataArguments
 from ..data.encoding import encode_histories
-from ..data.folder.mapped_data import mapped_data
 from ..data.folder.prepared_folder import is_prepared, open_folder
 from ..data.prepare import load
 from ..data.ragged import Ragged, Rows, lazily_seen_items, seen_items
@@ -107,7 +106,8 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
             folder.path,
             ", ".join(filters),
         )
-    histories = mapped_data(folder, data, tokenizer).all_histories(timed)
+    everyone = folder.data(replace(data, held_out_users=0.0), tokenizer)
+    histories = everyone.complete_histories(timed)
     user_ids = pa.chunked_array([batch["user_id"] for batch in folder.histories.batches]).combine_chunks()
     known_items = np.array(tokenizer.encode_items(folder.items["movie_id"].to_list())) != tokenizer.unk_token_id
     if known_items.all() and data.min_rating is None:

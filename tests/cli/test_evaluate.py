@@ -216,9 +216,9 @@ def test_new_users_are_reported_and_were_not_trained_on(folder, options, tmp_pat
     copy = export_model(data, held_out, tmp_path / "copy", seed=0)
     main([str(copy), "--examples", "1"])
     report = load_report(copy / "evaluation.json")
-    assert report["protocol"]["counts"]["users"] + len(data.new_users["test"]) < USERS
+    assert report["protocol"]["counts"]["users"] + len(data.split.users["test"]) < USERS
     section = report["new_users"]
-    assert section["users"] == section["held_out"] == len(data.new_users["test"])
+    assert section["users"] == section["held_out"] == len(data.split.users["test"])
     assert list(section["results"]["3"]) == ["next", "random", "popularity", "markov", "item_knn", "ease"]
     assert set(report["kin"]["results"]) == {"next", "similar", "random", "popularity", "markov", "item_knn", "ease"}
     printed, card = capsys.readouterr().out, (copy / "README.md").read_text(encoding="utf-8")

@@ -121,10 +121,9 @@ def test_a_folder_equals_the_table_in_memory(tmp_path: Path, kind: str, options:
         assert manifest["splits"][part]["targets_sha256"] == target_hash(memory.splits[part])
     np.testing.assert_array_equal(folder.train_liked, memory.train_liked)
     assert (folder.rated, folder.exclude_seen) == (memory.rated, memory.exclude_seen)
-    if memory.new_users is not None:
-        assert folder.new_users is not None
-        for part in memory.new_users:
-            assert table(folder.new_users[part]) == table(memory.new_users[part])
+    for part in ("validation", "test"):
+        (users, likes), (expected_users, expected) = (data.new_user_likes(part, 4) for data in (folder, memory))
+        assert (users.to_list(), likes.values.tolist()) == (expected_users.to_list(), expected.values.tolist())
 
 
 def assert_same_rows(rows: Any, expected: Any) -> None:

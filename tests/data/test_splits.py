@@ -227,8 +227,7 @@ def test_nothing_of_new_users_is_in_training(tmp_path) -> None:
     rows = [f"{user},{100 + (user + step) % 40},{3 + step},{step}" for user in range(40) for step in range(3)]
     table.write_text("\n".join(["user_id,movie_id,rating,timestamp", *rows]) + "\n")
     data = prepare(DataArguments(ratings=str(table), min_interactions=1, held_out_users=0.2))
-    assert data.new_users is not None
-    new = {*data.new_users["test"]["user_id"], *data.new_users["validation"]["user_id"]}
+    new = {*data.new_user_likes("test", 40)[0], *data.new_user_likes("validation", 40)[0]}
     for part in data.splits.values():
         assert not new & set(part["user_id"])
     assert len(data.histories) == 40 - len(new)

@@ -22,13 +22,13 @@ from ..columns import as_events, as_ratings, as_weights_of_portion
 from ..histories import check_filters, no_user_left, order_events, sort_rows, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
-from ..ragged import Array, IntArray
+from ..ragged import Array, IntArray, offsets_of, row_sums
 from ..stored_histories import SHARD, event_numbers, write_shard
 from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_folders, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
-from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core, row_sums
+from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ def _write_shards(parts: Sequence[HistoryFiles], core: Core, user_ids: pl.Series
     for part in parts:
         columns = part.files.pop()
         in_core = core.rows(part, columns["items"])
-        lengths = row_sums(in_core, part.lengths)
+        lengths = row_sums(in_core, offsets_of(part.lengths))
         users = np.flatnonzero(lengths)
         if len(users):
             columns = {name: values[in_core] for name, values in columns.items()}

@@ -21,16 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from datasets import Dataset
 from filelock import FileLock, Timeout
 
 from ...files import annotate_write_errors, atomic_write, write_json
 from ...model.loading_bert4rec import read_object
+from ...model.tokenization_bert4rec import Bert4RecTokenizer
 from ..arguments import DataArguments
 from ..items import item_id_name
 from ..leakage import target_hash
+from ..prepared import Prepared
 from ..splits import HELD_OUT
 from ..stored_histories import ITEMS, SHARDS, Histories, SplitHistories
-from ..tables import table_name
+from ..tables import table_name, to_dataset
 
 VERSION = 2
 MANIFEST = "prepared.json"
@@ -117,6 +120,16 @@ class PreparedFolder:
     def options(self) -> dict[str, Any]:
         """The values of `OPTIONS`."""
         return self.manifest["options"]
+
+    @property
+    def movies(self) -> Dataset:
+        """The item table without `count`."""
+        return to_dataset(self.items.drop("count"))
+
+    def data(self, arguments: DataArguments, tokenizer: Bert4RecTokenizer) -> Prepared:
+        """The folder as a data set that is split by `arguments`."""
+        split = SplitHistories(self.histories, arguments)
+        return Prepared(self.manifest["name"], self.movies, split, tokenizer, self.manifest["event_names"])
 
 
 def open_folder(folder: str | Path) -> PreparedFolder:

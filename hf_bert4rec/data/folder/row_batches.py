@@ -5,7 +5,6 @@ Parquet and delimited text are read in portions; other files, such as JSON and c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,9 +127,7 @@ def _record_end(data: bytes, dialect: Dialect, last: bool = True) -> int:
     quote = dialect.quote.encode()
     if not quote or quote not in data:
         return (data.rfind(b"\n") if last else data.find(b"\n")) + 1
-    if dialect.escape:
-        data = re.sub(re.escape(dialect.escape.encode()) + b".", b"..", data, flags=re.DOTALL)
-    characters = np.frombuffer(data, np.uint8)
+    characters = np.frombuffer(dialect.without_escapes(data), np.uint8)
     ends = np.flatnonzero(characters == ord("\n"))
     outside = ends[np.searchsorted(np.flatnonzero(characters == ord(quote)), ends) % 2 == 0]  # not within a field
     return int(outside[-1 if last else 0]) + 1 if len(outside) else 0

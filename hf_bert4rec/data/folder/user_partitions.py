@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ragged import Array, BoolArray, IntArray, offsets_of
+from ..ragged import Array, BoolArray, IntArray, offsets_of, row_sums
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,8 @@ def k_core(parts: Sequence[HistoryFiles], counts: IntArray, k: int) -> Core:
         counts = np.zeros_like(counts)
         for part in parts:
             items = part.files.read("items")
-            core.users[part.users] &= row_sums(core.rows(part, items), part.lengths) >= k
+            core.users[part.users] &= row_sums(core.rows(part, items), offsets_of(part.lengths)) >= k
             counts += np.bincount(items[core.rows(part, items)], minlength=len(counts))
         complete = (core.items == (counts >= k)).all()
         core = Core(core.users, counts >= k)
     return core
-
-
-def row_sums(mask: BoolArray, lengths: IntArray) -> IntArray:
-    """The number of true values in each of consecutive rows of these lengths, (rows,)."""
-    sums, offsets = offsets_of(mask.astype(np.int64)), offsets_of(lengths)
-    return sums[offsets[1:]] - sums[offsets[:-1]]
