@@ -20,8 +20,8 @@ from .times import as_seconds
 logger = logging.getLogger(__name__)
 
 LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
+NUMBERS = {"timestamp": "timestamps", "weight": "weights", "rating": "ratings"}
 CODES = {"users": "user_id", "items": "movie_id", "events": "event"}  # columns of codes, and those of the ids
-NUMBERS = ("timestamp", "weight", "rating")
 
 
 def build_histories(
@@ -118,7 +118,7 @@ def _select(frame: pl.DataFrame, min_interactions: int, min_rating: float | None
     if frame.is_empty():
         return columns
     columns |= {name: codes_of(frame[ours]).astype(kind) for name, ours in CODES.items() if ours in frame.columns}
-    columns |= {f"{name}s": frame[name].to_numpy() for name in NUMBERS if name in frame.columns}
+    columns |= {many: frame[name].to_numpy() for name, many in NUMBERS.items() if name in frame.columns}
     lengths, surplus = sort_rows(columns, int(columns["users"].max()) + 1, min_rating, repeats)
     if surplus:
         warn_of_repeats(surplus, len(columns["rows"]) + surplus, repeats)

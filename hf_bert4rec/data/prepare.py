@@ -97,12 +97,11 @@ def open_data(arguments: DataArguments) -> Prepared:
     """Open the folder that `arguments.ratings` names; ValueError if it is damaged or has other options."""
     assert arguments.ratings is not None
     folder = open_folder(arguments.ratings)
-    used = {"last-n": {"targets"}, "temporal": {"quantile"}}.get(arguments.split, set())
-    without_effect = {"targets", "quantile"} - used
+    splits = {"targets": "last-n", "quantile": "temporal"}  # the only ones on which these options have an effect
     different = [
         f"{name} is {getattr(arguments, name)}, and the folder was prepared with {value}"
         for name, value in folder.options.items()
-        if getattr(arguments, name) != value and name not in without_effect
+        if getattr(arguments, name) != value and splits.get(name, arguments.split) == arguments.split
     ]
     if different:
         raise ValueError(

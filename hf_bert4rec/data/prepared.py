@@ -86,8 +86,7 @@ class Prepared:
     @cached_property
     def splits(self) -> DatasetDict:
         """`DatasetDict{train, validation, test}` of `histories`."""
-        everyone = np.arange(len(self.split.histories.lengths))
-        return split_datasets(self._table(everyone), self.split.lengths)
+        return split_datasets(self._table(np.arange(len(self.split.histories.lengths))), self.split.lengths)
 
     @cached_property
     def train(self) -> Ragged:

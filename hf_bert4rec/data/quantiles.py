@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ragged import Array
+from .ragged import Numbers
 
 DIGIT_BITS = 16
 SIGN = np.uint64(1 << 63)
-Numbers = Array  # int64 or float64
 
 
 def value_at_quantile(arrays: Callable[[], Iterable[Numbers]], quantile: float) -> Any:

@@ -17,6 +17,7 @@ Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+Numbers = Array  # int64 or float64
 
 
 @dataclass(frozen=True)
@@ -268,9 +269,7 @@ def run_lengths(codes: IntArray) -> IntArray:
 
 def repeated_rows(codes: IntArray, others: IntArray) -> IntArray:
     """The rows with both codes of an earlier row, in no order; codes are those of `codes_of`."""
-    if not len(codes):
-        return np.empty(0, dtype=np.int64)
-    pairs = codes * (others.max() + 1) + others
+    pairs = codes * (others.max(initial=0) + 1) + others
     ordered = np.sort(pairs)
     if not (ordered[1:] == ordered[:-1]).any():
         return np.empty(0, dtype=np.int64)

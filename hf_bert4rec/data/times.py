@@ -12,11 +12,10 @@ import polars as pl
 
 from ..model.values_bert4rec import MAX_SECONDS, UNKNOWN_TIME, units_per_second
 from .columns import BLANKS, as_int64, refuse_inexact, refuse_rows, with_floats
-from .ragged import Array
+from .ragged import Numbers
 
 logger = logging.getLogger(__name__)
 
-Numbers = Array  # int64 or float64
 UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 MICROS = 10**6  # per second
 _MAX_TIME = 10**20  # nanoseconds of the year 5138

@@ -148,11 +148,7 @@ def _write_histories(
     core = k_core(parts, item_counts, arguments.min_interactions)
     if not core.users.any():
         raise ValueError(no_user_left(*counts, arguments.min_interactions, arguments.min_rating))
-    present = np.zeros(len(item_ids), dtype=bool)
-    for part in parts:
-        items = part.files.read("items")
-        present[items[core.rows(part, items)]] = True
-    catalogue, index = _catalogue(item_table, item_ids, present, rows.items.source)
+    catalogue, index = _catalogue(item_table, item_ids, core.items, rows.items.source)
     _write_shards(parts, core, user_ids, index, new)
     return catalogue
 
