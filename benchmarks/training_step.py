@@ -27,7 +27,7 @@ from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.windows import TrainingWindows, WindowSampler
 from hf_bert4rec.training.hardware import bf16_is_fast, disable_malloc_trim, training_attention
-from hf_bert4rec.training.training_forward import LABEL_COUNT_MULTIPLE, labelled_positions
+from hf_bert4rec.training.training_forward import labelled_targets
 
 DROPOUT = 0.2
 BASELINE, TORCH_DROPOUT, ALL_POSITIONS = "baseline", "nn.Dropout", "last layer at all positions"
@@ -157,8 +157,9 @@ def matmul_operations(batch: Batch, hidden_size: int) -> float:
     The last layer computes keys and values of all positions, and everything else of the labelled ones.
     """
     rows, length = batch["input_ids"].shape
-    queries = labelled_positions(batch["labels"], LABEL_COUNT_MULTIPLE)
-    positions, labels = queries.positions.numel(), len(queries.indices)
+    targets = labelled_targets(batch["labels"], None, sparse=True, vocab_size=ITEMS)
+    assert targets.positions is not None
+    positions, labels = targets.positions.numel(), len(targets.indices)
     projection = 2 * hidden_size**2  # per position; the feed-forward network is eight of them
     attention = 4 * length * hidden_size
     layer = rows * length * (12 * projection + attention)

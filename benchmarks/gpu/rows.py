@@ -38,11 +38,12 @@ def all_rows(sizes: Sizes, data: Path) -> Iterator[Row]:
     yield from ranking_rows(sizes)
     yield Row("pipeline", "pipeline", inference.pipeline, {})
     yield from trainer_rows(sizes)
-    yield from compiled_rows(sizes)
     yield from launched_rows()
-    yield recipe_row(data, last_recipe, sizes.seeds[0])
+    yield from compiled_rows(sizes)
     yield from attention_rows(sizes)
     yield from profile_rows(sizes)
+    yield from worker_rows(sizes)
+    yield recipe_row(data, last_recipe, sizes.seeds[0])
 
 
 def numerics_rows() -> Iterator[Row]:
@@ -86,11 +87,16 @@ def profile_rows(sizes: Sizes) -> Iterator[Row]:
 
 
 def trainer_rows(sizes: Sizes) -> Iterator[Row]:
-    """The trainer as it is, and with workers that make the batches."""
-    variants: dict[str, tuple[str, ...]] = {"": (), ", 4 workers": ("--dataloader_num_workers=4",)}
     for kind, size, options in models(sizes.examined):
-        for variant, words in variants.items():
-            yield Row("trainer", f"{kind}, {size}{variant}", runs.trainer_throughput, {**options, "options": words})
+        yield Row("trainer", f"{kind}, {size}", runs.trainer_throughput, options)
+
+
+def worker_rows(sizes: Sizes) -> Iterator[Row]:
+    """The trainer with processes that make the batches."""
+    words = ("--dataloader_num_workers=4",)
+    for kind, size, options in models(sizes.examined):
+        name = f"{kind}, {size}, 4 workers"
+        yield Row("trainer", name, runs.trainer_throughput, {**options, "options": words}, seconds=25)
 
 
 def attention_rows(sizes: Sizes) -> Iterator[Row]:
@@ -105,7 +111,7 @@ def attention_rows(sizes: Sizes) -> Iterator[Row]:
 
 def compiled_rows(sizes: Sizes) -> Iterator[Row]:
     """`torch.compile`, at the largest batch."""
-    largest = [(width, sizes.batches[-1]) for width, _ in reversed(sizes.examined)]
+    largest = [(width, sizes.batches[-1]) for width in reversed(sizes.widths)]
     for kind, size, options in models(largest):
         yield Row("compiled", f"{kind}, {size}", steps.training, {**options, "compiled": True}, seconds=120)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 from torch._dynamo.utils import counters
 from torch.autograd import DeviceType
@@ -21,7 +22,7 @@ from benchmarks.gpu.data import Vocabulary, collator, random_rows
 from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, synchronize, timed
 from benchmarks.measure import row
 from benchmarks.models import LAYERS, Batch, Step, untrained_model
-from hf_bert4rec.training.training_forward import training_forward_installed
+from hf_bert4rec.training.training_forward import TrainingCollator, training_forward_installed
 
 DROPOUT, MAX_GRAD_NORM = 0.2, 5.0
 BATCHES = 4  # different batches, which take turns
@@ -42,8 +43,7 @@ def training(sizes: Sizes, name: str, *, causal: bool, width: int, batch: int, *
 
     `options` are those of `our_step`; with `padded`, rows have the lengths of MovieLens 1M instead of the window's.
     """
-    padded = options.pop("padded", False)
-    batches = training_batches(sizes, causal, batch, padded=padded)
+    batches = our_batches(sizes, causal, batch, options.pop("padded", False), options.get("attention", "sdpa"))
     with our_step(sizes, causal, width, **options) as step:
         seconds = time_steps(sizes, step, batches)
     operations = np.mean([our_operations(each, width, sizes.items, causal) for each in batches])
@@ -56,7 +56,7 @@ def training(sizes: Sizes, name: str, *, causal: bool, width: int, batch: int, *
 
 def bert(sizes: Sizes, name: str, *, width: int, batch: int) -> dict[str, Any]:
     """The same for transformers' `BertForMaskedLM` of the same sizes, which computes the logits of all positions."""
-    batches = training_batches(sizes, False, batch)
+    batches = masked_batches(sizes, collator(Vocabulary(sizes.items), causal=False), batch)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(Vocabulary(sizes.items)),
@@ -78,7 +78,7 @@ def bert(sizes: Sizes, name: str, *, width: int, batch: int) -> dict[str, Any]:
 
 def profiled(sizes: Sizes, name: str, *, causal: bool, width: int, batch: int, steps: int = 10) -> dict[str, Any]:
     """Time per step, how much of it the device computes, and its longest kernels."""
-    batches = training_batches(sizes, causal, batch)
+    batches = our_batches(sizes, causal, batch)
     activities = [ProfilerActivity.CPU]
     if device().type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -104,12 +104,20 @@ def longest(milliseconds: dict[str, float]) -> dict[str, float]:
     return {name[:120]: round(value, 4) for name, value in ordered if value > 0}
 
 
-def training_batches(sizes: Sizes, causal: bool, batch: int, padded: bool = False) -> list[Batch]:
-    """Different batches of random histories, masked by the collator of training, on the device."""
+def our_batches(
+    sizes: Sizes, causal: bool, batch: int, padded: bool = False, attention: str = "sdpa"
+) -> list[dict[str, Any]]:
+    """Different batches of random histories, as the trainer's loader makes them, on the device."""
+    vocabulary = Vocabulary(sizes.items)
+    sparse = not causal and attention in ("sdpa", "eager")  # as `supports_query_positions`
+    return masked_batches(sizes, TrainingCollator(collator(vocabulary, causal), sparse, len(vocabulary)), batch, padded)
+
+
+def masked_batches(sizes: Sizes, collate: Any, batch: int, padded: bool = False) -> list[dict[str, Any]]:
+    """The same for any collator."""
     generator = np.random.default_rng(0)
-    collate = collator(Vocabulary(sizes.items), causal)
     batches = [collate(random_rows(generator, sizes, batch, padded)) for _ in range(BATCHES)]
-    return [{name: tensor.to(device()) for name, tensor in each.items()} for each in batches]
+    return [send_to_device(each, device()) for each in batches]
 
 
 @contextmanager
@@ -167,7 +175,7 @@ def step_rows(
     name: str, batches: Sequence[Batch], seconds: Sequence[float], operations: float, target: int | None = None
 ) -> list[dict[str, Any]]:
     """Throughput without padding, the share of the peak, and peak memory where it is known."""
-    tokens = float(np.mean([int(batch["attention_mask"].sum()) for batch in batches]))
+    tokens = float(np.mean([int(count_tokens(batch)) for batch in batches]))
     peak, origin = peak_operations()
     limit = {} if target is None else {"at_least": target}
     rows = [
@@ -176,6 +184,11 @@ def step_rows(
     ]
     megabytes = peak_megabytes()
     return rows if megabytes is None else [*rows, row(f"{name}, peak memory", "MB", [megabytes])]
+
+
+def count_tokens(batch: dict[str, Any]) -> torch.Tensor:
+    """Items and [MASK]s of a batch, without padding, on its device."""
+    return batch.get("attention_mask", torch.ones_like(batch["input_ids"])).sum()
 
 
 def our_operations(batch: Batch, width: int, items: int, causal: bool) -> float:

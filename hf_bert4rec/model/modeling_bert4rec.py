@@ -353,13 +353,13 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             arguments = causal_mask_arguments(hidden_states)
             mask = create_causal_mask(self.config, hidden_states, attention_mask, **arguments)
         else:
-            mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
+            mask = self._bidirectional_mask(hidden_states, hidden_states, attention_mask)
 
         for layer in self.layers[:-1]:
             hidden_states = layer(hidden_states, mask, angles, is_causal=is_causal, **kwargs)
         if query_positions is not None:  # the last layer has a row of the mask for each query
             queries = gather_positions(hidden_states, query_positions)
-            mask = create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=hidden_states)
+            mask = self._bidirectional_mask(queries, hidden_states, attention_mask)
             is_causal = False
         hidden_states = self.layers[-1](hidden_states, mask, angles, query_positions, is_causal=is_causal, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
@@ -394,6 +394,14 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
                 f"a history of {length} positions exceeds the model's window of {window}: keep its most recent items"
             )
         return position_ids
+
+    def _bidirectional_mask(
+        self, queries: torch.Tensor, keys: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The mask of queries' attention to keys without padding; None if there is none, also while compiling."""
+        if attention_mask is None:
+            return None
+        return create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=keys)
 
     def _rotary_angles(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> RotaryAngles:
         heads = self.config.num_attention_heads

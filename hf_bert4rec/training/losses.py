@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -26,7 +24,6 @@ def chunked_cross_entropy(
     labels: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
     weights: torch.Tensor | None = None,
-    compiled: bool = False,
 ) -> torch.Tensor:
     """Cross-entropy of `decoder(states)`, whose logits are computed a chunk at a time.
 
@@ -35,23 +32,26 @@ def chunked_cross_entropy(
         labels: (positions,) `input_ids`.
         num_items_in_batch: divisor of the sum of losses; by default the number of positions, or the sum of `weights`.
         weights: (positions,) factors of the losses.
-        compiled: compute the gradients of the logits with `torch.compile`.
     """
-    dtype = autocast_dtype(states)
-    states, weight, bias = states.to(dtype), decoder.weight.to(dtype), decoder.bias.to(dtype)
-    if states.device.type != "cpu":
-        weight, bias = pad_vocabulary(weight, bias)
+    states = states.to(autocast_dtype(states))
+    weight, bias = padded_decoder(decoder, states)
     chunk_logits = CPU_CHUNK_LOGITS if states.device.type == "cpu" else GPU_CHUNK_LOGITS
     chunk_positions = max(MIN_CHUNK_POSITIONS, chunk_logits // len(weight))
-    total: torch.Tensor = SummedCrossEntropy.apply(states, weight, bias, labels, chunk_positions, weights, compiled)
+    total: torch.Tensor = SummedCrossEntropy.apply(states, weight, bias, labels, chunk_positions, weights)
     return total / _divisor(labels, weights, num_items_in_batch)
 
 
-def pad_vocabulary(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Add items of probability 0 to a decoder's weight (vocab, hidden) and bias, up to a multiple of 8.
+def padded_decoder(decoder: nn.Linear, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (vocab, hidden) and bias of a decoder in the dtype of states; on a GPU a multiple of 8 items.
 
-    A GPU's fast matrix kernels need rows of a multiple of 16 bytes.
+    A GPU's fast matrix kernels need rows of a multiple of 16 bytes. Added items have probability 0.
     """
+    weight, bias = decoder.weight.to(states.dtype), decoder.bias.to(states.dtype)
+    return (weight, bias) if states.device.type == "cpu" else pad_vocabulary(weight, bias)
+
+
+def pad_vocabulary(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add items of probability 0, up to a multiple of 8."""
     excess = -len(weight) % VOCABULARY_MULTIPLE
     return functional.pad(weight, (0, 0, 0, excess)), functional.pad(bias, (0, excess), value=-torch.inf)
 
@@ -72,7 +72,6 @@ class SummedCrossEntropy(torch.autograd.Function):
         labels: torch.Tensor,
         chunk_positions: int,
         weights: torch.Tensor | None = None,
-        compiled: bool = False,
     ) -> torch.Tensor:
         total = torch.zeros((), device=states.device)
         grad_states = torch.zeros_like(states)
@@ -82,7 +81,7 @@ class SummedCrossEntropy(torch.autograd.Function):
             chunk = states[positions]
             logits = torch.addmm(bias, chunk, weight.t())  # (chunk, vocab)
             loss, grad_logits = _loss_and_gradient(
-                logits, labels[positions, None], None if weights is None else weights[positions, None], compiled
+                logits, labels[positions, None], None if weights is None else weights[positions, None]
             )
             total += loss
             torch.mm(grad_logits, weight, out=grad_states[positions])
@@ -94,11 +93,11 @@ class SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None, None, None)
+        return (*(grad_output.to(saved.dtype) * saved for saved in ctx.saved_tensors), None, None, None)
 
 
 def _loss_and_gradient(
-    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, compiled: bool
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The sum of the cross-entropies of logits (chunk, vocab), and its gradient in their dtype.
 
@@ -106,10 +105,6 @@ def _loss_and_gradient(
         labels, weights: (labelled, 1); rows of the chunk beyond the last label have no loss.
     """
     labelled = len(labels)
-    if compiled:
-        factors = torch.ones(labels.shape, device=logits.device) if weights is None else weights
-        padding = (0, 0, 0, len(logits) - labelled)
-        return _compiled()(logits, functional.pad(labels, padding), functional.pad(factors, padding))
     probabilities = logits.float().softmax(-1)
     # logsumexp from the largest probability: exact, and saves another pass of exponentials.
     log_sum = logits.amax(-1, keepdim=True).float() - probabilities.amax(-1, keepdim=True).log()  # (chunk, 1)
@@ -122,30 +117,23 @@ def _loss_and_gradient(
     return losses.sum(), probabilities.to(logits.dtype)
 
 
-def weighted_loss_and_gradient(
-    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same for labels and weights (chunk, 1), in a form that `torch.compile` makes two kernels of."""
-    log_probabilities = logits.float().log_softmax(-1)
-    one_hot = torch.arange(logits.shape[1], device=logits.device) == labels  # (chunk, vocab)
-    gradient = weights * (log_probabilities.exp() - one_hot.float())
-    return -(weights * log_probabilities.gather(1, labels)).sum(), gradient.to(logits.dtype)
+def padded_logits(states: torch.Tensor, decoder: nn.Linear) -> torch.Tensor:
+    """Logits of states (positions, hidden); on a GPU of up to 7 items more, of probability 0."""
+    states = states.to(autocast_dtype(states))
+    return functional.linear(states, *padded_decoder(decoder, states))
 
 
-@cache
-def _compiled() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    return torch.compile(weighted_loss_and_gradient, dynamic=True)
-
-
-def weighted_cross_entropy(
+def dense_cross_entropy(
     logits: torch.Tensor,
     labels: torch.Tensor,
-    weights: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cross-entropy of logits (positions, vocab) with labels (positions,), times weights (positions,)."""
-    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
-    return (losses * weights).sum() / _divisor(labels, weights, num_items_in_batch)
+    """The same of logits (positions or more, vocab), in which all are in memory at once."""
+    losses = functional.cross_entropy(logits[: len(labels)].float(), labels, reduction="none")  # (positions,)
+    if weights is not None:
+        losses = losses * weights
+    return losses.sum() / _divisor(labels, weights, num_items_in_batch)
 
 
 def sampled_softmax_loss(
@@ -164,11 +152,12 @@ def sampled_softmax_loss(
     (importance sampling); Khrylchenko et al., arXiv:2507.09331 (the label).
 
     Args:
-        states: (positions, hidden). labels: (positions,) `input_ids`.
+        states: (positions or more, hidden). labels: (positions,) `input_ids`.
         negatives: (n,) `input_ids`, shared by all positions.
         negatives_log_count: (n,) log of the expected number of times that each is among the n; None for once.
         num_items_in_batch, weights: as in `chunked_cross_entropy`.
     """
+    states = states[: len(labels)]
     positive = (states * decoder.weight[labels]).sum(-1).float() + decoder.bias[labels]  # (positions,)
     negative = functional.linear(states, decoder.weight[negatives], decoder.bias[negatives]).float()  # (positions, n)
     if negatives_log_count is not None:

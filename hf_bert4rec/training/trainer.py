@@ -7,7 +7,7 @@ the same weights as an uninterrupted one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .checkpoints import COMPLETE_FILE, check_complete, mark_complete, remove_incomplete
 from .ema import WeightAverage
 from .hardware import VARIABLE_LENGTH_KERNELS, bf16_is_fast
-from .training_forward import training_forward_installed
+from .training_forward import TrainingCollator, supports_query_positions, training_forward_installed
 
 MAKE_ROOM = "Earlier checkpoints are complete: free some space, then resume from the last one"
 
@@ -156,6 +156,11 @@ class Bert4RecTrainer(Trainer):
         # Trainer would group these by length too, and return ranks in another order than the users'.
         return SequentialSampler(eval_dataset)
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        collator = TrainingCollator(self.data_collator, supports_query_positions(base), base.config.vocab_size)
+        return self._with_collator(collator, super().get_train_dataloader)
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         loader = self._with_next_item_collator(super().get_eval_dataloader, eval_dataset)
         _draw_as_a_new_iterator(loader)
@@ -172,11 +177,14 @@ class Bert4RecTrainer(Trainer):
                 "targets make NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)); "
                 "see hf_bert4rec.data.encoding"
             )
+        return self._with_collator(self.next_item_collator, build, dataset)
+
+    def _with_collator(self, collator: Any, build: Callable[..., DataLoader[Any]], *args: Any) -> DataLoader[Any]:
         # Trainer uses one collator for all its loaders; only training masks.
         masking: Any = self.data_collator
-        self.data_collator: Any = self.next_item_collator
+        self.data_collator: Any = collator
         try:
-            return build(dataset)
+            return build(*args)
         finally:
             self.data_collator = masking
 

@@ -6,8 +6,9 @@ computed at the labelled positions only, and the logits of a large catalogue in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any, NamedTuple
 
@@ -15,11 +16,13 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import MaskedLMOutput
 
+from ..data.collators import DataCollatorForMaskedItems
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM, QueryPositions
 from .dropout import FastDropout
-from .losses import chunked_cross_entropy, sampled_softmax_loss, weighted_cross_entropy
+from .losses import chunked_cross_entropy, dense_cross_entropy, padded_logits, sampled_softmax_loss
 
 MAX_DENSE_LOGITS = 1 << 18  # positions of a batch × items; larger batches are computed in chunks
+MAX_COMPILED_LOGITS = 1 << 30  # the same for labelled positions in a model compiled for a GPU: 2 GB in bfloat16
 # oneDNN builds a bfloat16 kernel per shape, a fifth of a step; rounding sizes up keeps the number of shapes low.
 QUERY_LENGTH_MULTIPLE, LABEL_COUNT_MULTIPLE = 8, 256
 
@@ -49,6 +52,7 @@ def training_forward(
     negatives: torch.Tensor | None = None,
     negatives_log_count: torch.Tensor | None = None,
     label_weights: torch.Tensor | None = None,
+    targets: dict[str, Any] | None = None,
     num_items_in_batch: torch.Tensor | int | None = None,
     is_causal: bool = False,
     **inputs: Any,
@@ -61,66 +65,114 @@ def training_forward(
             the decoder.
         negatives_log_count: (n,) logarithm of how often each is expected among the n.
         label_weights: (batch, seq) factors of the losses at labelled positions; 1 by default.
+        targets: the labelled positions, which `TrainingCollator` adds; by default found here, and a GPU has to wait.
         num_items_in_batch: divisor of the sum of losses; by default the number of labelled positions, or the sum of
             their weights.
         is_causal, inputs: those of `Bert4RecModel.forward`.
     """
     if labels is None or not self.training:
         return Bert4RecForMaskedLM.forward(self, *args, labels=labels, is_causal=is_causal, **inputs)
-    if type(self.decoder) is not nn.Linear:  # an adapter's or quantised layer: only its own forward is right
-        negatives, chunked = None, False
+    if targets is None:
+        sparse = supports_query_positions(self) and not is_causal
+        at = labelled_targets(labels, label_weights, sparse, self.config.vocab_size)
     else:
-        chunked = negatives is None and labels.numel() * self.config.vocab_size > MAX_DENSE_LOGITS
-    sparse = supports_query_positions(self) and not is_causal
-    targets = labelled_targets(labels, label_weights, sparse, LABEL_COUNT_MULTIPLE if chunked else 1)
-    outputs = self.bert4rec(
-        *args, query_positions=targets.query_positions, is_causal=is_causal, return_dict=True, **inputs
-    )
+        at = LabelledTargets(**targets)
+    outputs = self.bert4rec(*args, query_positions=at.query_positions, is_causal=is_causal, return_dict=True, **inputs)
     hidden_states = outputs.last_hidden_state
-    if targets.query_positions is None:
-        hidden_states = hidden_states.flatten(0, 1)[targets.indices]
+    if at.positions is None:
+        hidden_states = hidden_states.flatten(0, 1)[at.indices]
     states = self.head(hidden_states)  # (labelled or more, hidden)
-    labels, weights = targets.labels, targets.weights
-    if negatives is not None:
-        loss = sampled_softmax_loss(
-            states, self.decoder, labels, negatives, negatives_log_count, num_items_in_batch, weights
-        )
-    elif chunked:
-        compiled = torch.compiler.is_compiling()
-        loss = chunked_cross_entropy(states, self.decoder, labels, num_items_in_batch, weights, compiled)
-    elif weights is not None:
-        loss = weighted_cross_entropy(self.decoder(states), labels, weights, num_items_in_batch)
+    options = {"num_items_in_batch": num_items_in_batch, "weights": at.weights}
+    if type(self.decoder) is not nn.Linear:  # an adapter's or quantised layer: only its own forward is right
+        loss = dense_cross_entropy(self.decoder(states), at.labels, **options)
+    elif negatives is not None:
+        loss = sampled_softmax_loss(states, self.decoder, at.labels, negatives, negatives_log_count, **options)
+    elif computes_all_logits(states, labels, self.config.vocab_size):
+        loss = dense_cross_entropy(padded_logits(states, self.decoder), at.labels, **options)
     else:
-        logits = self.decoder(states)
-        loss = self.loss_function(
-            logits, labels, vocab_size=self.config.vocab_size, num_items_in_batch=num_items_in_batch
-        )
+        loss = chunked_cross_entropy(states, self.decoder, at.labels, **options)
     return MaskedLMOutput(loss=loss)
 
 
 class LabelledTargets(NamedTuple):
     """The labelled positions of a batch.
 
-    query_positions: for the last layer, None to compute it at all positions. indices: (labelled or more,) indices of
-    its output, padded with 0. labels: (labelled,) `input_ids`. weights: (labelled,) or None.
+    indices: (labelled or more,) indices of the last layer's output, padded with 0. labels: (labelled,) `input_ids`.
+    weights: (labelled,) or None. positions: (batch, queries) of the last layer, None to compute it at all positions.
     """
 
-    query_positions: QueryPositions | None
     indices: torch.Tensor
     labels: torch.Tensor
-    weights: torch.Tensor | None
+    weights: torch.Tensor | None = None
+    positions: torch.Tensor | None = None
+
+    @property
+    def query_positions(self) -> QueryPositions | None:
+        """The positions and indices as the model takes them."""
+        return None if self.positions is None else QueryPositions(self.positions, self.indices)
+
+
+@dataclass
+class TrainingCollator:
+    """Batches of `masking` with what `training_forward` else finds on the device, for which the host would wait.
+
+    They have the `targets` of their labels, a dict, and no `attention_mask` if nothing is padded.
+
+    Args:
+        sparse: whether the model's last layer can be limited to labelled positions; see `supports_query_positions`.
+        vocab_size: of the model.
+    """
+
+    masking: DataCollatorForMaskedItems
+    sparse: bool
+    vocab_size: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        batch = self.masking(rows)
+        if batch["attention_mask"].all():
+            del batch["attention_mask"]
+        sparse = self.sparse and not batch.get("is_causal", False)
+        targets = labelled_targets(batch["labels"], batch.get("label_weights"), sparse, self.vocab_size)
+        return {**batch, "targets": targets._asdict()}  # Trainer moves a dict to the device, but no named tuple
 
 
 @torch.compiler.disable  # sizes depend on the labels
 def labelled_targets(
-    labels: torch.Tensor, label_weights: torch.Tensor | None, sparse: bool, multiple: int
+    labels: torch.Tensor, label_weights: torch.Tensor | None, sparse: bool, vocab_size: int
 ) -> LabelledTargets:
     """The targets of labels (batch, seq) and their weights; with `sparse`, the last layer is limited to them."""
-    labelled = labels != -100
-    query_positions = labelled_positions(labels, multiple) if sparse else None
-    indices = query_positions.indices if query_positions else label_indices(labelled, multiple)
-    weights = None if label_weights is None else label_weights[labelled]
-    return LabelledTargets(query_positions, indices, labels[labelled], weights)
+    multiple = LABEL_COUNT_MULTIPLE if labels.numel() * vocab_size > MAX_DENSE_LOGITS else 1
+    labelled = (labels != -100).flatten().nonzero()[:, 0]  # (labelled,)
+    if sparse:
+        positions, indices = labelled_positions(labelled, labels.shape)
+    else:
+        positions, indices = None, labelled
+    indices = nn.functional.pad(indices, (0, -len(indices) % multiple))
+    weights = None if label_weights is None else label_weights.flatten()[labelled]
+    return LabelledTargets(indices, labels.flatten()[labelled], weights, positions)
+
+
+def labelled_positions(labelled: torch.Tensor, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of the labels of every row, (batch, queries), filled up with 0, and the labels' places among them.
+
+    Args:
+        labelled: (labelled,) ascending indices into the flattened positions of a batch, whose shape is (batch, seq).
+    """
+    batch, length = shape
+    rows, columns = labelled // length, labelled % length
+    counts = rows.bincount(minlength=batch)  # (batch,)
+    ranks = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]  # within its row
+    queries = min(-(-max(int(counts.amax()), 1) // QUERY_LENGTH_MULTIPLE) * QUERY_LENGTH_MULTIPLE, length)
+    positions = columns.new_zeros(batch, queries)
+    positions[rows, ranks] = columns
+    return positions, rows * queries + ranks
+
+
+def computes_all_logits(states: torch.Tensor, labels: torch.Tensor, vocab_size: int) -> bool:
+    """Whether the logits of labels (batch, seq) at states (labelled or more, hidden) are computed at once."""
+    if torch.compiler.is_compiling() and states.device.type != "cpu":
+        return len(states) * vocab_size <= MAX_COMPILED_LOGITS
+    return labels.numel() * vocab_size <= MAX_DENSE_LOGITS
 
 
 def supports_query_positions(model: Bert4RecForMaskedLM) -> bool:
@@ -129,18 +181,3 @@ def supports_query_positions(model: Bert4RecForMaskedLM) -> bool:
     Not in a causal model, where each attends to others, nor by attention kernels that need as many queries as keys.
     """
     return not model.config.causal and model.config._attn_implementation in ("sdpa", "eager")
-
-
-def labelled_positions(labels: torch.Tensor, multiple: int = 1) -> QueryPositions:
-    """The labelled positions of labels (batch, seq), row by row, padded to a `multiple` of outputs."""
-    labelled = labels != -100
-    queries = int(labelled.sum(-1).amax().clamp(min=1))
-    queries = min(-(-queries // QUERY_LENGTH_MULTIPLE) * QUERY_LENGTH_MULTIPLE, labels.shape[1])
-    positions = labelled.byte().argsort(dim=-1, descending=True, stable=True)[:, :queries]  # labelled ones first
-    return QueryPositions(positions, label_indices(labelled.gather(1, positions), multiple))
-
-
-def label_indices(labelled: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Flat indices of the labelled positions, padded with 0 to a `multiple` of them."""
-    indices = labelled.flatten().nonzero()[:, 0]
-    return nn.functional.pad(indices, (0, -len(indices) % multiple))

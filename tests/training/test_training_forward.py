@@ -10,12 +10,14 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
-from hf_bert4rec.training import losses, training_forward
+from hf_bert4rec.data.collators import DataCollatorForMaskedItems
+from hf_bert4rec.training import training_forward
 from hf_bert4rec.training.dropout import FastDropout
 from hf_bert4rec.training.training_forward import (
     LABEL_COUNT_MULTIPLE,
-    label_indices,
-    labelled_positions,
+    TrainingCollator,
+    labelled_targets,
+    supports_query_positions,
     training_forward_installed,
 )
 from tests.model.tiny import CLOSE, WINDOW, build, tiny_config
@@ -189,17 +191,47 @@ def test_training_leaves_the_forward_unchanged(kind, batch):
     assert pickle.loads(pickle.dumps(model))(**batch).logits.shape[0] == LABELS
 
 
-def test_labelled_positions_of_every_row(monkeypatch):
+def test_labelled_targets_of_every_row(monkeypatch):
     labels = torch.tensor([[-100, 7, -100, 8], [9, -100, -100, -100], [-100] * 4])
-    queries = labelled_positions(labels)
-    assert queries.positions.tolist() == [[1, 3, 0, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
-    assert queries.indices.tolist() == [0, 1, 4]
-    assert labelled_positions(labels, 4).indices.tolist() == [0, 1, 4, 0]
+    weights = torch.arange(12.0).view(3, 4)
+    targets = labelled_targets(labels, weights, sparse=True, vocab_size=10)
+    assert targets.positions.tolist() == [[1, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert targets.indices.tolist() == [0, 1, 4]
+    assert targets.labels.tolist() == [7, 8, 9]
+    assert targets.weights.tolist() == [1, 3, 4]
     monkeypatch.setattr(training_forward, "QUERY_LENGTH_MULTIPLE", 2)
-    queries = labelled_positions(labels, 3)
-    assert queries.positions.tolist() == [[1, 3], [0, 1], [0, 1]]
-    assert queries.indices.tolist() == [0, 1, 2]
-    assert label_indices(labels != -100, 2).tolist() == [1, 3, 4, 0]
+    monkeypatch.setattr(training_forward, "LABEL_COUNT_MULTIPLE", 4)
+    monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
+    targets = labelled_targets(labels, None, sparse=True, vocab_size=10)
+    assert targets.positions.tolist() == [[1, 3], [0, 0], [0, 0]]
+    assert targets.indices.tolist() == [0, 1, 2, 0]
+    assert targets.weights is None
+    everywhere = labelled_targets(labels, None, sparse=False, vocab_size=10)
+    assert everywhere.positions is None
+    assert everywhere.indices.tolist() == [1, 3, 4, 0]
+    assert everywhere.labels.tolist() == [7, 8, 9]
+
+
+def test_the_collator_adds_targets_and_leaves_out_a_mask_without_padding(tokenizer):
+    collator = TrainingCollator(DataCollatorForMaskedItems(tokenizer, mlm_probability=0.5), True, 10)
+    rows = [{"input_ids": np.arange(3, 3 + length), "index": length, "epoch": 0} for length in (8, 5, 8)]
+    padded, full = collator(rows), collator(rows[::2])
+    assert "attention_mask" not in full
+    assert padded["attention_mask"].sum(1).tolist() == [8, 5, 8]
+    for batch in (padded, full):
+        expected = labelled_targets(batch["labels"], None, sparse=True, vocab_size=10)
+        torch.testing.assert_close(batch["targets"], expected._asdict())
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+def test_given_targets_train_as_those_of_the_labels(kind, batch, weighted):
+    model = model_of(kind)
+    weights = torch.rand(batch["labels"].shape, generator=torch.Generator().manual_seed(0)) if weighted else None
+    sparse = supports_query_positions(model)
+    targets = labelled_targets(batch["labels"], weights, sparse, model.config.vocab_size)._asdict()
+    given = training_step(model, {**batch, "targets": targets})
+    found = training_step(model, {**batch, "label_weights": weights})
+    torch.testing.assert_close(given[:2], found[:2], rtol=0, atol=0)
 
 
 def test_dropout_keeps_the_mean_and_drops_its_share():
@@ -219,7 +251,6 @@ def test_a_compiled_model_is_not_compiled_again_for_other_lengths_and_labels(mon
     torch._dynamo.reset()
     counters.clear()
     monkeypatch.setattr(training_forward, "MAX_DENSE_LOGITS", 0)
-    monkeypatch.setattr(losses, "_compiled", lambda: losses.weighted_loss_and_gradient)
     model = model_of(Bert4RecConfig(vocab_size=40, hidden_size=8, intermediate_size=8, num_hidden_layers=2))
     generator = torch.Generator().manual_seed(0)
     graphs = []
