@@ -17,6 +17,8 @@ from .versions_bert4rec import capture_outputs, causal_mask_arguments  # first: 
 # isort: split
 import torch
 from torch import nn
+from torch.compiler import is_compiling
+from torch.jit import is_tracing
 from transformers.activations import ACT2FN
 from transformers.initialization import copy_, zeros_
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
@@ -135,6 +137,11 @@ def last_positions(attention_mask: torch.Tensor) -> QueryPositions:
     positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     last = (positions * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
     return QueryPositions(last, torch.arange(last.shape[0], device=last.device))
+
+
+def has_no_padding(attention_mask: torch.Tensor) -> bool:
+    """Whether a mask (batch, seq) attends to all positions, so that none is needed; False while a model is traced."""
+    return not (is_compiling() or is_tracing()) and bool(attention_mask.all())
 
 
 class Bert4RecAttention(nn.Module):
@@ -506,9 +513,9 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """User embeddings (batch, hidden): their products with the output embeddings, plus bias, are the logits."""
-        outputs = self.bert4rec(
-            input_ids, attention_mask, query_positions=last_positions(attention_mask), return_dict=True, **kwargs
-        )
+        last = last_positions(attention_mask)
+        padding_mask = None if has_no_padding(attention_mask) else attention_mask
+        outputs = self.bert4rec(input_ids, padding_mask, query_positions=last, return_dict=True, **kwargs)
         return self.head(outputs.last_hidden_state)
 
     def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:

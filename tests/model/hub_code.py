@@ -50,6 +50,8 @@ FROM = {
     "tokenizers.models": "WordLevel",
     "tokenizers.pre_tokenizers": "WhitespaceSplit",
     "torch": "nn",
+    "torch.compiler": "is_compiling",
+    "torch.jit": "is_tracing",
     "torch.nn": "functional",
     "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend pipeline",
     "transformers.activations": "ACT2FN",
