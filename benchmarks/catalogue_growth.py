@@ -7,8 +7,6 @@ process, on one thread. Times are CPU time, which other processes hardly change.
 what later ones use, so it is timed separately. Recall compares the pipeline's best ten with the model's exact logits.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

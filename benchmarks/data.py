@@ -1,7 +1,5 @@
 """Data of the benchmarks: MovieLens 1M if it is available, or synthetic histories of the same shape."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -5,8 +5,6 @@
 Two processes split the batch, as `accelerate launch` starts them with `training/accelerate/gpus.yaml`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

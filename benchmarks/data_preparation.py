@@ -10,8 +10,6 @@ that its transformers train on. "Dataset.construct only" maps ids to indices; it
 integers already; it makes no splits.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import tempfile

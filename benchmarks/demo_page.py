@@ -9,8 +9,6 @@ page, from a click, which adds the best recommendation to the history, to new re
 untrained model of MovieLens 1M's size is measured. Needs Chromium and its driver.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

@@ -5,8 +5,6 @@
 Needs Chromium and its driver, and for the usual look fonts that the page names, such as Roboto and P052.
 """
 
-from __future__ import annotations
-
 import base64
 import tempfile
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ cyclic chain of a few items scattered over the catalogue: each loss trains for t
 the last item of new walks.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence

@@ -9,8 +9,6 @@ and trained for one step. Each runs in its own process. Memory is the largest re
 a busy machine the CPU time says more than the time.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import tempfile

@@ -6,8 +6,6 @@ The table is that of `large_data`. Compared are items and counts, histories, tar
 of the training rows, of the validation and test histories with their targets, and of what is known before the targets.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path

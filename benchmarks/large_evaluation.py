@@ -9,8 +9,6 @@ has as many portions as one with 64 times the rows. "anonymous" is the largest r
 whose pages the system can drop.
 """
 
-from __future__ import annotations
-
 import logging
 import tempfile
 import time

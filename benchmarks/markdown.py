@@ -1,7 +1,5 @@
 """Generated parts of Markdown files: the text between two comment lines."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

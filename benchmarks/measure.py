@@ -1,7 +1,5 @@
 """Shared by all benchmarks: interleaved timing, peak memory, quartiles, and result files with machine and versions."""
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import multiprocessing

@@ -1,7 +1,5 @@
 """Untrained models in the form of the recipes: pre-norm, rotary positions, previous item, no attention dropout."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial

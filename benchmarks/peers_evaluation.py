@@ -7,8 +7,6 @@ and returns the top 10; hf_bert4rec also computes the rank of the held-out item.
 process; the libraries alternate.
 """
 
-from __future__ import annotations
-
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence

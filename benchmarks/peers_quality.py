@@ -9,8 +9,6 @@ evaluated several times per epoch, a peer once; the curve is interpolated linear
 lower bound.
 """
 
-from __future__ import annotations
-
 import itertools
 import tempfile
 from argparse import Namespace

@@ -9,8 +9,6 @@ causal model on the same task. RecBole makes a row of every prefix of a history,
 RecBole and hf_bert4rec are also measured on synthetic histories in the shape of MovieLens 100K.
 """
 
-from __future__ import annotations
-
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence

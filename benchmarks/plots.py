@@ -1,7 +1,5 @@
 """Plots of benchmark results, drawn from their JSON files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

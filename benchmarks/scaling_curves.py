@@ -8,8 +8,6 @@ rows of its batch), full-ranking evaluation, data preparation (ratings to histor
 logarithms; 1 is proportional. The result file has all points, and `plots.py` draws them.
 """
 
-from __future__ import annotations
-
 import itertools
 from argparse import Namespace
 from collections.abc import Callable, Sequence

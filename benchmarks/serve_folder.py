@@ -6,8 +6,6 @@
 place of the code in the folder.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -9,8 +9,6 @@ all threads, compared with the model and `topk` called directly; latency and pea
 random movie ids.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import tempfile

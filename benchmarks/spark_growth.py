@@ -8,8 +8,6 @@ includes. Memory is the largest resident size of the process and all that it sta
 Python workers; disk is the largest use of the folder and of Spark's own files.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -6,8 +6,6 @@ The steps are those of `training_step.py`, measured by torch's profiler on the C
 and mask a batch.
 """
 
-from __future__ import annotations
-
 import time
 from argparse import Namespace
 from collections.abc import Sequence

@@ -7,8 +7,6 @@
 `docs/publishing.md` the demo.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

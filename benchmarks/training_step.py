@@ -8,8 +8,6 @@ the position's own item only. Each measurement runs in its own process, since th
 process.
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from functools import partial

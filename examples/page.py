@@ -1,7 +1,5 @@
 """The HTML page of the tour: description, code, output, plot and cost of every step, in one file."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io

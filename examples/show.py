@@ -6,8 +6,6 @@ The folder is loaded as a downloaded model would be: in a new process, from anot
 The movie that each user watched next is marked.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

@@ -6,8 +6,6 @@ Works with any exported recommender that has titles, genres and interaction coun
 are the functions below; the page shows their docstring, source, output, plot, time and memory.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import inspect

@@ -1,7 +1,5 @@
 """What figures and timings may depend on: package versions, the date and the hardware."""
 
-from __future__ import annotations
-
 import os
 import platform
 from contextlib import suppress

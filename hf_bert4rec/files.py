@@ -1,7 +1,5 @@
 """Complete files or none: everything the package writes goes through a temporary name and a rename."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -8,8 +8,6 @@ Every row is measured in a process with a time limit, and written when it is don
 error, and a call continues where an earlier one ended. Failed rows are measured again. `--fresh` measures all again.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

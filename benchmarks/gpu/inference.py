@@ -1,7 +1,5 @@
 """Ranking of a full catalogue, and the pipeline."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The device's results against those of the CPU in float32."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

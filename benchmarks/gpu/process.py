@@ -1,7 +1,5 @@
 """A process that measures one row after another, and can be killed without losing the others."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing
 import sys

@@ -1,7 +1,5 @@
 """All rows, the most important first: what the time does not suffice for is measured by the next call."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -3,8 +3,6 @@
 `python -m benchmarks.gpu.runs` is the program that the launcher starts.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Sizes of the measurements: those of the table, and tiny ones to try every row on a CPU."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

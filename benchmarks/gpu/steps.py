@@ -1,7 +1,5 @@
 """Training steps: throughput, share of the device's peak, memory, and where the time goes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -5,8 +5,6 @@ the libraries print to stdout as well. This file imports numpy only: the environ
 common.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

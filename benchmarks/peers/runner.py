@@ -1,7 +1,5 @@
 """Runs each library in its own process and environment with a time limit; failures are recorded with their reason."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """cornac: `TransformerRec` with a BERT backbone and masked items."""
 
-from __future__ import annotations
-
 import contextlib
 from argparse import Namespace
 from typing import Any

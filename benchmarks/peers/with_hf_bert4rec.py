@@ -1,7 +1,5 @@
 """hf_bert4rec: trained as `training/train.py` trains, ranked as `hf_bert4rec.evaluation` ranks."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """RecBole: BERT4Rec with RecBole's trainer, which makes one row of every prefix of a history."""
 
-from __future__ import annotations
-
 import contextlib
 from argparse import Namespace
 from pathlib import Path

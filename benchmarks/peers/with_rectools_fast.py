@@ -4,8 +4,6 @@
 are a projection of embeddings that are not trained.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from argparse import Namespace

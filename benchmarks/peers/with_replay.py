@@ -1,7 +1,5 @@
 """RePlay: BERT4Rec, trained and evaluated with Lightning as in RePlay's example."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from argparse import Namespace

@@ -7,8 +7,6 @@ Options after the recipe go to `training/train.py` unchanged and are the same fo
 JSON file in `training/results/ablations/`; runs whose file exists are skipped. The test targets are never evaluated.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

@@ -8,8 +8,6 @@ Each model is trained with the defaults, then evaluated on the test part. The re
 `training/results/auto/`, one JSON file each, and written to docs/training.md as a table.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

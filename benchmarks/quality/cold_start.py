@@ -15,8 +15,6 @@ Writes `training/results/cold_start/`, one JSON file per data set and seed, and 
 options are those of `training/train.py`; the seed is that of the split and of the training.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Sequence

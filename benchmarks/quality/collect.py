@@ -10,8 +10,6 @@ which holds published figures with their sources. The learning curve of each rec
 JSON file.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping, Sequence

@@ -8,8 +8,6 @@ compared user by user. Time-aware models are also evaluated with the time of the
 that the first model was trained with. `--result FILE` saves the comparison as JSON.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Each family is a function of the number of users and a seed, and returns a table
 `item` and, but for the shop, `time`. No family has what the model computes built in, such as its windows or weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

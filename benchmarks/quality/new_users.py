@@ -8,8 +8,6 @@ file per data set and seed of the training goes to `training/results/new_users/`
 seed, and the means of all.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping, Sequence

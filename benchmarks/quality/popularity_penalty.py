@@ -8,8 +8,6 @@ p(item | history) / popularity(item), which is a penalty of 1. Writes `training/
 file per data set, and the table of docs/evaluation.md.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

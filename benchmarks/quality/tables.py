@@ -1,7 +1,5 @@
 """Markdown tables of recorded runs, published figures, comparisons and ablations."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from statistics import mean, stdev

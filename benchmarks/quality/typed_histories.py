@@ -5,8 +5,6 @@
 Writes `docs/typed_histories.md`. A title that a catalogue lacks is left out, and a history of which none is left.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

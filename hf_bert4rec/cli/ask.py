@@ -8,8 +8,6 @@ MODEL is a folder or a name on the Hub; this package's code loads it, never code
 titles, loosely typed. The answer is printed as a table, or with `--json` as the pipeline returns it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

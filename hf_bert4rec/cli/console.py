@@ -1,7 +1,5 @@
 """Logs and progress bars of the commands."""
 
-from __future__ import annotations
-
 import logging
 import sys
 

@@ -6,8 +6,6 @@ Serves the page that `hf-bert4rec push --space` publishes, on this computer only
 downloads onnxruntime-web; a model without `onnx/model_quantized.onnx` needs `pip install 'hf-bert4rec[onnx]'`.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import tempfile

@@ -10,8 +10,6 @@ treated as seeds of one recipe: each is evaluated into its own folder, and `spre
 deviation goes to `--output`.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field

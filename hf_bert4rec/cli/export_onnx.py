@@ -6,8 +6,6 @@ Writes `onnx/model.onnx` into the folder, which `pipeline(..., backend="onnx")` 
 with int8 weights, which the demo and transformers.js load. Needs `pip install 'hf-bert4rec[onnx]'`.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

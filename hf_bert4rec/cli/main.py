@@ -8,8 +8,6 @@
 `hf-bert4rec COMMAND --help` lists the options of a command.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

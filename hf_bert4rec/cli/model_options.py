@@ -1,7 +1,5 @@
 """Options of commands that take trained models: data options default to those of the training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar

@@ -8,8 +8,6 @@ portions; memory grows with users and items, not with rows. `train` and `evaluat
 same options. An earlier preparation is replaced when the new one is complete.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -11,8 +11,6 @@ training data, if their licence allows it. With both, model, data and demo are g
 written from training.json and evaluation.json: edits of README.md in the folder are not published.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import tempfile

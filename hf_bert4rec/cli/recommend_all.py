@@ -10,8 +10,6 @@ seen but are not read by the model. Data options default to those of the trainin
 is started again.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field

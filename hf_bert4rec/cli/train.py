@@ -9,8 +9,6 @@ A recipe is the name of an installed one, or a YAML file; options override its k
 Checkpoints are written to `checkpoints/`, next to the exported folder.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ..training.arguments import parse

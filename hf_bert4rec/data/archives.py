@@ -1,7 +1,5 @@
 """Read one file of a release from its zip archive, which is never unpacked."""
 
-from __future__ import annotations
-
 import errno
 import lzma
 import struct

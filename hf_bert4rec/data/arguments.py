@@ -1,7 +1,5 @@
 """The options of a data set: a release or a table, and how it is split."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

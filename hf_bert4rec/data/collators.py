@@ -4,8 +4,6 @@ Masks are a pure function of (seed, epoch, row index, position), drawn by hashin
 batches are the same for any number of workers or processes and after a resume.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

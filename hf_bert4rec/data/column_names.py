@@ -1,7 +1,5 @@
 """Columns of users, items and times by their usual names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 AUTO = "auto"  # instead of a column's name: find it

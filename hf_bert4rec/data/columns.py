@@ -3,8 +3,6 @@
 The functions name the column, the row and the value in their errors; `source` is the name of the table in them.
 """
 
-from __future__ import annotations
-
 import logging
 
 import polars as pl

@@ -1,7 +1,5 @@
 """Delimited text of any origin: CSV, TSV, RecBole's files, and lines of "user item"."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """Download a file: resumed after a broken transfer, checked by md5, written completely or not at all."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import http.client

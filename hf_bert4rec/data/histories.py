@@ -1,7 +1,5 @@
 """Ratings to histories: one row per user, in one stable chronological order."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection
 

@@ -1,7 +1,5 @@
 """Any table of interactions as the tables that `load_movielens` returns."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

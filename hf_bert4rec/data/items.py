@@ -1,7 +1,5 @@
 """The item table of a user's own data: titles, years and genres in one form."""
 
-from __future__ import annotations
-
 import ast
 import json
 import logging

@@ -1,7 +1,5 @@
 """The leakage check of a split, and the hash of its targets."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -5,8 +5,6 @@ in the movies' file the year is split off the title. The wheel is downloaded wit
 never installed. The result is a folder in the layout of the official release.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import re

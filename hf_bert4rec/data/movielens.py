@@ -1,7 +1,5 @@
 """Find, check and parse a MovieLens release."""
 
-from __future__ import annotations
-
 import logging
 import os
 from pathlib import Path

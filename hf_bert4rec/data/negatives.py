@@ -1,7 +1,5 @@
 """Negative items for the sampled softmax, and their expected counts."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """Load, filter, split and encode a data set for training and evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Quantiles of more numbers than fit in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Random numbers as a function of their keys: the same for any number of workers and after a resume."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 import numpy as np

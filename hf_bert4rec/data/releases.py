@@ -1,7 +1,5 @@
 """The seven MovieLens releases: the layout of their files, and the counts that a copy is checked against."""
 
-from __future__ import annotations
-
 import difflib
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Rows of delimited text with known columns: files of releases and sequence files."""
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from pathlib import Path

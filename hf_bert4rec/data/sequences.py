@@ -1,7 +1,5 @@
 """Files of "user item" lines: the sequences that published results use."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import polars as pl

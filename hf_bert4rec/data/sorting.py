@@ -5,8 +5,6 @@ bits, the row are packed into one integer each. Polars' `arg_sort_by` took 5.5 t
 in order of users, and 5.7 times on shuffled ones, in the same memory.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

@@ -8,8 +8,6 @@ Where histories have kinds of events, only those of `target_events` are held out
 its targets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The file, folder or glob of a table: what it holds is detected by content, not by name."""
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

@@ -1,7 +1,5 @@
 """Conversions between files, data frames and datasets."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping

@@ -8,8 +8,6 @@ histories, 1 takes the place of `KEPT`; `regression` turns the one into the othe
 on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on the kin there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

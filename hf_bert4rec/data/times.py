@@ -1,7 +1,5 @@
 """Times of an input table: in any unit, type and notation, they become seconds since 1970."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The chain is a baseline of the evaluation, and fills the model's transition memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 

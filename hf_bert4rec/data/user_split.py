@@ -1,7 +1,5 @@
 """New users: a share of the users, chosen by a hash of their id and left out of training altogether."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training rows: windows over histories, no longer than the model's, with their index and epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

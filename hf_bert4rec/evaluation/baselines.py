@@ -4,8 +4,6 @@ Each is fitted on training histories (input ids, oldest first) and maps a batch 
 vocab_size). None uses the held-out items; the ranking excludes seen items and special tokens.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 from typing import Any

@@ -3,8 +3,6 @@
 The filters of training do not apply: every user gets what the pipeline answers to all of their interactions.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Sequence

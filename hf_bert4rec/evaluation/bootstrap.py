@@ -4,8 +4,6 @@ Each resample draws as many users as there are, with replacement. All metrics sh
 a difference of two scorers, given as one value per user, is that of a paired bootstrap.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import numpy as np

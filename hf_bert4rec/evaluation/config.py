@@ -1,7 +1,5 @@
 """The settings of one evaluation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from ..data.arguments import option

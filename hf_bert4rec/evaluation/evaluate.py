@@ -1,7 +1,5 @@
 """Evaluate a trained model and the baselines on the same held-out items."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """History → held-out movie → recommendations, with titles and genres, for people to judge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ Values are averaged within a group; intervals are over groups. The listed groups
 movies are found by the words of their titles too.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence

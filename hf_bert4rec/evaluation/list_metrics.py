@@ -5,8 +5,6 @@ table (vocab_size, n_genres), counts the training interactions of every input id
 value per user, (users,) float64, NaN where undefined; coverage and Gini are one number for all lists.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -8,8 +8,6 @@ Notation: user u has targets T_u with ranks r_t. With one target, recall@k equal
 hit_rate@k / k, and map@k is 1/r within the first k. The definitions are those of trec_eval, as tests check.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 

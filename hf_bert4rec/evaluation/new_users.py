@@ -5,8 +5,6 @@ likes, ranked over the full catalogue. Likes are ratings of `liked_rating` or mo
 no ratings. Values are averaged over several draws per user; intervals are over users.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Four plots of one evaluation, drawn from `evaluation.json` only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path

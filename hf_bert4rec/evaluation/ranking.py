@@ -5,8 +5,6 @@ A *scorer* is any callable that maps a batch of histories (input ids, oldest fir
 are. Ties count against the model: if all scores are equal, every target ranks last. Memory is O(batch × vocab_size).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias

@@ -4,8 +4,6 @@ HitRate@k, NDCG@k and MRR from the ranks of held-out items; with several per use
 call the functions of `metrics.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import datasets

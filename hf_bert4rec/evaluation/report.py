@@ -33,8 +33,6 @@ Keys may be added within a version; a changed meaning raises it. Version 1 is re
 "together", named the entries of `times` otherwise and had no `unseen_targets`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """An evaluation as text for the terminal and the model card: tables, comparisons and examples."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

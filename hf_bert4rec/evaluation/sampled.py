@@ -5,8 +5,6 @@ Figures from sampled candidates are far higher than those over the catalogue and
 & Rendle, KDD 2020), so they are labelled as sampled and never the headline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

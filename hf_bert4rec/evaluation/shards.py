@@ -1,7 +1,5 @@
 """A large Parquet table written in parts, so that an interrupted run continues where it stopped."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Quality by length of the history and by popularity of the held-out item."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

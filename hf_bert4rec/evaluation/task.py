@@ -1,7 +1,5 @@
 """The histories, targets, genres and negatives on which the model and every baseline are evaluated."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

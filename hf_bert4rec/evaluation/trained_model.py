@@ -1,7 +1,5 @@
 """A trained model: its folder, the hash of its weights, and what it was trained with."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import fields
 from pathlib import Path

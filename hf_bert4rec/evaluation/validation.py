@@ -1,7 +1,5 @@
 """The model and the baselines on the validation part, at the end of a training run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

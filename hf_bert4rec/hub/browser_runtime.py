@@ -1,7 +1,5 @@
 """The files of onnxruntime-web that the demo serves: a pinned version, downloaded once and checked."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """Render the cards of models and data sets from their records with the templates in `model_card/`."""
 
-from __future__ import annotations
-
 import ast
 import html
 import json

@@ -1,7 +1,5 @@
 """The training curve as a picture, drawn from `training.json`."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from typing import Any

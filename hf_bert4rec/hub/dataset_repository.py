@@ -1,7 +1,5 @@
 """Publish a prepared data set on the Hub: training, validation and test histories, the movies, and a card."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

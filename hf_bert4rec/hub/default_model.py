@@ -1,7 +1,5 @@
 """The model that `pipeline("movie-recommendation")` loads if none is named."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Export a complete Hub folder: weights, config, tokenizer with titles, the code that loads them, and a card."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import tempfile

@@ -6,8 +6,6 @@ metadata describes the inputs. Names and folder are those that transformers.js e
 model of taste for `recommender.js`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -5,8 +5,6 @@ these nodes into constants when it loads the file and computes in float32, so sc
 Products in int8 differ, since some processors saturate them.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The records in a model folder: `training.json` and `evaluation.json`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath

@@ -1,7 +1,5 @@
 """The demo as a static Space: a page that runs the model in the browser, without a server."""
 
-from __future__ import annotations
-
 import html
 import json
 import shutil

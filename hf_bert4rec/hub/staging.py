@@ -1,7 +1,5 @@
 """The folder that a push sends: a model with its card, and only known files."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json

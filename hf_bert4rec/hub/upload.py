@@ -3,8 +3,6 @@
 `HfApi.upload_folder` may split a folder into several commits, so this module calls `create_commit`.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator

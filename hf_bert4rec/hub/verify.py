@@ -1,7 +1,5 @@
 """Check that a folder is a complete recommender which loads, and ranks the same, without this package installed."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

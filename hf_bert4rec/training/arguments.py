@@ -5,8 +5,6 @@ A recipe is a YAML file that describes one experiment. Its keys are the fields o
 `hf-bert4rec train ml-100k --learning_rate 5e-4`.
 """
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import json

@@ -6,8 +6,6 @@ MovieLens 100K (scale 0) and 1M (scale 1), which were tuned. The other rules wer
 `benchmarks/quality/families.py`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A run that is killed while it writes or removes a checkpoint leaves some of its 
 from it all the same, with or without an optimizer state.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Dropout that draws its mask faster on a CPU than torch's."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

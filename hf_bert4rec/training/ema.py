@@ -4,8 +4,6 @@ The average of the last steps generalises better than any of them (Polyak and Ju
 small, so that the random initial weights are soon forgotten.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

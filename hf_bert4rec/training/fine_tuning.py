@@ -1,7 +1,5 @@
 """Fine-tuning of a trained model on new users and movies."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import tempfile

@@ -1,7 +1,5 @@
 """A training run: from parsed options to an exported folder."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

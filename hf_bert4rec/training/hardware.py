@@ -1,7 +1,5 @@
 """Training options that depend on the hardware: precision, attention implementation, and memory allocator."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 

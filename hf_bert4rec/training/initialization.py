@@ -5,8 +5,6 @@ Embeddings are a truncated SVD of the positive pointwise mutual information of i
 first learns popularity and stays there for many epochs; from these it does not.
 """
 
-from __future__ import annotations
-
 import logging
 
 import numpy as np

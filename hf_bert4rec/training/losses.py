@@ -1,7 +1,5 @@
 """Losses over large catalogues: cross-entropy in chunks, and softmax over a sample of the catalogue."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """`training.json`: the record of a finished run, for its card, its evaluation and its reader."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path

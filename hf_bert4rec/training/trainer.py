@@ -4,8 +4,6 @@ The order of rows and their masks are functions of the seed and the epoch, so an
 the same weights as an uninterrupted one.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The loss and its gradients are those of `Bert4RecForMaskedLM.forward`, from less
 computed at the labelled positions only, and the logits of a large catalogue in chunks or for a sample of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

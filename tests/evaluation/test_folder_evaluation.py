@@ -1,7 +1,5 @@
 """The evaluation of a prepared folder, which is read in portions, has the figures of the same table in memory."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

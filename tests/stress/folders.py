@@ -1,7 +1,5 @@
 """Campaign: a damaged or mixed folder of prepared histories is refused by name, or its histories are unchanged."""
 
-from __future__ import annotations
-
 import random
 import shutil
 import tempfile

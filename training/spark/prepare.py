@@ -7,8 +7,6 @@ the executors need this package and the output folder at the same path, such as 
 row for every item in memory, and at the end reads the folder once and writes its manifest.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path

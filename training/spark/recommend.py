@@ -6,8 +6,6 @@ The result has one row for each recommendation: user_id, item_id, rank (from 1) 
 user's complete history. The executors need this package and the model's folder at the same path.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Integer codes of the ids in a table that is read in portions."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

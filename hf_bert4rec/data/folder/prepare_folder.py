@@ -5,8 +5,6 @@ partitioned by ranges of users. Every partition is then sorted in memory. What g
 is one entry for every user and every item. The result is that of `build_histories`.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

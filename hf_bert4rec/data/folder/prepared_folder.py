@@ -9,8 +9,6 @@ Rows are sorted by user over all files, and each history by time, as `build_hist
 the first row of the table with the same user and item.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

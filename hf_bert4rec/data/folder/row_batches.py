@@ -3,8 +3,6 @@
 Parquet and delimited text are read in portions; other files, such as JSON and compressed text, one file at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

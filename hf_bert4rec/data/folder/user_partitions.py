@@ -1,7 +1,5 @@
 """Interactions on disk, partitioned by ranges of users, so that each partition is sorted and filtered in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
