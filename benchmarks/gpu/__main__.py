@@ -110,7 +110,7 @@ def measure_all(rows: Iterable[Row], sizes: Sizes, record: dict[str, Any], path:
                 result = worker.run(each.measure, options, min(each.seconds * sizes.patience, left))
             except RowFailed as error:
                 record["failures"][name] = str(error)
-                record.setdefault("logs", {})[name] = error.log
+                print(error.log, end="", file=sys.stderr)  # not in the record: it has paths of this machine
             else:
                 record["measurements"][name] = {**result, "seconds": round(time.monotonic() - start, 2)}
             outcome = record["failures"].get(name, "done")

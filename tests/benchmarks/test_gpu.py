@@ -25,7 +25,7 @@ class InThisProcess:
         try:
             return measure(**options)
         except Exception as error:
-            raise RowFailed(f"{type(error).__name__}: {error}") from error
+            raise RowFailed(f"{type(error).__name__}: {error}", "Traceback\n") from error
 
     def close(self):
         pass
@@ -113,6 +113,8 @@ def test_rows_without_time_are_left_for_the_next_call(tmp_path, monkeypatch, cap
     record = record_of(tmp_path / "gpu.json")
     assert [line["name"] for line in record["rows"]] == ["part: good"]
     assert record["failures"]["part: bad"].startswith("ValueError: part: bad")
+    assert "Traceback" in capsys.readouterr().err
+    assert "Traceback" not in (tmp_path / "gpu.json").read_text(encoding="utf-8")
     gpu.main(["--tiny", "--results", str(tmp_path), "--fresh", "--seconds", "1"])
     assert record_of(tmp_path / "gpu.json")["missing"] == dict.fromkeys(
         ["part (all rows)", "other (all rows)"], gpu.NO_TIME
