@@ -20,7 +20,7 @@ from benchmarks.gpu.data import Vocabulary, collator, random_rows
 from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, synchronize, timed
 from benchmarks.measure import row
 from benchmarks.models import LAYERS, Batch, Step, untrained_model
-from hf_bert4rec.training.training_forward import TrainingCollator, training_forward_installed
+from hf_bert4rec.training.training_forward import QUERY_ATTENTION, TrainingCollator, training_forward_installed
 
 DROPOUT, MAX_GRAD_NORM = 0.2, 5.0
 BATCHES = 4  # different batches, which take turns
@@ -107,7 +107,7 @@ def our_batches(
 ) -> list[dict[str, Any]]:
     """Different batches of random histories, as the trainer's loader makes them, on the device."""
     vocabulary = Vocabulary(sizes.items)
-    sparse = not causal and attention in ("sdpa", "eager")  # as `supports_query_positions`
+    sparse = not causal and attention in QUERY_ATTENTION
     return masked_batches(sizes, TrainingCollator(collator(vocabulary, causal), sparse, len(vocabulary)), batch, padded)
 
 

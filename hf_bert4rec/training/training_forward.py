@@ -23,6 +23,7 @@ MAX_DENSE_LOGITS = 1 << 18  # positions of a batch × items; larger batches are 
 MAX_COMPILED_LOGITS = 1 << 30  # the same for labelled positions in a model compiled for a GPU: 2 GB in bfloat16
 # oneDNN builds a bfloat16 kernel per shape, a fifth of a step; rounding sizes up keeps the number of shapes low.
 QUERY_LENGTH_MULTIPLE, LABEL_COUNT_MULTIPLE = 8, 256
+QUERY_ATTENTION = ("sdpa", "eager")  # implementations that take fewer queries than keys
 
 
 @contextmanager
@@ -178,4 +179,4 @@ def supports_query_positions(model: Bert4RecForMaskedLM) -> bool:
 
     Not in a causal model, where each attends to others, nor by attention kernels that need as many queries as keys.
     """
-    return not model.config.causal and model.config._attn_implementation in ("sdpa", "eager")
+    return not model.config.causal and model.config._attn_implementation in QUERY_ATTENTION
