@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from datasets import Dataset, Features, List, Value
 
 from .arguments import REPEATS, DataArguments
 from .columns import as_events, as_ids, as_ratings, as_weights, refuse_rows
-from .ragged import Array, IntArray, codes_with_events, offsets_of, repeated_rows, run_lengths
+from .ragged import Array, IntArray, codes_with_events, offsets_of, repeated_rows, row_blocks, run_lengths
 from .sorting import codes_of, stable_order
 from .tables import dataset_of, feature_of, to_frame
 from .times import as_seconds
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
 NUMBERS = {"timestamp": "timestamps", "weight": "weights", "rating": "ratings"}
+ROWS_PER_SORT = 1 << 20  # users are sorted in blocks of about so many rows: their temporary arrays fit in the cache
 CODES = {"users": "user_id", "items": "movie_id", "events": "event"}  # columns of codes, and those of the ids
 
 
@@ -116,7 +118,7 @@ def _select(frame: pl.DataFrame, min_interactions: int, min_rating: float | None
     if frame.is_empty():
         return columns
     columns |= {name: codes_of(frame[ours]).astype(kind) for name, ours in CODES.items() if ours in frame.columns}
-    columns |= {many: frame[name].to_numpy() for name, many in NUMBERS.items() if name in frame.columns}
+    columns |= {many: frame[name].to_numpy(writable=True) for name, many in NUMBERS.items() if name in frame.columns}
     lengths, surplus = sort_rows(columns, int(columns["users"].max()) + 1, min_rating, repeats)
     if surplus:
         warn_of_repeats(surplus, len(columns["rows"]) + surplus, repeats)
@@ -135,20 +137,37 @@ def sort_rows(columns: dict[str, Array], users: int, min_rating: float | None, r
     Returns:
         The lengths of the histories (users,), and the number of repeats that were dropped.
     """
+    if (columns["users"][1:] < columns["users"][:-1]).any():
+        _keep(columns, stable_order(columns["users"].astype(np.int64, copy=False)))
+    counts = np.bincount(columns["users"], minlength=users)
+    height = surplus = 0
+    for start, stop in pairwise(offsets_of(counts)[row_blocks(counts, ROWS_PER_SORT)]):
+        rows = {name: values[start:stop] for name, values in columns.items()}
+        surplus += _sort_users(rows, min_rating, repeats)
+        for name, values in rows.items():  # blocks only become smaller: what is overwritten was read
+            columns[name][height : height + len(values)] = values
+        height += len(rows["users"])
+    _keep(columns, slice(height))
+    return np.bincount(columns.pop("users"), minlength=users), surplus
+
+
+def _sort_users(columns: dict[str, Array], min_rating: float | None, repeats: str) -> int:
+    """`sort_rows` of users in order, with all their rows; the number of repeats that were dropped."""
     ratings = columns.get("ratings")
     if ratings is not None:
         columns["ratings"] = _first_ratings(columns)
         if min_rating is not None:
             _keep(columns, ratings >= min_rating)
-    _keep(columns, stable_order(columns["users"].astype(np.int64, copy=False), columns.get("timestamps")))
+    users = columns["users"].astype(np.int64, copy=False)
+    _keep(columns, stable_order(users, columns.get("timestamps")))  # users are in order, and stay so
     repeated = codes_with_events(columns["items"].astype(np.int64, copy=False), columns.get("events"))
     surplus = surplus_rows(columns["users"].astype(np.int64, copy=False), repeated, repeats)
     if len(surplus):
         _keep(columns, np.delete(np.arange(len(repeated)), surplus))
-    return np.bincount(columns.pop("users"), minlength=users), len(surplus)
+    return len(surplus)
 
 
-def _keep(columns: dict[str, Array], rows: Array) -> None:
+def _keep(columns: dict[str, Array], rows: Array | slice) -> None:
     """Reduce columns to these rows, in place: one after the other takes less memory than all at once."""
     for name, values in columns.items():
         columns[name] = values[rows]

@@ -255,6 +255,16 @@ def offsets_of(lengths: Sequence[int] | Array) -> IntArray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
+def row_blocks(lengths: IntArray, size: int) -> IntArray:
+    """Bounds of blocks of rows with about `size` values each: block i has the rows from `bounds[i]` to `bounds[i + 1]`.
+
+    Rows of these `lengths` are not divided.
+    """
+    ends = np.cumsum(lengths)
+    starts = np.searchsorted(ends, np.arange(0, ends[-1], size), side="right")
+    return np.unique(np.append(starts, len(lengths)))
+
+
 def row_sums(mask: BoolArray, offsets: IntArray) -> IntArray:
     """The number of true values in every row, (rows,), of rows with these offsets (rows + 1,)."""
     sums = offsets_of(mask)

@@ -3,6 +3,7 @@
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_bert4rec.data import build_histories
+from hf_bert4rec.data import build_histories, histories
 from tests.stress.tables import naive_histories
 
 
@@ -41,6 +42,24 @@ def test_equals_the_naive_version(
     else:
         with pytest.raises(ValueError, match=f"No user is left of {len(records)} interactions"):
             build_histories(Dataset.from_list(records), min_interactions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(IDS, IDS, st.integers(0, 3), st.integers(1, 5)), min_size=1, max_size=40),
+    st.sampled_from(["first", "last", "all"]),
+    st.sampled_from([None, 3]),
+    st.booleans(),
+)
+def test_sorting_users_in_blocks_changes_nothing(
+    rows: list[tuple[int, int, int, int]], repeats: str, min_rating: float | None, grouped: bool
+) -> None:
+    ratings = table(sorted(rows) if grouped else rows, "user_id", "movie_id", "timestamp", "rating")
+    if min_rating is not None and all(rating < min_rating for *_, rating in rows):
+        return
+    expected = build_histories(ratings, 1, min_rating, repeats, with_ratings=True)
+    with patch.object(histories, "ROWS_PER_SORT", 3):
+        assert build_histories(ratings, 1, min_rating, repeats, with_ratings=True).to_list() == expected.to_list()
 
 
 def test_min_rating_is_applied_first() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ragged import Array, BoolArray, IntArray, offsets_of, row_sums
+from ..ragged import Array, BoolArray, IntArray, offsets_of, row_blocks, row_sums
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class Partitions:
     """
 
     def __init__(self, folder: Path, counts: IntArray, types: Mapping[str, Any], size: int) -> None:
-        ends = np.cumsum(counts)
-        starts = np.searchsorted(ends, np.arange(0, ends[-1], size), side="right")
-        self.bounds = np.unique(np.append(starts, len(counts)))
+        self.bounds = row_blocks(counts, size)
         self.files = [ColumnFiles(folder, f"{number:05}", types) for number in range(len(self.bounds) - 1)]
 
     def __len__(self) -> int:
