@@ -17,6 +17,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from ..data.collators import DataCollatorForMaskedItems
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM, QueryPositions
 from .dropout import FastDropout
+from .linear import training_linear
 from .losses import chunked_cross_entropy, dense_cross_entropy, padded_logits, sampled_softmax_loss
 
 MAX_DENSE_LOGITS = 1 << 18  # positions of a batch × items; larger batches are computed in chunks
@@ -28,13 +29,19 @@ QUERY_ATTENTION = ("sdpa", "eager")  # implementations that take fewer queries t
 
 @contextmanager
 def training_forward_installed(model: Any, fast_dropout: bool = True) -> Iterator[None]:
-    """Within the block `model`, or the model that an adapter wraps, trains by `training_forward` and `FastDropout`."""
+    """Within the block `model`, or the model that an adapter wraps, trains by the faster code of this folder.
+
+    These are `training_forward`, `training_linear` and `FastDropout`.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     base.forward = MethodType(training_forward, base)
     children = [(parent, *child) for parent in base.modules() for child in parent.named_children()]
     dropouts = [entry for entry in children if fast_dropout and type(entry[-1]) is nn.Dropout]
     for parent, name, dropout in dropouts:
         setattr(parent, name, FastDropout(dropout.p).train(dropout.training))
+    linears = [module for module in base.modules() if type(module) is nn.Linear]
+    for linear in linears:
+        linear.forward = MethodType(training_linear, linear)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -42,6 +49,8 @@ def training_forward_installed(model: Any, fast_dropout: bool = True) -> Iterato
             setattr(parent, name, dropout)
         for name in ("forward", "_original_forward"):  # accelerate wraps the one and keeps it as the other
             base.__dict__.pop(name, None)
+        for linear in linears:
+            del linear.forward
 
 
 def training_forward(
