@@ -1,8 +1,7 @@
 """Untrained models in the form of the recipes: pre-norm, rotary positions, previous item, no attention dropout."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from functools import partial
+from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
-from hf_bert4rec.training import training_forward
+from hf_bert4rec.training import linear, losses, training_forward
 from hf_bert4rec.training.hardware import bf16_is_fast
 from hf_bert4rec.training.training_forward import training_forward_installed
 
@@ -42,18 +41,29 @@ def untrained_model(
     return Bert4RecForMaskedLM(Bert4RecConfig(**{**config, **options}))
 
 
-def step_of(model: Bert4RecForMaskedLM, fast_dropout: bool = True, labelled_only: bool = True) -> Step:
+def step_of(
+    model: Bert4RecForMaskedLM, fast_dropout: bool = True, labelled_only: bool = True, convolved: bool = True
+) -> Step:
     """A step as the trainer makes it: forward, backward, clip, and update with the fused AdamW of the recipes.
 
     Args:
         fast_dropout: Whether `FastDropout` replaces `nn.Dropout`.
         labelled_only: Whether the last layer computes the labelled positions only.
+        convolved: Whether linear layers are computed as convolutions where these are faster.
     """
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-3, fused=True)
-    everywhere = partial(mock.patch.object, training_forward, "supports_query_positions", return_value=False)
+    replaced = {
+        (training_forward, "supports_query_positions"): labelled_only,
+        (linear, "is_convolved"): convolved,
+        (losses, "is_convolved"): convolved,
+    }
 
     def step(batch: Batch) -> None:
-        with training_forward_installed(model, fast_dropout), nullcontext() if labelled_only else everywhere():
+        with ExitStack() as stack:
+            for (module, name), kept in replaced.items():
+                if not kept:
+                    stack.enter_context(mock.patch.object(module, name, return_value=False))
+            stack.enter_context(training_forward_installed(model, fast_dropout))
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
                 loss = model(**batch).loss
             loss.backward()

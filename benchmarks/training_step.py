@@ -1,11 +1,11 @@
-"""Throughput of a Cloze step: three optimizations, the cost of `previous_item`, the share of the machine's peak matmul.
+"""Throughput of a Cloze step: four optimizations, the cost of `previous_item`, the share of the machine's peak matmul.
 
     python -m benchmarks.training_step
 
 Rows are synthetic in the shape of MovieLens 1M, cut to length 200 and batched by length as in training. The baseline
-alternates with models that use `nn.Dropout`, compute the last layer at all positions instead of the masked ones, or get
-the position's own item only. Each measurement runs in its own process, since the malloc setting applies to a whole
-process.
+alternates with models that use `nn.Dropout`, multiply by torch's linear layers, compute the last layer at all positions
+instead of the masked ones, or get the position's own item only. Each measurement runs in its own process, since the
+malloc setting applies to a whole process.
 """
 
 from argparse import Namespace
@@ -29,8 +29,8 @@ from hf_bert4rec.training.training_forward import labelled_targets
 
 DROPOUT = 0.2
 BASELINE, TORCH_DROPOUT, ALL_POSITIONS = "baseline", "nn.Dropout", "last layer at all positions"
-OWN_ITEM = "own item only"
-VARIANTS = BASELINE, TORCH_DROPOUT, ALL_POSITIONS, OWN_ITEM
+OWN_ITEM, TORCH_LINEAR = "own item only", "nn.Linear"
+VARIANTS = BASELINE, TORCH_DROPOUT, ALL_POSITIONS, OWN_ITEM, TORCH_LINEAR
 NO_TRIM, DEFAULT_MALLOC = "no_trim", "default"
 
 
@@ -71,7 +71,9 @@ def measure_all(arguments: Namespace, hidden_size: int) -> dict[str, list[dict[s
 def result_rows(hidden_size: int, measurements: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Throughput and speed-up of every variant, and the share of peak matmul."""
     no_trim, default = measurements[NO_TRIM], measurements[DEFAULT_MALLOC]
-    baseline, torch_dropout, all_positions, own_item = ([result[variant] for result in no_trim] for variant in VARIANTS)
+    baseline, torch_dropout, all_positions, own_item, torch_linear = (
+        [result[variant] for result in no_trim] for variant in VARIANTS
+    )
     default_malloc, neither = ([result[variant] for result in default] for variant in (BASELINE, TORCH_DROPOUT))
     label = f"hidden size {hidden_size}"
     return [
@@ -79,9 +81,11 @@ def result_rows(hidden_size: int, measurements: dict[str, list[dict[str, Any]]])
         row(f"{label}, throughput, nn.Dropout", "tokens/s", torch_dropout),
         row(f"{label}, throughput, last layer at all positions", "tokens/s", all_positions),
         row(f"{label}, throughput, own item only", "tokens/s", own_item),
+        row(f"{label}, throughput, nn.Linear", "tokens/s", torch_linear),
         row(f"{label}, throughput, default malloc", "tokens/s", default_malloc),
         row(f"{label}, throughput, nn.Dropout and default malloc", "tokens/s", neither),
         ratio_row(f"{label}, speed-up of FastDropout over nn.Dropout", baseline, torch_dropout),
+        ratio_row(f"{label}, speed-up of convolutions over nn.Linear", baseline, torch_linear),
         ratio_row(f"{label}, speed-up of the last layer at masked positions only", baseline, all_positions),
         ratio_row(f"{label}, slow-down by the previous item", own_item, baseline),
         ratio_row(f"{label}, speed-up of malloc without trimming", baseline, default_malloc),
@@ -100,6 +104,7 @@ def measure(arguments: Namespace, hidden_size: int, malloc: str) -> dict[str, An
         TORCH_DROPOUT: training_step(hidden_size, arguments.length, fast_dropout=False),
         ALL_POSITIONS: training_step(hidden_size, arguments.length, labelled_only=False),
         OWN_ITEM: training_step(hidden_size, arguments.length, previous_item=False),
+        TORCH_LINEAR: training_step(hidden_size, arguments.length, convolved=False),
     }
     peaks = [peak_gflops(arguments.matmul_size)]
     seconds = time_steps(variants, batches)
