@@ -19,9 +19,10 @@ from .times import as_seconds
 logger = logging.getLogger(__name__)
 
 LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
-NUMBERS = {"timestamp": "timestamps", "weight": "weights", "rating": "ratings"}
 ROWS_PER_SORT = 1 << 20  # users are sorted in blocks of about so many rows: their temporary arrays fit in the cache
-CODES = {"users": "user_id", "items": "movie_id", "events": "event"}  # columns of codes, and those of the ids
+# Columns of codes and of numbers, and those of the table.
+CODES = {"users": "user_id", "items": "movie_id", "events": "event"}
+NUMBERS = {"timestamps": "timestamp", "ratings": "rating", "weights": "weight"}
 
 
 def build_histories(
@@ -118,7 +119,7 @@ def _select(frame: pl.DataFrame, min_interactions: int, min_rating: float | None
     if frame.is_empty():
         return columns
     columns |= {name: codes_of(frame[ours]).astype(kind) for name, ours in CODES.items() if ours in frame.columns}
-    columns |= {many: frame[name].to_numpy(writable=True) for name, many in NUMBERS.items() if name in frame.columns}
+    columns |= {name: frame[ours].to_numpy(writable=True) for name, ours in NUMBERS.items() if ours in frame.columns}
     lengths, surplus = sort_rows(columns, int(columns["users"].max()) + 1, min_rating, repeats)
     if surplus:
         warn_of_repeats(surplus, len(columns["rows"]) + surplus, repeats)
@@ -192,7 +193,6 @@ def surplus_rows(users: IntArray, items: IntArray, repeats: str) -> IntArray:
 
 
 def warn_of_repeats(surplus: int, interactions: int, repeats: str) -> None:
-    """Log how many interactions are dropped as repeats."""
     logger.warning(
         "%d of %d interactions repeat a user's %s one: dropped. repeats='all' (--repeats all) keeps them, to "
         "recommend items again",

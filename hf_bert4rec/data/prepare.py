@@ -95,10 +95,11 @@ def open_data(arguments: DataArguments) -> Prepared:
     """Open the folder that `arguments.ratings` names; ValueError if it is damaged or has other options."""
     assert arguments.ratings is not None
     folder = open_folder(arguments.ratings)
+    manifest = folder.manifest
     splits = {"targets": "last-n", "quantile": "temporal"}  # the only ones on which these options have an effect
     different = [
         f"{name} is {getattr(arguments, name)}, and the folder was prepared with {value}"
-        for name, value in folder.options.items()
+        for name, value in manifest["options"].items()
         if getattr(arguments, name) != value and splits.get(name, arguments.split) == arguments.split
     ]
     if different:
@@ -107,15 +108,13 @@ def open_data(arguments: DataArguments) -> Prepared:
         )
     if arguments.items is not None:
         raise ValueError(f"{folder.path} has its own table of items: leave out items, or prepare the table with it")
-    manifest, counts = folder.manifest, folder.items["count"].to_list()
-    tokenizer = _tokenizer(folder.movies, counts, manifest["item_id_name"], manifest["event_names"], arguments)
-    return folder.data(arguments, tokenizer)
+    id_name, event_names = manifest["item_id_name"], manifest["event_names"]
+    return folder.data(arguments, _tokenizer(folder.movies, folder.counts, id_name, event_names, arguments))
 
 
 def _tokenizer(
     movies: Dataset, counts: Sequence[int], id_name: str, event_names: Sequence[str], arguments: DataArguments
 ) -> Bert4RecTokenizer:
-    """The vocabulary of the movies, with their training interactions."""
     return Bert4RecTokenizer.from_movies(
         movies,
         dict(zip(movies["movie_id"], counts, strict=True)),

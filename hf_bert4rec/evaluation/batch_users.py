@@ -99,7 +99,8 @@ def _known_users(
 def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool, exclude_seen: bool) -> Users:
     """`read_users` of a prepared folder."""
     folder = open_folder(str(data.ratings))
-    if filters := [f"{name} {value}" for name, value in folder.options.items() if UNFILTERED.get(name, value) != value]:
+    options = folder.manifest["options"]
+    if filters := [f"{name} {value}" for name, value in options.items() if UNFILTERED.get(name, value) != value]:
         logger.warning(
             "%s was prepared with %s: users and items without enough interactions are missing, and the histories are "
             "shorter. Prepare the table with --min_interactions 1 --repeats all to answer everyone",
@@ -109,7 +110,7 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
     everyone = folder.data(replace(data, held_out_users=0.0), tokenizer)
     histories = everyone.complete_histories(timed)
     user_ids = pa.chunked_array([batch["user_id"] for batch in folder.histories.batches]).combine_chunks()
-    known_items = np.array(tokenizer.encode_items(folder.items["movie_id"].to_list())) != tokenizer.unk_token_id
+    known_items = np.array(tokenizer.encode_items(folder.movies["movie_id"][:])) != tokenizer.unk_token_id
     if known_items.all() and data.min_rating is None:
         return Users(user_ids, histories, lazily_seen_items(histories, exclude_seen))
     stored = folder.histories

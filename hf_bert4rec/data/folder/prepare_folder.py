@@ -6,7 +6,7 @@ is one entry for every user and every item. The result is that of `build_histori
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ import polars as pl
 
 from ..arguments import DataArguments
 from ..columns import as_events, as_ratings, as_weights_of_portion
-from ..histories import check_filters, no_user_left, order_events, sort_rows, warn_of_repeats
+from ..histories import CODES, NUMBERS, check_filters, no_user_left, order_events, sort_rows, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
 from ..ragged import Array, IntArray, offsets_of, row_sums
@@ -30,15 +30,6 @@ from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core
 
 logger = logging.getLogger(__name__)
 
-# Columns of the rows on disk: the column of the table, by our name, and the type.
-ROW_TYPES: dict[str, tuple[str, Any]] = {
-    "users": ("user_id", np.int32),
-    "items": ("movie_id", np.int32),
-    "timestamps": ("timestamp", np.int64),
-    "ratings": ("rating", np.float32),
-    "events": ("event", np.int32),
-    "weights": ("weight", np.float32),
-}
 ROWS_PER_PARTITION = 1 << 23  # sorted in memory, in about 80 bytes for each
 
 
@@ -61,7 +52,7 @@ def prepare_folder(arguments: DataArguments, output_dir: str | Path) -> dict[str
     item_table = read_item_table(arguments.items, columns["movie_id"], arguments.item_columns, arguments)
     with new_folder(output_dir) as (new, work):
         rows = _store(batches, columns, work)
-        event_names = order_events(rows.events.ids, arguments) if rows.events is not None else []
+        event_names = order_events(rows.codes["events"].ids, arguments) if "events" in rows.codes else []
         catalogue = _write_histories(rows, event_names, arguments, item_table, new)
         return finish_folder(new, arguments, columns["movie_id"], catalogue, event_names)
 
@@ -79,96 +70,70 @@ class _Rows:
     """The rows of a table on disk: codes of ids and events, raw times, ratings, weights, in the order of the table."""
 
     files: ColumnFiles
-    users: IdCodes
-    items: IdCodes
-    events: IdCodes | None
+    height: int
+    codes: Mapping[str, IdCodes]
     times: TimeReader | None
-    portions: list[tuple[int, Any]]  # rows, and the type of their times
-
-    def read(self, *names: str) -> Iterator[dict[str, Array]]:
-        """These columns of every portion; times as they were read."""
-        start = 0
-        for rows, kind in self.portions:
-            columns = {name: self.files.read(name, start, rows) for name in names}
-            if "timestamps" in columns:
-                columns["timestamps"] = columns["timestamps"].view(kind)
-            yield columns
-            start += rows
 
 
 def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
     """Read the table once, and write its rows as numbers."""
-    source = batches.source
-    types = {name: kind for name, (role, kind) in ROW_TYPES.items() if role in columns}
-    users, items = IdCodes(columns["user_id"], source), IdCodes(columns["movie_id"], source)
-    events = IdCodes(columns["event"], source) if "event" in columns else None
-    times = TimeReader(columns["timestamp"], source) if "timestamp" in columns else None
-    rows = _Rows(ColumnFiles(work, "rows", types), users, items, events, times, [])
-    weighted = "weight" not in columns
-    for name, frame in batches.read(list(dict.fromkeys(columns.values()))):
-        stored = {
-            "users": users.codes(frame[columns["user_id"]], name),
-            "items": items.codes(frame[columns["movie_id"]], name),
-        }
-        kind: Any = np.int64
-        if times is not None:
-            numbers = times.read(frame[columns["timestamp"]], name)
-            kind, stored["timestamps"] = numbers.dtype, numbers.view(np.int64)
-        if "rating" in columns:
-            stored["ratings"] = as_ratings(frame[columns["rating"]], name).to_numpy()
-        if events is not None:
-            stored["events"] = events.codes(as_events(frame[columns["event"]], name), name)
-        if "weight" in columns:
-            stored["weights"] = as_weights_of_portion(frame[columns["weight"]], name).to_numpy()
-            weighted |= bool(stored["weights"].any())
-        rows.files.append(stored)
-        rows.portions.append((frame.height, kind))
-    if not rows.portions:
-        raise ValueError(f"{source} has no rows")
-    if not weighted:
-        raise ValueError(f"{source}: column {columns['weight']!r} is 0 in all rows, but some weight must be above 0")
-    return rows
+    stored = {name: columns[role] for name, role in (CODES | NUMBERS).items() if role in columns}
+    codes = {name: IdCodes(stored[name], batches.source) for name in CODES if name in stored}
+    times = TimeReader(stored["timestamps"], batches.source) if "timestamps" in stored else None
+    readers: dict[str, Callable[[pl.Series, str], Any]] = {name: ids.codes for name, ids in codes.items()}
+    readers |= {"ratings": as_ratings, "weights": as_weights_of_portion}
+    if "events" in stored:
+        readers["events"] = lambda values, source: codes["events"].codes(as_events(values, source), source)
+    if times is not None:
+        readers["timestamps"] = times.read
+    files, height = ColumnFiles(work, "rows", list(stored)), 0
+    for source, frame in batches.read(list(dict.fromkeys(stored.values()))):
+        files.append({name: readers[name](frame[column], source) for name, column in stored.items()})
+        height += frame.height
+    if not height:
+        raise ValueError(f"{batches.source} has no rows")
+    if "weights" in stored and not any(weights.any() for weights in files.portions("weights")):
+        raise ValueError(
+            f"{batches.source}: column {stored['weights']!r} is 0 in all rows, but some weight must be above 0"
+        )
+    return _Rows(files, height, codes, times)
 
 
 def _write_histories(
     rows: _Rows, event_names: Sequence[str], arguments: DataArguments, item_table: pl.DataFrame | None, new: Path
 ) -> pl.DataFrame:
     """Write the files of histories to `new`, and return the catalogue; files in between are next to those of `rows`."""
-    user_ids, user_numbers = rows.users.sorted_ids()
-    item_ids, item_numbers = rows.items.sorted_ids()
-    counts = sum(count for count, _ in rows.portions), len(user_ids), len(item_ids)
+    user_ids, user_numbers = rows.codes["users"].sorted_ids()
+    item_ids, item_numbers = rows.codes["items"].sorted_ids()
+    counts = rows.height, len(user_ids), len(item_ids)
     logger.info("%s rows of %s users with %s items", *(f"{count:,}" for count in counts))
-    numbers = {"users": user_numbers, "items": item_numbers}
-    if rows.events is not None:
-        numbers["events"] = event_numbers(rows.events.ids, event_names)
+    numbers = {"users": user_numbers.astype(np.int32), "items": item_numbers.astype(np.int32)}
+    if "events" in rows.codes:
+        numbers["events"] = event_numbers(rows.codes["events"].ids, event_names)
     partitions = _partition(rows, numbers)
     parts, item_counts = _sort(partitions, len(item_ids), arguments)
     core = k_core(parts, item_counts, arguments.min_interactions)
     if not core.users.any():
         raise ValueError(no_user_left(*counts, arguments.min_interactions, arguments.min_rating))
-    catalogue, index = _catalogue(item_table, item_ids, core.items, rows.items.source)
+    catalogue, index = _catalogue(item_table, item_ids, core.items, rows.codes["items"].source)
     _write_shards(parts, core, user_ids, index, new)
     return catalogue
 
 
 def _partition(rows: _Rows, numbers: Mapping[str, Array]) -> Partitions:
     """The rows with times in seconds and `numbers` in place of codes, by ranges of users; `rows` are removed."""
-    types, convert = dict(rows.files.types), None
-    if "events" in numbers:
-        types["events"] = numbers["events"].dtype
-    if rows.times is not None:
-        convert = rows.times.conversion(lambda: (portion["timestamps"] for portion in rows.read("timestamps")))
-        types["timestamps"] = convert(next(rows.read("timestamps"))["timestamps"]).dtype
+    files = rows.files
     counts = np.zeros(int(numbers["users"].max()) + 1, dtype=np.int64)
-    for columns in rows.read("users"):
-        counts += np.bincount(numbers["users"][columns["users"]], minlength=len(counts))
-    partitions = Partitions(rows.files.folder, counts, types, ROWS_PER_PARTITION)
-    for columns in rows.read(*types):
-        columns |= {name: of_codes[columns[name]] for name, of_codes in numbers.items()}
-        if convert is not None:
-            columns["timestamps"] = convert(columns["timestamps"])
-        partitions.append(columns)
-    rows.files.remove()
+    for users in files.portions("users"):
+        counts += np.bincount(numbers["users"][users], minlength=len(counts))
+    partitions = Partitions(files.folder, counts, files.columns, ROWS_PER_PARTITION)
+    convert: dict[str, Callable[..., Array]] = {name: of_codes.take for name, of_codes in numbers.items()}
+    if rows.times is not None:
+        convert["timestamps"] = rows.times.conversion(lambda: files.portions("timestamps"))
+    for portion in zip(*map(files.portions, files.columns), strict=True):
+        columns = dict(zip(files.columns, portion, strict=True))
+        partitions.append({name: convert.get(name, np.asarray)(values) for name, values in columns.items()})
+    files.remove()
     return partitions
 
 
@@ -176,11 +141,10 @@ def _sort(partitions: Partitions, num_items: int, arguments: DataArguments) -> t
     """Sort every partition, without what `min_rating` and `repeats` drop; also the interactions of every item."""
     parts, counts = [], np.zeros(num_items, dtype=np.int64)
     total_surplus = 0
-    for (first, stop), files in zip(pairwise(partitions.bounds.tolist()), partitions.files, strict=True):
+    for (first, stop), files in zip(pairwise(partitions.bounds), partitions.files, strict=True):
         columns = files.pop()
         lengths, surplus = sort_rows(columns, stop - first, arguments.min_rating, arguments.repeats)
-        types = {name: values.dtype for name, values in columns.items()}
-        part = HistoryFiles(ColumnFiles(files.folder, files.name, types), lengths, first)
+        part = HistoryFiles(ColumnFiles(files.folder, files.name, list(columns)), lengths, first)
         part.files.append(columns)
         parts.append(part)
         counts += np.bincount(columns["items"], minlength=num_items)

@@ -107,22 +107,13 @@ def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
 
 @dataclass(frozen=True)
 class PreparedFolder:
-    """A complete folder: its manifest, its item table (with the column `count`) and its histories."""
+    """A complete folder: its manifest, its items with their counts (items,) in training histories, its histories."""
 
     path: Path
     manifest: dict[str, Any]
-    items: pl.DataFrame
+    movies: Dataset
+    counts: list[int]
     histories: Histories
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The values of `OPTIONS`."""
-        return self.manifest["options"]
-
-    @property
-    def movies(self) -> Dataset:
-        """The item table without `count`."""
-        return to_dataset(self.items.drop("count"))
 
     def data(self, arguments: DataArguments, tokenizer: Bert4RecTokenizer) -> Prepared:
         """The folder as a data set that is split by `arguments`."""
@@ -147,7 +138,8 @@ def open_folder(folder: str | Path) -> PreparedFolder:
                 "the table again"
             )
     histories = Histories.open([folder / name for name in files if name != ITEMS])
-    return PreparedFolder(folder, manifest, pl.read_parquet(folder / ITEMS), histories)
+    items = pl.read_parquet(folder / ITEMS)
+    return PreparedFolder(folder, manifest, to_dataset(items.drop("count")), items["count"].to_list(), histories)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Interactions on disk, partitioned by ranges of users, so that each partition is sorted and filtered in memory."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,32 +14,35 @@ from ..ragged import Array, BoolArray, IntArray, offsets_of, row_blocks, row_sum
 
 @dataclass(frozen=True)
 class ColumnFiles:
-    """Columns of equal length, each in a file of numbers that grows; `types` are theirs by name."""
+    """Columns of equal length on disk, each in a file of one array after the other."""
 
     folder: Path
     name: str
-    types: Mapping[str, Any]
+    columns: Sequence[str]
 
-    def append(self, columns: Mapping[str, Array]) -> None:
-        """Add rows."""
-        for column, kind in self.types.items():
+    def append(self, rows: Mapping[str, Array]) -> None:
+        for column in self.columns:
             with self._path(column).open("ab") as file:
-                file.write(np.ascontiguousarray(columns[column], dtype=kind).data)
+                np.save(file, rows[column])
 
-    def read(self, column: str, start: int = 0, rows: int = -1) -> Array:
-        """Rows of a column, by default all."""
-        kind = np.dtype(self.types[column])
-        return np.fromfile(self._path(column), dtype=kind, count=rows, offset=start * kind.itemsize)
+    def portions(self, column: str) -> Iterator[Array]:
+        """The array of a column in every `append`."""
+        with self._path(column).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            while file.tell() < size:
+                yield np.load(file)
+
+    def read(self, column: str) -> Array:
+        return np.concatenate(list(self.portions(column)))
 
     def pop(self) -> dict[str, Array]:
         """All rows of all columns; deletes the files."""
-        columns = {name: self.read(name) for name in self.types}
+        rows = {column: self.read(column) for column in self.columns}
         self.remove()
-        return columns
+        return rows
 
     def remove(self) -> None:
-        """Delete the files."""
-        for column in self.types:
+        for column in self.columns:
             self._path(column).unlink()
 
     def _path(self, column: str) -> Path:
@@ -49,21 +52,18 @@ class ColumnFiles:
 class Partitions:
     """Rows of ranges of users: partition i has the users from `bounds[i]` to `bounds[i + 1]` (exclusive).
 
-    Each has about `size` rows of the columns in `types`; `counts` (users,) are the rows of every user.
+    Each has about `size` rows; `counts` (users,) are the rows of every user.
     """
 
-    def __init__(self, folder: Path, counts: IntArray, types: Mapping[str, Any], size: int) -> None:
-        self.bounds = row_blocks(counts, size)
-        self.files = [ColumnFiles(folder, f"{number:05}", types) for number in range(len(self.bounds) - 1)]
-
-    def __len__(self) -> int:
-        return len(self.files)
+    def __init__(self, folder: Path, counts: IntArray, columns: Sequence[str], size: int) -> None:
+        self.bounds: list[int] = row_blocks(counts, size).tolist()
+        self.files = [ColumnFiles(folder, f"{number:05}", columns) for number in range(len(self.bounds) - 1)]
 
     @cached_property
     def _of_user(self) -> Array:
         """The partition of every user, (users,); 16 bits are sorted by radix."""
-        kind = np.uint16 if len(self) <= 1 << 16 else np.int64
-        return np.repeat(np.arange(len(self), dtype=kind), np.diff(self.bounds))
+        kind = np.uint16 if len(self.files) <= 1 << 16 else np.int64
+        return np.repeat(np.arange(len(self.files), dtype=kind), np.diff(self.bounds))
 
     def append(self, columns: Mapping[str, Array]) -> None:
         """Add rows to the partitions of their users; the rows of a partition keep their order."""
@@ -71,7 +71,7 @@ class Partitions:
         if (numbers[1:] < numbers[:-1]).any():
             order = np.argsort(numbers, kind="stable")
             columns, numbers = {name: values[order] for name, values in columns.items()}, numbers[order]
-        ends = np.searchsorted(numbers, np.arange(len(self) + 1))
+        ends = np.searchsorted(numbers, np.arange(len(self.bounds)))
         for number, (start, stop) in enumerate(pairwise(ends)):
             if start < stop:
                 rows = {name: values[start:stop] for name, values in columns.items()}
@@ -89,7 +89,6 @@ class HistoryFiles:
 
     @property
     def users(self) -> slice:
-        """The numbers of the users."""
         return slice(self.first_user, self.first_user + len(self.lengths))
 
 
