@@ -3,7 +3,7 @@
 The chain is a baseline of the evaluation, and fills the model's transition memory.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -29,48 +29,24 @@ def damped_transitions(train: Rows, vocab_size: int, steps: int = STEPS, power: 
     return sparse.csr_array(sparse.vstack([table for _, table in blocks]))
 
 
-def _weighted_counts(
-    pairs_by_distance: Iterable[Sequence[IntArray]], shape: tuple[int, int], backward: float
-) -> sparse.csr_array:
-    """Σ 1/d of the pairs that `_pairs` gives at every distance d, and `backward` / d of the second ones."""
-    total = sparse.csr_array(shape, dtype=np.float64)
-    for distance, (following, *preceding) in enumerate(pairs_by_distance, start=1):
-        counts = _pair_counts(following, shape)
-        counts.data /= distance
-        total += counts
-        for pairs in preceding:
-            counts = _pair_counts(pairs, shape)
-            counts.data *= backward / distance
-            total += counts
-    return total
-
-
 def _pairs(
-    histories: Ragged, columns: IntArray, items: tuple[int, int], bits: int, steps: int, both_directions: bool
-) -> Iterator[list[IntArray]]:
-    """At every distance from 1, pairs of an item and the column of a label that follows it, as one integer.
+    histories: Ragged, columns: IntArray, items: tuple[int, int], bits: int, offsets: Sequence[int]
+) -> Iterator[IntArray]:
+    """For each of `offsets`, pairs of an item and the column of the label so many positions later, as one integer.
 
-    The item, one from `items[0]` to `items[1]` (exclusive) and counted from there, is in the bits above `bits`. With
-    `both_directions` the second array has the pairs with a label that precedes it.
+    The item, one from `items[0]` to `items[1]` (exclusive) and counted from there, is in the bits above `bits`.
     """
-    weights = histories.columns.get("label_weights")
-    is_label = None if weights is None else weights > 0
-
-    def packed(chosen: npt.NDArray[np.bool_], offset: int) -> IntArray:
-        others = positions[chosen] + offset
-        pairs = rows[chosen] | columns[others]
-        return pairs if is_label is None else pairs[is_label[others]]
-
-    values, low, high = histories.values, *items
-    positions = np.flatnonzero((values >= low) & (values < high))
-    rows = (values[positions] - low) << bits
-    last = np.repeat(histories.offsets[1:], histories.lengths)[positions] - 1
-    first = np.repeat(histories.offsets[:-1], histories.lengths)[positions] if both_directions else None
-    for distance in range(1, steps + 1):
-        pairs = [packed(positions + distance <= last, distance)]
-        if first is not None:
-            pairs.append(packed(positions - distance >= first, -distance))
-        yield pairs
+    values, weights = histories.values, histories.columns.get("label_weights")
+    positions = np.flatnonzero((values >= items[0]) & (values < items[1]))
+    rows = (values[positions] - items[0]) << bits
+    starts = np.repeat(histories.starts, histories.lengths)[positions]
+    stops = starts + np.repeat(histories.lengths, histories.lengths)[positions]
+    for offset in offsets:
+        labels = positions + offset
+        chosen = (labels >= starts) & (labels < stops)
+        if weights is not None:
+            chosen[chosen] = weights[labels[chosen]] > 0
+        yield rows[chosen] | columns[labels[chosen]]
 
 
 def _pair_counts(pairs: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
@@ -141,7 +117,9 @@ def _damped_blocks(
     shape = vocab_size, vocab_size * (1 if bins is None else len(bins))
     counts = item_counts(train, vocab_size)
     damping = np.maximum(counts, 1) ** -power
-    portion = np.cumsum(counts * steps * (2 if backward else 1)) // PAIRS_AT_ONCE
+    # At every distance the items that follow and, if they count, those that precede.
+    offsets = [sign * distance for distance in range(1, steps + 1) for sign in ([1, -1] if backward else [1])]
+    portion = np.cumsum(counts * len(offsets)) // PAIRS_AT_ONCE
     starts = np.unique(np.searchsorted(portion, np.arange(portion[-1] + 1)))
     for items in pairwise([*starts.tolist(), vocab_size]):
         parts = []
@@ -150,11 +128,12 @@ def _damped_blocks(
             if bins is not None:
                 bin_of = np.searchsorted(bins, _half_years(require_times(block)), side="right") - 1
                 columns = columns + vocab_size * np.maximum(bin_of, 0)
-            parts.append(list(_pairs(block, columns, items, shape[1].bit_length(), steps, bool(backward))))
-        by_distance = (
-            [np.concatenate(arrays) for arrays in zip(*part, strict=True)] for part in zip(*parts, strict=True)
-        )
-        transitions = _weighted_counts(by_distance, (items[1] - items[0], shape[1]), backward)
+            parts.append(list(_pairs(block, columns, items, shape[1].bit_length(), offsets)))
+        transitions = sparse.csr_array((items[1] - items[0], shape[1]), dtype=np.float64)
+        for offset, *pairs in zip(offsets, *parts, strict=True):
+            table = _pair_counts(np.concatenate(pairs), transitions.shape)
+            table.data = table.data / offset if offset > 0 else table.data * (backward / -offset)
+            transitions += table
         table = sparse.csr_array(sparse.diags_array(damping[slice(*items)]) @ transitions)
         table.sort_indices()
         yield items[0], table
