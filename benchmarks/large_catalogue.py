@@ -25,7 +25,7 @@ from benchmarks.measure import benchmark_parser, cpu_load, peak_megabytes, ratio
 from benchmarks.models import FIRST_ITEM_ID, MASK_ID, Batch, untrained_model
 from benchmarks.peers.common import timed
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.data.negatives import NegativeSampler
+from hf_bert4rec.data.random_streams import NegativeSampler
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.ranking import ranks_from_scores
 from hf_bert4rec.training import training_forward

@@ -96,7 +96,7 @@ sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys
 """
 IMPORT = """
 import hf_bert4rec
-from hf_bert4rec.data import collators, encoding, negatives, windows
+from hf_bert4rec.data import collators, encoding, random_streams, windows
 from hf_bert4rec.evaluation import metrics, ranking, scoring
 from hf_bert4rec.training import arguments, build, ema, trainer, training_forward
 

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from ..model.values_bert4rec import UNKNOWN_TIME
-from .negatives import NegativeSampler
 from .ragged import Array, BoolArray, FloatArray, IntArray
-from .random_streams import Stream, hashed_uniform
+from .random_streams import NegativeSampler, Stream, hashed_uniform
 
 IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
@@ -98,13 +97,14 @@ class DataCollatorForMaskedItems:
         key = [np.array([row[name] for row in rows])[:, None] for name in ("epoch", "index")]
         attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
         if "timestamps" in columns:
-            order = self._order(columns["timestamps"], key)
+            times = columns.pop("timestamps")  # in ascending order; equal ones are shuffled
+            order = np.lexsort((self._draw(Stream.ORDER_OF_TIES, key, times.shape[1]), times), axis=-1)
             input_ids = np.take_along_axis(input_ids, order, 1)
-            times = np.where(attention_mask, columns.pop("timestamps"), UNKNOWN_TIME)  # in ascending order already
             columns = {name: np.take_along_axis(column, order, 1) for name, column in columns.items()}
-            columns["timestamps"] = times
+            columns["timestamps"] = np.where(attention_mask, times, UNKNOWN_TIME)
         candidates = attention_mask & (columns["label_weights"] > 0) if "label_weights" in columns else attention_mask
-        is_causal = self._is_causal(rows[0])
+        first = rows[0]["epoch"], rows[0]["index"]
+        is_causal = bool(hashed_uniform(self.seed, Stream.CAUSAL_BATCH, *first) < self.causal_prob)
         masked = candidates if is_causal else self._masked_positions(candidates, key)
         batch = {
             "input_ids": input_ids if is_causal else self._replaced(input_ids, masked, key),
@@ -113,22 +113,13 @@ class DataCollatorForMaskedItems:
             **columns,
         }
         if self.negatives is not None:
-            negatives, log_count = self.negatives.draw(rows[0]["epoch"], rows[0]["index"])
-            batch["negatives"], batch["negatives_log_count"] = negatives, log_count
+            batch["negatives"], batch["negatives_log_count"] = self.negatives.draw(*first)
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         return {**tensors, "is_causal": True} if is_causal else tensors
-
-    def _is_causal(self, row: dict[str, Any]) -> bool:
-        """Whether the batch whose first row is `row` trains the second task."""
-        return bool(hashed_uniform(self.seed, Stream.CAUSAL_BATCH, row["epoch"], row["index"]) < self.causal_prob)
 
     def _draw(self, stream: Stream, key: list[IntArray], width: int) -> FloatArray:
         """Uniform numbers of a stream for every position of every row, (rows, width)."""
         return hashed_uniform(self.seed, stream, *key, np.arange(width))
-
-    def _order(self, times: IntArray, key: list[IntArray]) -> IntArray:
-        """Positions of every row in the order of their times, (rows, width); equal times are shuffled."""
-        return np.lexsort((self._draw(Stream.ORDER_OF_TIES, key, times.shape[1]), times), axis=-1)
 
     def _masked_positions(self, candidates: BoolArray, key: list[IntArray]) -> BoolArray:
         positions = np.arange(candidates.shape[1])

@@ -8,7 +8,7 @@ import torch
 from transformers import EarlyStoppingCallback
 
 from ..data.collators import DataCollatorForMaskedItems
-from ..data.negatives import NegativeSampler
+from ..data.random_streams import NegativeSampler
 from ..data.taste import fit_taste, neighbours_for
 from ..data.transitions import fit_transition_memory, item_counts
 from ..data.windows import TrainingWindows

@@ -10,9 +10,8 @@ from hf_bert4rec.data.collators import (
     DataCollatorForNextItem,
     pad_rows,
 )
-from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.data.random_streams import Stream, hashed_uniform
+from hf_bert4rec.data.random_streams import NegativeSampler, Stream, hashed_uniform
 from hf_bert4rec.data.windows import TrainingWindows
 
 

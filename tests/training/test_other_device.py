@@ -8,8 +8,8 @@ import torch
 
 from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
-from hf_bert4rec.data.negatives import NegativeSampler
 from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.random_streams import NegativeSampler
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
-from hf_bert4rec.data.negatives import NegativeSampler
+from hf_bert4rec.data.random_streams import NegativeSampler
 from hf_bert4rec.training.arguments import MaskingArguments
 from hf_bert4rec.training.build import build_collator
 from hf_bert4rec.training.losses import sampled_softmax_loss
