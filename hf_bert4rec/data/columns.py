@@ -37,7 +37,6 @@ def as_ids(values: pl.Series, source: str) -> pl.Series:
 
 
 def is_text(kind: pl.DataType) -> bool:
-    """Whether a column of this type holds text."""
     return kind in (pl.String, pl.Categorical) or isinstance(kind, pl.Enum)
 
 

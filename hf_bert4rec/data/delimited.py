@@ -69,7 +69,7 @@ def read_delimited(data: bytes, source: str, options: TableOptions) -> tuple[pl.
         raise ValueError(f"{source}, line 1: two columns are called {repeated[0]!r}; rename one")
     check_quotes(data, dialect, source)
     try:
-        frame = _parse(data, dialect, names)
+        frame = _parse(data, dialect, names, rows[0])
     except (PolarsError, pa.ArrowInvalid) as error:
         raise ValueError(_parse_failure(data, dialect, names, source, error)) from error
     if frame.height and frame.to_series(0).has_nulls():
@@ -184,7 +184,7 @@ def check_quotes(data: bytes, dialect: Dialect, source: str | Path) -> None:
     )
 
 
-def _parse(data: bytes, dialect: Dialect, names: list[str] | None) -> pl.DataFrame:
+def _parse(data: bytes, dialect: Dialect, names: list[str] | None, header: list[str]) -> pl.DataFrame:
     if not dialect.escape:
         return pl.read_csv(
             data,
@@ -202,8 +202,7 @@ def _parse(data: bytes, dialect: Dialect, names: list[str] | None) -> pl.DataFra
         newlines_in_values=True,
     )
     read_options = pa.csv.ReadOptions(column_names=names)
-    with pa.csv.open_csv(pa.BufferReader(data), read_options, parse_options) as reader:
-        types = dict.fromkeys(reader.schema.names, pa.string())
+    types = dict.fromkeys(names or header, pa.string())
     convert_options = pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
     return pl.DataFrame(pa.csv.read_csv(pa.BufferReader(data), read_options, parse_options, convert_options))
 

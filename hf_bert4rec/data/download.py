@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import logging
 import re
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -57,14 +58,12 @@ def _fetch(url: str, part: Path) -> None:
     reason: Exception | None = None
     for _ in range(ATTEMPTS):
         try:
-            if _fetch_rest(url, part):
-                return
-            reason = OSError("the connection closed early")
+            return _fetch_rest(url, part)
         except urllib.error.HTTPError as error:
             if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             # The part is complete, or longer than the file; the md5 decides.
-            return
+            return None
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
                 error.filename = error.filename or str(part)  # the error of a full disk has none
@@ -74,8 +73,8 @@ def _fetch(url: str, part: Path) -> None:
     raise OSError(f"{url}: connection lost {ATTEMPTS} times, last with: {reason}; the next call resumes")
 
 
-def _fetch_rest(url: str, part: Path) -> bool:
-    """Request the rest of `part`; return whether the part is complete afterwards."""
+def _fetch_rest(url: str, part: Path) -> None:
+    """Append the rest of the file to `part`; OSError if the connection closes early."""
     done = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -85,12 +84,11 @@ def _fetch_rest(url: str, part: Path) -> bool:
         total = done + int(length) if length is not None else None
         with (
             part.open("ab" if done else "wb") as opened,
-            tqdm(desc=part.stem, total=total, initial=done, unit="B", unit_scale=True, disable=None) as bar,
+            tqdm.wrapattr(opened, "write", desc=part.stem, total=total, initial=done, disable=None) as target,
         ):
-            while piece := answer.read(CHUNK):
-                opened.write(piece)
-                bar.update(len(piece))
-    return total is None or _size(part) >= total
+            shutil.copyfileobj(answer, target, CHUNK)
+    if total is not None and _size(part) < total:
+        raise OSError("the connection closed early")
 
 
 def _size(part: Path) -> int:

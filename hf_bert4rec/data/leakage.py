@@ -70,7 +70,6 @@ def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, allowed: pl.DataF
 
 
 def leakage_error(leaked: int, targets: int, what: str, where: str, item: Any, user: Any) -> LeakageError:
-    """The error for targets that are where they must not be."""
     return LeakageError(
         f"{leaked:,} of {targets:,} times a {what} is in {where}; the first is item {item!r} of user {user!r}. Build "
         "the histories with build_histories, which keeps each item once, and split again."
@@ -101,7 +100,6 @@ def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
 
 
 def late_training_error(latest: Any, part: str, cut: Any) -> LeakageError:
-    """The error for a training interaction that is not before a cut."""
     return LeakageError(f"Training has an interaction at {latest}, not before the {part} cut at {cut}")
 
 

@@ -73,12 +73,6 @@ class MappedHistories(Ragged):
             _array=array, _columns=columns or {}, starts=starts, lengths=lengths, queries=queries or {}
         )
 
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def _bounds(self, row: int) -> tuple[int, int]:
-        return self.starts[row], self.starts[row] + self.lengths[row]
-
     def span(self, start: int, stop: int) -> Array:
         return self._array.span(start, stop)
 

@@ -52,8 +52,7 @@ def load_movielens(
         source = _find_cached_or_fetch(release, cache_folder(cache_dir), download, tried)
     logger.info("%s: reading %s", name, source)
     # One file at a time: the text of a large release's ratings is freed before its movies are read.
-    ratings = _parse_ratings(release.layout, _read(source, release.layout.ratings_file), source)
-    movies = _parse_movies(release.layout, _read(source, release.layout.movies_file), source)
+    ratings, movies = _read_ratings(release.layout, source), read_movies(name, source)
     _check_counts(release, ratings, movies, source)
     info = DatasetInfo(description=f"MovieLens {name}", license=release.licence, homepage=HOMEPAGE, citation=CITATION)
     return DatasetDict(ratings=to_dataset(ratings, info), movies=to_dataset(movies, info))
@@ -74,12 +73,6 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
         return Path(chosen).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "hf-bert4rec"
-
-
-def read_movies(name: str, folder: Path) -> pl.DataFrame:
-    """The movies of the release `name` in its folder: movie_id, title, year, genres."""
-    layout = get_release(name).layout
-    return _parse_movies(layout, _read(folder, layout.movies_file), folder)
 
 
 def _read(source: Path, name: str) -> bytes:
@@ -136,16 +129,18 @@ def _find_cached_or_fetch(release: Release, cache: Path, download: bool, tried: 
             return write_mirrored_release(cache / release.name)
 
 
-def _parse_ratings(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
-    separator = layout.separator
+def _read_ratings(layout: Layout, source: Path) -> pl.DataFrame:
+    data, separator = _read(source, layout.ratings_file), layout.separator
     if len(separator) > 1:  # Polars takes one byte; a tab among the digits would make the row fail to parse
         data, separator = data.replace(separator.encode(), b"\t"), "\t"
     return read_rows(data, RATINGS_SCHEMA, Dialect(separator), source / layout.ratings_file, layout.header)
 
 
-def _parse_movies(layout: Layout, data: bytes, source: Path) -> pl.DataFrame:
+def read_movies(name: str, source: Path) -> pl.DataFrame:
+    """The movies of the release `name` in its folder or archive: movie_id, title, year, genres."""
+    layout = get_release(name).layout
     path = source / layout.movies_file
-    text = decode(data, layout.encoding, path)
+    text = decode(_read(source, layout.movies_file), layout.encoding, path)
     schema = {"movie_id": pl.Int64, "title": pl.String, "genres": pl.String}
     if layout.separator == ",":
         frame = read_rows(text.encode(), schema, Dialect(",", '"'), path, layout.movies_header)

@@ -41,7 +41,6 @@ class Ragged:
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[Any]], dtype: npt.DTypeLike = np.int64) -> Ragged:
-        """Build from a sequence of sequences."""
         arrays = [np.asarray(row, dtype=dtype).reshape(-1) for row in rows]
         return cls(np.concatenate([np.empty(0, dtype), *arrays]), offsets_of([len(row) for row in arrays]))
 
@@ -52,13 +51,13 @@ class Ragged:
         return cls(values.to_numpy(zero_copy_only=False), offsets)
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
 
     def __getitem__(self, row: int) -> Array:
         return self.span(*self._bounds(row))
 
     def _bounds(self, row: int) -> tuple[int, int]:
-        return self.offsets[row], self.offsets[row + 1]
+        return self.starts[row], self.starts[row] + self.lengths[row]
 
     def __iter__(self) -> Iterator[Array]:
         return (self[row] for row in range(len(self)))

@@ -85,7 +85,6 @@ class Release:
 
     @property
     def archive(self) -> str:
-        """File name of the archive."""
         return f"{self.name}.zip"
 
     @property

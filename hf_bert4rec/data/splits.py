@@ -112,11 +112,6 @@ class Block(NamedTuple):
         times = self.times if self.users.all() else self.times[np.repeat(self.users, np.diff(self.offsets))]
         return times if cut is None else times[times < cut]
 
-    def count_before(self, cut: Any) -> IntArray:
-        """The number of times before the cut in each history; they ascend, so they come first."""
-        assert self.times is not None
-        return row_sums(self.times < cut, self.offsets) * self.users
-
     def last_targets(self, stops: IntArray, number: int) -> IntArray:
         """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
 
@@ -130,9 +125,6 @@ class Block(NamedTuple):
         starts = self.offsets[:-1, None]
         index = counts[starts + stops[:, None]] + steps
         return np.where(index >= counts[starts], positions[np.maximum(index, 0)] - starts, -1)
-
-
-Blocks = Callable[[], Iterable[Block]]
 
 
 @dataclass(frozen=True)
@@ -160,7 +152,7 @@ class SplitLengths:
 
 
 def split_lengths(
-    blocks: Blocks, rule: str, target_events: TargetEvents = None, n: int = 1, quantile: float = 0.9
+    blocks: Callable[[], Iterable[Block]], rule: str, target_events: TargetEvents, n: int, quantile: float
 ) -> SplitLengths:
     """The split by a rule of `SPLITS`; ValueError if a part is empty, or for `n` or `quantile` out of range.
 
@@ -185,7 +177,7 @@ def split_lengths(
     return SplitLengths(known["validation"], held_out, known, listed)
 
 
-def _split_in_time(blocks: Blocks, quantile: float) -> SplitLengths:
+def _split_in_time(blocks: Callable[[], Iterable[Block]], quantile: float) -> SplitLengths:
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must be between 0 and 1, both excluded, not {quantile}")
     if any(block.times is None for block in blocks()):
@@ -194,7 +186,8 @@ def _split_in_time(blocks: Blocks, quantile: float) -> SplitLengths:
     cuts = value_at_quantile(lambda: (block.times_of_users(test_cut) for block in blocks()), quantile), test_cut
     columns = []
     for block in blocks():
-        before = [block.count_before(cut) for cut in cuts]
+        assert block.times is not None
+        before = [row_sums(block.times < cut, block.offsets) * block.users for cut in cuts]  # times ascend
         columns.append((*before, block.last_targets(before[1], 1), block.last_targets(block.lengths, 1)))
     *counts, validation, test = map(np.concatenate, zip(*columns, strict=True))
     problem = f"A temporal split at the quantile {quantile} (cuts at {cuts[0]} and {cuts[1]}) leaves no"

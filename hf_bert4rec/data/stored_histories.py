@@ -92,7 +92,6 @@ class Histories:
         return offsets_of(self.lengths)[:-1]
 
     def has(self, column: str) -> bool:
-        """Whether the histories have a column."""
         return column in self.batches[0].schema.names
 
     def array(self, *columns: str, convert: Callable[..., Array] = np.asarray) -> ShardedArray:

@@ -32,8 +32,6 @@ def read_files(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     tables = [read_file(file, options) for file in files]
     columns = [frame.collect_schema().names() for frame, _ in tables]
     check_columns(files, columns)
-    if len(files) == 1:
-        return tables[0]
     frames = [frame.select(columns[0]) for frame, _ in tables]
     return pl.concat(frames, how="vertical_relaxed"), describe_form(files, tables[0][1])
 

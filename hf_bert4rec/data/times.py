@@ -110,8 +110,7 @@ def parse_times(values: pl.Series, source: str) -> pl.Series:
     values = with_floats(values)
     kind = values.dtype
     if kind.is_integer() or kind.is_decimal():
-        times = as_int64(values, source, "a time is needed")
-        return _without_nat(times, values, source)
+        return _without_nat(as_int64(values, source, "a time is needed"), source)
     if kind.is_float():
         refuse_rows(values, values.is_null() | ~values.is_finite(), source, "a time is a finite number")
         if kind != pl.Float64:
@@ -139,16 +138,16 @@ def check_unit(values: pl.Series, low: Any, high: Any, source: str) -> int:
     return units
 
 
-def _without_nat(times: pl.Series, values: pl.Series, source: str) -> pl.Series:
+def _without_nat(times: pl.Series, source: str) -> pl.Series:
     """The int64 times, if none of them is the integer that pandas stores for a missing one."""
-    refuse_rows(values, times == UNKNOWN_TIME, source, "a time is needed, not the integer of NaT")
+    refuse_rows(times, times == UNKNOWN_TIME, source, "a time is needed, not the integer of NaT")
     return times
 
 
 def _from_text(text: pl.Series, source: str) -> pl.Series:
     integers = text.cast(pl.Int64, strict=False)
     if not integers.has_nulls():
-        return _without_nat(integers, text, source)
+        return _without_nat(integers, source)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.is_finite().any():
         wrong = numbers.is_null() | ~numbers.is_finite()

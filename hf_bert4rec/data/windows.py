@@ -41,7 +41,6 @@ class TrainingWindows(Dataset[dict[str, Any]]):
 
     @property
     def epoch(self) -> int:
-        """The epoch of the masks."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
@@ -101,7 +100,6 @@ class WindowSampler(Sampler[int]):
         self.windows, self.seed, self.batch_size = windows, seed, batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Use the order and the masks of this epoch."""
         self.windows.set_epoch(epoch)
 
     def __len__(self) -> int:
