@@ -1,7 +1,4 @@
-"""Recommendations for every user of a table of interactions, written as one Parquet table.
-
-The filters of training do not apply: every user gets what the pipeline answers to all of their interactions.
-"""
+"""What the pipeline recommends to every user of a table of interactions, written as one Parquet table."""
 
 import hashlib
 import logging
@@ -17,6 +14,7 @@ from tqdm import tqdm
 
 from ..data.arguments import DataArguments, option
 from ..data.collators import IGNORED
+from ..data.ragged import IntArray
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.ranking_bert4rec import Catalogue, select_movies
 from ..model.requests_bert4rec import Request
@@ -114,45 +112,41 @@ class BatchRecommender:
 
     def recommend(self, users: Users, first_row: int = 0) -> pa.Table:
         """The table's rows for a batch of users, in their order, best first; `first_row` numbers them in errors."""
-        parts = [self._by_model(users, first_row), self._by_popularity(users)]
-        rows, items, ranks, scores = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        sources = np.repeat([0, 1], [len(part[0]) for part in parts])
+        known = users.liked.lengths > 0
+        best = np.full((len(users), self.config.top_k), IGNORED)  # positions in the catalogue
+        scores = np.zeros(best.shape, dtype=np.float32)
+        if known.any():
+            best[known], scores[known] = self._by_model(users, np.flatnonzero(known), first_row)
+        for row in np.flatnonzero(~known).tolist():
+            movies, shares = self._by_popularity(users.seen[row].tolist())
+            best[row, : len(movies)], scores[row, : len(movies)] = movies, shares
+        rows, ranks = (best != IGNORED).nonzero()
         columns = [
             users.user_ids.take(pa.array(rows)),
-            self.item_ids.take(pa.array(items)),
-            pa.array(ranks.astype(np.int32)),
-            pa.array(scores.astype(np.float32)),
-            SOURCES.take(pa.array(sources)),
+            self.item_ids.take(pa.array(best[rows, ranks])),
+            pa.array((ranks + 1).astype(np.int32)),
+            pa.array(scores[rows, ranks]),
+            SOURCES.take(pa.array(np.where(known[rows], 0, 1))),
         ]
-        return pa.table(columns, names=list(COLUMNS)).take(pa.array(np.argsort(rows, kind="stable")))
+        return pa.table(columns, names=list(COLUMNS))
 
-    def _by_model(self, users: Users, first_row: int) -> tuple[np.ndarray, ...]:
-        """Row, item (from 0), rank and score of every recommendation to users with a history."""
-        rows = np.flatnonzero(users.liked.lengths)
-        if not len(rows):
-            return tuple(np.empty((4, 0), dtype=np.int64))
+    def _by_model(self, users: Users, rows: IntArray, first_row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Movies and scores, (rows, top_k), of users with a history; `IGNORED` where none is left."""
+        first = self.tokenizer.first_item_id
         logits = self.scorer(users.liked.take(rows))  # (rows, vocab_size)
         seen = to_padded(users.seen.take(rows)).to(logits.device)
         candidates = candidate_scores(logits, seen, self.tokenizer.all_special_ids, first_row)
-        best = top_items(candidates, self.config.top_k)  # (rows, top_k)
-        present = best != IGNORED
-        row, position = present.nonzero(as_tuple=True)
-        item = best[present] - self.tokenizer.first_item_id
-        score = logits[:, self.tokenizer.first_item_id :].softmax(dim=1)[row, item]
-        own_row, items, ranks, scores = (column.cpu().numpy() for column in (row, item, position + 1, score))
-        return rows[own_row], items, ranks, scores
+        best = top_items(candidates, self.config.top_k)
+        movies = (best - first).masked_fill(best == IGNORED, IGNORED)
+        scores = logits[:, first:].softmax(dim=1).gather(1, movies.clamp(min=0))
+        return movies.cpu().numpy(), scores.cpu().numpy()
 
-    def _by_popularity(self, users: Users) -> tuple[np.ndarray, ...]:
-        """The same for users without a history, as the pipeline answers them."""
-        parts = [np.empty((4, 0))]
-        for row in np.flatnonzero(users.liked.lengths == 0).tolist():
-            request = Request(liked=[], seen=users.seen[row].tolist(), top_k=self.config.top_k)
-            log_shares = self.catalogue.shares.log()
-            chosen = select_movies(request, log_shares, self.catalogue, torch.zeros_like)  # embeddings are not used
-            ranks = np.arange(1, len(chosen) + 1)
-            parts.append(np.stack([np.full(len(chosen), row), chosen, ranks, log_shares[chosen].exp().numpy()]))
-        row, item, rank, score = np.concatenate(parts, axis=1)
-        return row.astype(np.int64), item.astype(np.int64), rank.astype(np.int64), score
+    def _by_popularity(self, seen: list[int]) -> tuple[list[int], np.ndarray]:
+        """Movies and scores, up to `top_k`, of a user without a history, as the pipeline answers."""
+        request = Request(liked=[], seen=seen, top_k=self.config.top_k)
+        log_shares = self.catalogue.shares.log()
+        movies = select_movies(request, log_shares, self.catalogue, torch.zeros_like)  # embeddings are not used
+        return movies, log_shares[movies].exp().numpy()
 
 
 def _write_shards(
@@ -178,8 +172,6 @@ def _fingerprint(folder: Path, users: Users, config: BatchRecommendConfig) -> st
     digest.update((folder / ITEMS_FILE).read_bytes())
     for rows in (users.liked, users.seen):
         for block in rows.blocks():
-            digest.update(block.values.tobytes() + block.offsets.tobytes())
-    for block in users.liked.blocks():
-        for column in block.columns.values():
-            digest.update(column.tobytes())
+            for array in (block.values, block.offsets, *block.columns.values()):
+                digest.update(array.tobytes())
     return digest.hexdigest()

@@ -39,7 +39,6 @@ class Users:
         return len(self.user_ids)
 
     def rows(self, start: int, stop: int) -> Users:
-        """Users `start` to `stop` (exclusive)."""
         return Users(self.user_ids[start:stop], self.liked.rows(start, stop), self.seen.rows(start, stop))
 
 
