@@ -70,7 +70,7 @@ def model_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def runtime_cache(tmp_path_factory) -> Path:
     """A value of HF_BERT4REC_CACHE with placeholders for the files of onnxruntime-web, so that none are downloaded."""
-    from hf_bert4rec.hub.browser_runtime import FILES, VERSION
+    from hf_bert4rec.hub.space import FILES, VERSION
 
     cache = tmp_path_factory.mktemp("cache")
     folder = cache / f"onnxruntime-web-{VERSION}"

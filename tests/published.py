@@ -15,10 +15,9 @@ from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.evaluate import evaluate_model
-from hf_bert4rec.evaluation.plots import write_plots
+from hf_bert4rec.evaluation.plots import CURVE_FILE, draw_curve, write_plots
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card import update_card
-from hf_bert4rec.hub.curve import CURVE_FILE, draw_curve
 from hf_bert4rec.hub.export import write_folder
 from hf_bert4rec.training.record import example
 from tests.data.movielens_archives import small_release, write_release

@@ -28,9 +28,9 @@ from benchmarks.quality.tables import (
     result_tables,
     sampled_tables,
 )
+from hf_bert4rec.evaluation.plots import draw_curve
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
 from hf_bert4rec.files import TRAINING_FILE, atomic_write, write_json
-from hf_bert4rec.hub.curve import draw_curve
 
 RESULTS = ROOT / "training" / "results"
 MARKS = ("<!-- results: written by benchmarks/quality/collect.py -->", "<!-- end of results -->")

@@ -1,5 +1,6 @@
-"""Four plots of one evaluation, drawn from `evaluation.json` only."""
+"""Plots of an evaluation, drawn from `evaluation.json`, and of a training run, drawn from `training.json`."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from ..files import atomic_write
 from .report_text import metric_label, scorer_label
 
+CURVE_FILE = "plots/training.png"
 COLOURS = {
     "random": "#dde1e6",
     "popularity": "#b6bdc5",
@@ -25,6 +27,7 @@ COLOURS = {
     "targets": "#e08214",
 }
 OTHER_COLOUR = "#b6bdc5"
+LOSS_COLOUR, METRIC_COLOUR = "#8a919a", "#1f5fa8"  # of the training curve
 PROFILES = {
     "known": "all known interactions",
     "targets": "held-out items",
@@ -51,7 +54,6 @@ STYLE = {
 
 
 def write_plots(report: Mapping[str, Any], folder: str | Path) -> None:
-    """Draw every plot into `folder`."""
     drawings: dict[str, Callable[[Axes, Mapping[str, Any]], str]] = {
         "metrics": _draw_metrics,
         **{kind: partial(_draw_slices, kind) for kind in SLICES},
@@ -129,3 +131,31 @@ def _bar_positions(index: int, bars: int, groups: int) -> tuple[npt.NDArray[np.f
     """Positions (groups,) and width of the bar number `index` in groups of `bars`."""
     width = 0.84 / bars
     return np.arange(groups) + (index - (bars - 1) / 2) * width, width
+
+
+def draw_curve(training: Mapping[str, Any]) -> bytes:
+    """Loss and validation NDCG@10 by epoch of a training record as PNG, with the exported step marked."""
+    losses = [entry for entry in training["curve"] if "loss" in entry]
+    evaluations = [entry for entry in training["curve"] if "eval_ndcg@10" in entry]
+    values = [entry["eval_ndcg@10"] for entry in evaluations]
+    figure = Figure(figsize=(7.0, 3.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([entry["epoch"] for entry in losses], [entry["loss"] for entry in losses], color=LOSS_COLOUR)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("training loss", color=LOSS_COLOUR)
+    axes.set_title(f"Training on {training['dataset']}", loc="left", fontsize=11, parse_math=False)
+    right = axes.twinx()
+    right.plot([entry["epoch"] for entry in evaluations], values, color=METRIC_COLOUR, marker=".")
+    right.set_ylabel("validation NDCG@10", color=METRIC_COLOUR)
+    right.set_ylim(0, 1.12 * max(values, default=1.0) or 1.0)
+    for either in (axes, right):
+        either.spines["top"].set_visible(False)
+    for entry in evaluations:
+        if entry["step"] == training["best_step"]:
+            point = (entry["epoch"], entry["eval_ndcg@10"])
+            right.plot(*point, "o", color=METRIC_COLOUR, mfc="white", ms=9)
+            right.annotate("exported", point, (0, -16), textcoords="offset points", ha="center", color=METRIC_COLOUR)
+            break
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

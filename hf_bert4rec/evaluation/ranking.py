@@ -121,7 +121,7 @@ def rank_targets(
         targets: held-out input ids per user; a row may hold several.
         seen: input ids that may not be recommended; the histories by default.
         top_k: length of the recommendation lists.
-        negatives: named sets of sampled candidates, (users, n) int32 each, see `sampled.py`.
+        negatives: named sets of sampled candidates, (users, n) int32 each, see `sample_negatives`.
         description: label of the progress bar, which appears on a terminal only.
 
     Raises:

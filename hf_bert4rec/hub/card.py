@@ -16,10 +16,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..data.releases import CITATION, HOMEPAGE, Release
 from ..evaluation import report_text
+from ..evaluation.plots import CURVE_FILE
 from ..files import data_folder, write_text
 from ..model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
-from .curve import CURVE_FILE
 from .records import read_evaluation, read_training, release_of
 from .verify import CODE_FOLDER, REQUIREMENTS, code_files, has_titles
 

@@ -1,20 +1,35 @@
 """The demo as a static Space: a page that runs the model in the browser, without a server."""
 
+import hashlib
 import html
+import io
 import json
+import logging
+import os
 import shutil
+import tarfile
+import tempfile
+import urllib.request
 from pathlib import Path
 
 import torch
 from huggingface_hub.constants import REPOCARD_NAME
 
-from ..files import TASTE_FILE, data_folder
+from ..data.movielens import cache_folder
+from ..files import TASTE_FILE, annotate_write_errors, data_folder
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
-from .browser_runtime import FILES, browser_runtime
 from .staging import report_full_disk
 from .verify import JSON_FILES, has_titles, load_pipeline
 
+logger = logging.getLogger(__name__)
+
+VERSION = "1.30.0"  # of onnxruntime-web
+SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # of its package
+# The smallest set that runs a model on the CPU: JavaScript, and WebAssembly with SIMD.
+FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+REGISTRY = "https://registry.npmjs.org"
+TIMEOUT = 60.0  # seconds, to connect and between two parts of the answer
 SPACE_FOLDER = data_folder("model_card") / "space"
 TEMPLATES = ("index.html", REPOCARD_NAME)  # these name the model
 RUNTIME_FOLDER, SIMILAR_FILE = "ort", "similar.json"
@@ -79,3 +94,42 @@ def similar_movies(model: Path) -> dict[str, list[list[float]]]:
         positions += similar.tolist()
         scores += [[round(cosine, 4) for cosine in row] for row in cosines.tolist()]
     return {"positions": positions, "scores": scores}
+
+
+def browser_runtime() -> Path:
+    """Return the folder with `FILES` in the cache, after downloading the package (33 MB) the first time.
+
+    The package comes from the npm registry, or from the one that NPM_CONFIG_REGISTRY names. OSError if it cannot be
+    reached, ValueError if the package has another hash.
+    """
+    folder = cache_folder() / f"onnxruntime-web-{VERSION}"
+    if folder.is_dir():
+        return folder
+    package = _download_runtime()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        annotate_write_errors(folder, "Free some space, then try again"),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch,
+        tarfile.open(fileobj=io.BytesIO(package)) as archive,
+    ):
+        for name in FILES:
+            archive.extract(f"package/dist/{name}", scratch)  # the hash of the package was checked
+        Path(scratch, "package", "dist").rename(folder)
+    return folder
+
+
+def _download_runtime() -> bytes:
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
+    url = f"{registry}/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
+    logger.info("downloading onnxruntime-web %s for the demo, once", VERSION)
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            package: bytes = answer.read()
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"{url} cannot be downloaded ({error}); the demo needs it: check the network, or name another npm registry "
+            "in NPM_CONFIG_REGISTRY"
+        ) from error
+    if (digest := hashlib.sha256(package).hexdigest()) != SHA256:
+        raise ValueError(f"{url} has sha256 {digest}, expected {SHA256}: damaged or replaced, not used")
+    return package

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from huggingface_hub.constants import REPOCARD_NAME
 
+from ..evaluation.plots import CURVE_FILE, draw_curve
 from ..evaluation.report import REPORT_FILE
 from ..files import TASTE_FILE, TRAINING_FILE, write_json
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card import NOTEBOOK, PICTURES, render_card, render_notebook
-from .curve import CURVE_FILE, draw_curve
 from .export import copy_code
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
 from .verify import has_titles
@@ -104,18 +104,13 @@ def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         copy = target / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        _link_or_copy(path, copy)
+        if path.suffix == ".safetensors":  # may be large
+            with contextlib.suppress(OSError):  # another file system
+                os.link(path.resolve(), copy)
+                continue
+        shutil.copyfile(path, copy)
     copy_code(target)
     (target / CURVE_FILE).parent.mkdir(exist_ok=True)
-
-
-def _link_or_copy(path: Path, target: Path) -> None:
-    """Hard-link weights, which may be large, where the file system allows it; copy other files."""
-    if path.suffix == ".safetensors":
-        with contextlib.suppress(OSError):  # another file system
-            os.link(path.resolve(), target)
-            return
-    shutil.copyfile(path, target)
 
 
 def _left_out(folder: Path, target: Path) -> list[str]:

@@ -15,10 +15,10 @@ from ..data.releases import RELEASES
 from ..data.sequences import SEQUENCE_FILE
 from ..data.tables import table_name
 from ..data.transitions import fit_transition_memory
+from ..evaluation.plots import CURVE_FILE, draw_curve
 from ..evaluation.validation import format_validation, validation_metrics
 from ..files import TRAINING_FILE, write_json
 from ..hub.card import render_card
-from ..hub.curve import CURVE_FILE, draw_curve
 from ..hub.export import check_replaceable, export
 from ..hub.verify import load_pipeline
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM

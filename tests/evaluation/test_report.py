@@ -13,9 +13,9 @@ from hf_bert4rec.evaluation import report as reports
 from hf_bert4rec.evaluation.baselines import fit_baselines
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.plots import write_plots
+from hf_bert4rec.evaluation.report import popularity_profile, sliced
 from hf_bert4rec.evaluation.report_text import format_report, format_spread, legend
 from hf_bert4rec.evaluation.scoring import EvaluationResult, evaluate_scorer
-from hf_bert4rec.evaluation.slices import popularity_profile, sliced
 from hf_bert4rec.evaluation.task import EvaluationTask, genre_table, sampled_candidates
 from hf_bert4rec.evaluation.trained_model import weights_sha256
 

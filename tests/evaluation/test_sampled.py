@@ -5,7 +5,7 @@ import pytest
 
 from hf_bert4rec.data.collators import IGNORED
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.evaluation.sampled import sample_negatives
+from hf_bert4rec.evaluation.task import sample_negatives
 
 SPECIAL = [0, 1, 2]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hf_bert4rec.cli.demo import serve
-from hf_bert4rec.hub import browser_runtime as runtime
+from hf_bert4rec.hub import space as runtime
 
 
 @pytest.fixture

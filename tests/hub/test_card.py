@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_bert4rec.evaluation.plots import draw_curve
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card import plain, render_card, update_card
-from hf_bert4rec.hub.curve import draw_curve
 from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
 from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.model.versions_bert4rec import MINIMUM_VERSIONS

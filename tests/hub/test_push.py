@@ -16,9 +16,8 @@ from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.files import write_json
-from hf_bert4rec.hub.browser_runtime import FILES
 from hf_bert4rec.hub.dataset_repository import dataset_card
-from hf_bert4rec.hub.space import SPACE_FOLDER, stage_space
+from hf_bert4rec.hub.space import FILES, SPACE_FOLDER, stage_space
 from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.hub.verify import code_files
 from tests.hub.hub_clients import COLLECTOR, PUBLISHER, PULLER, PUSHER, ROOT, run

@@ -12,8 +12,7 @@ import pytest
 
 from benchmarks.browser import Page, browse
 from benchmarks.demo_page import FIRST_ANSWER_SECONDS, NEXT_ANSWER_MILLISECONDS, first_answer, next_answers
-from hf_bert4rec.hub.browser_runtime import browser_runtime
-from hf_bert4rec.hub.space import stage_space
+from hf_bert4rec.hub.space import browser_runtime, stage_space
 from tests.model.tiny import ids_of
 
 pytest.importorskip("onnxruntime")
