@@ -23,17 +23,7 @@ from ..model.requests_bert4rec import DEFAULT_TOP_K, GOALS, parse_movies
 
 Answer = list[dict[str, Any]]
 # Options that the pipeline takes as they are.
-PASSED_ON = (
-    "top_k",
-    "goal",
-    "min_rating",
-    "event",
-    "exclude",
-    "candidates",
-    "genres",
-    "diversity",
-    "popularity_penalty",
-)
+PASSED = ("top_k", "goal", "min_rating", "event", "exclude", "candidates", "genres", "diversity", "popularity_penalty")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -55,7 +45,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The three commands and their options."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="hf-bert4rec", description=__doc__, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -99,7 +88,6 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
 
 
 def ask(arguments: argparse.Namespace) -> Answer:
-    """The pipeline's answer to a command."""
     check_model(arguments.model)
     pipe = load_pipeline(arguments.model, backend=getattr(arguments, "backend", "torch"))
     if arguments.command == "similar":
@@ -121,7 +109,7 @@ def check_model(name: str) -> None:
 
 def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
     """The pipeline's options on the command line; the others keep the pipeline's defaults."""
-    options = {name: getattr(arguments, name) for name in PASSED_ON if getattr(arguments, name) is not None}
+    options = {name: getattr(arguments, name) for name in PASSED if getattr(arguments, name) is not None}
     if arguments.candidates is not None:  # rank all candidates by default
         options.setdefault("top_k", min(len(set(arguments.candidates)), num_items))
     if arguments.from_year is not None or arguments.to_year is not None:

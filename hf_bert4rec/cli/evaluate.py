@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluationArguments(EvaluationConfig):
-    """What is held out and measured, and where the result goes."""
-
     output: str | None = field(default=None, metadata={"help": "folder for evaluation.json and plots/"})
 
 

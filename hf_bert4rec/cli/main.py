@@ -78,7 +78,6 @@ def is_bad_input(error: Exception) -> bool:
 
 
 def usage() -> str:
-    """The commands, a line each."""
     lines = [f"  {name:<14} {text}" for name, (_, _, text) in COMMANDS.items()]
     return "\n".join([(__doc__ or "").rstrip(), "", "Commands:", *lines])
 

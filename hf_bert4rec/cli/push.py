@@ -89,13 +89,12 @@ def stage(arguments: argparse.Namespace, staged: dict[str, Path]) -> None:
 
 def publish(arguments: argparse.Namespace, staged: dict[str, Path]) -> None:
     """Push the staged folders, group all three in a collection, and print the addresses."""
-    private = arguments.private
     for repo_type, folder in staged.items():
         revision = arguments.revision if repo_type == "model" else None
-        address = push(folder, arguments.repo_id, repo_type, private=private, revision=revision)
+        address = push(folder, arguments.repo_id, repo_type, private=arguments.private, revision=revision)
         print(f"published {address}")
     if arguments.space and arguments.dataset:
-        print(f"published {push_collection(arguments.repo_id, staged, private=private)}")
+        print(f"published {push_collection(arguments.repo_id, staged, private=arguments.private)}")
 
 
 def show(arguments: argparse.Namespace, folders: dict[str, Path]) -> None:

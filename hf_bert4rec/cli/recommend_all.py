@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RecommendArguments(BatchRecommendConfig):
-    """What is written, and in which portions."""
-
     output: str = field(default="recommendations.parquet", metadata={"help": "the table to write"})
 
 

@@ -116,12 +116,7 @@ class ItemKnnScorer(LinearScorer):
     """
 
     def __init__(
-        self,
-        train: Rows,
-        vocab_size: int,
-        neighbours: int = 100,
-        shrinkage: float = 0.0,
-        block: int | None = None,
+        self, train: Rows, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0, block: int | None = None
     ) -> None:
         users = sum(matrix.sum(0) for matrix in _binary_matrices(train, vocab_size))  # of every item
         norms = np.sqrt(np.maximum(users, 1, dtype=np.float64))

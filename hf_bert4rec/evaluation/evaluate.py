@@ -26,7 +26,7 @@ from .baselines import fit_baselines, fit_taste_baselines
 from .config import EvaluationConfig
 from .examples import make_examples
 from .kin import SimilarScorer, evaluate_kin
-from .new_users import evaluate_new_users, hold_out_again
+from .new_users import draw_requests, evaluate_new_users
 from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
@@ -35,6 +35,7 @@ from .trained_model import find_model, training_data_options, training_record, w
 
 logger = logging.getLogger(__name__)
 
+REFIT_SHARE = 0.2  # of the users, held out from a second model of taste where the model knows all users
 # With the table's name these decide the histories.
 HISTORY_OPTIONS = ("dataset", "min_interactions", "min_rating", "event_column")
 
@@ -111,12 +112,7 @@ def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: Evaluat
     if data.holds_out_users:
         sections["new_users"] = new_users_section(scorers, data, config)
     elif network.taste is not None:
-        try:
-            held_out = hold_out_again(data, config)
-        except ValueError as error:
-            logger.info("quality for new users is not measured: %s", error)
-        else:
-            sections["new_users"] = refitted_section(network.config, held_out, config)
+        sections["new_users"] = refitted_section(network.config, data, config)
     return {name: section for name, section in sections.items() if section is not None}
 
 
@@ -139,11 +135,17 @@ def new_users_section(scorers: Mapping[str, Scorer], data: Prepared, config: Eva
     return evaluate_new_users(scorers, baselines, data, config)
 
 
-def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
-    """A second model of taste, fitted without the held-out users of `data`, on these users.
+def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: EvaluationConfig) -> dict[str, Any] | None:
+    """A second model of taste, fitted without `REFIT_SHARE` of the users, on these; None if they are too few.
 
     The network, which was trained on them, is left out.
     """
+    try:
+        data = data.with_held_out_users(REFIT_SHARE)
+        draw_requests(data, config.part, config.seed)
+    except ValueError as error:
+        logger.info("quality for new users is not measured: %s", error)
+        return None
     taste = Bert4RecTaste(model_config)
     fit_taste(taste, data.train, data.train_liked, data.tokenizer.items)
     return {**new_users_section({"taste": TasteScorer(taste)}, data, config), "refitted": True}
@@ -194,7 +196,6 @@ def _check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
 
 
 def _protocol(data: Prepared, options: DataArguments, config: EvaluationConfig) -> dict[str, Any]:
-    """Data and split, for the report."""
     split = {"last-n": f"last {options.targets}", "temporal": f"temporal at {options.quantile}"}
     return {
         "dataset": data.name,

@@ -71,16 +71,10 @@ def kin_groups(titles: Sequence[str | None]) -> tuple[list[list[int]], list[list
     for position, title in enumerate(titles):
         if title:
             first.setdefault(plain_title(title), position)
-    curated: list[list[int]] = []
-    used: set[int] = set()
-    for names in CURATED:
-        group = [first[name] for name in names.casefold().split("; ") if name in first]
-        curated.append([position for position in dict.fromkeys(group) if position not in used])
-        used |= set(group)
+    curated = [[first.pop(name) for name in names.casefold().split("; ") if name in first] for names in CURATED]
     series: dict[str, list[int]] = {}
     for title, position in first.items():
-        if position not in used:
-            series.setdefault(SERIES.sub("", title).strip(), []).append(position)
+        series.setdefault(SERIES.sub("", title).strip(), []).append(position)
     named = [positions for head, positions in series.items() if len(head) >= MIN_HEAD]
     return [group for group in curated if len(group) > 1], [group for group in named if len(group) > 1]
 
@@ -126,8 +120,9 @@ def evaluate_kin(
     if len(groups) < FEW_USERS:
         logger.warning("only %d groups of kin: their intervals are wide and say little", len(groups))
     first, k = tokenizer.first_item_id, config.headline_k
-    histories = [[first + movie] for group in groups for movie in group]
-    kin = [[first + other for other in group if other != movie] for group in groups for movie in group]
+    movies = [(movie, group) for group in groups for movie in group]
+    histories = Ragged.from_lists([[first + movie] for movie, _ in movies])
+    kin = Ragged.from_lists([[first + other for other in group if other != movie] for movie, group in movies])
 
     def metrics(ranks: Ragged) -> dict[str, FloatArray]:
         found = share_found(ranks, [len(group) for group in groups], k)
@@ -137,18 +132,11 @@ def evaluate_kin(
     return {
         "groups": len(groups),
         "listed": len(curated),
-        "movies": sum(map(len, groups)),
+        "movies": len(movies),
         "seed": config.seed,
         "k": k,
         "model": list(model),
-        "results": compare_scorers(
-            {**model, **fit_baselines()},
-            Ragged.from_lists(histories),
-            Ragged.from_lists(kin),
-            metrics,
-            tokenizer,
-            config,
-        ),
+        "results": compare_scorers({**model, **fit_baselines()}, histories, kin, metrics, tokenizer, config),
     }
 
 

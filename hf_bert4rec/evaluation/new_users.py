@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 LENGTHS = (1, 3, 5)  # movies that a new user names
 DRAWS = 3
 MAX_USERS = 10_000
-REFIT_SHARE = 0.2  # of the users, held out from a second model of taste where the model knows all users
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,6 @@ def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
         for draw in range(DRAWS)
     ]
     return NewUserRequests(Ragged.from_lists(orders), len(enough), len(users))
-
-
-def hold_out_again(data: Prepared, config: EvaluationConfig) -> Prepared:
-    """`data` without `REFIT_SHARE` of the users, for a second model of taste; the catalogue is the same.
-
-    Raises:
-        ValueError: too few users, or none has enough likes.
-    """
-    data = data.with_held_out_users(REFIT_SHARE)
-    draw_requests(data, config.part, config.seed)
-    return data
 
 
 def evaluate_new_users(

@@ -72,7 +72,6 @@ def taste_sections(report: Mapping[str, Any], table: Callable[[Rows], str]) -> l
 
 
 def new_users_meaning(section: Mapping[str, Any]) -> str:
-    """How new users are evaluated."""
     rating = section["liked_rating"]
     liked = "watched, as there are no ratings" if rating is None else f"rated {rating:g} or more"
     text = (
@@ -90,7 +89,6 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
 
 
 def kin_meaning(section: Mapping[str, Any]) -> str:
-    """How kin are evaluated."""
     text = (
         f"Kin: one item is the history, and found@{section['k']} is the share of its series, or of the other items "
         f"of its director or kind, in the first {section['k']}. {section['groups']} groups with {section['movies']} "
@@ -286,7 +284,6 @@ def align(rows: Rows) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    """Rows as a Markdown table."""
     header, *body = rows
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))

@@ -50,6 +50,5 @@ def weights_sha256(folder: str | Path) -> str:
     digest = hashlib.sha256()
     for shard in shards:
         with shard.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

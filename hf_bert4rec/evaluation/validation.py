@@ -45,7 +45,6 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
 
 
 def format_validation(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """The metrics as a table, and the verdicts."""
     header = ["validation", *map(metric_label, METRICS)]
     rows = [[scorer_label(name), *(f"{values[metric]:.4f}" for metric in METRICS)] for name, values in metrics.items()]
     return f"{align([header, *rows])}\n{validation_verdicts(metrics, METRICS[0])}"

@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from datasets import Dataset
 from huggingface_hub import DatasetCardData
 from huggingface_hub.constants import REPOCARD_NAME
 
@@ -51,14 +50,14 @@ def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
     """Write the files that `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
     with report_full_disk(folder, f"the tables of {data.name}"):
         (folder / "data").mkdir(parents=True)
-        for name, table in _tables(data).items():
+        for name, table in {**data.splits, "movies": data.movies}.items():
             table.to_parquet(folder / "data" / f"{name}.parquet")
         (folder / REPOCARD_NAME).write_text(dataset_card(data, repo_id), encoding="utf-8")
 
 
 def dataset_card(data: Prepared, repo_id: str) -> str:
     """The card of a prepared data set: counts, order rule, hashes of the splits, columns, licence."""
-    release, tables, test = data.release, _tables(data), data.splits["test"]
+    release, tables, test = data.release, {**data.splits, "movies": data.movies}, data.splits["test"]
     configs = [
         {"config_name": name, "data_files": [{"split": name, "path": f"data/{name}.parquet"}]}
         | ({"default": True} if name == "train" else {})
@@ -83,7 +82,3 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
         split="temporal" if "cut" in test.column_names else "last-n" if several else "leave-one-out",
         targets=len(test[0]["targets"]) if several else 1,
     )
-
-
-def _tables(data: Prepared) -> dict[str, Dataset]:
-    return {**data.splits, "movies": data.movies}

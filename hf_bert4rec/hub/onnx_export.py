@@ -2,8 +2,7 @@
 
 Both map `input_ids`, `attention_mask` and, if the model uses them, `timestamps` and `event_ids`, all (batch, length)
 with any length up to the model's window, to `logits` (batch, vocab) at the last attended position of each row. The
-metadata describes the inputs. Names and folder are those that transformers.js expects. `taste.safetensors` holds the
-model of taste for `recommender.js`.
+metadata describes the inputs. Names and folder are those that transformers.js expects.
 """
 
 import contextlib
@@ -26,13 +25,7 @@ from ..files import TASTE_FILE, atomic_write, write_json
 from ..model.extensions_bert4rec import Bert4RecTaste
 from ..model.loading_bert4rec import read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from ..model.onnx_bert4rec import (
-    ONNX_FILE,
-    ONNX_FOLDER,
-    QUANTIZED_FILE,
-    QUANTIZED_TOLERANCE,
-    OnnxScorer,
-)
+from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, QUANTIZED_TOLERANCE, OnnxScorer
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from ..model.values_bert4rec import UNKNOWN_TIME
 from .onnx_quantization import quantize, round_to_int
@@ -71,7 +64,8 @@ class NextItemLogits(nn.Module):
 def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
     """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` of a model's folder; returns their paths.
 
-    A model of taste is written to `onnx/taste.safetensors`. `config.json` gets the entry `transformers.js_config`.
+    A model of taste is written to `onnx/taste.safetensors`, for `recommender.js`. `config.json` gets the entry
+    `transformers.js_config`.
 
     Args:
         target: folder to write to, by default that of the model.

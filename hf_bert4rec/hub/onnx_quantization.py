@@ -55,7 +55,8 @@ def _pack(tensor: TensorProto, values: NDArray, is_weight: bool) -> tuple[list[T
         smaller: NDArray = values.astype(np.float16 if values.dtype == np.float32 else _smallest_type(values))
         restored = helper.make_node("Cast", [packed], [name], to=tensor.data_type)
         return [numpy_helper.from_array(smaller, packed)], [restored]
-    integers, scales = min((round_to_int(values, axis) for axis in (0, 1)), key=lambda pair: _error(values, *pair))
+    by_axis = [round_to_int(values, axis) for axis in (0, 1)]
+    integers, scales = min(by_axis, key=lambda pair: float(np.square(pair[0] * pair[1] - values).sum()))
     tensors = [numpy_helper.from_array(integers, packed), numpy_helper.from_array(scales, f"{name}_scales")]
     as_float = helper.make_node("Cast", [packed], [f"{name}_integers"], to=TensorProto.FLOAT)
     return tensors, [as_float, helper.make_node("Mul", [f"{name}_integers", f"{name}_scales"], [name])]
@@ -67,10 +68,6 @@ def round_to_int(values: NDArray, axis: int, dtype: type = np.int8) -> tuple[NDA
     smallest_scale = np.finfo(np.float32).tiny  # of zeros
     scales = np.maximum(np.abs(values).max(axis, keepdims=True) / largest, smallest_scale).astype(np.float32)
     return np.rint(values / scales).astype(dtype), scales
-
-
-def _error(values: NDArray, integers: NDArray, scales: NDArray) -> float:
-    return float(np.square(integers * scales - values).sum())
 
 
 def _smallest_type(values: NDArray) -> np.dtype:
