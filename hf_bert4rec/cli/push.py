@@ -23,7 +23,7 @@ from ..evaluation.trained_model import training_data_options
 from ..hub.dataset_repository import check_redistributable, write_dataset
 from ..hub.records import read_training, release_of
 from ..hub.space import stage_space
-from ..hub.staging import list_files, stage_model
+from ..hub.staging import stage_model
 from ..hub.upload import check_repo_id, check_target, check_token, push, push_collection
 from ..hub.verify import check_files, check_folder, has_titles, load_pipeline
 
@@ -98,7 +98,11 @@ def publish(arguments: argparse.Namespace, staged: dict[str, Path]) -> None:
 
 
 def show(arguments: argparse.Namespace, folders: dict[str, Path]) -> None:
-    """Print every file that would be sent, and its size."""
+    """Print every file that would be sent, its size, and the totals."""
     for repo_type, folder in folders.items():
         branch = f", branch {arguments.revision}" if arguments.revision and repo_type == "model" else ""
-        print(f"{repo_type} {arguments.repo_id}{branch}\n{list_files(folder)}; nothing was sent\n")
+        print(f"{repo_type} {arguments.repo_id}{branch}")
+        sizes = {path.relative_to(folder): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+        for path, size in sizes.items():
+            print(f"{size:>12,}  {path}")
+        print(f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files; nothing was sent\n")

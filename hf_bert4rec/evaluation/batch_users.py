@@ -96,7 +96,6 @@ def _known_users(
 
 
 def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool, exclude_seen: bool) -> Users:
-    """`read_users` of a prepared folder."""
     folder = open_folder(str(data.ratings))
     options = folder.manifest["options"]
     if filters := [f"{name} {value}" for name, value in options.items() if UNFILTERED.get(name, value) != value]:

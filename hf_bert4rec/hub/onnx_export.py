@@ -10,10 +10,9 @@ import io
 import logging
 import timeit
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +40,6 @@ METADATA = {
     "event_ids": "int64, kind of event, an index of event_names in tokenizer_config.json; at the [MASK] that requested",
     "logits": "float32, at the last attended position of each row; special tokens come first",
 }
-Batch = dict[str, torch.Tensor]
 
 
 class NextItemLogits(nn.Module):
@@ -133,7 +131,7 @@ def pack_taste(taste: Bert4RecTaste, first_item_id: int) -> dict[str, np.ndarray
     return tables
 
 
-def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> list[Batch]:
+def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> list[dict[str, torch.Tensor]]:
     """Batches of random histories with lengths from 1 to what the window holds."""
     generator = np.random.default_rng(0)
     window = model.config.max_position_embeddings
@@ -211,16 +209,13 @@ def describe(folder: Path, path: Path, quantized: Path) -> list[str]:
         quantized: f"{overlap:.1f} of the ten best movies are torch's, logits differ by at most {int8_difference:.2f}",
     }
     lines = [f"{file}: {file.stat().st_size / 1e6:.1f} MB; {finding}" for file, finding in findings.items()]
+    scorers = {"torch": model.next_item_logits, "ONNX": scorer, "quantized": on_int8}
     for batch in random_batches(model, tokenizer):
         rows, width = batch["input_ids"].shape
-        with torch.inference_mode():
-            scorers = {"torch": model.next_item_logits, "ONNX": scorer, "quantized": on_int8}
-            latencies = [f"{name} {milliseconds(score, batch):.1f} ms" for name, score in scorers.items()]
+        latencies = []
+        for name, score in scorers.items():
+            with torch.inference_mode():
+                _, *seconds = timeit.repeat(partial(score, **batch), number=1, repeat=21)  # the first warms up
+            latencies.append(f"{name} {1e3 * np.median(seconds):.1f} ms")
         lines.append(f"{rows:3} histories of up to {width}: {', '.join(latencies)}")
     return lines
-
-
-def milliseconds(score: Callable[..., Any], batch: Batch) -> float:
-    """The median time of one call, after one that warms up."""
-    _, *seconds = timeit.repeat(partial(score, **batch), number=1, repeat=21)
-    return float(np.median(seconds) * 1e3)

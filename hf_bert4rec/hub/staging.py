@@ -79,13 +79,6 @@ def stage_model(
         logger.info("titles and genres are not published; add --include-titles if you have the right to publish them")
 
 
-def list_files(folder: Path) -> str:
-    """Size and relative path of each file, and the totals, as lines."""
-    sizes = {path.relative_to(folder): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-    lines = [f"{size:>12,}  {path}" for path, size in sizes.items()]
-    return "\n".join([*lines, f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files"])
-
-
 @contextlib.contextmanager
 def report_full_disk(target: Path, content: str) -> Iterator[None]:
     """Name what is written to `target` in the error of a full disk."""
