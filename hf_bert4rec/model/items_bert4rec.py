@@ -102,8 +102,8 @@ def _read_ids(values: Sequence[Any]) -> list[int | str]:
     if not values:
         raise ValueError("no movies: the table of items is empty")
     ids = [_read_id(value, row) for row, value in enumerate(values)]
-    if odd := next((item for item in ids if type(item) is not type(ids[0])), None):
-        raise ValueError(f"movie_id mixes types: {ids[0]!r} and {odd!r}; make all int or all str")
+    if odd := [item for item in ids if type(item) is not type(ids[0])]:
+        raise ValueError(f"movie_id mixes types: {ids[0]!r} and {odd[0]!r}; make all int or all str")
     tokens: set[str] = set()
     for token in map(str, ids):
         if token in tokens:

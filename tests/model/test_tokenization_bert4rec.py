@@ -83,6 +83,7 @@ def test_nothing_is_lost_by_saving(tokenizer, tmp_path):
     [
         ([], "no movies"),
         ([1, "2"], "mixes types"),
+        (["2", 0], "mixes types"),
         ([1, 2, 1], "duplicate movie_id '1'"),
         (["a", "[MASK]"], "special token"),
     ],
