@@ -16,7 +16,6 @@ from transformers.modeling_outputs import MaskedLMOutput
 
 from ..data.collators import DataCollatorForMaskedItems
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM, QueryPositions
-from .dropout import FastDropout
 from .linear import training_linear
 from .losses import chunked_cross_entropy, dense_cross_entropy, padded_logits, sampled_softmax_loss
 
@@ -27,26 +26,37 @@ QUERY_LENGTH_MULTIPLE, LABEL_COUNT_MULTIPLE = 8, 256
 QUERY_ATTENTION = ("sdpa", "eager")  # implementations that take fewer queries than keys
 
 
+class FastDropout(nn.Dropout):
+    """Dropout that draws one random number per eight elements, where torch draws one per element on one thread.
+
+    That is a fifth of a training step on a CPU. Each element is decided by a byte, so `p` is rounded to 1/256.
+    """
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0 or states.device.type != "cpu":
+            return super().forward(states)
+        threshold = min(max(round(self.p * 256), 1), 255)
+        random_bytes = torch.empty(-(-states.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        keep = random_bytes.view(torch.uint8)[: states.numel()].view(states.shape) >= threshold
+        return states * keep.to(states.dtype).mul_(256 / (256 - threshold))
+
+
 @contextmanager
 def training_forward_installed(model: Any, fast_dropout: bool = True) -> Iterator[None]:
-    """Within the block `model`, or the model that an adapter wraps, trains by the faster code of this folder.
-
-    These are `training_forward`, `training_linear` and `FastDropout`.
-    """
+    """In the block `model`, or the one in an adapter, has `training_forward`, `training_linear` and `FastDropout`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     base.forward = MethodType(training_forward, base)
-    children = [(parent, *child) for parent in base.modules() for child in parent.named_children()]
-    dropouts = [entry for entry in children if fast_dropout and type(entry[-1]) is nn.Dropout]
-    for parent, name, dropout in dropouts:
-        setattr(parent, name, FastDropout(dropout.p).train(dropout.training))
+    dropouts = [module for module in base.modules() if fast_dropout and type(module) is nn.Dropout]
+    for dropout in dropouts:
+        dropout.__class__ = FastDropout
     linears = [module for module in base.modules() if type(module) is nn.Linear]
     for linear in linears:
         linear.forward = MethodType(training_linear, linear)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for parent, name, dropout in dropouts:
-            setattr(parent, name, dropout)
+        for dropout in dropouts:
+            dropout.__class__ = nn.Dropout
         for name in ("forward", "_original_forward"):  # accelerate wraps the one and keeps it as the other
             base.__dict__.pop(name, None)
         for linear in linears:
@@ -85,9 +95,10 @@ def training_forward(
         at = labelled_targets(labels, label_weights, sparse, self.config.vocab_size)
     else:
         at = LabelledTargets(**targets)
-    outputs = self.bert4rec(*args, query_positions=at.query_positions, is_causal=is_causal, return_dict=True, **inputs)
+    queries = None if at.positions is None else QueryPositions(at.positions, at.indices)
+    outputs = self.bert4rec(*args, query_positions=queries, is_causal=is_causal, return_dict=True, **inputs)
     hidden_states = outputs.last_hidden_state
-    if at.positions is None:
+    if queries is None:
         hidden_states = hidden_states.flatten(0, 1)[at.indices]
     states = self.head(hidden_states)  # (labelled or more, hidden)
     options = {"num_items_in_batch": num_items_in_batch, "weights": at.weights}
@@ -114,21 +125,13 @@ class LabelledTargets(NamedTuple):
     weights: torch.Tensor | None = None
     positions: torch.Tensor | None = None
 
-    @property
-    def query_positions(self) -> QueryPositions | None:
-        """The positions and indices as the model takes them."""
-        return None if self.positions is None else QueryPositions(self.positions, self.indices)
-
 
 @dataclass
 class TrainingCollator:
     """Batches of `masking` with what `training_forward` else finds on the device, for which the host would wait.
 
-    They have the `targets` of their labels, a dict, and no `attention_mask` if nothing is padded.
-
-    Args:
-        sparse: whether the model's last layer can be limited to labelled positions; see `supports_query_positions`.
-        vocab_size: of the model.
+    They have the `targets` of their labels, a dict, and no `attention_mask` if nothing is padded. `sparse` says whether
+    the model's last layer can be limited to labelled positions; see `supports_query_positions`.
     """
 
     masking: DataCollatorForMaskedItems
@@ -163,8 +166,7 @@ def labelled_targets(
 def labelled_positions(labelled: torch.Tensor, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions of the labels of every row, (batch, queries), filled up with 0, and the labels' places among them.
 
-    Args:
-        labelled: (labelled,) ascending indices into the flattened positions of a batch, whose shape is (batch, seq).
+    `labelled` (labelled,) has ascending indices into the flattened positions of a batch, whose shape is (batch, seq).
     """
     batch, length = shape
     rows, columns = labelled // length, labelled % length

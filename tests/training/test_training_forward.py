@@ -12,9 +12,9 @@ from torch._dynamo.utils import counters
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.training import training_forward
-from hf_bert4rec.training.dropout import FastDropout
 from hf_bert4rec.training.training_forward import (
     LABEL_COUNT_MULTIPLE,
+    FastDropout,
     TrainingCollator,
     labelled_targets,
     supports_query_positions,
