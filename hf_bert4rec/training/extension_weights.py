@@ -7,6 +7,7 @@ Both know the training part only, as the network does, so that none of them has 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..data.transitions import fit_transition_memory
-from ..evaluation.metrics import FloatArray, ndcg
+from ..evaluation.metrics import ndcg
 from ..evaluation.ranking import candidate_ranks, candidate_scores
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
@@ -42,19 +43,17 @@ EncodedBatch = tuple[torch.Tensor, Batch]  # see `validation_batches`
 def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, Any]:
     """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best, without taste.
 
-    Returns:
-        `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
-        `memory` only, and of both (`combined`). The last is at least as good as the others: the weights begin with the
-        network only and end where it merely breaks ties of the memory.
+    Returns `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
+    `memory` only, and of both (`combined`). The last is at least as good as the others: the weights begin with the
+    network only and end where it merely breaks ties of the memory.
     """
     train = data.timed_train if model.config.time_aware else data.train
     figures = {}
     for backward in BACKWARD:
         fit_transition_memory(model, train, backward)
-        parts = [_metric_by_weight(model, states, batch, data.tokenizer.all_special_ids) for states, batch in batches]
-        figures[backward] = np.concatenate(parts, axis=1).mean(1)  # (weights + 1,)
-    best = max(BACKWARD, key=lambda backward: figures[backward][:-1].max())
-    *weighted, memory = figures[best].tolist()
+        figures[backward] = _ndcg_by_weight(model, data, batches, WEIGHTS, of_taste=False)
+    best = max(BACKWARD, key=lambda backward: max(figures[backward][:-1]))
+    *weighted, memory = figures[best]
     weight = WEIGHTS[int(np.argmax(weighted))]
     model.config.memory_weight = weight
     fit_transition_memory(model, train, best)
@@ -72,18 +71,15 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[Enco
 def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, float]:
     """Set `config.taste_weight`, with which NDCG@10 on the validation part is best; the first of equals.
 
-    Returns:
-        `weight`, one of `TASTE_WEIGHTS`; and the NDCG@10 `without` the model of taste, and with it (`combined`).
+    Returns `weight`, one of `TASTE_WEIGHTS`; and the NDCG@10 `without` the model of taste, and with it (`combined`).
     """
     assert model.taste is not None
-    special_ids = data.tokenizer.all_special_ids
-    parts = [_metric_by_taste_weight(model, states, batch, special_ids) for states, batch in batches]
-    figures = np.concatenate(parts, axis=1).mean(1)  # (weights,)
-    model.config.taste_weight = TASTE_WEIGHTS[int(figures.argmax())]
+    model.config.taste_weight = 0.0
+    *figures, _ = _ndcg_by_weight(model, data, batches, TASTE_WEIGHTS, of_taste=True)
+    model.config.taste_weight = TASTE_WEIGHTS[int(np.argmax(figures))]
     if not model.config.taste_weight:
         model.taste.regression = None
-    without, combined = (round(float(figure), 6) for figure in (figures[0], figures.max()))
-    choice = {"weight": model.config.taste_weight, "without": without, "combined": combined}
+    choice = {"weight": model.config.taste_weight, "without": round(figures[0], 6), "combined": round(max(figures), 6)}
     logger.info(
         "the model of taste has weight %(weight)g in the scores of the next item; chosen on the validation part, where "
         "NDCG@10 is %(without).4f without and %(combined).4f with it",
@@ -114,32 +110,28 @@ def validation_batches(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0
 
 
 @torch.no_grad()
-def _metric_by_weight(
-    model: Bert4RecForMaskedLM, states: torch.Tensor, batch: Batch, special_ids: list[int]
-) -> FloatArray:
-    """NDCG@10 of every history of a batch for each of `WEIGHTS`, then of the memory only, (weights + 1, batch)."""
-    assert model.memory is not None
-    network = model.decoder(states).float()  # (batch, vocab)
-    memory = model.memory(batch["input_ids"], batch["attention_mask"], batch.get("timestamps"))
-    seen = batch["seen"] if model.config.exclude_seen else batch["seen"][:, :0]
-    candidates = candidate_scores(network, seen, special_ids)
-    scores = (torch.add(candidates, memory, alpha=weight) for weight in WEIGHTS)
-    ranks = [candidate_ranks(each, batch["targets"]) for each in scores]
-    ranks.append(candidate_ranks(candidate_scores(memory, seen, special_ids), batch["targets"]))
-    return np.stack([ndcg(each.cpu().numpy(), K) for each in ranks])
+def _ndcg_by_weight(
+    model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch], weights: Sequence[float], of_taste: bool
+) -> list[float]:
+    """NDCG@10 for each weight of the memory's scores, or of the model of taste's, and last for these scores only.
 
-
-@torch.no_grad()
-def _metric_by_taste_weight(
-    model: Bert4RecForMaskedLM, states: torch.Tensor, batch: Batch, special_ids: list[int]
-) -> FloatArray:
-    """NDCG@10 of every history of a batch for each of `TASTE_WEIGHTS`, (weights, batch)."""
-    seen = batch["seen"] if model.config.exclude_seen else batch["seen"][:, :0]
-    inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
-    network = model.decoder(states).float()  # (batch, vocab)
-    ranks = []
-    for weight in TASTE_WEIGHTS:
-        model.config.taste_weight = weight
-        scores = model.add_table_scores(network, **inputs)
-        ranks.append(candidate_ranks(candidate_scores(scores, seen, special_ids), batch["targets"]))
-    return np.stack([ndcg(each.cpu().numpy(), K) for each in ranks])
+    Those of the memory are added to the network's logits, those of the model of taste to the sum.
+    """
+    figures = []
+    for states, batch in batches:
+        scores = model.decoder(states).float()  # (batch, vocab)
+        if of_taste:
+            assert model.taste is not None
+            scores = model.add_table_scores(scores, **{name: batch[name] for name in MODEL_INPUTS if name in batch})
+            added = model.taste.next_item_scores(batch["input_ids"], batch["attention_mask"])
+        else:
+            assert model.memory is not None
+            added = model.memory(batch["input_ids"], batch["attention_mask"], batch.get("timestamps"))
+        seen = batch["seen"] if model.config.exclude_seen else batch["seen"][:, :0]
+        candidates = candidate_scores(scores, seen, data.tokenizer.all_special_ids)
+        sums = (torch.add(candidates, added, alpha=weight) for weight in weights)
+        ranks = [candidate_ranks(each, batch["targets"]) for each in sums]
+        ranks.append(candidate_ranks(added.where(candidates > -torch.inf, -torch.inf), batch["targets"]))
+        figures.append([ndcg(each.cpu().numpy(), K) for each in ranks])
+    means: list[float] = np.concatenate(figures, axis=1).mean(1).tolist()
+    return means
