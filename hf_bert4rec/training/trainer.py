@@ -104,9 +104,7 @@ class Bert4RecTrainer(Trainer):
 
     With `ema_decay`, evaluation uses the averaged weights; they become the model's weights when training ends.
 
-    Raises:
-        TypeError: the data sets or the collator have another type.
-        ValueError: `ema_decay` with FSDP.
+    TypeError: the data sets or the collator have another type. ValueError: `ema_decay` with FSDP.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -121,9 +119,7 @@ class Bert4RecTrainer(Trainer):
         self.memory_weights: Sequence[float] = ()
         self.average: WeightAverage | None = None  # during a run with `ema_decay`
         self._average_checkpoint: Path | None = None
-        self.add_callback(_SetSamplerEpoch(self))
-        if self.args.ema_decay is not None:
-            self.add_callback(_UpdateAverage(self))
+        self.add_callback(_TrainingCallback(self))
 
     def _check_training_data(self) -> None:
         if self.train_dataset is None:
@@ -279,43 +275,40 @@ class Bert4RecTrainer(Trainer):
         super()._issue_warnings_after_load(load_result)
 
 
-class _SetSamplerEpoch(TrainerCallback):
-    """Sets the sampler's epoch before its first batch, also when resuming within an epoch."""
+class _TrainingCallback(TrainerCallback):
+    """Sets the sampler's epoch before its first batch, also when resuming within an epoch, and averages the weights.
 
-    def __init__(self, trainer: Bert4RecTrainer) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
-        self.trainer.window_sampler.set_epoch(int(state.epoch))
-        _draw_as_a_new_iterator(train_dataloader)
-
-
-def _draw_as_a_new_iterator(loader: DataLoader[Any]) -> None:
-    """A new iterator draws its seed from the state that dropout draws from; do so where workers keep theirs, too."""
-    if getattr(loader, "_iterator", None) is not None:
-        torch.empty((), dtype=torch.int64).random_()
-
-
-class _UpdateAverage(TrainerCallback):
-    """Averages the weights from the first step or a checkpoint's average, and copies them to the model at the end."""
+    With `ema_decay`, the average begins at the first step or with a checkpoint's; the model gets it at the end.
+    """
 
     def __init__(self, trainer: Bert4RecTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer = self.trainer
-        trainer.average = WeightAverage(trainer.accelerator.unwrap_model(trainer.model), args.ema_decay)
-        if trainer._average_checkpoint is not None:
-            trainer.average.load(trainer._average_checkpoint)
+        if args.ema_decay is not None:
+            trainer.average = WeightAverage(trainer.accelerator.unwrap_model(trainer.model), args.ema_decay)
+            if trainer._average_checkpoint is not None:
+                trainer.average.load(trainer._average_checkpoint)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
+        self.trainer.window_sampler.set_epoch(int(state.epoch))
+        _draw_as_a_new_iterator(train_dataloader)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        assert self.trainer.average is not None
-        self.trainer.average.update_parameters(self.trainer.accelerator.unwrap_model(self.trainer.model))
+        if self.trainer.average is not None:
+            self.trainer.average.update_parameters(self.trainer.accelerator.unwrap_model(self.trainer.model))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        assert self.trainer.average is not None
-        self.trainer.average.copy_to(self.trainer.accelerator.unwrap_model(self.trainer.model))
-        self.trainer.average = None
+        if self.trainer.average is not None:
+            self.trainer.average.copy_to(self.trainer.accelerator.unwrap_model(self.trainer.model))
+            self.trainer.average = None
+
+
+def _draw_as_a_new_iterator(loader: DataLoader[Any]) -> None:
+    """A new iterator draws its seed from the state that dropout draws from; do so where workers keep theirs, too."""
+    if getattr(loader, "_iterator", None) is not None:
+        torch.empty((), dtype=torch.int64).random_()
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:
