@@ -73,10 +73,7 @@ class ModelArguments:
 
 @dataclass
 class MaskingArguments:
-    """Training rows, their masks, and the start and end of training.
-
-    See `DataCollatorForMaskedItems` and `TrainingWindows`.
-    """
+    """Training rows (`TrainingWindows`), their masks (`DataCollatorForMaskedItems`), start and end of training."""
 
     mlm_probability: float = option("share of a row's items that are masked", 0.2)
     mask_replace_prob: float = option("share of masked items that become [MASK]", 1.0)
@@ -169,9 +166,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) -> Arguments:
     """Read `RECIPE [--key value ...]`. The command line overrides the recipe, the recipe the defaults.
 
-    Raises:
-        FileNotFoundError: no such recipe; the names of the installed ones are listed.
-        ValueError: an unknown key, with the nearest known one; a bad value; or a recipe that would publish pickles.
+    FileNotFoundError lists the installed recipes; ValueError: an unknown key, with the nearest known one, a bad value,
+    or a recipe that would publish pickles.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = OptionParser(CLASSES, description)

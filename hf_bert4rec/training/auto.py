@@ -84,9 +84,8 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
     interactions = int(train.lengths.sum())
     scale = math.log10(max(interactions, 1) / 100_000)
     hidden = int(np.clip(round(128 * 1.5**scale / 64), 1, 4)) * 64
-    size = f"for {interactions:,} training interactions"
     return [
-        Choice({"hidden_size": hidden, "intermediate_size": 4 * hidden}, size),
+        Choice({"hidden_size": hidden, "intermediate_size": 4 * hidden}, f"for {interactions:,} training interactions"),
         _regularization(train, scale, data.exclude_seen),
         *_window(train, scale, parts),
         Choice(

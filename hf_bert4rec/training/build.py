@@ -30,11 +30,7 @@ def build_trainer(
     masking: MaskingArguments,
     arguments: Bert4RecTrainingArguments,
 ) -> Bert4RecTrainer:
-    """A trainer with a new model, the training windows and their masks.
-
-    Raises:
-        ValueError: options that exclude each other.
-    """
+    """A trainer with a new model, the training windows and their masks; ValueError if options exclude each other."""
     if model_arguments.causal and masking.causal_prob:
         raise ValueError(f"causal_prob={masking.causal_prob} with causal=true: every batch is causal already")
     model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)

@@ -35,8 +35,7 @@ def check_complete(checkpoint: str | Path) -> None:
 
 def latest_complete(folder: str | Path) -> Path | None:
     """The complete checkpoint with the highest step in `folder`, or None."""
-    complete = [checkpoint for checkpoint in _checkpoints(folder) if not _problem(checkpoint)]
-    return complete[-1] if complete else None
+    return next((checkpoint for checkpoint in reversed(_checkpoints(folder)) if not _problem(checkpoint)), None)
 
 
 def remove_incomplete(folder: str | Path) -> None:

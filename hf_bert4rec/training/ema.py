@@ -37,12 +37,7 @@ class WeightAverage(AveragedModel):
         save_file({**weights, COUNT: self.n_averaged}, folder / AVERAGE_FILE)
 
     def load(self, folder: Path) -> None:
-        """Continue from the average in a checkpoint.
-
-        Raises:
-            FileNotFoundError: the checkpoint has no average.
-            ValueError: its weights have other names or shapes than the model's.
-        """
+        """Continue from a checkpoint's average; FileNotFoundError without, ValueError for one of another model."""
         path = folder / AVERAGE_FILE
         if not path.is_file():
             raise FileNotFoundError(f"no {path}: the run had no weight average; resume it without ema_decay")

@@ -138,9 +138,7 @@ def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: A
 def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:
     """Train from the start, or from the checkpoint that `resume_from_checkpoint` names ("last": the latest complete).
 
-    Raises:
-        FileNotFoundError: there is no complete checkpoint to resume from.
-        ValueError: one of `options`, JSON values by name, differs from the run that wrote the checkpoint.
+    FileNotFoundError without a complete one; ValueError if one of `options`, JSON values by name, differs from its run.
     """
     checkpoints = Path(trainer.args.output_dir)
     resume = trainer.args.resume_from_checkpoint

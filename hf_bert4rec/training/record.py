@@ -66,8 +66,8 @@ def training_record(
 def run_options(arguments: Sequence[Any], training: Bert4RecTrainingArguments) -> dict[str, Any]:
     """The options that decide a run, as JSON values and without this machine's folders."""
     options = portable_options({name: value for part in arguments for name, value in vars(part).items()})
-    values = {name: getattr(training, name) for name in TRAINER_OPTIONS}
-    options |= {name: getattr(value, "value", value) for name, value in values.items()}  # of enumerations
+    trainer_options = training.to_dict()
+    options |= {name: trainer_options[name] for name in TRAINER_OPTIONS}
     if training.max_steps > 0:  # it overrides the number of epochs
         options |= {"max_steps": training.max_steps, "num_train_epochs": None}
     return options
