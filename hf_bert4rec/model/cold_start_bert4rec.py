@@ -113,14 +113,9 @@ def _means(values: torch.Tensor, nearest: list[tuple[torch.Tensor, torch.Tensor]
 def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -> list[dict[str, Any]]:
     """Extend a model by the items that `tokenizer.add_items` added, without training.
 
-    Args:
-        vectors: (new items, hidden) input embeddings to start from instead, such as `pipe.embed_items` gives.
-
-    Returns:
-        For every new item `{"movie_id", "title", "input_id", "start", "similar"}`, where its embedding came from.
-
-    Raises:
-        ValueError: no new items, or vectors of another shape; the model is unchanged.
+    `vectors` (new items, hidden) are input embeddings to start from instead, such as `pipe.embed_items` gives.
+    Returns `{"movie_id", "title", "input_id", "start", "similar"}` of every new item, where its embedding came from.
+    ValueError, with the model unchanged, for no new items and for vectors of another shape.
     """
     size, first = model.config.vocab_size, tokenizer.first_item_id
     number = len(tokenizer) - size

@@ -79,8 +79,7 @@ class Bert4RecConfig(PreTrainedConfig):
     The other fields are those of `transformers.BertConfig`. Sizes default to the authors' `bert_config_ml-1m_64.json`
     (FeiSun/BERT4Rec).
 
-    Raises:
-        TypeError: a value of the wrong type. ValueError: a value out of range.
+    TypeError: a value of the wrong type. ValueError: a value out of range.
     """
 
     model_type = "bert4rec"
@@ -120,11 +119,7 @@ class Bert4RecConfig(PreTrainedConfig):
     def get_config_dict(
         cls, pretrained_model_name_or_path: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The contents of `config.json` and the unused keyword arguments, as in `PreTrainedConfig`.
-
-        Raises:
-            OSError: the file is missing. ValueError: it does not hold a JSON object.
-        """
+        """The contents of `config.json` and the unused keyword arguments; ValueError unless it holds a JSON object."""
         with report_corrupt_files(pretrained_model_name_or_path, "config.json", arguments=kwargs):
             config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not isinstance(config_dict, dict):
@@ -158,15 +153,8 @@ class Bert4RecConfig(PreTrainedConfig):
         super().__setattr__(name, value)
 
     def _check_ranges(self) -> None:
-        last_id = self.vocab_size - 1
-        ranges = {
-            **RANGES,
-            "memory_size": (0, self.vocab_size),
-            "taste_neighbours": (0, self.vocab_size),
-            "pad_token_id": (0, last_id),
-            "mask_token_id": (0, last_id),
-            "unk_token_id": (0, last_id),
-        }
+        ranges = RANGES | dict.fromkeys(("memory_size", "taste_neighbours"), (0, self.vocab_size))
+        ranges |= dict.fromkeys(("pad_token_id", "mask_token_id", "unk_token_id"), (0, self.vocab_size - 1))
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -212,5 +200,3 @@ def _check_other_fields(fields: dict[str, Any]) -> None:
 FIELD_TYPES: dict[str, Any] = dict(Bert4RecConfig.__annotations__)
 Bert4RecConfig.register_for_auto_class()
 make_importable(__name__)
-
-__all__ = ["CUSTOM_PIPELINES", "TASKS", "Bert4RecConfig"]

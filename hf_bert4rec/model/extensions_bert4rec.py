@@ -64,11 +64,9 @@ class Bert4RecTimeEmbeddings(nn.Module):
         if self.training:
             query_times, timestamps = _drop_times(timestamps, is_causal, masked)
         before = time_before(timestamps, position_ids)  # (batch, seq), time of the previous item
-        gap_before = gap_between(time_before(before, position_ids), before)
-        gap_until = gap_between(before, query_times)
-        embeddings = (
-            self.gap_before(gap_before) + self.gap_until(gap_until) + self._date(latest_known(query_times, before))
-        )
+        embeddings = self.gap_before(gap_between(time_before(before, position_ids), before))
+        embeddings = embeddings + self.gap_until(gap_between(before, query_times))
+        embeddings = embeddings + self._date(latest_known(query_times, before))
         if self.gap_after is not None:
             after = nn.functional.pad(timestamps[:, 1:], (0, 1), value=UNKNOWN_TIME)  # time of the next item
             if is_causal:
@@ -133,12 +131,7 @@ class Bert4RecEventEmbeddings(nn.Module):
         self.before = nn.Embedding(config.num_events, config.hidden_size)
 
     def forward(self, event_ids: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """Embed kinds of events.
-
-        Args:
-            event_ids: (batch, seq), any at padding.
-            position_ids: (batch or 1, seq), 0 at each row's oldest position.
-        """
+        """Embed `event_ids` (batch, seq), any at padding; `position_ids` (batch or 1, seq) are 0 at the oldest ones."""
         before = self.before(event_ids.roll(1, dims=1)) * (position_ids > 0)[..., None]
         return self.own(event_ids) + before  # (batch, seq, hidden)
 
@@ -174,11 +167,8 @@ class Bert4RecTransitionMemory(nn.Module):
     ) -> torch.Tensor:
         """Log-probability of each item to follow a row's last items, (batch, vocab).
 
-        Args:
-            input_ids: (batch, seq), the last attended position being that of the query.
-            attention_mask: (batch, seq).
-            timestamps: (batch, seq) seconds, at the last attended position the time of the query; `UNKNOWN_TIME`
-                where unknown.
+        The arguments are (batch, seq), and the last attended position is that of the query. `timestamps` are seconds,
+        `UNKNOWN_TIME` where unknown.
         """
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         last = (positions * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
@@ -203,8 +193,8 @@ class Bert4RecTransitionMemory(nn.Module):
         years = (bin_centres - (query_times.float() / TIME_BIN)[..., None]).abs() * (TIME_BIN / YEAR)
         return torch.where((query_times == UNKNOWN_TIME)[..., None], 1.0, MIN_DECAY + (-years).exp())
 
-    def resize(self, vocab_size: int) -> int:
-        """Resize to `vocab_size` items; entries of items beyond are dropped. Returns the new number of entries."""
+    def resize(self, vocab_size: int) -> None:
+        """Resize to `vocab_size` items; entries of items beyond are dropped."""
         rows = min(vocab_size, len(self.next_items))
         known = self.next_items[:rows] < vocab_size
         padding = (0, 0, 0, vocab_size - rows)
@@ -212,7 +202,6 @@ class Bert4RecTransitionMemory(nn.Module):
         if self.next_items.shape[1] > vocab_size:  # more than `Bert4RecConfig` allows
             strongest = self.weights.abs().argsort(dim=1, descending=True, stable=True)[:, :vocab_size]
             self._change_tables(lambda table: table.gather(1, strongest))
-        return self.next_items.shape[1]
 
     def add(self, similar: list[tuple[torch.Tensor, torch.Tensor]]) -> int:
         """Fill the last `len(similar)` rows, those of new items, each from known items and weights that add up to 1.
@@ -226,7 +215,7 @@ class Bert4RecTransitionMemory(nn.Module):
         for item, (known_ids, shares) in enumerate(similar, start=vocab_size - len(similar)):
             if not len(known_ids):
                 continue
-            for table in self._tables().values():
+            for table in self.buffers():
                 table[item] = table[known_ids[0]]
             share_of = self.weights.new_zeros(vocab_size)
             share_of[known_ids] = shares.to(share_of)
@@ -239,16 +228,12 @@ class Bert4RecTransitionMemory(nn.Module):
         self._change_tables(lambda table: nn.functional.pad(table, (0, added_width)))
         for row, added in enumerate(entries):
             for column, values in enumerate(added, start=width):
-                for table, value in zip(self._tables().values(), values, strict=False):
+                for table, value in zip(self.buffers(), values, strict=False):
                     table[row, column] = value
         return width + added_width
 
-    def _tables(self) -> dict[str, torch.Tensor]:
-        """`next_items`, `weights` and, if there are any, `time_bins`."""
-        return dict(self.named_buffers())
-
     def _change_tables(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        for name, table in self._tables().items():
+        for name, table in list(self.named_buffers()):
             self.register_buffer(name, change(table))
 
 
@@ -304,8 +289,9 @@ class Bert4RecTaste(nn.Module):
     def forward(self, histories: list[list[int]]) -> torch.Tensor:
         """Scores (histories, vocab), float32, of lists of input ids; repeated items count once."""
         distinct = [list(dict.fromkeys(history)) for history in histories]
-        users = torch.stack([self._user(items) for items in distinct])
-        scores = self.shares.float() + users @ self.factors.float().T
+        indices = [torch.tensor(items, dtype=torch.long, device=self.factors.device) for items in distinct]
+        users = torch.stack([self.precisions[index].float() @ self.factors[index].float() for index in indices])
+        scores = self.shares.float() + users @ self.factors.float().T  # (histories, vocab)
         for row, items in enumerate(distinct):
             if self.neighbours is not None and len(items) == 1:
                 self._raise_neighbours(scores[row], items[0], self.neighbours[items[0]].tolist())
@@ -318,10 +304,7 @@ class Bert4RecTaste(nn.Module):
         return torch.where(scores > SMALLEST_SCORE, scores.clamp(min=SMALLEST_SCORE).log(), line)
 
     def next_item_scores(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Scores (batch, vocab), float32, of complete histories in any order, to be added to the network's logits.
-
-        Both arguments are (batch, seq).
-        """
+        """Scores (batch, vocab), float32, of complete histories (batch, seq) in any order, to add to the logits."""
         assert self.regression is not None
         factors = self.factors.float()
         precisions = self.precisions[input_ids].float() * attention_mask  # (batch, seq)
@@ -382,7 +365,3 @@ class Bert4RecTaste(nn.Module):
         for rank in range(SIMILAR_RANKS, LISTED, SIMILAR_RANKS):
             if listed[rank] in neighbours:
                 scores[listed[rank]] = candidates[[listed[rank - 1], listed[rank + 1]]].mean()
-
-    def _user(self, items: list[int]) -> torch.Tensor:
-        index = torch.tensor(items, dtype=torch.long, device=self.factors.device)
-        return self.precisions[index].float() @ self.factors[index].float()  # (taste_size,)

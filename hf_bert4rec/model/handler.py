@@ -20,17 +20,10 @@ class EndpointHandler:
         self.pipe = pipeline("movie-recommendation", model=path, trust_remote_code=True)
 
     def __call__(self, data: dict[str, Any]) -> list[Any]:
-        """Return the pipeline's answer.
-
-        Raises:
-            TypeError, ValueError, LookupError: a bad request; the message says what to change.
-        """
+        """Return the pipeline's answer; TypeError, ValueError or LookupError say what to change in a bad request."""
         if not isinstance(data, dict) or "inputs" not in data:
             raise ValueError('a request is an object with the key "inputs": a history, or a list of histories')
         parameters = data.get("parameters")
         if not isinstance(parameters, dict | None) or "inputs" in (parameters or {}):
             raise ValueError('"parameters" is an object of options, such as {"top_k": 5}')
         return self.pipe(data["inputs"], **(parameters or {}))
-
-
-__all__ = ["EndpointHandler"]

@@ -178,8 +178,7 @@ COLUMN_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
     """Return columns of the item table, with one object for equal lists.
 
-    Raises:
-        ValueError: they are not some of `COLUMN_TYPES` with `number` values each; the message begins with `source`.
+    A ValueError, which begins with `source`, unless they are some of `COLUMN_TYPES` with `number` values each.
     """
     if not isinstance(items, dict):
         raise ValueError(f"{source}: it is a {type(items).__name__}, not an object of columns")
@@ -214,11 +213,7 @@ def _share_lists(column: list[Any]) -> list[Any]:
 def align_columns(
     tokens: Sequence[str], ids: Sequence[int | str], columns: Mapping[str, list[Any]]
 ) -> dict[str, list[Any]]:
-    """Return the columns of a table in the order of `tokens`, None for items that the table lacks.
-
-    Raises:
-        ValueError: the table has none of the items.
-    """
+    """Return the columns of a table in the order of `tokens`, None for items that it lacks; ValueError for all."""
     row_of = {str(item): row for row, item in enumerate(ids)}
     rows = [row_of.get(token) for token in tokens]
     if all(row is None for row in rows):
@@ -269,11 +264,6 @@ def _fold(text: str) -> str:
         return text
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(character for character in decomposed if not unicodedata.combining(character))
-
-
-def spellings(title: str) -> list[str]:
-    """The normalised names of a title: all of it, without its parentheses, and the content of these."""
-    return [name for name in dict.fromkeys(map(normalise, [title, *_other_names(title)])) if name]
 
 
 def _other_names(title: str) -> list[str]:
@@ -346,13 +336,8 @@ class TitleIndex:
 
     @cached_property
     def by_other_name(self) -> NameIndex:
-        """The other names of titles with parentheses."""
-        pairs = [
-            (name, position)
-            for position, title in enumerate(self.titles)
-            if "(" in title
-            for name in _other_names(title)
-        ]
+        """By the `_other_names` of titles with parentheses."""
+        pairs = [(name, position) for position, title in enumerate(self.titles) for name in _other_names(title)]
         return NameIndex([name for name, _ in pairs], torch.tensor([row for _, row in pairs], dtype=torch.long))
 
     def candidates(self, query: str) -> list[int]:
@@ -370,22 +355,20 @@ class TitleIndex:
 
     def _with_other_name(self, name: str) -> list[int]:
         candidates = self.by_other_name.candidates(name) if name else []
-        return [position for position in candidates if name in spellings(self.titles[position])[1:]]
+        return [position for position in candidates if name in map(normalise, _other_names(self.titles[position]))]
 
     def find(self, query: str) -> int:
-        """Position of the one movie meant by `query`.
-
-        Raises:
-            UnknownTitleError: no movie has this title; similar ones are suggested.
-            AmbiguousTitleError: several have it; all are listed.
-        """
+        """Position of the one movie meant by `query`; UnknownTitleError, which suggests similar titles, if none is."""
         position = self.find_or_none(query)
         if position is None:
-            raise UnknownTitleError(f"no movie is called {short_repr(query)}{self._suggestion(query)}")
+            matches = difflib.get_close_matches(normalise(split_year(query)[0]), self.names, n=3)
+            titles = [self._full_title(self.names[match]) for match in matches]
+            hint = f"; did you mean {' or '.join(map(repr, titles))}?" if titles else ""
+            raise UnknownTitleError(f"no movie is called {short_repr(query)}{hint}")
         return position
 
     def find_or_none(self, query: str) -> int | None:
-        """Like `find`, but None for a title that no movie has."""
+        """Like `find`, but None for a title that no movie has; AmbiguousTitleError lists all movies that have it."""
         positions = self.candidates(query)
         if len(positions) > 1:
             listed = "; ".join(f"{self._full_title(position)} (id {self.ids[position]})" for position in positions)
@@ -401,12 +384,6 @@ class TitleIndex:
         for position, title in enumerate(self.titles):
             names.setdefault(normalise(title), position)
         return {name: position for name, position in names.items() if name}
-
-    def _suggestion(self, query: str) -> str:
-        """The titles most similar to the query, as the end of a message."""
-        matches = difflib.get_close_matches(normalise(split_year(query)[0]), self.names, n=3)
-        titles = [self._full_title(self.names[match]) for match in matches]
-        return f"; did you mean {' or '.join(map(repr, titles))}?" if titles else ""
 
     def _full_title(self, position: int) -> str:
         return full_title(self.titles[position], self.years[position])

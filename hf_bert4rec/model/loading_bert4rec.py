@@ -61,9 +61,8 @@ class SafetensorsModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """`PreTrainedModel.from_pretrained` for folders that are not trusted.
 
-        Raises:
-            ValueError: `use_safetensors=False`, an index that names other files, or corrupt JSON. OSError: no
-                safetensors file, or a corrupt one.
+        ValueError: `use_safetensors=False`, an index that names other files, or corrupt JSON. OSError: no safetensors
+        file, or a corrupt one.
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("use_safetensors=False: weights are read from safetensors files only, never pickled ones")
@@ -115,11 +114,7 @@ def garbage_collection_paused() -> Iterator[None]:
 
 
 def read_object(path: str | Path, fix: str = FIX_HINT) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Raises:
-        ValueError: the file holds no valid JSON, or not an object; the message names the file and says `fix`.
-    """
+    """Return the JSON object in a file; a ValueError for other content names the file and says `fix`."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -151,10 +146,8 @@ def report_corrupt_files(
 ) -> Iterator[None]:
     """Turn a parse error of the block, which reads these files of `folder`, into a ValueError that names them.
 
-    These are `PARSE_ERRORS` and the exact types `bare`, unless this package raised them.
-
-    Args:
-        arguments: keyword arguments of the caller; an error about one of them is the caller's, not the file's.
+    These are `PARSE_ERRORS` and the exact types `bare`, unless this package raised them, or they are about one of the
+    caller's keyword `arguments`.
     """
     try:
         yield
@@ -184,16 +177,13 @@ def _names_an_argument(error: Exception, arguments: Mapping[str, Any]) -> bool:
 
 
 def check_weight_files(folder: Any, variant: str | None = None, **kwargs: Any) -> None:
-    """Refuse weights in a pickled file or outside the model's own folder.
+    """Raise ValueError for weights in a pickled file or outside the model's own folder.
 
     transformers reads whatever file the index of a sharded model names, by torch.load where it is not safetensors.
 
     Args:
         folder: a folder, a file of weights, or a Hub name, whose index is then fetched.
         kwargs: those of `from_pretrained`; `HUB_LOCATION` names those that matter.
-
-    Raises:
-        ValueError: the index names another kind of file, or one elsewhere.
     """
     if folder is None:
         return

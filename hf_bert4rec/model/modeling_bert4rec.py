@@ -139,11 +139,6 @@ def last_positions(attention_mask: torch.Tensor) -> QueryPositions:
     return QueryPositions(last, torch.arange(last.shape[0], device=last.device))
 
 
-def has_no_padding(attention_mask: torch.Tensor) -> bool:
-    """Whether a mask (batch, seq) attends to all positions, so that none is needed; False while a model is traced."""
-    return not (is_compiling() or is_tracing()) and bool(attention_mask.all())
-
-
 class Bert4RecAttention(nn.Module):
     """Multi-head attention to all positions, or with `config.causal` to the position itself and earlier ones."""
 
@@ -501,10 +496,7 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         timestamps: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
-        """Add the scores of the history by the transition memory and the model of taste to logits (batch, vocab).
-
-        Other inputs of the model are ignored.
-        """
+        """Logits (batch, vocab) plus the scores of the memory and the model of taste; other inputs are ignored."""
         if self.memory is not None:
             logits = logits + self.config.memory_weight * self.memory(input_ids, attention_mask, timestamps)
         if self.taste is not None and self.config.taste_weight:
@@ -514,8 +506,9 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
     def next_item_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """User embeddings (batch, hidden): their products with the output embeddings, plus bias, are the logits."""
         last = last_positions(attention_mask)
-        padding_mask = None if has_no_padding(attention_mask) else attention_mask
-        outputs = self.bert4rec(input_ids, padding_mask, query_positions=last, return_dict=True, **kwargs)
+        # Without padding no mask is needed; a traced model keeps it for other inputs.
+        mask = attention_mask if is_compiling() or is_tracing() or not attention_mask.all() else None
+        outputs = self.bert4rec(input_ids, mask, query_positions=last, return_dict=True, **kwargs)
         return self.head(outputs.last_hidden_state)
 
     def add_items(self, tokenizer: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -526,5 +519,3 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
 Bert4RecModel.register_for_auto_class("AutoModel")
 Bert4RecForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
 make_importable(__name__)
-
-__all__ = ["Bert4RecForMaskedLM", "Bert4RecModel", "Bert4RecPreTrainedModel"]

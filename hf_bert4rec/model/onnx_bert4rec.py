@@ -16,12 +16,8 @@ TOLERANCE, HALF_PRECISION_TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 0.1, 1.0
 EXPORT_HINT = "export the model again with `hf-bert4rec export-onnx`"
 
 
-def find_onnx(folder: str, onnx_file: str = ONNX_FILE, revision: str | None = None) -> str:
-    """Return the path of a file in `onnx/` of a model's folder or Hub repository.
-
-    Raises:
-        FileNotFoundError: the folder or repository has no such file.
-    """
+def find_onnx(folder: str, onnx_file: str, revision: str | None) -> str:
+    """Return the path of a file in `onnx/` of a model's folder or Hub repository; FileNotFoundError without it."""
     path = cached_file(
         folder, onnx_file, subfolder=ONNX_FOLDER, revision=revision, _raise_exceptions_for_missing_entries=False
     )
@@ -36,15 +32,8 @@ def find_onnx(folder: str, onnx_file: str = ONNX_FILE, revision: str | None = No
 class OnnxScorer:
     """Scores histories like `model.next_item_logits`, with a file that `hf-bert4rec export-onnx` wrote.
 
-    Copies and pickles hold the path of the file, and open it again.
-
-    Args:
-        path: the file, or one converted from it, such as by quantization.
-        config: the model's.
-
-    Raises:
-        ImportError: onnxruntime is not installed.
-        ValueError: the file scores another number of items than the model has.
+    The file at `path` may be converted, such as by quantization; `config` is the model's. Copies and pickles hold the
+    path, and open the file again. ImportError without onnxruntime; ValueError for a file of another number of items.
     """
 
     def __init__(self, path: str | Path, config: Any) -> None:
@@ -74,11 +63,7 @@ class OnnxScorer:
         timestamps: torch.Tensor | None = None,
         event_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Logits (rows, vocab), float32 on the CPU, at each row's last attended position.
-
-        Raises:
-            ValueError: a history longer than the model's window.
-        """
+        """Logits (rows, vocab), float32 on the CPU, at each last attended position; ValueError beyond the window."""
         window = self.config.max_position_embeddings
         if input_ids.shape[1] > window and (longest := int(attention_mask.sum(-1).max())) > window:
             raise ValueError(
@@ -94,9 +79,8 @@ class OnnxScorer:
     def check_scores(self, model: Any, tolerance: float | None = None) -> None:
         """Raise ValueError unless the logits of a short history are those of `model`.
 
-        Args:
-            tolerance: largest difference of a logit, absolute and relative; by default 0.001, or 0.1 for a model in
-                half precision, or 1 for the quantized file of an export.
+        `tolerance` is the largest difference of a logit, absolute and relative; by default 0.001, or 0.1 for a model in
+        half precision, or 1 for the quantized file of an export.
         """
         if tolerance is None:
             tolerance = TOLERANCE if model.dtype == torch.float32 else HALF_PRECISION_TOLERANCE

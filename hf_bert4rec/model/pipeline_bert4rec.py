@@ -246,7 +246,7 @@ class MovieRecommendationPipeline(Pipeline):
         # Each history's log scores (items,), and the corrections of approximate ones.
         network = zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False)
         liked = [request.liked for request in requests if request.liked and request.goal == "taste"]
-        taste = iter(self._taste_log_scores(liked))
+        taste = iter(self._taste_log_scores(liked) if liked else ())
         answers = []
         for request in requests:
             if not request.liked:
@@ -268,8 +268,6 @@ class MovieRecommendationPipeline(Pipeline):
 
     def _taste_log_scores(self, histories: list[list[int]]) -> torch.Tensor:
         """Logarithms of scores (histories, items) of the model of taste, scaled so that scores add up to 1."""
-        if not histories:
-            return torch.empty(0, self.tokenizer.num_items)
         return self._log_scores(self.model.taste.log_scores(histories).cpu())
 
     def _rank(
@@ -361,8 +359,8 @@ class MovieRecommendationPipeline(Pipeline):
 
     def item_biases(self, movies: Iterable[Any] | None = None) -> torch.Tensor:
         """Biases that the inner product lacks to a movie's logit: (movies,), float32 on the CPU."""
-        positions = None if movies is None else self._positions(movies, "item_biases")
-        return self.item_embeddings.biases(positions).float().cpu()
+        biases = self.item_embeddings.biases().float().cpu()
+        return biases if movies is None else biases[self._positions(movies, "item_biases")]
 
     def _vectors(self, positions: torch.Tensor | None) -> torch.Tensor:
         self._follow_growth()
@@ -380,8 +378,7 @@ class MovieRecommendationPipeline(Pipeline):
     def add_items(self, movies: Any, vectors: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """Add new movies to both tokenizer and model, or to neither; see their `add_items`. Not thread-safe.
 
-        Returns:
-            What each new movie started from: `{"movie_id", "title", "input_id", "start", "similar"}`.
+        Returns what each new movie started from: `{"movie_id", "title", "input_id", "start", "similar"}`.
         """
         if self.onnx_scorer is not None:
             raise ValueError("an ONNX file cannot grow: add the movies with backend='torch', save, and export it again")
@@ -412,5 +409,3 @@ MovieRecommendationPipeline._registered_impl = {
     task: {"impl": MovieRecommendationPipeline, "pt": (AutoModelForMaskedLM,), "type": "text"} for task in TASKS
 }
 make_importable(__name__)
-
-__all__ = ["TASK", "MovieRecommendationPipeline"]

@@ -86,11 +86,7 @@ class Catalogue:
         return mask
 
     def genre_mask(self, names: list[str]) -> torch.Tensor:
-        """Mask of the items with any of these genres, compared without case.
-
-        Raises:
-            ValueError: a genre that no item has; similar ones, or all, are named.
-        """
+        """Mask of the items with any of these genres, in any case; ValueError, with similar ones, if unknown."""
         if not self.genre_names:
             raise ValueError("no filter by genres: this catalogue has none; give them with pipeline(…, movies=…)")
         keys = {name.casefold(): name for name in names}
@@ -127,9 +123,8 @@ def describe_filters(request: Request, catalogue: Catalogue) -> str:
     allowed = torch.ones(catalogue.num_items, dtype=torch.bool)
     steps = []
     for name, mask in filters(request, catalogue):
-        allowed = allowed & mask
-        left = int(allowed.sum())
-        steps.append(f"{name} leaves {left or 'none'}")
+        allowed &= mask
+        steps.append(f"{name} leaves {int(allowed.sum()) or 'none'}")
     return ", ".join(steps)
 
 
@@ -178,11 +173,8 @@ def rerank_mmr(utility: torch.Tensor, vectors: torch.Tensor, diversity: float, t
     """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): pool positions in order of selection.
 
     Each step selects the movie with the largest (1 - diversity) * relevance - diversity * similarity. Relevance is the
-    utility scaled to 0…1 over the pool, similarity the largest cosine with a selected movie, at least 0.
-
-    Args:
-        utility: (pool,), in descending order.
-        vectors: (pool, hidden).
+    utility scaled to 0…1 over the pool, similarity the largest cosine with a selected movie, at least 0. `utility`
+    (pool,) is in descending order; `vectors` are (pool, hidden).
     """
     utility = utility.clamp(min=torch.finfo(utility.dtype).min / 4)  # a popularity of zero has a logarithm of -inf
     spread = (utility[0] - utility[-1]).clamp(min=torch.finfo(utility.dtype).tiny)
@@ -238,10 +230,9 @@ class ItemEmbeddings:
         size = self.model.config.hidden_size
         return (self._decode(torch.eye(size)) - self._decode(torch.zeros(1, size))).T[input_ids]
 
-    def biases(self, positions: torch.Tensor | None = None) -> torch.Tensor:
-        """Biases of these positions (n,), by default of all items: (n,), on `device`."""
-        biases = self._decode(torch.zeros(1, self.model.config.hidden_size))[0, self.first_item_id :]
-        return biases if positions is None else biases[positions.to(biases.device)]
+    def biases(self) -> torch.Tensor:
+        """Biases (items,), on `device`."""
+        return self._decode(torch.zeros(1, self.model.config.hidden_size))[0, self.first_item_id :]
 
     def most_similar(self, positions: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Similarities and positions, both (n, top_k), of the items most similar to each of `positions` (n,)."""
@@ -251,10 +242,7 @@ class ItemEmbeddings:
         return best.values, best.indices
 
     def similarities(self, positions: torch.Tensor) -> torch.Tensor:
-        """Similarities of `positions` (n,) to all items, (n, items), on the CPU.
-
-        By the model of taste if there is one, otherwise cosines of output embeddings.
-        """
+        """Similarities (n, items), on the CPU, of `positions` (n,): the model of taste's, or cosines of embeddings."""
         if self.model.taste is not None:
             return self.model.taste.similarities(positions + self.first_item_id)[:, self.first_item_id :].cpu()
         vectors = torch.nn.functional.normalize(self.vectors().float(), dim=-1)
@@ -335,7 +323,7 @@ def top_of_many(values: torch.Tensor, number: int) -> torch.Tensor:
 def contributions(
     history: list[int], positions: list[int], log_scores: torch.Tensor, score: Callable[[list[list[int]]], torch.Tensor]
 ) -> list[list[tuple[int, float]]]:
-    """Return, for every recommended movie, the entries of the history that raise its score, strongest first.
+    """Return, for every recommended movie, (input id, contribution) of the entries that raise its score, largest first.
 
     An entry's contribution is log(score) with the full history less log(score) without the entry; all occurrences of a
     repeated movie are left out together. No older entry moves into the model's window instead.
@@ -345,9 +333,6 @@ def contributions(
         positions: catalogue positions of the recommended movies.
         log_scores: (items,), with the full history.
         score: from lists of indices into `history`, one list per shortened history, to log scores (histories, items).
-
-    Returns:
-        For each movie, (input id, contribution) of every entry with a positive contribution.
     """
     entries = list(dict.fromkeys(history))
     if not entries or not positions:

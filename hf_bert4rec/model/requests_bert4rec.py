@@ -123,13 +123,9 @@ def check_option_names(options: Iterable[Any]) -> None:
     """Raise ValueError for an option that a request does not take."""
     for name in options:
         if name not in OPTIONS:
-            similar = _similar_option(name)
-            hint = f"; did you mean {similar!r}?" if similar else "."
+            similar = difflib.get_close_matches(str(name), OPTIONS, n=1)
+            hint = f"; did you mean {similar[0]!r}?" if similar else "."
             raise ValueError(f"unknown option {short_repr(name)}{hint} A request takes {', '.join(OPTIONS)}.")
-
-
-def _similar_option(name: Any) -> str | None:
-    return next(iter(difflib.get_close_matches(str(name), OPTIONS, n=1)), None)
 
 
 def parse_request(
@@ -140,9 +136,8 @@ def parse_request(
     Entries that are not in the catalogue, and keys that are no options, such as other columns of a data set's row, are
     ignored and added to `unknown`, by the message of their warning.
 
-    Raises:
-        TypeError: a value of the wrong type. ValueError: a value out of range, or a key that resembles an option; both
-            name the option and the value.
+    TypeError: a value of the wrong type. ValueError: a value out of range, or a key that resembles an option. Both name
+    the option and the value.
     """
     if isinstance(history, Mapping):
         history, own_options = _split_row(history, unknown)
@@ -189,7 +184,8 @@ def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, list[str]]) -> 
         raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
     options = {name: as_scalar(value) for name, value in row.items() if name in OPTIONS}
     other_keys = [name for name in row if name != "history" and name not in OPTIONS]
-    check_option_names(name for name in other_keys if not isinstance(name, str) or _similar_option(name))
+    misspelt = [name for name in other_keys if not isinstance(name, str) or difflib.get_close_matches(name, OPTIONS)]
+    check_option_names(misspelt)
     unknown["not options of a request, ignored"] += [short_repr(name) for name in other_keys if name not in SILENT_KEYS]
     return row["history"], options
 
@@ -211,11 +207,7 @@ def parse_batch_size(batch_size: Any) -> int:
 
 
 def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[int]:
-    """Return the input ids of movies that must be in the catalogue, given by id or title.
-
-    Raises:
-        UnknownTitleError: no such movie (a LookupError, with similar titles). AmbiguousTitleError: a title of several.
-    """
+    """Return the input ids of movies by id or title; LookupError, with similar titles, or AmbiguousTitleError."""
     items = []
     for entry in entries:
         item = _resolve(entry, tokenizer, [])
@@ -230,10 +222,8 @@ def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[in
 def read_histories(inputs: Any) -> tuple[Iterable[Any], bool]:
     """Return histories, and whether they are a single one rather than a batch.
 
-    They are an iterator if `inputs` has no length or is a map-style data set; `[]` is a single history.
-
-    Raises:
-        TypeError: a table of several columns, a set, which has no order, or a mixture of histories and entries.
+    They are an iterator if `inputs` has no length or is a map-style data set; `[]` is a single history. TypeError for a
+    table of several columns, a set, which has no order, and a mixture of histories and entries.
     """
     if _is_empty_batch(inputs):
         return [], False
@@ -320,8 +310,7 @@ def _parse_column(options: Mapping[str, Any], name: str, expected: str, num_entr
 def _parse_ratings(options: Mapping[str, Any], num_entries: int) -> list[bool]:
     """Return whether each entry is liked: True, rated `min_rating` or more, or not rated (None or NaN).
 
-    Raises:
-        ValueError: no rating above 1 and no `min_rating`, as with thumbs up, which the default would call dislikes.
+    ValueError: no rating is above 1, as with thumbs up, and no `min_rating` given; the default would call all dislikes.
     """
     min_rating = options.get("min_rating")
     least = DEFAULT_MIN_RATING if min_rating is None else parse_number("min_rating", min_rating, lower=-math.inf)
@@ -342,11 +331,7 @@ def _parse_ratings(options: Mapping[str, Any], num_entries: int) -> list[bool]:
 
 
 def _parse_events(options: Mapping[str, Any], tokenizer: Any, num_entries: int) -> tuple[list[int] | None, int | None]:
-    """Return the `event_ids` of the entries and of the query; all are 0 if the model knows no kinds of events.
-
-    Raises:
-        ValueError: a kind that is unknown or cannot be requested.
-    """
+    """Return the `event_ids` of the entries and of the query; all are 0 if the model knows no kinds of events."""
     events, event = _parse_column(options, "events", "a kind of event", num_entries), options.get("event")
     if not tokenizer.event_names:
         return None if events is None else [0] * num_entries, None if event is None else 0

@@ -99,11 +99,7 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load as `TokenizersBackend.from_pretrained` does.
-
-        Raises:
-            OSError: a file is missing. ValueError: a file differs from what this class writes.
-        """
+        """Load as `TokenizersBackend` does; OSError without a file, ValueError for one of another class."""
         bare = (Exception,)  # the type of all errors of the tokenizers library
         # Without this transformers parses tokenizer.json a second time, for tokens that `__init__` would refuse.
         kwargs = {"added_tokens_decoder": {}, **kwargs}
@@ -124,14 +120,11 @@ class Bert4RecTokenizer(TokenizersBackend):
 
         Args:
             movies: a `datasets.Dataset`, DataFrame or mapping of columns with `movie_id` and, if known, `title`, `year`
-                and `genres`; see `read_table` for the forms of values. Rows become items in this order. Without a year
-                column the year is split off the title. With `item_id_name` the ids may have that name.
+                and `genres`; see `read_table` for the forms of values and the errors. Rows become items in this order.
+                Without a year column the year is split off the title. With `item_id_name` the ids may have that name.
             counts: interactions per item id in the training data, the measure of popularity.
             kwargs: options of a tokenizer, such as `item_id_name`, the key of ids in answers, and `model_max_length`:
                 the model's window less the [MASK].
-
-        Raises:
-            KeyError, ValueError: those of `read_table`.
         """
         ids, items = read_table(movies, kwargs.get("item_id_name", "movie_id"))
         if counts is not None:
@@ -145,10 +138,7 @@ class Bert4RecTokenizer(TokenizersBackend):
     def with_movies(self, movies: Any) -> Bert4RecTokenizer:
         """Return a tokenizer of the same vocabulary with titles, years and genres from a table; see `from_movies`.
 
-        Rows of movies outside the catalogue are ignored; movies without a row have no title.
-
-        Raises:
-            ValueError: the table has none of the catalogue's movies.
+        Rows of other movies are ignored, unless all are (ValueError); movies without a row have no title.
         """
         ids, columns = read_table(movies, self.item_id_name)
         tokenizer = copy.deepcopy(self)
@@ -156,17 +146,12 @@ class Bert4RecTokenizer(TokenizersBackend):
         return tokenizer
 
     def add_items(self, movies: Any) -> list[int]:
-        """Append movies to the catalogue, in place; old input ids stay. Follow with `model.add_items(tokenizer)`.
+        """Append new movies to the catalogue, in place; old input ids stay. Follow with `model.add_items(tokenizer)`.
 
-        Args:
-            movies: a table as in `from_movies`, of new movies only.
+        `movies` is a table as in `from_movies`. Returns the new input ids, contiguous, in the order of the table.
 
-        Returns:
-            The new input ids, contiguous, in the order of the table.
-
-        Raises:
-            KeyError, ValueError: those of `read_table`, a movie that exists already, or an id of another type than the
-                catalogue's. The tokenizer is then unchanged.
+        KeyError or ValueError, with the tokenizer unchanged: those of `read_table`, a movie that exists already, or an
+        id of another type than the catalogue's.
         """
         ids, columns = read_table(movies, self.item_id_name)
         if existing := [item for item in ids if item in self]:
@@ -195,22 +180,14 @@ class Bert4RecTokenizer(TokenizersBackend):
         return self._input_id(item_id) is not None
 
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
-        """Refuse new tokens and ignore those of the vocabulary: an added token "10" would split the id "100".
-
-        Raises:
-            ValueError: a token that is not in the vocabulary; use `add_items`.
-        """
+        """Raise ValueError for new tokens, ignore those of the vocabulary: an added "10" would split the id "100"."""
         if not hasattr(self, "item_tokens"):  # under construction; the vocabulary is checked afterwards
             return super().add_tokens(new_tokens, special_tokens)
         _refuse_tokens(new_tokens, self.get_vocab())
         return 0
 
     def add_special_tokens(self, special_tokens_dict: Any, *args: Any, **kwargs: Any) -> int:
-        """Refuse special tokens other than the three of this class, which come before the items.
-
-        Raises:
-            ValueError: another token; for items use `add_items`.
-        """
+        """Raise ValueError for special tokens other than the three of this class, which come before the items."""
         for tokens in special_tokens_dict.values():
             _refuse_tokens(tokens, SPECIAL_TOKENS.values())
         return super().add_special_tokens(special_tokens_dict, *args, **kwargs)
@@ -226,11 +203,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         return self.event_names[: self.num_target_events]
 
     def encode_events(self, names: Iterable[str]) -> list[int]:
-        """Kinds of events to `event_ids`.
-
-        Raises:
-            ValueError: an unknown kind.
-        """
+        """Kinds of events to `event_ids`; ValueError for an unknown kind."""
         event_ids = []
         for name in names:
             if not self.event_names:
@@ -242,11 +215,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         return event_ids
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
-        """`input_ids` to item ids in the data set's own type; None for a special token.
-
-        Raises:
-            IndexError: an index outside the vocabulary.
-        """
+        """`input_ids` to item ids in the data set's type; None for a special token, IndexError for one out of range."""
         decoded: list[int | str | None] = []
         for index in map(int, input_ids):
             if not 0 <= index < len(self):
@@ -284,19 +253,11 @@ class Bert4RecTokenizer(TokenizersBackend):
         return full_title(self.items["title"][position] or self.item_tokens[position], year)
 
     def find(self, title: str) -> int | str:
-        """Return the id of the movie with this title, loosely typed.
-
-        Raises:
-            UnknownTitleError: no movie has it. AmbiguousTitleError: several have it; all are listed.
-        """
+        """Id of the movie with this title, loosely typed; UnknownTitleError, or AmbiguousTitleError for several."""
         return self._typed(self.item_tokens[self._title_index.find(title)])
 
     def resolve(self, entry: int | str) -> int | None:
-        """Return the `input_id` of one entry of a history, an item id or else a title; None if it is neither.
-
-        Raises:
-            AmbiguousTitleError: a title of several movies; all are listed.
-        """
+        """Return the `input_id` of an item id, or else a title; None for neither, AmbiguousTitleError for several."""
         input_id = self._input_id(entry)
         if input_id is None and isinstance(entry, str):
             position = self._title_index.find_or_none(entry)
@@ -389,5 +350,3 @@ def _word_level(item_tokens: Iterable[str]) -> WordLevel:
 
 Bert4RecTokenizer.register_for_auto_class("AutoTokenizer")
 make_importable(__name__)
-
-__all__ = ["Bert4RecTokenizer"]

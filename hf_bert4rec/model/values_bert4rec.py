@@ -46,11 +46,7 @@ def item_token(item_id: object) -> str:
 
 
 def as_list(value: Any) -> Any:
-    """Return arrays, columns and other iterables as lists; mappings, strings, scalars and iterators unchanged.
-
-    Raises:
-        TypeError: a table, whose iteration does not give its rows.
-    """
+    """Return iterables as lists, but mappings, texts, scalars and iterators unchanged; TypeError for a table."""
     check_not_table(value)
     if hasattr(value, "tolist"):
         return value.tolist()
@@ -97,11 +93,7 @@ def parse_integer(name: str, value: Any) -> int:
 
 
 def parse_times(timestamps: list[Any] | None, now: Any) -> tuple[list[int | None] | None, int | None]:
-    """Return the seconds of the entries and of the query; see `parse_timestamps` and `parse_timestamp`.
-
-    Raises:
-        ValueError: the query is earlier than an entry.
-    """
+    """Return the seconds of the entries and of the query; ValueError if the query is earlier than an entry."""
     seconds = None if timestamps is None else parse_timestamps(timestamps)
     query_time = parse_timestamp("now", now)
     latest = max((second for second in seconds or [] if second is not None), default=None)
@@ -113,10 +105,7 @@ def parse_times(timestamps: list[Any] | None, now: Any) -> tuple[list[int | None
 def parse_timestamps(values: list[Any]) -> list[int | None]:
     """Return the seconds of every entry of a history, oldest first; None where missing. See `parse_timestamp`.
 
-    All numbers of a history share the unit of the largest.
-
-    Raises:
-        ValueError: a timestamp earlier than one before it.
+    All numbers of a history share the unit of the largest. ValueError for a timestamp earlier than one before it.
     """
     times = [_read_time("a timestamp", value) for value in values]
     units = units_per_second(max((abs(time) for time in times if isinstance(time, (int, float))), default=0))

@@ -96,7 +96,7 @@ RUNS_AND_HIDES = (
     "setattr delattr import_module attrgetter methodcaller f_globals f_locals f_builtins gi_frame modules"
 )
 FORBIDDEN = set(RUNS_AND_HIDES.split())
-DUNDERS = {"__init__", "__annotations__", "__name__", "__file__", "__traceback__", "__all__"}
+DUNDERS = {"__init__", "__annotations__", "__name__", "__file__", "__traceback__"}
 
 
 def offences(source: str, name: str = "") -> list[str]:

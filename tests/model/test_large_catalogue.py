@@ -9,7 +9,7 @@ import torch
 
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model import ranking_bert4rec
-from hf_bert4rec.model.items_bert4rec import TitleIndex, letter_sums, normalise, spellings, split_year
+from hf_bert4rec.model.items_bert4rec import TitleIndex, _other_names, letter_sums, normalise, split_year
 from hf_bert4rec.model.ranking_bert4rec import top_of_many
 from tests.model.tiny import assert_same_answer, build, ids_of, tiny_config
 
@@ -42,6 +42,11 @@ def made_up_titles(number: int) -> list[str]:
         return " ".join(generator.choices(WORDS, k=generator.randint(1, 2)))
 
     return [generator.choice(FORMS).format(words(), words()) for _ in range(number)]
+
+
+def spellings(title: str) -> list[str]:
+    """The normalised names of a title: all of it, without its parentheses, and the content of these."""
+    return [name for name in dict.fromkeys(map(normalise, [title, *_other_names(title)])) if name]
 
 
 def test_titles_are_those_with_the_same_normalised_name():
