@@ -24,7 +24,7 @@ GROUPS = {
     "loss": ("softmax", "cross_entropy", "nll_loss"),
     "layer norm": ("layer_norm", "LayerNorm"),
     "optimizer and clipping": ("adam", "Optimizer", "_norm", "clamp"),
-    "matmul": ("aten::mm", "addmm", "bmm", "matmul", "linear", "Addmm", "Mm"),
+    "matmul": ("aten::mm", "addmm", "bmm", "matmul", "linear", "convolution", "Addmm", "Mm"),
     "activation": ("gelu", "Gelu"),
     "dropout": ("random_", "bernoulli", "dropout", "aten::ge"),
     "embedding and indexing": ("embedding", "index", "gather", "scatter"),
