@@ -2,12 +2,15 @@
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from tqdm import tqdm
@@ -15,6 +18,7 @@ from tqdm import tqdm
 from ..data.arguments import DataArguments, option
 from ..data.collators import IGNORED
 from ..data.ragged import IntArray
+from ..files import atomic_write
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.ranking_bert4rec import Catalogue, select_movies
 from ..model.requests_bert4rec import Request
@@ -22,7 +26,6 @@ from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
 from .batch_users import Users, read_users
 from .ranking import candidate_scores, to_padded, top_items
 from .scoring import ModelScorer
-from .shards import Shards
 from .trained_model import weights_sha256
 
 logger = logging.getLogger(__name__)
@@ -147,6 +150,44 @@ class BatchRecommender:
         log_shares = self.catalogue.shares.log()
         movies = select_movies(request, log_shares, self.catalogue, torch.zeros_like)  # embeddings are not used
         return movies, log_shares[movies].exp().numpy()
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The parts of a table on disk, in a folder next to `output`, one for every `users_per_shard` users.
+
+    Names of parts have the `fingerprint`, a hash of all their inputs, so that those of other inputs are not used.
+    """
+
+    output: Path
+    fingerprint: str
+    users: int
+    users_per_shard: int
+
+    @cached_property
+    def bounds(self) -> list[tuple[int, int]]:
+        """First user (inclusive) and last user (exclusive) of every shard."""
+        starts = range(0, self.users, self.users_per_shard)
+        return [(start, min(start + self.users_per_shard, self.users)) for start in starts]
+
+    def path(self, number: int) -> Path:
+        return self.output.with_name(f"{self.output.name}.parts") / f"{number:06}-{self.fingerprint[:16]}.parquet"
+
+    def missing(self) -> list[int]:
+        """Numbers of the shards still to write."""
+        return [number for number in range(len(self.bounds)) if not self.path(number).exists()]
+
+    def write(self, number: int, table: pa.Table) -> None:
+        with atomic_write(self.path(number)) as temporary:
+            pq.write_table(table, temporary)
+
+    def merge(self) -> None:
+        """Concatenate all shards into the output and remove them."""
+        schema = pq.read_schema(self.path(0))
+        with atomic_write(self.output) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+            for number in range(len(self.bounds)):
+                writer.write_table(pq.read_table(self.path(number)))
+        shutil.rmtree(self.path(0).parent)
 
 
 def _write_shards(

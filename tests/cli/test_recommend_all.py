@@ -19,7 +19,7 @@ from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.cli.recommend_all import main
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
-from hf_bert4rec.evaluation.shards import Shards
+from hf_bert4rec.evaluation.batch_recommend import Shards
 from hf_bert4rec.hub.verify import load_pipeline
 from tests.published import make_folder
 from tests.training.two_processes import LAUNCHER
