@@ -134,20 +134,11 @@ class OptionParser(HfArgumentParser):
             )
         except ValueError as error:
             raise ValueError(str(error)) from error  # of transformers' arguments too: the command line reports it
-        self._refuse_unknown(unknown)
-        return parsed
-
-    def set_options(self, words: Sequence[str]) -> None:
-        """Make the values of these options the defaults of `parse_options`; errors are the same."""
-        options, unknown = self.parse_known_args(list(words))
-        self._refuse_unknown(unknown)
-        self.set_defaults(**vars(options))
-
-    def _refuse_unknown(self, unknown: Sequence[str]) -> None:
         if unknown:
             known = [option.removeprefix("--") for option in self._option_string_actions]
             name = unknown[0].split("=")[0]
             self.error(f"unknown option {name}{_nearest(name.removeprefix('--'), known)}")
+        return parsed
 
 
 def _none_or(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -174,9 +165,10 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     parser.add_argument("recipe", help="the name of an installed recipe, or a YAML file")
     recipe = find_recipe(parser.parse_known_args(argv)[0].recipe)
     try:
-        parser.set_options([str(recipe), *as_words(read_recipe(recipe))])
+        defaults = parser.parse_args([str(recipe), *as_words(read_recipe(recipe))])
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
+    parser.set_defaults(**vars(defaults))
     overrides = [word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")]
     return _checked(parser.parse_options(argv), overrides)
 
