@@ -156,7 +156,9 @@ def report_corrupt_files(
             if (path := Path(folder) / name).is_file():
                 read_object(path)
         is_parse_error = isinstance(error, PARSE_ERRORS) or type(error) in bare
-        if not is_parse_error or _raised_by_this_package(error) or _names_an_argument(error, arguments or {}):
+        argument = UNEXPECTED_ARGUMENT.search(str(error))
+        is_about_argument = argument is not None and argument[1] in (arguments or {})
+        if not is_parse_error or is_about_argument or _raised_by_this_package(error):
             raise
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ValueError(f"{folder}: {' or '.join(names)} seems to be damaged ({cause}): {FIX_HINT}") from error
@@ -168,12 +170,6 @@ def _raised_by_this_package(error: Exception) -> bool:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return frame is not None and Path(frame.tb_frame.f_code.co_filename).parent == Path(__file__).parent
-
-
-def _names_an_argument(error: Exception, arguments: Mapping[str, Any]) -> bool:
-    """Whether a TypeError is about a keyword argument that the caller gave."""
-    named = UNEXPECTED_ARGUMENT.search(str(error))
-    return isinstance(error, TypeError) and named is not None and named[1] in arguments
 
 
 def check_weight_files(folder: Any, variant: str | None = None, **kwargs: Any) -> None:
