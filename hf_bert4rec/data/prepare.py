@@ -58,9 +58,7 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
     Raises ValueError if no user is left or a part of the split is empty, and LeakageError if the split leaks.
     """
     ratings = tables["ratings"]
-    event_names: list[str] = []
-    if "event" in ratings.column_names:
-        event_names = order_events(ratings.unique("event"), arguments)
+    event_names = order_events(ratings.unique("event"), arguments) if "event" in ratings.column_names else []
     filters = arguments.min_interactions, arguments.min_rating, arguments.repeats
     histories = build_histories(ratings, *filters, with_ratings=True)
     column = getattr(tables, "item_column", "movie_id")  # a release has none of its own

@@ -144,7 +144,7 @@ def _sort(partitions: Partitions, num_items: int, arguments: DataArguments) -> t
     for (first, stop), files in zip(pairwise(partitions.bounds), partitions.files, strict=True):
         columns = files.pop()
         lengths, surplus = sort_rows(columns, stop - first, arguments.min_rating, arguments.repeats)
-        part = HistoryFiles(ColumnFiles(files.folder, files.name, list(columns)), lengths, first)
+        part = HistoryFiles(ColumnFiles(files.folder, files.name, list(columns)), slice(first, stop), lengths)
         part.files.append(columns)
         parts.append(part)
         counts += np.bincount(columns["items"], minlength=num_items)
@@ -174,7 +174,7 @@ def _write_shards(parts: Sequence[HistoryFiles], core: Core, user_ids: pl.Series
         users = np.flatnonzero(lengths)
         if len(users):
             columns = {name: values[in_core] for name, values in columns.items()}
-            ids = user_ids.gather(part.first_user + users).to_arrow()
+            ids = user_ids.gather(part.users.start + users).to_arrow()
             shard = new / SHARD.format(number)
             columns["items"] = index[columns["items"]]
             write_shard(shard, ids, lengths[users], columns)

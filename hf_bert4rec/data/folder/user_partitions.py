@@ -84,12 +84,8 @@ class HistoryFiles:
     """Sorted histories of consecutive users on disk, and their lengths (users,)."""
 
     files: ColumnFiles
+    users: slice
     lengths: IntArray
-    first_user: int
-
-    @property
-    def users(self) -> slice:
-        return slice(self.first_user, self.first_user + len(self.lengths))
 
 
 @dataclass(frozen=True)
