@@ -3,11 +3,9 @@
 import hashlib
 from typing import Any
 
-import numpy as np
 import polars as pl
 from datasets import Dataset, DatasetDict
 
-from .ragged import Ragged, arrow_table, flat_targets
 from .tables import to_frame
 
 
@@ -78,25 +76,23 @@ def leakage_error(leaked: int, targets: int, what: str, where: str, item: Any, u
 
 def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
     """Raise LeakageError if a history has an interaction after its target, or training or a target cross the cut."""
-    targets = None
-    if (columns := flat_targets(rows, "target_timestamp")) is not None:
-        values, offsets = columns
-        targets = values.to_numpy(zero_copy_only=False)[offsets[:-1]]  # the earliest of each row, (rows,)
-    if targets is not None and "timestamps" in rows.column_names:
-        times = Ragged.from_column(rows, "timestamps")
-        late = np.flatnonzero(times.values > np.repeat(targets, times.lengths))
-        if len(late):
-            user = rows[int(times.row_ids[late[0]])]["user_id"]
-            raise LeakageError(
-                f"The {part} history of user {user!r} has an interaction at {times.values[late[0]]}, after its target"
-            )
-    if "cut" in rows.column_names:
-        cuts = arrow_table(rows)["cut"].to_numpy()
-        latest = Ragged.from_column(train, "timestamps").values.max()
-        if latest >= cuts.min():
-            raise late_training_error(latest, part, cuts.min())
-        if targets is None or (targets < cuts).any():
-            raise LeakageError(f"A {part} target is before the {part} cut at {cuts.min()}, or has no timestamp")
+    names = ("user_id", "timestamps", "target_timestamp", "target_timestamps", "cut")
+    frame = to_frame(rows, [name for name in names if name in rows.column_names])
+    if "target_timestamps" in frame.columns:
+        frame = frame.with_columns(target_timestamp=pl.col("target_timestamps").list.first())  # the earliest
+    timed = "target_timestamp" in frame.columns
+    if timed and "timestamps" in frame.columns:
+        late = frame.filter(pl.col("timestamps").list.max() > pl.col("target_timestamp"))
+        if late.height:
+            user, time = late["user_id"][0], late["timestamps"][0].max()
+            raise LeakageError(f"The {part} history of user {user!r} has an interaction at {time}, after its target")
+    if "cut" in frame.columns:
+        cut: Any = frame["cut"].min()
+        latest: Any = to_frame(train, ["timestamps"])["timestamps"].list.max().max()
+        if latest >= cut:
+            raise late_training_error(latest, part, cut)
+        if not timed or (frame["target_timestamp"] < frame["cut"]).any():
+            raise LeakageError(f"A {part} target is before the {part} cut at {cut}, or has no timestamp")
 
 
 def late_training_error(latest: Any, part: str, cut: Any) -> LeakageError:
