@@ -65,14 +65,13 @@ class Histories:
     @classmethod
     def of(cls, histories: Dataset, item_ids: pa.Array, event_names: Sequence[str]) -> Histories:
         """The result of `build_histories`; items and events become their positions in `item_ids` and `event_names`."""
+        known = {"items": item_ids, "events": pa.array(event_names, pa.string())}
         columns = {"user_id": arrow_table(histories)["user_id"].combine_chunks()}
         for name in COLUMNS:
             if (list_name := "item_ids" if name == "items" else name) in histories.column_names:
                 values, offsets = flat_column(histories, list_name)
-                if name == "items":
-                    values = pa.compute.index_in(values.cast(item_ids.type), item_ids)
-                elif name == "events":
-                    values = pa.compute.index_in(values, pa.array(event_names, values.type))
+                if name in known:
+                    values = pa.compute.index_in(values.cast(known[name].type), known[name])
                 columns[name] = pa.LargeListArray.from_arrays(offsets, values)
         return cls([pa.record_batch(columns)])
 
