@@ -6,7 +6,7 @@ are. Ties count against the model: if all scores are equal, every target ranks l
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -33,7 +33,7 @@ class Ranking:
 
     ranks: Ragged
     top_items: IntArray
-    sampled: dict[str, Ragged] = field(default_factory=dict)
+    sampled: dict[str, Ragged]
 
 
 def ranks_from_scores(
