@@ -1,5 +1,6 @@
 """Complete files or none: everything the package writes goes through a temporary name and a rename."""
 
+import errno
 import json
 import os
 import shutil
@@ -72,3 +73,15 @@ def annotate_write_errors(folder: Path, fix: str, *error_types: type[Exception])
     except errors as error:
         free = shutil.disk_usage(folder.parent).free
         raise OSError(f"{folder} could not be written: {error}. {free:,} bytes are free on its disk. {fix}") from error
+
+
+@contextmanager
+def report_full_disk(target: Path, content: str) -> Iterator[None]:
+    """Name what is written to `target` in the error of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        message = f"no room for {content} in {target.parent}: free some, or name another folder with TMPDIR"
+        raise OSError(error.errno, f"{message}; nothing was sent") from error

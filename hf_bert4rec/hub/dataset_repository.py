@@ -10,8 +10,8 @@ from ..data.leakage import target_hash
 from ..data.prepared import Prepared
 from ..data.ragged import Ragged
 from ..data.releases import Release
+from ..files import report_full_disk
 from .card import DATA_LICENCE, fill
-from .staging import report_full_disk
 from .upload import check_repo_id, check_token, push
 
 

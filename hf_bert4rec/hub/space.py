@@ -16,10 +16,9 @@ import torch
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..data.movielens import cache_folder
-from ..files import TASTE_FILE, annotate_write_errors, data_folder
+from ..files import TASTE_FILE, annotate_write_errors, data_folder, report_full_disk
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
-from .staging import report_full_disk
 from .verify import JSON_FILES, has_titles, load_pipeline
 
 logger = logging.getLogger(__name__)

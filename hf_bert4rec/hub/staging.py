@@ -1,19 +1,17 @@
 """The folder that a push sends: a model with its card, and only known files."""
 
 import contextlib
-import errno
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..evaluation.plots import CURVE_FILE, draw_curve
 from ..evaluation.report import REPORT_FILE
-from ..files import TASTE_FILE, TRAINING_FILE, write_json
+from ..files import TASTE_FILE, TRAINING_FILE, report_full_disk, write_json
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
@@ -77,18 +75,6 @@ def stage_model(
         logger.info("not published: %s", ", ".join(left_out))
     if not titles:
         logger.info("titles and genres are not published; add --include-titles if you have the right to publish them")
-
-
-@contextlib.contextmanager
-def report_full_disk(target: Path, content: str) -> Iterator[None]:
-    """Name what is written to `target` in the error of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        message = f"no room for {content} in {target.parent}: free some, or name another folder with TMPDIR"
-        raise OSError(error.errno, f"{message}; nothing was sent") from error
 
 
 def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:
