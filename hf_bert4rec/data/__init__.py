@@ -4,7 +4,15 @@ The names are imported when they are first used: training on encoded histories n
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .histories import build_histories
+    from .interactions import read_interactions
+    from .leakage import LeakageError, check_leakage, target_hash
+    from .movielens import load_movielens
+    from .sequences import load_ml1m_sequences, read_sequences
+    from .splits import global_temporal_split, last_n, leave_one_out
 
 _MODULES = {
     "histories": ("build_histories",),
