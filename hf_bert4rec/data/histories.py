@@ -19,7 +19,7 @@ from .times import as_seconds
 logger = logging.getLogger(__name__)
 
 LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
-ROWS_PER_SORT = 1 << 20  # users are sorted in blocks of about so many rows: their temporary arrays fit in the cache
+ROWS_PER_SORT = 1 << 20  # rows of a block of users that is sorted at once: its temporary arrays fit in the cache
 # Columns of codes and of numbers, and those of the table.
 CODES = {"users": "user_id", "items": "movie_id", "events": "event"}
 NUMBERS = {"timestamps": "timestamp", "ratings": "rating", "weights": "weight"}
@@ -162,7 +162,7 @@ def _sort_users(columns: dict[str, Array], min_rating: float | None, repeats: st
     users = columns["users"].astype(np.int64, copy=False)
     _keep(columns, stable_order(users, columns.get("timestamps")))  # users are in order, and stay so
     repeated = codes_with_events(columns["items"].astype(np.int64, copy=False), columns.get("events"))
-    surplus = surplus_rows(columns["users"].astype(np.int64, copy=False), repeated, repeats)
+    surplus = surplus_rows(users, repeated, repeats)
     if len(surplus):
         _keep(columns, np.delete(np.arange(len(repeated)), surplus))
     return len(surplus)

@@ -32,7 +32,7 @@ def damped_transitions(train: Rows, vocab_size: int, steps: int = STEPS, power: 
 def _pairs(
     histories: Ragged, columns: IntArray, items: tuple[int, int], bits: int, offsets: Sequence[int]
 ) -> Iterator[IntArray]:
-    """For each of `offsets`, pairs of an item and the column of the label so many positions later, as one integer.
+    """For each of `offsets`, pairs of an item and the column of the label at that distance, as one integer.
 
     The item, one from `items[0]` to `items[1]` (exclusive) and counted from there, is in the bits above `bits`.
     """
