@@ -161,12 +161,18 @@ def select_movies(
             log_scores[positions] += errors
             if request.popularity_penalty:
                 utility[positions] += errors
-    best = utility[positions].topk(min(pool_size, len(positions)))
-    positions = positions[best.indices]
+    positions = positions[best_first(utility[positions], min(pool_size, len(positions)))]
     if request.diversity and len(positions):
         top_k = min(request.top_k, len(positions))
-        positions = positions[rerank_mmr(best.values, embed(positions), request.diversity, top_k)]
+        positions = positions[rerank_mmr(utility[positions], embed(positions), request.diversity, top_k)]
     return positions.tolist()
+
+
+def best_first(values: torch.Tensor, number: int) -> torch.Tensor:
+    """Indices of the `number` largest of values (n,), largest first; equal ones, unlike those of `topk`, in order."""
+    least = values.topk(number).values[-1:]
+    indices = (values >= least).nonzero().flatten()
+    return indices[values[indices].sort(descending=True, stable=True).indices[:number]]
 
 
 def rerank_mmr(utility: torch.Tensor, vectors: torch.Tensor, diversity: float, top_k: int) -> torch.Tensor:
@@ -176,7 +182,8 @@ def rerank_mmr(utility: torch.Tensor, vectors: torch.Tensor, diversity: float, t
     utility scaled to 0…1 over the pool, similarity the largest cosine with a selected movie, at least 0. `utility`
     (pool,) is in descending order; `vectors` are (pool, hidden).
     """
-    utility = utility.clamp(min=torch.finfo(utility.dtype).min / 4)  # a popularity of zero has a logarithm of -inf
+    # A popularity of zero has a logarithm of -inf, and counts as the smallest other one.
+    utility = utility.nan_to_num(neginf=min(filter(math.isfinite, utility.tolist()), default=0.0))
     spread = (utility[0] - utility[-1]).clamp(min=torch.finfo(utility.dtype).tiny)
     relevance = (utility - utility[-1]) / spread
     vectors = torch.nn.functional.normalize(vectors, dim=-1)

@@ -97,6 +97,23 @@ def test_diversity_of_popularity_with_uncounted_movies():
     assert sorted(chosen) == [0, 1, 2]
 
 
+def test_an_uncounted_movie_does_not_make_the_others_equally_relevant():
+    """Relevance is 1, log(9)/log(10) = 0.95, 0 and 0, so a gain of 0.7 · 0.95 - 0.3 puts the second movie before 0."""
+    utility = torch.tensor([0.5, 0.45, 0.05, 0.0]).log()
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert rerank_mmr(utility, vectors, 0.3, 4).tolist() == [0, 1, 2, 3]
+    assert rerank_mmr(utility[3:], vectors[3:], 0.3, 1).tolist() == [0]  # none has a count
+
+
+def test_equally_popular_movies_are_in_the_order_of_the_catalogue():
+    movies = range(300)
+    counts = {movie: 1 + movie % 3 for movie in movies}
+    catalogue = Catalogue(Bert4RecTokenizer.from_movies({"movie_id": [*movies]}, counts))
+    expected = sorted(movies, key=lambda movie: -counts[movie])
+    for top_k in (1, 10, 50, 150, 300):
+        assert select_movies(Request([], [], top_k), catalogue.shares.log(), catalogue, torch.eye) == expected[:top_k]
+
+
 def test_options_of_one_request_do_not_affect_others(pipe, ranked):
     answers = pipe([{"history": HISTORY, "genres": ["Romance"], "top_k": 2}, {"history": HISTORY}])
     assert sorted(ids_of(answers[0])) == [16, 19]
