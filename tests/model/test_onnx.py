@@ -141,6 +141,18 @@ def test_the_quantized_file_ranks_nearly_the_same(exported):
         check_quantized(on_int8.onnx_scorer, wrong, on_torch.tokenizer)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("checked", [check, check_quantized])
+def test_a_file_whose_scores_are_undefined_for_some_histories_is_refused(exported, tokenizer, checked):
+    pipe = load(exported, backend="onnx")
+
+    def scorer(**batch):
+        return pipe.onnx_scorer(**batch) * (1.0 if len(batch["input_ids"]) == 1 else math.nan)
+
+    with pytest.raises(ValueError, match="differs from torch by nan in a"):
+        checked(scorer, pipe.model, tokenizer)
+
+
 def test_int8_weights_are_the_nearest_multiples_of_their_scales(tmp_path):
     """A scale of 2 for the first row and 0.01 for the second: one per column would round the second row to zero."""
     weight = np.zeros((2, 128), np.float32)
