@@ -21,7 +21,7 @@ const ARTICLE = /^([^(]+), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)(
 
 /**
  * @typedef {Object} Movie
- * @property {number | string} id
+ * @property {number | string} id an integer beyond 2^53 as text
  * @property {?string} title without its year, articles in front: "The Godfather"
  * @property {?number} year
  * @property {string[]} genres
@@ -272,7 +272,8 @@ function readMovies(tokenizer, tokenizerConfig, items) {
   const tokens = Object.entries(tokenizer.model.vocab)
     .sort((a, b) => a[1] - b[1])
     .slice(FIRST_ITEM_ID);
-  const toId = tokenizerConfig.item_id_type === "str" ? String : Number;
+  // A number beyond 2^53 would be rounded to another id.
+  const toId = (token) => (tokenizerConfig.item_id_type === "str" || !Number.isSafeInteger(+token) ? token : +token);
   return tokens.map(([token], position) => ({
     id: toId(token),
     title: items.title?.[position] ? displayTitle(items.title[position]) : null,

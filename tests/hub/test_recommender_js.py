@@ -34,6 +34,17 @@ def test_seen_movies_are_recommended_again_if_the_configuration_says_so(folder, 
     assert len(movies) == 37
 
 
+def test_ids_that_no_number_of_javascript_holds_are_texts(folder, tmp_path):
+    copy, many = shutil.copytree(folder, tmp_path / "model"), 10**17
+    content = json.loads((copy / "tokenizer.json").read_text(encoding="utf-8"))
+    vocab = content["model"]["vocab"]
+    content["model"]["vocab"] = {str(int(id_) + many) if id_.isdigit() else id_: index for id_, index in vocab.items()}
+    (copy / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    [expected] = run(folder, requests=[{"history": [10, 13], "topK": 38}])["recommended"]
+    [movies] = run(copy, requests=[{"history": [str(many + 10), str(many + 13)], "topK": 38}])["recommended"]
+    assert [movie["id"] for movie in movies] == [str(movie["id"] + many) for movie in expected]
+
+
 @pytest.mark.parametrize("goal", ["next", "taste"])
 def test_explanations_are_those_of_the_pipeline(folder, goal):
     on_onnx = load_pipeline(folder, backend="onnx", onnx_file="model_quantized.onnx")
