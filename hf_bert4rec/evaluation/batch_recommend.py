@@ -1,4 +1,4 @@
-"""What the pipeline recommends to every user of a table of interactions, written as one Parquet table."""
+"""What the pipeline recommends next to every user of a table of interactions, written as one Parquet table."""
 
 import hashlib
 import logging
@@ -210,7 +210,8 @@ def _fingerprint(folder: Path, users: Users, config: BatchRecommendConfig) -> st
     """A hash of everything that the table and its parts depend on."""
     parts = [weights_sha256(folder), config, COLUMNS, users.user_ids.to_pylist()]
     digest = hashlib.sha256(repr(parts).encode())
-    digest.update((folder / ITEMS_FILE).read_bytes())
+    for name in ("config.json", "tokenizer.json", ITEMS_FILE):
+        digest.update((folder / name).read_bytes())
     for rows in (users.liked, users.seen):
         for block in rows.blocks():
             for array in (block.values, block.offsets, *block.columns.values()):

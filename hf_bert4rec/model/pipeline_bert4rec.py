@@ -339,8 +339,10 @@ class MovieRecommendationPipeline(Pipeline):
     def embed_users(self, histories: Any, batch_size: int | None = None) -> torch.Tensor:
         """Embeddings of histories, float32 on the CPU: (histories, hidden), or (hidden,) for a single history.
 
-        For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is its logit, and
-        the softmax of all logits its score. A history without known movies is embedded as an empty one.
+        For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is the network's
+        logit, to which the pipeline adds the terms of the transition memory and of `taste_weight`, if the model has
+        them. The softmax of all logits is the score with the goal "next". A history without known movies is embedded
+        as an empty one.
         """
         batch_size = parse_batch_size(self._batch_size if batch_size is None else batch_size)
         histories, is_single = read_histories(histories)

@@ -227,9 +227,12 @@ def test_scoring_continues_after_an_interruption(folder, ratings, unbroken, tmp_
 
 
 def test_parts_of_other_options_are_written_again(folder, ratings, unbroken, tmp_path, monkeypatch):
-    output = tmp_path / "recs.parquet"
+    output, other = tmp_path / "recs.parquet", shutil.copytree(folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 10.0}))  # the weights are the same
     monkeypatch.setattr(Shards, "merge", lambda self: None)
     main([str(folder), *options(ratings, output, "--top_k", "3")])
+    main([str(other), *options(ratings, output)])
     monkeypatch.undo()
     main([str(folder), *options(ratings, output)])
     assert_same_table(output, unbroken)
