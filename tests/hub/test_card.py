@@ -195,6 +195,19 @@ def test_the_order_of_histories_follows_the_time_column(records):
     assert "Histories are ordered by time, ties by the order of the source." in render_card(records[0], titles=True)
 
 
+def test_a_model_of_taste_learns_from_ratings(records):
+    def text(taste_size: int) -> str:
+        options = {**records[0]["options"], "taste_size": taste_size, "liked_rating": 3.5}
+        texts = sections(render_card({**records[0], "options": options}, titles=True))
+        return " ".join(f"{texts['Intended use']} {texts['Training data']}".split())
+
+    with_taste, without = text(8), text(0)
+    assert "its model of taste, from their ratings, genres, years and titles, where there are any, not" in with_taste
+    assert "For the model of taste, those rated below 3.5 count less" in with_taste
+    assert "taste" not in without
+    assert "only from the order of movies in the training data, not from age ratings" in without
+
+
 def test_versions_come_before_the_first_snippet(records):
     usage = sections(render_card(records[0], titles=True))["How to use"]
     install, first, *_ = FENCED.findall(usage)
