@@ -203,10 +203,10 @@ function buildFilters() {
   });
   page.genres.querySelector(".chips").append(...chips);
   page.genres.hidden = !names.length;
-  const years = recommender.movies.map((movie) => movie.year).filter((year) => year !== null);
+  const years = recommender.movies.map((movie) => movie.year).filter((year) => year !== null).sort((a, b) => a - b);
   page.years.hidden = !years.length;
-  page["first-year"].placeholder = Math.min(...years);
-  page["last-year"].placeholder = Math.max(...years);
+  page["first-year"].placeholder = years.at(0) ?? ""; // Math.min takes no hundred thousand arguments
+  page["last-year"].placeholder = years.at(-1) ?? "";
   page.filters.addEventListener("input", filtersChanged);
   page.reset.addEventListener("click", () => {
     for (const box of page.genres.querySelectorAll(":checked")) box.checked = false;

@@ -141,7 +141,7 @@ export class Recommender {
   }
 
   /**
-   * Movies with the most similar embeddings, best first, from `similar.json` of a Space.
+   * The movies most similar to one, best first, from `similar.json` of a Space.
    *
    * @param {number | string} movie
    * @param {number} [topK]

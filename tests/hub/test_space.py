@@ -91,6 +91,7 @@ def test_three_movies_give_ten_and_filters_narrow_them(page, model):
     assert history(page) == PICKED
     expected = load_pipeline(model, backend="onnx", onnx_file="model_quantized.onnx")([10, 13, 31])
     assert page.recommended() == ids_of(expected)
+    assert page.texts("#years:has(#first-year[placeholder='1954']):has(#last-year[placeholder='2001'])")
     page.click("#genres .chip", "Romance")
     page.wait(lambda: page.texts("#message") == ["2 movies left: widen the filters for more."])
     assert sorted(page.texts("#cards h3")) == ["Sabrina 1954", "Sabrina 1995"]
