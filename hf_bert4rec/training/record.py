@@ -31,7 +31,7 @@ TRAINER_OPTIONS = (
     "bf16",
 )
 # Options that a published command leaves out: folders of this machine, and secrets.
-LOCAL_OPTIONS = ("--output_dir", "--data_dir", "--logging_dir", "--resume_from_checkpoint", "--hub_token")
+LOCAL_OPTIONS = ("--output-dir", "--data-dir", "--logging-dir", "--resume-from-checkpoint", "--hub-token")
 
 
 def training_record(
@@ -101,7 +101,7 @@ def command(argv: Sequence[str]) -> str:
     """The command line of the training, without options that apply to one machine only."""
     words, skip = [], False
     for word in argv:
-        name = word.split("=")[0]
+        name = word.split("=")[0].replace("_", "-")  # the command takes both forms
         if skip or name in LOCAL_OPTIONS:
             skip = not skip and "=" not in word
             continue
@@ -110,13 +110,13 @@ def command(argv: Sequence[str]) -> str:
 
 
 def _portable(word: str) -> str:
-    """A word without folders of this machine, if it is the path of an existing file.
+    """A word without folders of this machine, if it is an absolute path or that of an existing file.
 
     An installed recipe becomes its name, another path in the checkout relative to its root, any other path a file name.
     """
     option, equals, value = word.rpartition("=")
     path = Path(value)
-    if not value or not path.exists():
+    if not path.name or not (path.is_absolute() or path.exists()):
         return word
     path = path.resolve()
     if path.parent == RECIPES.resolve():

@@ -189,6 +189,13 @@ def test_the_command_can_be_set(tmp_path):
     assert command(words) == ("hf-bert4rec train ml-100k --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'")
 
 
+def test_the_command_has_no_secrets_and_folders(tmp_path):
+    """Options may be written with hyphens, and a glob is not an existing path."""
+    words = ["ml-1m", "--hub-token=hf_secret", "--hub_token", "hf_secret", "--output-dir", str(tmp_path / "out")]
+    words += ["--data-dir", str(tmp_path), "--resume-from-checkpoint=last", "--ratings", f"{tmp_path}/*.csv"]
+    assert command([*words, "--separator=/"]) == "hf-bert4rec train ml-1m --ratings '*.csv' --separator=/"
+
+
 def test_the_example_is_the_answer_to_the_most_watched(tmp_path):
     data = prepare(write_tables(tmp_path))
     record_example = example(make_model(data), data.tokenizer)
