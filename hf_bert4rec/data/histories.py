@@ -44,8 +44,7 @@ def build_histories(
        have that many (the k-core; 1 drops none).
 
     `item_ids` have the type of `movie_id`, or are integers if that is float; blanks around ids of text are removed.
-    `timestamps` are seconds, converted as by `read_interactions`. `with_ratings` adds `ratings`, if there are any: for
-    each interaction that of the first row with the same user and item.
+    `timestamps` are seconds, converted as by `read_interactions`. `with_ratings` adds `ratings`, if there are any.
 
     Raises:
         ValueError: A missing column, an id, timestamp or (with `min_rating`) rating that is missing or not finite, or
@@ -133,7 +132,7 @@ def sort_rows(columns: dict[str, Array], users: int, min_rating: float | None, r
     """Steps 1 and 2 of `build_histories` for rows in the order of the table, in place.
 
     `columns`, (rows,) each, are codes of `users` and `items` and, if known, `timestamps`, `ratings`, `events` and any
-    others. `ratings` become those of the first row with the same user and item; `users` are removed.
+    others. `users` are removed.
 
     Returns:
         The lengths of the histories (users,), and the number of repeats that were dropped.
@@ -154,11 +153,8 @@ def sort_rows(columns: dict[str, Array], users: int, min_rating: float | None, r
 
 def _sort_users(columns: dict[str, Array], min_rating: float | None, repeats: str) -> int:
     """`sort_rows` of users in order, with all their rows; the number of repeats that were dropped."""
-    ratings = columns.get("ratings")
-    if ratings is not None:
-        columns["ratings"] = _first_ratings(columns)
-        if min_rating is not None:
-            _keep(columns, ratings >= min_rating)
+    if min_rating is not None:
+        _keep(columns, columns["ratings"] >= min_rating)
     users = columns["users"].astype(np.int64, copy=False)
     _keep(columns, stable_order(users, columns.get("timestamps")))  # users are in order, and stay so
     repeated = codes_with_events(columns["items"].astype(np.int64, copy=False), columns.get("events"))
@@ -172,15 +168,6 @@ def _keep(columns: dict[str, Array], rows: Array | slice) -> None:
     """Reduce columns to these rows, in place: one after the other takes less memory than all at once."""
     for name, values in columns.items():
         columns[name] = values[rows]
-
-
-def _first_ratings(columns: dict[str, Array]) -> Array:
-    """For every row the rating of the first row with the same user and item, (rows,)."""
-    users, items = (columns[name].astype(np.int64, copy=False) for name in ("users", "items"))
-    if not len(repeated_rows(users, items)):
-        return columns["ratings"]
-    _, first, inverse = np.unique(users * (items.max() + 1) + items, return_index=True, return_inverse=True)
-    return columns["ratings"][first[inverse]]
 
 
 def surplus_rows(users: IntArray, items: IntArray, repeats: str) -> IntArray:

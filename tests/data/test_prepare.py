@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset
@@ -69,15 +70,21 @@ def test_no_titles(table: dict[str, str]) -> None:
     assert tables["movies"][3]["title"] == "3"
 
 
-ROWS = {"user_id": [2, 1, 1, 1, 1], "movie_id": [10, 12, 11, 10, 10], "rating": [3.5, 4.0, 2.0, 5.0, 1.0]}
-
-
-@pytest.mark.parametrize("repeats", ["first", "last"])
-def test_the_first_rating_of_an_item_counts(repeats: str) -> None:
-    """User 1 rated item 10 twice, 5 and then 1."""
-    histories = build_histories(Dataset.from_dict(ROWS), 1, repeats=repeats, with_ratings=True)
-    assert histories[0] == {"user_id": 1, "item_ids": [12, 11, 10], "ratings": [4.0, 2.0, 5.0]}
-    assert histories[1] == {"user_id": 2, "item_ids": [10], "ratings": [3.5]}
+@pytest.mark.parametrize(
+    ("options", "items", "ratings"),
+    [
+        ({"repeats": "first"}, [10, 11, 12], [1.0, 2.0, 4.0]),
+        ({"repeats": "last"}, [11, 12, 10], [2.0, 4.0, 5.0]),
+        ({"repeats": "all"}, [10, 11, 12, 10], [1.0, 2.0, 4.0, 5.0]),
+        ({"repeats": "first", "min_rating": 4.0}, [12, 10], [4.0, 5.0]),
+    ],
+)
+def test_an_interaction_has_its_own_rating(options: dict[str, Any], items: list[int], ratings: list[float]) -> None:
+    """The user first rated item 10 with 1 and at last with 5; the table is in another order."""
+    times = {"rating": [5.0, 4.0, 1.0, 2.0], "timestamp": [4, 3, 1, 2]}
+    table = Dataset.from_dict({"user_id": [1] * 4, "movie_id": [10, 12, 10, 11], **times})
+    (history,) = build_histories(table, min_interactions=1, with_ratings=True, **options)
+    assert (history["item_ids"], history["ratings"]) == (items, ratings)
 
 
 def test_likes_are_rated_high_enough(table: dict[str, str], tmp_path: Path) -> None:

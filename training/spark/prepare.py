@@ -182,24 +182,19 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
 
 
 def _distinct(rows: DataFrame, arguments: DataArguments) -> DataFrame:
-    """The rows that count, by `min_rating` and `repeats`, with the first rating of a user for an item.
+    """The rows that count, by `min_rating` and `repeats`.
 
-    `place` orders the rows of a user; it ends with the weight, which decides nothing, as places differ before it.
+    `place` orders the rows of a user; rating and weight at its end decide nothing, as places differ before them.
     """
-    place = F.struct([name for name in ("timestamp", "order", "weight") if name in rows.columns])
+    place = F.struct([name for name in ("timestamp", "order", "rating", "weight") if name in rows.columns])
     counted = (
         F.lit(True) if arguments.min_rating is None else F.col("rating") >= F.lit(arguments.min_rating).cast("float")
     )
-    pair = ["user_id", "movie_id"]
-    keys = [*pair, *(["event"] if "event" in rows.columns else [])]
+    keys = ["user_id", "movie_id", *(["event"] if "event" in rows.columns else [])]
     if arguments.repeats == "all":
-        kept = rows.where(counted).select(*keys, place.alias("place"))
-    else:
-        choose = F.max if arguments.repeats == "last" else F.min
-        kept = rows.where(counted).groupBy(keys).agg(choose(place).alias("place"))
-    if "rating" not in rows.columns:
-        return kept
-    return kept.join(rows.groupBy(pair).agg(F.min_by("rating", "order").alias("rating")), pair)
+        return rows.where(counted).select(*keys, place.alias("place"))
+    choose = F.max if arguments.repeats == "last" else F.min
+    return rows.where(counted).groupBy(keys).agg(choose(place).alias("place"))
 
 
 def _core(histories: DataFrame, k: int) -> DataFrame:
@@ -232,7 +227,7 @@ def _write_shards(
     files = -(-histories.count() // INTERACTIONS_PER_FILE)
     place = histories.schema["place"].dataType
     assert isinstance(place, T.StructType)
-    columns = {"timestamps": "place.timestamp", "ratings": "rating", "events": "event", "weights": "place.weight"}
+    columns = {"timestamps": "place.timestamp", "ratings": "place.rating", "events": "event", "weights": "place.weight"}
     available = {*histories.columns, *(f"place.{name}" for name in place.names)}
     rows = (
         histories.withColumn("movie_id", F.col("movie_id").cast(index.schema["movie_id"].dataType))

@@ -5,8 +5,7 @@
     histories-00000.arrow    one row per user: user_id, items (row numbers of items.parquet), timestamps, ratings,
                              events (numbers of the names), weights
 
-Rows are sorted by user over all files, and each history by time, as `build_histories` does. `ratings` has the rating of
-the first row of the table with the same user and item.
+Rows are sorted by user over all files, and each history by time, as `build_histories` does.
 """
 
 import hashlib
