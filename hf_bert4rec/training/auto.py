@@ -19,7 +19,7 @@ from ..data.arguments import DataArguments
 from ..data.folder.prepared_folder import is_prepared, read_manifest
 from ..data.prepare import load, prepare, prepare_tables
 from ..data.prepared import Prepared
-from ..data.ragged import Ragged, repeated_rows
+from ..data.ragged import Ragged, codes_with_events, repeated_rows
 from ..data.sorting import codes_of
 from ..data.tables import to_frame
 from ..data.windows import TrainingWindows
@@ -59,9 +59,10 @@ def prepare_and_choose(
 
 
 def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
-    """Which interactions count, from a table of `user_id` and `movie_id`."""
-    frame = to_frame(ratings, ["user_id", "movie_id"])
-    users, items = codes_of(frame["user_id"]), codes_of(frame["movie_id"])
+    """Which interactions count, from a table of `user_id`, `movie_id` and, if known, `event`."""
+    names = [name for name in ("user_id", "movie_id", "event") if name in ratings.column_names]
+    codes = {name: codes_of(column) for name, column in zip(names, to_frame(ratings, names), strict=True)}
+    users, items = codes["user_id"], codes_with_events(codes["movie_id"], codes.get("event"))
     repeated = len(repeated_rows(users, items)) / max(len(users), 1)
     repeats = "all" if repeated >= REPEATS_SHARE and data.split != "last-n" else "first"
     counts = np.bincount(users)

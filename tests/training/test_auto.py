@@ -81,6 +81,18 @@ def test_repeats_count_where_there_are_many() -> None:
     assert repeats.options == {"repeats": "first"}  # the split needs different targets
 
 
+def test_another_kind_of_event_is_no_repeat() -> None:
+    """Everything is viewed and then bought, once."""
+    views = uniform(20, 10, seconds=60)
+    events = pl.concat(
+        [views.with_columns(kind=pl.lit("view")), views.with_columns(pl.col("time") + 1, kind=pl.lit("buy"))]
+    )
+    options = {"event_column": "kind", "target_events": ["buy"], "min_interactions": 1}
+    assert choose(events, **options)["repeats"] == "first"
+    again = pl.concat([events, events.with_columns(pl.col("time") + 10_000)])
+    assert choose(again, **options)["repeats"] == "all"
+
+
 def test_short_sessions_are_not_dropped() -> None:
     assert choose(FAMILIES["sessions"](users=400))["min_interactions"] == 2
 
