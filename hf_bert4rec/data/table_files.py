@@ -70,7 +70,7 @@ def read_file(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     with path.open("rb") as file:
         is_parquet = file.read(len(PARQUET)) == PARQUET
     if is_parquet:  # may be large: only some of its columns are read
-        return _parsed(lambda: pl.scan_parquet(path, hive_partitioning=True), "Parquet", str(path))
+        return _parsed(lambda: pl.scan_parquet(path, hive_partitioning=True, glob=False), "Parquet", str(path))
     return _read_bytes(path.read_bytes(), str(path), options)
 
 
@@ -90,6 +90,7 @@ def _read_bytes(data: bytes, source: str, options: TableOptions) -> tuple[pl.Laz
     for mark, (form, read) in BINARY_FORMS.items():
         if data.startswith(mark):
             return _parsed(partial(read, data), form, source)
+    data = data.removeprefix(UTF8_MARK)
     if not data.strip():
         raise ValueError(f"{source} is empty")
     if b"\0" in data[:1000] and not data.startswith(UTF16_MARKS):
