@@ -1,4 +1,4 @@
-"""Columns of users, items and times by their usual names."""
+"""Columns of users, items, times and ratings by their usual names."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +10,7 @@ USUAL_NAMES = {
         *("movieid", "movie", "itemid", "item", "iid", "productid", "product", "articleid", "article", "sku", "asin"),
         *("trackid", "songid", "artistid", "bookid", "isbn", "gameid", "businessid", "newsid", "videoid"),
     ),
+    "rating": ("rating",),
     "timestamp": ("timestamp", "time", "datetime", "date", "ts", "createdat", "eventtime", "eventtimestamp"),
 }
 OPTIONS = {  # that name the columns, such as user_column, by our names

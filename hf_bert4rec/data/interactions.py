@@ -63,7 +63,7 @@ def read_interactions(
         user_column, item_column, time_column: by default user_id, movie_id and timestamp, or the columns with another
             usual name, such as "customer"; see `column_names.py`. `time_column` is None or "" if rows are in
             chronological order; the result then has no timestamps.
-        rating_column: None or "" to read no ratings; a table without a column "rating" needs no option.
+        rating_column: None or "" to read no ratings; a table without a column "rating" or "Rating" needs no option.
         items: a table of the same kinds with the item column and, if known, title, year and genres (lists, JSON, or
             text with "|", ";" or "," between them). Without a year column the year is split off titles such as
             "Heat (1995)". An item without a row or a title has its id as title.
@@ -127,8 +127,10 @@ def find_columns(
     """A table's `requested` columns, by our names; ValueError says how to name a missing one."""
     columns = {}
     for role, name in requested.items():
-        if name == AUTO:
+        if name == AUTO or name == role == "rating":
             name = None if role == "timestamp" and form == PAIRS else find_column(role, available, source)
+        if not name and role in ("user_id", "movie_id"):
+            raise ValueError(f"{OPTIONS[role]}_column is {name!r}, and a table needs a column of {OPTIONS[role]}s")
         if name and (name != "rating" or name in available):
             columns[role] = name
     if missing := {role: name for role, name in columns.items() if name not in available}:

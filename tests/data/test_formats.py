@@ -75,6 +75,14 @@ def test_columns_are_found_by_their_usual_names(
     assert f"times in {times}" in caplog.text
 
 
+@pytest.mark.parametrize("header", ["UserId,ProductId,Rating,Timestamp", "user_id, item_id, rating, timestamp"])
+def test_ratings_are_not_lost_to_the_spelling_of_their_column(tmp_path: Path, header: str) -> None:
+    (tmp_path / "beauty.csv").write_text(f"{header}\n1, 2, 4.5, 3\n")
+    ratings = read_interactions(tmp_path / "beauty.csv")["ratings"]
+    assert ratings.to_list() == [{"user_id": 1, "movie_id": 2, "rating": 4.5, "timestamp": 3}]
+    assert "rating" not in read_interactions(tmp_path / "beauty.csv", rating_column=None)["ratings"].column_names
+
+
 def test_items_have_the_column_of_the_interactions_or_one_with_a_usual_name() -> None:
     for column in ("article", "product_id"):
         movies = read_interactions(FRAME, items=pl.DataFrame({column: ["Tinte"], "title": ["Ink"]}))["movies"]
@@ -96,6 +104,19 @@ def test_a_folder_is_trained_on_under_its_name(tmp_path: Path) -> None:
         data = prepare(DataArguments(ratings=str(table), min_interactions=1))
         assert data.name == "purchases"
         assert data.histories["item_ids"][:] == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_brackets_in_the_name_of_a_parquet_file_are_no_pattern(tmp_path: Path) -> None:
+    for number, name in enumerate(("orders1", "orders[1]")):
+        pl.DataFrame({"user": [number], "item": [number], "ts": [number]}).write_parquet(tmp_path / f"{name}.parquet")
+    assert read_interactions(tmp_path / "orders[1].parquet")["ratings"]["user_id"][:] == [1]
+
+
+@pytest.mark.parametrize("text", ['[{"user": 1, "item": 2}]', '{"user": 1, "item": 2}\n'])
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path, text: str) -> None:
+    (tmp_path / "orders.json").write_text(text, encoding="utf-8-sig")
+    ratings = read_interactions(tmp_path / "orders.json", time_column=None)["ratings"]
+    assert ratings.to_list() == [{"user_id": 1, "movie_id": 2}]
 
 
 def test_a_name_that_is_no_path_is_looked_for_on_the_hub() -> None:
