@@ -79,6 +79,8 @@ class DataArguments(InteractionArguments):
         self.target_events = self.target_events and list(dict.fromkeys(self.target_events))
         if self.target_events and self.event_column is None:
             raise ValueError(f"target_events is {self.target_events}: name the column of these by event_column")
+        if self.split not in SPLITS:
+            raise ValueError(f"split is {self.split!r}; it must be one of {', '.join(SPLITS)}")
         if self.split == "last-n" and self.targets < 1:
             raise ValueError(f"targets is {self.targets}; split=last-n holds out 1 or more items per user")
         if self.repeats == "all" and self.split == "last-n":

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 # What str.strip() removes; Polars' own default leaves four of these characters.
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
-INTEGER = r"^(0|-?[1-9]\d{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
+INTEGER = r"^(0|-?[1-9][0-9]{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
 
 
 def as_ids(values: pl.Series, source: str) -> pl.Series:
@@ -88,7 +88,7 @@ def as_weights_of_portion(values: pl.Series, source: str) -> pl.Series:
 
 
 def _as_float32(values: pl.Series) -> pl.Series:
-    plain = values.str.strip_chars() if values.dtype == pl.String else values
+    plain = values.cast(pl.String).str.strip_chars() if is_text(values.dtype) else values
     return plain.cast(pl.Float32, strict=False)
 
 

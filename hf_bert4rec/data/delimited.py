@@ -57,11 +57,15 @@ def read_delimited(data: bytes, source: str, options: TableOptions) -> tuple[pl.
 
     Raises:
         ValueError: Another encoding, an ambiguous separator, a quote mark inside a field, a row with too many fields,
-            or two columns of one name. The message names the line.
+            two columns of one name, or a header where `columns` gives names. The message names the line.
     """
     data = as_utf8(data, source, options.encoding)
     dialect, rows = detect(data, source, options)
     names = options.columns
+    if names is not None and (rows[0] == names or are_usual_names(rows[0])):
+        raise ValueError(
+            f"{source}, line 1: {' '.join(rows[0])!r} is a header: remove it, or leave out columns (--columns)"
+        )
     if names is None and _has_pairs(rows, dialect, source):
         names = ["user_id", "movie_id"]
     header = [name for name in names or rows[0] if name]

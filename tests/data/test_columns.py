@@ -138,6 +138,7 @@ def test_one_form_of_an_id() -> None:
     assert ids([" a b ", "a b"]) == ["a b", "a b"]
     assert ids(["7.0", "8"]) == [7, 8]
     assert ids(["7.0", "x"]) == ["7.0", "x"]
+    assert ids(["1\u0662", "3"]) == ["1\u0662", "3"]  # an Arabic digit
     assert ids(pl.Series([Decimal(7)])) == [7]
     assert ids(pl.Series([Decimal("7.0")])) == [7]
     every_blank = [f"{blank}10{blank}x{blank}" for blank in BLANKS if blank not in "\r\n"]
@@ -174,7 +175,8 @@ def test_an_id_called_nan_among_words_is_reported(caplog: pytest.LogCaptureFixtu
 
 def test_ratings_of_other_types() -> None:
     assert as_ratings(pl.Series([True, False]), "mine").to_list() == [1.0, 0.0]
-    assert as_ratings(pl.Series([" 4.5", "3 "]), "mine").to_list() == [4.5, 3.0]
+    for kind in (pl.String, pl.Categorical, pl.Enum([" 4.5", "3 "])):
+        assert as_ratings(pl.Series([" 4.5", "3 "], dtype=kind), "mine").to_list() == [4.5, 3.0]
     with pytest.raises(ValueError, match=r"row 1 .*is None, but a rating .*rating_column=None"):
         as_ratings(pl.Series([4.0, None]), "mine")
 

@@ -89,6 +89,8 @@ def test_marks_blank_lines_and_line_ends(tmp_path: Path) -> None:
         ),
         (b"1,2\n" * 20_000 + b"1\n1,2,3\n", {"columns": ["a", "b"]}, "line 20002: 3 fields, but columns names 2"),
         (b"a,b\n1,\xe9\n", {}, "line 2: byte 0xe9 is not UTF-8"),
+        (b"a,b\n1,2\n", {"columns": ["a", "b"]}, "line 1: 'a b' is a header: remove it, or leave out columns"),
+        (b"userId,item\n1,2\n", {"columns": ["user", "item"]}, "line 1: 'userId item' is a header: remove it"),
         (b"a,b,a\n1,2,3\n", {}, "line 1: two columns are called 'a'"),
         (b"a,b\n1,2\n1,2,3\n", {}, r"line 3: 3 fields, but the header has 2: \['1', '2', '3'\]"),
         (b"a,b\n1,2,\n3,4,\n", {}, "line 2: 3 fields, but the header has 2"),

@@ -213,6 +213,11 @@ def test_weights_that_are_all_zero_are_refused(table: pl.DataFrame) -> None:
         read_interactions(table.with_columns(weight=0.0), weight_column="weight")
 
 
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(ValueError, match="split is 'last_n'; it must be one of leave-one-out, last-n, temporal"):
+        DataArguments(split="last_n")
+
+
 def test_options_that_need_each_other() -> None:
     with pytest.raises(ValueError, match="event_column is 'kind', a column of a table"):
         DataArguments(event_column="kind")

@@ -155,6 +155,8 @@ def test_missing_columns_say_how_to_map(tmp_path: Path) -> None:
         read_interactions(path)
     with pytest.raises(ValueError, match=r"no column 'stars'.*rating_column=\.\.\."):
         read_interactions(path, "who", "what", "when", "stars")
+    with pytest.raises(ValueError, match="item_column is '', and a table needs a column of items"):
+        read_interactions(path, "who", "", "when")
     with pytest.raises(
         ValueError, match=r"table of items has no column 'movie_id'.*item_columns=\{'movie_id': \.\.\.\}"
     ):
