@@ -235,7 +235,7 @@ def test_a_data_set_comes_back_unchanged(hub, published, pulled, tables):
     [
         ({}, "The last movie of every user is held out"),
         ({"split": "last-n", "targets": 2}, "The last 2 movies of every user are held out"),
-        ({"split": "temporal", "quantile": 0.8}, "By time: interactions after a cut"),
+        ({"split": "temporal", "quantile": 0.8}, "By time: the last movie of a user after a cut"),
     ],
     ids=["leave-one-out", "last-n", "temporal"],
 )
