@@ -140,7 +140,7 @@ def _extensions(train: Ragged, items: int, interactions: int) -> list[Choice]:
     times = [times for block in train.blocks() if len(times := block.columns.get("timestamps", ()))]
     span = int(max(map(np.max, times)) - min(map(np.min, times))) if times else 0
     timed = span >= DAY
-    reason = f"times span {span / DAY:,.0f} days" if span else "there are no times"
+    reason = f"times span {span / DAY:,.0f} days" if timed else "there are no times that span a day"
     entries = 400 if timed else 200
     choices = [
         Choice({"time_aware": timed}, reason),

@@ -71,15 +71,16 @@ class Bert4RecTrainingArguments(TrainingArguments):
             self.use_cpu = True  # without it transformers refuses bfloat16 on a CPU
         super().__post_init__()
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay is a share between 0 and 1, such as 0.999, not {self.ema_decay}")
+            raise ValueError(f"ema_decay is {self.ema_decay}; it must be between 0 and 1, such as 0.999")
         if self.train_sampling_strategy not in SAMPLING_STRATEGIES:
             raise ValueError(
-                f"train_sampling_strategy is {' or '.join(SAMPLING_STRATEGIES)}, not {self.train_sampling_strategy}"
+                f"train_sampling_strategy is {self.train_sampling_strategy}; "
+                f"it must be {' or '.join(SAMPLING_STRATEGIES)}"
             )
         metric = (self.metric_for_best_model or METRICS[0]).removeprefix("eval_")
         # A metric of one data set of several ({"name": ...}) begins with its name: "name_ndcg@10".
         if metric not in METRICS and not metric.endswith(tuple(f"_{name}" for name in METRICS)):
-            raise ValueError(f"metric_for_best_model is one of {', '.join(METRICS)}; not {metric}")
+            raise ValueError(f"metric_for_best_model is {metric}; it must be one of {', '.join(METRICS)}")
 
     @property
     def n_gpu(self) -> int:
@@ -126,13 +127,14 @@ class Bert4RecTrainer(Trainer):
             return
         if not isinstance(self.train_dataset, TrainingWindows):
             raise TypeError(
-                f"train_dataset is TrainingWindows, not {type(self.train_dataset).__name__}: of histories (rows with "
-                "`item_ids`) make TrainingWindows(encode_histories(histories, tokenizer), max_length); see "
-                "hf_bert4rec.data.windows and hf_bert4rec.data.encoding"
+                f"train_dataset must be TrainingWindows, not {type(self.train_dataset).__name__}: make "
+                "TrainingWindows(encode_histories(histories, tokenizer), max_length) from histories (rows with "
+                "`item_ids`); see hf_bert4rec.data.windows and hf_bert4rec.data.encoding"
             )
         if not isinstance(self.data_collator, DataCollatorForMaskedItems):
             raise TypeError(
-                f"data_collator is DataCollatorForMaskedItems(tokenizer, ...), not {type(self.data_collator).__name__}"
+                "data_collator must be DataCollatorForMaskedItems(tokenizer, ...), not "
+                f"{type(self.data_collator).__name__}"
             )
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
@@ -167,9 +169,9 @@ class Bert4RecTrainer(Trainer):
         evaluated = self.eval_dataset if dataset is None else dataset
         if hasattr(evaluated, "column_names"):  # a table of the datasets library
             raise TypeError(
-                f"eval_dataset is a NextItemDataset, not a datasets.{type(evaluated).__name__}: of a split with "
-                "targets make NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)); "
-                "see hf_bert4rec.data.encoding"
+                f"eval_dataset must be a NextItemDataset, not a datasets.{type(evaluated).__name__}: make "
+                "NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)) from a split "
+                "with targets; see hf_bert4rec.data.encoding"
             )
         return self._with_collator(self.next_item_collator, build, dataset)
 

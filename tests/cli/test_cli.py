@@ -93,7 +93,7 @@ def test_explanations_and_similar_movies(capsys, folder, pipe):
         (["train", "ml-100k", "--hidden_size", "wide"], "argument --hidden_size/--hidden-size: invalid int value"),
         (["train", "ml-100k", "--dataset", "ml-9", "--output_dir", "FOLDER/new", "--use_cpu"], "ml-9"),
         (["train", "ml-100k", "--ratings", "FOLDER/none.csv", "--output_dir", "FOLDER/new"], "none.csv"),
-        (["train", "ml-100k", "--ema_decay", "2"], "ema_decay is a share between 0 and 1"),
+        (["train", "ml-100k", "--ema_decay", "2"], "it must be between 0 and 1"),
         (["evaluate", "FOLDER", "--pat", "test"], "unknown option --pat; did you mean 'part'"),
         (["evaluate", "FOLDER", "--part", "train"], "invalid choice: 'train' (choose from 'validation', 'test')"),
         (["export-onnx", "FOLDER/.."], "has no config.json"),

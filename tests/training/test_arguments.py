@@ -42,8 +42,8 @@ def test_options_on_the_command_line_are_not_chosen_from_the_data(recipe):
             "early_stopping_patience: 3\neval_strategy: 'no'\nload_best_model_at_end: false",
             "early_stopping_patience needs evaluations: set eval_strategy",
         ),
-        ("train_sampling_strategy: sequential", "is group_by_length or random, not sequential"),
-        ("metric_for_best_model: loss", r"metric_for_best_model is one of hit_rate@5, ndcg@5, .*, mrr; not loss"),
+        ("train_sampling_strategy: sequential", "is sequential; it must be group_by_length or random"),
+        ("metric_for_best_model: loss", r"is loss; it must be one of hit_rate@5, ndcg@5, .*, mrr"),
         ("items: catalogue.csv", "items is catalogue.csv, which describes the items of a table"),
     ],
 )

@@ -179,7 +179,7 @@ def test_the_average_of_the_steps_is_evaluated_and_saved(cycle_tokenizer, tmp_pa
 
 def test_an_average_needs_a_decay_and_a_run_that_saved_one(cycle_tokenizer, tmp_path):
     for decay in (0.0, 1.0, 2):
-        with pytest.raises(ValueError, match=f"between 0 and 1, such as 0.999, not {decay}"):
+        with pytest.raises(ValueError, match=f"ema_decay is {decay}; it must be between 0 and 1"):
             make_trainer(cycle_tokenizer, tmp_path, ema_decay=decay)
     make_trainer(cycle_tokenizer, tmp_path, num_train_epochs=1).train()
     with pytest.raises(FileNotFoundError, match=r"no .*average\.safetensors: the run had no weight average"):
@@ -319,11 +319,9 @@ def test_a_dataset_of_tables_is_refused_with_the_fix(cycle_tokenizer, tmp_path):
     table = datasets.Dataset.from_dict({"item_ids": [[1, 2, 3]], "target": [4]})
     trainer = make_trainer(cycle_tokenizer, tmp_path)
     options = {"model": trainer.model, "args": trainer.args, "processing_class": cycle_tokenizer}
-    with pytest.raises(
-        TypeError, match=r"not Dataset: .* make TrainingWindows\(encode_histories\(histories, tokenizer"
-    ):
+    with pytest.raises(TypeError, match=r"not Dataset: make TrainingWindows\(encode_histories\(histories, tokenizer"):
         Bert4RecTrainer(train_dataset=table, eval_dataset=trainer.eval_dataset, **options)
-    with pytest.raises(TypeError, match=r"data_collator is DataCollatorForMaskedItems.*, not DataCollatorWithPadding"):
+    with pytest.raises(TypeError, match=r"must be DataCollatorForMaskedItems.*, not DataCollatorWithPadding"):
         Bert4RecTrainer(train_dataset=trainer.train_dataset, eval_dataset=trainer.eval_dataset, **options)
     with pytest.raises(TypeError, match=r"not a datasets.Dataset: .*NextItemDataset\(encode_histories\(split"):
         trainer.evaluate(table)
@@ -387,7 +385,7 @@ def test_the_batch_size_of_evaluation_changes_no_metric(cycle_tokenizer, tmp_pat
 
 @pytest.mark.parametrize("metric", ["late_loss", "lndcg@10"])
 def test_another_metric_is_refused(tmp_path, metric):
-    with pytest.raises(ValueError, match=f"metric_for_best_model is one of .*; not {metric}"):
+    with pytest.raises(ValueError, match=f"metric_for_best_model is {metric}; it must be one of"):
         Bert4RecTrainingArguments(str(tmp_path), metric_for_best_model=metric)
 
 
