@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="hf-bert4rec", description=__doc__, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    recommend = commands.add_parser("recommend", help="what to watch next, after a history")
+    recommend = commands.add_parser("recommend", help="recommendations for a history")
     explain = commands.add_parser("explain", help="the same, each with the movies of the history that led to it")
     similar = commands.add_parser("similar", help="movies like a movie")
     for command in (recommend, explain, similar):
@@ -68,7 +68,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_reranking(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--goal", choices=GOALS, help="what comes next, or what else is liked (default if possible)")
+    command.add_argument(
+        "--goal",
+        choices=GOALS,
+        help="what comes next, or what else is liked; taste by default, if the model has it and no events are given",
+    )
     command.add_argument("--ratings", help="ratings of the history's movies, separated by commas, '-' for none: 5,-,1")
     command.add_argument("--min-rating", type=float, help="movies rated lower count as seen, not as liked (default 3)")
     command.add_argument("--event", help="kind of event to recommend for, of a model that knows kinds of events")

@@ -7,7 +7,7 @@
 Data options default to those of the training. `evaluation.json` and `plots/` are written into the model's folder, whose
 card then shows them (for a model on the Hub, into `outputs/evaluations/`), or into `--output`. Several models are
 treated as seeds of one recipe: each is evaluated into its own folder, and `spread.json` with mean and standard
-deviation goes to `--output`.
+deviation goes to `--output`, by default `outputs`.
 """
 
 import logging

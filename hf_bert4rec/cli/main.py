@@ -23,13 +23,13 @@ COMMANDS = {
     "prepare": ("prepare", "train", "turn a table of any size into a folder that training reads"),
     "train": ("train", "train", "train a model from a recipe and export it"),
     "evaluate": ("evaluate", "train", "compare a model with baselines and write its card"),
-    "recommend": ("ask", "", "what to watch next, after a history"),
+    "recommend": ("ask", "", "recommendations for a history"),
     "similar": ("ask", "", "movies like a movie"),
     "explain": ("ask", "", "recommendations, each with the movies of the history that led to it"),
     "recommend-all": ("recommend_all", "train", "recommend to every user of a data set"),
     "export-onnx": ("export_onnx", "onnx", "write onnx/model.onnx and its int8 copy into a model's folder"),
     "demo": ("demo", "", "try a model on a page in the browser"),
-    "push": ("push", "train", "publish a model, its card and its demo on the Hub"),
+    "push": ("push", "train", "publish a model on the Hub, also with its data and demo"),
 }
 EXTRAS = {"train": ("accelerate", "matplotlib"), "onnx": ("onnx", "onnxruntime", "onnxscript")}
 BAD_INPUT = 2

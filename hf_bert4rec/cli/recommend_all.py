@@ -3,9 +3,10 @@
     hf-bert4rec recommend-all outputs/ml-1m --ratings visitors.csv --output recommendations.parquet --top_k 100
     accelerate launch -m hf_bert4rec recommend-all someone/bert4rec-ml-1m --dataset ml-1m
 
-A row is `user_id`, `movie_id`, `rank` (from 1), `score` (the pipeline's) and `source` ("model", or "popularity" for a
-user with no movie in the model's catalogue). Seen movies are left out; a user who has seen every movie has no row. The
-filters and the split of the training do not apply: every user gets movies, and those rated below --min_rating count as
+A row is `user_id`, `movie_id`, `rank` (from 1), `score` and `source` ("model", or "popularity" for a user without a
+movie that the model knows). Scores are the pipeline's with goal="next" and the times of the history. Seen movies are
+left out, unless the model recommends items again (--repeats all); a user who has seen every movie has no row. The
+k-core and the split of the training do not apply: every user gets movies, and those rated below --min_rating count as
 seen but are not read by the model. Data options default to those of the training. An interrupted run continues when it
 is started again.
 """
