@@ -92,7 +92,7 @@ def rated(pipe: Any, context: Context) -> Any:
 
 
 def similar(pipe: Any, context: Context) -> Any:
-    """Similar movies by the cosine of their embeddings."""
+    """Similar movies, by the users who like them if the model has `taste_size`, else by the cosine of embeddings."""
     return pipe.similar(context.history[0], top_k=5)
 
 
@@ -102,8 +102,8 @@ def explain(pipe: Any, context: Context) -> Any:
 
 
 def embeddings(pipe: Any, context: Context) -> Any:
-    """User and item embeddings for other retrieval systems. Inner product plus bias is the logit, without the
-    transition memory of a model that has one."""
+    """User and item embeddings for other retrieval systems. Inner product plus bias is the network's logit, without
+    the transition memory and the model of taste."""
     user = pipe.embed_users(context.history)  # (hidden,)
     logits = pipe.embed_items() @ user + pipe.item_biases()  # (items,)
     return "\n".join(pipe.tokenizer.titles[index] for index in logits.topk(5).indices.tolist())

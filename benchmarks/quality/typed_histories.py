@@ -23,7 +23,7 @@ INTRODUCTION = f"""# Typed histories
 
 Thirty short histories and the first {ANSWERS} answers of the network, of taste, and of taste with a penalty for popular
 movies ([usage](usage.md#goals-taste-and-next)). Written by `benchmarks/quality/typed_histories.py`. Titles that a
-release lacks are left out.
+release lacks are left out, and histories without any other.
 
 The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to popular movies that
 people who like the history also like; after a single movie, every third answer is a similar one. The penalty brings
