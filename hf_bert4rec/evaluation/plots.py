@@ -65,7 +65,8 @@ def write_plots(report: Mapping[str, Any], folder: str | Path) -> None:
             figure = Figure(layout="constrained")
             axes = figure.subplots()
             title = draw(axes, report)
-            axes.set_title(f"{title}: {protocol['dataset']}, {protocol['split']}, {protocol['part']}", loc="left")
+            place = f"{protocol['dataset']}, {protocol['split']}, {protocol['part']}"
+            axes.set_title(f"{title}: {place}", loc="left", parse_math=False)  # a table's name may have dollars
             axes.grid(axis="y", color="#e3e6ea", lw=0.8)
             axes.set_ylim(bottom=0)
             axes.legend(frameon=False)
