@@ -60,8 +60,8 @@ class MovieRecommendationPipeline(Pipeline):
     Args of a call:
         inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` with options of its own,
             or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered lazily. Other
-            keys of a dict are ignored with a warning. `[]` is one empty history, an empty column of histories an empty
-            batch.
+            keys of a dict are ignored with a warning, and an option that is None or NaN is not given. `[]` is one empty
+            history, an empty column of histories an empty batch.
         batch_size: histories scored at once, 1 or more; changes speed, never the answer.
         num_workers: ignored; part of the signature of transformers.
         top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.

@@ -179,10 +179,11 @@ def parse_request(
 
 
 def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, list[str]]) -> tuple[Any, dict[str, Any]]:
-    """Return the history and the options of a request's dict."""
+    """Return the history and the options of a request's dict, without missing ones, as a table has in some rows."""
     if "history" not in row:
         raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
-    options = {name: as_scalar(value) for name, value in row.items() if name in OPTIONS}
+    scalars = {name: as_scalar(value) for name, value in row.items() if name in OPTIONS}
+    options = {name: value for name, value in scalars.items() if not is_missing(value)}
     other_keys = [name for name in row if name != "history" and name not in OPTIONS]
     misspelt = [name for name in other_keys if not isinstance(name, str) or difflib.get_close_matches(name, OPTIONS)]
     check_option_names(misspelt)

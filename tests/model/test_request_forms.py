@@ -117,6 +117,15 @@ def test_any_batch_size_of_1_or_more_gives_the_same_answers(pipe, expected, batc
     assert all_ids(built(HISTORIES)) == expected
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_row_without_an_option_of_its_own_has_that_of_the_call(pipe, missing):
+    own = {"history": [10], "top_k": 3, "genres": ["Romance", "Drama"], "exclude_seen": False, "diversity": 0.2}
+    rows = [own, {**dict.fromkeys(own, missing), "history": [10]}]
+    answers = all_ids(pipe(rows, top_k=2, genres=["Romance"]))
+    assert answers[0] == ids_of(pipe(own))
+    assert sorted(answers[1]) == [16, 19]
+
+
 def test_num_workers_is_accepted(pipe, expected):
     assert all_ids(pipe(HISTORIES, num_workers=2)) == expected
     assert all_ids(pipe(KeyDataset(ROWS, "history"), num_workers=2, batch_size=2)) == expected
