@@ -63,8 +63,8 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
     taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`), which answers histories
         without times; 0 for none.
-    taste_weight (`float`): factor of the model of taste's scores of the complete history, which are added to the logits
-        of the next item; 0 for none.
+    taste_weight (`float`): factor of the model of taste's scores of the items in the window, which are added to the
+        logits of the next item; 0 for none.
     taste_neighbours (`int`): closest items stored per item by the model of taste; 0 for none.
     time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
         (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.

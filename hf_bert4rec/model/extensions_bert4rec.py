@@ -304,7 +304,10 @@ class Bert4RecTaste(nn.Module):
         return torch.where(scores > SMALLEST_SCORE, scores.clamp(min=SMALLEST_SCORE).log(), line)
 
     def next_item_scores(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Scores (batch, vocab), float32, of complete histories (batch, seq) in any order, to add to the logits."""
+        """Scores (batch, vocab), float32, to add to the logits of histories (batch, seq), taken as complete.
+
+        Their order does not matter; a repeated item counts each time.
+        """
         assert self.regression is not None
         factors = self.factors.float()
         precisions = self.precisions[input_ids].float() * attention_mask  # (batch, seq)
