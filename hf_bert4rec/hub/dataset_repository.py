@@ -81,4 +81,5 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
         timed=data.timed,
         split="temporal" if "cut" in test.column_names else "last-n" if several else "leave-one-out",
         targets=len(test[0]["targets"]) if several else 1,
+        events=data.tokenizer.target_events,
     )

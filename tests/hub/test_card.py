@@ -195,6 +195,13 @@ def test_the_order_of_histories_follows_the_time_column(records):
     assert "Histories are ordered by time, ties by the order of the source." in render_card(records[0], titles=True)
 
 
+def test_a_card_names_the_kinds_of_events_that_are_held_out(records):
+    options = {**records[0]["options"], "event_column": "kind", "target_events": ["buy", "rent"]}
+    text = sections(render_card({**records[0], "options": options}, titles=True))["Training data"]
+    assert "a test history includes the\nlatter. Only events of the kind buy or rent are held out.\n" in text
+    assert "Only events" not in render_card(records[0], titles=True)
+
+
 def test_a_model_of_taste_learns_from_ratings(records):
     def text(taste_size: int) -> str:
         options = {**records[0]["options"], "taste_size": taste_size, "liked_rating": 3.5}

@@ -258,6 +258,7 @@ def test_the_card_of_a_custom_data_set_names_neither_licence_nor_movies(tables):
     metadata, text = dataset_card(prepare(tables), DATA).split("---\n", 2)[1:]
     assert "license" not in metadata
     assert "The last item of every user is held out" in text
+    assert "Only events" not in text
     table_name = re.compile(r'"movies"|movies: `movie_id`')
     assert "movie" not in table_name.sub("", text.replace(DATA, "")).lower()
 
