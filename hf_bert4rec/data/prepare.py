@@ -100,6 +100,9 @@ def open_data(arguments: DataArguments) -> Prepared:
         for name, value in manifest["options"].items()
         if getattr(arguments, name) != value and splits.get(name, arguments.split) == arguments.split
     ]
+    for option, column in {"time_column": "timestamps", "rating_column": "ratings"}.items():
+        if not getattr(arguments, option) and folder.histories.has(column):
+            different.append(f"{option} is {getattr(arguments, option)!r}, and the folder was prepared with {column}")
     if different:
         raise ValueError(
             f"{folder.path}: {'; '.join(different)}. Use its options, or prepare the table again with these"

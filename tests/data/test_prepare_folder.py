@@ -203,6 +203,10 @@ def test_options_that_differ_are_named(tmp_path: Path) -> None:
         prepare(DataArguments(ratings=prepared, **EVENTS))
     with pytest.raises(ValueError, match="has its own table of items"):
         prepare(DataArguments(ratings=prepared, items="items.csv"))
+    with pytest.raises(ValueError, match="rating_column is '', and the folder was prepared with ratings"):
+        prepare(DataArguments(ratings=prepared, rating_column=""))
+    with pytest.raises(ValueError, match="time_column is '', and the folder was prepared with timestamps"):
+        prepare(DataArguments(ratings=prepared, time_column=""))
 
 
 def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
