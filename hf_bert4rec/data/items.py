@@ -3,6 +3,7 @@
 import ast
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -107,15 +108,17 @@ def read_genres(values: pl.Series, source: str) -> pl.Series:
 
 
 def _parse_list(text: str, row: int, source: str) -> list[str]:
-    """The names in a list that JSON or Python wrote."""
+    """The names in a list that JSON, Python or numpy wrote."""
     if not text:
         return []
-    for parse in (json.loads, ast.literal_eval):
+    # Python would read the names of ['Crime' 'Drama'], as numpy writes a list, as one.
+    for parse, form in ((json.loads, text), (ast.literal_eval, re.sub(r"(['\"])\s+(['\"])", r"\1, \2", text))):
         try:
-            entries: Any = parse(text)
-            if isinstance(entries, dict):
+            entries: Any = parse(form)
+            if isinstance(entries, dict | str):
                 break
-            return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in entries]
+            known = [entry for entry in entries if entry is not None]
+            return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in known]
         except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
             continue
     raise ValueError(

@@ -158,8 +158,8 @@ def _from_pandas(table: Any, source: str) -> pl.DataFrame:
         frame = pl.from_pandas(table)
     except (TypeError, ValueError, OverflowError, pa.ArrowException, PolarsError) as error:
         raise ValueError(f"{source}: a column mixes types, or holds what no table can: {error}") from error
-    for name, kind in frame.schema.items():
-        if kind == pl.Date and any(isinstance(value, datetime) for value in table[name]):
+    for (name, kind), column in zip(frame.schema.items(), table.columns, strict=True):
+        if kind == pl.Date and any(isinstance(value, datetime) for value in table[column]):
             # Arrow takes the type of the first value, and drops the time of day of the others.
             raise ValueError(f"{source}: column {name!r} mixes dates and datetimes; convert it with pandas.to_datetime")
     return frame

@@ -65,6 +65,8 @@ class TimeReader:
             )
         self.are_datetimes = are_datetimes
         numbers = times.dt.epoch("us") if are_datetimes else times
+        if numbers.dtype.is_float() and ((numbers == numbers.floor()) & (numbers.abs() < 2**53)).all():
+            numbers = numbers.cast(pl.Int64)  # pandas keeps integers as floats after dropna()
         self.are_integers &= numbers.dtype == pl.Int64
         low, high = numbers.min(), numbers.max()
         self.low = low if self.low is None else min(low, self.low)

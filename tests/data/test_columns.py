@@ -38,6 +38,15 @@ def test_the_unit_of_numbers_follows_from_their_magnitude(
     assert seconds([MAY_2024 * factor + factor // 2]) == [MAY_2024 + 0.5]
 
 
+def test_floats_without_a_fraction_are_integers() -> None:
+    """As pandas keeps integers after dropna()."""
+    assert seconds([20240501.0, 20240502.0]) == [MAY_2024, MAY_2024 + 86_400]
+    times = as_seconds(pl.Series([float(MAY_2024), 5.0]), "mine")
+    assert (times.dtype, times.to_list()) == (pl.Int64, [MAY_2024, 5])
+    assert as_seconds(pl.Series([MAY_2024 * 1e6, 5.0]), "mine").to_list() == [MAY_2024, 5e-6]
+    assert as_seconds(pl.Series([2.0**60, 2.0**61]), "mine").to_list() == [2**60 / 1e9, 2**61 / 1e9]
+
+
 def test_seconds_stay_as_they_are() -> None:
     assert seconds([MAY_2024, 5, -1]) == [MAY_2024, 5, -1]
     assert seconds([10**11 - 1]) == [10**11 - 1]
@@ -193,6 +202,11 @@ def test_columns_that_pandas_keeps_as_objects(column: str, values: list[Any], me
     frame = pd.DataFrame({"user_id": [1, 1], "movie_id": [5, 6], "timestamp": [2, 1]})
     with pytest.raises(ValueError, match=f"the table of interactions: .*{message}"):
         read_interactions(frame.assign(**{column: pd.Series(values, dtype=object)}))
+
+
+def test_columns_of_pandas_may_be_numbers() -> None:
+    ratings = read_interactions(pd.DataFrame({0: [1], 1: [2], 2: [date(2024, 5, 1)]}), "0", "1", "2")["ratings"]
+    assert ratings.to_list() == [{"user_id": 1, "movie_id": 2, "timestamp": MAY_2024}]
 
 
 def test_a_named_index_of_pandas_is_a_column() -> None:

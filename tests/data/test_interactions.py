@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -100,6 +101,14 @@ def test_items_with_years_and_genres_of_every_kind(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text", ["['Crime' \"Children's\"]", "['Crime'\n \"Children's\"]", '["Crime", null, "Children\'s"]']
+)
+def test_genres_in_lists_as_numpy_and_json_write_them(text: str) -> None:
+    assert str(np.array(["Crime", "Children's"])) == "['Crime' \"Children's\"]"
+    assert [item["genres"] for item in items(movie_id=[5, 7], genres=[text, "[]"])] == [["Crime", "Children's"], []]
+
+
 def test_genres_as_lists_from_pandas() -> None:
     table = pd.DataFrame({"movie_id": [5, 7], "title": ["Heat", "Alien"], "genres": [["Crime"], []]})
     movies = read_interactions(pd.DataFrame(COLUMNS), items=table)["movies"]
@@ -172,6 +181,8 @@ def test_bad_items_are_named() -> None:
         items(movie_id=[5, 7], title=["a", "b"], year=["1995", "MMXX"])
     with pytest.raises(ValueError, match="none of its 2 items is in the items' table; ids are like 5 here and"):
         items(movie_id=[50, 70])
+    with pytest.raises(ValueError, match=r'row 1 .*genres "Drama" is not a list of names, as other rows are'):
+        items(movie_id=[5, 7], genres=['["Drama"]', '"Drama"'])
 
 
 def test_tables_without_rows_are_refused(tmp_path: Path) -> None:
