@@ -33,7 +33,7 @@ class EvaluationArguments(EvaluationConfig):
 
 
 def main(argv: Sequence[str]) -> None:
-    models, folders, data, arguments = parse_model_options(argv, EvaluationArguments, __doc__)
+    models, folders, data, arguments = parse_model_options(argv, EvaluationArguments, "hf-bert4rec evaluate", __doc__)
     reports = []
     for model, folder in zip(models, folders, strict=True):
         report = evaluate_model(model, data, arguments)

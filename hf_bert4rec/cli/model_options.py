@@ -16,6 +16,7 @@ Options = TypeVar("Options")
 def parse_model_options(
     argv: Sequence[str],
     options_class: type[Options],
+    prog: str,
     description: str | None,
     data_class: type[InteractionArguments] = DataArguments,
     nargs: str | int = "+",
@@ -25,7 +26,7 @@ def parse_model_options(
     Data options default to those that the first model was trained with. FileNotFoundError if a model or a table is
     missing; training records name tables without their folder.
     """
-    parser = OptionParser((data_class, options_class), description)
+    parser = OptionParser((data_class, options_class), prog, description)
     parser.add_argument("models", nargs=nargs, help="folders, or names on the Hub, before all options")
     models = parser.parse_known_args(argv)[0].models
     folders = [find_model(name) for name in models]

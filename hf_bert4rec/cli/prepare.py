@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = OptionParser((DataArguments,), __doc__)
+    parser = OptionParser((DataArguments,), "hf-bert4rec prepare", __doc__)
     parser.add_argument("interactions", help="a table: a file, a folder, a glob, or a data set on the Hub")
     parser.add_argument("--output_dir", "--output-dir", default="prepared", help="the folder to write")
     table = parser.parse_known_args(argv)[0].interactions

@@ -29,7 +29,7 @@ class RecommendArguments(BatchRecommendConfig):
 
 def main(argv: Sequence[str]) -> None:
     _, (folder,), data, arguments = parse_model_options(
-        argv, RecommendArguments, __doc__, InteractionArguments, nargs=1
+        argv, RecommendArguments, "hf-bert4rec recommend-all", __doc__, InteractionArguments, nargs=1
     )
     users = recommend_all(folder, data, arguments.output, arguments)
     logger.info("recommendations for %d users are in %s", users, arguments.output)

@@ -115,9 +115,9 @@ RECIPES = data_folder("recipes")
 class OptionParser(HfArgumentParser):
     """`HfArgumentParser` that raises ValueError for bad options, and reads `none` for an optional value."""
 
-    def __init__(self, classes: Sequence[type], description: str | None) -> None:
+    def __init__(self, classes: Sequence[type], prog: str | None = None, description: str | None = None) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(classes, description=description, formatter_class=formatter, allow_abbrev=False)
+        super().__init__(classes, prog=prog, description=description, formatter_class=formatter, allow_abbrev=False)
         hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
         for action in self._actions:
             if action.type in (int, float, str) and hints.get(action.dest) == action.type | None:
@@ -161,7 +161,7 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     or a recipe that would publish pickles.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = OptionParser(CLASSES, description)
+    parser = OptionParser(CLASSES, "hf-bert4rec train", description)
     parser.add_argument("recipe", help="the name of an installed recipe, or a YAML file")
     recipe = find_recipe(parser.parse_known_args(argv)[0].recipe)
     try:
@@ -184,7 +184,7 @@ def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, 
         return parse(argv), argv
     options = {**recipe, **options}
     words = as_words(options)
-    return _checked(OptionParser(CLASSES, None).parse_options(words), options), ["recipe.yaml", *words]
+    return _checked(OptionParser(CLASSES).parse_options(words), options), ["recipe.yaml", *words]
 
 
 def _checked(parsed: Sequence[Any], overrides: Iterable[str]) -> Arguments:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_bert4rec.cli.main import console, main
+from hf_bert4rec.cli.main import COMMANDS, console, main
 from hf_bert4rec.hub.export import write_folder
 from tests.model.tiny import assert_same_answer, ids_of
 
@@ -151,6 +151,13 @@ def test_an_ascii_terminal_gets_an_answer(folder, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_names_it(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: hf-bert4rec {command} [-h]")
+
+
 @pytest.mark.parametrize(("arguments", "unbuffered"), [(["--help"], "1"), (["train", "--help"], "")])
 def test_a_closed_pipe_ends_the_command_quietly(arguments, unbuffered):
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
