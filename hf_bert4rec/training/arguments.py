@@ -90,6 +90,9 @@ class MaskingArguments:
     refresh_memory: bool = option(
         "export the memory filled with all interactions; evaluations fill it with those before their targets", True
     )
+    popularity_penalty: float = option(
+        "factor of log(share of the interactions), which is subtracted from every item's bias after training", 0.0
+    )
     early_stopping_patience: int | None = option(
         "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"
     )

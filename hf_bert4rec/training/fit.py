@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
 from ..data.prepare import prepare
@@ -23,6 +24,7 @@ from ..hub.export import check_replaceable, export
 from ..hub.verify import load_pipeline
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.pipeline_bert4rec import MovieRecommendationPipeline
+from ..model.ranking_bert4rec import Catalogue
 from .arguments import Arguments, parse_options
 from .auto import prepare_and_choose
 from .build import build_trainer
@@ -121,8 +123,13 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
 
 
 def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
-    """Choose weights that are not given, validate, and fill the memory with all interactions; returns the figures."""
+    """Subtract popularity, choose weights that are not given, validate, and fill the memory with all interactions.
+
+    Returns the figures.
+    """
     _, model_arguments, masking, training = arguments
+    if masking.popularity_penalty:
+        subtract_popularity(model, Catalogue(data.tokenizer), masking.popularity_penalty)
     choose_for_memory = model.memory is not None and model_arguments.memory_weight is None
     choose_for_taste = model.taste is not None and model_arguments.taste_weight is None
     batches = validation_batches(model, data, training.seed) if choose_for_memory or choose_for_taste else []
@@ -133,6 +140,15 @@ def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: A
         histories = data.complete_histories(model.config.time_aware)
         fit_transition_memory(model, histories, memory["backward"] if memory else 0.0)
     return {"memory": memory, "taste": taste, "validation": validation}
+
+
+@torch.no_grad()
+def subtract_popularity(model: Bert4RecForMaskedLM, catalogue: Catalogue, penalty: float) -> None:
+    """Subtract penalty * log(popularity) from the items' biases, as a request's `popularity_penalty` does from scores.
+
+    Source: logit adjustment (Menon et al., arXiv:2007.07314).
+    """
+    model.decoder.bias[catalogue.first_item_id :] -= penalty * catalogue.log_popularity.to(model.device)
 
 
 def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:

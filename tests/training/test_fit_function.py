@@ -21,7 +21,7 @@ from hf_bert4rec.training.fit import OPTIONS_FILE, run, train
 from hf_bert4rec.training.record import command, example, portable_options
 from tests.data.movielens_archives import small_release, write_release
 from tests.published import make_model, write_tables
-from tests.recipes import NEXT_ITEM, TINY
+from tests.recipes import NEXT_ITEM, NO_EVALUATION, TINY
 from tests.stress.workloads import tiny_trainer
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "quickstart.ipynb"
@@ -39,6 +39,24 @@ def test_fit_trains_on_a_prepared_folder(tmp_path: Path) -> None:
     prepare_folder(DataArguments(ratings=str(tmp_path / "shop.csv"), min_interactions=1), tmp_path / "prepared")
     pipe = fit(tmp_path / "prepared", recipe=RECIPE, output_dir=tmp_path / "model")
     assert [movie["article"] for movie in pipe([3, 4], top_k=1)] == [5]
+
+
+def test_a_penalty_of_popularity_is_subtracted_from_the_biases(tmp_path: Path) -> None:
+    table = pl.DataFrame(
+        [(user, item) for user in range(30) for item in range(3 + user % 10)], schema=["user", "item"], orient="row"
+    )
+    recipe = {**RECIPE, **NO_EVALUATION, "memory_weight": 1.0, "max_steps": 2, "time_column": ""}
+    plain = fit(table, recipe=recipe, output_dir=tmp_path / "plain")
+    penalised = fit(table, recipe={**recipe, "popularity_penalty": 0.5}, output_dir=tmp_path / "penalised")
+    counts = np.array(plain.tokenizer.items["count"]) + 1
+    assert counts.max() > 2 * counts.min()
+    difference = penalised.item_biases() - plain.item_biases()
+    assert difference.numpy() == pytest.approx(-0.5 * np.log(counts / counts.sum()), abs=1e-5)
+    answers = [
+        pipe([0, 1], top_k=10, **options) for pipe, options in ((plain, {"popularity_penalty": 0.5}), (penalised, {}))
+    ]
+    assert [movie["item"] for movie in answers[0]] == [movie["item"] for movie in answers[1]]
+    assert "0.5 times the logarithm" in (tmp_path / "penalised" / "README.md").read_text()
 
 
 def run_cells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
