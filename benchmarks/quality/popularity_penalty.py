@@ -2,10 +2,10 @@
 
     python -m benchmarks.quality.popularity_penalty outputs/ml-1m outputs/ml-1m-43 outputs/ml-1m-44
 
-The models are seeds of one recipe; the figures are means over them. The paper draws a user's negatives by popularity:
-where the model's score is the probability p(item | history), the best order of such candidates is that by
-p(item | history) / popularity(item), which is a penalty of 1. Writes `training/results/popularity_penalty/`, one JSON
-file per data set, and the table of docs/evaluation.md.
+The models are seeds of one recipe; the figures are means. A penalty includes the recipe's own. The paper draws
+a user's negatives by popularity: where the model's score is the probability p(item | history), the best order of such
+candidates is that by p(item | history) / popularity(item), which is a penalty of 1. Writes
+`training/results/popularity_penalty/`, one JSON file per data set, and the table of docs/evaluation.md.
 """
 
 import json
@@ -30,7 +30,7 @@ from hf_bert4rec.evaluation.ranking import Scorer
 from hf_bert4rec.evaluation.report_text import markdown
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import EvaluationTask, build_task
-from hf_bert4rec.evaluation.trained_model import training_data_options
+from hf_bert4rec.evaluation.trained_model import training_data_options, training_record
 from hf_bert4rec.files import write_json
 from hf_bert4rec.model.ranking_bert4rec import Catalogue
 
@@ -62,12 +62,13 @@ def measure(folder: Path) -> dict[str, list[dict[str, float]]]:
     """The metrics for each of `PENALTIES`, on either part of the split."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
     data = prepare_for_model(folder, DataArguments(**training_data_options(folder)))
+    own = training_record(folder)["options"].get("popularity_penalty", 0.0)
     parts = {}
     for part in ("validation", "test"):
         config = EvaluationConfig(part=part, ks=[10])
         task = build_task(data, config, timed=model.config.time_aware)
         refill_memory(model, folder, data, part)
-        parts[part] = [metrics(penalised_scorer(model, data, penalty), task, config) for penalty in PENALTIES]
+        parts[part] = [metrics(penalised_scorer(model, data, total - own), task, config) for total in PENALTIES]
     return parts
 
 
@@ -81,16 +82,17 @@ def metrics(scorer: Scorer, task: EvaluationTask, config: EvaluationConfig) -> d
 
 
 def table(result: dict[str, Any]) -> str:
-    """The means over the models, for each penalty, on the test part."""
+    """The means over the models, for each penalty, on the test part; with NDCG@10 on the validation part."""
     count = len(result["models"])
-    rows = [["penalty", *COLUMNS.values(), "validation, sampled NDCG@10"]]
+    chosen_by = "ndcg@10", "sampled ndcg@10"
+    rows = [["penalty", *COLUMNS.values(), *(f"validation, {COLUMNS[name]}" for name in chosen_by)]]
     for index, penalty in enumerate(PENALTIES):
         test, validation = (
             {name: mean(model[part][index][name] for model in result["models"].values()) for name in COLUMNS}
             for part in ("test", "validation")
         )
         figures = [f"{value:.2f}" if name == "novelty@10" else f"{value:.4f}" for name, value in test.items()]
-        rows.append([f"{penalty:g}", *figures, f"{validation['sampled ndcg@10']:.4f}"])
+        rows.append([f"{penalty:g}", *figures, *(f"{validation[name]:.4f}" for name in chosen_by)])
     return f"**{result['dataset']}**, mean of {count} seed{'s' if count > 1 else ''}\n\n{markdown(rows)}"
 
 

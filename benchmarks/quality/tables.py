@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-PENALTIES = (0.0, 0.25, 0.5, 1.0)  # of `popularity_penalty.py`
+PENALTIES = (0.0, 0.3, 0.5, 1.0)  # of `popularity_penalty.py`
 PAPER_SAMPLING = "popularity_100"  # the paper's protocol: 100 negatives drawn by popularity
 HEADLINE = ("ndcg@10", "hit_rate@10")
 # Rows of the README's table: recipes (mean over seeds), and models of published.yaml by name.
