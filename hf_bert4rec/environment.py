@@ -29,6 +29,7 @@ def describe_hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = min(cores or 1, torch.get_num_threads())
     return f"{cores} core{'s' if cores != 1 else ''} of {_processor_name()}"
 
 

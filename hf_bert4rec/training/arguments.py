@@ -172,7 +172,7 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
     parser.set_defaults(**vars(defaults))
-    overrides = [word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")]
+    overrides = [word.split("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")]
     return _checked(parser.parse_options(argv), overrides)
 
 

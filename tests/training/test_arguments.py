@@ -26,6 +26,7 @@ def test_options_on_the_command_line_are_not_chosen_from_the_data(recipe):
     _, _, masking, _ = parse([str(recipe), "--auto", "hidden_size", "ema_decay", "--hidden_size", "48"])
     assert masking.auto == ["ema_decay"]
     assert parse([str(recipe), "--auto", "hidden_size"])[2].auto == ["hidden_size"]
+    assert parse([str(recipe), "--auto", "hidden_size", "ema_decay", "--hidden-size=48"])[2].auto == ["ema_decay"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import platform
 import pytest
 import torch
 
+from hf_bert4rec.environment import describe_hardware
 from hf_bert4rec.training.hardware import bf16_is_fast, training_attention
 from hf_bert4rec.training.trainer import Bert4RecTrainingArguments
 from tests.processes import run_python
@@ -55,3 +56,12 @@ def test_a_process_trains_on_one_of_several_gpus(tmp_path):
     assert arguments.n_gpu == 1
     assert arguments.train_batch_size == arguments.per_device_train_batch_size
     assert arguments.parallel_mode.value == "not_parallel"
+
+
+def test_the_hardware_is_what_torch_uses() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert describe_hardware().startswith("1 core of ")
+    finally:
+        torch.set_num_threads(threads)
