@@ -212,9 +212,9 @@ class MovieRecommendationPipeline(Pipeline):
         warn_unknown(unknown)
         requests = [replace(request, goal=self._goal(request)) for request in requests]
         if not self.model.config.time_aware and any(request.has_times for request in requests):
-            warn_caller("this model was trained without times: timestamps and now change nothing")
+            warn_caller("this model was trained without times: they only make 'next' the default goal")
         if not self.model.config.num_events and any(request.has_events for request in requests):
-            warn_caller("this model was trained without kinds of events: events and event change nothing")
+            warn_caller("this model was trained without kinds of events: they only make 'next' the default goal")
         return requests
 
     def _goal(self, request: Request) -> str:

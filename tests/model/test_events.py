@@ -175,7 +175,7 @@ def test_bad_events_are_refused(
 
 
 def test_a_model_without_kinds_says_so(model_without: MovieRecommendationPipeline) -> None:
-    with pytest.warns(UserWarning, match="trained without kinds of events: events and event change nothing"):
+    with pytest.warns(UserWarning, match="trained without kinds of events: they only make 'next' the default goal"):
         answer = model_without({"history": [10], "events": ["view"], "event": "buy"})
     assert answer == model_without([10])
 

@@ -300,7 +300,7 @@ def test_invalid_timestamps_are_refused(recommender, request_of, error, message)
 
 
 def test_a_model_without_times_says_so(pipe):
-    with pytest.warns(UserWarning, match="was trained without times: timestamps and now change nothing"):
+    with pytest.warns(UserWarning, match="was trained without times: they only make 'next' the default goal"):
         answer = pipe({"history": [10], "timestamps": [START], "now": START})
     assert answer == pipe([10])
 
