@@ -60,8 +60,9 @@ def headline_table(runs: list[dict[str, Any]], published: dict[str, Any]) -> str
 def recipe_row(title: str, runs: list[dict[str, Any]]) -> Row:
     """The headline row of a recipe: means over its seeds."""
     means = [mean(run["test"][metric]["mean"] for run in runs) for metric in HEADLINE]
-    minutes = mean(run["seconds"] for run in runs) / 60
-    source = f"this repository, {len(runs)} seed{'s' if len(runs) > 1 else ''}, {minutes:.0f} min each"
+    low, high = (f"{best(run['seconds'] for run in runs) / 60:.0f}" for best in (min, max))
+    minutes = low if low == high else f"{low} to {high}"
+    source = f"this repository, {len(runs)} seed{'s' if len(runs) > 1 else ''}, {minutes} min each"
     return means[0], _line(title, *map("{:.4f}".format, means), source)
 
 

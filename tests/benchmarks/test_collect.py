@@ -154,7 +154,7 @@ def test_the_headline_has_means_over_seeds_best_first():
     runs = [run(1, "ml-1m", 0.2), run(3, "ml-1m", 0.21), run(4, "ml-1m-causal", 0.18), run(1, "ml-1m-quick", 0.3)]
     others = [{"model": name, "ndcg@10": 0.19, "hit_rate@10": 0.3, "source": "s"} for name in HEADLINE_PUBLISHED]
     rows = headline_table(runs, {"ml-1m.txt": [*others, {"model": "another", "ndcg@10": 0.5}]}).splitlines()[2:]
-    assert rows[0] == "| **ours** (`ml-1m`) | 0.2050 | 0.4100 | this repository, 2 seeds, 2 min each |"
+    assert rows[0] == "| **ours** (`ml-1m`) | 0.2050 | 0.4100 | this repository, 2 seeds, 1 to 3 min each |"
     assert len(rows) == 6
     assert rows[-2:] == [
         "| **ours**, causal (`ml-1m-causal`) | 0.1800 | 0.3600 | this repository, 1 seed, 4 min each |",
