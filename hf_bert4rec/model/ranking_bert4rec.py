@@ -171,7 +171,7 @@ def select_movies(
 def best_first(values: torch.Tensor, number: int) -> torch.Tensor:
     """Indices of the `number` largest of values (n,), largest first; equal ones, unlike those of `topk`, in order."""
     best = values.topk(min(number + 1, len(values)))
-    if (best.values[1:] < best.values[:-1]).all():  # nearly always, and twice as fast
+    if len(set(best.values.tolist())) == len(best.values):  # nearly always, and it needs no sort
         return best.indices[:number]
     least = best.values[:number][-1:]
     indices = (values >= least).nonzero().flatten()
