@@ -18,5 +18,5 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     table, repo_id, *options = sys.argv[1:]
     folder = "outputs/model"
-    train = ["train", "ml-100k", "--ratings", table, "--output_dir", folder, *options]
+    train = ["train", "auto", "--ratings", table, "--output_dir", folder, *options]
     sys.exit(main(train) or main(["push", folder, repo_id]))
