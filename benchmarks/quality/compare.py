@@ -52,7 +52,7 @@ class ComparisonArguments:
 def main(argv: Sequence[str] | None = None) -> None:
     set_up_console()
     _, folders, options, arguments = parse_model_options(
-        sys.argv[1:] if argv is None else argv, ComparisonArguments, "compare", __doc__
+        sys.argv[1:] if argv is None else argv, ComparisonArguments, "python -m benchmarks.quality.compare", __doc__
     )
     if not arguments.reference:
         raise ValueError("no reference group: name its models, or markov, after --reference")

@@ -2,9 +2,9 @@
 
     python -m benchmarks.quality.popularity_penalty outputs/ml-1m outputs/ml-1m-43 outputs/ml-1m-44
 
-The models are seeds of one recipe; the figures are means. A penalty includes the recipe's own. The paper draws
-a user's negatives by popularity: where the model's score is the probability p(item | history), the best order of such
-candidates is that by p(item | history) / popularity(item), which is a penalty of 1. Writes
+The models are seeds of one recipe; the figures are means. A penalty includes the recipe's own. The paper draws a user's
+negatives by popularity: where the model's score is the probability p(item | history), the best order of such candidates
+is that by p(item | history) / popularity(item), which is a penalty of 1. Writes
 `training/results/popularity_penalty/`, one JSON file per data set, and the table of docs/evaluation.md.
 """
 

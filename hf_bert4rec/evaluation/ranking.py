@@ -74,8 +74,8 @@ def candidate_scores(
         raise TypeError(f"scores must be floating, (batch, vocab_size); got {scores.dtype} {tuple(scores.shape)}")
     if bad := _row_names(scores.amax(dim=1).isnan(), first_row):
         raise ValueError(
-            f"scores are NaN for user rows {bad}: no rank can be given; of a model, training has diverged: lower the "
-            "learning_rate"
+            f"scores are NaN for user rows {bad}: no rank can be given. If a model gives them, its training has "
+            "diverged: lower the learning_rate"
         )
     candidates = scores.clamp(min=torch.finfo(scores.dtype).min)  # a candidate's own score may be -inf
     candidates.index_fill_(1, torch.tensor(list(special_ids), dtype=torch.long).to(scores.device), -torch.inf)

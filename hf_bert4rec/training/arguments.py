@@ -104,6 +104,8 @@ class MaskingArguments:
     def __post_init__(self) -> None:
         if unknown := set(self.auto) - AUTO_OPTIONS:
             raise ValueError(f"auto lists {', '.join(sorted(unknown))}; it can have {', '.join(sorted(AUTO_OPTIONS))}")
+        if self.popularity_penalty < 0:
+            raise ValueError(f"popularity_penalty is {self.popularity_penalty}; it must be 0 or more, as in a request")
         if (self.early_stopping_patience or 0) < 0:
             raise ValueError(
                 f"early_stopping_patience is {self.early_stopping_patience}; it is a number of evaluations, or none"

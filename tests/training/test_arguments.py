@@ -39,6 +39,7 @@ def test_options_on_the_command_line_are_not_chosen_from_the_data(recipe):
         ("causal: maybe", r"recipe.yaml: .*'?maybe'?"),
         ("seed: [1", r"recipe.yaml is not a YAML file"),
         ("early_stopping_patience: -1", "early_stopping_patience is -1"),
+        ("popularity_penalty: -0.1", "popularity_penalty is -0.1; it must be 0 or more"),
         (
             "early_stopping_patience: 3\neval_strategy: 'no'\nload_best_model_at_end: false",
             "early_stopping_patience needs evaluations: set eval_strategy",
