@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from ..data.arguments import option
-from ..data.splits import HELD_OUT
 from .metrics import DEFAULT_KS
+
+PARTS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class EvaluationConfig:
         ValueError: an unknown part, no list lengths, or a number out of range.
     """
 
-    part: str = option("part of the split", "test", choices=HELD_OUT)
+    part: str = option("part of the split", "test", choices=PARTS)
     ks: list[int] = field(default_factory=lambda: [*DEFAULT_KS], metadata={"help": "lengths of the lists"})
     examples: int = option("histories to print with their recommendations", 5)
     seed: int = option("of intervals, sampled negatives, random baseline and examples", 0)
@@ -23,8 +24,8 @@ class EvaluationConfig:
     device: str | None = option("where the model runs; by default cuda if available")
 
     def __post_init__(self) -> None:
-        if self.part not in HELD_OUT:
-            raise ValueError(f"part is {self.part!r}; it must be one of {', '.join(HELD_OUT)}")
+        if self.part not in PARTS:
+            raise ValueError(f"part is {self.part!r}; it must be one of {', '.join(PARTS)}")
         if not self.ks or min(self.ks) < 1:
             raise ValueError(f"ks are {self.ks}; list lengths must be 1 or more")
         if self.examples < 0 or self.batch_size < 1:
