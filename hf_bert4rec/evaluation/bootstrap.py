@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..data.ragged import FloatArray
+from .metrics import FloatArray
 
 RESAMPLES = 1000
 LEVEL = 0.95  # the share of resampled means within the bounds
