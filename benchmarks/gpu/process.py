@@ -2,10 +2,13 @@
 
 import gc
 import multiprocessing
+import os
+import signal
 import sys
-import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from traceback import format_exception
 from typing import Any
 
 MAX_REASON_LENGTH = 300
@@ -27,8 +30,7 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self._process: Any = None
-        self._connection: Any = None
+        self._executor: ProcessPoolExecutor | None = None
 
     def run(self, measure: Measure, options: dict[str, Any], seconds: float) -> dict[str, Any]:
         """The result of `measure(**options)`.
@@ -36,65 +38,46 @@ class Worker:
         Raises:
             RowFailed: it raised, ended the process, or took more than `seconds`.
         """
-        if self._process is None:
+        if self._executor is None:
             context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-            self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), daemon=False)
-            self._process.start()
-            theirs.close()
-        self._connection.send((measure, options))
-        if not self._connection.poll(seconds):
-            self.close()
-            raise RowFailed(f"stopped after {seconds:.0f} s")
+            self._executor = ProcessPoolExecutor(1, context, initializer=_fork_loaders)
+            self._process = self._executor.submit(os.getpid).result()
+        future = self._executor.submit(_measure, measure, options)
         try:
-            result, reason, log = self._connection.recv()
-        except EOFError:
-            self._process.join()
-            code = self._process.exitcode
-            self.close()
-            raise RowFailed(f"the process ended with exit code {code}") from None
-        if result is None:
+            return future.result(seconds)
+        except BrokenProcessPool as error:
+            self._executor = None
+            raise RowFailed(str(error)) from None
+        except Exception as error:
+            if not future.done():
+                self.close()
+                raise RowFailed(f"stopped after {seconds:.0f} s") from None
+            reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             if "CUDA" in reason and "out of memory" not in reason:
                 self.close()
-            raise RowFailed(reason, log)
-        return result
+            raise RowFailed(reason, "".join(format_exception(error))[-3000:]) from None
 
     def close(self) -> None:
         """Kill the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._connection.close()
-            self._process = None
+        if self._executor is not None:
+            os.kill(self._process, signal.SIGKILL)
+            self._executor.shutdown()
+            self._executor = None
 
 
-def _serve(connection: Connection) -> None:
-    """Measure the rows that arrive until the connection closes; reply with result, reason of a failure, traceback."""
-    # A spawned process spawns its own, too: a loader's workers would import everything in every epoch.
+def _fork_loaders() -> None:
+    """A spawned process spawns its own, too: a loader's workers would import everything in every epoch."""
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
-    while True:
-        try:
-            measure, options = connection.recv()
-        except EOFError:
-            return
-        try:
-            reply: tuple[Any, str, str] = (measure(**options), "", "")
-        except Exception as error:
-            first_line = next(iter(str(error).splitlines()), "")
-            reply = (None, f"{type(error).__name__}: {first_line}", traceback.format_exc()[-3000:])
-        connection.send(reply)
-        del reply
-        _free_memory()
 
 
-def _free_memory() -> None:
-    """Release what a row left: compiled code, and memory of the device."""
-    if "torch" not in sys.modules:
-        return
-    import torch
+def _measure(measure: Measure, options: dict[str, Any]) -> dict[str, Any]:
+    """Release what the row before left, compiled code and memory of the device; then measure."""
+    if "torch" in sys.modules:
+        import torch
 
-    torch.compiler.reset()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        torch.compiler.reset()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+    return measure(**options)

@@ -32,17 +32,17 @@ from transformers import set_seed
 from benchmarks.markdown import replace_between_marks
 from benchmarks.measure import ROOT
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
-from hf_bert4rec.cli.main import set_up_console
+from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import encode_histories, encode_targets
 from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import load, prepare_histories, prepare_tables
 from hf_bert4rec.data.prepared import Prepared
-from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.ragged import FloatArray, Ragged
 from hf_bert4rec.data.splits import leave_one_out
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.bootstrap import intervals
-from hf_bert4rec.evaluation.metrics import FloatArray, hit_rate, ndcg, recall
+from hf_bert4rec.evaluation.metrics import hit_rate, ndcg, recall
 from hf_bert4rec.evaluation.new_users import LENGTHS
 from hf_bert4rec.evaluation.ranking import Scorer, rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.cli.main import set_up_console
+from hf_bert4rec.cli.console import set_up_console
 from hf_bert4rec.cli.model_options import parse_model_options
 from hf_bert4rec.data.arguments import DataArguments, option
+from hf_bert4rec.data.ragged import FloatArray
 from hf_bert4rec.evaluation.baselines import MarkovScorer
 from hf_bert4rec.evaluation.bootstrap import intervals
 from hf_bert4rec.evaluation.config import PARTS, EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import prepare_for_model, refill_memory
-from hf_bert4rec.evaluation.metrics import FloatArray
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import WITH_TIMES, build_task, time_ablations
 from hf_bert4rec.evaluation.trained_model import find_model, training_record

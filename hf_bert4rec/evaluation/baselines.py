@@ -115,12 +115,10 @@ class ItemKnnScorer(LinearScorer):
     2019, arXiv:1907.06902).
     """
 
-    def __init__(
-        self, train: Rows, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0, block: int | None = None
-    ) -> None:
+    def __init__(self, train: Rows, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0) -> None:
         users = sum(matrix.sum(0) for matrix in _binary_matrices(train, vocab_size))  # of every item
         norms = np.sqrt(np.maximum(users, 1, dtype=np.float64))
-        block = block or max(KNN_BLOCK, KNN_PAIRS // vocab_size)
+        block = max(KNN_BLOCK, KNN_PAIRS // vocab_size)
         blocks = []
         for start in range(0, vocab_size, block):
             similarities = common_users(_binary_matrices(train, vocab_size), start, start + block)

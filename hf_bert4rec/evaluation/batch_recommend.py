@@ -5,7 +5,6 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +71,11 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
     with state.main_process_first():  # the main process downloads the data, the others read the copy
         users = read_users(data, recommender.tokenizer, model.config.time_aware, model.config.exclude_seen)
     recommender.check(users)
-    shards = Shards(Path(output), _fingerprint(folder, users, config), len(users), config.users_per_shard)
+    shards = Shards(Path(output), _fingerprint(folder, users, config), -(-len(users) // config.users_per_shard))
     missing = shards.missing()
     state.wait_for_everyone()  # every process has listed the shards before any process adds one
-    if state.is_main_process and len(missing) < len(shards.bounds):
-        done = len(shards.bounds) - len(missing)
-        logger.info("continuing: %d of %d parts are already written", done, len(shards.bounds))
+    if state.is_main_process and (written := shards.number - len(missing)):
+        logger.info("continuing: %d of %d parts are already written", written, shards.number)
     own_shards = missing[state.process_index :: state.num_processes]
     _write_shards(shards, own_shards, users, recommender, show_progress=state.is_local_main_process)
     state.wait_for_everyone()
@@ -154,28 +152,21 @@ class BatchRecommender:
 
 @dataclass(frozen=True)
 class Shards:
-    """The parts of a table on disk, in a folder next to `output`, one for every `users_per_shard` users.
+    """The `number` parts of a table on disk, in a folder next to `output`.
 
     Names of parts have the `fingerprint`, a hash of all their inputs, so that those of other inputs are not used.
     """
 
     output: Path
     fingerprint: str
-    users: int
-    users_per_shard: int
-
-    @cached_property
-    def bounds(self) -> list[tuple[int, int]]:
-        """First user (inclusive) and last user (exclusive) of every shard."""
-        starts = range(0, self.users, self.users_per_shard)
-        return [(start, min(start + self.users_per_shard, self.users)) for start in starts]
+    number: int
 
     def path(self, number: int) -> Path:
         return self.output.with_name(f"{self.output.name}.parts") / f"{number:06}-{self.fingerprint[:16]}.parquet"
 
     def missing(self) -> list[int]:
         """Numbers of the shards still to write."""
-        return [number for number in range(len(self.bounds)) if not self.path(number).exists()]
+        return [number for number in range(self.number) if not self.path(number).exists()]
 
     def write(self, number: int, table: pa.Table) -> None:
         with atomic_write(self.path(number)) as temporary:
@@ -185,7 +176,7 @@ class Shards:
         """Concatenate all shards into the output and remove them."""
         schema = pq.read_schema(self.path(0))
         with atomic_write(self.output) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-            for number in range(len(self.bounds)):
+            for number in range(self.number):
                 writer.write_table(pq.read_table(self.path(number)))
         shutil.rmtree(self.path(0).parent)
 
@@ -193,14 +184,15 @@ class Shards:
 def _write_shards(
     shards: Shards, numbers: Sequence[int], users: Users, recommender: BatchRecommender, show_progress: bool
 ) -> None:
-    bounds = {number: shards.bounds[number] for number in numbers}
+    size, batch_size = recommender.config.users_per_shard, recommender.config.batch_size
+    bounds = {number: (number * size, min((number + 1) * size, len(users))) for number in numbers}
     total = sum(stop - start for start, stop in bounds.values())
     disable = None if show_progress else True  # None: on a terminal only
     with tqdm(total=total, desc="recommending", unit="user", disable=disable) as bar:
         for number, (start, stop) in bounds.items():
             tables = []
-            for first in range(start, stop, recommender.config.batch_size):
-                batch = users.rows(first, min(first + recommender.config.batch_size, stop))
+            for first in range(start, stop, batch_size):
+                batch = users.rows(first, min(first + batch_size, stop))
                 tables.append(recommender.recommend(batch, first))
                 bar.update(len(batch))
             shards.write(number, pa.concat_tables(tables))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from .metrics import FloatArray
+from ..data.ragged import FloatArray
 
 RESAMPLES = 1000
 LEVEL = 0.95  # the share of resampled means within the bounds

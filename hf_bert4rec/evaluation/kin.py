@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.ragged import Ragged
+from ..data.ragged import FloatArray, Ragged
 from ..model.ranking_bert4rec import ItemEmbeddings
 from .bootstrap import FEW_USERS
 from .config import EvaluationConfig
-from .metrics import FloatArray
 from .ranking import Scorer
 from .scoring import compare_scorers
 

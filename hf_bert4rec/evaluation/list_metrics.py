@@ -7,16 +7,13 @@ value per user, (users,) float64, NaN where undefined; coverage and Gini are one
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.ragged import IntArray, Ragged, Rows
-from .metrics import FloatArray, discounts
-
-BoolArray = npt.NDArray[np.bool_]
+from ..data.ragged import BoolArray, FloatArray, IntArray, Ragged, Rows
+from .metrics import discounts
 
 
 class GenreRelevance(NamedTuple):
@@ -119,16 +116,10 @@ def novelty(lists: IntArray, counts: IntArray, n_users: int) -> FloatArray:
     >>> novelty(np.array([[0, 1]]), counts=np.array([8, 2]), n_users=8)
     array([1.])
     """
-    return _mean_listed(lists, -np.log2(np.maximum(counts, 1) / n_users))
-
-
-def average_popularity(lists: IntArray, counts: IntArray) -> FloatArray:
-    """Mean training interactions of the listed items (ARP; Yin et al., 2012).
-
-    >>> average_popularity(np.array([[0, 1]]), counts=np.array([8, 2]))
-    array([5.])
-    """
-    return _mean_listed(lists, counts.astype(np.float64))
+    listed = lists != IGNORED
+    information = -np.log2(np.maximum(counts, 1) / n_users)
+    total = np.where(listed, information[np.maximum(lists, 0)], 0.0).sum(1)
+    return np.divide(total, listed.sum(1), out=np.full(len(lists), np.nan), where=listed.any(1))
 
 
 def intra_list_diversity(lists: IntArray, genres: BoolArray) -> FloatArray:
@@ -151,12 +142,6 @@ def intra_list_diversity(lists: IntArray, genres: BoolArray) -> FloatArray:
     return np.divide(total, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
 
 
-def list_metrics_per_user(lists: IntArray, counts: IntArray, n_users: int, ks: Sequence[int]) -> dict[str, FloatArray]:
-    """novelty@k and average_popularity@k, (users,) each."""
-    values = {f"novelty@{k}": novelty(_first(lists, k), counts, n_users) for k in ks}
-    return values | {f"average_popularity@{k}": average_popularity(_first(lists, k), counts) for k in ks}
-
-
 def genre_metrics_per_user(
     lists: IntArray, targets: Ragged, seen: Rows, genres: BoolArray, ks: Sequence[int], chunk: int = 8192
 ) -> dict[str, FloatArray]:
@@ -166,7 +151,7 @@ def genre_metrics_per_user(
         stop = min(start + chunk, len(lists))
         relevance = genre_relevance(targets.rows(start, stop), genres)
         for k in ks:
-            first = _first(lists[start:stop], k)
+            first = lists[start:stop, :k]
             values[f"genre_precision@{k}"].append(genre_precision(first, relevance))
             values[f"genre_ndcg@{k}"].append(genre_ndcg(first, relevance, seen.rows(start, stop)))
             values[f"intra_list_diversity@{k}"].append(intra_list_diversity(first, genres))
@@ -185,15 +170,3 @@ def jaccard(sets: BoolArray) -> FloatArray:
     common = members @ members.T
     either = np.add.outer(members.sum(1), members.sum(1)) - common
     return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
-
-
-def _mean_listed(lists: IntArray, values: FloatArray) -> FloatArray:
-    listed = lists != IGNORED
-    total = np.where(listed, values[np.maximum(lists, 0)], 0.0).sum(1)
-    return np.divide(total, listed.sum(1), out=np.full(len(lists), np.nan), where=listed.any(1))
-
-
-def _first(lists: npt.NDArray[Any], k: int) -> IntArray:
-    if not 1 <= k <= lists.shape[1]:
-        raise ValueError(f"k={k}, but the lists hold {lists.shape[1]} items; rank with top_k={max(k, 1)}")
-    return lists[:, :k]

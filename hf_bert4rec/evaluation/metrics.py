@@ -9,15 +9,13 @@ hit_rate@k / k, and map@k is 1/r within the first k. The definitions are those o
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from ..data.ragged import Ragged, offsets_of
+from ..data.ragged import Array, FloatArray, Ragged, offsets_of
 
-Ranks: TypeAlias = Ragged | npt.NDArray[Any]
-FloatArray: TypeAlias = npt.NDArray[np.float64]
+Ranks: TypeAlias = Ragged | Array
 
 DEFAULT_KS = (5, 10, 20)
 

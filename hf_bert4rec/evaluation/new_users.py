@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..data.prepared import Prepared
-from ..data.ragged import Ragged
+from ..data.ragged import FloatArray, Ragged
 from ..data.user_split import user_hashes
 from .bootstrap import FEW_USERS
 from .config import EvaluationConfig
-from .metrics import FloatArray, ndcg, precision
+from .metrics import ndcg, precision
 from .ranking import Scorer
 from .scoring import compare_scorers
 

@@ -70,8 +70,6 @@ def candidate_scores(
     Raises:
         ValueError: a score is NaN; the error names the rows, counted from `first_row`.
     """
-    if not scores.is_floating_point() or scores.ndim != 2:
-        raise TypeError(f"scores must be floating, (batch, vocab_size); got {scores.dtype} {tuple(scores.shape)}")
     if bad := _row_names(scores.amax(dim=1).isnan(), first_row):
         raise ValueError(
             f"scores are NaN for user rows {bad}: no rank can be given. If a model gives them, its training has "
@@ -128,11 +126,11 @@ def rank_targets(
         description: label of the progress bar, which appears on a terminal only.
 
     Raises:
-        ValueError: sizes disagree, nothing is held out, a user has a target twice, `top_k` exceeds the catalogue,
-            a score is NaN, or a target is seen.
+        ValueError: nothing is held out, a user has a target twice, scores have another shape than (batch, vocab_size)
+            or are NaN, or a target is seen.
     """
     seen = histories if seen is None else seen
-    _check_sizes(histories, targets, seen, top_k, vocab_size - len(set(special_ids)))
+    _check_targets(targets)
     negatives = negatives or {}
     # Allocated in advance: results appended between large temporaries fragment the heap.
     ranks = np.empty(len(targets.values), dtype=np.int64)
@@ -189,19 +187,12 @@ def top_items(candidates: torch.Tensor, top_k: int) -> torch.Tensor:
     return best.indices.masked_fill(best.values == -torch.inf, IGNORED)
 
 
-def _check_sizes(histories: Ragged, targets: Ragged, seen: Rows, top_k: int, catalogue_size: int) -> None:
-    if not len(histories) == len(targets) == len(seen):
-        raise ValueError(
-            f"{len(histories)} histories, {len(targets)} rows of targets and {len(seen)} of seen items: "
-            "each needs one row per user"
-        )
+def _check_targets(targets: Ragged) -> None:
     if not len(targets.values):
         raise ValueError("no targets to rank: the split leaves none; hold out less, or keep more users")
     if len(repeated := repeated_rows(targets.row_ids, targets.values - targets.values.min())):
         row = targets.row_ids[repeated[0]]
         raise ValueError(f"user row {row} has a target twice in {targets[row].tolist()}: keep one of each")
-    if not 0 <= top_k <= catalogue_size:
-        raise ValueError(f"top_k={top_k} is not between 0 and the catalogue's {catalogue_size} items")
 
 
 def _row_names(flags: torch.Tensor, first_row: int) -> str:

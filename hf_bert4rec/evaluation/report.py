@@ -40,13 +40,13 @@ from typing import Any
 import numpy as np
 
 from ..data.collators import IGNORED
-from ..data.ragged import IntArray
+from ..data.ragged import FloatArray, IntArray
 from ..data.transitions import item_counts
 from ..environment import describe_hardware, environment
 from ..model.loading_bert4rec import read_object
 from .bootstrap import LEVEL, RESAMPLES, intervals
 from .config import EvaluationConfig
-from .metrics import FloatArray, metrics_per_user
+from .metrics import metrics_per_user
 from .scoring import EvaluationResult
 from .task import WITH_TIMES, WITHOUT_TIMES, EvaluationTask
 
@@ -171,10 +171,8 @@ def spread(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         `{name: {"mean", "sd", "values"}}`; the standard deviation is the sample's (n - 1).
 
     Raises:
-        ValueError: fewer than two reports, or reports on different targets.
+        ValueError: the reports are on different targets.
     """
-    if len(reports) < 2:
-        raise ValueError(f"a spread needs two evaluations or more, not {len(reports)}")
     if len(hashes := {report["protocol"]["targets_sha256"] for report in reports}) > 1:
         raise ValueError(f"the evaluations have {len(hashes)} different sets of targets: they cannot be averaged")
     result = {}

@@ -12,16 +12,16 @@ import torch
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..data.encoding import collator_row
-from ..data.ragged import IntArray, Ragged
+from ..data.ragged import FloatArray, IntArray, Ragged
 from ..model.extensions_bert4rec import Bert4RecTaste
 from .bootstrap import intervals
 from .config import EvaluationConfig
-from .list_metrics import coverage, genre_metrics_per_user, gini, list_metrics_per_user
-from .metrics import FloatArray, metrics_per_user
+from .list_metrics import coverage, genre_metrics_per_user, gini, novelty
+from .metrics import metrics_per_user
 from .ranking import Ranking, Scorer, rank_targets
 
 if TYPE_CHECKING:
-    from .task import EvaluationTask
+    from .task import EvaluationTask  # needs libraries for raw data
 
 CPU_FORWARD_BATCH = 64  # histories of similar lengths per forward pass: less padding at the same throughput
 
@@ -140,7 +140,7 @@ def evaluate_scorer(
     seconds = time.perf_counter() - start
     lists, ks = ranking.top_items, config.ks
     per_user = metrics_per_user(ranking.ranks, ks)
-    per_user |= list_metrics_per_user(lists, task.counts, len(task.known), ks)
+    per_user |= {f"novelty@{k}": novelty(lists[:, :k], task.counts, len(task.known)) for k in ks}
     if task.genres is not None:
         per_user |= genre_metrics_per_user(lists, task.targets, task.seen, task.genres, ks)
     aggregate = {f"coverage@{k}": coverage(lists[:, :k], task.catalogue_size) for k in ks}

@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from ..data.collators import IGNORED
 from ..data.prepared import Prepared
-from ..data.ragged import IntArray, Ragged, Rows, lazily_seen_items, require_times
+from ..data.ragged import BoolArray, IntArray, Ragged, Rows, lazily_seen_items, require_times
 from ..data.transitions import item_counts, label_counts
 from .config import EvaluationConfig
-from .list_metrics import BoolArray
 
 logger = logging.getLogger(__name__)
 

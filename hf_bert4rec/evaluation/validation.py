@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.prepared import Prepared
-from ..data.ragged import lazily_seen_items
+from ..data.ragged import FloatArray, lazily_seen_items
 from .baselines import fit_baselines
 from .bootstrap import intervals
-from .metrics import FloatArray, metrics_per_user
+from .metrics import metrics_per_user
 from .ranking import Scorer, rank_targets
 from .report_text import align, metric_label, scorer_label, validation_verdicts
 from .scoring import ModelScorer

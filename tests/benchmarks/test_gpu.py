@@ -94,7 +94,7 @@ def test_a_worker_survives_failures(tmp_path):
     assert "Traceback" in error.value.log
     with pytest.raises(RowFailed, match="stopped after 0 s"):
         worker.run(subprocess.run, {"args": ["sleep", "5"]}, 0.2)
-    with pytest.raises(RowFailed, match="exit code 3"):
+    with pytest.raises(RowFailed, match="terminated abruptly"):
         worker.run(os._exit, {"status": 3}, 100)
     assert worker.run(dict, {"rows": [3]}, 100) == {"rows": [3]}
     worker.close()

@@ -17,6 +17,12 @@ SPECIAL = [0, 1, 2]
 VOCAB = 14
 
 
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch) -> None:
+    monkeypatch.setattr(baselines, "KNN_BLOCK", 5)
+    monkeypatch.setattr(baselines, "KNN_PAIRS", 1)
+
+
 @pytest.fixture
 def train() -> Ragged:
     rng = np.random.default_rng(0)
@@ -64,7 +70,7 @@ def test_item_knn_equals_its_formula(train: Ragged, neighbours: int) -> None:
     for row in cosines:
         row[row < np.sort(row)[-min(neighbours, VOCAB)]] = 0
     expected = np.stack([cosines[history].sum(0) for history in HISTORIES])
-    scores = baselines.ItemKnnScorer(train, VOCAB, neighbours, block=5)(HISTORIES)
+    scores = baselines.ItemKnnScorer(train, VOCAB, neighbours)(HISTORIES)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -75,7 +81,7 @@ def test_shrinkage_lowers_the_cosine_of_rare_items(train: Ragged) -> None:
     users = np.maximum(np.diag(counts), 1)
     expected = counts / (np.sqrt(np.outer(users, users)) + 20)
     np.fill_diagonal(expected, 0)
-    scorer = baselines.ItemKnnScorer(train, VOCAB, neighbours=VOCAB, shrinkage=20.0, block=5)
+    scorer = baselines.ItemKnnScorer(train, VOCAB, neighbours=VOCAB, shrinkage=20.0)
     np.testing.assert_allclose(scorer.weights.toarray(), expected, rtol=1e-5, atol=1e-7)
 
 

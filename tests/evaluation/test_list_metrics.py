@@ -76,13 +76,7 @@ def test_gini_equals_mean_absolute_difference() -> None:
     assert lm.gini(lists, 16) == pytest.approx(differences / (2 * 16 * counts.sum()))
 
 
-def test_popularity_and_novelty_leave_padding_out() -> None:
+def test_novelty_leaves_padding_out() -> None:
     counts = np.array([100, 0, 4, 16])
     lists = np.array([[2, 3], [3, IGNORED], [IGNORED, IGNORED], [1, 1]])
-    np.testing.assert_array_equal(lm.average_popularity(lists, counts), [10, 16, np.nan, 0])
     np.testing.assert_array_equal(lm.novelty(lists, counts, n_users=16), [1, 0, np.nan, 4])
-
-
-def test_a_k_beyond_the_lists_is_refused() -> None:
-    with pytest.raises(ValueError, match="k=3, but the lists hold 2 items"):
-        lm.list_metrics_per_user(np.array([[1, 2]]), np.ones(3, dtype=np.int64), 1, [3])

@@ -199,8 +199,6 @@ def test_spread_over_seeds() -> None:
     assert "0.2000" in format_spread(metrics)
     with pytest.raises(ValueError, match="2 different sets of targets"):
         reports.spread([made(0.1), made(0.3, "b")])
-    with pytest.raises(ValueError, match="not 1"):
-        reports.spread([made(0.1)])
 
 
 def test_slices_partition_the_rows_and_do_not_split_ties() -> None:

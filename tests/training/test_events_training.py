@@ -16,8 +16,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
-from hf_bert4rec.data.ragged import seen_items
-from hf_bert4rec.evaluation.metrics import FloatArray
+from hf_bert4rec.data.ragged import FloatArray, seen_items
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
 from hf_bert4rec.hub.verify import load_pipeline
