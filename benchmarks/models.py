@@ -19,12 +19,7 @@ Batch = dict[str, torch.Tensor]
 Step = Callable[[Batch], None]
 
 
-def untrained_model(
-    vocab_size: int,
-    hidden_size: int,
-    length: int,
-    **options: Any,
-) -> Bert4RecForMaskedLM:
+def untrained_model(vocab_size: int, hidden_size: int, length: int, **options: Any) -> Bert4RecForMaskedLM:
     """A model with seeded random weights; `options` override fields of the config."""
     torch.manual_seed(0)
     config: dict[str, Any] = {
@@ -44,14 +39,14 @@ def untrained_model(
 def step_of(
     model: Bert4RecForMaskedLM, fast_dropout: bool = True, labelled_only: bool = True, convolved: bool = True
 ) -> Step:
-    """A step as the trainer makes it: forward, backward, clip, and update with the fused AdamW of the recipes.
+    """`plain_step` with the trainer's forward pass.
 
     Args:
         fast_dropout: Whether `FastDropout` replaces `nn.Dropout`.
         labelled_only: Whether the last layer computes the labelled positions only.
         convolved: Whether linear layers are computed as convolutions where these are faster.
     """
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-3, fused=True)
+    update = plain_step(model.train(), model, bf16_is_fast())
     replaced = {
         (training_forward, "supports_query_positions"): labelled_only,
         (linear, "is_convolved"): convolved,
@@ -64,9 +59,19 @@ def step_of(
                 if not kept:
                     stack.enter_context(mock.patch.object(module, name, return_value=False))
             stack.enter_context(training_forward_installed(model, fast_dropout))
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-                loss = model(**batch).loss
-            loss.backward()
+            update(batch)
+
+    return step
+
+
+def plain_step(model: Any, call: Callable[..., Any], bf16: bool) -> Step:
+    """Forward by `call`, backward, clip, and update with the fused AdamW of the recipes."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+    def step(batch: Batch) -> None:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            loss = call(**batch).loss
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -72,7 +72,6 @@ def encode(dataset: str, path: Path) -> None:
 
 
 def new_record(tiny: bool) -> dict[str, Any]:
-    """A record without measurements."""
     return {
         "benchmark": "gpu",
         "machine": describe_hardware(),

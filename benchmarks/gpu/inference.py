@@ -32,19 +32,10 @@ def ranking(sizes: Sizes, name: str, *, items: int, users: int) -> dict[str, Any
     held_out = Ragged(np.array(targets), offsets_of(np.ones(users, dtype=np.int64)))
     batch = min(1024, max(16, BATCH_LOGITS // items))
 
-    def rank(stop: int) -> None:
-        rank_targets(
-            scorer,
-            histories.rows(0, stop),
-            held_out.rows(0, stop),
-            vocab_size=len(vocabulary),
-            special_ids=vocabulary.all_special_ids,
-            top_k=TOP_K,
-            batch_size=batch,
-        )
-
-    rank(min(users, 2 * batch))  # warm-up
-    seconds = [timed(lambda: rank(users)) for _ in range(sizes.repeats)]
+    options: dict[str, Any] = {"vocab_size": len(vocabulary), "special_ids": vocabulary.all_special_ids}
+    options |= {"top_k": TOP_K, "batch_size": batch}
+    rank_targets(scorer, histories.rows(0, 2 * batch), held_out.rows(0, 2 * batch), **options)  # warm-up
+    seconds = [timed(partial(rank_targets, scorer, histories, held_out, **options)) for _ in range(sizes.repeats)]
     target = {"at_least": MIN_USERS_PER_SECOND[items]} if items in MIN_USERS_PER_SECOND else {}
     rows = [row(f"{name}, throughput", "users/s", [users / taken for taken in seconds], **target)]
     megabytes = peak_megabytes()
@@ -52,7 +43,6 @@ def ranking(sizes: Sizes, name: str, *, items: int, users: int) -> dict[str, Any
 
 
 def unseen(generator: np.random.Generator, history: Any, vocabulary: Vocabulary) -> int:
-    """An item that is not in the history."""
     while (item := int(generator.integers(vocabulary.first_item_id, len(vocabulary)))) in history:
         pass
     return item
@@ -81,5 +71,4 @@ def pipeline(sizes: Sizes, name: str) -> dict[str, Any]:
 
 
 def model_of(items: int, length: int) -> Any:
-    """An untrained model in evaluation mode."""
     return untrained_model(len(Vocabulary(items)), WIDTH, length, num_attention_heads=heads(WIDTH)).eval()

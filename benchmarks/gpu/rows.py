@@ -33,14 +33,20 @@ def all_rows(sizes: Sizes, data: Path) -> Iterator[Row]:
     for seed in sizes.seeds:
         yield recipe_row(data, first_recipe, seed)
     yield from training_rows(sizes)
-    yield from ranking_rows(sizes)
+    for items, users in sizes.catalogues:
+        yield Row("ranking", f"{items:,} items", inference.ranking, {"items": items, "users": users})
     yield Row("pipeline", "pipeline", inference.pipeline, {})
-    yield from trainer_rows(sizes)
+    for kind, size, options in models(sizes.examined):
+        yield Row("trainer", f"{kind}, {size}", runs.trainer_throughput, options)
     yield from launched_rows()
-    yield from compiled_rows(sizes)
+    for kind, size, options in models([(width, sizes.batches[-1]) for width in reversed(sizes.widths)]):
+        yield Row("compiled", f"{kind}, {size}", steps.training, {**options, "compiled": True}, seconds=120)
     yield from attention_rows(sizes)
-    yield from profile_rows(sizes)
-    yield from worker_rows(sizes)
+    for kind, size, options in models(sizes.examined):
+        yield Row("profile", f"{kind}, {size}", steps.profiled, options)
+    for kind, size, options in models(sizes.examined):
+        workers = {"options": ("--dataloader_num_workers=4",)}  # processes that make the batches
+        yield Row("trainer", f"{kind}, {size}, 4 workers", runs.trainer_throughput, {**options, **workers}, seconds=25)
     yield recipe_row(data, last_recipe, sizes.seeds[0])
 
 
@@ -63,11 +69,6 @@ def training_rows(sizes: Sizes) -> Iterator[Row]:
         yield Row("training", f"{kind}, padded rows, {size}", steps.training, {**options, "padded": True})
 
 
-def ranking_rows(sizes: Sizes) -> Iterator[Row]:
-    for items, users in sizes.catalogues:
-        yield Row("ranking", f"{items:,} items", inference.ranking, {"items": items, "users": users})
-
-
 def recipe_row(data: Path, recipe: str, seed: int) -> Row:
     options = {"data": str(data), "recipe": recipe, "seed": seed}
     return Row("recipe", f"{recipe}, seed {seed}", runs.trained_recipe, options, seconds=240)
@@ -79,24 +80,6 @@ def launched_rows() -> Iterator[Row]:
         yield Row("launcher", f"{kind} on one device", runs.launched, {"kind": kind}, seconds, needed=seconds)
 
 
-def profile_rows(sizes: Sizes) -> Iterator[Row]:
-    for kind, size, options in models(sizes.examined):
-        yield Row("profile", f"{kind}, {size}", steps.profiled, options)
-
-
-def trainer_rows(sizes: Sizes) -> Iterator[Row]:
-    for kind, size, options in models(sizes.examined):
-        yield Row("trainer", f"{kind}, {size}", runs.trainer_throughput, options)
-
-
-def worker_rows(sizes: Sizes) -> Iterator[Row]:
-    """The trainer with processes that make the batches."""
-    words = ("--dataloader_num_workers=4",)
-    for kind, size, options in models(sizes.examined):
-        name = f"{kind}, {size}, 4 workers"
-        yield Row("trainer", name, runs.trainer_throughput, {**options, "options": words}, seconds=25)
-
-
 def attention_rows(sizes: Sizes) -> Iterator[Row]:
     """Every kernel of sdpa alone, eager attention, and the flash-attn library."""
     variants = [{"kernel": kernel} for kernel in steps.KERNELS]
@@ -105,13 +88,6 @@ def attention_rows(sizes: Sizes) -> Iterator[Row]:
         for variant in variants:
             label = variant.get("attention") or f"sdpa {variant['kernel']}"
             yield Row("attention", f"{label}, {kind}, {size}", steps.training, {**options, **variant})
-
-
-def compiled_rows(sizes: Sizes) -> Iterator[Row]:
-    """`torch.compile`, at the largest batch."""
-    largest = [(width, sizes.batches[-1]) for width in reversed(sizes.widths)]
-    for kind, size, options in models(largest):
-        yield Row("compiled", f"{kind}, {size}", steps.training, {**options, "compiled": True}, seconds=120)
 
 
 def models(sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str, dict[str, Any]]]:

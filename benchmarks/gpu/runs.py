@@ -91,7 +91,6 @@ def step_trainer(sizes: Sizes, folder: str, options: list[str]) -> Bert4RecTrain
 
 
 def trainer_of(splits: Any, recipe: str, folder: str, options: list[str]) -> Bert4RecTrainer:
-    """The trainer of a recipe with these options."""
     words = [recipe, f"--output_dir={folder}/run", "--report_to=none", *options]
     _, model, masking, arguments = parse(words)
     return build_trainer(splits, model, masking, arguments)

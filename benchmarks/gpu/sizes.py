@@ -67,12 +67,10 @@ def heads(width: int) -> int:
 
 
 def device() -> torch.device:
-    """The device that is measured."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def synchronize() -> None:
-    """Wait until the device has done its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from torch import nn
 from torch._dynamo.utils import counters
 from torch.autograd import DeviceType
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -19,10 +18,10 @@ from transformers import BertConfig, BertForMaskedLM
 from benchmarks.gpu.data import Vocabulary, collator, random_rows
 from benchmarks.gpu.sizes import Sizes, device, heads, peak_megabytes, synchronize, timed
 from benchmarks.measure import row
-from benchmarks.models import LAYERS, Batch, Step, untrained_model
+from benchmarks.models import LAYERS, Batch, Step, plain_step, untrained_model
 from hf_bert4rec.training.training_forward import QUERY_ATTENTION, TrainingCollator, training_forward_installed
 
-DROPOUT, MAX_GRAD_NORM = 0.2, 5.0
+DROPOUT = 0.2
 BATCHES = 4  # different batches, which take turns
 WARM_UP = 2 * BATCHES  # steps before the clock starts
 # Dense bfloat16 operations per second by the makers' data sheets, by a part of the GPU's name.
@@ -67,7 +66,7 @@ def bert(sizes: Sizes, name: str, *, width: int, batch: int) -> dict[str, Any]:
         attention_probs_dropout_prob=0.0,
     )
     model = BertForMaskedLM(config).to(device()).train()
-    seconds = time_steps(sizes, step_of(model, model), batches)
+    seconds = time_steps(sizes, plain_step(model, model, bf16=True), batches)
     positions = batch * sizes.length
     layers = LAYERS * layer_operations(positions, width, sizes.length)
     operations = 3 * (layers + head_operations(positions, width, sizes.items))
@@ -135,22 +134,7 @@ def our_step(
     call = torch.compile(model, backend=sizes.compiler) if compiled else model
     limit: AbstractContextManager[Any] = sdpa_kernel(KERNELS[kernel]) if kernel else nullcontext()
     with training_forward_installed(model), limit:
-        yield step_of(model, call)
-
-
-def step_of(model: nn.Module, call: Any) -> Step:
-    """Forward in bfloat16, backward, clip, update, as the trainer does."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-
-    def step(batch: Batch) -> None:
-        with torch.autocast(device().type, torch.bfloat16):
-            loss = call(**batch).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+        yield plain_step(model, call, bf16=True)
 
 
 def time_steps(sizes: Sizes, step: Step, batches: Sequence[Batch]) -> list[float]:
