@@ -69,7 +69,6 @@ def size_row(label: str, name: str, values: list[float]) -> dict[str, Any]:
 
 
 def measure_size(arguments: Namespace, items: int) -> list[dict[str, float]]:
-    """The measurements of every repeat."""
     with tempfile.TemporaryDirectory() as folder:
         save_untrained(Path(folder), items)
         command = [sys.executable, "-m", "benchmarks.serve_folder", folder, "--calls", str(arguments.calls)]
@@ -78,7 +77,6 @@ def measure_size(arguments: Namespace, items: int) -> list[dict[str, float]]:
 
 
 def save_untrained(folder: Path, items: int) -> None:
-    """Save an untrained recommender of this many items."""
     tokenizer = Bert4RecTokenizer.from_movies(*made_up_movies(items))
     model = untrained_model(items + FIRST_ITEM_ID, HIDDEN_SIZE, WINDOW, initializer_range=0.1).eval()
     MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK).save_pretrained(folder)

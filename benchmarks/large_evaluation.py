@@ -68,7 +68,6 @@ def measure_size(rows: int, arguments: Namespace) -> dict[str, Any]:
 
 
 def write_model(folder: Path) -> None:
-    """An untrained model of the prepared folder."""
     arguments, _ = parse_options(RECIPE, {"ratings": str(folder / "folder"), "output_dir": str(folder / "model")})
     data = prepare(arguments[0])
     model = build_trainer(data, *arguments[1:]).gathered_model()
@@ -78,7 +77,6 @@ def write_model(folder: Path) -> None:
 
 
 def measure(source: str, folder: Path) -> dict[str, Any]:
-    """Evaluate the model on one source."""
     transitions.PAIRS_AT_ONCE //= PORTIONS
     start = time.perf_counter()
     # Resident memory that is not of mapped files.
@@ -103,7 +101,6 @@ def curves_of(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def result_rows(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of every size and source."""
     return [
         row(f"{point['rows']:,} rows, {point['users']:,} users, {title}, {measure}", unit, point[source][key])
         for point in points

@@ -64,9 +64,9 @@ def _set_scales(axes: Axes, sizes: list[int]) -> None:
 
 
 def _draw_curve(axes: Axes, curve: Mapping[str, Any], quantity: str, colour: str) -> None:
-    points = [point for point in curve["points"] if point.get(quantity)]
+    points = [point for point in curve["points"] if quantity in point]
     if not points:
-        return  # peak memory was not measured
+        return  # a curve of another quantity
     sizes = [point["size"] for point in points]
     values = np.maximum([point[quantity] for point in points], MIN_MEGABYTES if quantity == "megabytes" else 0.0)
     low, middle, high = np.percentile(values, [25, 50, 75], axis=1)

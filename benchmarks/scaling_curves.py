@@ -12,6 +12,7 @@ import itertools
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,17 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = benchmark_parser(__doc__, repeats=3)
     parser.add_argument("--doublings", type=int, default=4, help="how often each size is doubled")
     arguments = parser.parse_args(argv)
-    load, rows, curves, missing = cpu_load(), [], [], {}
+    load, rows, curves = cpu_load(), [], []
     for work, axis in itertools.product(START_SIZES, AXES):
         points = measure_curve(arguments, work, axis)
         curves.append({"work": work, "axis": axis, "points": points})
         rows.append(row(f"{work}, time vs {AXES[axis]}", "exponent", exponents(points, "seconds")))
-        name = f"{work}, peak memory vs {AXES[axis]}"
-        if any(point["megabytes"] is None for point in points):
-            missing[name] = "peak memory can be measured on Linux only"
-        else:
-            rows.append(row(name, "exponent", exponents(points, "megabytes")))
-    write_result(arguments, "scaling_curves", rows, load, missing, curves=curves)
+        rows.append(row(f"{work}, peak memory vs {AXES[axis]}", "exponent", exponents(points, "megabytes")))
+    write_result(arguments, "scaling_curves", rows, load, curves=curves)
 
 
 def measure_curve(arguments: Namespace, work: str, axis: str) -> list[dict[str, Any]]:
@@ -78,8 +75,8 @@ def measure_curve(arguments: Namespace, work: str, axis: str) -> list[dict[str, 
         size = getattr(sizes, axis) * 2**doubling
         call = WORKLOADS[work](replace(sizes, **{axis: size}))
         seconds = time_interleaved({"": call}, arguments.repeats)[""]
-        peaks = [peak for _ in range(arguments.repeats) if (peak := peak_megabytes(call)) is not None]
-        points.append({"size": size, "seconds": seconds, "megabytes": peaks or None})
+        peaks = [peak_megabytes(call) for _ in range(arguments.repeats)]
+        points.append({"size": size, "seconds": seconds, "megabytes": peaks})
     return points
 
 
@@ -122,10 +119,8 @@ def evaluation(sizes: Sizes) -> Workload:
         with torch.inference_mode():
             return model.next_item_logits(rows, torch.ones_like(rows))
 
-    vocab_size, special = sizes.items + FIRST_ITEM_ID, range(FIRST_ITEM_ID)
-    return lambda: rank_targets(
-        scorer, seen, targets, vocab_size=vocab_size, special_ids=special, top_k=TOP_K, batch_size=BATCH
-    )
+    options: dict[str, Any] = {"vocab_size": sizes.items + FIRST_ITEM_ID, "special_ids": range(FIRST_ITEM_ID)}
+    return partial(rank_targets, scorer, seen, targets, top_k=TOP_K, batch_size=BATCH, **options)
 
 
 def data_preparation(sizes: Sizes) -> Workload:
@@ -164,7 +159,6 @@ WORKLOADS: dict[str, Callable[[Sizes], Workload]] = {
 
 
 def model_of(sizes: Sizes, **options: Any) -> Bert4RecForMaskedLM:
-    """An untrained model of these sizes."""
     return untrained_model(sizes.items + FIRST_ITEM_ID, HIDDEN_SIZE, sizes.length, **options)
 
 

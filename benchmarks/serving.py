@@ -82,7 +82,6 @@ def save_untrained(folder: Path) -> Path:
 
 
 def load_pipeline(folder: Path, **options: Any) -> MovieRecommendationPipeline:
-    """The pipeline of a folder, on the CPU."""
     return pipeline(
         TASK, model=str(folder), pipeline_class=MovieRecommendationPipeline, goal="next", device="cpu", **options
     )
@@ -198,7 +197,6 @@ def feature_calls(
 
 
 def add_one_item(pipe: MovieRecommendationPipeline) -> Callable[[], Any]:
-    """A call that adds a new movie each time."""
     integer_ids = isinstance(pipe.tokenizer.item_ids[0], int)
 
     def add() -> Any:
@@ -226,9 +224,7 @@ def feature_rows(calls: Calls, repeats: int) -> list[dict[str, Any]]:
         for name, seconds in time_interleaved(calls, repeats).items()
     ]
     for name, call in calls.items():
-        peaks = [peak for _ in range(repeats) if (peak := peak_megabytes(call)) is not None]
-        if peaks:
-            rows.append(row(f"peak memory, {name}", "MB", peaks))
+        rows.append(row(f"peak memory, {name}", "MB", [peak_megabytes(call) for _ in range(repeats)]))
     return rows
 
 

@@ -73,7 +73,6 @@ def result_rows(curves: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def measure_size(rows: int) -> dict[str, float]:
-    """One preparation of a table of this many rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(rows, folder / "table")
@@ -86,7 +85,6 @@ def measure_size(rows: int) -> dict[str, float]:
 
 
 def write_files(rows: int, folder: Path) -> None:
-    """The table in several files."""
     folder.mkdir()
     write_table(rows, folder.with_suffix(".parquet"))
     frame = pl.read_parquet(folder.with_suffix(".parquet"))

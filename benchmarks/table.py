@@ -117,7 +117,6 @@ def provenance(result: dict[str, Any]) -> str:
 
 
 def table_row(row: dict[str, Any]) -> str:
-    """One row of a table."""
     bound = "> " if row.get("lower_bound") else ""
     quartiles = (
         f"{format_number(row['lower_quartile'])} … {format_number(row['upper_quartile'])}" if row["repeats"] > 1 else ""

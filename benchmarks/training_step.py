@@ -28,9 +28,14 @@ from hf_bert4rec.training.hardware import bf16_is_fast, disable_malloc_trim, tra
 from hf_bert4rec.training.training_forward import labelled_targets
 
 DROPOUT = 0.2
-BASELINE, TORCH_DROPOUT, ALL_POSITIONS = "baseline", "nn.Dropout", "last layer at all positions"
-OWN_ITEM, TORCH_LINEAR = "own item only", "nn.Linear"
-VARIANTS = BASELINE, TORCH_DROPOUT, ALL_POSITIONS, OWN_ITEM, TORCH_LINEAR
+# Options of `training_step` by the text of their rows.
+VARIANTS: dict[str, dict[str, bool]] = {
+    "": {},
+    ", nn.Dropout": {"fast_dropout": False},
+    ", last layer at all positions": {"labelled_only": False},
+    ", own item only": {"previous_item": False},
+    ", nn.Linear": {"convolved": False},
+}
 NO_TRIM, DEFAULT_MALLOC = "no_trim", "default"
 
 
@@ -40,14 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--matmul_size", type=int, default=2048, help="size of the square peak matmul")
     arguments = parser.parse_args(argv)
     load = cpu_load()
-    rows: list[dict[str, Any]] = []
-    missing: dict[str, str] = {}
-    for hidden_size in arguments.hidden_sizes:
-        measurements = measure_all(arguments, hidden_size)
-        rows += result_rows(hidden_size, measurements)
-        if not all(measurement[NO_TRIM] for measurement in measurements[NO_TRIM]):
-            missing[f"hidden size {hidden_size}, malloc without trimming"] = "not supported by this C library"
-    write_result(arguments, "training_step", rows, load, missing)
+    rows = [line for size in arguments.hidden_sizes for line in result_rows(size, measure_all(arguments, size))]
+    write_result(arguments, "training_step", rows, load)
 
 
 def add_size_options(parser: Any, steps: int) -> None:
@@ -70,54 +69,43 @@ def measure_all(arguments: Namespace, hidden_size: int) -> dict[str, list[dict[s
 
 def result_rows(hidden_size: int, measurements: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Throughput and speed-up of every variant, and the share of peak matmul."""
-    no_trim, default = measurements[NO_TRIM], measurements[DEFAULT_MALLOC]
-    baseline, torch_dropout, all_positions, own_item, torch_linear = (
-        [result[variant] for result in no_trim] for variant in VARIANTS
-    )
-    default_malloc, neither = ([result[variant] for result in default] for variant in (BASELINE, TORCH_DROPOUT))
     label = f"hidden size {hidden_size}"
+    columns = {name: [result[name] for result in measurements[NO_TRIM]] for name in measurements[NO_TRIM][0]}
+    for name, variant in ((", default malloc", ""), (", nn.Dropout and default malloc", ", nn.Dropout")):
+        columns[name] = [result[variant] for result in measurements[DEFAULT_MALLOC]]
+    throughputs = [*VARIANTS, ", default malloc", ", nn.Dropout and default malloc"]
+    ratios = {
+        "speed-up of FastDropout over nn.Dropout": ("", ", nn.Dropout"),
+        "speed-up of convolutions over nn.Linear": ("", ", nn.Linear"),
+        "speed-up of the last layer at masked positions only": ("", ", last layer at all positions"),
+        "slow-down by the previous item": (", own item only", ""),
+        "speed-up of malloc without trimming": ("", ", default malloc"),
+    }
+    units = {"peak matmul": "GFLOP/s", "share of peak matmul": "%", "padding": "%"}
     return [
-        row(f"{label}, throughput", "tokens/s", baseline),
-        row(f"{label}, throughput, nn.Dropout", "tokens/s", torch_dropout),
-        row(f"{label}, throughput, last layer at all positions", "tokens/s", all_positions),
-        row(f"{label}, throughput, own item only", "tokens/s", own_item),
-        row(f"{label}, throughput, nn.Linear", "tokens/s", torch_linear),
-        row(f"{label}, throughput, default malloc", "tokens/s", default_malloc),
-        row(f"{label}, throughput, nn.Dropout and default malloc", "tokens/s", neither),
-        ratio_row(f"{label}, speed-up of FastDropout over nn.Dropout", baseline, torch_dropout),
-        ratio_row(f"{label}, speed-up of convolutions over nn.Linear", baseline, torch_linear),
-        ratio_row(f"{label}, speed-up of the last layer at masked positions only", baseline, all_positions),
-        ratio_row(f"{label}, slow-down by the previous item", own_item, baseline),
-        ratio_row(f"{label}, speed-up of malloc without trimming", baseline, default_malloc),
-        row(f"{label}, peak matmul", "GFLOP/s", [result["peak"] for result in no_trim]),
-        row(f"{label}, share of peak matmul", "%", [result["share"] for result in no_trim]),
-        row(f"{label}, padding", "%", [result["padding"] for result in no_trim]),
+        *(row(f"{label}, throughput{name}", "tokens/s", columns[name]) for name in throughputs),
+        *(ratio_row(f"{label}, {name}", columns[ours], columns[other]) for name, (ours, other) in ratios.items()),
+        *(row(f"{label}, {name}", unit, columns[name]) for name, unit in units.items()),
     ]
 
 
 def measure(arguments: Namespace, hidden_size: int, malloc: str) -> dict[str, Any]:
     """Tokens per second of every variant, peak matmul, the baseline's share of it, and padding, in this process."""
-    no_trim = malloc == NO_TRIM and disable_malloc_trim()
+    if malloc == NO_TRIM:
+        disable_malloc_trim()
     batches = list(masked_batches(arguments))
-    variants = {
-        BASELINE: training_step(hidden_size, arguments.length),
-        TORCH_DROPOUT: training_step(hidden_size, arguments.length, fast_dropout=False),
-        ALL_POSITIONS: training_step(hidden_size, arguments.length, labelled_only=False),
-        OWN_ITEM: training_step(hidden_size, arguments.length, previous_item=False),
-        TORCH_LINEAR: training_step(hidden_size, arguments.length, convolved=False),
-    }
+    variants = {name: training_step(hidden_size, arguments.length, **options) for name, options in VARIANTS.items()}
     peaks = [peak_gflops(arguments.matmul_size)]
     seconds = time_steps(variants, batches)
     peaks.append(peak_gflops(arguments.matmul_size))
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
     positions = sum(batch["input_ids"].numel() for batch in batches)
-    gflops = sum(matmul_operations(batch, hidden_size) for batch in batches) / seconds[BASELINE] / 1e9
+    gflops = sum(matmul_operations(batch, hidden_size) for batch in batches) / seconds[""] / 1e9
     return {
         **{name: tokens / taken for name, taken in seconds.items()},
-        "peak": max(peaks),
-        "share": 100 * gflops / max(peaks),
+        "peak matmul": max(peaks),
+        "share of peak matmul": 100 * gflops / max(peaks),
         "padding": 100 * (1 - tokens / positions),
-        NO_TRIM: no_trim,
     }
 
 

@@ -75,7 +75,6 @@ def model_settings(hidden_size: int) -> dict[str, Any]:
 
 
 def script_of(library: str) -> Path:
-    """The script that runs a library."""
     return FOLDER / f"with_{library}.py"
 
 
@@ -181,7 +180,6 @@ def read_messages(process: subprocess.Popen[str], reply: Callable[[dict[str, Any
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a process and its children."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -69,7 +69,6 @@ def load_models(folder: Path) -> dict[str, tuple[Any, float]]:
 
 
 def megabytes(model: Any) -> float:
-    """Size of a model's saved state."""
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     return buffer.tell() / 1e6

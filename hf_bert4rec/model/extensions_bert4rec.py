@@ -136,6 +136,11 @@ class Bert4RecEventEmbeddings(nn.Module):
         return self.own(event_ids) + before  # (batch, seq, hidden)
 
 
+def resize_rows(table: torch.Tensor, rows: int) -> torch.Tensor:
+    """A table (n, …) as (rows, …): cut off, or filled up with zeros."""
+    return nn.functional.pad(table, (0, 0) * (table.dim() - 1) + (0, rows - len(table)))
+
+
 class Bert4RecTransitionMemory(nn.Module):
     """A windowed Markov chain whose log-probabilities are added to the logits of the next item.
 
@@ -195,10 +200,8 @@ class Bert4RecTransitionMemory(nn.Module):
 
     def resize(self, vocab_size: int) -> None:
         """Resize to `vocab_size` items; entries of items beyond are dropped."""
-        rows = min(vocab_size, len(self.next_items))
-        known = self.next_items[:rows] < vocab_size
-        padding = (0, 0, 0, vocab_size - rows)
-        self._change_tables(lambda table: nn.functional.pad(table[:rows] * known, padding))
+        known = self.next_items < vocab_size
+        self._change_tables(lambda table: resize_rows(table * known, vocab_size))
         if self.next_items.shape[1] > vocab_size:  # more than `Bert4RecConfig` allows
             strongest = self.weights.abs().argsort(dim=1, descending=True, stable=True)[:, :vocab_size]
             self._change_tables(lambda table: table.gather(1, strongest))
@@ -333,10 +336,8 @@ class Bert4RecTaste(nn.Module):
     def resize(self, vocab_size: int) -> None:
         """Resize to `vocab_size` items; entries of items beyond are dropped, new ones are zero."""
         for name, table in list(self.named_buffers()):
-            if name == "regression":
-                continue
-            added = table.new_zeros(max(0, vocab_size - table.shape[0]), *table.shape[1:])
-            self.register_buffer(name, torch.cat([table[:vocab_size], added]))
+            if name != "regression":
+                self.register_buffer(name, resize_rows(table, vocab_size))
         if self.neighbours is not None:
             self.neighbours[self.neighbours >= vocab_size] = 0
             # `Bert4RecConfig` allows no more neighbours than items.
