@@ -92,13 +92,8 @@ def _given_root(data_dir: str | Path | None) -> Path | None:
 
 def _find_in(release: Release, root: Path) -> Path | None:
     """The unpacked release or its archive in `root`, or `root` if it is one of these itself."""
-    if root.is_file():
-        return root
-    for name in (release.name, *release.folders, "."):
-        if not _missing_files(release, root / name):
-            return root / name
-    archive = root / release.archive
-    return archive if archive.is_file() else None
+    paths = (root / name for name in (release.name, *release.folders, ".", release.archive))
+    return next((path for path in paths if path.is_file() or not _missing_files(release, path)), None)
 
 
 def _missing_files(release: Release, folder: Path) -> list[str]:

@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from polars.exceptions import PolarsError
 
+from .archives import report_damage
 from .arguments import TableOptions
 from .delimited import PAIRS, UTF8_MARK, UTF16_MARKS, read_delimited
 
@@ -104,48 +103,36 @@ def _read_bytes(data: bytes, source: str, options: TableOptions) -> tuple[pl.Laz
 
 
 def _parsed(read: Callable[[], Any], form: str, source: str) -> tuple[pl.LazyFrame, str]:
-    try:
+    with report_damage(f"{source} cannot be read as {form}, it may be truncated"):
         frame = read().lazy()
         frame.collect_schema()  # a damaged file that is only scanned raises here
         return frame, form
-    except (PolarsError, pa.ArrowException, OSError) as error:
-        raise ValueError(f"{source} cannot be read as {form}, it may be truncated: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def _decompressed(data: bytes, compression: str, source: str) -> bytes:
-    try:
-        with pa.CompressedInputStream(pa.BufferReader(data), compression) as stream:
-            return stream.read()
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{source} cannot be decompressed ({compression}): {_first_line(error)}") from error
+    with report_damage(f"{source} cannot be decompressed ({compression})"):
+        return pa.CompressedInputStream(pa.BufferReader(data), compression).read()
 
 
 def _from_zip(data: bytes, source: str) -> bytes:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            if "[Content_Types].xml" in names:
-                raise ValueError(f"{source} is an Excel workbook: save the sheet as CSV")
-            names = [name for name in names if not _is_unread(Path(name)) and "__MACOSX" not in name]
-            if len(names) != 1:
-                raise ValueError(f"{source} holds {len(names)} files ({', '.join(names[:9])}), not one: unpack it")
-            return archive.read(names[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{source} cannot be unpacked: {error}") from error
+    with report_damage(f"{source} cannot be unpacked"):
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    if "[Content_Types].xml" in names:
+        raise ValueError(f"{source} is an Excel workbook: save the sheet as CSV")
+    names = [name for name in names if not _is_unread(Path(name)) and "__MACOSX" not in name]
+    if len(names) != 1:
+        raise ValueError(f"{source} holds {len(names)} files ({', '.join(names[:9])}), not one: unpack it")
+    with report_damage(f"{source} cannot be unpacked"):
+        return archive.read(names[0])
 
 
 def _read_json_lines(data: bytes, source: str) -> tuple[pl.LazyFrame, str]:
     try:
-        return pl.read_ndjson(data, infer_schema_length=None).lazy(), "JSON lines"
-    except PolarsError as error:
+        return _parsed(lambda: pl.read_ndjson(data, infer_schema_length=None), "JSON lines", source)
+    except ValueError:
         for number, line in enumerate(data.split(b"\n"), 1):
-            try:
-                if line.strip():
+            if line.strip():
+                with report_damage(f"{source}, line {number} is not JSON"):
                     json.loads(line)
-            except ValueError as fault:
-                raise ValueError(f"{source}, line {number} is not JSON: {fault}") from error
-        raise ValueError(f"{source} cannot be read as JSON lines: {_first_line(error)}") from error
+        raise

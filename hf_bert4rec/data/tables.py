@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, IterableDataset, List, Value
 from datasets.fingerprint import generate_random_fingerprint
-from polars.exceptions import PolarsError
 
 from ..model.items_bert4rec import NO_GENRES, split_year
+from .archives import report_damage
 from .arguments import TableOptions
 from .ragged import arrow_table
 from .table_files import read_files
@@ -72,10 +72,8 @@ class Table:
     def rows(self, columns: list[str] | None = None) -> pl.DataFrame:
         """All rows, of these columns only if they are named; ValueError if a file is damaged."""
         frame = self.frame if columns is None else self.frame.select(columns)
-        try:
+        with report_damage(f"{self.source} cannot be read"):
             return frame.collect()
-        except (PolarsError, OSError) as error:
-            raise ValueError(f"{self.source} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def read_table(table: Any, what: str, options: TableOptions) -> Table:
@@ -145,19 +143,15 @@ def _from_memory(table: Any, source: str) -> pl.DataFrame | pl.LazyFrame:
             f"{source} is a {type(table).__name__}; give a path, the name of a data set on the Hub, a DataFrame of "
             "pandas or Polars, an Arrow table, a Dataset, or dictionaries, one for each row"
         )
-    try:
+    with report_damage(f"{source}: a column mixes types, or holds what no table can"):
         return pl.DataFrame(rows, infer_schema_length=None)
-    except (TypeError, OverflowError, PolarsError) as error:
-        raise ValueError(f"{source}: a column mixes types, or holds what no table can: {error}") from error
 
 
 def _from_pandas(table: Any, source: str) -> pl.DataFrame:
     if any(name is not None and name not in table.columns for name in table.index.names):
         table = table.reset_index()
-    try:
+    with report_damage(f"{source}: a column mixes types, or holds what no table can"):
         frame = pl.from_pandas(table)
-    except (TypeError, ValueError, OverflowError, pa.ArrowException, PolarsError) as error:
-        raise ValueError(f"{source}: a column mixes types, or holds what no table can: {error}") from error
     for (name, kind), column in zip(frame.schema.items(), table.columns, strict=True):
         if kind == pl.Date and any(isinstance(value, datetime) for value in table[column]):
             # Arrow takes the type of the first value, and drops the time of day of the others.
