@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 MIRRORED = ("ml-100k",)
 REQUIREMENT = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
-PIP_SECONDS = 300
 NOTE = f"""ml-100k in the layout of the official release, rebuilt from the copy inside the wheel of {REQUIREMENT}
 (sha256 {WHEEL_SHA256}).
 u.data: the same rows in the same order. u.item: id, title with year, and genres; the release dates and addresses
@@ -36,11 +35,11 @@ def write_mirrored_release(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".ml-100k.") as scratch:
         wheel = fetch_wheel(Path(scratch))
         _, _, ratings = read_from_zip(wheel, "ml-100k.inter").partition(b"\n")  # without the header
-        movies = read_from_zip(wheel, "ml-100k.item").decode("utf-8")
+        _, *movies = read_from_zip(wheel, "ml-100k.item").decode("utf-8").strip().split("\n")
         built = Path(scratch) / "built"
         built.mkdir()
         (built / "u.data").write_bytes(ratings)
-        (built / "u.item").write_bytes(movies_as_released(movies).encode("latin-1"))
+        (built / "u.item").write_text("".join(map(_movie_as_released, movies)), encoding="latin-1")
         (built / "README").write_text(NOTE, encoding="utf-8")
         built.rename(folder)
     logger.info("ml-100k written to %s from the wheel of %s", folder, REQUIREMENT)
@@ -50,40 +49,27 @@ def write_mirrored_release(folder: Path) -> Path:
 def fetch_wheel(folder: Path) -> Path:
     """Download the wheel into `folder` without installing it, and check its sha256."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    try:
-        done = subprocess.run(
-            [*command, "--dest", str(folder), REQUIREMENT], capture_output=True, text=True, timeout=PIP_SECONDS
-        )
-    except subprocess.TimeoutExpired as error:
-        raise OSError(f"pip did not download {REQUIREMENT} within {PIP_SECONDS} seconds") from error
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode != 0 or not wheels:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no wheel was downloaded"]
-        raise OSError(
-            f"{' '.join(command[:4])} {REQUIREMENT} failed: {reason[0]}. Are the package index and pip available?"
-        )
-    digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    done = subprocess.run([*command, "--dest", str(folder), REQUIREMENT], capture_output=True, text=True)
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None:
+        *_, reason = done.stderr.strip().split("\n")
+        raise OSError(f"pip download {REQUIREMENT} failed: {reason}. Are the package index and pip available?")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:
         raise ValueError(f"The wheel of {REQUIREMENT} has sha256 {digest}, expected {WHEEL_SHA256}: not used")
-    return wheels[0]
+    return wheel
 
 
-def movies_as_released(item: str) -> str:
-    """The text of u.item from that of the wheel's `.item` file; dates and addresses are left empty."""
-    _, *rows = item.removesuffix("\n").split("\n")
-    return "".join(f"{_movie_as_released(*row.split(chr(9)))}\n" for row in rows)
+def _movie_as_released(row: str) -> str:
+    """The line of u.item for one of the wheel's `.item` file; dates and addresses are left empty.
 
-
-def _movie_as_released(movie_id: str, title: str, year: str, genres: str) -> str:
-    """One line of u.item.
-
-    Two of the wheel's rows differ by more than the year: the movie "unknown" is "unkonwn", and in "Land Before Time
-    III: … (1995) (V)" the mark "(V)" of a video release was taken for the year.
+    Two rows differ by more than the year: the movie "unknown" is "unkonwn", and in "Land Before Time III: … (1995) (V)"
+    the mark "(V)" of a video release was taken for the year.
     """
+    movie_id, title, year, genres = row.split("\t")
     if title == "unkonwn":
         title = "unknown"
     elif re.fullmatch(r"\d{4}|V", year):
         title = f"{title} ({year})"
-    listed = genres.split(" ")
-    flags = "|".join(str(int(genre in listed)) for genre in GENRES_100K)
-    return f"{movie_id}|{title}||||{flags}"
+    flags = "|".join(str(int(genre in genres.split(" "))) for genre in GENRES_100K)
+    return f"{movie_id}|{title}||||{flags}\n"
