@@ -42,9 +42,8 @@ def read_rows(
         raise ValueError(f"{source}{_first_bad_row(data, schema, dialect, bool(header)) or f': {error}'}") from error
     if any(column.has_nulls() or (column.dtype.is_float() and not column.is_finite().all()) for column in frame):
         # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
-        fault = _first_bad_row(data, schema, dialect, bool(header))
-        if fault or frame.select(pl.any_horizontal(pl.col(pl.Int64, pl.Float32).is_null().any())).item():
-            raise ValueError(f"{source}{fault or ': a row has too few fields'}")
+        if fault := _first_bad_row(data, schema, dialect, bool(header)):
+            raise ValueError(f"{source}{fault}")
     return frame.with_columns(pl.col(pl.String).fill_null(""))
 
 

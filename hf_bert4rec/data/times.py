@@ -1,6 +1,7 @@
 """Times of an input table: in any unit, type and notation, they become seconds since 1970."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,7 @@ _COMPACT_DATES = (
     ("%Y%m%d%H%M%S", 19000101000000, 21001231235959),
 )
 # Tried in turn for each value; a time without a zone is UTC.
-_ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
-_NAIVE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_ISO = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 _DAY_OR_MONTH_FIRST = r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b"
 
 
@@ -49,28 +49,26 @@ class TimeReader:
 
     column: str
     source: str
-    low: Any = None
-    high: Any = None
+    low: Any = math.inf
+    high: Any = -math.inf
     are_datetimes: bool | None = None
     are_integers: bool = True
 
     def read(self, values: pl.Series, source: str) -> Numbers:
         """The times of a portion as numbers in their own unit, or as microseconds of datetimes."""
-        times = parse_times(values, source)
-        are_datetimes = isinstance(times.dtype, pl.Datetime)
+        numbers = parse_times(values, source)
+        are_datetimes = isinstance(numbers.dtype, pl.Datetime)
         if self.are_datetimes not in (None, are_datetimes):
             form, earlier = ("dates", "numbers") if are_datetimes else ("numbers", "dates")
             raise ValueError(
                 f"{source}: column {self.column!r} has {form}, and earlier rows have {earlier}: use one form of time"
             )
         self.are_datetimes = are_datetimes
-        numbers = times.dt.epoch("us") if are_datetimes else times
+        numbers = numbers.dt.epoch("us") if are_datetimes else numbers
         if numbers.dtype.is_float() and ((numbers == numbers.floor()) & (numbers.abs() < 2**53)).all():
             numbers = numbers.cast(pl.Int64)  # pandas keeps integers as floats after dropna()
         self.are_integers &= numbers.dtype == pl.Int64
-        low, high = numbers.min(), numbers.max()
-        self.low = low if self.low is None else min(low, self.low)
-        self.high = high if self.high is None else max(high, self.high)
+        self.low, self.high = min(numbers.min(), self.low), max(numbers.max(), self.high)
         return numbers.to_numpy()
 
     def conversion(self, portions: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
@@ -112,7 +110,9 @@ def parse_times(values: pl.Series, source: str) -> pl.Series:
     values = with_floats(values)
     kind = values.dtype
     if kind.is_integer() or kind.is_decimal():
-        return _without_nat(as_int64(values, source, "a time is needed"), source)
+        times = as_int64(values, source, "a time is needed")
+        refuse_rows(times, times == UNKNOWN_TIME, source, "a time is needed, not the integer of NaT")
+        return times
     if kind.is_float():
         refuse_rows(values, values.is_null() | ~values.is_finite(), source, "a time is a finite number")
         if kind != pl.Float64:
@@ -140,34 +140,25 @@ def check_unit(values: pl.Series, low: Any, high: Any, source: str) -> int:
     return units
 
 
-def _without_nat(times: pl.Series, source: str) -> pl.Series:
-    """The int64 times, if none of them is the integer that pandas stores for a missing one."""
-    refuse_rows(times, times == UNKNOWN_TIME, source, "a time is needed, not the integer of NaT")
-    return times
-
-
 def _from_text(text: pl.Series, source: str) -> pl.Series:
     integers = text.cast(pl.Int64, strict=False)
     if not integers.has_nulls():
-        return _without_nat(integers, source)
+        return parse_times(integers, source)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.is_finite().any():
         wrong = numbers.is_null() | ~numbers.is_finite()
         refuse_rows(text, wrong, source, "a time is a finite number, as elsewhere in the column")
         return numbers
     datetimes = _parsed(text)
-    wish = "a time is a number or an ISO date"
-    if text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any():
-        wish = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
-    refuse_rows(text, datetimes.is_null(), source, wish)
+    ambiguous = text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any()
+    wish = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
+    refuse_rows(text, datetimes.is_null(), source, wish if ambiguous else "a time is a number or an ISO date")
     return datetimes
 
 
 def _parsed(text: pl.Series) -> pl.Series:
     """ISO dates and times as UTC; null if no form matches. BigQuery writes "2024-05-01 12:30:00 UTC"."""
     zoned = text.str.replace(r"(?i)\s?(z|utc)$", "+00:00")
-    zones = [zoned.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC") for form in _ZONED]
-    naive = [text.str.to_datetime(form, strict=False, time_unit="us") for form in _NAIVE]
-    days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    utc = [series.dt.replace_time_zone("UTC") for series in (*naive, days)]
-    return pl.select(pl.coalesce(*zones, *utc)).to_series()
+    zones = [zoned.str.to_datetime(f"{form}%#z", strict=False, time_unit="us", time_zone="UTC") for form in _ISO]
+    naive = [text.str.to_datetime(form, strict=False, time_unit="us") for form in (*_ISO, "%Y-%m-%d")]
+    return pl.select(pl.coalesce(*zones, *(series.dt.replace_time_zone("UTC") for series in naive))).to_series()
