@@ -45,7 +45,7 @@ def largest(measure: Callable[[], float]) -> Iterator[list[float]]:
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser without options; sets up logs and progress bars, too."""
-    from hf_bert4rec.cli.console import set_up_console  # benchmarks.gpu does not need its libraries
+    from hf_bert4rec.cli.main import set_up_console  # benchmarks.gpu does not need its libraries
 
     set_up_console()
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

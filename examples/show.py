@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_bert4rec import Bert4RecConfig
-from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared

@@ -9,7 +9,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl
 from benchmarks.measure import ROOT
 from benchmarks.peers.common import Stopwatch, ThroughputMeter, run_action, timed
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
-from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.evaluation.ranking import rank_targets

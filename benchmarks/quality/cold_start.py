@@ -32,7 +32,7 @@ from transformers import set_seed
 from benchmarks.markdown import replace_between_marks
 from benchmarks.measure import ROOT
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
-from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import encode_histories, encode_targets
 from hf_bert4rec.data.histories import build_histories

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from hf_bert4rec import Bert4RecForMaskedLM
-from hf_bert4rec.cli.console import set_up_console
+from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.cli.model_options import parse_model_options
 from hf_bert4rec.data.arguments import DataArguments, option
 from hf_bert4rec.data.ragged import FloatArray

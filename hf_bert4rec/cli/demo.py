@@ -22,14 +22,7 @@ HOST, PORT = "127.0.0.1", 7860
 
 
 class PageHandler(SimpleHTTPRequestHandler):
-    """Serves a folder; browsers insist on the right types of modules and WebAssembly."""
-
-    extensions_map = {  # noqa: RUF012
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-    }
+    """Serves a folder, without a log."""
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-cache")  # another model may be served at the same address later

@@ -9,12 +9,15 @@
 """
 
 import importlib
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+
+import transformers
 
 from ..hub.verify import BrokenExportError
 
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     command = importlib.import_module(f".{module}", __package__)
     if module != "ask":  # which prints the answer only
-        importlib.import_module(".console", __package__).set_up_console()
+        set_up_console()
     try:
         return command.main(words if module == "ask" else words[1:]) or 0
     except Exception as error:
@@ -61,6 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"hf-bert4rec: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
+
+
+def set_up_console() -> None:
+    """Log to stderr at INFO; show progress bars on a terminal only."""
+    import datasets  # which answering a request does not need
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("hf_bert4rec").setLevel(logging.INFO)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+        transformers.utils.logging.disable_progress_bar()
 
 
 def is_bad_input(error: Exception) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv
-from polars.exceptions import PolarsError
 
+from .archives import report_damage
 from .arguments import TableOptions
 from .column_names import are_usual_names
 
@@ -31,6 +31,15 @@ class Dialect:
     separator: str
     quote: str = ""
     escape: str | None = None
+
+    @classmethod
+    def of(cls, separator: str, options: TableOptions) -> "Dialect":
+        """The dialect with this separator; ValueError if a character is not one of ASCII."""
+        quote = ("" if separator in "\t " else '"') if options.quote_char is None else options.quote_char
+        for option, value in {"separator": separator, "quote_char": quote, "escape_char": options.escape_char}.items():
+            if len((value or "").encode()) > 1:
+                raise ValueError(f"{option} is {value!r}; it must be one ASCII character")
+        return cls(separator, quote, options.escape_char or None)
 
     def without_escapes(self, data: bytes) -> bytes:
         """The text with ".." in place of an escape character and what it escapes: positions do not move."""
@@ -73,9 +82,11 @@ def read_delimited(data: bytes, source: str, options: TableOptions) -> tuple[pl.
         raise ValueError(f"{source}, line 1: two columns are called {repeated[0]!r}; rename one")
     check_quotes(data, dialect, source)
     try:
-        frame = _parse(data, dialect, names, rows[0])
-    except (PolarsError, pa.ArrowInvalid) as error:
-        raise ValueError(_parse_failure(data, dialect, names, source, error)) from error
+        with report_damage(f"{source} cannot be read"):
+            frame = _parse(data, dialect, names, rows[0])
+    except ValueError:
+        _refuse_bad_line(data, dialect, names, len(names or rows[0]), source)
+        raise
     if frame.height and frame.to_series(0).has_nulls():
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     if names is not None and options.columns is None:
@@ -103,7 +114,7 @@ def detect(data: bytes, source: str, options: TableOptions) -> tuple[Dialect, li
     if len(data) > SAMPLE:
         text = text[: text.rfind("\n") + 1] or text  # without a line that is cut
     separators = SEPARATORS if options.separator is None else [options.separator.replace("\\t", "\t")]
-    dialects = [_dialect(separator, options) for separator in separators]
+    dialects = [Dialect.of(separator, options) for separator in separators]
     readings = {dialect: [fields for _, fields in dialect.rows(text) if fields] for dialect in dialects}
     if len(dialects) > 1:
         dialects = _matching(readings, options.columns, source)
@@ -111,16 +122,6 @@ def detect(data: bytes, source: str, options: TableOptions) -> tuple[Dialect, li
         how = " or ".join(f"{dialect.separator!r} between fields: {readings[dialect][0]}" for dialect in dialects)
         raise ValueError(f"{source}, line 1 can be read with {how}. Name the right one by separator=... (--separator)")
     return dialects[0], readings[dialects[0]]
-
-
-def _dialect(separator: str, options: TableOptions) -> Dialect:
-    quote, escape = options.quote_char, options.escape_char or ""
-    if quote is None:
-        quote = "" if separator in "\t " else '"'
-    for option, value in {"separator": separator, "quote_char": quote, "escape_char": escape}.items():
-        if len(value.encode()) > 1:
-            raise ValueError(f"{option} is {value!r}; it must be one ASCII character")
-    return Dialect(separator, quote, escape or None)
 
 
 def _matching(readings: Mapping[Dialect, Sequence[list[str]]], names: list[str] | None, source: str) -> list[Dialect]:
@@ -211,19 +212,17 @@ def _parse(data: bytes, dialect: Dialect, names: list[str] | None, header: list[
     return pl.DataFrame(pa.csv.read_csv(pa.BufferReader(data), read_options, parse_options, convert_options))
 
 
-def _parse_failure(data: bytes, dialect: Dialect, names: list[str] | None, source: str, error: Exception) -> str:
-    """Why a file does not parse, with the line if it is not UTF-8 or a row has another number of fields."""
+def _refuse_bad_line(data: bytes, dialect: Dialect, names: list[str] | None, width: int, source: str) -> None:
+    """Raise ValueError for the first line that is not UTF-8, or that has not `width` fields."""
     try:
         text = data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        return f"{source}, {bad_byte(fault)}; give its encoding, such as encoding='cp1252' (--encoding cp1252)"
-    columns = len(names) if names else None
+    except UnicodeDecodeError as error:
+        fix = "give its encoding, such as encoding='cp1252' (--encoding cp1252)"
+        raise ValueError(f"{source}, {bad_byte(error)}; {fix}") from error
     for line, fields in dialect.rows(text):
-        columns = columns or len(fields)
-        if len(fields) > columns or (dialect.escape and 0 < len(fields) < columns):
-            expected = f"columns names {columns}" if names else f"the header has {columns}"
-            return f"{source}, line {line}: {len(fields)} fields, but {expected}: {fields}"
-    return f"{source} cannot be read: {str(error).splitlines()[0]}"
+        if len(fields) > width or (dialect.escape and 0 < len(fields) < width):
+            expected = f"columns names {width}" if names else f"the header has {width}"
+            raise ValueError(f"{source}, line {line}: {len(fields)} fields, but {expected}: {fields}")
 
 
 def _without_types(frame: pl.DataFrame) -> pl.DataFrame:

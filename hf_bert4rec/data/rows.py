@@ -40,10 +40,10 @@ def read_rows(
         )
     except PolarsError as error:
         raise ValueError(f"{source}{_first_bad_row(data, schema, dialect, bool(header)) or f': {error}'}") from error
-    if any(column.has_nulls() or (column.dtype.is_float() and not column.is_finite().all()) for column in frame):
-        # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
-        if fault := _first_bad_row(data, schema, dialect, bool(header)):
-            raise ValueError(f"{source}{fault}")
+    suspect = any(column.has_nulls() or (column.dtype.is_float() and not column.is_finite().all()) for column in frame)
+    # Polars reads an empty text field and a missing one as null; the slow parser tells them apart.
+    if suspect and (fault := _first_bad_row(data, schema, dialect, bool(header))):
+        raise ValueError(f"{source}{fault}")
     return frame.with_columns(pl.col(pl.String).fill_null(""))
 
 

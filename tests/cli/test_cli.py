@@ -101,6 +101,7 @@ def test_explanations_and_similar_movies(capsys, folder, pipe):
     ],
 )
 def test_bad_input_is_one_line_on_stderr(capsys, folder, arguments, message):
+    capsys.readouterr()  # progress bars of `folder`
     assert main([word.replace("FOLDER", folder) for word in arguments]) == 2
     printed = capsys.readouterr()
     assert not printed.out
