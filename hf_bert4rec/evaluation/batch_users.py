@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 
 from ..data.arguments import DataArguments
 from ..data.encoding import encode_histories
 from ..data.folder.prepared_folder import is_prepared, open_folder
+from ..data.histories import build_histories
 from ..data.prepare import load
 from ..data.ragged import Ragged, Rows, lazily_seen_items, seen_items
-from ..data.tables import to_dataset, to_frame
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 
 logger = logging.getLogger(__name__)
 
-UNFILTERED = {"min_interactions": 1, "min_rating": None, "repeats": "all"}
+UNFILTERED: dict[str, Any] = {"min_interactions": 1, "min_rating": None, "repeats": "all"}
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,7 @@ def read_users(
     """
     if is_prepared(data.ratings or ""):
         return _users_of_folder(data, tokenizer, timed, exclude_seen)
-    frame = to_frame(load(data)["ratings"])
-    by_time = ["timestamp"] if "timestamp" in frame.columns else []
-    lists = {"item_ids": "movie_id", "timestamps": "timestamp", "events": "event", "ratings": "rating"}
-    rows = to_dataset(
-        frame.sort("user_id", *by_time, maintain_order=True)
-        .group_by("user_id", maintain_order=True)
-        .agg(pl.col(column).alias(name) for name, column in lists.items() if column in frame.columns)
-    )
+    rows = build_histories(load(data)["ratings"], **UNFILTERED, with_ratings=True)
     histories = encode_histories(rows, tokenizer, timed)
     ratings = Ragged.from_column(rows, "ratings").values if "ratings" in rows.column_names else None  # float32
     user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
