@@ -7,7 +7,6 @@ no ratings. Values are averaged over several draws per user; intervals are over 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,28 +27,13 @@ DRAWS = 3
 MAX_USERS = 10_000
 
 
-@dataclass(frozen=True)
-class NewUserRequests:
-    """Likes of held-out users in random order, (users * `DRAWS`) rows; the draws of a user are consecutive."""
-
-    likes: Ragged
-    users: int
-    held_out: int  # users, with enough likes or not
-
-    def first(self, length: int) -> tuple[Ragged, Ragged]:
-        """Histories, the first `length` likes of every row, and targets, the rest."""
-        position = np.arange(len(self.likes.values)) - np.repeat(self.likes.offsets[:-1], self.likes.lengths)
-        return self.likes.where(position < length), self.likes.where(position >= length)
-
-    def mean_over_draws(self, values: FloatArray) -> FloatArray:
-        """The mean of values (rows,) over the draws of each user, (users,)."""
-        return values.reshape(self.users, DRAWS).mean(1)
-
-
-def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
-    """Requests of the held-out users of `part` with more likes than the longest history.
+def draw_requests(data: Prepared, part: str, seed: int) -> tuple[Ragged, int]:
+    """Likes of the held-out users of `part` with more likes than the longest history, `DRAWS` times in random order.
 
     Of more than `MAX_USERS`, those with the smallest hashes count. A user's draws depend on the user and the seed only.
+
+    Returns:
+        The likes, (users * `DRAWS`) rows, the draws of a user consecutive; the number of held-out users.
 
     Raises:
         ValueError: no users were held out, or none has enough likes.
@@ -68,7 +52,18 @@ def draw_requests(data: Prepared, part: str, seed: int) -> NewUserRequests:
         for user in enough
         for draw in range(DRAWS)
     ]
-    return NewUserRequests(Ragged.from_lists(orders), len(enough), len(users))
+    return Ragged.from_lists(orders), len(users)
+
+
+def histories_and_targets(likes: Ragged, length: int) -> tuple[Ragged, Ragged]:
+    """The first `length` likes of every row, and the rest."""
+    is_named = np.arange(len(likes.values)) < np.repeat(likes.offsets[:-1] + length, likes.lengths)
+    return likes.where(is_named), likes.where(~is_named)
+
+
+def mean_over_draws(values: FloatArray) -> FloatArray:
+    """The mean of values (users * `DRAWS`,) over the draws of each user, (users,)."""
+    return values.reshape(-1, DRAWS).mean(1)
 
 
 def evaluate_new_users(
@@ -83,27 +78,29 @@ def evaluate_new_users(
     Raises:
         ValueError: as `draw_requests`.
     """
-    requests = draw_requests(data, config.part, config.seed)
-    if requests.users < FEW_USERS:
-        logger.warning("only %d new users: their intervals are wide and say little", requests.users)
-    k = config.headline_k
+    likes, held_out = draw_requests(data, config.part, config.seed)
+    k, users = config.headline_k, len(likes) // DRAWS
+    if users < FEW_USERS:
+        logger.warning("only %d new users: their intervals are wide and say little", users)
 
     def metrics(ranks: Ragged) -> dict[str, FloatArray]:
         values = {f"ndcg@{k}": ndcg(ranks, k), f"precision@{k}": precision(ranks, k)}
-        return {name: requests.mean_over_draws(value) for name, value in values.items()}
+        return {name: mean_over_draws(value) for name, value in values.items()}
 
     scorers = {**model, **baselines}
     return {
         "part": config.part,
-        "users": requests.users,
-        "held_out": requests.held_out,
+        "users": users,
+        "held_out": held_out,
         "liked_rating": data.liked_rating if data.rated else None,
         "draws": DRAWS,
         "seed": config.seed,
         "k": k,
         "model": list(model),
         "results": {
-            str(length): compare_scorers(scorers, *requests.first(length), metrics, data.tokenizer, config)
+            str(length): compare_scorers(
+                scorers, *histories_and_targets(likes, length), metrics, data.tokenizer, config
+            )
             for length in LENGTHS
         },
     }

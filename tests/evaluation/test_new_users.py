@@ -12,7 +12,14 @@ from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.stored_histories import Histories, SplitHistories
 from hf_bert4rec.evaluation.config import EvaluationConfig
-from hf_bert4rec.evaluation.new_users import DRAWS, LENGTHS, draw_requests, evaluate_new_users
+from hf_bert4rec.evaluation.new_users import (
+    DRAWS,
+    LENGTHS,
+    draw_requests,
+    evaluate_new_users,
+    histories_and_targets,
+    mean_over_draws,
+)
 from hf_bert4rec.evaluation.report_text import new_users_meaning, new_users_table
 
 MOVIES = 20
@@ -45,22 +52,23 @@ def movies_first(number: int, first: int):
 
 def test_histories_are_the_first_likes_of_a_draw_and_targets_the_rest() -> None:
     data = prepared([1, 2])
-    requests = draw_requests(data, "test", seed=0)
+    requests, held_out = draw_requests(data, "test", seed=0)
     likes = {data.tokenizer.first_item_id + movie for movie in range(8)}
-    assert len(requests.likes) == 2 * DRAWS
+    assert held_out == 2
+    assert len(requests) == 2 * DRAWS
     for length in LENGTHS:
-        histories, targets = requests.first(length)
+        histories, targets = histories_and_targets(requests, length)
         for row in range(2 * DRAWS):
             assert len(histories[row]) == length
             assert {*histories[row].tolist(), *targets[row].tolist()} == likes
-            assert requests.likes[row][:length].tolist() == histories[row].tolist()
+            assert requests[row][:length].tolist() == histories[row].tolist()
 
 
 def test_draws_depend_on_user_and_seed_only() -> None:
-    both, second = draw_requests(prepared([1, 2]), "test", 0), draw_requests(prepared([2]), "test", 0)
-    assert both.likes.rows(DRAWS, 2 * DRAWS).values.tolist() == second.likes.values.tolist()
-    assert draw_requests(prepared([2]), "test", 1).likes.values.tolist() != second.likes.values.tolist()
-    assert len({tuple(row) for row in second.likes}) == DRAWS
+    (both, _), (second, _) = draw_requests(prepared([1, 2]), "test", 0), draw_requests(prepared([2]), "test", 0)
+    assert both.rows(DRAWS, 2 * DRAWS).values.tolist() == second.values.tolist()
+    assert draw_requests(prepared([2]), "test", 1)[0].values.tolist() != second.values.tolist()
+    assert len({tuple(row) for row in second}) == DRAWS
 
 
 def test_a_scorer_that_knows_the_likes_is_perfect() -> None:
@@ -79,8 +87,7 @@ def test_a_scorer_that_knows_the_likes_is_perfect() -> None:
 
 
 def test_values_are_averaged_over_the_draws_of_a_user() -> None:
-    requests = draw_requests(prepared([1, 2]), "test", 0)
-    assert requests.mean_over_draws(np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.1])).tolist() == pytest.approx([0.5, 0.7])
+    assert mean_over_draws(np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.1])).tolist() == pytest.approx([0.5, 0.7])
 
 
 def test_without_ratings_all_interactions_are_likes(caplog) -> None:
