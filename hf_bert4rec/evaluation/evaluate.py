@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..model.extensions_bert4rec import Bert4RecTaste
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.ranking_bert4rec import ItemEmbeddings
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
-from .baselines import fit_baselines, fit_taste_baselines
+from .baselines import fit_baselines
 from .config import EvaluationConfig
 from .examples import make_examples
 from .kin import SimilarScorer, evaluate_kin
@@ -107,10 +106,9 @@ def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: Evaluat
     if network.taste is not None:
         scorers = {"taste": TasteScorer(network.taste), **scorers}
     similar = SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))
-    baselines = partial(fit_taste_baselines, data.train, len(data.tokenizer), config.seed)
-    sections = {"kin": evaluate_kin({**scorers, "similar": similar}, baselines, data.tokenizer, config)}
+    sections = {"kin": evaluate_kin({**scorers, "similar": similar}, data, config)}
     if data.holds_out_users:
-        sections["new_users"] = new_users_section(scorers, data, config)
+        sections["new_users"] = evaluate_new_users(scorers, data, config)
     elif network.taste is not None:
         sections["new_users"] = refitted_section(network.config, data, config)
     return {name: section for name, section in sections.items() if section is not None}
@@ -129,12 +127,6 @@ def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, pa
     return True
 
 
-def new_users_section(scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
-    """The model's scorers by goal, and the baselines, on the held-out users of `data`."""
-    baselines = fit_taste_baselines(data.train_likes(), len(data.tokenizer), config.seed)
-    return evaluate_new_users(scorers, baselines, data, config)
-
-
 def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: EvaluationConfig) -> dict[str, Any] | None:
     """A second model of taste, fitted without `REFIT_SHARE` of the users, on these; None if they are too few.
 
@@ -148,7 +140,7 @@ def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: Evalu
         return None
     taste = Bert4RecTaste(model_config)
     fit_taste(taste, data.train, data.train_liked, data.tokenizer.items)
-    return {**new_users_section({"taste": TasteScorer(taste)}, data, config), "refitted": True}
+    return {**evaluate_new_users({"taste": TasteScorer(taste)}, data, config), "refitted": True}
 
 
 def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:

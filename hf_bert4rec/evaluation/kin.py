@@ -8,14 +8,16 @@ movies are found by the words of their titles too.
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..data.prepared import Prepared
 from ..data.ragged import FloatArray, Ragged
 from ..model.ranking_bert4rec import ItemEmbeddings
+from .baselines import fit_taste_baselines
 from .bootstrap import FEW_USERS
 from .config import EvaluationConfig
 from .ranking import Scorer
@@ -101,18 +103,12 @@ class SimilarScorer:
         return scores
 
 
-def evaluate_kin(
-    model: Mapping[str, Scorer],
-    fit_baselines: Callable[[], Mapping[str, Scorer]],
-    tokenizer: Any,
-    config: EvaluationConfig,
-) -> dict[str, Any] | None:
+def evaluate_kin(model: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any] | None:
     """The section `kin` of `evaluation.json`; None where no group of the catalogue has two movies.
 
-    Args:
-        model: the model's scorers; differences are between the first and every other scorer.
-        fit_baselines: returns the baselines, fitted on the training histories.
+    `model` has the model's scorers; differences are between the first and every other scorer.
     """
+    tokenizer = data.tokenizer
     curated, series = kin_groups(tokenizer.items.get("title", []))
     if not (groups := curated + series):
         return None
@@ -128,6 +124,7 @@ def evaluate_kin(
         listed = np.where(np.arange(len(groups)) < len(curated), found, np.nan)
         return {f"found@{k}": found, **({f"listed_found@{k}": listed} if curated else {})}
 
+    scorers = {**model, **fit_taste_baselines(data.train, len(tokenizer), config.seed)}
     return {
         "groups": len(groups),
         "listed": len(curated),
@@ -135,7 +132,7 @@ def evaluate_kin(
         "seed": config.seed,
         "k": k,
         "model": list(model),
-        "results": compare_scorers({**model, **fit_baselines()}, histories, kin, metrics, tokenizer, config),
+        "results": compare_scorers(scorers, histories, kin, metrics, tokenizer, config),
     }
 
 

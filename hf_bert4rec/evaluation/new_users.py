@@ -14,6 +14,7 @@ import numpy as np
 from ..data.prepared import Prepared
 from ..data.ragged import FloatArray, Ragged
 from ..data.user_split import user_hashes
+from .baselines import fit_taste_baselines
 from .bootstrap import FEW_USERS
 from .config import EvaluationConfig
 from .metrics import ndcg, precision
@@ -66,14 +67,10 @@ def mean_over_draws(values: FloatArray) -> FloatArray:
     return values.reshape(-1, DRAWS).mean(1)
 
 
-def evaluate_new_users(
-    model: Mapping[str, Scorer], baselines: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig
-) -> dict[str, Any]:
-    """The section `new_users` of `evaluation.json`.
+def evaluate_new_users(model: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+    """The section `new_users` of `evaluation.json`, with baselines that are fitted on the likes of the training users.
 
-    Args:
-        model: the model's scorers by goal; differences are between the first and every other scorer.
-        baselines: fitted on the likes of the training users.
+    `model` has the model's scorers by goal; differences are between the first and every other scorer.
 
     Raises:
         ValueError: as `draw_requests`.
@@ -87,7 +84,7 @@ def evaluate_new_users(
         values = {f"ndcg@{k}": ndcg(ranks, k), f"precision@{k}": precision(ranks, k)}
         return {name: mean_over_draws(value) for name, value in values.items()}
 
-    scorers = {**model, **baselines}
+    scorers = {**model, **fit_taste_baselines(data.train_likes(), len(data.tokenizer), config.seed)}
     return {
         "part": config.part,
         "users": users,

@@ -1,10 +1,13 @@
 """Kin: groups from titles and the curated list, and the share that a scorer finds."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.evaluation import kin
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.kin import SimilarScorer, evaluate_kin, kin_groups, plain_title, share_found
 from hf_bert4rec.evaluation.report_text import kin_meaning, kin_table
@@ -70,10 +73,10 @@ def test_the_share_of_kin_in_the_list() -> None:
     assert share_found(ranks, [2, 3], k=2).tolist() == pytest.approx([0.5, (2 / 2 + 1 / 2 + 0) / 3])
 
 
-def test_the_section_and_its_text(tokenizer, caplog) -> None:
-    section = evaluate_kin(
-        {"next": next_title}, lambda: {"popularity": next_title}, tokenizer, EvaluationConfig(ks=[1])
-    )
+def test_the_section_and_its_text(tokenizer, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(kin, "fit_taste_baselines", lambda *arguments: {"popularity": next_title})
+    data = SimpleNamespace(tokenizer=tokenizer, train=None)
+    section = evaluate_kin({"next": next_title}, data, EvaluationConfig(ks=[1]))
     assert section is not None
     assert (section["groups"], section["listed"], section["movies"]) == (5, 1, 10)
     assert section["results"]["popularity"]["difference"]["found@1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
@@ -81,8 +84,8 @@ def test_the_section_and_its_text(tokenizer, caplog) -> None:
     assert kin_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]", "0.5000 [0.5000, 0.5000]"]
     assert "5 groups with 10 items, 1 of them from a list; " in kin_meaning(section)
     assert "Fewer than fifty groups" in kin_meaning(section)
-    untitled = Bert4RecTokenizer.from_movies({"movie_id": [1, 2]})
-    assert evaluate_kin({"next": next_title}, dict, untitled, EvaluationConfig(ks=[1])) is None
+    data.tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [1, 2]})  # without titles
+    assert evaluate_kin({"next": next_title}, data, EvaluationConfig(ks=[1])) is None
 
 
 def test_similar_movies_are_ranked_as_by_the_pipeline(pipe, tokenizer) -> None:

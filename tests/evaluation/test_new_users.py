@@ -11,6 +11,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.stored_histories import Histories, SplitHistories
+from hf_bert4rec.evaluation import new_users
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.new_users import (
     DRAWS,
@@ -50,6 +51,14 @@ def movies_first(number: int, first: int):
     return scorer
 
 
+@pytest.fixture(autouse=True)
+def _one_baseline(monkeypatch) -> None:
+    """Equal scores in place of the baselines: there are no training users."""
+    scorer = movies_first(0, Bert4RecTokenizer.from_movies({"movie_id": [0]}).first_item_id)
+    monkeypatch.setattr(Prepared, "train_likes", lambda self: None)
+    monkeypatch.setattr(new_users, "fit_taste_baselines", lambda *arguments: {"all": scorer})
+
+
 def test_histories_are_the_first_likes_of_a_draw_and_targets_the_rest() -> None:
     data = prepared([1, 2])
     requests, held_out = draw_requests(data, "test", seed=0)
@@ -75,7 +84,7 @@ def test_a_scorer_that_knows_the_likes_is_perfect() -> None:
     """After k of 8 likes are named, the other 8 - k come first: NDCG is 1 and precision (8 - k) / 10."""
     data = prepared([1, 2, 3])
     first = data.tokenizer.first_item_id
-    section = evaluate_new_users({"next": movies_first(8, first)}, {"all": movies_first(0, first)}, data, CONFIG)
+    section = evaluate_new_users({"next": movies_first(8, first)}, data, CONFIG)
     assert (section["users"], section["liked_rating"]) == (3, 4.0)
     for length, results in section["results"].items():
         metrics = results["next"]["metrics"]
@@ -93,7 +102,7 @@ def test_values_are_averaged_over_the_draws_of_a_user() -> None:
 def test_without_ratings_all_interactions_are_likes(caplog) -> None:
     data = prepared([1], rated=False)
     first = data.tokenizer.first_item_id
-    section = evaluate_new_users({"next": movies_first(12, first)}, {}, data, CONFIG)
+    section = evaluate_new_users({"next": movies_first(12, first)}, data, CONFIG)
     assert section["liked_rating"] is None
     assert section["results"]["3"]["next"]["metrics"]["precision@10"]["mean"] == pytest.approx(0.9)
     meaning = new_users_meaning(section)
