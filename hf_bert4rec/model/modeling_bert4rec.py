@@ -93,6 +93,14 @@ def autocast_dtype(states: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
 
 
+def store_by_position(grad: torch.Tensor) -> torch.Tensor:
+    """Store a gradient (batch, heads, seq, head_dim) as (batch, seq, heads, head_dim), as keys are.
+
+    That of keys arrives transposed, and a CPU takes ten times as long to multiply it by rotary angles.
+    """
+    return grad.transpose(1, 2).contiguous().transpose(1, 2)
+
+
 def eager_attention_forward(
     module: nn.Module,
     query: torch.Tensor,
@@ -104,7 +112,9 @@ def eager_attention_forward(
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention without a fused kernel; query, key and value are (batch, heads, seq, head_dim)."""
-    weights = (query * scaling) @ key.transpose(2, 3)  # (batch, heads, seq, seq)
+    if key.requires_grad:
+        key.register_hook(store_by_position)
+    weights = (query * scaling) @ key.contiguous().transpose(2, 3)  # (batch, heads, seq, seq)
     if attention_mask is not None:
         weights = weights + attention_mask
     weights = nn.functional.softmax(weights, dim=-1).to(query.dtype)
@@ -128,8 +138,10 @@ def gather_positions(states: torch.Tensor, query_positions: QueryPositions | Non
     if query_positions is None:
         return states
     positions = query_positions.positions
-    states = states.expand(positions.shape[0], -1, -1)  # rotary angles that all rows share are (1, seq, hidden)
-    return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))
+    starts = states.shape[1] * torch.arange(states.shape[0], device=states.device)  # one if all rows share angles
+    rows = (positions + starts[:, None]).flatten()
+    # index_select copies whole rows, on a CPU 15 times as fast as gather
+    return states.flatten(0, 1).index_select(0, rows).unflatten(0, positions.shape)
 
 
 def last_positions(attention_mask: torch.Tensor) -> QueryPositions:
@@ -221,7 +233,7 @@ class Bert4RecLayer(GradientCheckpointingLayer):
         attention_output, _ = self.attention(attention_input, attention_mask, angles, query_positions, **kwargs)
         if query_positions is not None:
             residual, attention_output = (
-                states.flatten(0, 1)[query_positions.indices] for states in (residual, attention_output)
+                states.flatten(0, 1).index_select(0, query_positions.indices) for states in (residual, attention_output)
             )
         hidden_states = residual + self.dropout(attention_output)
         if self.pre_layer_norm:
@@ -360,7 +372,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         for layer in self.layers[:-1]:
             hidden_states = layer(hidden_states, mask, angles, is_causal=is_causal, **kwargs)
         if query_positions is not None:  # the last layer has a row of the mask for each query
-            queries = gather_positions(hidden_states, query_positions)
+            queries = hidden_states[:, : query_positions.positions.shape[1]]  # the mask takes only their number
             mask = self._bidirectional_mask(queries, hidden_states, attention_mask)
             is_causal = False
         hidden_states = self.layers[-1](hidden_states, mask, angles, query_positions, is_causal=is_causal, **kwargs)
