@@ -200,16 +200,15 @@ def _parse(data: bytes, dialect: Dialect, names: list[str] | None, header: list[
             infer_schema=False,
         )
     # Polars has no escape character.
-    parse_options = pa.csv.ParseOptions(
-        delimiter=dialect.separator,
-        quote_char=dialect.quote or False,
-        escape_char=dialect.escape,
-        newlines_in_values=True,
-    )
-    read_options = pa.csv.ReadOptions(column_names=names)
     types = dict.fromkeys(names or header, pa.string())
-    convert_options = pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
-    return pl.DataFrame(pa.csv.read_csv(pa.BufferReader(data), read_options, parse_options, convert_options))
+    quotes = {"quote_char": dialect.quote or False, "escape_char": dialect.escape}
+    table = pa.csv.read_csv(
+        pa.BufferReader(data),
+        pa.csv.ReadOptions(column_names=names),
+        pa.csv.ParseOptions(delimiter=dialect.separator, newlines_in_values=True, **quotes),
+        pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
+    )
+    return pl.DataFrame(table)
 
 
 def _refuse_bad_line(data: bytes, dialect: Dialect, names: list[str] | None, width: int, source: str) -> None:

@@ -48,16 +48,12 @@ def read_interactions(
 ) -> Interactions:
     """Read a table of interactions as `DatasetDict{ratings, movies}`, the result of `load_movielens`.
 
-    It has one row per interaction, in any order, and is one of:
-
-    - the path of a file, of a folder of files, or a glob. Files hold CSV or TSV, RecBole's atomic files, lines of "user
-      item" in chronological order, JSON lines, a JSON array, Parquet or Arrow, also compressed by gzip, zstd, bzip2 or
-      zip; their content decides, not their name;
-    - "user/name", a data set on the Hub;
-    - a DataFrame of pandas or Polars, an Arrow table, a Dataset, or an iterable of dictionaries.
+    It has one row per interaction, in any order, and is the path of a file, a folder of files or a glob; "user/name", a
+    data set on the Hub; or a DataFrame of pandas or Polars, an Arrow table, a Dataset or an iterable of dictionaries.
+    docs/formats.md lists the forms of files; their content decides, not their name. The log says how they were read.
 
     Ids become int64 or text (`as_ids`), times seconds since 1970 in UTC (`as_seconds`). Repeated (user, item) pairs
-    stay. The log says how the table was read.
+    stay.
 
     Args:
         user_column, item_column, time_column: by default user_id, movie_id and timestamp, or the columns with another
@@ -71,8 +67,7 @@ def read_interactions(
             column that is not to be read.
         event_column: kinds of events, such as "view" and "purchase", which become the column "event".
         weight_column: weights of the interactions in the loss, which become the column "weight".
-        options: the fields of `TableOptions` for text files and for data sets on the Hub or folders of them; `columns`
-            and those of data sets are not for `items`.
+        options: the fields of `TableOptions`; `columns` and those of data sets are not for `items`.
 
     Raises:
         FileNotFoundError: no such file or data set.

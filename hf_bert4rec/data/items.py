@@ -5,7 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
 
 import polars as pl
 
@@ -30,12 +30,10 @@ def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: s
         raise ValueError(f"{source} has no rows")
     ids = as_ids(frame[columns["movie_id"]], source)
     refuse_rows(ids, ~ids.is_first_distinct(), source, "an earlier row has this id: give each item one row")
-    items = _untitled(ids.alias("movie_id").to_frame()).with_columns(title=pl.lit(None, pl.String))
-    if "title" in columns:
-        items = items.with_columns(title=_read_titles(frame[columns["title"]], source))
+    titles = _read_titles(frame[columns["title"]], source) if "title" in columns else pl.lit(None, pl.String)
+    items = _untitled(ids.alias("movie_id").to_frame()).with_columns(title=titles)
     if "year" in columns:
-        years = _read_years(frame[columns["year"]], source)
-        items = items.with_columns(pl.col("title").str.strip_chars(), year=years)
+        items = items.with_columns(pl.col("title").str.strip_chars(), year=_read_years(frame[columns["year"]], source))
     else:
         items = split_years(items)
     if "genres" in columns:
@@ -51,16 +49,15 @@ def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: 
     columns = {ours: theirs for ours in ITEM_COLUMNS if (theirs := mapping.get(ours, ours))}
     missing = [ours for ours, theirs in columns.items() if theirs not in frame.columns]
     unread = [name for name in frame.columns if name not in columns.values()]
+    has_other_text = any(frame[name].dtype in (pl.String, pl.Categorical) for name in unread)
     for ours in missing:
-        required = ours in mapping or ours == "movie_id"
-        has_other_text = any(frame[name].dtype in (pl.String, pl.Categorical) for name in unread)
-        if required or (ours == "title" and has_other_text):
-            option = "item" if ours == "movie_id" else ours
-            none = "" if required else f" (None, or --{option}_column '', if there is none)"
-            raise ValueError(
-                f"{source} has no column {columns[ours]!r}; it has {frame.columns}. "
-                f"Name the right one with item_columns={{{ours!r}: ...}} or --{option}_column{none}."
-            )
+        option = "item" if ours == "movie_id" else ours
+        fix = f"Name the right one with item_columns={{{ours!r}: ...}} or --{option}_column"
+        if ours in mapping or ours == "movie_id":
+            raise ValueError(f"{source} has no column {columns[ours]!r}; it has {frame.columns}. {fix}.")
+        if ours == "title" and has_other_text:
+            fix += " (None, or --title_column '', if there is none)"
+            raise ValueError(f"{source} has no column 'title'; it has {frame.columns}. {fix}.")
     if missing and unread:
         logger.warning("%s has no %s; its columns %s are not read", source, " and no ".join(missing), unread)
     return {ours: theirs for ours, theirs in columns.items() if ours not in missing}
@@ -113,17 +110,13 @@ def _parse_list(text: str, row: int, source: str) -> list[str]:
         return []
     # Python would read the names of ['Crime' 'Drama'], as numpy writes a list, as one.
     for parse, form in ((json.loads, text), (ast.literal_eval, re.sub(r"(['\"])\s+(['\"])", r"\1, \2", text))):
-        try:
-            entries: Any = parse(form)
-            if isinstance(entries, dict | str):
-                break
-            known = [entry for entry in entries if entry is not None]
-            return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in known]
-        except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
-            continue
-    raise ValueError(
-        f"{source}, row {row} (counted from 0): genres {text:.80} is not a list of names, as other rows are"
-    )
+        with suppress(ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
+            entries = parse(form)
+            if not isinstance(entries, dict | str):
+                known = [entry for entry in entries if entry is not None]
+                return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in known]
+    place = f"{source}, row {row} (counted from 0)"
+    raise ValueError(f"{place}: genres {text:.80} is not a list of names, as other rows are")
 
 
 def join_items(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -137,8 +137,8 @@ def _from_memory(table: Any, source: str) -> pl.DataFrame | pl.LazyFrame:
         return _from_pandas(table, source)
     if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):  # of pyarrow, DuckDB, …
         return pl.DataFrame(pa.table(table))
-    rows = list(table) if isinstance(table, Iterable) and not isinstance(table, Mapping) else [table]
-    if not all(isinstance(row, dict) for row in rows) or isinstance(table, Mapping):
+    rows = list(table) if isinstance(table, Iterable) else [table]
+    if not all(isinstance(row, dict) for row in rows):
         raise TypeError(
             f"{source} is a {type(table).__name__}; give a path, the name of a data set on the Hub, a DataFrame of "
             "pandas or Polars, an Arrow table, a Dataset, or dictionaries, one for each row"

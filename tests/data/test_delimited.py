@@ -27,6 +27,7 @@ def test_backslash_escapes_are_refused_with_their_line_or_read_with_escape_char(
     assert [tuple(row.values()) for row in ratings] == expected
     texts = [(user, item, str(time)) for user, item, time in expected]
     assert rows(tmp_path, gzip.compress(SPARK.encode()), "mine.csv.gz", escape_char="\\") == texts
+    assert rows(tmp_path, 'a,b\nnan,"NULL"\n,1\n', escape_char="\\") == [("nan", "NULL"), (None, "1")]
 
 
 @pytest.mark.parametrize(
