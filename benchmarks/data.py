@@ -68,7 +68,7 @@ def data_settings(folder: Path, arguments: DataArguments) -> dict[str, Any]:
     prepared = prepare(arguments)
     dataset, tokenizer = prepared.next_item_dataset("validation"), prepared.tokenizer
     path = folder / f"{prepared.name}.npz"
-    histories = dataset.histories
+    histories = dataset.histories.rows(0, len(dataset))
     np.savez(path, values=histories.values, offsets=histories.offsets, targets=dataset.targets.values)
     return {
         "data": str(path),

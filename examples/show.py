@@ -84,7 +84,8 @@ def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] 
 
 def genre_profiles(data: Prepared) -> npt.NDArray[np.float64]:
     """Share of every genre in each test history above its share in all, (users, genres)."""
-    tokenizer, histories = data.tokenizer, data.next_item_dataset("test").histories
+    tokenizer, test = data.tokenizer, data.next_item_dataset("test")
+    histories = test.histories.rows(0, len(test))
     genres = [set(entry or []) for entry in tokenizer.items.get("genres", [[]] * tokenizer.num_items)]
     names = sorted(set().union(*genres))
     table = np.array([[name in entry for name in names] for entry in genres], dtype=np.float64)

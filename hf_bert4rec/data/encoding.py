@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from .ragged import IntArray, Ragged, flat_column, flat_targets
+from .ragged import IntArray, Ragged, Rows, flat_column, flat_targets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,21 +22,38 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     targets have the kind of the (first) target as their query. ValueError for an unknown kind of event.
     """
     items, offsets = flat_column(dataset, "item_ids")
-    histories = Ragged(_encode(items, tokenizer.encode_items), offsets)
+    names = ["weights", "timestamps"] if timed else ["weights"]
+    columns = {name: Ragged.from_column(dataset, name).values for name in names if name in dataset.column_names}
     if "events" in dataset.column_names:
-        event_ids = _encode(flat_column(dataset, "events")[0], tokenizer.encode_events)
-        weights = (event_ids < len(tokenizer.target_events)).astype(np.float32)
-        histories = histories.with_columns(event_ids=event_ids, label_weights=weights)
-    if "weights" in dataset.column_names:
-        weights = Ragged.from_column(dataset, "weights").values.astype(np.float32)
-        histories = histories.with_columns(label_weights=weights * histories.columns.get("label_weights", 1))
+        columns["event_ids"] = _encode(flat_column(dataset, "events")[0], tokenizer.encode_events)
+    queries = {}
     if (events := flat_targets(dataset, "target_event")) is not None:
-        values, offsets = events
-        histories = histories.with_queries(event_ids=_encode(values, tokenizer.encode_events)[offsets[:-1]])
-    if timed and "timestamps" in dataset.column_names:
-        times = Ragged.from_column(dataset, "timestamps").values.astype(np.int64)
-        histories = histories.with_columns(timestamps=times)
-    return histories
+        queries["event_ids"] = _encode(events[0], tokenizer.encode_events)[events[1][:-1]]
+    histories = Ragged(_encode(items, tokenizer.encode_items), offsets, columns, queries)
+    return with_label_weights(histories, len(tokenizer.target_events))
+
+
+def encode_stored(histories: Ragged, input_ids: IntArray, event_ids: IntArray, num_target_events: int) -> Ragged:
+    """Histories as `Histories` has them; `input_ids` (items,) and `event_ids` (kinds,) are those of the model."""
+    columns = dict(histories.columns)
+    if "events" in columns:
+        columns["event_ids"] = event_ids.take(columns.pop("events"))
+    histories = Ragged(input_ids.take(histories.values), histories.offsets, columns, histories.queries)
+    return with_label_weights(histories, num_target_events)
+
+
+def with_label_weights(histories: Ragged, num_target_events: int) -> Ragged:
+    """`weights` become `label_weights`, 0 for events that are no targets; times become integers."""
+    columns = dict(histories.columns)
+    weights = columns.pop("weights", None)
+    if weights is not None:
+        columns["label_weights"] = weights.astype(np.float32)
+    if "event_ids" in columns:
+        is_target = (columns["event_ids"] < num_target_events).astype(np.float32)
+        columns["label_weights"] = is_target * columns.get("label_weights", 1)
+    if "timestamps" in columns:
+        columns["timestamps"] = columns["timestamps"].astype(np.int64)
+    return replace(histories, columns=columns)
 
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
@@ -59,7 +77,7 @@ class NextItemDataset(Dataset[dict[str, Any]]):
     Rows have the columns of their history, such as `timestamps` (length,), too; see `collator_row`.
     """
 
-    def __init__(self, histories: Ragged, targets: Ragged) -> None:
+    def __init__(self, histories: Rows, targets: Ragged) -> None:
         self.histories, self.targets = histories, targets
 
     def __len__(self) -> int:
@@ -69,8 +87,9 @@ class NextItemDataset(Dataset[dict[str, Any]]):
         return {**collator_row(self.histories, row), "targets": self.targets[row]}
 
 
-def collator_row(histories: Ragged, row: int) -> dict[str, Any]:
+def collator_row(histories: Rows, row: int) -> dict[str, Any]:
     """One row as `DataCollatorForNextItem` takes it: `input_ids`, columns of the history, and `queries` if known."""
-    columns = {"input_ids": histories[row], **histories.columns_of_row(row)}
-    queries = {name: int(query[row]) for name, query in histories.queries.items()}
+    history = histories.row(row)
+    columns = {"input_ids": history.values, **history.columns}
+    queries = {name: int(query[0]) for name, query in history.queries.items()}
     return {**columns, "queries": queries} if queries else columns

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
-from .encoding import NextItemDataset
+from .encoding import NextItemDataset, encode_stored
 from .histories import LISTS
 from .leakage import late_training_error, leakage_error, target_hash
-from .mapped_histories import MappedHistories, ShardedArray
-from .ragged import Array, BoolArray, IntArray, Ragged, Rows, TransformedRows
+from .ragged import Array, BoolArray, IntArray, Ragged, Rows
 from .releases import Release
 from .splits import ABSENT, HELD_OUT, split_datasets
 from .stored_histories import SplitHistories
@@ -89,12 +87,12 @@ class Prepared:
         return split_datasets(self._table(np.arange(len(self.split.histories.lengths))), self.split.lengths)
 
     @cached_property
-    def train(self) -> Ragged:
+    def train(self) -> Rows:
         """Training histories as input ids, one row per user."""
         return self.timed_train.without("timestamps")
 
     @cached_property
-    def timed_train(self) -> Ragged:
+    def timed_train(self) -> Rows:
         """`train` with times, if there are any."""
         return self._part("train", timed=True)
 
@@ -105,7 +103,7 @@ class Prepared:
 
     def train_likes(self) -> Rows:
         """The likes of the training histories."""
-        return TransformedRows(self._part("train", rated=True), self._likes)
+        return self._part("train", rated=True).map(self._likes)
 
     def new_user_likes(self, part: str, limit: int) -> tuple[pl.Series, Ragged]:
         """Ids of users held out for `part`, (users,), and their likes; of more than `limit` users those by hash.
@@ -119,19 +117,18 @@ class Prepared:
 
     def next_item_dataset(self, split: str, timed: bool = False) -> NextItemDataset:
         """The histories and targets of the validation or test split, with times if `timed`."""
-        stored, histories = self.split.histories, self._part(split, timed)
-        positions = self.split.target_positions(split)
-        targets = stored.array("items", convert=self._input_ids.take).take(positions.ravel())
-        if stored.has("events"):
-            events = stored.array("events", convert=self._event_ids.take)
-            histories = histories.with_queries(event_ids=events.take(positions[:, 0]))
-        return NextItemDataset(histories, Ragged(targets, np.arange(len(positions) + 1) * positions.shape[1]))
+        histories, positions = self._part(split, timed), self.split.target_positions(split)
+        users, number = positions.shape
+        targets = self._encode(self.split.histories.entries(positions.ravel(), ["events"]))
+        if "event_ids" in targets.columns:
+            histories = histories.with_queries(event_ids=targets.columns["event_ids"][::number])
+        return NextItemDataset(histories, Ragged(targets.values, np.arange(users + 1) * number))
 
-    def complete_histories(self, timed: bool = False) -> Ragged:
+    def complete_histories(self, timed: bool = False) -> Rows:
         """All interactions of the users who are not held out, as input ids, with times if `timed`."""
         return self._first_items(self.split.users["training"], self.split.histories.lengths, timed)
 
-    def known_interactions(self, part: str, timed: bool = False) -> Ragged:
+    def known_interactions(self, part: str, timed: bool = False) -> Rows:
         """All interactions that precede the targets of `part`, input ids, one row per user.
 
         With a temporal split these are all interactions before the cut; otherwise the histories of `part`, and the
@@ -144,7 +141,8 @@ class Prepared:
         """The time of every row's first target, (rows,); None without times."""
         if not self.timed:
             return None
-        return self.split.histories.array("timestamps").take(self.split.target_positions(part)[:, 0])
+        first = self.split.target_positions(part)[:, 0]
+        return self.split.histories.entries(first, ["timestamps"]).columns["timestamps"]
 
     def target_hash(self, part: str) -> str:
         """`leakage.target_hash` of validation or test."""
@@ -158,8 +156,8 @@ class Prepared:
             self._check_training(part, train)
             late = np.flatnonzero(train > np.maximum(lengths.known[part], 0))
             if cut is not None and len(late):
-                latest = stored.array("timestamps").take(stored.starts[late] + train[late] - 1).max()
-                raise late_training_error(latest, part, cut)
+                last = stored.entries(stored.starts[late] + train[late] - 1, ["timestamps"])
+                raise late_training_error(last.columns["timestamps"].max(), part, cut)
 
     def _check_training(self, part: str, train: IntArray) -> None:
         """Raise LeakageError if a target of a part is among the first `train` items, (users,), of its history."""
@@ -168,7 +166,7 @@ class Prepared:
         leaked = lengths.targets[part][users] < train[users, None]  # (users of the part, targets)
         if leaked.any():
             first = int(leaked.any(1).argmax())
-            items = stored.array("items").take(positions[first][leaked[first]])
+            items = stored.entries(positions[first][leaked[first]]).values
             item, user = self._item_ids.gather(items).min(), stored.user_ids[int(users[first])]
             where = "the same user's training history"
             raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
@@ -185,62 +183,35 @@ class Prepared:
     def _likes(self, histories: Ragged) -> Ragged:
         return histories.where(self._liked(histories)).without("ratings")
 
-    def _part(self, part: str, timed: bool = False, rated: bool = False) -> Ragged:
+    def _part(self, part: str, timed: bool = False, rated: bool = False) -> Rows:
         lengths = self.split.lengths
         return self._first_items(lengths.users(part), lengths.lengths(part), timed, rated)
 
-    def _first_items(self, users: IntArray, lengths: IntArray, timed: bool = False, rated: bool = False) -> Ragged:
+    def _first_items(self, users: IntArray, lengths: IntArray, timed: bool = False, rated: bool = False) -> Rows:
         """The first `lengths`, (all users,), items of `users` as input ids; times if `timed`, ratings if `rated`."""
-        stored = self.split.histories
-        items = stored.array("items", convert=self._input_ids.take)
-        mapped = MappedHistories(items, stored.starts[users], lengths[users], self._columns(timed, rated))
-        return mapped if stored.mapped else mapped.rows(0, len(mapped))
+        columns = ["events", "weights", *(["timestamps"] if timed else []), *(["ratings"] if rated else [])]
+        rows = self.split.histories.rows(users, lengths[users], columns).map(self._encode)
+        return rows if self.split.histories.mapped else rows.rows(0, len(rows))
 
-    def _columns(self, timed: bool, rated: bool) -> dict[str, ShardedArray]:
-        """The columns of histories that `encode_histories` gives, and ratings if `rated`."""
-        stored, columns = self.split.histories, {}
-        weights = ["weights"] if stored.has("weights") else []
-        if stored.has("events"):
-            columns["event_ids"] = stored.array("events", convert=self._event_ids.take)
-            are_targets = (self._event_ids < len(self.tokenizer.target_events)).astype(np.float32)
-            columns["label_weights"] = stored.array("events", *weights, convert=partial(_label_weights, are_targets))
-        elif weights:
-            columns["label_weights"] = stored.array("weights")
-        if timed and self.timed:
-            columns["timestamps"] = stored.array("timestamps", convert=partial(np.asarray, dtype=np.int64))
-        if rated and self.rated:
-            columns["ratings"] = stored.array("ratings")
-        return columns
+    @cached_property
+    def _encode(self) -> Callable[[Ragged], Ragged]:
+        input_ids = np.array(self.tokenizer.encode_items(self._item_ids.to_list()), dtype=np.int64)
+        event_ids = np.array(self.tokenizer.encode_events([*self.event_names]), dtype=np.int64)
+        targets = len(self.tokenizer.target_events)
+        return partial(encode_stored, input_ids=input_ids, event_ids=event_ids, num_target_events=targets)
 
     @cached_property
     def _item_ids(self) -> pl.Series:
         return to_frame(self.movies, ["movie_id"])["movie_id"]
 
-    @cached_property
-    def _input_ids(self) -> IntArray:
-        """The input id of every row of `movies`, (items,)."""
-        return np.array(self.tokenizer.encode_items(self._item_ids.to_list()), dtype=np.int64)
-
-    @cached_property
-    def _event_ids(self) -> IntArray:
-        """The model's number of every kind of event of the histories, (kinds,)."""
-        return np.array(self.tokenizer.encode_events([*self.event_names]), dtype=np.int64)
-
     def _table(self, users: IntArray) -> Dataset:
         """Histories with item ids, as `build_histories` returns them, of these users."""
         stored = self.split.histories
-        mapped = MappedHistories(stored.array("items"), stored.starts[users], stored.lengths[users])
-        positions, offsets = mapped.positions(), mapped.offsets
+        rows = stored.rows(users, stored.lengths[users], [*LISTS.values()]).rows(0, len(users))
+        items = self._item_ids.gather(rows.values).to_arrow()
         columns: dict[str, Any] = {"user_id": stored.user_ids.gather(users).to_arrow()}
-        columns["item_ids"] = pa.LargeListArray.from_arrays(offsets, self._item_ids.gather(mapped.values).to_arrow())
-        for name in filter(stored.has, LISTS.values()):
-            values = pa.array(stored.array(name).take(positions))
-            if name == "events":
-                values = pa.array(self.event_names).take(values)
-            columns[name] = pa.LargeListArray.from_arrays(offsets, values)
+        columns["item_ids"] = pa.LargeListArray.from_arrays(rows.offsets, items)
+        for name, numbers in rows.columns.items():
+            values = pa.array(self.event_names).take(pa.array(numbers)) if name == "events" else pa.array(numbers)
+            columns[name] = pa.LargeListArray.from_arrays(rows.offsets, values)
         return to_dataset(pl.DataFrame(pa.table(columns)))
-
-
-def _label_weights(are_targets: npt.NDArray[np.float32], events: IntArray, weights: Any = 1) -> npt.NDArray[np.float32]:
-    """Weights in the loss, 0 where the kind of event is false in `are_targets` (kinds,); (n,) all."""
-    return weights * are_targets.take(events)

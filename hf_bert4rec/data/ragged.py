@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,13 +52,10 @@ class Ragged:
         return cls(values.to_numpy(zero_copy_only=False), offsets)
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> Array:
-        return self.span(*self._bounds(row))
-
-    def _bounds(self, row: int) -> tuple[int, int]:
-        return self.starts[row], self.starts[row] + self.lengths[row]
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
 
     def __iter__(self) -> Iterator[Array]:
         return (self[row] for row in range(len(self)))
@@ -66,19 +64,6 @@ class Ragged:
     def lengths(self) -> IntArray:
         """Length of every row, shape (rows,)."""
         return np.diff(self.offsets)
-
-    @cached_property
-    def starts(self) -> IntArray:
-        """Position of the first value of every row, shape (rows,); `span` takes these positions."""
-        return self.offsets[:-1]
-
-    def span(self, start: int, stop: int) -> Array:
-        """Values at the positions `start` to `stop` (exclusive) of one row."""
-        return self.values[start:stop]
-
-    def span_of_columns(self, start: int, stop: int) -> dict[str, Array]:
-        """The entries of `columns` of `span(start, stop)`."""
-        return {name: column[start:stop] for name, column in self.columns.items()}
 
     def blocks(self) -> Iterator[Ragged]:
         """The rows in portions that fit in memory, in their order; here all at once."""
@@ -89,9 +74,9 @@ class Ragged:
         """The row of every value, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
-    def columns_of_row(self, row: int) -> dict[str, Array]:
-        """The entries of `columns` of row `row`."""
-        return self.span_of_columns(*self._bounds(row))
+    def row(self, row: int) -> Ragged:
+        """One row, as a view."""
+        return self.rows(row, row + 1)
 
     def rows(self, start: int, stop: int) -> Ragged:
         """Rows `start` to `stop` (exclusive), as a view."""
@@ -104,19 +89,14 @@ class Ragged:
 
     def take(self, rows: IntArray) -> Ragged:
         """These rows, in this order, as a copy."""
-        return self._selected(self._positions(rows), offsets_of(self.lengths[rows]), rows)
+        lengths = self.lengths[rows]
+        return self._selected(positions_of(self.offsets[rows], lengths), offsets_of(lengths), rows)
+
+    def map(self, transform: Callable[[Ragged], Ragged]) -> Ragged:
+        return transform(self)
 
     def _selected(self, entries: Any, offsets: IntArray, rows: Any) -> Ragged:
-        columns = {name: column[entries] for name, column in self.columns.items()}
-        return Ragged(
-            self.values[entries], offsets, columns, {name: query[rows] for name, query in self.queries.items()}
-        )
-
-    def _positions(self, rows: IntArray) -> IntArray:
-        """Positions of all values of these rows."""
-        lengths = self.lengths[rows]
-        within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
-        return np.repeat(self.starts[rows], lengths) + within
+        return Ragged(self.values[entries], offsets, _indexed(self.columns, entries), _indexed(self.queries, rows))
 
     def with_columns(self, **columns: Array) -> Ragged:
         """The same rows with more columns, (total,) each."""
@@ -135,29 +115,81 @@ class Ragged:
 
 
 @dataclass(frozen=True)
-class TransformedRows:
-    """`transform` of rows, computed for those that are read."""
+class LazyRows:
+    """Rows of arrays that may be larger than memory, as `transforms` make them, of those that are read.
 
-    source: Rows
-    transform: Callable[[Ragged], Ragged]
+    Row i has the `lengths[i]` entries from position `starts[i]` on, counted over the values of all `parts`; it is
+    within one part.
+    """
+
+    parts: Sequence[Ragged]
+    starts: IntArray
+    lengths: IntArray
+    queries: Mapping[str, Array] = field(default_factory=dict)
+    transforms: Sequence[Callable[[Ragged], Ragged]] = ()
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.starts)
 
     def __getitem__(self, row: int) -> Array:
-        return self.rows(row, row + 1).values
+        return self.row(row).values
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[row] for row in range(len(self)))
+
+    @cached_property
+    def part_starts(self) -> IntArray:
+        """The position of the first value of every part, (parts,)."""
+        return offsets_of([len(part.values) for part in self.parts])[:-1]
+
+    def row(self, row: int) -> Ragged:
+        return self.rows(row, row + 1)
 
     def rows(self, start: int, stop: int) -> Ragged:
-        return self.transform(self.source.rows(start, stop))
+        return self.take(np.arange(start, min(stop, len(self))))
 
     def take(self, rows: IntArray) -> Ragged:
-        return self.transform(self.source.take(rows))
+        """These rows, in this order, in memory."""
+        numbers = np.searchsorted(self.part_starts, self.starts[rows], side="right") - 1  # the part of every row
+        present = np.unique(numbers).tolist() or [0]
+        taken = [self._take_from(number, rows[numbers == number]) for number in present]
+        return taken[0] if len(taken) == 1 else concatenate(taken).take(np.argsort(np.argsort(numbers, kind="stable")))
+
+    def _take_from(self, number: int, rows: IntArray) -> Ragged:
+        part, lengths = self.parts[number], self.lengths[rows]
+        entries = positions_of(self.starts[rows] - self.part_starts[number], lengths)
+        columns, queries = _indexed(part.columns, entries), _indexed(self.queries, rows)
+        taken = Ragged(part.values[entries], offsets_of(lengths), columns, queries)
+        for transform in self.transforms:
+            taken = transform(taken)
+        return taken
 
     def blocks(self) -> Iterator[Ragged]:
-        return map(self.transform, self.source.blocks())
+        """The rows of one part after the other; `starts` must ascend."""
+        for start, stop in pairwise([*np.searchsorted(self.starts, self.part_starts), len(self)]):
+            if start < stop:
+                yield self.rows(start, stop)
+
+    def map(self, transform: Callable[[Ragged], Ragged]) -> LazyRows:
+        """`transform` of the rows that are read; `lengths` are those before it."""
+        return replace(self, transforms=[*self.transforms, transform])
+
+    def with_queries(self, **queries: Array) -> LazyRows:
+        return replace(self, queries={**self.queries, **queries})
+
+    def without(self, name: str) -> LazyRows:
+        return self.map(partial(Ragged.without, name=name))
 
 
-Rows: TypeAlias = Ragged | TransformedRows  # histories that may be larger than memory
+Rows: TypeAlias = Ragged | LazyRows  # histories that may be larger than memory
+SomeRows = TypeVar("SomeRows", Ragged, LazyRows, Ragged | LazyRows)
+
+
+def slices(histories: Rows, rows: IntArray, starts: IntArray, lengths: IntArray) -> LazyRows:
+    """Parts of rows: the `lengths[i]` values of row `rows[i]` that begin at its position `starts[i]`."""
+    if isinstance(histories, Ragged):
+        histories = LazyRows([histories], histories.offsets[:-1], histories.lengths)
+    return replace(histories, starts=histories.starts[rows] + starts, lengths=lengths, queries={})
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:
@@ -168,6 +200,10 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
         _concatenate_common([part.columns for part in parts]),
         _concatenate_common([part.queries for part in parts]),
     )
+
+
+def _indexed(arrays: Mapping[str, Array], index: Any) -> dict[str, Array]:
+    return {name: values[index] for name, values in arrays.items()}
 
 
 def _concatenate_common(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
@@ -181,22 +217,23 @@ def labels_of(histories: Ragged) -> Ragged:
     return histories if weights is None else histories.where(weights > 0)
 
 
-def seen_items(histories: Ragged, exclude_seen: bool = True) -> Ragged:
+def seen_items(histories: SomeRows, exclude_seen: bool = True) -> SomeRows:
     """Items that may not be recommended, one row per history; none without `exclude_seen`.
 
     These are the items of the history, where there are kinds of events those of the requested kind.
     """
-    if not exclude_seen:
-        return Ragged(np.empty(0, dtype=np.int64), np.zeros(len(histories) + 1, dtype=np.int64))
+    return histories.map(_of_requested_kind if exclude_seen else _without_items)
+
+
+def _of_requested_kind(histories: Ragged) -> Ragged:
     if "event_ids" not in histories.columns:
         return histories
     query_events = histories.queries.get("event_ids", np.zeros(len(histories), dtype=np.int64))
     return histories.where(histories.columns["event_ids"] == np.repeat(query_events, histories.lengths))
 
 
-def lazily_seen_items(histories: Rows, exclude_seen: bool = True) -> TransformedRows:
-    """`seen_items` of the rows that are read."""
-    return TransformedRows(histories, partial(seen_items, exclude_seen=exclude_seen))
+def _without_items(histories: Ragged) -> Ragged:
+    return Ragged(np.empty(0, dtype=np.int64), np.zeros(len(histories) + 1, dtype=np.int64))
 
 
 def sample_rows(lengths: IntArray, maximum: int, seed: int) -> IntArray:
@@ -252,6 +289,12 @@ def require_times(histories: Ragged) -> IntArray:
 def offsets_of(lengths: Sequence[int] | Array) -> IntArray:
     """Offsets (rows + 1,) of rows of these lengths (rows,)."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def positions_of(starts: IntArray, lengths: IntArray) -> IntArray:
+    """The positions (total,) of the values of rows that begin at `starts` (rows,)."""
+    within = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
+    return np.repeat(starts, lengths) + within
 
 
 def row_blocks(lengths: IntArray, size: int) -> IntArray:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ import pyarrow as pa
 from datasets import Dataset
 
 from .arguments import DataArguments
-from .mapped_histories import MappedHistories, ShardedArray
-from .ragged import Array, IntArray, arrow_table, codes_with_events, flat_column, offsets_of, repeated_rows
+from .ragged import Array, IntArray, LazyRows, Ragged, codes_with_events, flat_column, offsets_of, repeated_rows
 from .splits import Block, SplitLengths, split_lengths
-from .tables import to_dataset
-from .transitions import label_counts
+from .tables import to_dataset, to_frame
+from .transitions import item_counts
 from .user_split import held_out_users
 
 ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.arrow"
-COLUMNS = ("items", "timestamps", "ratings", "events", "weights")  # of lists in a shard, in their order
+COLUMNS = ("items", "timestamps", "ratings", "events", "weights")  # lists of a shard, in their order
 
 
 def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> Array:
@@ -52,38 +51,40 @@ def write_shard(path: Path, user_ids: pa.Array, lengths: IntArray, values: Mappi
 
 @dataclass(frozen=True)
 class Histories:
-    """Histories of users: `batches` are the files of a folder, memory-mapped, or one batch in memory."""
+    """Histories of users, sorted by user: items are row numbers of the item table, with columns as in `COLUMNS`.
 
-    batches: Sequence[pa.RecordBatch]
+    `parts` are the files of a folder, memory-mapped, or all histories in memory.
+    """
+
+    user_ids: pl.Series
+    parts: Sequence[Ragged]
     mapped: bool = False
 
     @classmethod
     def open(cls, paths: Sequence[Path]) -> Histories:
         """Map files of `write_shard` to memory."""
-        return cls([pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0) for path in paths], mapped=True)
+        batches = [pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0) for path in paths]
+        parts = []
+        for batch in batches:
+            columns = {name: batch[name].values.to_numpy() for name in COLUMNS if name in batch.schema.names}
+            parts.append(Ragged(columns.pop("items"), batch["items"].offsets.to_numpy().astype(np.int64), columns))
+        return cls(pl.Series("user_id", pa.chunked_array([batch["user_id"] for batch in batches])), parts, mapped=True)
 
     @classmethod
     def of(cls, histories: Dataset, item_ids: pa.Array, event_names: Sequence[str]) -> Histories:
         """The result of `build_histories`; items and events become their positions in `item_ids` and `event_names`."""
-        known = {"items": item_ids, "events": pa.array(event_names, pa.string())}
-        columns = {"user_id": arrow_table(histories)["user_id"].combine_chunks()}
-        for name in COLUMNS:
-            if (list_name := "item_ids" if name == "items" else name) in histories.column_names:
-                values, offsets = flat_column(histories, list_name)
-                if name in known:
-                    values = pa.compute.index_in(values.cast(known[name].type), known[name])
-                columns[name] = pa.LargeListArray.from_arrays(offsets, values)
-        return cls([pa.record_batch(columns)])
-
-    @cached_property
-    def user_ids(self) -> pl.Series:
-        """The ids of all users, (users,), sorted."""
-        return pl.Series("user_id", pa.chunked_array([batch["user_id"] for batch in self.batches]))
+        items, offsets = flat_column(histories, "item_ids")
+        columns = {name: flat_column(histories, name)[0] for name in COLUMNS if name in histories.column_names}
+        if "events" in columns:
+            columns["events"] = pa.compute.index_in(columns["events"], pa.array(event_names, pa.string()))
+        items = pa.compute.index_in(items.cast(item_ids.type), item_ids).to_numpy()
+        part = Ragged(items, offsets, {name: values.to_numpy() for name, values in columns.items()})
+        return cls(to_frame(histories, ["user_id"])["user_id"], [part])
 
     @cached_property
     def lengths(self) -> IntArray:
         """Items of every user, (users,)."""
-        return np.concatenate([np.diff(batch["items"].offsets.to_numpy()) for batch in self.batches]).astype(np.int64)
+        return np.concatenate([part.lengths for part in self.parts])
 
     @cached_property
     def starts(self) -> IntArray:
@@ -91,36 +92,35 @@ class Histories:
         return offsets_of(self.lengths)[:-1]
 
     def has(self, column: str) -> bool:
-        return column in self.batches[0].schema.names
+        return column in self.parts[0].columns
 
-    def array(self, *columns: str, convert: Callable[..., Array] = np.asarray) -> ShardedArray:
-        """All values of list columns, as `convert` makes one of them; items are row numbers of the item table."""
-        parts = ([batch[column].values.to_numpy() for batch in self.batches] for column in columns)
-        return ShardedArray(*parts, convert=convert)
+    def rows(self, users: IntArray, lengths: IntArray, columns: Sequence[str]) -> LazyRows:
+        """The first `lengths` items (users,) of these users, with those of `columns` that are known."""
+        return self._at(self.starts[users], lengths, columns)
+
+    def entries(self, positions: IntArray, columns: Sequence[str] = ()) -> Ragged:
+        """The items at positions (n,), counted over all histories, one in each row."""
+        return self._at(positions, np.ones(len(positions), np.int64), columns).take(np.arange(len(positions)))
+
+    def _at(self, starts: IntArray, lengths: IntArray, names: Sequence[str]) -> LazyRows:
+        columns = [{name: part.columns[name] for name in names if self.has(name)} for part in self.parts]
+        parts = [replace(part, columns=known) for part, known in zip(self.parts, columns, strict=True)]
+        return LazyRows(parts, starts, lengths)
 
     def check(self, num_items: int, repeats: bool) -> None:
         """Raise ValueError if users or times are not sorted, items not in the table or, without repeats, repeated."""
         if not (self.user_ids[1:] > self.user_ids[:-1]).all():
             raise ValueError("the users of the files are not in ascending order, or a user is in two files")
-        for number, batch in enumerate(self.batches):
-            offsets, columns = lists_of(batch)
-            items, lengths = columns["items"], np.diff(offsets)
-            rows = np.repeat(np.arange(len(lengths)), lengths)
-            name = SHARD.format(number)
-            if not len(items) or items.min() < 0 or items.max() >= num_items or not lengths.all():
+        for number, part in enumerate(self.parts):
+            items, rows, name = part.values, part.row_ids, SHARD.format(number)
+            if not len(items) or items.min() < 0 or items.max() >= num_items or not part.lengths.all():
                 raise ValueError(f"{name} has no items, an item that is not in {ITEMS}, or a user without items")
-            codes = codes_with_events(items.astype(np.int64), columns.get("events"))
+            codes = codes_with_events(items.astype(np.int64), part.columns.get("events"))
             if not repeats and len(repeated_rows(rows, codes)):
                 raise ValueError(f"{name}: an item is twice in a history")
-            times = columns.get("timestamps", rows)  # rows ascend
+            times = part.columns.get("timestamps", rows)  # rows ascend
             if ((times[1:] < times[:-1]) & (rows[1:] == rows[:-1])).any():
                 raise ValueError(f"{name}: a history is not in the order of its times")
-
-
-def lists_of(batch: pa.RecordBatch) -> tuple[IntArray, dict[str, Array]]:
-    """Offsets (histories + 1,) and the values (total,) of every list column of some histories, without a copy."""
-    values = {name: batch[name].values.to_numpy() for name in COLUMNS if name in batch.schema.names}
-    return batch["items"].offsets.to_numpy().astype(np.int64), values
 
 
 @dataclass(frozen=True)
@@ -148,33 +148,32 @@ class SplitHistories:
 
         def blocks() -> Iterator[Block]:
             first = 0
-            for batch in self.histories.batches:
-                offsets, columns = lists_of(batch)
+            for part in self.histories.parts:
                 # The numbers of target events come first.
-                is_target = columns["events"] < len(target_events) if target_events else None
-                yield Block(offsets, present[first : first + len(batch)], columns.get("timestamps"), is_target)
-                first += len(batch)
+                is_target = part.columns["events"] < len(target_events) if target_events else None
+                users = present[first : first + len(part)]
+                yield Block(part.offsets, users, part.columns.get("timestamps"), is_target)
+                first += len(part)
 
         return split_lengths(blocks, arguments.split, target_events, arguments.targets, arguments.quantile)
 
     def label_counts(self, num_items: int) -> IntArray:
         """Interactions of every item in the training histories, (items,), of kinds that are targets."""
-        users, columns = self.lengths.users("train"), {}
+        users, targets = self.lengths.users("train"), len(self.arguments.target_events or [])
+        train = self.histories.rows(users, self.lengths.train[users], ["events"])
         if self.histories.has("events"):
-            is_target = partial(np.greater, len(self.arguments.target_events or []))
-            columns["label_weights"] = self.histories.array("events", convert=is_target)
-        starts, lengths = self.histories.starts[users], self.lengths.train[users]
-        return label_counts(MappedHistories(self.histories.array("items"), starts, lengths, columns), num_items)
+            train = train.map(lambda rows: rows.where(rows.columns["events"] < targets))
+        return item_counts(train, num_items)
 
     def target_positions(self, part: str) -> IntArray:
-        """The positions of the targets of a part in the arrays of `histories`, (users of the part, n)."""
+        """The positions of the targets of a part, counted over all histories, (users of the part, n)."""
         users = self.lengths.users(part)
         return self.histories.starts[users, None] + self.lengths.targets[part][users]
 
     def targets(self, part: str, item_ids: pl.Series) -> Dataset:
         """The users of a part with their target or targets, as `split_datasets` returns them."""
         positions = self.target_positions(part)
-        targets = item_ids.gather(self.histories.array("items").take(positions.ravel()))
+        targets = item_ids.gather(self.histories.entries(positions.ravel()).values)
         column = {"target": targets}
         if self.lengths.listed:
             column = {"targets": targets.reshape(positions.shape).arr.to_list()}

@@ -19,7 +19,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..model.cold_start_bert4rec import ContentSimilarity
 from ..model.extensions_bert4rec import Bert4RecTaste
-from .ragged import BoolArray, FloatArray, IntArray, Ragged, sample_rows
+from .ragged import BoolArray, FloatArray, IntArray, Ragged, Rows, offsets_of, sample_rows
 
 MAX_INTERACTIONS = 1 << 25  # more than any MovieLens release; the matrix of more would take gigabytes
 DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest
@@ -40,7 +40,7 @@ DENSE_FACTOR = 4  # catalogues of up to this many times the rank are factorised 
 Matrices = Callable[[], Iterable[sparse.csr_array]]
 
 
-def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: BoolArray, items: Mapping[str, list[Any]]) -> None:
+def fit_taste(taste: Bert4RecTaste, train: Rows, liked: BoolArray, items: Mapping[str, list[Any]]) -> None:
     """Fill a model of taste from training histories of input ids.
 
     Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random.
@@ -50,8 +50,8 @@ def fit_taste(taste: Bert4RecTaste, train: Ragged, liked: BoolArray, items: Mapp
         items: the tokenizer's columns, whose genres, years and titles count for neighbours; may be empty.
     """
     chosen = sample_rows(train.lengths, MAX_INTERACTIONS, seed=0)
-    if len(chosen) < len(train):
-        liked, train = Ragged(liked, train.offsets).take(chosen).values, train.take(chosen)
+    liked = Ragged(liked, offsets_of(train.lengths)).take(chosen).values
+    train = train.take(chosen)
     vocab_size, rank = taste.factors.shape
     matrix, users = _weighted_likes(train, liked, vocab_size)
     total = users.sum()

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from ..model.extensions_bert4rec import STEPS, TIME_BIN
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
-from .ragged import IntArray, Ragged, Rows, TransformedRows, labels_of, offsets_of, require_times, run_lengths
+from .ragged import IntArray, Ragged, Rows, labels_of, offsets_of, require_times, run_lengths
 
 PAIRS_AT_ONCE = 1 << 27  # in memory, of 8 bytes and more each
 MAX_TIME_BINS = 256  # 128 years
@@ -39,8 +39,8 @@ def _pairs(
     values, weights = histories.values, histories.columns.get("label_weights")
     positions = np.flatnonzero((values >= items[0]) & (values < items[1]))
     rows = (values[positions] - items[0]) << bits
-    starts = np.repeat(histories.starts, histories.lengths)[positions]
-    stops = starts + np.repeat(histories.lengths, histories.lengths)[positions]
+    bounds = histories.offsets[:-1], histories.offsets[1:]
+    starts, stops = (np.repeat(bound, histories.lengths)[positions] for bound in bounds)
     for offset in offsets:
         labels = positions + offset
         chosen = (labels >= starts) & (labels < stops)
@@ -68,7 +68,7 @@ def _pair_counts(pairs: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
 
 def label_counts(train: Rows, vocab_size: int) -> IntArray:
     """`item_counts` of the interactions that may be labels."""
-    return item_counts(TransformedRows(train, labels_of), vocab_size)
+    return item_counts(train.map(labels_of), vocab_size)
 
 
 def item_counts(train: Rows, vocab_size: int) -> IntArray:
@@ -82,7 +82,7 @@ def item_counts(train: Rows, vocab_size: int) -> IntArray:
     return counts
 
 
-def fit_transition_memory(model: Bert4RecForMaskedLM, train: Ragged, backward: float = 0.0) -> None:
+def fit_transition_memory(model: Bert4RecForMaskedLM, train: Rows, backward: float = 0.0) -> None:
     """Fill the model's memory with the `config.memory_size` strongest transitions of every item of the histories.
 
     Transitions in the opposite direction count `backward`. In a `time_aware` model the same transition in another
@@ -139,7 +139,7 @@ def _damped_blocks(
         yield items[0], table
 
 
-def _time_bins(histories: Ragged) -> IntArray:
+def _time_bins(histories: Rows) -> IntArray:
     """The half-years of the interactions, in order, at most `MAX_TIME_BINS`.
 
     The transitions have a column per item and half-year, so that a few outliers in time would take gigabytes. Beyond

@@ -1,13 +1,14 @@
 """Training rows: windows over histories, no longer than the model's, with their index and epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from .ragged import IntArray, Ragged, offsets_of
+from .ragged import IntArray, Rows, offsets_of, slices
 
 
 class TrainingWindows(Dataset[dict[str, Any]]):
@@ -24,18 +25,17 @@ class TrainingWindows(Dataset[dict[str, Any]]):
         ValueError: No history has two items, or `max_length` or `stride` is out of range.
     """
 
-    def __init__(self, histories: Ragged, max_length: int, stride: int | None = None) -> None:
+    def __init__(self, histories: Rows, max_length: int, stride: int | None = None) -> None:
         stride = stride or max_length
         if max_length < 2 or not 1 <= stride <= max_length:
             raise ValueError(f"stride ({stride}) must be from 1 to max_length ({max_length}), which is at least 2")
-        self.histories = histories
-        rows, self.starts, self.stops = _windows(histories, max_length, stride)
-        if "label_weights" in histories.columns:
-            self.stops = _ends_at_labels(histories, rows, self.stops)
-            long_enough = self.stops - self.starts >= 2
-            self.starts, self.stops = self.starts[long_enough], self.stops[long_enough]
-        if not len(self.starts):
+        rows, starts, stops = _windows(histories.lengths, max_length, stride)
+        if (ends := _ends_at_labels(histories, rows, stops)) is not None:
+            long_enough = ends - starts >= 2
+            rows, starts, stops = rows[long_enough], starts[long_enough], ends[long_enough]
+        if not len(rows):
             raise ValueError(f"no history of two items or more among {len(histories)}: nothing to train on")
+        self.windows = slices(histories, rows, starts, stops - starts)
         # Shared, so that workers which outlive an epoch (dataloader_persistent_workers) see its changes.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
@@ -50,39 +50,46 @@ class TrainingWindows(Dataset[dict[str, Any]]):
     @property
     def lengths(self) -> IntArray:
         """Items in every row, shape (rows,)."""
-        return self.stops - self.starts
+        return self.windows.lengths
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.windows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        start, stop = self.starts[index], self.stops[index]
-        row = {"input_ids": self.histories.span(start, stop), "index": index, "epoch": self.epoch}
-        return {**row, **self.histories.span_of_columns(start, stop)}
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows of a batch, which a `DataLoader` asks for at once."""
+        windows, epoch = self.windows.take(np.array(indices)), self.epoch
+        arrays, bounds = {"input_ids": windows.values, **windows.columns}, pairwise(windows.offsets.tolist())
+        return [
+            {"index": index, "epoch": epoch, **{name: array[start:stop] for name, array in arrays.items()}}
+            for index, (start, stop) in zip(indices, bounds, strict=True)
+        ]
 
 
-def _windows(histories: Ragged, max_length: int, stride: int) -> tuple[IntArray, IntArray, IntArray]:
-    """History, start and stop in the values of every window, the oldest window of a history first."""
-    lengths = histories.lengths
+def _windows(lengths: IntArray, max_length: int, stride: int) -> tuple[IntArray, IntArray, IntArray]:
+    """History of every window, and start and stop in it, the oldest window of a history first."""
     counts = 1 + np.maximum(0, -(-(lengths - max_length) // stride))
     counts[lengths < 2] = 0
-    row = np.repeat(np.arange(len(lengths)), counts)
-    from_last = counts[row] - 1 - (np.arange(len(row)) - offsets_of(counts)[row])
-    first, length = histories.starts[row], lengths[row]
+    rows = np.repeat(np.arange(len(lengths)), counts)
+    from_last = counts[rows] - 1 - (np.arange(len(rows)) - offsets_of(counts)[rows])
     # The oldest window starts with the history. It is as wide as the others and overlaps the next one more.
-    stops = np.maximum(first + length - from_last * stride, first + np.minimum(length, max_length))
-    return row, np.maximum(first, stops - max_length), stops
+    stops = np.maximum(lengths[rows] - from_last * stride, np.minimum(lengths[rows], max_length))
+    return rows, np.maximum(0, stops - max_length), stops
 
 
-def _ends_at_labels(histories: Ragged, rows: IntArray, stops: IntArray) -> IntArray:
-    """The stops of windows after their last label, before the window's start where it has none; `rows` ascend."""
+def _ends_at_labels(histories: Rows, rows: IntArray, stops: IntArray) -> IntArray | None:
+    """The stops of windows after their last label, 0 or less without one; None if all items may be labels."""
     ends, first = [], 0
     for block in histories.blocks():
+        if "label_weights" not in block.columns:
+            return None
         windows = slice(*np.searchsorted(rows, (first, first + len(block))))
-        shift = (histories.starts[first : first + len(block)] - block.starts)[rows[windows] - first]
+        starts = block.offsets[rows[windows] - first]
         is_label = block.columns["label_weights"] > 0
         last_label = np.maximum.accumulate(np.where(is_label, np.arange(len(is_label)), -1))  # (values of the block,)
-        ends.append(last_label[stops[windows] - shift - 1] + 1 + shift)
+        ends.append(last_label[starts + stops[windows] - 1] + 1 - starts)
         first += len(block)
     return np.concatenate(ends)
 

@@ -15,7 +15,8 @@ from ..data.encoding import encode_histories
 from ..data.folder.prepared_folder import is_prepared, open_folder
 from ..data.histories import build_histories
 from ..data.prepare import load
-from ..data.ragged import Ragged, Rows, lazily_seen_items, seen_items
+from ..data.ragged import Ragged, Rows, seen_items
+from ..data.tables import to_dataset
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Users:
     """
 
     user_ids: pa.Array
-    liked: Ragged
+    liked: Rows
     seen: Rows
 
     def __len__(self) -> int:
@@ -100,10 +101,11 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
         )
     everyone = folder.data(replace(data, held_out_users=0.0), tokenizer)
     histories = everyone.complete_histories(timed)
-    user_ids = pa.chunked_array([batch["user_id"] for batch in folder.histories.batches]).combine_chunks()
+    user_ids = to_dataset(folder.histories.user_ids.to_frame()).with_format("arrow")[:]["user_id"].combine_chunks()
     known_items = np.array(tokenizer.encode_items(folder.movies["movie_id"][:])) != tokenizer.unk_token_id
     if known_items.all() and data.min_rating is None:
-        return Users(user_ids, histories, lazily_seen_items(histories, exclude_seen))
-    stored = folder.histories
-    ratings = stored.array("ratings").take(np.arange(len(histories.values))) if stored.has("ratings") else None
-    return _known_users(user_ids, histories, ratings, data.min_rating, tokenizer, exclude_seen)
+        return Users(user_ids, histories, seen_items(histories, exclude_seen))
+    everything = histories.rows(0, len(histories))
+    rated = folder.histories.rows(np.arange(len(histories)), histories.lengths, ["ratings"]).rows(0, len(histories))
+    ratings = rated.columns.get("ratings")
+    return _known_users(user_ids, everything, ratings, data.min_rating, tokenizer, exclude_seen)

@@ -104,7 +104,7 @@ def candidate_ranks(candidates: torch.Tensor, targets: torch.Tensor, first_row: 
 
 def rank_targets(
     scorer: Scorer,
-    histories: Ragged,
+    histories: Rows,
     targets: Ragged,
     *,
     vocab_size: int,

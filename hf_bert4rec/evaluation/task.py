@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..data.collators import IGNORED
 from ..data.prepared import Prepared
-from ..data.ragged import BoolArray, IntArray, Ragged, Rows, lazily_seen_items, require_times
+from ..data.ragged import BoolArray, IntArray, Ragged, Rows, require_times, seen_items
 from ..data.transitions import item_counts, label_counts
 from .config import EvaluationConfig
 
@@ -31,7 +31,7 @@ class EvaluationTask:
     occurs in no training history. With `exclude_seen`, items of the history are not candidates.
     """
 
-    histories: Ragged
+    histories: Rows
     targets: Ragged
     known: Rows
     counts: IntArray
@@ -45,7 +45,7 @@ class EvaluationTask:
     @property
     def seen(self) -> Rows:
         """Input ids that may not be recommended, one row per user."""
-        return lazily_seen_items(self.histories, self.exclude_seen)
+        return seen_items(self.histories, self.exclude_seen)
 
     @property
     def catalogue_size(self) -> int:

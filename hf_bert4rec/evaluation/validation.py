@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.prepared import Prepared
-from ..data.ragged import FloatArray, lazily_seen_items
+from ..data.ragged import FloatArray, seen_items
 from .baselines import fit_baselines
 from .bootstrap import intervals
 from .metrics import metrics_per_user
@@ -33,7 +33,7 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
             rows.targets,
             vocab_size=len(data.tokenizer),
             special_ids=data.tokenizer.all_special_ids,
-            seen=lazily_seen_items(rows.histories, data.exclude_seen),
+            seen=seen_items(rows.histories, data.exclude_seen),
             description=name,
         )
         values = metrics_per_user(ranking.ranks, [10])

@@ -19,7 +19,7 @@ from ..data.arguments import DataArguments
 from ..data.folder.prepared_folder import is_prepared, read_manifest
 from ..data.prepare import load, prepare, prepare_tables
 from ..data.prepared import Prepared
-from ..data.ragged import Ragged, codes_with_events, repeated_rows
+from ..data.ragged import Rows, codes_with_events, repeated_rows
 from ..data.sorting import codes_of
 from ..data.tables import to_frame
 from ..data.windows import TrainingWindows
@@ -100,7 +100,7 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
     ]
 
 
-def _regularization(train: Ragged, scale: float, distinct: bool) -> Choice:
+def _regularization(train: Rows, scale: float, distinct: bool) -> Choice:
     """Dropout and weight decay. Recent items that come again are a pattern that a model of any size may learn."""
     reason, repeated = "the fewer training interactions, the more regularization", 0.0
     if not distinct:
@@ -112,7 +112,7 @@ def _regularization(train: Ragged, scale: float, distinct: bool) -> Choice:
     return Choice({"hidden_dropout_prob": round(max(dropout, 0.1), 2), "weight_decay": decay}, reason)
 
 
-def _window(train: Ragged, scale: float, parts: int) -> list[Choice]:
+def _window(train: Rows, scale: float, parts: int) -> list[Choice]:
     """The window, and the batch and the number of epochs that follow from the number of windows."""
     lengths = train.lengths[train.lengths > 1]
     length = int(np.quantile(lengths, 0.95)) if len(lengths) else 2
@@ -135,7 +135,7 @@ def _window(train: Ragged, scale: float, parts: int) -> list[Choice]:
     ]
 
 
-def _extensions(train: Ragged, items: int, interactions: int) -> list[Choice]:
+def _extensions(train: Rows, items: int, interactions: int) -> list[Choice]:
     """Times, memory, taste and the sampled softmax."""
     times = [times for block in train.blocks() if len(times := block.columns.get("timestamps", ()))]
     span = int(max(map(np.max, times)) - min(map(np.min, times))) if times else 0

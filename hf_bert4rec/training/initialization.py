@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 from tqdm import tqdm
 
-from ..data.ragged import Ragged, require_times, sample_rows
+from ..data.ragged import Rows, require_times, sample_rows
 from ..data.transitions import damped_transitions
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
@@ -32,9 +32,7 @@ COLUMNS = 32  # of a product at a time, which a cache holds for every item
 FloatArray = npt.NDArray[np.floating]
 
 
-def cooccurrence_embeddings(
-    histories: Ragged, vocab_size: int, hidden_size: int, std: float, seed: int
-) -> torch.Tensor:
+def cooccurrence_embeddings(histories: Rows, vocab_size: int, hidden_size: int, std: float, seed: int) -> torch.Tensor:
     """Embeddings (vocab_size, hidden_size) from a truncated SVD of the PPMI matrix, scaled to a standard deviation.
 
     Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random.
@@ -93,7 +91,7 @@ def _product(table: sparse.sparray, vectors: FloatArray) -> FloatArray:
     return np.concatenate(parts, axis=1)
 
 
-def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.csr_array:
+def positive_mutual_information(histories: Rows, vocab_size: int) -> sparse.csr_array:
     """PPMI (vocab_size, vocab_size) of items within `STEPS` of each other, pairs weighted by 1/distance."""
     transitions = damped_transitions(histories.without("label_weights"), vocab_size, STEPS, power=0.0)
     table = sparse.csr_array(transitions + transitions.T)
@@ -116,7 +114,7 @@ def positive_mutual_information(histories: Ragged, vocab_size: int) -> sparse.cs
     return table
 
 
-def fit_time_span(model: Bert4RecForMaskedLM, train: Ragged) -> None:
+def fit_time_span(model: Bert4RecForMaskedLM, train: Rows) -> None:
     """Set the first and the last second of the training histories, between which dates are embedded."""
     time_embeddings = model.bert4rec.time_embeddings
     if time_embeddings is None:

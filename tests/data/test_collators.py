@@ -33,11 +33,12 @@ def restored(batch, first_item_id):
 def test_windows_cover_every_interaction_and_end_with_the_last(windows, histories):
     values = histories.values
     covered = np.zeros(len(values), dtype=bool)
-    for start, stop in zip(windows.starts, windows.stops, strict=True):
+    starts, stops = windows.windows.starts, windows.windows.starts + windows.lengths
+    for start, stop in zip(starts, stops, strict=True):
         assert 2 <= stop - start <= 8
         covered[start:stop] = True
     assert (covered == (histories.lengths >= 2)[histories.row_ids]).all()
-    ends = set(windows.stops.tolist())
+    ends = set(stops.tolist())
     assert all(end in ends for end, length in zip(histories.offsets[1:], histories.lengths, strict=True) if length > 1)
 
 

@@ -8,13 +8,12 @@ import torch
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM
 from hf_bert4rec.data import transitions
-from hf_bert4rec.data.mapped_histories import MappedHistories, ShardedArray
-from hf_bert4rec.data.ragged import Ragged, offsets_of, sample_rows
+from hf_bert4rec.data.ragged import LazyRows, Ragged, Rows, offsets_of, sample_rows
 
 ITEMS, FIRST, USERS = 30, 3, 40
 
 
-def histories(step: int) -> tuple[Ragged, MappedHistories]:
+def histories(step: int) -> tuple[Ragged, LazyRows]:
     """The same histories in memory and in three arrays, which have two more items at the end of each history."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(0, 25, USERS)
@@ -23,12 +22,9 @@ def histories(step: int) -> tuple[Ragged, MappedHistories]:
     starts = offsets_of(lengths + 2)[:-1]
     cuts = [0, starts[11], starts[30], len(stored)]
     pieces = [slice(low, high) for low, high in itertools.pairwise(cuts)]
-    lookup = np.arange(FIRST, FIRST + ITEMS)
-    mapped = MappedHistories(
-        ShardedArray([stored[piece] for piece in pieces], convert=lookup.take),
-        starts,
-        lengths,
-        {"timestamps": ShardedArray([times[piece] for piece in pieces])},
+    parts = [Ragged(stored[piece], offsets_of([len(stored[piece])]), {"timestamps": times[piece]}) for piece in pieces]
+    mapped = LazyRows(parts, starts, lengths).map(
+        lambda rows: Ragged(rows.values.astype(np.int64) + FIRST, rows.offsets, rows.columns, rows.queries)
     )
     rows = [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
     memory = Ragged(
@@ -39,7 +35,7 @@ def histories(step: int) -> tuple[Ragged, MappedHistories]:
     return memory, mapped
 
 
-def filled(train: Ragged, time_aware: bool, backward: float) -> list[torch.Tensor]:
+def filled(train: Rows, time_aware: bool, backward: float) -> list[torch.Tensor]:
     config = Bert4RecConfig(vocab_size=FIRST + ITEMS, hidden_size=8, memory_size=9, time_aware=time_aware)
     model = Bert4RecForMaskedLM(config)
     transitions.fit_transition_memory(model, train, backward)
@@ -63,10 +59,10 @@ def test_mapped_rows_are_those_in_memory() -> None:
     memory, mapped = histories(3600)
     chosen = np.array([5, 0, 39, 12, 12, 31])
     for ours, theirs in [
-        (mapped, memory),
+        (mapped.rows(0, USERS), memory),
         (mapped.rows(9, 33), memory.rows(9, 33)),
         (mapped.take(chosen), memory.take(chosen)),
-        (mapped.where(memory.values % 2 == 0), memory.where(memory.values % 2 == 0)),
+        (mapped.take(chosen[:0]), memory.take(chosen[:0])),
     ]:
         np.testing.assert_array_equal(ours.values, theirs.values)
         np.testing.assert_array_equal(ours.offsets, theirs.offsets)
@@ -91,4 +87,4 @@ def test_counts_in_portions() -> None:
         transitions.item_counts(mapped, FIRST + ITEMS), np.bincount(memory.values, minlength=FIRST + ITEMS)
     )
     with pytest.raises(ValueError, match="outside the vocabulary of 9"):
-        transitions.item_counts(MappedHistories(mapped._array, mapped.starts, mapped.lengths), 9)
+        transitions.item_counts(mapped, 9)

@@ -51,7 +51,7 @@ def batch_of(tokenizer: Bert4RecTokenizer, histories: Ragged) -> dict[str, torch
 def request_of(tokenizer: Bert4RecTokenizer, histories: Ragged, row: int) -> dict[str, Any]:
     return {
         "history": tokenizer.decode_items(histories[row].tolist()),
-        "events": [KINDS[event] for event in histories.columns_of_row(row)["event_ids"]],
+        "events": [KINDS[event] for event in histories.row(row).columns["event_ids"]],
         "event": KINDS[histories.queries["event_ids"][row]],
     }
 

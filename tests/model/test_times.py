@@ -251,7 +251,7 @@ def test_the_pipeline_scores_as_the_evaluation(recommender, timed_model, tokeniz
     for row in rows:
         request = {
             "history": tokenizer.decode_items(timed[row].tolist()),
-            "timestamps": timed.columns_of_row(row)["timestamps"].tolist(),
+            "timestamps": timed.row(row).columns["timestamps"].tolist(),
             "now": int(timed.queries["timestamps"][row]),
         }
         for movie in recommender(request, explain=True):
@@ -327,8 +327,5 @@ def test_filtered_histories_keep_their_times(timed):
     for position, row in enumerate((7, 3, 3)):
         even = timed[row] % 2 == 0
         assert left[position].tolist() == timed[row][even].tolist()
-        assert (
-            left.columns_of_row(position)["timestamps"].tolist()
-            == timed.columns_of_row(row)["timestamps"][even].tolist()
-        )
+        assert left.row(position).columns["timestamps"].tolist() == timed.row(row).columns["timestamps"][even].tolist()
     assert left.queries["timestamps"].tolist() == [7, 3, 3]

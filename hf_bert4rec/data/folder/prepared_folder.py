@@ -190,7 +190,7 @@ def finish_folder(
         "users": len(histories.lengths),
         "items": len(items),
         "interactions": int(histories.lengths.sum()),
-        "columns": histories.batches[0].schema.names,
+        "columns": ["user_id", "items", *histories.parts[0].columns],
         "splits": {"train": train, **{part: _part_record(split, part, items["movie_id"]) for part in HELD_OUT}},
         "files": {path.name: _file_record(path) for path in [folder / ITEMS, *paths]},
     }
