@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, Features
+from datasets import Dataset, DatasetDict
 
 from .quantiles import value_at_quantile
 from .ragged import Array, BoolArray, IntArray, Ragged, flat_column, offsets_of, row_sums
-from .tables import dataset_of
+from .tables import to_dataset, to_frame
 
 TargetEvents = Sequence[str] | None
 # List columns of histories, and the names of their values at a target.
@@ -211,47 +212,26 @@ def _require(rows: BoolArray, problem: str) -> BoolArray:
 
 def split_datasets(histories: Dataset, parts: SplitLengths) -> DatasetDict:
     """The three parts of histories, as `leave_one_out` returns them."""
-    train, held_out = _rows(histories, parts.train), {}
+    frame = to_frame(histories, ["user_id", *(name for name in TARGET_COLUMNS if name in histories.column_names)])
+    tables = {"train": _first_items(frame, parts.train)}
     for part, cut in zip(HELD_OUT, parts.cuts, strict=True):
-        lengths = parts.lengths(part)
+        users, lengths = parts.users(part), parts.lengths(part)
         # If these are the same rows, they share their memory.
-        rows = train if np.array_equal(parts.train, lengths) else _rows(histories, lengths)
-        held_out[part] = _with_targets(rows, histories, parts.users(part), parts.targets[part], parts.listed, cut)
-    return DatasetDict(train=train, **held_out)
+        rows = tables["train"] if np.array_equal(parts.train, lengths) else _first_items(frame, lengths)
+        for name, single in TARGET_COLUMNS.items():
+            if name in frame.columns and single is not None:
+                values, offsets = flat_column(histories, name)
+                positions = offsets[users, None] + parts.targets[part][users]  # (users, targets)
+                targets = pl.Series(values.take(pa.array(positions.ravel())))
+                lists = {f"{single}s": targets.reshape(positions.shape).arr.to_list()}
+                rows = rows.with_columns(**(lists if parts.listed else {single: targets}))
+        if cut is not None:
+            rows = rows.with_columns(cut=pl.lit(cut, rows.schema["target_timestamp"]))
+        tables[part] = rows
+    return DatasetDict({part: to_dataset(rows) for part, rows in tables.items()})
 
 
-def _rows(histories: Dataset, lengths: IntArray) -> Dataset:
+def _first_items(frame: pl.DataFrame, lengths: IntArray) -> pl.DataFrame:
     """The first `lengths` items of every history, (histories,), without those that are `ABSENT`."""
     present = lengths != ABSENT
-    lengths = np.where(present, lengths, 0)
-    columns = {"user_id": histories.with_format("arrow")[:]["user_id"].filter(pa.array(present))}
-    for name in TARGET_COLUMNS:
-        if name in histories.features:
-            values, offsets = flat_column(histories, name)
-            runs = np.stack([lengths, np.diff(offsets) - lengths], axis=1)  # (histories, 2): first items, the rest
-            mask = pa.array(np.repeat(np.tile([True, False], len(runs)), runs.ravel()))
-            columns[name] = pa.LargeListArray.from_arrays(offsets_of(lengths[present]), values.filter(mask))
-    return dataset_of(pa.table(columns), Features({name: histories.features[name] for name in columns}))
-
-
-def _with_targets(
-    rows: Dataset, histories: Dataset, users: IntArray, positions: IntArray, listed: bool, cut: Any
-) -> Dataset:
-    """The rows of these users with their targets, at `positions` (histories, n), as lists or single values."""
-    table, features = rows.data.table, dict(rows.features)
-    for name, single in TARGET_COLUMNS.items():
-        if name not in features or single is None:
-            continue
-        values, offsets = flat_column(histories, name)
-        targets = values.take(pa.array((offsets[users, None] + positions[users]).ravel()))
-        if listed:
-            ends = np.arange(len(rows) + 1, dtype=np.int64) * positions.shape[1]
-            features[f"{single}s"] = features[name]
-            table = table.append_column(f"{single}s", pa.LargeListArray.from_arrays(ends, targets))
-        else:
-            features[single] = features[name].feature
-            table = table.append_column(single, targets)
-    if cut is not None:
-        features["cut"] = features["timestamps"].feature
-        table = table.append_column("cut", pa.array(np.full(len(rows), cut)))
-    return dataset_of(table, Features(features))
+    return frame.filter(present).with_columns(pl.exclude("user_id").list.head(pl.lit(pl.Series(lengths[present]))))
