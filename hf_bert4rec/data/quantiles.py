@@ -4,46 +4,32 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .ragged import Numbers
 
-DIGIT_BITS = 16
-SIGN = np.uint64(1 << 63)
+MAX_NUMBERS = 1 << 23  # in memory
 
 
 def value_at_quantile(arrays: Callable[[], Iterable[Numbers]], quantile: float) -> Any:
     """The number at `quantile` of all numbers in ascending order, so that no cut depends on rounding.
 
-    `arrays` gives the same arrays at every call. Several are read by radix selection, a pass for every digit.
+    `arrays` gives the same arrays at every call. The range of the number is halved until its numbers fit in memory.
     """
-    lengths = [len(numbers) for numbers in arrays()]
-    if not sum(lengths):
+    bounds = [(len(numbers), numbers.min().item(), numbers.max().item()) for numbers in arrays() if len(numbers)]
+    if not bounds:
         raise ValueError("No interaction is before the cut: all timestamps are the same, or there are none")
-    position = int(quantile * sum(lengths))
-    first = next(iter(arrays()))
-    if len(lengths) == 1:  # several times as fast, in memory for a copy
-        return np.partition(first, position)[position].item()
-    prefix = 0  # the digits that are known
-    for shift in range(64 - DIGIT_BITS, -1, -DIGIT_BITS):
-        counts = np.zeros(1 << DIGIT_BITS, dtype=np.int64)
-        for numbers in arrays():
-            leading = _ordered_bits(numbers) >> np.uint64(shift)
-            matching = leading[leading >> np.uint64(DIGIT_BITS) == prefix]
-            counts += np.bincount((matching % len(counts)).astype(np.int64), minlength=len(counts))
-        digit = int(np.searchsorted(np.cumsum(counts), position, side="right"))
-        position -= int(counts[:digit].sum())
-        prefix = prefix << DIGIT_BITS | digit
-    return _number(np.uint64(prefix), first.dtype)
-
-
-def _ordered_bits(numbers: Numbers) -> npt.NDArray[np.uint64]:
-    """The bits of numbers as integers that have the order of the numbers."""
-    bits = numbers.view(np.uint64)
-    return np.where(bits >> np.uint64(63), ~bits, bits | SIGN) if numbers.dtype.kind == "f" else bits ^ SIGN
-
-
-def _number(ordered: np.uint64, dtype: npt.DTypeLike) -> Any:
-    """The number with these `_ordered_bits`."""
-    bits = ordered ^ SIGN if ordered & SIGN or np.dtype(dtype).kind == "i" else ~ordered
-    return bits.view(dtype).item()
+    counts, lows, highs = zip(*bounds, strict=True)
+    count, low, high = sum(counts), min(lows), max(highs)
+    position = int(quantile * count)  # among the numbers from `low` to `high`, which are `count`
+    while count > MAX_NUMBERS and low < high:
+        middle = low + (high - low) // 2
+        below = sum(int(((numbers >= low) & (numbers <= middle)).sum()) for numbers in arrays())
+        if position < below:
+            high, count = middle, below
+        else:
+            low = min(numbers[numbers > middle].min(initial=high).item() for numbers in arrays())
+            count, position = count - below, position - below
+    if low == high:
+        return low
+    remaining = np.concatenate([numbers[(numbers >= low) & (numbers <= high)] for numbers in arrays()])
+    return np.partition(remaining, position)[position].item()

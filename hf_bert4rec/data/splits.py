@@ -8,9 +8,11 @@ Where histories have kinds of events, only those of `target_events` are held out
 its targets.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +20,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from .quantiles import value_at_quantile
-from .ragged import Array, BoolArray, IntArray, Ragged, flat_column, offsets_of, row_sums
+from .ragged import Array, BoolArray, IntArray, Ragged, Rows, flat_column, offsets_of, row_sums
 from .tables import to_dataset, to_frame
 
 TargetEvents = Sequence[str] | None
@@ -80,52 +82,15 @@ def _split(
     histories: Dataset, rule: str, target_events: TargetEvents, n: int = 1, quantile: float = 0.9
 ) -> DatasetDict:
     offsets = flat_column(histories, "item_ids")[1]
-    times = is_target = None
+    columns: dict[str, Array] = {}
     if rule == "temporal" and "timestamps" in histories.column_names:
-        times = Ragged.from_column(histories, "timestamps").values
+        columns["timestamps"] = Ragged.from_column(histories, "timestamps").values
     if target_events is not None:
         events = flat_column(histories, "events")[0]
         is_in = pa.compute.is_in(events, value_set=pa.array(target_events, events.type))
-        is_target = is_in.to_numpy(zero_copy_only=False)
-    block = Block(offsets, np.ones(len(histories), dtype=bool), times, is_target)
-    return split_datasets(histories, split_lengths(lambda: [block], rule, target_events, n, quantile))
-
-
-class Block(NamedTuple):
-    """What decides the split of some histories: the entries of history i are from `offsets[i]` to `offsets[i + 1]`.
-
-    Histories that are false in `users`, (histories,), are in no part. `times` and `is_target`, whether an item is a
-    possible target, have shape (total,). Without times, or if all items are possible targets, they are None.
-    """
-
-    offsets: IntArray
-    users: BoolArray
-    times: Array | None
-    is_target: BoolArray | None
-
-    @property
-    def lengths(self) -> IntArray:
-        return np.diff(self.offsets) * self.users
-
-    def times_of_users(self, cut: Any = None) -> Array:
-        """The times of histories that are true in `users`, with a `cut` those before it."""
-        assert self.times is not None
-        times = self.times if self.users.all() else self.times[np.repeat(self.users, np.diff(self.offsets))]
-        return times if cut is None else times[times < cut]
-
-    def last_targets(self, stops: IntArray, number: int) -> IntArray:
-        """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
-
-        They are negative where there are fewer.
-        """
-        steps = np.arange(-number, 0)
-        if self.is_target is None:
-            return stops[:, None] + steps
-        positions = np.append(np.flatnonzero(self.is_target), 0)  # so that it is never empty
-        counts = offsets_of(self.is_target)  # targets before each interaction
-        starts = self.offsets[:-1, None]
-        index = counts[starts + stops[:, None]] + steps
-        return np.where(index >= counts[starts], positions[np.maximum(index, 0)] - starts, -1)
+        columns["is_target"] = is_in.to_numpy(zero_copy_only=False)
+    rows = Ragged(np.zeros(offsets[-1], dtype=bool), offsets, columns)  # their values are not used
+    return split_datasets(histories, split_lengths(rows, rule, target_events, n, quantile))
 
 
 @dataclass(frozen=True)
@@ -151,45 +116,56 @@ class SplitLengths:
         """The users of a part, in ascending order."""
         return np.flatnonzero(self.lengths(part) != ABSENT)
 
+    def of_all(self, users: IntArray, number: int) -> SplitLengths:
+        """The split of `number` histories, of which these are the rows `users`; the others are in no part."""
 
-def split_lengths(
-    blocks: Callable[[], Iterable[Block]], rule: str, target_events: TargetEvents, n: int, quantile: float
-) -> SplitLengths:
+        def among_all(values: IntArray) -> IntArray:
+            every = np.full((number, *values.shape[1:]), ABSENT)
+            every[users] = values
+            return every
+
+        targets = {part: among_all(positions) for part, positions in self.targets.items()}
+        known = {part: among_all(lengths) for part, lengths in self.known.items()}
+        return replace(self, train=among_all(self.train), targets=targets, known=known)
+
+
+def split_lengths(histories: Rows, rule: str, target_events: TargetEvents, n: int, quantile: float) -> SplitLengths:
     """The split by a rule of `SPLITS`; ValueError if a part is empty, or for `n` or `quantile` out of range.
 
-    `blocks` gives the same blocks of histories at every call.
+    `histories` have columns `timestamps` for the rule "temporal", and `is_target` if not all items may be targets.
     """
     if rule == "temporal":
-        return _split_in_time(blocks, quantile)
+        return _split_in_time(histories, quantile)
     listed = rule == "last-n"
     n = n if listed else 1
     if n < 1:
         raise ValueError(f"n must be 1 or more targets per user, not {n}")
-    lengths, users = map(np.concatenate, zip(*((block.lengths, block.users) for block in blocks()), strict=True))
-    targets = np.concatenate([block.last_targets(block.lengths, 2 * n) for block in blocks()])  # (histories, 2n)
+    targets = np.concatenate([_last_targets(block, block.lengths, 2 * n) for block in histories.blocks()])
     kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
     purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out"
-    problem = f"None of {np.count_nonzero(users):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
+    problem = f"None of {len(histories):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
     split = _require(targets[:, 0] > 0, problem)
-    targets = np.where(split[:, None], targets, ABSENT)
-    complete = np.where(lengths > 0, lengths, ABSENT)
+    targets = np.where(split[:, None], targets, ABSENT)  # (histories, 2n)
     held_out = {"validation": targets[:, :n], "test": targets[:, n:]}
-    known = {part: np.where(split, positions[:, 0], complete) for part, positions in held_out.items()}
+    known = {part: np.where(split, positions[:, 0], histories.lengths) for part, positions in held_out.items()}
     return SplitLengths(known["validation"], held_out, known, listed)
 
 
-def _split_in_time(blocks: Callable[[], Iterable[Block]], quantile: float) -> SplitLengths:
+def _split_in_time(histories: Rows, quantile: float) -> SplitLengths:
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must be between 0 and 1, both excluded, not {quantile}")
-    if any(block.times is None for block in blocks()):
+    if any("timestamps" not in block.columns for block in histories.blocks()):
         raise ValueError("A temporal split needs timestamps, and these histories have none: use leave_one_out")
-    test_cut = value_at_quantile(lambda: (block.times_of_users() for block in blocks()), quantile)
-    cuts = value_at_quantile(lambda: (block.times_of_users(test_cut) for block in blocks()), quantile), test_cut
+
+    def times(cut: Any = np.inf) -> Iterator[Array]:
+        return (values[values < cut] for block in histories.blocks() for values in [block.columns["timestamps"]])
+
+    test_cut = value_at_quantile(times, quantile)
+    cuts = value_at_quantile(lambda: times(test_cut), quantile), test_cut
     columns = []
-    for block in blocks():
-        assert block.times is not None
-        before = [row_sums(block.times < cut, block.offsets) * block.users for cut in cuts]  # times ascend
-        columns.append((*before, block.last_targets(before[1], 1), block.last_targets(block.lengths, 1)))
+    for block in histories.blocks():
+        before = [row_sums(block.columns["timestamps"] < cut, block.offsets) for cut in cuts]  # times ascend
+        columns.append((*before, _last_targets(block, before[1], 1), _last_targets(block, block.lengths, 1)))
     *counts, validation, test = map(np.concatenate, zip(*columns, strict=True))
     problem = f"A temporal split at the quantile {quantile} (cuts at {cuts[0]} and {cuts[1]}) leaves no"
     fix = "change the quantile, or give more data"
@@ -201,6 +177,21 @@ def _split_in_time(blocks: Callable[[], Iterable[Block]], quantile: float) -> Sp
         _require(chosen, f"{problem} {part} target: {fix}")
         targets[part] = np.where(chosen, positions, ABSENT)
     return SplitLengths(known["validation"], targets, known, cuts=cuts)
+
+
+def _last_targets(histories: Ragged, stops: IntArray, number: int) -> IntArray:
+    """Positions (histories, number) of the last possible targets among the first `stops` items of every history.
+
+    They are negative where there are fewer.
+    """
+    steps = np.arange(-number, 0)
+    if "is_target" not in histories.columns:
+        return stops[:, None] + steps
+    is_target, starts = histories.columns["is_target"], histories.offsets[:-1, None]
+    positions = np.append(np.flatnonzero(is_target), 0)  # so that it is never empty
+    counts = offsets_of(is_target)  # targets before each interaction
+    index = counts[starts + stops[:, None]] + steps
+    return np.where(index >= counts[starts], positions[np.maximum(index, 0)] - starts, -1)
 
 
 def _require(rows: BoolArray, problem: str) -> BoolArray:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from datasets import Dataset
 
 from .arguments import DataArguments
 from .ragged import Array, IntArray, LazyRows, Ragged, codes_with_events, flat_column, offsets_of, repeated_rows
-from .splits import Block, SplitLengths, split_lengths
+from .splits import SplitLengths, split_lengths
 from .tables import to_dataset, to_frame
 from .transitions import item_counts
 from .user_split import held_out_users
@@ -142,20 +142,13 @@ class SplitHistories:
 
     def lengths_by(self, arguments: DataArguments) -> SplitLengths:
         """`lengths` of the same users by the rule of other options."""
-        target_events = arguments.target_events or None
-        present = np.zeros(len(self.histories.lengths), dtype=bool)
-        present[self.users["training"]] = True
-
-        def blocks() -> Iterator[Block]:
-            first = 0
-            for part in self.histories.parts:
-                # The numbers of target events come first.
-                is_target = part.columns["events"] < len(target_events) if target_events else None
-                users = present[first : first + len(part)]
-                yield Block(part.offsets, users, part.columns.get("timestamps"), is_target)
-                first += len(part)
-
-        return split_lengths(blocks, arguments.split, target_events, arguments.targets, arguments.quantile)
+        users, target_events = self.users["training"], arguments.target_events or None
+        columns = [*(["timestamps"] if arguments.split == "temporal" else []), *(["events"] if target_events else [])]
+        rows = self.histories.rows(users, self.histories.lengths[users], columns)
+        if target_events:  # their numbers come first
+            rows = rows.map(lambda part: part.with_columns(is_target=part.columns["events"] < len(target_events)))
+        split = split_lengths(rows, arguments.split, target_events, arguments.targets, arguments.quantile)
+        return split.of_all(users, len(self.histories.lengths))
 
     def label_counts(self, num_items: int) -> IntArray:
         """Interactions of every item in the training histories, (items,), of kinds that are targets."""

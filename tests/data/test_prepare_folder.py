@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from hf_bert4rec.cli.main import main
+from hf_bert4rec.data import quantiles
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder import prepare_folder as module
 from hf_bert4rec.data.folder import row_batches
@@ -339,7 +340,10 @@ NUMBERS = {
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("quantile", [0.001, 0.3, 0.5, 0.9, 0.9999])
 @pytest.mark.parametrize("arrays", [1, 4])
-def test_the_value_is_that_of_the_sorted_numbers(name: str, quantile: float, arrays: int) -> None:
+def test_the_value_is_that_of_the_sorted_numbers(
+    monkeypatch: pytest.MonkeyPatch, name: str, quantile: float, arrays: int
+) -> None:
+    monkeypatch.setattr(quantiles, "MAX_NUMBERS", 8)
     numbers = NUMBERS[name]
     value = value_at_quantile(lambda: np.array_split(numbers, arrays), quantile)
     expected = np.sort(numbers)[int(quantile * len(numbers))].item()
