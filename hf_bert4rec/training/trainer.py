@@ -5,7 +5,7 @@ the same weights as an uninterrupted one.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,6 @@ class Bert4RecTrainer(Trainer):
         self._check_training_data()
         if self.is_fsdp_enabled and self.args.ema_decay is not None:
             raise ValueError("ema_decay needs the full weights on every process, which FSDP shards: unset one of them")
-        self.next_item_collator = DataCollatorForNextItem(
-            self.processing_class, self.model.config.max_position_embeddings
-        )
         # If there are any, `evaluate` is with the best of these weights of the transition memory.
         self.memory_weights: Sequence[float] = ()
         self.average: WeightAverage | None = None  # during a run with `ema_decay`
@@ -152,37 +149,32 @@ class Bert4RecTrainer(Trainer):
         # Trainer would group these by length too, and return ranks in another order than the users'.
         return SequentialSampler(eval_dataset)
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        collator = TrainingCollator(self.data_collator, supports_query_positions(base), base.config.vocab_size)
-        return self._with_collator(collator, super().get_train_dataloader)
-
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        loader = self._with_next_item_collator(super().get_eval_dataloader, eval_dataset)
+        loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
         _draw_as_a_new_iterator(loader)
         return loader
 
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
-        return self._with_next_item_collator(super().get_test_dataloader, test_dataset)
+    def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader[Any]:
+        # Trainer uses one collator for all its loaders; only training masks.
+        masking: Any = self.data_collator
+        self.data_collator: Any = self._training_collator() if is_training else self._next_item_collator(dataset)
+        try:
+            return super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
+        finally:
+            self.data_collator = masking
 
-    def _with_next_item_collator(self, build: Any, dataset: Any) -> DataLoader[Any]:
-        evaluated = self.eval_dataset if dataset is None else dataset
-        if hasattr(evaluated, "column_names"):  # a table of the datasets library
+    def _training_collator(self) -> TrainingCollator:
+        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        return TrainingCollator(self.data_collator, supports_query_positions(base), base.config.vocab_size)
+
+    def _next_item_collator(self, dataset: Any) -> DataCollatorForNextItem:
+        if hasattr(dataset, "column_names"):  # a table of the datasets library
             raise TypeError(
-                f"eval_dataset must be a NextItemDataset, not a datasets.{type(evaluated).__name__}: make "
+                f"eval_dataset must be a NextItemDataset, not a datasets.{type(dataset).__name__}: make "
                 "NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)) from a split "
                 "with targets; see hf_bert4rec.data.encoding"
             )
-        return self._with_collator(self.next_item_collator, build, dataset)
-
-    def _with_collator(self, collator: Any, build: Callable[..., DataLoader[Any]], *args: Any) -> DataLoader[Any]:
-        # Trainer uses one collator for all its loaders; only training masks.
-        masking: Any = self.data_collator
-        self.data_collator: Any = collator
-        try:
-            return build(*args)
-        finally:
-            self.data_collator = masking
+        return DataCollatorForNextItem(self.processing_class, self.model.config.max_position_embeddings)
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
