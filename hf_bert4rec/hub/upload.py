@@ -3,16 +3,16 @@
 `HfApi.upload_folder` may split a folder into several commits, so this module calls `create_commit`.
 """
 
-import fnmatch
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 
 REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 # Every repository made by this package has this file, which contains this text.
@@ -27,17 +27,7 @@ STALE_IN_SPACES = ("app.py", "requirements.txt", "model.txt", "ort/*")  # the fi
 INITIAL_FILES = {".gitattributes", "README.md"}
 FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError, RuntimeError, ValueError)
 MAX_TITLE = 59  # characters of a collection's title that the Hub allows
-Step = Literal["create", "branch", "commit"]  # of a push
 PRECONDITION_FAILED = 412  # the Hub's answer to a commit whose parent is not the head of the branch
-
-
-@dataclass(frozen=True)
-class Remote:
-    """State of a branch: its files, its last commit, and whether the repository is private."""
-
-    files: frozenset[str]
-    commit: str
-    private: bool
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -58,10 +48,8 @@ def check_token() -> str:
     """
     if get_token() is None:
         raise PermissionError("no token for the Hub: run `hf auth login`, or set the environment variable HF_TOKEN")
-    try:
+    with explain_failures("the account of the token", lambda: "is unknown"):
         account = HfApi().whoami()
-    except FAILURES as error:
-        raise explain_failure(error, "the account of the token is unknown") from error
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise PermissionError("the token may only read: create one with write access in the Hub's settings, Tokens")
     return account["name"]
@@ -69,13 +57,8 @@ def check_token() -> str:
 
 def check_target(repo_id: str, repo_type: str = "model") -> None:
     """Raise FileExistsError unless the repository is absent, empty or made by this package; others as `push`."""
-    api = HfApi(library_name="hf-bert4rec")
-    try:
-        _check_signature(api, repo_id, repo_type, _read_remote(api, repo_id, repo_type))
-    except FileExistsError:
-        raise
-    except FAILURES as error:
-        raise explain_failure(error, f"the {repo_type} {repo_id} was not changed") from error
+    with explain_failures(f"the {repo_type} {repo_id}", lambda: "was not changed"):
+        _read_own(HfApi(library_name="hf-bert4rec"), repo_id, repo_type)
 
 
 def push(
@@ -95,28 +78,20 @@ def push(
     check_repo_id(repo_id)
     check_token()
     api = HfApi(library_name="hf-bert4rec")
-    begun: list[Step] = []
-    before = None
-    try:
+    begun: list[str] = []
+    before: Any = None
+    with explain_failures(
+        f"the {repo_type} {repo_id}", lambda: _state_after_failure(api, repo_id, repo_type, revision, begun, before)
+    ):
         before = _prepare_branch(api, repo_id, repo_type, private, revision, begun)
-        begun.append("commit")
         api.create_commit(
             repo_id,
-            _operations(folder, before.files if before else frozenset(), repo_type),
+            _operations(folder, _files(before), repo_type),
             commit_message=f"Upload {folder.name} with hf-bert4rec",
             repo_type=repo_type,
             revision=revision,
-            parent_commit=before.commit if before else None,
+            parent_commit=before.sha,
         )
-    except FileExistsError:
-        raise
-    except FAILURES as error:
-        if _status(error) == PRECONDITION_FAILED:
-            raise RuntimeError(
-                f"another commit to the {repo_type} {repo_id} arrived during this push: look at it, then push again; "
-                "nothing of this push was committed"
-            ) from error
-        raise explain_failure(error, _state_after_failure(api, repo_id, repo_type, revision, begun, before)) from error
     return f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
 
 
@@ -128,24 +103,21 @@ def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = 
     api = HfApi(library_name="hf-bert4rec")
     namespace, name = repo_id.split("/")
     description = "A recommender, the data it was trained on, and a demo."
-    try:
+    state = "is not complete, all else was published: push again"
+    with explain_failures(f"the collection {name}", lambda: state):
         collection = api.create_collection(
             name[:MAX_TITLE], namespace=namespace, description=description, private=private, exists_ok=True
         )
         for repo_type in repo_types:
             api.add_collection_item(collection.slug, repo_id, repo_type, exists_ok=True)
-    except FAILURES as error:
-        state = f"the collection {name} is not complete, all else was published: push again"
-        raise explain_failure(error, state) from error
     return collection.url
 
 
 def _prepare_branch(
-    api: HfApi, repo_id: str, repo_type: str, private: bool, revision: str | None, begun: list[Step]
-) -> Remote | None:
+    api: HfApi, repo_id: str, repo_type: str, private: bool, revision: str | None, begun: list[str]
+) -> Any:
     """Create repository and branch if they do not exist, and return the state of the branch; adds steps to `begun`."""
-    remote = _read_remote(api, repo_id, repo_type)
-    _check_signature(api, repo_id, repo_type, remote)
+    remote = _read_own(api, repo_id, repo_type)
     if remote is None:
         begun.append("create")
         sdk = {"space_sdk": "static"} if repo_type == "space" else {}
@@ -157,89 +129,99 @@ def _prepare_branch(
     if revision is not None and (remote is None or _read_remote(api, repo_id, repo_type, revision) is None):
         begun.append("branch")
         api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
-    return _read_remote(api, repo_id, repo_type, revision)
+    return api.repo_info(repo_id, repo_type=repo_type, revision=revision)
 
 
-def _read_remote(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> Remote | None:
-    """State of the repository's branch; None if it does not exist."""
+def _read_remote(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> Any:
+    """The Hub's description of the repository's branch; None if it does not exist."""
     try:
-        info = api.repo_info(repo_id, repo_type=repo_type, revision=revision)
-    except RepositoryNotFoundError as error:
-        if error.response.status_code == 401:  # also the Hub's answer to an unknown token
-            check_token()
+        return api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
         return None
-    except RevisionNotFoundError:
-        return None
-    return Remote(frozenset(file.rfilename for file in info.siblings or []), info.sha or "", bool(info.private))
 
 
-def _check_signature(api: HfApi, repo_id: str, repo_type: str, remote: Remote | None) -> None:
-    """Raise FileExistsError if the repository holds something that this package did not make."""
-    if remote is None or remote.files <= INITIAL_FILES:
-        return
+def _files(remote: Any) -> set[str]:
+    return {file.rfilename for file in remote.siblings or []}
+
+
+def _read_own(api: HfApi, repo_id: str, repo_type: str) -> Any:
+    """`_read_remote`; FileExistsError if the repository holds something that this package did not make."""
+    remote = _read_remote(api, repo_id, repo_type)
+    if remote is None or (files := _files(remote)) <= INITIAL_FILES:
+        return remote
     name, text = SIGNATURES[repo_type]
-    if name in remote.files:
-        path = api.hf_hub_download(repo_id, name, repo_type=repo_type, revision=remote.commit)
+    if name in files:
+        path = api.hf_hub_download(repo_id, name, repo_type=repo_type, revision=remote.sha)
         if text in Path(path).read_text(encoding="utf-8"):
-            return
+            return remote
     raise FileExistsError(
-        f"the {repo_type} {repo_id} holds something else ({', '.join(sorted(remote.files - INITIAL_FILES)[:3])}, …): "
+        f"the {repo_type} {repo_id} holds something else ({', '.join(sorted(files - INITIAL_FILES)[:3])}, …): "
         "choose another name; nothing was changed"
     )
 
 
-def _operations(folder: Path, remote_files: frozenset[str], repo_type: str) -> list[Any]:
+def _operations(folder: Path, remote_files: set[str], repo_type: str) -> list[Any]:
     """Add every file of the folder, delete the stale ones."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    patterns = (*STALE, *STALE_IN_SPACES) if repo_type == "space" else STALE
-    stale = [name for name in remote_files - set(files) if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    patterns = [*STALE, *STALE_IN_SPACES] if repo_type == "space" else [*STALE]
+    stale = filter_repo_objects(sorted(remote_files - set(files)), allow_patterns=patterns)
     added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()]
-    return [*added, *(CommitOperationDelete(path_in_repo=name) for name in sorted(stale))]
+    return [*added, *(CommitOperationDelete(path_in_repo=name) for name in stale)]
 
 
 def _state_after_failure(
-    api: HfApi, repo_id: str, repo_type: str, revision: str | None, begun: list[Step], before: Remote | None
+    api: HfApi, repo_id: str, repo_type: str, revision: str | None, begun: list[str], before: Any
 ) -> str:
-    """What a failed push left on the Hub, as the last clause of an error message."""
-    target = f"the {repo_type} {repo_id}"
-    if not begun:
-        return f"{target} was not changed"
+    """What a failed push left of the repository; `before` is the branch before the commit, None if there was none."""
+    if not begun and before is None:
+        return "was not changed"
     try:
         now = _read_remote(api, repo_id, repo_type, revision)
     except FAILURES:
-        return f"whether {target} was changed is unknown: look at it before you push again"
-    if "commit" in begun and now is not None and before is not None and now.commit != before.commit:
-        return f"{target} received the commit; only the response was lost"
+        return "may have changed, its state is unknown: look at it before you push again"
+    if now is not None and before is not None and now.sha != before.sha:
+        return "received the commit; only the response was lost"
     if "create" in begun and (now is not None or "branch" in begun):
-        return f"{target} was created and is empty: push again, or delete it"
+        return "was created and is empty: push again, or delete it"
     if "branch" in begun and now is not None:
-        return f"{target} was not changed except for a new branch {revision!r}, a copy of the main branch"
-    return f"{target} was not changed"
+        return f"was not changed except for a new branch {revision!r}, a copy of the main branch"
+    return "was not changed"
 
 
-def explain_failure(error: BaseException, state: str) -> Exception:
-    """A built-in exception that names cause and fix; `state` says what is on the Hub now."""
-    causes, status = list(_causes(error)), _status(error)
+@contextmanager
+def explain_failures(subject: str, state: Callable[[], str]) -> Iterator[None]:
+    """Turn errors of the Hub into built-in ones that name cause, fix, and the state of `subject`, such as a model."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except FAILURES as error:
+        raise _explained(error, subject, state()) from error
+
+
+def _explained(error: BaseException, subject: str, state: str) -> Exception:
+    causes, left = list(_causes(error)), f"{subject} {state}"
+    # The status of the first response.
+    status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
+    if status == PRECONDITION_FAILED:
+        return RuntimeError(
+            f"another commit to {subject} arrived during this push: look at it, then push again; nothing of this push "
+            "was committed"
+        )
     if status == 401:
-        return PermissionError(f"the Hub refuses the token: log in again with `hf auth login`; {state}")
+        return PermissionError(f"the Hub refuses the token: log in again with `hf auth login`; {left}")
     if status == 403:
-        return PermissionError(f"the token has no write access there: use another token or name; {state}")
+        return PermissionError(f"the token has no write access there: use another token or name; {left}")
     if status is not None and 400 <= status < 500 and status != 429:
-        return ValueError(f"the Hub refuses this ({error}); {state}")
+        return ValueError(f"the Hub refuses this ({error}); {left}")
     if status is not None:
-        return ConnectionError(f"the Hub failed (status {status}): try again later; {state}")
+        return ConnectionError(f"the Hub failed (status {status}): try again later; {left}")
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
-        return ConnectionError(f"HF_HUB_OFFLINE is set: unset it to reach the Hub; {state}")
+        return ConnectionError(f"HF_HUB_OFFLINE is set: unset it to reach the Hub; {left}")
     if any(isinstance(cause, httpx2.HTTPError) for cause in causes):
-        return ConnectionError(f"the Hub cannot be reached ({causes[-1]}): check the network; {state}")
-    if isinstance(error, ValueError):
-        return ValueError(f"{error}; {state}")
-    return ConnectionError(f"the push failed ({error}); {state}")
-
-
-def _status(error: BaseException) -> int | None:
-    """HTTP status of the first response among the causes of an error."""
-    return next((cause.response.status_code for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
+        return ConnectionError(f"the Hub cannot be reached ({causes[-1]}): check the network; {left}")
+    error_type = ValueError if isinstance(error, ValueError) else ConnectionError
+    return error_type(f"the push failed ({error}); {left}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
