@@ -1,20 +1,22 @@
 """The records in a model folder: `training.json` and `evaluation.json`."""
 
 import re
-from collections.abc import Mapping
-from pathlib import Path, PurePath
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..data.releases import RELEASES, Release
+from ..data.tables import is_hub_name
 from ..evaluation.report import REPORT_FILE, load_report
 from ..evaluation.trained_model import weights_sha256
-from ..files import TRAINING_FILE
+from ..files import TRAINING_FILE, data_folder
 from ..model.loading_bert4rec import read_object
 
 REQUIRED_KEYS = ("dataset", "options", "example", "command", "curve", "environment")
-# An absolute path, of POSIX or Windows, as a word of a command line or as the value of an option.
-ABSOLUTE_PATH = re.compile(r"(?P<before>^|[\s='\"])(?P<path>(?:~?/|[A-Za-z]:[\\/])[^\s='\"]*)")
-SECRET_OPTION = re.compile(r"\s--(?:\w+_)?token(?:=|\s+)\S+")
+ROOT = Path(__file__).resolve().parents[2]
+# Options that a published command leaves out: folders of this machine, and secrets.
+LOCAL_OPTION = re.compile(r"--((output|data|logging)-dir|resume-from-checkpoint|(.+-)?token)")
 
 
 def read_training(folder: Path) -> dict[str, Any]:
@@ -57,15 +59,40 @@ def without_titles(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_private_paths(training: Mapping[str, Any]) -> dict[str, Any]:
-    """A training record without tokens, and with paths shortened to file names."""
-    options = {key: _file_name(value) for key, value in training["options"].items() if key != "data_dir"}
-    command = SECRET_OPTION.sub("", training["command"])
-    command = ABSOLUTE_PATH.sub(lambda match: match["before"] + _file_name(match["path"]), command)
-    return {**training, "options": options, "command": command}
+    """A training record without folders of this machine and tokens."""
+    command = portable_command(shlex.split(training["command"]))
+    return {**training, "options": portable_options(training["options"]), "command": command}
 
 
-def _file_name(value: Any) -> Any:
-    """The last component of an absolute path; any other value unchanged."""
-    if isinstance(value, str) and ABSOLUTE_PATH.fullmatch(value):
-        return PurePath(value.replace("\\", "/")).name
-    return value
+def portable_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options without folders of this machine, since the record is published. Tables keep their names."""
+    tables = {name: options[name] for name in ("ratings", "items") if options.get(name)}
+    names = {name: table if is_hub_name(table) else PureWindowsPath(table).name for name, table in tables.items()}
+    return {name: value for name, value in {**options, **names}.items() if name != "data_dir"}
+
+
+def portable_command(words: Sequence[str]) -> str:
+    """A command line without options that apply to one machine only, and without its folders."""
+    kept, skip = [], False
+    for word in words:
+        name = word.split("=")[0].replace("_", "-")  # the command takes both forms
+        if skip or LOCAL_OPTION.fullmatch(name):
+            skip = not skip and "=" not in word
+            continue
+        kept.append(_portable(word))
+    return shlex.join(kept)
+
+
+def _portable(word: str) -> str:
+    """A word without folders of this machine, if it is an absolute path or that of an existing file.
+
+    An installed recipe becomes its name, another path in the checkout relative to its root, any other path a file name.
+    """
+    option, equals, value = word.rpartition("=")
+    path = Path(value)
+    if not path.name or not (path.is_absolute() or path.exists()):
+        return word
+    path = path.resolve()
+    if path.parent == data_folder("recipes").resolve():
+        return f"{option}{equals}{path.stem}"
+    return f"{option}{equals}{path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name}"

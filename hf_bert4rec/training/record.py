@@ -1,20 +1,16 @@
 """`training.json`: the record of a finished run, for its card, its evaluation and its reader."""
 
-import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..data.prepared import Prepared
-from ..data.tables import is_hub_name
 from ..environment import describe_hardware, environment
+from ..hub.records import portable_command, portable_options
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
-from .arguments import RECIPES
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
-ROOT = Path(__file__).resolve().parents[2]
 CURVE = ("step", "epoch", "loss", "eval_ndcg@10", "eval_hit_rate@10")
 TRAINER_OPTIONS = (
     "learning_rate",
@@ -30,8 +26,6 @@ TRAINER_OPTIONS = (
     "data_seed",
     "bf16",
 )
-# Options that a published command leaves out: folders of this machine, and secrets.
-LOCAL_OPTIONS = ("--output-dir", "--data-dir", "--logging-dir", "--resume-from-checkpoint", "--hub-token")
 
 
 def training_record(
@@ -51,7 +45,7 @@ def training_record(
         "num_interactions": int(data.history_lengths.sum()),
         "parameters": model.num_parameters(),
         "example": example(model, data.tokenizer),
-        "command": command(argv),
+        "command": portable_command(["hf-bert4rec", "train", *argv]),
         "hardware": describe_hardware(),
         "environment": environment(),
         "options": run_options(arguments, trainer.args),
@@ -88,38 +82,3 @@ def example(model: Any, tokenizer: Any) -> dict[str, Any]:
         "history_ids": ids,
         "answer": pipe(ids, top_k=min(3, tokenizer.num_items)),
     }
-
-
-def portable_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options without folders of this machine, since the record is published. Tables keep their names."""
-    tables = {name: options[name] for name in ("ratings", "items") if options.get(name)}
-    names = {name: table if is_hub_name(table) else Path(table).name for name, table in tables.items()}
-    return {name: value for name, value in {**options, **names}.items() if name != "data_dir"}
-
-
-def command(argv: Sequence[str]) -> str:
-    """The command line of the training, without options that apply to one machine only."""
-    words, skip = [], False
-    for word in argv:
-        name = word.split("=")[0].replace("_", "-")  # the command takes both forms
-        if skip or name in LOCAL_OPTIONS:
-            skip = not skip and "=" not in word
-            continue
-        words.append(_portable(word))
-    return shlex.join(["hf-bert4rec", "train", *words])
-
-
-def _portable(word: str) -> str:
-    """A word without folders of this machine, if it is an absolute path or that of an existing file.
-
-    An installed recipe becomes its name, another path in the checkout relative to its root, any other path a file name.
-    """
-    option, equals, value = word.rpartition("=")
-    path = Path(value)
-    if not path.name or not (path.is_absolute() or path.exists()):
-        return word
-    path = path.resolve()
-    if path.parent == RECIPES.resolve():
-        return f"{option}{equals}{path.stem}"
-    in_checkout = path.is_relative_to(ROOT)
-    return f"{option}{equals}{path.relative_to(ROOT).as_posix() if in_checkout else path.name}"

@@ -339,7 +339,7 @@ def test_a_published_record_holds_no_paths_and_no_tokens(model_folder, tmp_path)
     assert published["options"]["ratings"] == "ratings.csv"
     assert published["options"]["items"] == "items.csv"
     assert "data_dir" not in published["options"]
-    expected = "python training/train.py shop.yaml --ratings=ratings.csv --items 'items.csv' --seed 1"
+    expected = "python training/train.py shop.yaml --ratings=ratings.csv --items items.csv --seed 1"
     assert published["command"] == expected
     assert f".venv/bin/{expected} --output_dir" in (staged / "README.md").read_text(encoding="utf-8")
 

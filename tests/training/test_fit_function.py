@@ -14,11 +14,12 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
+from hf_bert4rec.hub.records import portable_command, portable_options
 from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments, parse, parse_options
 from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.fit import OPTIONS_FILE, run, train
-from hf_bert4rec.training.record import command, example, portable_options
+from hf_bert4rec.training.record import example
 from tests.data.movielens_archives import small_release, write_release
 from tests.published import make_model, write_tables
 from tests.recipes import NEXT_ITEM, NO_EVALUATION, TINY
@@ -204,14 +205,14 @@ def test_the_command_can_be_set(tmp_path):
     recipe = str(Path(__file__).resolve().parents[2] / "training" / "recipes" / "ml-100k.yaml")
     words = [recipe, "--ratings", str(tmp_path / "my shop.csv"), "--seed", "1", "--output_dir", str(tmp_path / "out")]
     words += [f"--data_dir={tmp_path}", "--resume_from_checkpoint", "last", f"--items={tmp_path / 'my shop.csv'}"]
-    assert command(words) == ("hf-bert4rec train ml-100k --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'")
+    assert portable_command(words) == ("ml-100k --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'")
 
 
 def test_the_command_has_no_secrets_and_folders(tmp_path):
     """Options may be written with hyphens, and a glob is not an existing path."""
     words = ["ml-1m", "--hub-token=hf_secret", "--hub_token", "hf_secret", "--output-dir", str(tmp_path / "out")]
     words += ["--data-dir", str(tmp_path), "--resume-from-checkpoint=last", "--ratings", f"{tmp_path}/*.csv"]
-    assert command([*words, "--separator=/"]) == "hf-bert4rec train ml-1m --ratings '*.csv' --separator=/"
+    assert portable_command([*words, "--separator=/"]) == "ml-1m --ratings '*.csv' --separator=/"
 
 
 def test_the_example_is_the_answer_to_the_most_watched(tmp_path):
