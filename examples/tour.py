@@ -138,7 +138,7 @@ def own_data(pipe: Any, context: Context) -> Any:
 
 def onnx(pipe: Any, context: Context) -> Any:
     """Export to ONNX, which is checked against torch, and recommend from the ONNX file."""
-    lines = describe(context.folder, *export_onnx(context.folder))
+    lines = describe(context.folder, export_onnx(context.folder))
     onnx_pipe = pipeline(TASK, model=str(context.folder), pipeline_class=MovieRecommendationPipeline, backend="onnx")
     files = [f"onnx/{line.rpartition('onnx/')[2]}" for line in lines[:2]]
     return "\n".join([*files, *lines[2:], table(onnx_pipe(context.history, top_k=3))])

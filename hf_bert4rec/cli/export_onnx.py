@@ -21,4 +21,4 @@ def main(argv: Sequence[str]) -> None:
     folder = parser.parse_args(argv).folder
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} has no config.json: it is not a model's folder")
-    print("\n".join(describe(folder, *export_onnx(folder))))
+    print("\n".join(describe(folder, export_onnx(folder))))

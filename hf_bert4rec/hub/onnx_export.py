@@ -10,7 +10,7 @@ import io
 import logging
 import timeit
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -59,8 +59,8 @@ class NextItemLogits(nn.Module):
         return self.model.next_item_logits(input_ids, attention_mask, timestamps, event_ids)
 
 
-def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
-    """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` of a model's folder; returns their paths.
+def export_onnx(folder: Path, target: Path | None = None) -> dict[Path, str]:
+    """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` of a model's folder; returns how each agrees with torch.
 
     A model of taste is written to `onnx/taste.safetensors`, for `recommender.js`. `config.json` gets the entry
     `transformers.js_config`.
@@ -78,16 +78,16 @@ def export_onnx(folder: Path, target: Path | None = None) -> list[Path]:
     path, quantized = (target / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE))
     with atomic_write(path) as temporary:
         _write(model, temporary)
-        check(OnnxScorer(temporary, model.config), model, tokenizer)
+        findings = {path: check(OnnxScorer(temporary, model.config), model, tokenizer)}
     with atomic_write(quantized) as temporary:
         quantize(path, temporary)
-        check_quantized(OnnxScorer(temporary, model.config), model, tokenizer)
+        findings[quantized] = check(OnnxScorer(temporary, model.config), model, tokenizer, quantized=True)
     if model.taste is not None:
         with atomic_write(target / ONNX_FOLDER / TASTE_FILE) as temporary:
             save_file(pack_taste(model.taste, tokenizer.first_item_id), temporary)
     config = read_object(folder / "config.json")
     write_json(target / "config.json", {**config, "transformers.js_config": TRANSFORMERS_JS})
-    return [path, quantized]
+    return findings
 
 
 def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
@@ -154,71 +154,38 @@ def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> 
     return batches
 
 
-def logits_of_both(
-    scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The items' logits by ONNX and by torch for each of the random batches, (batch, items) each."""
+def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, quantized: bool = False) -> str:
+    """How an ONNX file agrees with torch on random histories, as a sentence; errors are those of `export_onnx`."""
+    top_k, first = min(TOP_K, tokenizer.num_items), tokenizer.first_item_id
+    value, tolerance = ("logit", QUANTIZED_TOLERANCE) if quantized else ("score", TOLERANCE)
+    differences, overlaps, same_best = [], [], True
     for batch in random_batches(model, tokenizer):
         with torch.inference_mode():
-            expected = model.next_item_logits(**batch)
-        yield scorer(**batch)[:, tokenizer.first_item_id :], expected[:, tokenizer.first_item_id :]
-
-
-def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> float:
-    """The largest difference of a score from torch's; errors are those of `export_onnx`."""
-    top_k, largest = min(TOP_K, tokenizer.num_items), 0.0
-    for logits, expected_logits in logits_of_both(scorer, model, tokenizer):
-        scores, expected = logits.softmax(-1), expected_logits.softmax(-1)
-        difference = (scores - expected).abs().max().item()
-        best = expected.gather(1, scores.topk(top_k).indices)  # torch's scores of ONNX's best: equal except for ties
-        same_best = torch.allclose(best, expected.topk(top_k).values, atol=1e-7, rtol=1e-4)
-        if not (difference <= TOLERANCE and same_best):  # so that NaN is refused
-            raise ValueError(
-                f"the ONNX file differs from torch by {difference:.1e} in a score, or in its ten best movies"
-            )
-        largest = max(largest, difference)
-    return largest
-
-
-def check_quantized(
-    scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer
-) -> tuple[float, float]:
-    """The largest difference of an item's logit from torch's, and how many of torch's ten best movies it keeps.
-
-    Errors are those of `export_onnx`.
-    """
-    top_k = min(TOP_K, tokenizer.num_items)
-    differences, overlaps = [], []
-    for logits, expected in logits_of_both(scorer, model, tokenizer):
-        differences.append((logits - expected).abs().max().item())
-        best, expected_best = logits.topk(top_k).indices, expected.topk(top_k).indices  # (batch, top_k)
-        overlaps += (best[:, :, None] == expected_best[:, None]).sum((1, 2)).tolist()
+            logits = scorer(**batch)[:, first:], model.next_item_logits(**batch)[:, first:]  # (batch, items) each
+        actual, expected = logits if quantized else (each.softmax(-1) for each in logits)
+        differences.append((actual - expected).abs().max().item())
+        best = expected.gather(1, actual.topk(top_k).indices)  # torch's values of ONNX's best: equal except for ties
+        expected_best = expected.topk(top_k).values
+        overlaps += (best >= expected_best[:, -1:]).sum(1).tolist()
+        same_best = same_best and torch.allclose(best, expected_best, atol=1e-7, rtol=1e-4)
     largest = float(np.max(differences))  # NaN if any is, unlike Python's max
-    if not largest <= QUANTIZED_TOLERANCE:
-        raise ValueError(
-            f"the quantized ONNX file differs from torch by {largest:.2g} in a logit; at most "
-            f"{QUANTIZED_TOLERANCE:g} is allowed"
-        )
-    return largest, float(np.mean(overlaps))
+    if not (largest <= tolerance and (quantized or same_best)):
+        limit = f"at most {tolerance:g} is allowed" + ("" if quantized else ", with the same ten best movies")
+        raise ValueError(f"the ONNX file differs from torch by {largest:.2g} in a {value}; {limit}")
+    kept = f"{np.mean(overlaps):.1f} of the" if quantized else "the"
+    return f"{kept} ten best movies are torch's, {value}s differ by at most {largest:.{'2f' if quantized else '0e'}}"
 
 
-def describe(folder: Path, path: Path, quantized: Path) -> list[str]:
-    """Lines with size and difference from torch of both files, and the latencies of torch and both files."""
+def describe(folder: Path, findings: Mapping[Path, str]) -> list[str]:
+    """Lines with the sizes of the files that `export_onnx` wrote, its findings, and the latencies of torch and both."""
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    scorer, on_int8 = OnnxScorer(path, model.config), OnnxScorer(quantized, model.config)
-    difference = check(scorer, model, tokenizer)
-    int8_difference, overlap = check_quantized(on_int8, model, tokenizer)
-    findings = {
-        path: f"the ten best movies are torch's, scores differ by at most {difference:.0e}",
-        quantized: f"{overlap:.1f} of the ten best movies are torch's, logits differ by at most {int8_difference:.2f}",
-    }
     lines = [f"{file}: {file.stat().st_size / 1e6:.1f} MB; {finding}" for file, finding in findings.items()]
-    scorers = {"torch": model.next_item_logits, "ONNX": scorer, "quantized": on_int8}
+    scorers = [model.next_item_logits, *(OnnxScorer(file, model.config) for file in findings)]
     for batch in random_batches(model, tokenizer):
         rows, width = batch["input_ids"].shape
         latencies = []
-        for name, score in scorers.items():
+        for name, score in zip(("torch", "ONNX", "quantized"), scorers, strict=True):
             with torch.inference_mode():
                 _, *seconds = timeit.repeat(partial(score, **batch), number=1, repeat=21)  # the first warms up
             latencies.append(f"{name} {1e3 * np.median(seconds):.1f} ms")

@@ -26,7 +26,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hf_bert4rec.hub.onnx_export import check, check_quantized, describe, export_onnx  # noqa: E402
+from hf_bert4rec.hub.onnx_export import check, describe, export_onnx  # noqa: E402
 from hf_bert4rec.hub.onnx_quantization import quantize  # noqa: E402
 from hf_bert4rec.model.onnx_bert4rec import OnnxScorer  # noqa: E402
 
@@ -73,7 +73,7 @@ def test_both_backends_give_the_same_answers(exported):
 
 @pytest.mark.slow
 def test_size_and_latency_are_reported_and_a_wrong_file_is_refused(exported, tokenizer):
-    lines = describe(exported, exported / "onnx" / "model.onnx", exported / "onnx" / "model_quantized.onnx")
+    lines = describe(exported, export_onnx(exported))
     assert "MB; the ten best movies are torch's" in lines[0]
     assert "model_quantized.onnx: 0.0 MB; 9.8 of the ten best" in lines[1]
     assert [line.split()[0] for line in lines[2:]] == ["1", "7", "64"]
@@ -138,19 +138,19 @@ def test_the_quantized_file_ranks_nearly_the_same(exported):
     with torch.no_grad():
         wrong.decoder.bias += 1.2
     with pytest.raises(ValueError, match=r"differs from torch by .* in a logit; at most 1 is allowed"):
-        check_quantized(on_int8.onnx_scorer, wrong, on_torch.tokenizer)
+        check(on_int8.onnx_scorer, wrong, on_torch.tokenizer, quantized=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("checked", [check, check_quantized])
-def test_a_file_whose_scores_are_undefined_for_some_histories_is_refused(exported, tokenizer, checked):
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_file_whose_scores_are_undefined_for_some_histories_is_refused(exported, tokenizer, quantized):
     pipe = load(exported, backend="onnx")
 
     def scorer(**batch):
         return pipe.onnx_scorer(**batch) * (1.0 if len(batch["input_ids"]) == 1 else math.nan)
 
     with pytest.raises(ValueError, match="differs from torch by nan in a"):
-        checked(scorer, pipe.model, tokenizer)
+        check(scorer, pipe.model, tokenizer, quantized)
 
 
 def test_int8_weights_are_the_nearest_multiples_of_their_scales(tmp_path):
@@ -267,7 +267,7 @@ def test_the_file_takes_every_input(options, tokenizer, rows, tmp_path):
     model, names = model_of(options), ["buy", "rent", "view"] if "num_events" in options else []
     tokenizer = Bert4RecTokenizer.from_movies(MOVIES, event_names=names, num_target_events=len(names))
     write_folder(model, tokenizer, tmp_path / "model", "# A card")
-    scorer = OnnxScorer(export_onnx(tmp_path / "model")[0], model.config)
+    scorer = OnnxScorer(next(iter(export_onnx(tmp_path / "model"))), model.config)
     inputs = {**rows, "event_ids": rows["input_ids"] % 3}
     inputs = {name: value for name, value in inputs.items() if names or name != "event_ids"}
     for given in (inputs, {name: rows[name] for name in ("input_ids", "attention_mask")}):
