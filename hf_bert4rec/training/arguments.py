@@ -10,7 +10,7 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
@@ -22,25 +22,9 @@ from ..files import data_folder
 from ..model.configuration_bert4rec import Bert4RecConfig
 from .trainer import Bert4RecTrainingArguments
 
+RECIPES = data_folder("recipes")
 # What `training/auto.py` chooses.
-AUTO_OPTIONS = {
-    "repeats",
-    "min_interactions",
-    "hidden_size",
-    "intermediate_size",
-    "hidden_dropout_prob",
-    "weight_decay",
-    "max_position_embeddings",
-    "window_stride",
-    "per_device_train_batch_size",
-    "num_train_epochs",
-    "learning_rate",
-    "ema_decay",
-    "time_aware",
-    "memory_size",
-    "taste_size",
-    "sampled_negatives",
-}
+AUTO_OPTIONS = set(yaml.safe_load((RECIPES / "auto.yaml").read_text(encoding="utf-8"))["auto"])
 
 
 @dataclass
@@ -107,14 +91,12 @@ class MaskingArguments:
         if self.popularity_penalty < 0:
             raise ValueError(f"popularity_penalty is {self.popularity_penalty}; it must be 0 or more, as in a request")
         if (self.early_stopping_patience or 0) < 0:
-            raise ValueError(
-                f"early_stopping_patience is {self.early_stopping_patience}; it is a number of evaluations, or none"
-            )
+            patience = self.early_stopping_patience
+            raise ValueError(f"early_stopping_patience is {patience}; it is a number of evaluations, or none")
 
 
 Arguments = tuple[DataArguments, ModelArguments, MaskingArguments, Bert4RecTrainingArguments]
 CLASSES = (DataArguments, ModelArguments, MaskingArguments, Bert4RecTrainingArguments)
-RECIPES = data_folder("recipes")
 
 
 class OptionParser(HfArgumentParser):
@@ -139,11 +121,15 @@ class OptionParser(HfArgumentParser):
             )
         except ValueError as error:
             raise ValueError(str(error)) from error  # of transformers' arguments too: the command line reports it
-        if unknown:
-            known = [option.removeprefix("--") for option in self._option_string_actions]
-            name = unknown[0].split("=")[0]
-            self.error(f"unknown option {name}{_nearest(name.removeprefix('--'), known)}")
+        self.refuse(unknown)
         return parsed
+
+    def refuse(self, unknown: Sequence[str]) -> None:
+        """Raise ValueError for unknown options, with the nearest known one."""
+        if unknown:
+            name = unknown[0].split("=")[0]
+            near = difflib.get_close_matches(name, self._option_string_actions, n=1)
+            self.error(f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def _none_or(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -152,11 +138,6 @@ def _none_or(convert: Callable[[str], Any]) -> Callable[[str], Any]:
 
     read.__name__ = convert.__name__  # which argparse's errors name
     return read
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) -> Arguments:
@@ -170,7 +151,8 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     parser.add_argument("recipe", help="the name of an installed recipe, or a YAML file")
     recipe = find_recipe(parser.parse_known_args(argv)[0].recipe)
     try:
-        defaults = parser.parse_args([str(recipe), *as_words(read_recipe(recipe))])
+        defaults, unknown = parser.parse_known_args([str(recipe), *as_words(read_recipe(recipe))])
+        parser.refuse(unknown)
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
     parser.set_defaults(**vars(defaults))
@@ -220,17 +202,13 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The keys and values of a recipe; ValueError if it is not YAML, has another form or an unknown key."""
+    """The keys and values of a recipe; ValueError if it is not YAML or has another form."""
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"{path}: a recipe is a list of 'key: value' lines")
-    known = {entry.name for cls in CLASSES for entry in fields(cls)}
-    for key in recipe:
-        if key not in known:
-            raise ValueError(f"{path}: unknown key {key!r}{_nearest(str(key), known)}")
     return recipe
 
 

@@ -124,7 +124,7 @@ def test_options_override_a_recipe_and_none_unsets(tmp_path: Path) -> None:
     assert parse(argv)[:3] == (data, model, masking)
     (data, model, *_), _ = parse_options({"memory_size": 7, "output_dir": "x"}, {"min_rating": 3})
     assert (model.memory_size, model.causal, data.min_rating) == (7, False, 3.0)
-    with pytest.raises(ValueError, match=r"unknown option --memory_sise; did you mean 'memory_size'\?"):
+    with pytest.raises(ValueError, match=r"unknown option --memory_sise; did you mean --memory_size\?"):
         parse_options("ml-100k", {"memory_sise": 7})
 
 
