@@ -8,7 +8,6 @@ MovieLens 100K (scale 0) and 1M (scale 1), which were tuned. The other rules wer
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,11 @@ MAX_WINDOW = 100
 MAX_DENSE_ITEMS = 100_000  # of a larger catalogue, the softmax is sampled
 
 
-@dataclass(frozen=True)
 class Choice:
     """Options and the property of the data that they follow from."""
 
-    options: dict[str, Any]
-    reason: str
+    def __init__(self, reason: str, **options: Any) -> None:
+        self.reason, self.options = reason, options
 
 
 def prepare_and_choose(
@@ -47,7 +45,7 @@ def prepare_and_choose(
     if interactions is None and options.ratings is not None and is_prepared(options.ratings):
         manifest = read_manifest(Path(options.ratings))["options"]
         fixed = {name: manifest[name] for name in ("repeats", "min_interactions")}
-        sentences = apply_choices([Choice(fixed, "as the folder was prepared")], auto, arguments)
+        sentences = apply_choices([Choice("as the folder was prepared", **fixed)], auto, arguments)
         data = prepare(options)
     else:
         tables = load(options, interactions, items)
@@ -68,10 +66,10 @@ def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
     counts = np.bincount(users)
     long = counts[counts >= CORE].sum() / max(len(users), 1)
     return [
-        Choice({"repeats": repeats}, f"{repeated:.1%} of the interactions are with an item of the user's history"),
+        Choice(f"{repeated:.1%} of the interactions are with an item of the user's history", repeats=repeats),
         Choice(
-            {"min_interactions": CORE if long >= 0.5 else 2},
             f"users with {CORE} or more interactions have {long:.0%} of them",
+            min_interactions=CORE if long >= 0.5 else 2,
         ),
     ]
 
@@ -85,17 +83,13 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
     interactions = int(train.lengths.sum())
     scale = math.log10(max(interactions, 1) / 100_000)
     hidden = int(np.clip(round(128 * 1.5**scale / 64), 1, 4)) * 64
+    learning_rate = _digit(float(np.clip(1e-3 * 2**scale, 1e-3, 2e-3)))
+    decay = round(float(np.clip(1 - 0.01 * 0.1**scale, 0.99, 0.999)), 4)
     return [
-        Choice({"hidden_size": hidden, "intermediate_size": 4 * hidden}, f"for {interactions:,} training interactions"),
+        Choice(f"for {interactions:,} training interactions", hidden_size=hidden, intermediate_size=4 * hidden),
         _regularization(train, scale, data.exclude_seen),
         *_window(train, scale, parts),
-        Choice(
-            {
-                "learning_rate": _digit(float(np.clip(1e-3 * 2**scale, 1e-3, 2e-3))),
-                "ema_decay": round(float(np.clip(1 - 0.01 * 0.1**scale, 0.99, 0.999)), 4),
-            },
-            "larger with more training interactions",
-        ),
+        Choice("larger with more training interactions", learning_rate=learning_rate, ema_decay=decay),
         *_extensions(data.timed_train, items, interactions),
     ]
 
@@ -109,7 +103,7 @@ def _regularization(train: Rows, scale: float, distinct: bool) -> Choice:
         reason += f"; {repeated:.0%} of them are repeats, which need less"
     dropout = float(np.clip(0.6 - 0.3 * scale, 0.1, 0.6)) * (1 - repeated)
     decay = _digit(float(np.clip(10 ** (-1 - scale), 0.01, 0.1)))
-    return Choice({"hidden_dropout_prob": round(max(dropout, 0.1), 2), "weight_decay": decay}, reason)
+    return Choice(reason, hidden_dropout_prob=round(max(dropout, 0.1), 2), weight_decay=decay)
 
 
 def _window(train: Rows, scale: float, parts: int) -> list[Choice]:
@@ -125,12 +119,14 @@ def _window(train: Rows, scale: float, parts: int) -> list[Choice]:
     epochs = int(np.clip(round(steps / math.ceil(len(rows) / batch)), 8, 100))
     return [
         Choice(
-            {"max_position_embeddings": window, "window_stride": stride},
             f"95 % of the training histories have {length} items or fewer",
+            max_position_embeddings=window,
+            window_stride=stride,
         ),
         Choice(
-            {"per_device_train_batch_size": max(batch // parts, 1), "num_train_epochs": epochs},
             f"{len(rows):,} training windows with {rows.lengths.mean():.0f} items on average",
+            per_device_train_batch_size=max(batch // parts, 1),
+            num_train_epochs=epochs,
         ),
     ]
 
@@ -141,16 +137,14 @@ def _extensions(train: Rows, items: int, interactions: int) -> list[Choice]:
     span = int(max(map(np.max, times)) - min(map(np.min, times))) if times else 0
     timed = span >= DAY
     reason = f"times span {span / DAY:,.0f} days" if timed else "there are no times that span a day"
-    entries = 400 if timed else 200
+    stored = "when" if timed else "only that"
     choices = [
-        Choice({"time_aware": timed}, reason),
-        Choice(
-            {"memory_size": entries}, f"the memory stores {'when' if timed else 'only that'} items followed each other"
-        ),
-        Choice({"taste_size": 128 if interactions <= 500_000 else 64}, f"for {interactions:,} training interactions"),
+        Choice(reason, time_aware=timed),
+        Choice(f"the memory stores {stored} items followed each other", memory_size=400 if timed else 200),
+        Choice(f"for {interactions:,} training interactions", taste_size=128 if interactions <= 500_000 else 64),
     ]
     if items > MAX_DENSE_ITEMS:
-        choices.append(Choice({"sampled_negatives": 8192}, f"{items:,} items are too many for a complete softmax"))
+        choices.append(Choice(f"{items:,} items are too many for a complete softmax", sampled_negatives=8192))
     return choices
 
 

@@ -95,7 +95,7 @@ def fine_tune(
         parts.append(earlier.take(np.random.default_rng(seed).permutation(len(earlier))[: len(users)]))
     known, *replayed = (part.where(part.values != tokenizer.unk_token_id) for part in parts)
     options = {"num_train_epochs": epochs, "learning_rate": learning_rate, "per_device_train_batch_size": batch_size}
-    loss = _train(model, tokenizer, concatenate([known, *replayed]), keep, seed, options)
+    loss = _train(model, tokenizer, concatenate([known, *replayed]), keep, seed=seed, **options)
     if "count" in tokenizer.items:  # the counts measure popularity
         new = item_counts(known, len(tokenizer))[tokenizer.first_item_id :]
         tokenizer.items["count"] = (np.array(tokenizer.items["count"]) + new).tolist()
@@ -137,20 +137,15 @@ def grow_catalogue(
 
 
 def _train(
-    model: Bert4RecForMaskedLM,
-    tokenizer: Bert4RecTokenizer,
-    histories: Ragged,
-    keep: float,
-    seed: int,
-    options: dict[str, Any],
+    model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, histories: Ragged, keep: float, **options: Any
 ) -> float:
     """Train `model` in place on masked histories, then average it with the original; returns the mean loss."""
     originals = [parameter.detach().clone() for parameter in model.parameters()]
     windows = TrainingWindows(histories, model.config.max_position_embeddings)
     masking = EVERY_ITEM if model.config.causal else MASKED
-    collator = DataCollatorForMaskedItems(tokenizer, seed=seed, **masking)
+    collator = DataCollatorForMaskedItems(tokenizer, seed=options["seed"], **masking)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = Bert4RecTrainingArguments(output_dir=folder, seed=seed, **SCHEDULE, **options)
+        arguments = Bert4RecTrainingArguments(output_dir=folder, **SCHEDULE, **options)
         trainer = Bert4RecTrainer(
             model=model, args=arguments, train_dataset=windows, data_collator=collator, processing_class=tokenizer
         )

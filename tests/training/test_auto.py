@@ -119,7 +119,7 @@ def test_every_option_of_auto_exists() -> None:
 
 def test_choices_are_sentences() -> None:
     data = DataArguments()
-    choices = [Choice({"repeats": "all", "min_interactions": 2}, "a reason"), Choice({"hidden_size": 64}, "another")]
+    choices = [Choice("a reason", repeats="all", min_interactions=2), Choice("another", hidden_size=64)]
     assert apply_choices(choices, ["repeats", "hidden_size"], [data]) == [
         "repeats all: a reason",
         "hidden_size 64: another",
