@@ -73,10 +73,8 @@ class Bert4RecTrainingArguments(TrainingArguments):
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; it must be between 0 and 1, such as 0.999")
         if self.train_sampling_strategy not in SAMPLING_STRATEGIES:
-            raise ValueError(
-                f"train_sampling_strategy is {self.train_sampling_strategy}; "
-                f"it must be {' or '.join(SAMPLING_STRATEGIES)}"
-            )
+            known = " or ".join(SAMPLING_STRATEGIES)
+            raise ValueError(f"train_sampling_strategy is {self.train_sampling_strategy}; it must be {known}")
         metric = (self.metric_for_best_model or METRICS[0]).removeprefix("eval_")
         # A metric of one data set of several ({"name": ...}) begins with its name: "name_ndcg@10".
         if metric not in METRICS and not metric.endswith(tuple(f"_{name}" for name in METRICS)):
@@ -110,18 +108,17 @@ class Bert4RecTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, compute_metrics=_metrics, **kwargs)
-        self._check_training_data()
+        if self.train_dataset is not None:
+            self._check_training_data()
         if self.is_fsdp_enabled and self.args.ema_decay is not None:
             raise ValueError("ema_decay needs the full weights on every process, which FSDP shards: unset one of them")
         # If there are any, `evaluate` is with the best of these weights of the transition memory.
         self.memory_weights: Sequence[float] = ()
         self.average: WeightAverage | None = None  # during a run with `ema_decay`
-        self._average_checkpoint: Path | None = None
+        self.resumed_from: Path | None = None
         self.add_callback(_TrainingCallback(self))
 
     def _check_training_data(self) -> None:
-        if self.train_dataset is None:
-            return
         if not isinstance(self.train_dataset, TrainingWindows):
             raise TypeError(
                 f"train_dataset must be TrainingWindows, not {type(self.train_dataset).__name__}: make "
@@ -129,10 +126,8 @@ class Bert4RecTrainer(Trainer):
                 "`item_ids`); see hf_bert4rec.data.windows and hf_bert4rec.data.encoding"
             )
         if not isinstance(self.data_collator, DataCollatorForMaskedItems):
-            raise TypeError(
-                "data_collator must be DataCollatorForMaskedItems(tokenizer, ...), not "
-                f"{type(self.data_collator).__name__}"
-            )
+            given = type(self.data_collator).__name__
+            raise TypeError(f"data_collator must be DataCollatorForMaskedItems(tokenizer, ...), not {given}")
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         with training_forward_installed(self.model), sdpa_kernel(VARIABLE_LENGTH_KERNELS):
@@ -146,6 +141,12 @@ class Bert4RecTrainer(Trainer):
         return self.window_sampler
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
+        if hasattr(eval_dataset, "column_names"):  # a table of the datasets library
+            raise TypeError(
+                f"eval_dataset must be a NextItemDataset, not a datasets.{type(eval_dataset).__name__}: make "
+                "NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)) from a split "
+                "with targets; see hf_bert4rec.data.encoding"
+            )
         # Trainer would group these by length too, and return ranks in another order than the users'.
         return SequentialSampler(eval_dataset)
 
@@ -154,27 +155,12 @@ class Bert4RecTrainer(Trainer):
         _draw_as_a_new_iterator(loader)
         return loader
 
-    def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader[Any]:
-        # Trainer uses one collator for all its loaders; only training masks.
-        masking: Any = self.data_collator
-        self.data_collator: Any = self._training_collator() if is_training else self._next_item_collator(dataset)
-        try:
-            return super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
-        finally:
-            self.data_collator = masking
-
-    def _training_collator(self) -> TrainingCollator:
+    def _get_collator_with_removed_columns(self, data_collator: Any, description: str | None = None) -> Any:
+        # Trainer has one collator for all its loaders, and asks here for that of each; only training masks.
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        return TrainingCollator(self.data_collator, supports_query_positions(base), base.config.vocab_size)
-
-    def _next_item_collator(self, dataset: Any) -> DataCollatorForNextItem:
-        if hasattr(dataset, "column_names"):  # a table of the datasets library
-            raise TypeError(
-                f"eval_dataset must be a NextItemDataset, not a datasets.{type(dataset).__name__}: make "
-                "NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)) from a split "
-                "with targets; see hf_bert4rec.data.encoding"
-            )
-        return DataCollatorForNextItem(self.processing_class, self.model.config.max_position_embeddings)
+        if description == "Training":
+            return TrainingCollator(data_collator, supports_query_positions(base), base.config.vocab_size)
+        return DataCollatorForNextItem(self.processing_class, base.config.max_position_embeddings)
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
@@ -255,7 +241,7 @@ class Bert4RecTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         check_complete(resume_from_checkpoint)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self._average_checkpoint = Path(resume_from_checkpoint)
+        self.resumed_from = Path(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
@@ -278,12 +264,15 @@ class _TrainingCallback(TrainerCallback):
     def __init__(self, trainer: Bert4RecTrainer) -> None:
         self.trainer = trainer
 
+    @property
+    def model(self) -> Any:
+        return self.trainer.accelerator.unwrap_model(self.trainer.model)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        trainer = self.trainer
         if args.ema_decay is not None:
-            trainer.average = WeightAverage(trainer.accelerator.unwrap_model(trainer.model), args.ema_decay)
-            if trainer._average_checkpoint is not None:
-                trainer.average.load(trainer._average_checkpoint)
+            self.trainer.average = WeightAverage(self.model, args.ema_decay)
+            if self.trainer.resumed_from is not None:
+                self.trainer.average.load(self.trainer.resumed_from)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
         self.trainer.window_sampler.set_epoch(int(state.epoch))
@@ -291,11 +280,11 @@ class _TrainingCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.average is not None:
-            self.trainer.average.update_parameters(self.trainer.accelerator.unwrap_model(self.trainer.model))
+            self.trainer.average.update_parameters(self.model)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.average is not None:
-            self.trainer.average.copy_to(self.trainer.accelerator.unwrap_model(self.trainer.model))
+            self.trainer.average.copy_to(self.model)
             self.trainer.average = None
 
 
