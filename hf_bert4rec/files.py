@@ -1,6 +1,5 @@
 """Complete files or none: everything the package writes goes through a temporary name and a rename."""
 
-import errno
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 
 TRAINING_FILE = "training.json"  # the record of its training, in a model's folder
 TASTE_FILE = "taste.safetensors"  # the model of taste for JavaScript, in the folder's `onnx/`
+OTHER_DISK = "Free some space, or name another folder with TMPDIR; nothing was sent"
 PACKAGE = Path(__file__).resolve().parent
 # Paths in a checkout of folders that pyproject.toml maps into the package of a wheel.
 IN_CHECKOUT = {"recipes": "training/recipes", "model_card": "model_card"}
@@ -60,7 +60,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextmanager
-def annotate_write_errors(folder: Path, fix: str, *error_types: type[Exception]) -> Iterator[None]:
+def annotate_write_errors(folder: Path, fix: str = OTHER_DISK, *error_types: type[Exception]) -> Iterator[None]:
     """Turn errors while a folder is written into an OSError with its path and the free space of its disk.
 
     Args:
@@ -73,15 +73,3 @@ def annotate_write_errors(folder: Path, fix: str, *error_types: type[Exception])
     except errors as error:
         free = shutil.disk_usage(folder.parent).free
         raise OSError(f"{folder} could not be written: {error}. {free:,} bytes are free on its disk. {fix}") from error
-
-
-@contextmanager
-def report_full_disk(target: Path, content: str) -> Iterator[None]:
-    """Name what is written to `target` in the error of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        message = f"no room for {content} in {target.parent}: free some, or name another folder with TMPDIR"
-        raise OSError(error.errno, f"{message}; nothing was sent") from error

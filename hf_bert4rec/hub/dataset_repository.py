@@ -10,9 +10,9 @@ from ..data.leakage import target_hash
 from ..data.prepared import Prepared
 from ..data.ragged import Ragged
 from ..data.releases import Release
-from ..files import report_full_disk
+from ..files import annotate_write_errors
 from .card import DATA_LICENCE, fill
-from .upload import check_repo_id, check_token, push
+from .upload import check_repo_id, push
 
 
 def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
@@ -29,7 +29,6 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
     check_repo_id(repo_id)
     if not redistribute:
         check_redistributable(data.release, data.name)
-    check_token()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / repo_id.split("/")[1]
         write_dataset(data, folder, repo_id)
@@ -48,7 +47,7 @@ def check_redistributable(release: Release | None, name: str) -> None:
 
 def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
     """Write the files that `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
-    with report_full_disk(folder, f"the tables of {data.name}"):
+    with annotate_write_errors(folder):
         (folder / "data").mkdir(parents=True)
         for name, table in {**data.splits, "movies": data.movies}.items():
             table.to_parquet(folder / "data" / f"{name}.parquet")

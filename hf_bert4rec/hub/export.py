@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,22 @@ def write_folder(
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK, device="cpu")
     pipe.save_pretrained(folder)
     copy_code(folder)
-    for name, content in (files or {}).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            (folder / name).write_bytes(content)
-        else:
-            write_json(folder / name, content)
-    (folder / REPOCARD_NAME).write_text(card, encoding="utf-8")
+    write_files(folder, {**(files or {}), REPOCARD_NAME: card})
     for weights in folder.glob("model*.safetensors"):
         weights.chmod(0o644)  # safetensors makes it readable by its owner only
     return pipe
+
+
+def write_files(folder: Path, files: Mapping[str, Any]) -> None:
+    """Write files by name: bytes, text, or values to write as JSON."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        elif isinstance(content, str):
+            (folder / name).write_text(content, encoding="utf-8")
+        else:
+            write_json(folder / name, content)
 
 
 def copy_code(folder: Path) -> None:

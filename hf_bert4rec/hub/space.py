@@ -16,7 +16,7 @@ import torch
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..data.movielens import cache_folder
-from ..files import TASTE_FILE, annotate_write_errors, data_folder, report_full_disk
+from ..files import TASTE_FILE, annotate_write_errors, data_folder
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from .verify import JSON_FILES, has_titles, load_pipeline
@@ -36,12 +36,12 @@ SIMILAR = 10  # similar movies per movie
 CHUNK = 1000  # movies compared with all others at once
 
 
-def stage_space(model: Path, target: Path, name: str) -> None:
+def stage_space(model: Path, target: Path, model_name: str) -> None:
     """Write the demo to the new folder `target`: page, runtime, and an int8 copy of the model.
 
     Args:
         model: an exported folder. If it lacks files of `hf-bert4rec export-onnx`, they are made for the demo.
-        name: of the model, as the page displays it.
+        model_name: as the page displays it.
 
     Raises:
         ValueError: the model has no titles, which the demo searches.
@@ -50,21 +50,19 @@ def stage_space(model: Path, target: Path, name: str) -> None:
     """
     if not has_titles(model):
         raise ValueError(f"{model} has no titles, and the demo searches movies by title")
-    runtime = browser_runtime()
-    with report_full_disk(target, "the demo"):
-        target.mkdir(parents=True)
-        for page in SPACE_FOLDER.iterdir():  # not copytree: it hides a full disk, and copies a folder's permissions
-            shutil.copyfile(page, target / page.name)
+    runtime, similar = browser_runtime(), similar_movies(model)
+    with annotate_write_errors(target):
+        (target / RUNTIME_FOLDER).mkdir(parents=True)
+        # Not copytree: it hides a full disk, and copies a folder's permissions.
+        for source in (*SPACE_FOLDER.iterdir(), *(model / name for name in JSON_FILES)):
+            shutil.copyfile(source, target / source.name)
+        for name in FILES:
+            shutil.copyfile(runtime / name, target / RUNTIME_FOLDER / name)
         for template in TEMPLATES:
-            text = (target / template).read_text(encoding="utf-8").replace("MODEL_NAME", html.escape(name))
+            text = (target / template).read_text(encoding="utf-8").replace("MODEL_NAME", html.escape(model_name))
             (target / template).write_text(text, encoding="utf-8")
-        (target / RUNTIME_FOLDER).mkdir()
-        for file in FILES:
-            shutil.copyfile(runtime / file, target / RUNTIME_FOLDER / file)
-        for file in JSON_FILES:
-            shutil.copyfile(model / file, target / file)
         _write_onnx(model, target)
-        (target / SIMILAR_FILE).write_text(json.dumps(similar_movies(model), separators=(",", ":")), encoding="utf-8")
+        (target / SIMILAR_FILE).write_text(json.dumps(similar, separators=(",", ":")), encoding="utf-8")
 
 
 def _write_onnx(model: Path, target: Path) -> None:
@@ -86,13 +84,10 @@ def _write_onnx(model: Path, target: Path) -> None:
 def similar_movies(model: Path) -> dict[str, list[list[float]]]:
     """For every movie in catalogue order, the positions of the most similar others and their cosines, best first."""
     pipe = load_pipeline(model, device="cpu")
-    positions: list[list[float]] = []
-    scores: list[list[float]] = []
-    for chunk in torch.arange(pipe.tokenizer.num_items).split(CHUNK):
-        cosines, similar = pipe.item_embeddings.most_similar(chunk, SIMILAR)
-        positions += similar.tolist()
-        scores += [[round(cosine, 4) for cosine in row] for row in cosines.tolist()]
-    return {"positions": positions, "scores": scores}
+    chunks = torch.arange(pipe.tokenizer.num_items).split(CHUNK)
+    cosines, positions = zip(*(pipe.item_embeddings.most_similar(chunk, SIMILAR) for chunk in chunks), strict=True)
+    scores = torch.cat(cosines).double().round(decimals=4)
+    return {"positions": torch.cat(positions).tolist(), "scores": scores.tolist()}
 
 
 def browser_runtime() -> Path:

@@ -1,37 +1,28 @@
 """The folder that a push sends: a model with its card, and only known files."""
 
-import contextlib
 import json
 import logging
-import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..evaluation.plots import CURVE_FILE, draw_curve
 from ..evaluation.report import REPORT_FILE
-from ..files import TASTE_FILE, TRAINING_FILE, report_full_disk, write_json
+from ..files import TASTE_FILE, TRAINING_FILE, annotate_write_errors
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
 from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card import NOTEBOOK, PICTURES, render_card, render_notebook
-from .export import copy_code
+from .export import copy_code, write_files
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
-from .verify import has_titles
+from .verify import JSON_FILES, has_titles
 
 logger = logging.getLogger(__name__)
 
-COPIED = (
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-    f"{ONNX_FOLDER}/{ONNX_FILE}",
-    f"{ONNX_FOLDER}/{QUANTIZED_FILE}",
-    f"{ONNX_FOLDER}/{TASTE_FILE}",
-)
+ONNX_FILES = [f"{ONNX_FOLDER}/{name}" for name in (ONNX_FILE, QUANTIZED_FILE, TASTE_FILE)]
 
 
 def stage_model(
@@ -41,7 +32,7 @@ def stage_model(
 
     The code is that of this package, also for an export of an earlier version. Titles and genres are published if the
     data set may be redistributed or `include_titles` is set. Without them the evaluation's examples, which quote both,
-    are left out too. Omitted files are logged. The card links to the data set `dataset_id` on the Hub.
+    are left out too. The card links to the data set `dataset_id` on the Hub.
 
     Raises:
         FileNotFoundError: the folder has no training record.
@@ -56,45 +47,29 @@ def stage_model(
     if not titles:
         training = without_titles(training)
         evaluation = evaluation and {**evaluation, "examples": []}
-    with report_full_disk(target, f"a copy of {folder}"):
-        _copy_files(folder, target, with_plots=evaluation is not None)
-        if titles:
-            shutil.copyfile(folder / ITEMS_FILE, target / ITEMS_FILE)
-        else:  # every model needs the counts, for the popularity fallback
-            counts = {name: column for name, column in read_object(folder / ITEMS_FILE).items() if name == "count"}
-            (target / ITEMS_FILE).write_text(json.dumps(counts), encoding="utf-8")
-        write_json(target / TRAINING_FILE, training)
-        if evaluation is not None:
-            write_json(target / REPORT_FILE, evaluation)
-        (target / CURVE_FILE).write_bytes(draw_curve(training))
-        onnx = (target / ONNX_FOLDER / ONNX_FILE).is_file()
-        card = render_card(training, evaluation, repo_id, titles=titles, onnx=onnx, dataset_id=dataset_id)
-        (target / REPOCARD_NAME).write_text(card, encoding="utf-8")
-        (target / NOTEBOOK).write_text(render_notebook(repo_id, training["example"]["history"]), encoding="utf-8")
-    if left_out := _left_out(folder, target):
-        logger.info("not published: %s", ", ".join(left_out))
-    if not titles:
+    onnx = (folder / ONNX_FILES[0]).is_file()
+    files: dict[str, Any] = {
+        TRAINING_FILE: training,
+        CURVE_FILE: draw_curve(training),
+        NOTEBOOK: render_notebook(repo_id, training["example"]["history"]),
+        REPOCARD_NAME: render_card(training, evaluation, repo_id, titles=titles, onnx=onnx, dataset_id=dataset_id),
+    }
+    patterns = [*JSON_FILES, "model*.safetensors", "model.safetensors.index.json", *ONNX_FILES]
+    if evaluation is not None:
+        files[REPORT_FILE] = evaluation
+        patterns += [f"plots/{name}" for name in PICTURES]
+    if not titles:  # every model needs the counts, for the popularity fallback
+        items = read_object(folder / ITEMS_FILE)
+        files[ITEMS_FILE] = json.dumps({name: column for name, column in items.items() if name == "count"})
         logger.info("titles and genres are not published; add --include-titles if you have the right to publish them")
+    with annotate_write_errors(target):
+        _copy_files(folder, target, patterns)
+        copy_code(target)
+        write_files(target, files)
 
 
-def _copy_files(folder: Path, target: Path, with_plots: bool) -> None:
-    """Copy model, tokenizer, ONNX files and plots of `folder`, and this package's code, to `target`."""
-    patterns = [*COPIED, *(f"plots/{name}" for name in PICTURES if with_plots)]
-    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+def _copy_files(folder: Path, target: Path, patterns: Sequence[str]) -> None:
+    for path in (path for pattern in patterns for path in folder.glob(pattern)):
         copy = target / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":  # may be large
-            with contextlib.suppress(OSError):  # another file system
-                os.link(path.resolve(), copy)
-                continue
         shutil.copyfile(path, copy)
-    copy_code(target)
-    (target / CURVE_FILE).parent.mkdir(exist_ok=True)
-
-
-def _left_out(folder: Path, target: Path) -> list[str]:
-    """Files that are not in `target`, except code of an earlier version, which the current code replaces."""
-    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return sorted(
-        str(path) for path in files if not (target / path).exists() and not path.name.endswith("_bert4rec.py")
-    )

@@ -33,26 +33,18 @@ PRECONDITION_FAILED = 412  # the Hub's answer to a commit whose parent is not th
 def check_repo_id(repo_id: str) -> None:
     """Raise ValueError unless the Hub accepts this name of a repository, "user/name"."""
     if not REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
-        raise ValueError(
-            f"{repo_id!r} is not a repository name: it must be 'user/name', each of letters, digits, '-', '_' and '.', "
-            "beginning with a letter or digit"
-        )
+        rule = "'user/name', each of letters, digits, '-', '_' and '.', beginning with a letter or digit"
+        raise ValueError(f"{repo_id!r} is not a repository name: it must be {rule}")
 
 
-def check_token() -> str:
-    """Return the account of the current token.
-
-    Raises:
-        PermissionError: there is no token, the Hub does not know it, or it is read-only.
-        ConnectionError: the Hub cannot be reached.
-    """
+def check_token() -> None:
+    """Raise PermissionError unless there is a token that may write, ConnectionError if the Hub cannot be reached."""
     if get_token() is None:
         raise PermissionError("no token for the Hub: run `hf auth login`, or set the environment variable HF_TOKEN")
     with explain_failures("the account of the token", lambda: "is unknown"):
         account = HfApi().whoami()
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise PermissionError("the token may only read: create one with write access in the Hub's settings, Tokens")
-    return account["name"]
 
 
 def check_target(repo_id: str, repo_type: str = "model") -> None:
@@ -123,9 +115,7 @@ def _prepare_branch(
         sdk = {"space_sdk": "static"} if repo_type == "space" else {}
         api.create_repo(repo_id, repo_type=repo_type, private=private, **sdk)
     elif private and not remote.private:
-        raise FileExistsError(
-            f"the {repo_type} {repo_id} is public already: make it private in its settings, then push again"
-        )
+        raise FileExistsError(f"the {repo_type} {repo_id} is public already: make it private in its settings first")
     if revision is not None and (remote is None or _read_remote(api, repo_id, repo_type, revision) is None):
         begun.append("branch")
         api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
@@ -154,9 +144,9 @@ def _read_own(api: HfApi, repo_id: str, repo_type: str) -> Any:
         path = api.hf_hub_download(repo_id, name, repo_type=repo_type, revision=remote.sha)
         if text in Path(path).read_text(encoding="utf-8"):
             return remote
+    some = ", ".join(sorted(files - INITIAL_FILES)[:3])
     raise FileExistsError(
-        f"the {repo_type} {repo_id} holds something else ({', '.join(sorted(files - INITIAL_FILES)[:3])}, …): "
-        "choose another name; nothing was changed"
+        f"the {repo_type} {repo_id} holds something else ({some}, …): choose another name; nothing was changed"
     )
 
 
@@ -204,10 +194,8 @@ def _explained(error: BaseException, subject: str, state: str) -> Exception:
     # The status of the first response.
     status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
     if status == PRECONDITION_FAILED:
-        return RuntimeError(
-            f"another commit to {subject} arrived during this push: look at it, then push again; nothing of this push "
-            "was committed"
-        )
+        fix = "look at it, then push again; nothing of this push was committed"
+        return RuntimeError(f"another commit to {subject} arrived during this push: {fix}")
     if status == 401:
         return PermissionError(f"the Hub refuses the token: log in again with `hf auth login`; {left}")
     if status == 403:

@@ -72,10 +72,8 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
     top_k = min(10, pipe.tokenizer.num_items)
     result = _answer_in_isolation(folder, {"histories": histories, "top_k": top_k})
     for kind, names in result["problems"].items():
-        raise BrokenExportError(
-            f"{folder}: the weights do not match config.json ({kind.replace('_', ' ')}: {', '.join(names[:3])}): "
-            "export the model again"
-        )
+        problem = f"{kind.replace('_', ' ')}: {', '.join(names[:3])}"
+        raise BrokenExportError(f"{folder}: the weights do not match config.json ({problem}): export the model again")
     for history, answer in zip(histories, result["answers"], strict=True):
         compare(folder, history, answer, pipe(history, top_k=top_k))
     for name in (ONNX_FILE, QUANTIZED_FILE):
@@ -163,7 +161,6 @@ def _answer_in_isolation(folder: Path, request: dict[str, Any]) -> dict[str, Any
             check=False,
         )
     if process.returncode:
-        raise BrokenExportError(
-            f"{folder} does not load without this package:\n{process.stderr.strip()[-MAX_STDERR_CHARS:]}"
-        )
+        message = process.stderr.strip()[-MAX_STDERR_CHARS:]
+        raise BrokenExportError(f"{folder} does not load without this package:\n{message}")
     return json.loads(process.stdout.rsplit("\n", 1)[-1])

@@ -209,21 +209,21 @@ def full(*_: object) -> None:
 
 def test_a_full_disk_is_reported(model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match=r"no room for a copy of .*TMPDIR; nothing was sent"):
+    with pytest.raises(OSError, match=r"staged could not be written: .*No space left.*TMPDIR; nothing was sent"):
         stage_model(model_folder, tmp_path / "staged", NAME)
 
 
 def test_a_full_disk_while_writing_a_dataset(tmp_path, monkeypatch):
     data = prepare(write_tables(tmp_path))
     monkeypatch.setattr(Dataset, "to_parquet", full)
-    with pytest.raises(OSError, match=r"no room for the tables of ratings .*TMPDIR; nothing was sent"):
+    with pytest.raises(OSError, match=r"staged could not be written: .*No space left.*TMPDIR; nothing was sent"):
         write_dataset(data, tmp_path / "staged", "someone/walks")
 
 
 def test_a_full_disk_while_writing_the_demo(model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(space, "browser_runtime", lambda: tmp_path)
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match=r"no room for the demo .*TMPDIR; nothing was sent"):
+    with pytest.raises(OSError, match=r"staged could not be written: .*No space left.*TMPDIR; nothing was sent"):
         stage_space(model_folder, tmp_path / "staged", NAME)
 
 
