@@ -46,15 +46,9 @@ def render_card(
     onnx: bool = False,
     dataset_id: str | None = None,
 ) -> str:
-    """Render the card of a model.
+    """Render the card of the model repository `name` from the content of `training.json` and `evaluation.json`.
 
-    Args:
-        training: the content of `training.json`.
-        evaluation: the content of `evaluation.json`, if the model was evaluated.
-        name: repository that the card is for.
-        titles: whether titles and genres are in the folder.
-        onnx: whether an ONNX file is in the folder.
-        dataset_id: the training data on the Hub, if they are published with the model.
+    `titles` and `onnx` say whether the folder has these. The data set `dataset_id` is published with the model.
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
@@ -137,11 +131,8 @@ def fill(template: str, release: Release | None, **fields: Any) -> str:
     environment.filters |= {
         "fmt": format,
         "json": lambda value: json.dumps(value, ensure_ascii=False),
-        "markdown": report_text.markdown,
-        "metric_label": report_text.metric_label,
         "plain": plain,
         "rounded": lambda movie: repr({**movie, "score": float(f"{movie['score']:.4g}")}),
-        "scorer_label": report_text.scorer_label,
     }
     environment.globals |= {"homepage": HOMEPAGE, "plain": plain, "report": report_text}
     return environment.get_template(template).render(
