@@ -19,12 +19,8 @@ def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistr
     """Publish the splits and movies of a prepared data set, with a card, in one commit, and return its address.
 
     Each table is a configuration: `load_dataset(repo_id, "test", split="test")` returns `data.splits["test"]`.
-
-    Args:
-        redistribute: publish data whose licence is not known to allow it. You must have the right to do so.
-
-    Raises:
-        PermissionError: the data may not be redistributed, or the token is refused.
+    PermissionError: the token is refused, or the licence is not known to allow it. With the right to publish the data,
+    set `redistribute`. Other errors are those of `push`.
     """
     check_repo_id(repo_id)
     if not redistribute:

@@ -14,10 +14,7 @@ class DefaultModel(dict[str, Any]):
     """The task's default for the pipeline registry of transformers, resolved on access.
 
     `default["model"]` is `(name, revision)`. The name is the folder or repository in the environment variable
-    `HF_BERT4REC_MODEL`, or else `DEFAULT_MODEL`.
-
-    Raises:
-        OSError: the model cannot be loaded; the message says how to name another.
+    `HF_BERT4REC_MODEL`, or else `DEFAULT_MODEL`; OSError if it cannot be loaded.
     """
 
     def __init__(self) -> None:

@@ -19,12 +19,8 @@ def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dic
     """Write a folder that `pipeline("movie-recommendation", model=folder)` loads without this package installed.
 
     The export is written to a temporary folder, loaded in a process in which this package cannot be imported, compared
-    with `model`, and then renamed to `folder`. An earlier export there is replaced.
-
-    Args:
-        model: moved to the CPU.
-        card: content of README.md.
-        files: further files by name, bytes or values to write as JSON.
+    with `model`, which is moved to the CPU, and then renamed to `folder`. An earlier export there is replaced. `card`
+    is the content of README.md; `files` are further ones for `write_files`.
 
     Raises:
         FileExistsError: the folder holds something other than an exported recommender.

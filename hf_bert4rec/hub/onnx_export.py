@@ -63,14 +63,10 @@ def export_onnx(folder: Path, target: Path | None = None) -> dict[Path, str]:
     """Write `onnx/model.onnx` and `onnx/model_quantized.onnx` of a model's folder; returns how each agrees with torch.
 
     A model of taste is written to `onnx/taste.safetensors`, for `recommender.js`. `config.json` gets the entry
-    `transformers.js_config`.
+    `transformers.js_config`. All are written to `target`, by default the model's folder.
 
-    Args:
-        target: folder to write to, by default that of the model.
-
-    Raises:
-        ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ; or logits of the
-            quantized file differ by more than 1.
+    ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ; or logits of the quantized
+    file differ by more than 1.
     """
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)

@@ -37,16 +37,10 @@ CHUNK = 1000  # movies compared with all others at once
 
 
 def stage_space(model: Path, target: Path, model_name: str) -> None:
-    """Write the demo to the new folder `target`: page, runtime, and an int8 copy of the model.
+    """Write the demo to the new folder `target`: page, runtime, and an int8 copy of an exported model.
 
-    Args:
-        model: an exported folder. If it lacks files of `hf-bert4rec export-onnx`, they are made for the demo.
-        model_name: as the page displays it.
-
-    Raises:
-        ValueError: the model has no titles, which the demo searches.
-        ImportError: the ONNX file has to be made, and a package for it is missing.
-        OSError: the runtime cannot be downloaded, or the disk is full.
+    If `model` lacks files of `hf-bert4rec export-onnx`, they are made for the demo; ImportError if a package for it is
+    missing. ValueError: the model has no titles. OSError: the runtime cannot be downloaded, or the disk is full.
     """
     if not has_titles(model):
         raise ValueError(f"{model} has no titles, and the demo searches movies by title")

@@ -33,11 +33,7 @@ def stage_model(
     The code is that of this package, also for an export of an earlier version. Titles and genres are published if the
     data set may be redistributed or `include_titles` is set. Without them the evaluation's examples, which quote both,
     are left out too. The card links to the data set `dataset_id` on the Hub.
-
-    Raises:
-        FileNotFoundError: the folder has no training record.
-        ValueError: its records are damaged, or its evaluation is of other weights.
-        OSError: the disk is full.
+    Errors are those of reading the records; OSError if the disk is full.
     """
     training, evaluation = without_private_paths(read_training(folder)), read_evaluation(folder)
     release = release_of(training)

@@ -34,12 +34,10 @@ import json, sys, warnings
 for name in ("hf_bert4rec", "training", "model_card"):
     sys.modules[name] = None  # importing it raises ImportError from here on
 warnings.simplefilter("ignore")
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline, utils
+from transformers import AutoModel, AutoModelForMaskedLM, pipeline, utils
 utils.logging.disable_progress_bar()
 utils.logging.set_verbosity_error()
 folder, request = sys.argv[1], json.load(sys.stdin)
-AutoConfig.from_pretrained(folder, trust_remote_code=True)
-AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 AutoModel.from_pretrained(folder, trust_remote_code=True)
 _, info = AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
 pipe = pipeline("movie-recommendation", model=folder, trust_remote_code=True)
@@ -58,11 +56,9 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
 
     A new process loads it through the Auto classes and `pipeline`. ONNX files must give the scores of the weights.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a pickled file is present, or a file of `onnx/` does not fit the weights.
-        ImportError: the folder holds an ONNX file and onnxruntime is not installed.
-        BrokenExportError: the folder does not load, its weights do not match its config, or it ranks differently.
+    FileNotFoundError: a file is missing. ValueError: a pickled file is present, or a file of `onnx/` does not fit the
+    weights. ImportError: there is one, and onnxruntime is not installed. BrokenExportError: the folder does not load,
+    its weights do not match its config, or it ranks differently.
     """
     folder = Path(folder)
     check_files(folder)

@@ -75,10 +75,7 @@ def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
 
 
 def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
-    """Sizes of model, batches and schedule, from the training histories.
-
-    A batch is in `parts` parts, those of several processes or of accumulated gradients.
-    """
+    """Sizes of model, schedule and batches, which several processes or accumulated gradients divide into `parts`."""
     train, items = data.train, data.tokenizer.num_items
     interactions = int(train.lengths.sum())
     scale = math.log10(max(interactions, 1) / 100_000)

@@ -44,8 +44,7 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[Enco
     """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best, without taste.
 
     Returns `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
-    `memory` only, and of both (`combined`). The last is at least as good as the others: the weights begin with the
-    network only and end where it merely breaks ties of the memory.
+    `memory` only, and of both (`combined`), which is at least as good as either.
     """
     train = data.timed_train if model.config.time_aware else data.train
     figures = {}
@@ -122,7 +121,7 @@ def _ndcg_by_weight(
         scores = model.decoder(states).float()  # (batch, vocab)
         if of_taste:
             assert model.taste is not None
-            scores = model.add_table_scores(scores, **{name: batch[name] for name in MODEL_INPUTS if name in batch})
+            scores = model.add_table_scores(scores, **batch)
             added = model.taste.next_item_scores(batch["input_ids"], batch["attention_mask"])
         else:
             assert model.memory is not None

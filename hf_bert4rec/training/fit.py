@@ -123,10 +123,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
 
 
 def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
-    """Subtract popularity, choose weights that are not given, validate, and fill the memory with all interactions.
-
-    Returns the figures.
-    """
+    """Subtract popularity, choose weights, validate, and fill the memory with all interactions; returns the figures."""
     _, model_arguments, masking, training = arguments
     if masking.popularity_penalty:
         subtract_popularity(model, Catalogue(data.tokenizer), masking.popularity_penalty)

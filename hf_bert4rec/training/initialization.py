@@ -35,9 +35,8 @@ FloatArray = npt.NDArray[np.floating]
 def cooccurrence_embeddings(histories: Rows, vocab_size: int, hidden_size: int, std: float, seed: int) -> torch.Tensor:
     """Embeddings (vocab_size, hidden_size) from a truncated SVD of the PPMI matrix, scaled to a standard deviation.
 
-    Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random.
-
-    Rows of items without a neighbour and of special tokens are zero: keep the random initialisation of those.
+    Of more than `MAX_INTERACTIONS`, as many are used, of users chosen at random. Rows of items without a neighbour and
+    of special tokens are zero: keep the random initialisation of those.
     """
     chosen = sample_rows(histories.lengths, MAX_INTERACTIONS, seed)
     if len(chosen) < len(histories):

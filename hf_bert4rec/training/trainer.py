@@ -40,11 +40,7 @@ SAMPLING_STRATEGIES = ("group_by_length", "random")
 
 @dataclass
 class Bert4RecTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with other defaults for a recommender.
-
-    The best checkpoint by validation NDCG@10 is loaded at the end, and callbacks continue from their state in a
-    checkpoint.
-    """
+    """`TrainingArguments` with other defaults: the best checkpoint by validation NDCG@10 is loaded at the end."""
 
     # A default, not a default factory: HfArgumentParser does not read factories of booleans.
     bf16: bool = option("bfloat16 autocast; on where it is faster", bf16_is_fast())
@@ -54,7 +50,6 @@ class Bert4RecTrainingArguments(TrainingArguments):
     save_strategy: str = "epoch"
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = "ndcg@10"
-    greater_is_better: bool | None = True
     save_total_limit: int | None = 2
     remove_unused_columns: bool | None = False
     restore_callback_states_from_checkpoint: bool = True
@@ -82,11 +77,7 @@ class Bert4RecTrainingArguments(TrainingArguments):
 
     @property
     def n_gpu(self) -> int:
-        """One GPU per process: `accelerate launch` starts a process for each.
-
-        `nn.DataParallel`, which transformers chooses for several GPUs of one process, copies the model with a forward
-        that is bound to the first GPU's weights.
-        """
+        """One GPU per process: copies by `nn.DataParallel` have a forward that is bound to the first GPU's weights."""
         return min(super().n_gpu, 1)
 
     @property
@@ -165,10 +156,7 @@ class Bert4RecTrainer(Trainer):
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """Ranks (batch, targets) instead of logits (batch, vocab), which would be collected over all users.
-
-        With `memory_weights` they are (batch, targets, weights).
-        """
+        """Ranks (batch, targets), or with `memory_weights` (batch, targets, weights), instead of logits."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             scoring: Any = self.average.module if self.average else self.accelerator.unwrap_model(model)
@@ -208,12 +196,8 @@ class Bert4RecTrainer(Trainer):
         return gathered
 
     def end(self) -> None:
-        """Leave the process group; training and evaluation are not possible afterwards.
-
-        Threads of a group that is still referenced at exit sometimes abort the process, and the wrapper of the model
-        for several processes references it.
-        """
-        self.model_wrapped = self.model
+        """Leave the process group, after training and evaluation: its threads sometimes abort a process at exit."""
+        self.model_wrapped = self.model  # the wrapper for several processes references the group
         self.accelerator.free_memory()
         self.accelerator.end_training()
 
