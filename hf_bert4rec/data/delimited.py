@@ -21,6 +21,7 @@ UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 SEPARATORS = (",", ";", "\t", "|", " ")
 SAMPLE = 1 << 16  # bytes that the separator is detected from
 PAIRS = '"user item" text'
+ENCODING_HINT = "give its encoding, such as encoding='cp1252' (--encoding cp1252)"
 _RECBOLE_NAME = re.compile(r"(.+):(token|token_seq|float|float_seq)")
 
 
@@ -101,11 +102,19 @@ def as_utf8(data: bytes, source: str, encoding: str) -> bytes:
     elif encoding.lower() in ("utf-8", "utf8"):
         return data.removeprefix(UTF8_MARK)
     try:
-        return data.decode(encoding).encode()
+        return decode_text(data, encoding, source).encode()
     except LookupError as error:
         raise ValueError(f"encoding is {encoding!r}, which Python does not know: try 'utf-8' or 'cp1252'") from error
+
+
+def decode_text(data: bytes, encoding: str, source: str | Path, fix: str = ENCODING_HINT) -> str:
+    """The text; ValueError names the line of a byte that is not in this encoding."""
+    try:
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{source}, {bad_byte(error)}; give its encoding") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        fault = f"byte 0x{data[error.start]:02x} is not {error.encoding.upper()}"
+        raise ValueError(f"{source}, line {line}: {fault}; {fix}") from error
 
 
 def detect(data: bytes, source: str, options: TableOptions) -> tuple[Dialect, list[list[str]]]:
@@ -213,12 +222,7 @@ def _parse(data: bytes, dialect: Dialect, names: list[str] | None, header: list[
 
 def _refuse_bad_line(data: bytes, dialect: Dialect, names: list[str] | None, width: int, source: str) -> None:
     """Raise ValueError for the first line that is not UTF-8, or that has not `width` fields."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        fix = "give its encoding, such as encoding='cp1252' (--encoding cp1252)"
-        raise ValueError(f"{source}, {bad_byte(error)}; {fix}") from error
-    for line, fields in dialect.rows(text):
+    for line, fields in dialect.rows(decode_text(data, "utf-8", source)):
         if len(fields) > width or (dialect.escape and 0 < len(fields) < width):
             expected = f"columns names {width}" if names else f"the header has {width}"
             raise ValueError(f"{source}, line {line}: {len(fields)} fields, but {expected}: {fields}")
@@ -232,9 +236,3 @@ def _without_types(frame: pl.DataFrame) -> pl.DataFrame:
     words = [match[0] for match in typed if match and match[2] == "token_seq"]
     frame = frame.with_columns(pl.col(words).str.split(" "))
     return frame.rename({match[0]: match[1] for match in typed if match})
-
-
-def bad_byte(error: UnicodeDecodeError) -> str:
-    """Line and value of a byte that is not text."""
-    line = error.object.count(b"\n", 0, error.start) + 1
-    return f"line {line}: byte 0x{error.object[error.start]:02x} is not {error.encoding.upper()}"

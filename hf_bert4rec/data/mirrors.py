@@ -2,7 +2,7 @@
 
 The wheel of recbole 1.2.1 contains ml-100k as tab-separated files: the ratings are those of u.data in the same order;
 in the movies' file the year is split off the title. The wheel is downloaded with pip, checked by its sha256 and read,
-never installed. The result is a folder in the layout of the official release.
+never installed. The result is a folder in the layout of the official release, without release dates and addresses.
 """
 
 import hashlib
@@ -21,12 +21,6 @@ logger = logging.getLogger(__name__)
 MIRRORED = ("ml-100k",)
 REQUIREMENT = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
-NOTE = f"""ml-100k in the layout of the official release, rebuilt from the copy inside the wheel of {REQUIREMENT}
-(sha256 {WHEEL_SHA256}).
-u.data: the same rows in the same order. u.item: id, title with year, and genres; the release dates and addresses
-are empty, since that copy lacks them. The licence of MovieLens 100K applies: research use, no redistribution,
-cite Harper and Konstan (2015), https://doi.org/10.1145/2827872.
-"""
 
 
 def write_mirrored_release(folder: Path) -> Path:
@@ -40,7 +34,6 @@ def write_mirrored_release(folder: Path) -> Path:
         built.mkdir()
         (built / "u.data").write_bytes(ratings)
         (built / "u.item").write_text("".join(map(_movie_as_released, movies)), encoding="latin-1")
-        (built / "README").write_text(NOTE, encoding="utf-8")
         built.rename(folder)
     logger.info("ml-100k written to %s from the wheel of %s", folder, REQUIREMENT)
     return folder

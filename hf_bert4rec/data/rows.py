@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from .delimited import Dialect, bad_byte, check_quotes
+from .delimited import Dialect, check_quotes, decode_text
 
 # Valid fields by type. int() and float() are less strict: they accept "nan", " 5" and "1_000".
 _PATTERNS: dict[Any, tuple[str, re.Pattern[str]]] = {
@@ -63,12 +63,9 @@ def _first_bad_row(data: bytes, schema: dict[str, Any], dialect: Dialect, header
 
 def decode(data: bytes, encoding: str, source: str | Path) -> str:
     """Decode a release file; ValueError if it is not in `encoding`."""
-    fix = "Use the file as GroupLens publishes it."
+    fix = "use the file as GroupLens publishes it"
     if encoding == "latin-1" and not data.isascii():  # decodes any bytes: a file converted to UTF-8 would become "Ã©"
         with suppress(UnicodeDecodeError):
             data.decode("utf-8")
-            raise ValueError(f"{source}: the file is UTF-8, but this release is latin-1: it was converted. {fix}")
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source}, {bad_byte(error)}. {fix}") from error
+            raise ValueError(f"{source}: the file is UTF-8, but this release is latin-1: it was converted; {fix}")
+    return decode_text(data, encoding, source, fix)
