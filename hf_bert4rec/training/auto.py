@@ -22,6 +22,7 @@ from ..data.ragged import Rows, codes_with_events, repeated_rows
 from ..data.sorting import codes_of
 from ..data.tables import to_frame
 from ..data.windows import TrainingWindows
+from .arguments import Arguments
 
 REPEATS_SHARE = 0.1  # from this share of interactions on with an item of the user's history, repeats count
 CORE = 5  # interactions that a user and an item need, where users have that many
@@ -37,23 +38,23 @@ class Choice:
         self.reason, self.options = reason, options
 
 
-def prepare_and_choose(
-    arguments: Sequence[Any], auto: Sequence[str], interactions: Any = None, items: Any = None
-) -> tuple[Prepared, list[str]]:
+def prepare_and_choose(arguments: Arguments, interactions: Any = None, items: Any = None) -> tuple[Prepared, list[str]]:
     """`prepare`, and the options that `auto` lists set in `arguments`; returns a sentence for each choice too."""
-    options: DataArguments = arguments[0]
+    options, _, masking, training = arguments
+    if not masking.auto:
+        return prepare(options, interactions, items), []
     if interactions is None and options.ratings is not None and is_prepared(options.ratings):
         manifest = read_manifest(Path(options.ratings))["options"]
         fixed = {name: manifest[name] for name in ("repeats", "min_interactions")}
-        sentences = apply_choices([Choice("as the folder was prepared", **fixed)], auto, arguments)
+        sentences = apply_choices([Choice("as the folder was prepared", **fixed)], masking.auto, arguments)
         data = prepare(options)
     else:
         tables = load(options, interactions, items)
-        sentences = apply_choices(choose_data_options(tables["ratings"], options), auto, arguments)
+        sentences = apply_choices(choose_data_options(tables["ratings"], options), masking.auto, arguments)
         data = prepare_tables(tables, options)
-    training = arguments[-1]
     parts = training.world_size * training.gradient_accumulation_steps
-    return data, sentences + apply_choices(choose_training_options(data, parts), auto, arguments)
+    sentences += apply_choices(choose_training_options(data, parts), masking.auto, arguments)
+    return data, sentences
 
 
 def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:

@@ -58,12 +58,7 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[Enco
     fit_transition_memory(model, train, best)
     metrics = {"network": weighted[0], "memory": memory, "combined": max(weighted)}
     choice = {"weight": weight, "backward": best, **{name: round(value, 6) for name, value in metrics.items()}}
-    logger.info(
-        "the transition memory has weight %(weight)g, and transitions in the opposite direction count %(backward)g in "
-        "it; chosen on the validation part, where NDCG@10 is %(network).4f for the network only, %(memory).4f for the "
-        "memory only, and %(combined).4f for both",
-        choice,
-    )
+    logger.info("transition memory, chosen by NDCG@10 on the validation part: %s", choice)
     return choice
 
 
@@ -79,11 +74,7 @@ def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: lis
     if not model.config.taste_weight:
         model.taste.regression = None
     choice = {"weight": model.config.taste_weight, "without": round(figures[0], 6), "combined": round(max(figures), 6)}
-    logger.info(
-        "the model of taste has weight %(weight)g in the scores of the next item; chosen on the validation part, where "
-        "NDCG@10 is %(without).4f without and %(combined).4f with it",
-        choice,
-    )
+    logger.info("weight of the model of taste, chosen by NDCG@10 on the validation part: %s", choice)
     return choice
 
 

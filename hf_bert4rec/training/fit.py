@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from ..data.prepare import prepare
 from ..data.prepared import Prepared
 from ..data.releases import RELEASES
 from ..data.sequences import SEQUENCE_FILE
@@ -75,17 +74,14 @@ def fit(
     """
     logging.basicConfig(format="%(message)s")  # without effect where logging is set up
     logging.getLogger("hf_bert4rec").setLevel(logging.INFO)
-    is_release = isinstance(interactions, str) and interactions in (*RELEASES, SEQUENCE_FILE)
-    if is_release and not Path(interactions).is_file():
-        options, name = {"dataset": interactions, **options}, Path(interactions).stem
-    else:
-        options["ratings"] = str(interactions) if isinstance(interactions, str | Path) else "interactions"
-        name = table_name(options["ratings"])
+    name = str(interactions) if isinstance(interactions, str | Path) else "interactions"
+    is_release = isinstance(interactions, str) and name in (*RELEASES, SEQUENCE_FILE) and not Path(name).is_file()
+    options["dataset" if is_release else "ratings"] = name
     if isinstance(interactions, str | Path):  # the options name it
         interactions = None
     if items is not None:
         options["items"] = str(items) if isinstance(items, str | Path) else "items"
-    options["output_dir"] = output_dir or f"outputs/{name}"
+    options["output_dir"] = output_dir or f"outputs/{table_name(name)}"
     arguments, argv = parse_options(recipe, options)
     return load_pipeline(train(arguments, argv, interactions, items))
 
@@ -96,17 +92,14 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     Checkpoints are written to `checkpoints/`, next to that folder. The training record has the command line `argv`.
     `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
     """
-    data_arguments, model_arguments, masking, training = arguments
+    _, model_arguments, masking, training = arguments
     folder = Path(training.output_dir)
     check_replaceable(folder)
     training.output_dir = str(folder.parent / "checkpoints" / folder.name)
     set_seed(training.seed)
-    chosen: list[str] = []
-    if masking.auto:
-        data, chosen = prepare_and_choose(arguments, masking.auto, interactions, items)
+    data, chosen = prepare_and_choose(arguments, interactions, items)
+    if chosen:
         logger.info("\n- ".join(["options chosen from the data:", *chosen]))
-    else:
-        data = prepare(data_arguments, interactions, items)
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
     run(trainer, run_options(arguments[:-1], training))

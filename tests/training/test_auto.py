@@ -166,7 +166,7 @@ def test_a_prepared_folder_keeps_its_options(tmp_path: Path) -> None:
     options: dict[str, Any] = {"min_interactions": 3, "repeats": "all"}
     prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet"), **options), tmp_path / "folder")
     arguments, _ = parse_options("auto", {"ratings": str(tmp_path / "folder"), "output_dir": str(tmp_path / "out")})
-    data, sentences = prepare_and_choose(arguments, arguments[2].auto)
+    data, sentences = prepare_and_choose(arguments)
     assert sentences[0] == "repeats all, min_interactions 3: as the folder was prepared"
     assert "time_aware True: times span 9 days" in sentences
     assert (arguments[0].repeats, arguments[0].min_interactions, arguments[1].time_aware) == ("all", 3, True)
