@@ -49,8 +49,9 @@ def check_token() -> None:
 
 def check_target(repo_id: str, repo_type: str = "model") -> None:
     """Raise FileExistsError unless the repository is absent, empty or made by this package; others as `push`."""
-    with explain_failures(f"the {repo_type} {repo_id}", lambda: "was not changed"):
-        _read_own(HfApi(library_name="hf-bert4rec"), repo_id, repo_type)
+    target = Target(repo_id, repo_type)
+    with explain_failures(target.name, target.state_after_failure):
+        target.read_own()
 
 
 def push(
@@ -69,22 +70,11 @@ def push(
     """
     check_repo_id(repo_id)
     check_token()
-    api = HfApi(library_name="hf-bert4rec")
-    begun: list[str] = []
-    before: Any = None
-    with explain_failures(
-        f"the {repo_type} {repo_id}", lambda: _state_after_failure(api, repo_id, repo_type, revision, begun, before)
-    ):
-        before = _prepare_branch(api, repo_id, repo_type, private, revision, begun)
-        api.create_commit(
-            repo_id,
-            _operations(folder, _files(before), repo_type),
-            commit_message=f"Upload {folder.name} with hf-bert4rec",
-            repo_type=repo_type,
-            revision=revision,
-            parent_commit=before.sha,
-        )
-    return f"{api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
+    target = Target(repo_id, repo_type, revision)
+    with explain_failures(target.name, target.state_after_failure):
+        target.prepare_branch(private)
+        target.commit(folder)
+    return f"{target.api.endpoint}/{'' if repo_type == 'model' else repo_type + 's/'}{repo_id}"
 
 
 def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = False) -> str:
@@ -105,77 +95,83 @@ def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = 
     return collection.url
 
 
-def _prepare_branch(
-    api: HfApi, repo_id: str, repo_type: str, private: bool, revision: str | None, begun: list[str]
-) -> Any:
-    """Create repository and branch if they do not exist, and return the state of the branch; adds steps to `begun`."""
-    remote = _read_own(api, repo_id, repo_type)
-    if remote is None:
-        begun.append("create")
-        sdk = {"space_sdk": "static"} if repo_type == "space" else {}
-        api.create_repo(repo_id, repo_type=repo_type, private=private, **sdk)
-    elif private and not remote.private:
-        raise FileExistsError(f"the {repo_type} {repo_id} is public already: make it private in its settings first")
-    if revision is not None and (remote is None or _read_remote(api, repo_id, repo_type, revision) is None):
-        begun.append("branch")
-        api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
-    return api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+class Target:
+    """A branch of a repository, and what a push has changed there so far; None is the main branch."""
 
+    def __init__(self, repo_id: str, repo_type: str, revision: str | None = None) -> None:
+        self.api = HfApi(library_name="hf-bert4rec")
+        self.repo = {"repo_id": repo_id, "repo_type": repo_type}
+        self.name, self.revision = f"the {repo_type} {repo_id}", revision
+        self.begun: list[str] = []
+        self.before: Any = None  # the branch before the commit
 
-def _read_remote(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> Any:
-    """The Hub's description of the repository's branch; None if it does not exist."""
-    try:
-        return api.repo_info(repo_id, repo_type=repo_type, revision=revision)
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        return None
+    def prepare_branch(self, private: bool) -> None:
+        """Create repository and branch if they do not exist."""
+        main = self.read_own()
+        if main is None:
+            self.begun.append("create")
+            sdk = {"space_sdk": "static"} if self.repo["repo_type"] == "space" else {}
+            self.api.create_repo(**self.repo, private=private, **sdk)
+        elif private and not main.private:
+            raise FileExistsError(f"{self.name} is public already: make it private in its settings first")
+        if self.revision is not None and (main is None or self.read(self.revision) is None):
+            self.begun.append("branch")
+            self.api.create_branch(**self.repo, branch=self.revision, exist_ok=True)
+        self.before = self.api.repo_info(**self.repo, revision=self.revision)
 
+    def read(self, revision: str | None) -> Any:
+        """The Hub's description of a branch; None if it does not exist."""
+        try:
+            return self.api.repo_info(**self.repo, revision=revision)
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            return None
 
-def _files(remote: Any) -> set[str]:
-    return {file.rfilename for file in remote.siblings or []}
+    def read_own(self) -> Any:
+        """The main branch; FileExistsError if the repository holds something that this package did not make."""
+        main = self.read(None)
+        if main is None or (files := _files(main)) <= INITIAL_FILES:
+            return main
+        name, text = SIGNATURES[self.repo["repo_type"]]
+        if name in files:
+            path = self.api.hf_hub_download(**self.repo, filename=name, revision=main.sha)
+            if text in Path(path).read_text(encoding="utf-8"):
+                return main
+        some = ", ".join(sorted(files - INITIAL_FILES)[:3])
+        raise FileExistsError(f"{self.name} holds something else ({some}, …): choose another name; nothing was changed")
 
+    def commit(self, folder: Path) -> None:
+        """Add every file of the folder, delete the stale ones."""
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        patterns = [*STALE, *STALE_IN_SPACES] if self.repo["repo_type"] == "space" else [*STALE]
+        stale = filter_repo_objects(sorted(_files(self.before) - set(files)), allow_patterns=patterns)
+        added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()]
+        self.api.create_commit(
+            **self.repo,
+            operations=[*added, *(CommitOperationDelete(path_in_repo=name) for name in stale)],
+            commit_message=f"Upload {folder.name} with hf-bert4rec",
+            revision=self.revision,
+            parent_commit=self.before.sha,
+        )
 
-def _read_own(api: HfApi, repo_id: str, repo_type: str) -> Any:
-    """`_read_remote`; FileExistsError if the repository holds something that this package did not make."""
-    remote = _read_remote(api, repo_id, repo_type)
-    if remote is None or (files := _files(remote)) <= INITIAL_FILES:
-        return remote
-    name, text = SIGNATURES[repo_type]
-    if name in files:
-        path = api.hf_hub_download(repo_id, name, repo_type=repo_type, revision=remote.sha)
-        if text in Path(path).read_text(encoding="utf-8"):
-            return remote
-    some = ", ".join(sorted(files - INITIAL_FILES)[:3])
-    raise FileExistsError(
-        f"the {repo_type} {repo_id} holds something else ({some}, …): choose another name; nothing was changed"
-    )
-
-
-def _operations(folder: Path, remote_files: set[str], repo_type: str) -> list[Any]:
-    """Add every file of the folder, delete the stale ones."""
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    patterns = [*STALE, *STALE_IN_SPACES] if repo_type == "space" else [*STALE]
-    stale = filter_repo_objects(sorted(remote_files - set(files)), allow_patterns=patterns)
-    added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()]
-    return [*added, *(CommitOperationDelete(path_in_repo=name) for name in stale)]
-
-
-def _state_after_failure(
-    api: HfApi, repo_id: str, repo_type: str, revision: str | None, begun: list[str], before: Any
-) -> str:
-    """What a failed push left of the repository; `before` is the branch before the commit, None if there was none."""
-    if not begun and before is None:
+    def state_after_failure(self) -> str:
+        """What a failed push left of the repository."""
+        if not self.begun and self.before is None:
+            return "was not changed"
+        try:
+            now = self.read(self.revision)
+        except FAILURES:
+            return "may have changed, its state is unknown: look at it before you push again"
+        if now is not None and self.before is not None and now.sha != self.before.sha:
+            return "received the commit; only the response was lost"
+        if "create" in self.begun and (now is not None or "branch" in self.begun):
+            return "was created and is empty: push again, or delete it"
+        if "branch" in self.begun and now is not None:
+            return f"was not changed except for a new branch {self.revision!r}, a copy of the main branch"
         return "was not changed"
-    try:
-        now = _read_remote(api, repo_id, repo_type, revision)
-    except FAILURES:
-        return "may have changed, its state is unknown: look at it before you push again"
-    if now is not None and before is not None and now.sha != before.sha:
-        return "received the commit; only the response was lost"
-    if "create" in begun and (now is not None or "branch" in begun):
-        return "was created and is empty: push again, or delete it"
-    if "branch" in begun and now is not None:
-        return f"was not changed except for a new branch {revision!r}, a copy of the main branch"
-    return "was not changed"
+
+
+def _files(branch: Any) -> set[str]:
+    return {file.rfilename for file in branch.siblings or []}
 
 
 @contextmanager
