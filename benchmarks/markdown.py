@@ -1,9 +1,17 @@
-"""Generated parts of Markdown files: the text between two comment lines."""
+"""Generated parts of Markdown files, the text between two comment lines, and the result files they are made from."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from hf_bert4rec.files import write_text
+
+
+def read_json_files(folder: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
+    """The JSON files of a folder in the order of their names."""
+    paths = sorted(folder.glob(pattern), key=lambda path: path.stem)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def replace_between_marks(path: Path, marks: tuple[str, str], text: str) -> None:

@@ -8,14 +8,13 @@ Each model is trained with the defaults, then evaluated on the test part. The re
 `training/results/auto/`, one JSON file each, and written to docs/training.md as a table.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.markdown import replace_between_marks
+from benchmarks.markdown import read_json_files, replace_between_marks
 from benchmarks.measure import ROOT, script_parser
 from benchmarks.quality.families import FAMILIES
 from hf_bert4rec.data.arguments import DataArguments
@@ -85,8 +84,7 @@ def measure(name: str, users: int | None, data_dir: str | None) -> dict[str, Any
 def table(folder: Path) -> str:
     """One row per result, in the order of the families, then releases."""
     order = {name: index for index, name in enumerate(FAMILIES)}
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    results.sort(key=lambda result: order.get(result["name"], len(order)))
+    results = sorted(read_json_files(folder), key=lambda result: order.get(result["name"], len(order)))
     header = ["data", "users", "items", "interactions", "this model", "Markov", "item-kNN", "popularity", "minutes"]
     rows: Rows = [header, *map(table_row, results)]
     notes = [f"- {result['name']}: {'; '.join(verdicts(result['baselines'], METRIC))}." for result in results]

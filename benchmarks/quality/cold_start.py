@@ -16,7 +16,6 @@ options are those of `training/train.py`; the seed is that of the split and of t
 """
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,7 +28,7 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from benchmarks.markdown import replace_between_marks
+from benchmarks.markdown import read_json_files, replace_between_marks
 from benchmarks.measure import ROOT
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli.main import set_up_console
@@ -40,6 +39,7 @@ from hf_bert4rec.data.prepare import load, prepare_histories, prepare_tables
 from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import FloatArray, Ragged
 from hf_bert4rec.data.splits import leave_one_out
+from hf_bert4rec.data.tables import to_dataset, to_frame
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.bootstrap import intervals
 from hf_bert4rec.evaluation.metrics import hit_rate, ndcg, recall
@@ -57,6 +57,7 @@ MARKS = ("<!-- cold start: written by benchmarks/quality/cold_start.py -->", "<!
 NEW_MOVIES, NEW_USERS = 0.05, 0.2
 BIASES = (0.0, 0.5, 1.0, 1.3, 2.0)  # subtracted from the logits of new movies, in place of `COLD_START_BIAS`
 K = 10
+COLUMNS = {"item_ids": "movie_id", "timestamps": "timestamp"}  # of histories, and of interactions
 
 
 @dataclass(frozen=True)
@@ -246,19 +247,14 @@ def target_ranks(scorer: Scorer, tokenizer: Bert4RecTokenizer, histories: Ragged
 
 def to_interactions(histories: Dataset) -> Dataset:
     """Histories as a table with one interaction per row, in order."""
-    items = Ragged.from_column(histories, "item_ids")
-    users = np.array(histories["user_id"])[items.row_ids]
-    columns = {"user_id": users.tolist(), "movie_id": items.values.tolist()}
-    if "timestamps" in histories.column_names:
-        columns["timestamp"] = Ragged.from_column(histories, "timestamps").values.tolist()
-    return Dataset.from_dict(columns)
+    lists = {ours: name for ours, name in COLUMNS.items() if ours in histories.column_names}
+    return to_dataset(to_frame(histories, ["user_id", *lists]).explode(*lists).rename(lists))
 
 
 def results_text() -> str:
     """For every data set a block of Markdown: the report on the first split, and a few figures of all."""
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     blocks = []
-    for _, splits in groupby(reports, lambda report: report["dataset"]):
+    for _, splits in groupby(read_json_files(RESULTS), lambda report: report["dataset"]):
         first, *others = splits
         blocks.append("\n".join(["```", *format_report(first), *format_splits([first, *others]), "```"]))
     return "\n\n".join(blocks)

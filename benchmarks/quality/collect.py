@@ -10,7 +10,6 @@ which holds published figures with their sources. The learning curve of each rec
 JSON file.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.markdown import replace_between_marks
+from benchmarks.markdown import read_json_files, replace_between_marks
 from benchmarks.measure import ROOT, script_parser
 from benchmarks.quality.tables import (
     ablation_tables,
@@ -30,7 +29,8 @@ from benchmarks.quality.tables import (
 )
 from hf_bert4rec.evaluation.plots import draw_curve
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
-from hf_bert4rec.files import TRAINING_FILE, atomic_write, write_json
+from hf_bert4rec.files import atomic_write, write_json
+from hf_bert4rec.hub.records import read_training
 
 RESULTS = ROOT / "training" / "results"
 MARKS = ("<!-- results: written by benchmarks/quality/collect.py -->", "<!-- end of results -->")
@@ -76,30 +76,19 @@ def all_tables(runs: list[dict[str, Any]], published: dict[str, Any], results: P
     return [table for table in tables if table]
 
 
-def read_json_files(folder: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
-    """The JSON files of a folder in the order of their names."""
-    paths = sorted(folder.glob(pattern), key=lambda path: path.stem)
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
 def run_result(folder: Path) -> dict[str, Any]:
     """The recorded part of a run's `training.json` and `evaluation.json`.
 
     Raises:
-        FileNotFoundError: The folder was not written by `training/train.py`, or not evaluated.
+        FileNotFoundError: The folder has no training record, or was not evaluated.
         ValueError: It was evaluated on something else than the leave-one-out test split.
     """
-    if not (folder / TRAINING_FILE).is_file():
-        raise FileNotFoundError(f"{folder} has no {TRAINING_FILE}: it was not made by training/train.py")
-    training = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
-    report = load_report(folder / REPORT_FILE)
+    training, report = read_training(folder), load_report(folder / REPORT_FILE)
     protocol = report["protocol"]
     if (protocol["split"], protocol["part"]) != ("leave-one-out", "test"):
         raise ValueError(
             f"{folder} was evaluated on {protocol['split']}, {protocol['part']}; evaluate it on leave-one-out, test"
         )
-    baselines = {name: report["baselines"][name] for name in BASELINES}
-    sampled: dict[str, Any] = report["sampled"]
     return {
         **{name: training[name] for name in RECORDED},
         "targets_sha256": protocol["targets_sha256"],
@@ -108,12 +97,12 @@ def run_result(folder: Path) -> dict[str, Any]:
         "test": _select(report["metrics"], METRICS),
         "baselines": {
             name: {
-                "test": _select(baseline["metrics"], METRICS),
-                "difference": _select(baseline["difference"], METRICS),
+                "test": _select(report["baselines"][name]["metrics"], METRICS),
+                "difference": _select(report["baselines"][name]["difference"], METRICS),
             }
-            for name, baseline in baselines.items()
+            for name in BASELINES
         },
-        "sampled": {name: _select(rows["model"], SAMPLED_METRICS) for name, rows in sampled.items()},
+        "sampled": {name: _select(rows["model"], SAMPLED_METRICS) for name, rows in report["sampled"].items()},
         "environment": report["environment"],
     }
 

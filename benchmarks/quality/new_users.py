@@ -8,8 +8,6 @@ file per data set and seed of the training goes to `training/results/new_users/`
 seed, and the means of all.
 """
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -17,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.markdown import replace_between_marks
-from benchmarks.measure import ROOT
+from benchmarks.markdown import read_json_files, replace_between_marks
+from benchmarks.measure import ROOT, script_parser
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
 from hf_bert4rec.evaluation.report_text import Rows, markdown, scorer_label, taste_sections
 from hf_bert4rec.evaluation.trained_model import training_record
@@ -41,9 +39,8 @@ def record(folder: Path) -> None:
 
 def text() -> str:
     """For every data set the sections of the first seed, as in a model card, and the means of all seeds."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     parts = []
-    for dataset, group in groupby(results, lambda result: result["dataset"]):
+    for dataset, group in groupby(read_json_files(RESULTS), lambda result: result["dataset"]):
         seeds = list(group)
         parts.append(f"### On {dataset}\n" + "\n".join(taste_sections(seeds[0], markdown)))
         if len(seeds) > 1:
@@ -69,7 +66,7 @@ def means_table(seeds: Sequence[Mapping[str, Any]]) -> Rows:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="evaluated models")
     for folder in parser.parse_args(argv).folders:
         record(folder)

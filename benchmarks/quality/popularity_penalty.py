@@ -8,7 +8,6 @@ is that by p(item | history) / popularity(item), which is a penalty of 1. Writes
 `training/results/popularity_penalty/`, one JSON file per data set, and the table of docs/evaluation.md.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.markdown import replace_between_marks
+from benchmarks.markdown import read_json_files, replace_between_marks
 from benchmarks.measure import ROOT, script_parser
 from benchmarks.quality.tables import PENALTIES
 from hf_bert4rec import Bert4RecForMaskedLM
@@ -105,8 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         models = {folder.name: measure(folder) for folder in folders}
         result = {"dataset": dataset, "models": models, "environment": environment()}
         write_json(RESULTS / f"{dataset.removesuffix('.txt')}.json", result)
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    replace_between_marks(PAGE, MARKS, "\n\n".join(map(table, results)))
+    replace_between_marks(PAGE, MARKS, "\n\n".join(map(table, read_json_files(RESULTS))))
 
 
 if __name__ == "__main__":

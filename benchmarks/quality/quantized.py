@@ -11,7 +11,6 @@ with one history of the window's length, on one thread. Needs torchao and bitsan
 from __future__ import annotations
 
 import io
-import json
 import timeit
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +28,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.environment import describe_hardware, environment
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import prepare_for_model
+from hf_bert4rec.evaluation.report_text import markdown
 from hf_bert4rec.evaluation.scoring import ModelScorer, evaluate_scorer
 from hf_bert4rec.evaluation.task import build_task
 from hf_bert4rec.evaluation.trained_model import training_data_options, training_record
@@ -95,14 +95,12 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
 
 def table(result: dict[str, Any]) -> str:
     """The rows of a result in Markdown, with the change of NDCG@10."""
-    rows = result["rows"]
-    reference = rows[BASELINE]["ndcg@10"]
-    lines = [
-        f"| {name} | {row['megabytes']:.1f} | {row['ndcg@10']:.4f} | {row['ndcg@10'] / reference - 1:+.1%} "
-        f"| {row['milliseconds']:.1f} |"
-        for name, row in rows.items()
-    ]
-    return "\n".join(["| weights | MB | NDCG@10 | change | ms |", "|---|---:|---:|---:|---:|", *lines])
+    reference = result["rows"][BASELINE]["ndcg@10"]
+    rows = [["weights", "MB", "NDCG@10", "change", "ms"]]
+    for name, row in result["rows"].items():
+        ndcg, change = row["ndcg@10"], row["ndcg@10"] / reference - 1
+        rows.append([name, f"{row['megabytes']:.1f}", f"{ndcg:.4f}", f"{change:+.1%}", f"{row['milliseconds']:.1f}"])
+    return markdown(rows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -115,17 +113,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     torch.set_num_threads(1)
     load = cpu_load()
-    peers = {name: version(name) for name in ("torchao", "bitsandbytes")}
     result = {
         "model": folder.name,
         "rows": measure(folder),
         "machine": describe_hardware(),
         "load_before": load,
         "environment": environment(),
-        "peers": peers,
+        "peers": {name: version(name) for name in ("torchao", "bitsandbytes")},
     }
     write_json(RESULT, result)
-    replace_between_marks(PAGE, MARKS, table(json.loads(RESULT.read_text(encoding="utf-8"))))
+    replace_between_marks(PAGE, MARKS, table(result))
     print(table(result))
 
 

@@ -178,11 +178,7 @@ def published_rows(entries: list[dict[str, Any]]) -> list[Row]:
 
 
 def mean_rows(runs: list[tuple[str, dict[str, Any]]]) -> list[Row]:
-    """One row per recipe with several seeds: mean and standard deviation over the seeds.
-
-    Args:
-        runs: Recipe name and metrics (with intervals) of every run.
-    """
+    """One row per recipe with several seeds: mean and standard deviation. `runs` are recipe names with metrics."""
     rows = []
     for recipe in sorted({name for name, _ in runs}):
         metrics = [metrics for name, metrics in runs if name == recipe]

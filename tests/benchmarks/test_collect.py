@@ -123,7 +123,7 @@ def test_a_model_without_evaluation_is_refused(model_folder, results, page, tmp_
     with pytest.raises(FileNotFoundError, match="run `hf-bert4rec evaluate`"):
         collect([copy], results, {page: MARKS})
     (copy / "training.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"not made by training/train.py"):
+    with pytest.raises(FileNotFoundError, match=r"lacks training.json"):
         collect([copy], results, {page: MARKS})
 
 
