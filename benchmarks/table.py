@@ -7,13 +7,12 @@
 `docs/publishing.md` the demo.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.markdown import replace_between_marks
+from benchmarks.markdown import read_json_files, replace_between_marks
 from benchmarks.measure import MAX_LOAD, RESULTS, ROOT, script_parser
 from benchmarks.plots import draw_curves
 from hf_bert4rec.files import write_text
@@ -49,22 +48,25 @@ def marks_of(name: str) -> tuple[str, str]:
     return f"<!-- {name}: written by benchmarks/table.py -->", f"<!-- end of {name} -->"
 
 
-MARKS, SIZES_MARKS, DEMO_MARKS = marks_of("benchmarks"), marks_of("sizes"), marks_of("demo")
-GROWTH_MARKS = {
-    "catalogue_growth": marks_of("growth of the catalogue"),
-    "large_evaluation": marks_of("growth of the evaluation"),
-    "spark_growth": marks_of("growth with Spark"),
-}
+MARKS = marks_of("benchmarks")
 HEADER = ("| metric | median | quartiles | unit | target | target met |", "|---|---:|---:|---|---|---|")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     script_parser(__doc__).parse_args(argv)
     print(write_tables(RESULTS, TARGETS))
-    for name, marks in GROWTH_MARKS.items():
-        replace_between_marks(GROWTH_PAGE, marks, growth_table(read_result(name)))
-    replace_between_marks(GROWTH_PAGE, SIZES_MARKS, sizes_table(read_result("large_data")))
-    replace_between_marks(DEMO_PAGE, DEMO_MARKS, rows_table(read_result("demo_page")))
+    for page, name, text in parts_of_pages():
+        replace_between_marks(page, marks_of(name), text)
+
+
+def parts_of_pages() -> Iterator[tuple[Path, str, str]]:
+    """Page, name and text of the tables of single results."""
+    results = {result["benchmark"]: result for result in read_results(RESULTS)}
+    yield DEMO_PAGE, "demo", rows_table(results["demo_page"])
+    yield GROWTH_PAGE, "sizes", sizes_table(results["large_data"])
+    yield GROWTH_PAGE, "growth of the catalogue", growth_table(results["catalogue_growth"])
+    yield GROWTH_PAGE, "growth of the evaluation", growth_table(results["large_evaluation"])
+    yield GROWTH_PAGE, "growth with Spark", growth_table(results["spark_growth"])
 
 
 def write_tables(folder: Path, targets: Sequence[Path]) -> str:
@@ -85,14 +87,9 @@ def write_tables(folder: Path, targets: Sequence[Path]) -> str:
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """All results of a folder, in the order of `TITLES`."""
-    paths = sorted(folder.glob("*.json"), key=lambda path: list(TITLES).index(path.stem))
-    if not paths:
+    if not (results := read_json_files(folder)):
         raise FileNotFoundError(f"no results in {folder}: run `make bench` first")
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
-def read_result(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return sorted(results, key=lambda result: list(TITLES).index(result["benchmark"]))
 
 
 def rows_table(result: dict[str, Any]) -> str:

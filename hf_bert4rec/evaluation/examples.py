@@ -1,12 +1,13 @@
 """History → held-out movie → recommendations, with titles and genres, for people to judge."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from ..data.collators import IGNORED, UNKNOWN
-from ..data.ragged import Ragged, concatenate, seen_items
+from ..data.collators import IGNORED
+from ..data.ragged import Ragged, seen_items
 from ..model.items_bert4rec import AmbiguousTitleError, UnknownTitleError
 from .config import EvaluationConfig
 from .ranking import Scorer, candidate_scores, to_padded, top_items
@@ -35,16 +36,13 @@ def make_examples(
         fixed = []
     drawn = min(config.examples - len(fixed), len(task.targets))
     users = np.random.default_rng(config.seed).choice(len(task.targets), drawn, replace=False)
-    untimed = Ragged.from_lists(fixed)
-    untimed = untimed.with_columns(**{name: np.full(len(untimed.values), value) for name, value in UNKNOWN.items()})
-    untimed = untimed.with_queries(**{name: np.full(len(untimed), value) for name, value in UNKNOWN.items()})
-    histories = concatenate([untimed, task.histories.take(users)])
-    if not len(histories):
-        return []
+    histories = [row for row in (Ragged.from_lists(fixed), task.histories.take(users)) if len(row)]
     held_out = [[] for _ in fixed] + [task.targets[user].tolist() for user in users]
-    seen = to_padded(seen_items(histories, task.exclude_seen))
-    candidates = candidate_scores(scorer(histories), seen, task.special_ids)
-    recommended = top_items(candidates, min(LIST_LENGTH, task.catalogue_size)).tolist()
+    recommended: list[list[int]] = []
+    for rows in histories:
+        seen = to_padded(seen_items(rows, task.exclude_seen))
+        candidates = candidate_scores(scorer(rows), seen, task.special_ids)
+        recommended += top_items(candidates, min(LIST_LENGTH, task.catalogue_size)).tolist()
 
     def movies(input_ids: Sequence[int]) -> list[dict[str, Any]]:
         described = [tokenizer.movie(input_id) for input_id in input_ids if input_id != IGNORED]
@@ -57,5 +55,5 @@ def make_examples(
             "held_out": movies(targets),
             "recommended": movies(items),
         }
-        for history, targets, items in zip(histories, held_out, recommended, strict=True)
+        for history, targets, items in zip(chain(*histories), held_out, recommended, strict=True)
     ]

@@ -230,11 +230,8 @@ def test_the_tables_of_this_repository_are_up_to_date(tmp_path):
 
 
 def test_the_tables_of_single_results_are_up_to_date():
-    tables = [(table.DEMO_PAGE, table.DEMO_MARKS, table.rows_table(table.read_result("demo_page")))]
-    tables.append((table.GROWTH_PAGE, table.SIZES_MARKS, table.sizes_table(table.read_result("large_data"))))
-    for name, marks in table.GROWTH_MARKS.items():
-        tables.append((table.GROWTH_PAGE, marks, table.growth_table(table.read_result(name))))
-    for page, marks, expected in tables:
+    for page, name, expected in table.parts_of_pages():
+        marks = table.marks_of(name)
         text = page.read_text(encoding="utf-8").split(marks[0])[1].split(marks[1])[0]
         assert text.strip() == expected, f"{page} is stale: run `make bench-table`"
 
