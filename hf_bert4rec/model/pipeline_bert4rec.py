@@ -1,7 +1,6 @@
 """`pipeline("movie-recommendation")`, or `"item-recommendation"`: histories in, items with titles and scores out.
 
-A request is parsed and encoded (`requests_bert4rec.py`), scored by the model, ranked (`ranking_bert4rec.py`) and
-answered with titles. The answer to a history does not depend on its batch and equals the evaluation's ranking.
+The answer to a history does not depend on its batch and equals the evaluation's ranking.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice, repeat
 from numbers import Integral
 from typing import Any
@@ -59,50 +57,39 @@ class MovieRecommendationPipeline(Pipeline):
 
     Args of a call:
         inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` with options of its own,
-            or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered lazily. Other
-            keys of a dict are ignored with a warning, and an option that is None or NaN is not given. `[]` is one empty
-            history, an empty column of histories an empty batch.
-        batch_size: histories scored at once, 1 or more; changes speed, never the answer.
+            or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered lazily. An
+            option that is None or NaN is not given. `[]` is one empty history, an empty column an empty batch.
+        batch_size: histories scored at once; changes speed, never the answer.
         num_workers: ignored; part of the signature of transformers.
-        top_k: movies to recommend, 1 to the size of the catalogue; 10 by default, or all of a smaller catalogue.
-        goal: "next" for what such users watched next, by the network, or "taste" for what people who like these movies
-            also like, whatever the order and times of the history; after one movie, every third of ten is a similar
-            one. By default "taste" for a history without times and events if the model has `config.taste_size`, else
-            "next".
-        exclude_seen: leave out the movies of the history; by default as `config.exclude_seen` says.
-        ratings: a number or None for each entry of the history; thumbs up and down are True and False. Entries rated
-            below `min_rating` (default 3) are neither recommended nor part of the model's input.
-        timestamps: the time of each entry of the history, ascending, for a model trained with times: seconds, milli-,
-            micro- or nanoseconds since 1970, `datetime`s, ISO 8601 texts, or None.
-        now: the time of the recommendation, in the same forms; unknown by default.
-        events: the kind of event of each entry of the history, such as "view", for a model trained with kinds of
-            events (`tokenizer.event_names`); by default the requested kind. `exclude_seen` leaves out movies with an
-            event of the requested kind.
+        top_k: movies to recommend; 10 by default, or all of a smaller catalogue.
+        goal: "next" for what such users watched next, or "taste" for what people who like these movies also like. By
+            default "taste" for a history without times and events if the model has `config.taste_size`, else "next".
+        exclude_seen: leave out the movies of the history with the requested event; by default as the config says.
+        ratings: a number, True, False or None for each entry of the history. Entries rated below `min_rating`, 3 by
+            default, are neither recommended nor part of the model's input.
+        timestamps: the time of each entry, ascending, for a model trained with times: seconds, milli-, micro- or
+            nanoseconds since 1970, `datetime`s, ISO 8601 texts, or None.
+        now: the time of the recommendation, in the same forms.
+        events: the kind of event of each entry, one of `tokenizer.event_names`; by default the requested kind.
         event: the requested kind, one of `tokenizer.target_events`, by default the first of these.
-        exclude: ids and titles never to recommend; takes precedence over `candidates`.
-        candidates: the only ids and titles to recommend.
+        exclude, candidates: ids and titles never to recommend, and the only ones to recommend; `exclude` wins.
         genres: movies with any of these, in any case.
         years: first and last year, None for no bound; movies without a year are left out.
-        popularity_penalty: order by log(score) - penalty * log(share of all interactions). With 1, movies rank by how
-            much likelier this history makes them than they are for everyone.
-        diversity: from 0 (order by score) to 1 (after the first movie, only dissimilarity counts): each next movie has
-            the largest (1 - diversity) * relevance - diversity * similarity to those selected before it.
-        explain: add to each movie "because", the entries of the history that raise its score: `{"movie_id", "title",
-            "contribution"}`, where the contribution is what the log of the score loses without the entry.
+        popularity_penalty: order by log(score) - penalty * log(share of all interactions).
+        diversity: from 0 (order by score) to 1 (only dissimilarity to earlier movies counts); see `rerank_mmr`.
+        explain: add "because" to each movie: `{"movie_id", "title", "contribution"}` of the entries of the history that
+            raise its score, where the contribution is what the log of the score loses without the entry.
 
     Returns a list of `{"movie_id", "title", "genres", "score", "source"}`, best first, for every history; instead of
     "movie_id" the data set's own name of ids (`tokenizer.item_id_name`). `score` is the softmax over all items in
     float32, before filters; with the goal "taste", the share of all movies' scores. `source` is "model", or
-    "popularity" for a history without known movies, whose scores are shares of all interactions. If fewer than `top_k`
-    movies are left, one warning says what each filter left.
+    "popularity" for a history without known movies, whose scores are shares of all interactions.
 
     Args of the constructor, or of `pipeline(...)`:
-        movies: a table with `movie_id` and any of `title`, `year` and `genres` (a mapping of columns or a
-            `datasets.Dataset`), for a folder without titles.
+        movies: a table of titles, years and genres for a folder without titles; see `Bert4RecTokenizer.from_movies`.
         backend: "torch", or "onnx" to score histories with a file of the folder's `onnx/` (needs onnxruntime).
         onnx_file: its name, by default "model.onnx"; "model_quantized.onnx" has int8 weights.
-        onnx_tolerance: how far its logits may be from the model's when it is loaded, by default 0.001, or 1 for
-            "model_quantized.onnx"; a file quantized by other tools may need more.
+        onnx_tolerance: how far its logits may be from the model's; by default as `OnnxScorer.check_scores` says.
 
     Raises:
         TypeError: a history that is not a list, an entry that is neither an id nor a title, an option of another type.
@@ -190,14 +177,14 @@ class MovieRecommendationPipeline(Pipeline):
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
         """Switch dropout off for the block, if the model is being trained."""
-        training = self.model.training
-        if training:
-            self.model.eval()
+        if not self.model.training:
+            yield
+            return
+        self.model.eval()
         try:
             yield
         finally:
-            if training:
-                self.model.train()
+            self.model.train()
 
     def preprocess(self, input_: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Parse a batch of histories, and encode those that the network scores."""
@@ -207,36 +194,28 @@ class MovieRecommendationPipeline(Pipeline):
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
         unknown: defaultdict[str, list[str]] = defaultdict(list)
-        options = {"exclude_seen": self.model.config.exclude_seen, **options}
-        requests = [parse_request(history, options, self.tokenizer, unknown) for history in histories]
+        config = self.model.config
+        requests = [parse_request(history, options, self.tokenizer, config, unknown) for history in histories]
         warn_unknown(unknown)
-        requests = [replace(request, goal=self._goal(request)) for request in requests]
-        if not self.model.config.time_aware and any(request.has_times for request in requests):
+        if not config.time_aware and any(request.has_times for request in requests):
             warn_caller("this model was trained without times: they only make 'next' the default goal")
-        if not self.model.config.num_events and any(request.has_events for request in requests):
+        if not config.num_events and any(request.has_events for request in requests):
             warn_caller("this model was trained without kinds of events: they only make 'next' the default goal")
         return requests
-
-    def _goal(self, request: Request) -> str:
-        """The goal of a request, by default "taste" if the model has factors and the request no times and events."""
-        if self.model.taste is None:
-            if request.goal == "taste":
-                raise ValueError("goal is 'taste', but the model has no taste factors: train it with --taste_size 64")
-            return "next"
-        return request.goal or ("next" if request.has_times or request.has_events else "taste")
 
     def _forward(self, input_tensors: dict[str, Any], **_: Any) -> dict[str, Any]:
         inputs = dict(input_tensors)
         requests = inputs.pop("requests")
+        outputs = {"requests": requests, "corrections": repeat(None)}
         if not len(inputs["input_ids"]):
-            return {"requests": requests, "logits": torch.empty(0, self.model.config.vocab_size), "corrections": []}
+            return {**outputs, "logits": torch.empty(0, self.model.config.vocab_size)}
         MovieRecommendationPipeline.has_scored = True
         score = self.onnx_scorer or self.model.next_item_logits
         # Explanations, which have no requests, need exact scores of the listed movies only, but of many histories.
         int8 = self.item_embeddings.int8() if requests and self.onnx_scorer is None else None
         with self._evaluation_mode():
             if int8 is None:
-                return {"requests": requests, "logits": score(**inputs), "corrections": repeat(None)}
+                return {**outputs, "logits": score(**inputs)}
             states = self.model.next_item_states(**inputs)
             logits = self.model.add_table_scores(int8.logits(states), **inputs)
             return {"requests": requests, "logits": logits, "corrections": int8.correct(logits, states)}
@@ -247,15 +226,11 @@ class MovieRecommendationPipeline(Pipeline):
         # Each history's log scores (items,), and the corrections of approximate ones.
         network = zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False)
         liked = [request.liked for request in requests if request.liked and request.goal == "taste"]
-        taste = iter(self._taste_log_scores(liked) if liked else ())
+        taste = zip(self._taste_log_scores(liked) if liked else (), repeat(None))
         answers = []
         for request in requests:
-            if not request.liked:
-                answers.append(self._rank(request, None))
-            elif request.goal == "taste":
-                answers.append(self._rank(request, next(taste)))
-            else:
-                answers.append(self._rank(request, *next(network)))
+            scores = next(taste if request.goal == "taste" else network) if request.liked else (None, None)
+            answers.append(self._rank(request, *scores))
         for request, answer in zip(requests, answers, strict=True):
             if len(answer) < request.top_k:
                 reason = describe_filters(request, self.catalogue)
@@ -272,20 +247,21 @@ class MovieRecommendationPipeline(Pipeline):
         return self._log_scores(self.model.taste.log_scores(histories).cpu())
 
     def _rank(
-        self, request: Request, log_scores: torch.Tensor | None, corrections: Corrections | None = None
+        self, request: Request, log_scores: torch.Tensor | None, corrections: Corrections | None
     ) -> list[dict[str, Any]]:
         """The answer to one request; `log_scores` is (items,), or None to rank by popularity."""
         source = "popularity" if log_scores is None else "model"
         ranking = self.catalogue.shares.log() if log_scores is None else log_scores
         positions = select_movies(request, ranking, self.catalogue, self._vectors, corrections)
-        scores = ranking[positions].exp().tolist()
-        movies = [
-            {**self.tokenizer.movie(self.tokenizer.first_item_id + position), "score": score, "source": source}
-            for position, score in zip(positions, scores, strict=True)
-        ]
+        movies = self._movies(positions, ranking[positions].exp().tolist(), source=source)
         if request.explain:
             self._explain(request, movies, positions, ranking if corrections is None else None)
         return movies
+
+    def _movies(self, positions: list[int], scores: list[float], **fields: str) -> list[dict[str, Any]]:
+        first = self.tokenizer.first_item_id
+        rows = zip(positions, scores, strict=True)
+        return [{**self.tokenizer.movie(first + position), "score": score, **fields} for position, score in rows]
 
     def _explain(
         self, request: Request, movies: list[dict[str, Any]], positions: list[int], log_scores: torch.Tensor | None
@@ -303,47 +279,33 @@ class MovieRecommendationPipeline(Pipeline):
 
         if log_scores is None:
             log_scores = score([list(range(len(history.liked)))])[0]
-        name = self.tokenizer.item_id_name
         for movie, reasons in zip(movies, contributions(history.liked, positions, log_scores, score), strict=True):
-            entries = [(self.tokenizer.movie(item), contribution) for item, contribution in reasons]
-            movie["because"] = [
-                {name: entry[name], "title": entry["title"], "contribution": contribution}
-                for entry, contribution in entries
-            ]
+            movie["because"] = [{**self.tokenizer.movie(item), "contribution": value} for item, value in reasons]
+            for entry in movie["because"]:
+                del entry["genres"]
 
     def similar(self, movies: Any, top_k: int | None = None) -> Any:
         """Movies that the same people like, and whose genres, years and words of the title are alike.
 
-        A model without `taste_size` compares item embeddings instead.
+        A model without `taste_size` compares item embeddings instead. `movies` is an id or a title, or a list of them.
+        Returns `top_k` others, 10 by default, as `[{"movie_id", "title", "genres", "score"}, …]`, best first; for a
+        list, a list of those. `score` is from -1 to 1.
 
-        Args:
-            movies: an id or a title, or a list of them.
-            top_k: movies for each, without itself; 10 by default.
-
-        Returns `[{"movie_id", "title", "genres", "score"}, …]`, best first; for a list, a list of those. `score` is
-        from -1 to 1.
-
-        Raises:
-            LookupError: a movie that is not in the catalogue; AmbiguousTitleError: a title of several movies.
+        LookupError: a movie that is not in the catalogue; AmbiguousTitleError: a title of several movies.
         """
         if isinstance(movies, (str, Integral)):
             return self.similar([movies], top_k)[0]
         num_items = self.tokenizer.num_items
         top_k = min(DEFAULT_TOP_K, num_items) if top_k is None else parse_top_k(top_k, num_items)
         cosines, positions = self.item_embeddings.most_similar(self._positions(movies, "similar"), top_k)
-        first = self.tokenizer.first_item_id
-        return [
-            [{**self.tokenizer.movie(first + position), "score": score} for position, score in zip(*row, strict=True)]
-            for row in zip(positions.tolist(), cosines.tolist(), strict=True)
-        ]
+        return [self._movies(*row) for row in zip(positions.tolist(), cosines.tolist(), strict=True)]
 
     def embed_users(self, histories: Any, batch_size: int | None = None) -> torch.Tensor:
         """Embeddings of histories, float32 on the CPU: (histories, hidden), or (hidden,) for a single history.
 
         For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is the network's
-        logit, to which the pipeline adds the terms of the transition memory and of `taste_weight`, if the model has
-        them. The softmax of all logits is the score with the goal "next". A history without known movies is embedded
-        as an empty one.
+        logit, without the terms of the transition memory and of `taste_weight`. A history without known movies is
+        embedded as an empty one.
         """
         batch_size = parse_batch_size(self._batch_size if batch_size is None else batch_size)
         histories, is_single = read_histories(histories)
@@ -358,23 +320,24 @@ class MovieRecommendationPipeline(Pipeline):
 
     def embed_items(self, movies: Iterable[Any] | None = None) -> torch.Tensor:
         """Embeddings of movies by id or title, by default of all: (movies, hidden), float32 on the CPU."""
-        return self._vectors(None if movies is None else self._positions(movies, "embed_items"))
+        return self._vectors(self._positions(movies, "embed_items"))
 
     def item_biases(self, movies: Iterable[Any] | None = None) -> torch.Tensor:
         """Biases that the inner product lacks to a movie's logit: (movies,), float32 on the CPU."""
-        biases = self.item_embeddings.biases().float().cpu()
-        return biases if movies is None else biases[self._positions(movies, "item_biases")]
+        return self.item_embeddings.biases().float().cpu()[self._positions(movies, "item_biases")]
 
-    def _vectors(self, positions: torch.Tensor | None) -> torch.Tensor:
+    def _vectors(self, positions: torch.Tensor) -> torch.Tensor:
+        vectors = self.item_embeddings.vectors()
+        return vectors[positions.to(vectors.device)].float().cpu()
+
+    def _positions(self, movies: Iterable[Any] | None, method: str) -> torch.Tensor:
+        """Positions in the catalogue (n,) of movies by id or title, or of all."""
         self._follow_growth()
-        return self.item_embeddings.vectors(positions).float().cpu()
-
-    def _positions(self, movies: Iterable[Any], method: str) -> torch.Tensor:
-        """Positions in the catalogue (n,) of movies by id or title."""
+        if movies is None:
+            return torch.arange(self.catalogue.num_items)
         movies = as_list(movies)
         if not isinstance(movies, list):
             raise TypeError(f"{method} takes a list of ids and titles, not {short_repr(movies)}")
-        self._follow_growth()
         items = parse_movies(movies, self.tokenizer, method)
         return torch.tensor(items, dtype=torch.long) - self.tokenizer.first_item_id
 

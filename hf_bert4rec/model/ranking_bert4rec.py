@@ -1,14 +1,14 @@
 """From scores to recommendations: filters, popularity, diversity, similar items and explanations.
 
-Filters only remove movies and re-ranking only changes the order; neither changes a movie's score. The logits of a large
-catalogue are computed in int8, and corrected where they decide.
+Neither filters nor re-ranking change a movie's score. The logits of a large catalogue are computed in int8, and
+corrected where they decide.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -72,7 +72,7 @@ class Catalogue:
         return (counts / counts.sum()).log().float()
 
     def _counts(self) -> torch.Tensor:
-        if self.items.get("count") is None:
+        if "count" not in self.items:
             raise ValueError(
                 "popularity is not known: this tokenizer has no interaction counts, which a history without known "
                 "movies and popularity_penalty need; build it with from_movies(movies, counts=...)"
@@ -99,23 +99,21 @@ class Catalogue:
         return torch.tensor([any(name.casefold() in keys for name in listed) for listed in lists])[index]
 
 
-def filters(request: Request, catalogue: Catalogue) -> list[tuple[str, torch.Tensor]]:
+def filters(request: Request, catalogue: Catalogue) -> Iterator[tuple[str, torch.Tensor]]:
     """The filters of a request in order of use: name and mask (items,) of the items that pass."""
-    named_masks = []
     if request.exclude_seen and request.seen:
-        named_masks.append(("exclude_seen", catalogue.mask(request.seen, False)))
+        yield "exclude_seen", catalogue.mask(request.seen, False)
     if request.exclude is not None:
-        named_masks.append(("exclude", catalogue.mask(request.exclude, False)))
+        yield "exclude", catalogue.mask(request.exclude, False)
     if request.candidates is not None:
-        named_masks.append(("candidates", catalogue.mask(request.candidates)))
+        yield "candidates", catalogue.mask(request.candidates)
     if request.genres is not None:
-        named_masks.append((f"genres={request.genres}", catalogue.genre_mask(request.genres)))
+        yield f"genres={request.genres}", catalogue.genre_mask(request.genres)
     if request.years is not None:
         first, last = request.years
         within = (catalogue.years >= first) & (catalogue.years <= last)  # False for NaN
         bounds = ", ".join(f"{year:g}" if math.isfinite(year) else "None" for year in request.years)
-        named_masks.append((f"years=({bounds})", within))
-    return named_masks
+        yield f"years=({bounds})", within
 
 
 def describe_filters(request: Request, catalogue: Catalogue) -> str:
@@ -226,19 +224,17 @@ class ItemEmbeddings:
             self._int8 = Int8Items(self.model.get_output_embeddings(), self.first_item_id)
         return self._int8
 
-    def vectors(self, positions: torch.Tensor | None = None) -> torch.Tensor:
-        """Embeddings of these positions (n,), by default of all items: (n, hidden), on `device`."""
+    def vectors(self) -> torch.Tensor:
+        """Embeddings (items, hidden), on `device`."""
         weight = self.model.get_output_embeddings().weight
         if type(weight) in PLAIN_TENSORS and not weight.is_meta:
-            vectors = weight.detach()[self.first_item_id :]
-            return vectors if positions is None else vectors[positions.to(vectors.device)]
+            return weight.detach()[self.first_item_id :]
         # Quantized and offloaded layers have values only in their forward.
-        positions = torch.arange(self.num_items) if positions is None else positions
-        input_ids = (positions + self.first_item_id).to(self.device)
         if self.model.config.tie_word_embeddings:
+            input_ids = torch.arange(self.num_items, device=self.device) + self.first_item_id
             return self.model.get_input_embeddings()(input_ids).detach()
         size = self.model.config.hidden_size
-        return (self._decode(torch.eye(size)) - self._decode(torch.zeros(1, size))).T[input_ids]
+        return (self._decode(torch.eye(size)) - self._decode(torch.zeros(1, size))).T[self.first_item_id :]
 
     def biases(self) -> torch.Tensor:
         """Biases (items,), on `device`."""
@@ -335,8 +331,7 @@ def contributions(
 ) -> list[list[tuple[int, float]]]:
     """Return, for every recommended movie, (input id, contribution) of the entries that raise its score, largest first.
 
-    An entry's contribution is log(score) with the full history less log(score) without the entry; all occurrences of a
-    repeated movie are left out together. No older entry moves into the model's window instead.
+    An entry's contribution is log(score) with the full history less log(score) without the entry, at all its positions.
 
     Args:
         history: input ids of the model's input, oldest first.

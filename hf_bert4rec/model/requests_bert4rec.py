@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from .values_bert4rec import (
 )
 
 GOALS = ("next", "taste")
+OPTIONS: tuple[str, ...] = ("top_k", "goal", "exclude_seen", "timestamps", "now", "events", "event", "exclude")
+OPTIONS += ("candidates", "genres", "years", "popularity_penalty", "diversity", "explain", "ratings", "min_rating")
 DEFAULT_TOP_K = 10
 DEFAULT_BATCH_SIZE = 64
 DEFAULT_MIN_RATING = 3.0
@@ -43,20 +45,19 @@ class Request:
     """One history and its options, parsed. Items are input ids; a filter that is not set is None.
 
     `liked` is the model's input, oldest first; `seen` adds the entries with a low rating, and lacks those with another
-    event than the requested one. `timestamps` holds the seconds since 1970 of each liked item, None where unknown;
-    `now` is the time of the query. `events` holds the kind of event of each liked item, `event` the requested kind, as
-    `event_ids`. `goal` is one of `GOALS`. None means the default.
+    event than the requested one. `times` (seconds, `UNKNOWN_TIME` where unknown) and `event_ids` are those of the liked
+    items and, at the end, of the query. `has_times` and `has_events` say whether any were given.
     """
 
     liked: list[int]
     seen: list[int]
     top_k: int = DEFAULT_TOP_K
-    goal: str | None = None
+    goal: str = "next"
     exclude_seen: bool = True
-    timestamps: list[int | None] | None = None
-    now: int | None = None
-    events: list[int] | None = None
-    event: int | None = None
+    times: Sequence[int] = ()
+    has_times: bool = False
+    event_ids: Sequence[int] = ()
+    has_events: bool = False
     exclude: list[int] | None = None
     candidates: list[int] | None = None
     genres: list[str] | None = None
@@ -64,14 +65,6 @@ class Request:
     popularity_penalty: float = 0.0
     diversity: float = 0.0
     explain: bool = False
-
-    @property
-    def has_times(self) -> bool:
-        return self.timestamps is not None or self.now is not None
-
-    @property
-    def has_events(self) -> bool:
-        return self.events is not None or self.event is not None
 
     def last(self, number: int) -> Request:
         """Return the request with the most recent entries of `liked` only, at most `number` of them."""
@@ -83,22 +76,9 @@ class Request:
         return replace(
             self,
             liked=[self.liked[index] for index in indices],
-            timestamps=None if self.timestamps is None else [self.timestamps[index] for index in indices],
-            events=None if self.events is None else [self.events[index] for index in indices],
+            times=[self.times[index] for index in (*indices, -1)],
+            event_ids=[self.event_ids[index] for index in (*indices, -1)],
         )
-
-    def model_times(self) -> list[int]:
-        """The model's `timestamps`: of every liked item, and of the query, which is the [MASK]."""
-        times = [*(self.timestamps or [None] * len(self.liked)), self.now]
-        return [UNKNOWN_TIME if time is None else time for time in times]
-
-    def model_events(self) -> list[int]:
-        """The model's `event_ids`: of every liked item, by default the requested kind, and of the query."""
-        event = self.event or 0
-        return [*(self.events or [event] * len(self.liked)), event]
-
-
-OPTIONS = (*(entry.name for entry in fields(Request)[2:]), "ratings", "min_rating")
 
 
 def warn_unknown(unknown: Mapping[str, list[str]]) -> None:
@@ -129,15 +109,14 @@ def check_option_names(options: Iterable[Any]) -> None:
 
 
 def parse_request(
-    history: Any, options: Mapping[str, Any], tokenizer: Any, unknown: defaultdict[str, list[str]]
+    history: Any, options: Mapping[str, Any], tokenizer: Any, config: Any, unknown: defaultdict[str, list[str]]
 ) -> Request:
     """Parse one history, a list or a dict `{"history": [...]}` with options of its own, which take precedence.
 
-    Entries that are not in the catalogue, and keys that are no options, such as other columns of a data set's row, are
-    ignored and added to `unknown`, by the message of their warning.
+    Entries that are not in the catalogue, and keys that are no options, are ignored and added to `unknown`, by the
+    message of their warning.
 
-    TypeError: a value of the wrong type. ValueError: a value out of range, or a key that resembles an option. Both name
-    the option and the value.
+    TypeError: a value of the wrong type. ValueError: a value out of range, or a key that resembles an option.
     """
     if isinstance(history, Mapping):
         history, own_options = _split_row(history, unknown)
@@ -149,25 +128,26 @@ def parse_request(
     items = {index: item for index, item in enumerate(resolved) if item is not None}
     is_liked = _parse_ratings(options, len(entries))
     timestamps = _parse_column(options, "timestamps", "a time or None", len(entries))
-    timestamps, now = parse_times(timestamps, options.get("now"))
-    events, event = _parse_events(options, tokenizer, len(entries))
+    times = parse_times(timestamps, options.get("now"), len(entries))
+    has_times = timestamps is not None or times[-1] != UNKNOWN_TIME
+    has_events = options.get("events") is not None or options.get("event") is not None
+    event_ids = _parse_events(options, tokenizer, len(entries))
     liked = [index for index in items if is_liked[index]]
     exclude = _parse_list(options, "exclude", "a list of ids and titles")
     if exclude is not None:
         left_out = unknown["not in the catalogue, nothing to exclude"]
-        resolved = [_resolve(entry, tokenizer, left_out) for entry in exclude]
-        exclude = [item for item in resolved if item is not None]
+        exclude = [item for entry in exclude if (item := _resolve(entry, tokenizer, left_out)) is not None]
     candidates = _parse_list(options, "candidates", "a list of ids and titles")
     return Request(
         liked=[items[index] for index in liked],
-        seen=[item for index, item in items.items() if events is None or events[index] == (event or 0)],
+        seen=[item for index, item in items.items() if event_ids[index] == event_ids[-1]],
         top_k=parse_top_k(options.get("top_k", min(DEFAULT_TOP_K, tokenizer.num_items)), tokenizer.num_items),
-        goal=_parse_goal(options.get("goal")),
-        exclude_seen=_parse_flag(options, "exclude_seen", True),
-        timestamps=None if timestamps is None else [timestamps[index] for index in liked],
-        now=now,
-        events=None if events is None else [events[index] for index in liked],
-        event=event,
+        goal=_parse_goal(options.get("goal"), has_times or has_events, config.taste_size),
+        exclude_seen=_parse_flag(options, "exclude_seen", config.exclude_seen),
+        times=[times[index] for index in (*liked, -1)],
+        has_times=has_times,
+        event_ids=[event_ids[index] for index in (*liked, -1)],
+        has_events=has_events,
         exclude=exclude,
         candidates=None if candidates is None else parse_movies(candidates, tokenizer, "candidates"),
         genres=_parse_genres(options),
@@ -226,9 +206,9 @@ def read_histories(inputs: Any) -> tuple[Iterable[Any], bool]:
     They are an iterator if `inputs` has no length or is a map-style data set; `[]` is a single history. TypeError for a
     table of several columns, a set, which has no order, and a mixture of histories and entries.
     """
+    _check_has_order(inputs)
     if _is_empty_batch(inputs):
         return [], False
-    _check_has_order(inputs)
     if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
         return (inputs[index] for index in range(len(inputs))), False  # a torch Dataset, transformers' KeyDataset
     if isinstance(inputs, Iterable) and not hasattr(inputs, "__len__"):
@@ -249,15 +229,13 @@ def _is_empty_batch(inputs: Any) -> bool:
     ndim = getattr(inputs, "ndim", 1)
     if ndim == 0 or not hasattr(inputs, "__len__") or len(inputs):
         return False
-    check_not_table(inputs)
     entry_type = str(getattr(inputs, "dtype", getattr(inputs, "type", "")))  # of a column of polars or pyarrow
     return type(inputs).__name__ in ("Column", "Dataset") or ndim > 1 or "list" in entry_type.lower()
 
 
 def _is_batch(inputs: Any) -> bool:
     """Whether a list holds histories rather than entries; TypeError for a mixture."""
-    if not isinstance(inputs, list):
-        raise TypeError(f"a history is a list of ids and titles, not {type(inputs).__name__}: {short_repr(inputs)}")
+    _check_list("a history", inputs, "a list of ids and titles")
     # int is listed although it is an Integral: the check by the abstract class takes a tenth of the request's time
     nested = [
         not isinstance(entry, (str, int, Integral)) and isinstance(entry, Iterable) and getattr(entry, "ndim", 1) > 0
@@ -309,10 +287,7 @@ def _parse_column(options: Mapping[str, Any], name: str, expected: str, num_entr
 
 
 def _parse_ratings(options: Mapping[str, Any], num_entries: int) -> list[bool]:
-    """Return whether each entry is liked: True, rated `min_rating` or more, or not rated (None or NaN).
-
-    ValueError: no rating is above 1, as with thumbs up, and no `min_rating` given; the default would call all dislikes.
-    """
+    """Whether each entry is liked; ValueError for ratings up to 1 without `min_rating`: all would be dislikes."""
     min_rating = options.get("min_rating")
     least = DEFAULT_MIN_RATING if min_rating is None else parse_number("min_rating", min_rating, lower=-math.inf)
     ratings = _parse_column(options, "ratings", "a number or None", num_entries)
@@ -331,18 +306,15 @@ def _parse_ratings(options: Mapping[str, Any], num_entries: int) -> list[bool]:
     return [rating is True or is_missing(rating) or (rating is not False and rating >= least) for rating in ratings]
 
 
-def _parse_events(options: Mapping[str, Any], tokenizer: Any, num_entries: int) -> tuple[list[int] | None, int | None]:
+def _parse_events(options: Mapping[str, Any], tokenizer: Any, num_entries: int) -> list[int]:
     """Return the `event_ids` of the entries and of the query; all are 0 if the model knows no kinds of events."""
     events, event = _parse_column(options, "events", "a kind of event", num_entries), options.get("event")
     if not tokenizer.event_names:
-        return None if events is None else [0] * num_entries, None if event is None else 0
-    if events is not None:
-        events = tokenizer.encode_events(events)
-    if event is None:
-        return events, None
+        return [0] * (num_entries + 1)
+    event = tokenizer.target_events[0] if event is None else event
     if event not in tokenizer.target_events:
         raise ValueError(f"event is {short_repr(event)}; it must be one of {tokenizer.target_events}")
-    return events, tokenizer.encode_events([event])[0]
+    return tokenizer.encode_events([*([event] * num_entries if events is None else events), event])
 
 
 def _parse_genres(options: Mapping[str, Any]) -> list[str] | None:
@@ -366,9 +338,14 @@ def _parse_years(options: Mapping[str, Any]) -> tuple[float, float] | None:
     return first, last
 
 
-def _parse_goal(goal: Any) -> str | None:
-    if goal is not None and (not isinstance(goal, str) or goal not in GOALS):
+def _parse_goal(goal: Any, has_context: bool, taste_size: int) -> str:
+    """Return the goal, by default "taste" for a model of taste and a request without times and events."""
+    if goal is None:
+        return "taste" if taste_size and not has_context else "next"
+    if not isinstance(goal, str) or goal not in GOALS:
         raise ValueError(f"goal is {short_repr(goal)}; it is 'next' (what comes next) or 'taste' (what else is liked)")
+    if goal == "taste" and not taste_size:
+        raise ValueError("goal is 'taste', but the model has no taste factors: train it with --taste_size 64")
     return goal
 
 
@@ -384,9 +361,9 @@ def encode(requests: Sequence[Request], tokenizer: Any, config: Any) -> dict[str
     requests = [request.last(config.max_position_embeddings - 1) for request in requests]
     longest = max((len(request.liked) + 1 for request in requests), default=0)
 
-    def pad(rows: list[list[int]], value: int) -> torch.Tensor:
+    def pad(rows: list[Sequence[int]], value: int) -> torch.Tensor:
         # One tensor from nested lists takes less time than filling a tensor row by row.
-        padded = [row + [value] * (longest - len(row)) for row in rows]
+        padded = [[*row, *[value] * (longest - len(row))] for row in rows]
         return torch.tensor(padded, dtype=torch.long).view(len(rows), longest)
 
     inputs = {
@@ -394,7 +371,7 @@ def encode(requests: Sequence[Request], tokenizer: Any, config: Any) -> dict[str
         "attention_mask": pad([[1] * (len(request.liked) + 1) for request in requests], 0),
     }
     if config.time_aware:
-        inputs["timestamps"] = pad([request.model_times() for request in requests], UNKNOWN_TIME)
+        inputs["timestamps"] = pad([request.times for request in requests], UNKNOWN_TIME)
     if config.num_events:
-        inputs["event_ids"] = pad([request.model_events() for request in requests], 0)
+        inputs["event_ids"] = pad([request.event_ids for request in requests], 0)
     return inputs

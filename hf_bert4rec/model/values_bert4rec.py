@@ -7,7 +7,6 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
-from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
@@ -66,9 +65,8 @@ def check_not_table(value: Any) -> None:
 
 def is_missing(value: Any) -> bool:
     """Whether a value is None, NaN, NaT or pandas.NA, as tables mark what is missing."""
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and value != value)
-    )
+    is_nan = isinstance(value, Real) and value != value
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
 def parse_number(name: str, value: Any, lower: float = 0.0, upper: float = math.inf) -> float:
@@ -79,7 +77,7 @@ def parse_number(name: str, value: Any, lower: float = 0.0, upper: float = math.
         number = float(value)
     except OverflowError:  # an integer beyond the range of a float
         number = math.nan
-    if math.isnan(number) or not lower <= number <= upper:
+    if not lower <= number <= upper:  # as for NaN
         bound = f"from {lower:g} to {upper:g}" if upper < math.inf else f"{lower:g} or more"
         raise ValueError(f"{name} is {short_repr(value)}; it must be {bound}")
     return number
@@ -92,45 +90,39 @@ def parse_integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def parse_times(timestamps: list[Any] | None, now: Any) -> tuple[list[int | None] | None, int | None]:
-    """Return the seconds of the entries and of the query; ValueError if the query is earlier than an entry."""
-    seconds = None if timestamps is None else parse_timestamps(timestamps)
+def parse_times(timestamps: list[Any] | None, now: Any, number: int) -> list[int]:
+    """Seconds of the `number` entries of a history and of the query; ValueError if that is earlier than an entry."""
+    seconds = [UNKNOWN_TIME] * number if timestamps is None else parse_timestamps(timestamps)
     query_time = parse_timestamp("now", now)
-    latest = max((second for second in seconds or [] if second is not None), default=None)
-    if latest is not None and query_time is not None and latest > query_time:
+    latest = max(seconds, default=UNKNOWN_TIME)
+    if UNKNOWN_TIME < query_time < latest:
         raise ValueError(f"now is {short_repr(now)}, earlier than the last of the timestamps, which is second {latest}")
-    return seconds, query_time
+    return [*seconds, query_time]
 
 
-def parse_timestamps(values: list[Any]) -> list[int | None]:
-    """Return the seconds of every entry of a history, oldest first; None where missing. See `parse_timestamp`.
+def parse_timestamps(values: list[Any]) -> list[int]:
+    """Seconds of every entry of a history, oldest first; see `parse_timestamp`.
 
     All numbers of a history share the unit of the largest. ValueError for a timestamp earlier than one before it.
     """
-    times = [_read_time("a timestamp", value) for value in values]
-    units = units_per_second(max((abs(time) for time in times if isinstance(time, (int, float))), default=0))
-    seconds = [_seconds(time, units) for time in times]
-    known = [(index, second) for index, second in enumerate(seconds) if second is not None]
-    for (_, earlier), (index, later) in pairwise(known):
-        if later < earlier:
-            raise ValueError(
-                f"timestamps decrease at index {index}, to {short_repr(values[index])}: give the history oldest first"
-            )
+    seconds, latest = _to_seconds([_read_time("a timestamp", value) for value in values]), UNKNOWN_TIME
+    for index, second in enumerate(seconds):
+        if UNKNOWN_TIME < second < latest:
+            value = short_repr(values[index])
+            raise ValueError(f"timestamps decrease at index {index}, to {value}: give the history oldest first")
+        latest = max(latest, second)
     return seconds
 
 
-def parse_timestamp(name: str, value: Any) -> int | None:
-    """Return seconds since 1970, rounded down, of a time; None for a missing one.
+def parse_timestamp(name: str, value: Any) -> int:
+    """Seconds since 1970, rounded down, of a time; `UNKNOWN_TIME` for a missing one.
 
-    Args:
-        value: a number of seconds, milli-, micro- or nanoseconds (see `units_per_second`), a `datetime`, a `date`, a
-            numpy datetime64, or an ISO 8601 text, which may end in "UTC". Without a zone it is UTC.
+    `value` is a number of seconds, milli-, micro- or nanoseconds (see `units_per_second`), a `datetime`, a `date`, a
+    numpy datetime64, or an ISO 8601 text, which may end in "UTC". Without a zone it is UTC.
 
-    Raises:
-        TypeError: a value of another type. ValueError: a text that is not a date, or a number beyond all dates.
+    TypeError: a value of another type. ValueError: a text that is not a date, or a number beyond all dates.
     """
-    time = _read_time(name, value)
-    return _seconds(time, units_per_second(time) if isinstance(time, (int, float)) else 1)
+    return _to_seconds([_read_time(name, value)])[0]
 
 
 def units_per_second(largest: float) -> int:
@@ -139,9 +131,14 @@ def units_per_second(largest: float) -> int:
     return next((units for limit, units in limits if abs(largest) < limit), 10**9)
 
 
-def _seconds(time: datetime | float | None, units: int) -> int | None:
+def _to_seconds(times: list[datetime | float | None]) -> list[int]:
+    units = units_per_second(max((abs(time) for time in times if isinstance(time, (int, float))), default=0))
+    return [_seconds(time, units) for time in times]
+
+
+def _seconds(time: datetime | float | None, units: int) -> int:
     if time is None:
-        return None
+        return UNKNOWN_TIME
     return math.floor(time.timestamp()) if isinstance(time, datetime) else int(time // units)
 
 

@@ -14,7 +14,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_bert4rec import MovieRecommendationPipeline
 from hf_bert4rec.model.pipeline_bert4rec import TASK
-from hf_bert4rec.model.values_bert4rec import parse_timestamp, parse_timestamps
+from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME, parse_timestamp, parse_timestamps
 from tests.model.tiny import ids_of
 
 HISTORIES = [[10, 13], [16], [19, 22, 25]]
@@ -236,12 +236,12 @@ def test_a_history_has_one_time_unit():
     assert parse_timestamps([5_000, 1_704_103_200_000]) == [5, NEW_YEAR_2024]  # milliseconds, the first of 1970
     assert parse_timestamps([dt.date(1970, 1, 2), 1_704_103_200_000]) == [86_400, NEW_YEAR_2024]
     column = np.array(["2024-01-01T10:00:00", "NaT"], "datetime64[ns]").tolist()
-    assert parse_timestamps(column) == [NEW_YEAR_2024, None]
+    assert parse_timestamps(column) == [NEW_YEAR_2024, UNKNOWN_TIME]
 
 
 @pytest.mark.parametrize("missing", [None, pd.NaT, float("nan"), np.datetime64("NaT"), pd.NA])
 def test_a_missing_time_is_unknown(missing):
-    assert parse_timestamps([missing, 7]) == [None, 7]
+    assert parse_timestamps([missing, 7]) == [UNKNOWN_TIME, 7]
 
 
 @pytest.mark.parametrize("value", ["31.01.2024", "01/02/2024", "1-2-2024 10:00"])
