@@ -61,18 +61,13 @@ class Bert4RecConfig(PreTrainedConfig):
         that a [MASK] knows what it follows. Not with `causal`, whose input is the item before anyway.
     memory_size (`int`): next items stored per item in the transition memory (`Bert4RecTransitionMemory`); 0 for none.
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
-    taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`), which answers histories
-        without times; 0 for none.
-    taste_weight (`float`): factor of the model of taste's scores of the items in the window, which are added to the
-        logits of the next item; 0 for none.
+    taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`); 0 for none.
+    taste_weight (`float`): factor of the model of taste's scores, which are added to the logits; 0 for none.
     taste_neighbours (`int`): closest items stored per item by the model of taste; 0 for none.
-    time_aware (`bool`): use `timestamps`: the gaps and dates of the history and of the query
-        (`Bert4RecTimeEmbeddings`); the memory then stores when each transition occurred.
-    num_events (`int`): kinds of events, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`); 0
-        for a model that does not know them. The tokenizer has their names.
+    time_aware (`bool`): use `timestamps`, in `Bert4RecTimeEmbeddings` and in the memory.
+    num_events (`int`): kinds of events, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`).
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
-    exclude_seen (`bool`): whether a pipeline leaves out the items of the history by default; false for data with
-        repeated interactions.
+    exclude_seen (`bool`): whether a pipeline leaves out the items of the history by default.
     vocabulary_sha256 (`str`, *optional*): the tokenizer's `vocabulary_sha256`, so that a pipeline refuses a tokenizer
         of other items; not checked if it is missing.
 
@@ -120,7 +115,7 @@ class Bert4RecConfig(PreTrainedConfig):
         cls, pretrained_model_name_or_path: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The contents of `config.json` and the unused keyword arguments; ValueError unless it holds a JSON object."""
-        with report_corrupt_files(pretrained_model_name_or_path, "config.json", arguments=kwargs):
+        with report_corrupt_files(pretrained_model_name_or_path, "config.json"):
             config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not isinstance(config_dict, dict):
             raise ValueError(f"config.json of {pretrained_model_name_or_path} holds no object of fields: {FIX_HINT}")
@@ -161,16 +156,11 @@ class Bert4RecConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {value!r:.40}; it must be from {least} to {most:,}")
 
     def _check_sizes(self) -> None:
+        hidden_size, heads = f"hidden_size ({self.hidden_size})", f"num_attention_heads ({self.num_attention_heads})"
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
-                f"({self.num_attention_heads})"
-            )
+            raise ValueError(f"{hidden_size} must be a multiple of {heads}")
         if self.rotary_positions and self.hidden_size // self.num_attention_heads % 2:
-            raise ValueError(
-                f"rotary_positions rotate pairs, so hidden_size ({self.hidden_size}) over num_attention_heads "
-                f"({self.num_attention_heads}) must be even"
-            )
+            raise ValueError(f"rotary_positions rotate pairs, so {hidden_size} over {heads} must be even")
         layer = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
         memory_tables = 3 if self.time_aware else 2
         rows = (self.vocab_size + self.max_position_embeddings) * self.hidden_size

@@ -1,8 +1,7 @@
 """The item table: what is known of each item, checked, and items by loosely typed title.
 
 In a title case, accents, punctuation and the position of an article do not matter ("Godfather, The" is "the godfather"
-is "Godfather"), and the year may be missing; a year tells remakes apart. Titles are not unique, so any look-up can be
-ambiguous.
+is "Godfather"), and the year may be missing. Titles are not unique, so any look-up can be ambiguous.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import sys
 import unicodedata
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from .values_bert4rec import integral_as_int, is_missing, item_token, short_repr
+from .values_bert4rec import as_list, integral_as_int, is_missing, item_token, short_repr
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}  # no item has such an id
 TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: with \s* it would take n² steps
@@ -60,10 +60,8 @@ def read_table(movies: Any, id_name: str = "movie_id") -> tuple[list[int | str],
             JSON lists, or texts such as "Comedy|Drama", "Comedy;Drama" and "Comedy, Drama".
         id_name: another name that the column `movie_id` may have.
 
-    Raises:
-        KeyError: no column `movie_id`.
-        ValueError: no movies, columns of different lengths, a title, year or genres of another type, a title column of
-            another name, or ids that are of mixed types, duplicate or reserved.
+    KeyError: no column `movie_id`. ValueError: no movies, columns of different lengths, a value of another type, a
+    column of another name, or ids that are of mixed types, duplicate or reserved.
     """
     named = getattr(movies, "column_names", getattr(movies, "columns", None))
     names = [str(name) for name in (movies if named is None else named)]
@@ -84,17 +82,14 @@ def read_table(movies: Any, id_name: str = "movie_id") -> tuple[list[int | str],
     columns = check_columns(columns, len(ids), "the table of movies")
     if "title" in columns and "year" not in columns:
         pairs = [split_year(title) if title else (title, None) for title in columns["title"]]
-        columns["title"] = [title for title, _ in pairs]
-        columns["year"] = [year for _, year in pairs]
+        columns["title"], columns["year"] = map(list, zip(*pairs, strict=True))
     return ids, columns
 
 
 def _column(movies: Any, name: str) -> list[Any]:
     values = movies[name]
-    if hasattr(values, "to_pylist"):  # of pyarrow
-        return values.to_pylist()
     # A Dataset reads a column as one slice much faster; a streamed column has no length.
-    return list(values[:] if hasattr(values, "__len__") else values)
+    return as_list(values[:] if hasattr(values, "__len__") else values)
 
 
 def _read_ids(values: Sequence[Any]) -> list[int | str]:
@@ -104,13 +99,11 @@ def _read_ids(values: Sequence[Any]) -> list[int | str]:
     ids = [_read_id(value, row) for row, value in enumerate(values)]
     if odd := [item for item in ids if type(item) is not type(ids[0])]:
         raise ValueError(f"movie_id mixes types: {ids[0]!r} and {odd[0]!r}; make all int or all str")
-    tokens: set[str] = set()
-    for token in map(str, ids):
-        if token in tokens:
-            raise ValueError(f"duplicate movie_id {token!r}: give each item one row")
-        if token in SPECIAL_TOKENS.values():
-            raise ValueError(f"movie_id {token!r} is the name of a special token; rename it")
-        tokens.add(token)
+    tokens = Counter(map(str, ids))
+    if len(tokens) < len(ids):
+        raise ValueError(f"duplicate movie_id {tokens.most_common(1)[0][0]!r}: give each item one row")
+    if reserved := tokens.keys() & SPECIAL_TOKENS.values():
+        raise ValueError(f"movie_id {min(reserved)!r} is the name of a special token; rename it")
     return ids
 
 
@@ -210,35 +203,8 @@ def _share_lists(column: list[Any]) -> list[Any]:
         return column
 
 
-def align_columns(
-    tokens: Sequence[str], ids: Sequence[int | str], columns: Mapping[str, list[Any]]
-) -> dict[str, list[Any]]:
-    """Return the columns of a table in the order of `tokens`, None for items that it lacks; ValueError for all."""
-    row_of = {str(item): row for row, item in enumerate(ids)}
-    rows = [row_of.get(token) for token in tokens]
-    if all(row is None for row in rows):
-        raise ValueError(
-            f"the table of movies has none of the catalogue's {len(tokens)} items: its ids are like {ids[0]!r}, "
-            f"the catalogue's like {tokens[0]!r}"
-        )
-    return {name: [None if row is None else column[row] for row in rows] for name, column in columns.items()}
-
-
-def append_columns(
-    items: Mapping[str, list[Any]], number: int, columns: Mapping[str, list[Any]], added: int
-) -> dict[str, list[Any]]:
-    """Return the columns of `number` items followed by those of `added` new ones, whose counts are 0."""
-    names = [*items, *(name for name in columns if name not in items)]
-    missing = {name: [0 if name == "count" else None] * added for name in names}
-    return {name: [*items.get(name, [None] * number), *columns.get(name, missing[name])] for name in names}
-
-
 def split_year(title: str) -> tuple[str, int | None]:
-    """Split a title from its year, without blanks around it: "Toy Story (1995)" gives ("Toy Story", 1995).
-
-    The year is None if there is none at the end, and if nothing but a year is there. A "(V)" after the year, which
-    marks a direct-to-video film, is dropped.
-    """
+    """Split a title from its year, None if it has none: "Toy Story (1995)" gives ("Toy Story", 1995)."""
     text = title.strip()
     dated = text.removesuffix(DIRECT_TO_VIDEO).rstrip()
     name = dated[:-6].rstrip()
@@ -281,28 +247,28 @@ def full_title(title: str, year: int | None) -> str:
 
 
 class NameIndex:
-    """Which texts may have the same `normalise`d name: those with the same letters, whatever their order.
+    """Positions by `normalise`d text; it compares the texts with the same letters, whatever their order.
 
-    Building it hashes characters by tensor operations; normalising a million titles would take ten times as long.
+    It is built by tensor operations; normalising a million titles would take ten times as long.
     """
 
-    def __init__(self, texts: Sequence[str], positions: torch.Tensor) -> None:
+    def __init__(self, texts: Sequence[str], positions: Sequence[int]) -> None:
+        self.texts, self.positions = texts, positions
         sums = letter_sums(texts)
         order = sums.argsort(stable=True)
-        self.sums = array("q", sums[order].tolist())  # ascending
-        self.positions = array("q", positions[order].tolist())
+        self.sums, self.order = array("q", sums[order].tolist()), array("q", order.tolist())  # sums are ascending
 
-    def candidates(self, name: str) -> list[int]:
-        """Ascending positions of the texts that may be called `name`, with or without an English article."""
-        positions = set()
+    def find(self, name: str) -> list[int]:
+        """Ascending positions of the texts called `name`, which may lack their English article; none for ""."""
+        rows: set[int] = set()
         letters = name.replace(" ", "")
-        for article in ("", *ENGLISH_ARTICLES):
+        for article in ("", *ENGLISH_ARTICLES) if name else ():
             total = _letter_sum(article + letters)
-            row = bisect_left(self.sums, total)
-            while row < len(self.sums) and self.sums[row] == total:
-                positions.add(self.positions[row])
-                row += 1
-        return sorted(positions)
+            index = bisect_left(self.sums, total)
+            while index < len(self.sums) and self.sums[index] == total:
+                rows.add(self.order[index])
+                index += 1
+        return sorted({self.positions[row] for row in rows if normalise(self.texts[row]) == name})
 
 
 def letter_sums(texts: Sequence[str]) -> torch.Tensor:
@@ -332,30 +298,23 @@ class TitleIndex:
 
     def __init__(self, titles: Sequence[str], years: Sequence[int | None], ids: Sequence[int | str] = ()) -> None:
         self.titles, self.years, self.ids = titles, years, ids
-        self.by_title = NameIndex(titles, torch.arange(len(titles)))
+        self.by_title = NameIndex(titles, range(len(titles)))
 
     @cached_property
     def by_other_name(self) -> NameIndex:
         """By the `_other_names` of titles with parentheses."""
         pairs = [(name, position) for position, title in enumerate(self.titles) for name in _other_names(title)]
-        return NameIndex([name for name, _ in pairs], torch.tensor([row for _, row in pairs], dtype=torch.long))
+        return NameIndex([name for name, _ in pairs], [position for _, position in pairs])
 
     def candidates(self, query: str) -> list[int]:
         """Positions of every movie the query may mean; main titles come before other spellings."""
         title, year = split_year(query)
-        for named in (self._with_title, self._with_other_name):
-            positions = [position for position in named(normalise(title)) if year in (None, self.years[position])]
-            if positions:
-                return positions
-        return self._with_title(normalise(query))
+        positions = self._of_year(self.by_title.find(normalise(title)), year)
+        positions = positions or self._of_year(self.by_other_name.find(normalise(title)), year)
+        return positions or self.by_title.find(normalise(query))
 
-    def _with_title(self, name: str) -> list[int]:
-        candidates = self.by_title.candidates(name) if name else []
-        return [position for position in candidates if normalise(self.titles[position]) == name]
-
-    def _with_other_name(self, name: str) -> list[int]:
-        candidates = self.by_other_name.candidates(name) if name else []
-        return [position for position in candidates if name in map(normalise, _other_names(self.titles[position]))]
+    def _of_year(self, positions: list[int], year: int | None) -> list[int]:
+        return [position for position in positions if year in (None, self.years[position])]
 
     def find(self, query: str) -> int:
         """Position of the one movie meant by `query`; UnknownTitleError, which suggests similar titles, if none is."""
@@ -380,9 +339,7 @@ class TitleIndex:
     @cached_property
     def names(self) -> dict[str, int]:
         """The first position of every name."""
-        names: dict[str, int] = {}
-        for position, title in enumerate(self.titles):
-            names.setdefault(normalise(title), position)
+        names = {normalise(title): position for position, title in reversed([*enumerate(self.titles)])}
         return {name: position for name, position in names.items() if name}
 
     def _full_title(self, position: int) -> str:

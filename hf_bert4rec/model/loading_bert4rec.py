@@ -1,8 +1,4 @@
-"""Read a model folder from an unknown source safely: JSON files, names of weight files, and the weights themselves.
-
-transformers and tokenizers raise an AttributeError, a RecursionError or a bare Exception for damaged JSON, mostly
-without the file's name. The functions here raise a ValueError that names the file and the fix.
-"""
+"""Read a model folder from an unknown source safely: JSON files, names of weight files, and the weights themselves."""
 
 from __future__ import annotations
 
@@ -10,10 +6,11 @@ import gc
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -33,7 +30,6 @@ INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
 TOKEN_SEPARATOR = '": '  # between a token and its id in tokenizer.json
 HUB_LOCATION = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "proxies")
 is_shard_name = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.safetensors").fullmatch
-UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 
 LOADING_LOCK = RLock()  # transformers replaces methods of its classes while it loads a model, for all threads
 
@@ -50,12 +46,9 @@ RENAMED_WEIGHTS = {
 
 
 class SafetensorsModel(PreTrainedModel):
-    """A model that is loaded from safetensors files only, as a pickled file can run code.
+    """A model that is loaded from safetensors files only, as a pickled file can run code."""
 
-    `missing_weights` names the weights that the file lacked, which are newly initialised.
-    """
-
-    missing_weights: tuple[str, ...] = ()
+    missing_weights: tuple[str, ...] = ()  # that the file lacked, newly initialised
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -70,10 +63,7 @@ class SafetensorsModel(PreTrainedModel):
         output_loading_info = kwargs.pop("output_loading_info", False)
         kwargs["key_mapping"] = RENAMED_WEIGHTS | (kwargs.get("key_mapping") or {})
         try:
-            with (
-                LOADING_LOCK,
-                report_corrupt_files(pretrained_model_name_or_path, "config.json", INDEX_FILE, arguments=kwargs),
-            ):
+            with LOADING_LOCK, report_corrupt_files(pretrained_model_name_or_path, "config.json", INDEX_FILE):
                 model, loading_info = super().from_pretrained(
                     pretrained_model_name_or_path, *args, use_safetensors=True, output_loading_info=True, **kwargs
                 )
@@ -92,11 +82,7 @@ class SafetensorsModel(PreTrainedModel):
 
 
 def make_importable(module_name: str) -> None:
-    """Set a module as an attribute of its package, which transformers does not do for modules that it loads by name.
-
-    Without it dill pickles the module's classes by value, with all that they use, and `datasets.map` took a minute to
-    hash a pipeline.
-    """
+    """Set a module as an attribute of its package, as transformers does not: dill pickles its classes by reference."""
     package, _, name = module_name.rpartition(".")
     setattr(sys.modules[package], name, sys.modules[module_name])
 
@@ -127,8 +113,8 @@ def read_object(path: str | Path, fix: str = FIX_HINT) -> dict[str, Any]:
 def read_tokens(path: str | Path) -> list[str]:
     """Return the tokens of a `tokenizer.json` in the order of their ids, or [] unless it has the usual form.
 
-    `id_to_token` takes three times as long for a million tokens. The usual form is that of the tokenizers library, with
-    ids in order; without escapes, and with as many separators as tokens, no separator is part of a token.
+    `id_to_token` takes three times as long. Without escapes, and with as many separators as tokens, no separator is
+    part of a token.
     """
     vocab = Path(path).read_text(encoding="utf-8").partition('"vocab": {')[2].partition("}")[0]
     try:
@@ -141,13 +127,10 @@ def read_tokens(path: str | Path) -> list[str]:
 
 
 @contextmanager
-def report_corrupt_files(
-    folder: str | Path, *names: str, bare: tuple[type[Exception], ...] = (), arguments: Mapping[str, Any] | None = None
-) -> Iterator[None]:
+def report_corrupt_files(folder: str | Path, *names: str, bare: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn a parse error of the block, which reads these files of `folder`, into a ValueError that names them.
 
-    These are `PARSE_ERRORS` and the exact types `bare`, unless this package raised them, or they are about one of the
-    caller's keyword `arguments`.
+    These are `PARSE_ERRORS` and the exact types `bare`, unless this package raised them.
     """
     try:
         yield
@@ -156,9 +139,8 @@ def report_corrupt_files(
             if (path := Path(folder) / name).is_file():
                 read_object(path)
         is_parse_error = isinstance(error, PARSE_ERRORS) or type(error) in bare
-        argument = UNEXPECTED_ARGUMENT.search(str(error))
-        is_about_argument = argument is not None and argument[1] in (arguments or {})
-        if not is_parse_error or is_about_argument or _raised_by_this_package(error):
+        is_by_caller = "unexpected keyword argument" in str(error)
+        if not is_parse_error or is_by_caller or _raised_by_this_package(error):
             raise
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ValueError(f"{folder}: {' or '.join(names)} seems to be damaged ({cause}): {FIX_HINT}") from error
@@ -166,20 +148,15 @@ def report_corrupt_files(
 
 def _raised_by_this_package(error: Exception) -> bool:
     """Whether the innermost frame of the traceback is in a sibling of this file."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and Path(frame.tb_frame.f_code.co_filename).parent == Path(__file__).parent
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return Path(frame.f_code.co_filename).parent == Path(__file__).parent
 
 
 def check_weight_files(folder: Any, variant: str | None = None, **kwargs: Any) -> None:
     """Raise ValueError for weights in a pickled file or outside the model's own folder.
 
     transformers reads whatever file the index of a sharded model names, by torch.load where it is not safetensors.
-
-    Args:
-        folder: a folder, a file of weights, or a Hub name, whose index is then fetched.
-        kwargs: those of `from_pretrained`; `HUB_LOCATION` names those that matter.
+    `folder` is a folder, a file of weights or a Hub name, and `kwargs` are those of `from_pretrained`.
     """
     if folder is None:
         return
@@ -194,12 +171,12 @@ def check_weight_files(folder: Any, variant: str | None = None, **kwargs: Any) -
             _raise_exceptions_for_connection_errors=False,
             **{key: kwargs[key] for key in HUB_LOCATION if kwargs.get(key) is not None},
         )
-        shards, source = set(), f"{name} of {folder}"
-        if index:
-            weight_map = read_object(index).get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise ValueError(f"{index} has no weight_map from weights to files: {FIX_HINT}")
-            shards = set(map(str, weight_map.values()))
+        if index is None:
+            return
+        weight_map = read_object(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise ValueError(f"{index} has no weight_map from weights to files: {FIX_HINT}")
+        shards, source = set(map(str, weight_map.values())), f"{name} of {folder}"
     for shard in shards:
         if not is_shard_name(shard):
             raise ValueError(
@@ -216,16 +193,16 @@ def check_weights(model: Any) -> None:
     hint = f"the file is damaged: {FIX_HINT}"
     if missing := getattr(model, "missing_weights", ()):
         raise ValueError(f"the weights lack {', '.join(missing[:3])} and {max(0, len(missing) - 3)} others; {hint}")
+    vocab_size = model.config.vocab_size
     for name, weight in (*model.named_parameters(), *model.named_buffers()):
-        is_plain = type(weight) in (torch.Tensor, torch.nn.Parameter) and not weight.is_meta
+        if type(weight) not in (torch.Tensor, torch.nn.Parameter) or weight.is_meta:
+            continue
         # A sum takes a tenth of the time; that of finite values can be infinite.
-        if is_plain and not bool(weight.sum().isfinite()) and not bool(weight.isfinite().all()):
+        if not weight.sum().isfinite() and not weight.isfinite().all():
             if name == "memory.weights" and weight.dtype == torch.float16:
                 hint = "counts exceed float16: load the model by dtype=torch.float16, which leaves them in float32"
             raise ValueError(f"the weight {name} holds NaN or infinite values; {hint}")
-    vocab_size = model.config.vocab_size
-    for name, table in model.named_buffers():
-        if name in ("memory.next_items", "taste.neighbours") and not 0 <= table.min() <= table.max() < vocab_size:
+        if name in ("memory.next_items", "taste.neighbours") and not 0 <= weight.min() <= weight.max() < vocab_size:
             raise ValueError(f"{name} names items beyond the vocabulary of {vocab_size}; {hint}")
 
 

@@ -1,7 +1,6 @@
 """The item tokenizer: item ids of a data set to vocabulary indices and back, and movies by title.
 
-Three special tokens come first, then one token per item. `items.json`, next to `tokenizer.json`, holds the item table
-(titles, years, genres, interaction counts) in vocabulary order.
+`items.json`, next to `tokenizer.json`, holds the item table (titles, years, genres, counts) in vocabulary order.
 """
 
 from __future__ import annotations
@@ -22,22 +21,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import TokenizersBackend
 
-from .items_bert4rec import (
-    SPECIAL_TOKENS,
-    TitleIndex,
-    align_columns,
-    append_columns,
-    check_columns,
-    full_title,
-    read_table,
-)
-from .loading_bert4rec import (
-    garbage_collection_paused,
-    make_importable,
-    read_object,
-    read_tokens,
-    report_corrupt_files,
-)
+from .items_bert4rec import SPECIAL_TOKENS, TitleIndex, check_columns, full_title, read_table
+from .loading_bert4rec import garbage_collection_paused, make_importable, read_object, read_tokens, report_corrupt_files
 from .values_bert4rec import integral_as_int, item_token, short_repr
 
 FIRST_ITEM_ID = len(SPECIAL_TOKENS)
@@ -50,12 +35,9 @@ is_integer = re.compile(r"0|-?[1-9]\d{0,99}").fullmatch
 class Bert4RecTokenizer(TokenizersBackend):
     """Maps item ids to `input_ids`: [PAD] is 0, [MASK] 1, [UNK] 2, items follow in the order they were given.
 
-    Build one with `from_movies`; load one with `from_pretrained` or `AutoTokenizer`. Item ids are int or str as in
-    the data set (`item_id_type`), and compared without blanks around them. Answers name them as its column of items
-    (`item_id_name`). Truncation drops the oldest items.
-
-    For a model of events of several kinds, `event_names` has their names, in the order of their ids; the first
-    `num_target_events` are those that can be requested.
+    Item ids are int or str as in the data set (`item_id_type`), and compared without blanks around them. Answers name
+    them as its column of items (`item_id_name`). Truncation drops the oldest items. `event_names` has the names of the
+    kinds of events, in the order of their ids; the first `num_target_events` can be requested.
     """
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "items_file": ITEMS_FILE}  # noqa: RUF012
@@ -77,7 +59,6 @@ class Bert4RecTokenizer(TokenizersBackend):
         kwargs = {**SPECIAL_TOKENS, "bos_token": None, "eos_token": None, **kwargs}
         if event_names:
             kwargs |= {"event_names": event_names, "num_target_events": num_target_events}
-        tokenizer_file = kwargs.get("tokenizer_file")
         super().__init__(item_id_type=item_id_type, item_id_name=item_id_name, **kwargs)
         self.item_id_type, self.item_id_name = item_id_type, item_id_name
         _check_events(event_names, num_target_events)
@@ -86,7 +67,7 @@ class Bert4RecTokenizer(TokenizersBackend):
             raise ValueError(f"item_id_type is {item_id_type!r}; it is 'int' or 'str'")
         if not isinstance(item_id_name, str) or item_id_name in ANSWER_KEYS:
             raise ValueError(f"item_id_name is {item_id_name!r:.40}; answers have {', '.join(sorted(ANSWER_KEYS))} too")
-        self.item_tokens = self._checked_item_tokens(tokenizer_file)
+        self.item_tokens = self._checked_item_tokens(kwargs.get("tokenizer_file"))
         # Look-ups that are built when they are needed. `datasets.map` leaves an attribute of this name out of its hash.
         self.cache: dict[str, Any] = {}
         if items is None:
@@ -103,10 +84,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         bare = (Exception,)  # the type of all errors of the tokenizers library
         # Without this transformers parses tokenizer.json a second time, for tokens that `__init__` would refuse.
         kwargs = {"added_tokens_decoder": {}, **kwargs}
-        with (
-            garbage_collection_paused(),
-            report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, bare=bare, arguments=kwargs),
-        ):
+        with garbage_collection_paused(), report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, bare=bare):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
@@ -119,9 +97,8 @@ class Bert4RecTokenizer(TokenizersBackend):
         """Build the vocabulary from a movies table.
 
         Args:
-            movies: a `datasets.Dataset`, DataFrame or mapping of columns with `movie_id` and, if known, `title`, `year`
-                and `genres`; see `read_table` for the forms of values and the errors. Rows become items in this order.
-                Without a year column the year is split off the title. With `item_id_name` the ids may have that name.
+            movies: a table with `movie_id`, or the column `item_id_name`, and, if known, `title`, `year` and `genres`;
+                see `read_table` for its forms and errors. Rows become items in this order.
             counts: interactions per item id in the training data, the measure of popularity.
             kwargs: options of a tokenizer, such as `item_id_name`, the key of ids in answers, and `model_max_length`:
                 the model's window less the [MASK].
@@ -141,27 +118,32 @@ class Bert4RecTokenizer(TokenizersBackend):
         Rows of other movies are ignored, unless all are (ValueError); movies without a row have no title.
         """
         ids, columns = read_table(movies, self.item_id_name)
+        row_of = {str(item): row for row, item in enumerate(ids)}
+        rows = [row_of.get(token) for token in self.item_tokens]
+        if all(row is None for row in rows):
+            raise ValueError(
+                f"the table of movies has none of the catalogue's {self.num_items} items: its ids are like {ids[0]!r}, "
+                f"the catalogue's like {self.item_tokens[0]!r}"
+            )
         tokenizer = copy.deepcopy(self)
-        tokenizer.items |= align_columns(self.item_tokens, ids, columns)
+        for name, column in columns.items():
+            tokenizer.items[name] = [None if row is None else column[row] for row in rows]
         return tokenizer
 
     def add_items(self, movies: Any) -> list[int]:
-        """Append new movies to the catalogue, in place; old input ids stay. Follow with `model.add_items(tokenizer)`.
+        """Append the movies of a table to the catalogue, in place. Follow with `model.add_items(tokenizer)`.
 
-        `movies` is a table as in `from_movies`. Returns the new input ids, contiguous, in the order of the table.
-
-        KeyError or ValueError, with the tokenizer unchanged: those of `read_table`, a movie that exists already, or an
-        id of another type than the catalogue's.
+        Returns the new input ids, in the order of the table. KeyError or ValueError, with the tokenizer unchanged:
+        those of `read_table`, a movie that exists already, or an id of another type than the catalogue's.
         """
         ids, columns = read_table(movies, self.item_id_name)
-        if existing := [item for item in ids if item in self]:
-            raise ValueError(
-                f"{len(existing)} of the movies are in the catalogue already: {existing[:5]}; leave them out"
-            )
+        if known := [item for item in ids if item in self]:
+            raise ValueError(f"{len(known)} of the movies are in the catalogue already: {known[:5]}; leave them out")
         if not isinstance(ids[0], int if self.item_id_type == "int" else str):
             raise ValueError(f"movie_id {ids[0]!r} is not {self.item_id_type}, the type of the catalogue's ids")
-        items = append_columns(self.items, self.num_items, columns, len(ids))
-        start = len(self)
+        start, unknown = len(self), [None] * self.num_items
+        columns = {name: [0 if name == "count" else None] * len(ids) for name in self.items} | columns
+        items = {name: [*self.items.get(name, unknown), *column] for name, column in columns.items()}
         self.item_tokens, self.items, self.cache = [*self.item_tokens, *map(str, ids)], items, {}
         self._tokenizer.model = _word_level(self.item_tokens)
         return list(range(start, len(self)))
@@ -204,15 +186,12 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     def encode_events(self, names: Iterable[str]) -> list[int]:
         """Kinds of events to `event_ids`; ValueError for an unknown kind."""
-        event_ids = []
-        for name in names:
-            if not self.event_names:
-                raise ValueError(f"the kind of event {short_repr(name)} is given to a model without kinds")
-            if not isinstance(name, str) or name not in self.event_names:
-                known = ", ".join(map(repr, self.event_names))
-                raise ValueError(f"the kind of event {short_repr(name)} is none of {known}")
-            event_ids.append(self.event_names.index(name))
-        return event_ids
+        names = list(names)
+        if odd := [name for name in names if name not in self.event_names]:
+            known = ", ".join(map(repr, self.event_names))
+            problem = f"none of {known}" if known else "given to a model without kinds"
+            raise ValueError(f"the kind of event {short_repr(odd[0])} is {problem}")
+        return [self.event_names.index(name) for name in names]
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
         """`input_ids` to item ids in the data set's type; None for a special token, IndexError for one out of range."""
@@ -313,9 +292,8 @@ class Bert4RecTokenizer(TokenizersBackend):
         if not isinstance(self._tokenizer.model, WordLevel):
             raise ValueError(f"tokenizer.json: its model is {self._tokenizer.model!r:.20}…, not a WordLevel one")
         items = tokens[len(specials) :]
-        if self.item_id_type == "int" and not all(map(is_integer, items)):
-            odd = next(token for token in items if not is_integer(token))
-            raise ValueError(f"tokenizer.json: item {odd!r:.40} is not an integer, as item_id_type 'int' requires")
+        if self.item_id_type == "int" and (odd := [token for token in items if not is_integer(token)]):
+            raise ValueError(f"tokenizer.json: item {odd[0]!r:.40} is not an integer, as item_id_type 'int' requires")
         if added := sorted(set(self.get_added_vocab()) - set(specials)):
             raise ValueError(f"tokenizer.json: items {short_repr(added)} are added tokens; build it with from_movies")
         return items
@@ -326,20 +304,17 @@ def _check_events(names: Any, num_target_events: Any) -> None:
     listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) and name for name in names)
     if not listed or len(set(names)) < len(names):
         raise ValueError(f"event_names is {short_repr(names)}; it is a list of different names")
-    if type(num_target_events) is not int or not bool(names) <= num_target_events <= len(names):
-        raise ValueError(
-            f"num_target_events is {short_repr(num_target_events)}; it must be from {int(bool(names))} to {len(names)}"
-        )
+    least, most = min(1, len(names)), len(names)
+    if type(num_target_events) is not int or not least <= num_target_events <= most:
+        raise ValueError(f"num_target_events is {short_repr(num_target_events)}; it must be from {least} to {most}")
 
 
 def _refuse_tokens(tokens: Any, allowed: Container[str]) -> None:
     """Raise ValueError for a token, or one of a list of tokens, that is not allowed."""
     for token in map(str, tokens if isinstance(tokens, (list, tuple)) else [tokens]):
         if token not in allowed:
-            raise ValueError(
-                f"{short_repr(token)} cannot be added as a token: add items with tokenizer.add_items(movies) and "
-                "model.add_items(tokenizer)"
-            )
+            hint = "add items with tokenizer.add_items(movies) and model.add_items(tokenizer)"
+            raise ValueError(f"{short_repr(token)} cannot be added as a token: {hint}")
 
 
 def _word_level(item_tokens: Iterable[str]) -> WordLevel:

@@ -65,6 +65,7 @@ FROM = {
     "transformers.utils.generic": "can_return_tuple check_model_inputs",
     "transformers.utils.output_capturing": "capture_outputs",
     "threading": "RLock",
+    "traceback": "walk_tb",
     "typing": "TYPE_CHECKING Any NamedTuple",
 }
 # Names that read, write or fetch files, by the files that may use them to load or save.
