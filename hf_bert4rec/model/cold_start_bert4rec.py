@@ -1,8 +1,7 @@
-"""New items without retraining: a model extended by items that start from similar ones.
+"""New items without retraining.
 
 A new item's embedding is the weighted mean of those of the items most similar to it by genres, year and words of the
-title, scaled to their mean length. Its bias is their mean bias less `COLD_START_BIAS`. The rows of other items stay the
-same, bit for bit.
+title, scaled to their mean length. Its bias is their mean bias less `COLD_START_BIAS`. Other rows stay the same.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ COLD_START_BIAS = 1.3
 
 
 class ContentSimilarity:
-    """Similarity of items by their metadata: the columns of `items.json`, of which the first `known` rows are trained.
+    """Similarity of items by the columns of `items.json`, some of which may be missing; `known` rows are trained.
 
     It is the cosine of the sets of genres plus `title_weight` times the share of the title's words in the other title,
-    weighted by their rarity. It decays with the difference of years, e times less per `decay_years`. Columns may be
-    missing.
+    weighted by their rarity. It decays with the difference of years, e times less per `decay_years`.
     """
 
     def __init__(
@@ -119,17 +117,11 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
     """
     size, first = model.config.vocab_size, tokenizer.first_item_id
     number = len(tokenizer) - size
-    if number < 0:
-        raise ValueError(
-            f"the model has {size} entries and the tokenizer {len(tokenizer)}: rows added by resize_token_embeddings "
-            "belong to no item; extend a model by add_items only"
-        )
-    if number == 0:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} entries and the model {size}: call tokenizer.add_items(movies) first"
-        )
+    if number <= 0:
+        fix = "call tokenizer.add_items(movies) first, and no resize_token_embeddings, whose rows belong to no item"
+        raise ValueError(f"the model has {size} entries and the tokenizer {len(tokenizer)}: {fix}")
     embeddings, decoder = model.get_input_embeddings(), model.get_output_embeddings()
-    weight, bias = embeddings.weight.detach(), decoder.bias.detach()
+    weight, output_weight, bias = (each.detach() for each in (embeddings.weight, decoder.weight, decoder.bias))
     if vectors is not None:
         vectors = torch.as_tensor(vectors).to(weight)
         if vectors.shape != (number, weight.shape[1]) or not vectors.isfinite().all():
@@ -140,16 +132,11 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
     nearest = nearest_items(tokenizer.items, size - first, number)
     new_rows = average_embeddings(weight[first:], nearest) if vectors is None else vectors
     tied = decoder.weight is embeddings.weight
-    _set_weight(embeddings, torch.cat([weight, new_rows]))
-    embeddings.num_embeddings = len(embeddings.weight)
-    if tied:
-        decoder.weight = embeddings.weight
-    else:
-        output_weight = decoder.weight.detach()
-        _set_weight(decoder, torch.cat([output_weight, average_embeddings(output_weight[first:], nearest)]))
-    new_biases = _means(bias[first:], nearest) - COLD_START_BIAS
-    decoder.bias = nn.Parameter(torch.cat([bias, new_biases]), requires_grad=decoder.bias.requires_grad)
-    decoder.out_features = model.config.vocab_size = size + number
+    embeddings.weight = _extended(embeddings.weight, new_rows)
+    output_rows = average_embeddings(output_weight[first:], nearest)
+    decoder.weight = embeddings.weight if tied else _extended(decoder.weight, output_rows)
+    decoder.bias = _extended(decoder.bias, _means(bias[first:], nearest) - COLD_START_BIAS)
+    embeddings.num_embeddings = decoder.out_features = model.config.vocab_size = size + number
     model.config.vocabulary_sha256 = tokenizer.vocabulary_sha256
     similar_items = [(first + rows, weights / weights.sum()) for rows, weights in nearest]
     if model.memory is not None:
@@ -163,8 +150,8 @@ def extend_catalogue(model: Any, tokenizer: Any, vectors: torch.Tensor | None) -
     ]
 
 
-def _set_weight(module: nn.Embedding | nn.Linear, weight: torch.Tensor) -> None:
-    module.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
+def _extended(parameter: nn.Parameter, rows: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(torch.cat([parameter.detach(), rows]), requires_grad=parameter.requires_grad)
 
 
 def _report(tokenizer: Any, input_id: int, similar_rows: list[int] | None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Optional parts that are not in the BERT4Rec paper: embeddings of times and events, transition memory, model of taste.
 
-The last two are tables that are counted from the training data. The model of taste answers a few liked titles better
-than the network, which predicts what a user of the data watched next.
+The last two are tables that are counted from the training data.
 """
 
 from __future__ import annotations
@@ -215,7 +214,7 @@ class Bert4RecTransitionMemory(nn.Module):
         vocab_size, width = self.next_items.shape
         entries: list[list[tuple[int, float, int]]] = [[] for _ in range(vocab_size)]
         known = self.next_items[: vocab_size - len(similar)].long()
-        for item, (known_ids, shares) in enumerate(similar, start=vocab_size - len(similar)):
+        for item, (known_ids, shares) in enumerate(similar, start=len(known)):
             if not len(known_ids):
                 continue
             for table in self.buffers():
@@ -230,9 +229,8 @@ class Bert4RecTransitionMemory(nn.Module):
         added_width = max(map(len, entries))
         self._change_tables(lambda table: nn.functional.pad(table, (0, added_width)))
         for row, added in enumerate(entries):
-            for column, values in enumerate(added, start=width):
-                for table, value in zip(self.buffers(), values, strict=False):
-                    table[row, column] = value
+            for table, values in zip(self.buffers(), zip(*added, strict=True), strict=False):
+                table[row, width : width + len(added)] = torch.tensor(values)
         return width + added_width
 
     def _change_tables(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -252,9 +250,8 @@ class Bert4RecTaste(nn.Module):
     """Linear scores of items b after a set of liked items a: shares[b] + Σ_a precisions[a] · factors[a]·factors[b].
 
     Products of factors approximate the covariance, over users, of liking a and b; this is the regression of every item
-    on the liked ones (a denoising linear autoencoder, cf. Steck, NeurIPS 2020, of reduced rank). After a single item,
-    its neighbours are listed, too. With `taste_weight`, a second regression is part of the network's logits: it assumes
-    complete histories, as EASE does (Steck, WWW 2019), and not a few of a user's likes.
+    on the liked ones (a denoising linear autoencoder, cf. Steck, NeurIPS 2020, of reduced rank). With `taste_weight`, a
+    second regression is part of the network's logits: it assumes complete histories, as EASE does (Steck, WWW 2019).
 
     Buffers:
         factors: (vocab, taste_size).
@@ -278,16 +275,16 @@ class Bert4RecTaste(nn.Module):
 
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__()
-        self.register_buffer("factors", torch.zeros(config.vocab_size, config.taste_size))
-        self.register_buffer("precisions", torch.zeros(config.vocab_size))
-        self.register_buffer("shares", torch.zeros(config.vocab_size))
-        shape = config.vocab_size, config.taste_neighbours
+        items, factors, neighbours = config.vocab_size, config.taste_size, config.taste_neighbours
         special_ids = config.pad_token_id, config.mask_token_id, config.unk_token_id
         self.special_ids = [index for index in special_ids if index is not None]
-        self.register_buffer("neighbours", torch.zeros(shape, dtype=torch.int32) if config.taste_neighbours else None)
-        self.register_buffer("correlations", torch.zeros(shape) if config.taste_neighbours else None)
-        shape = config.taste_size, config.taste_size
-        self.register_buffer("regression", torch.zeros(shape) if config.taste_weight else None)
+        self.register_buffer("factors", torch.zeros(items, factors))
+        self.register_buffer("precisions", torch.zeros(items))
+        self.register_buffer("shares", torch.zeros(items))
+        indices = torch.zeros(items, neighbours, dtype=torch.int32)
+        self.register_buffer("neighbours", indices if neighbours else None)
+        self.register_buffer("correlations", torch.zeros(items, neighbours) if neighbours else None)
+        self.register_buffer("regression", torch.zeros(factors, factors) if config.taste_weight else None)
 
     def forward(self, histories: list[list[int]]) -> torch.Tensor:
         """Scores (histories, vocab), float32, of lists of input ids; repeated items count once."""

@@ -1,10 +1,8 @@
 """BERT4Rec: a bidirectional transformer that predicts masked items in a history of items.
 
-Bottom-up: embeddings, attention, feed-forward, layer, encoder (`Bert4RecModel`), and the encoder with a head that
-scores every item (`Bert4RecForMaskedLM`). With the default configuration this is `transformers.BertForMaskedLM` without
-token types (a test checks that logits and gradients are equal). Two things differ from a model of text: positions count
-from the oldest attended item, so padding on either side changes nothing, and the last layer can be limited to the
-positions whose output is needed.
+With the default configuration this is `transformers.BertForMaskedLM` without token types. Two things differ from a
+model of text: positions count from the oldest attended item, so padding on either side changes nothing, and the last
+layer can be limited to the positions whose output is needed.
 """
 
 from __future__ import annotations
@@ -277,9 +275,9 @@ class Bert4RecPreTrainedModel(SafetensorsModel):
         embeddings = super().resize_token_embeddings(*args, **kwargs)
         self.config.memory_size = min(self.config.memory_size, self.config.vocab_size)
         self.config.taste_neighbours = min(self.config.taste_neighbours, self.config.vocab_size)
-        for tables in (getattr(self, "memory", None), getattr(self, "taste", None)):
-            if tables is not None:
-                tables.resize(self.config.vocab_size)
+        for module in self.children():
+            if isinstance(module, (Bert4RecTransitionMemory, Bert4RecTaste)):
+                module.resize(self.config.vocab_size)
         return embeddings
 
     @torch.no_grad()
@@ -362,7 +360,10 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
                 event_ids = torch.zeros_like(inputs_embeds[..., 0], dtype=torch.long)
             inputs_embeds = inputs_embeds + self.event_embeddings(event_ids, position_ids)
         hidden_states = self.embeddings(inputs_embeds, position_ids)
-        angles = self._rotary_angles(hidden_states, position_ids) if self.config.rotary_positions else None
+        angles = None
+        if self.config.rotary_positions:
+            heads, dtype = self.config.num_attention_heads, autocast_dtype(hidden_states)
+            angles = rotary_angles(position_ids, heads, self.config.hidden_size // heads, dtype)
         if is_causal:
             arguments = causal_mask_arguments(hidden_states)
             mask = create_causal_mask(self.config, hidden_states, attention_mask, **arguments)
@@ -416,10 +417,6 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         if attention_mask is None:
             return None
         return create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=keys)
-
-    def _rotary_angles(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> RotaryAngles:
-        heads = self.config.num_attention_heads
-        return rotary_angles(position_ids, heads, self.config.hidden_size // heads, autocast_dtype(hidden_states))
 
 
 class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
