@@ -13,21 +13,19 @@ MODULES = {
     "difflib": "get_close_matches",
     "gc": "disable enable isenabled",
     "json": "JSONDecodeError dumps loads",
-    "math": "floor inf isfinite isnan log nan sqrt",
+    "math": "floor inf isfinite log nan",
     "onnxruntime": "InferenceSession SessionOptions get_available_providers",
     "re": "compile findall",
     "reprlib": "repr",
     "sys": "_getframe maxunicode version_info",
-    "torch": "Tensor __version__ _int_mm addcmul allclose arange as_tensor backends bool cat dtype empty empty_like "
-    "exp eye finfo float16 float32 float64 from_numpy frombuffer full full_like get_autocast_dtype "
-    "get_num_threads iinfo inf inference_mode int32 int64 int8 is_autocast_enabled isin long maximum minimum "
-    "nn no_grad ones ones_like rand set_num_threads stack tensor uint8 where zeros zeros_like",
+    "torch": "Tensor __version__ _int_mm addcmul allclose arange as_tensor backends bool cat dtype empty eye finfo "
+    "float16 float32 float64 from_numpy frombuffer full full_like get_autocast_dtype get_num_threads inf "
+    "inference_mode int32 int8 is_autocast_enabled isin long maximum minimum nn no_grad ones ones_like rand "
+    "set_num_threads stack tensor where zeros zeros_like",
     "transformers": "__file__ __version__",
-    "types": "GeneratorType",
     "unicodedata": "combining normalize",
     "warnings": "warn",
     "nn": "Dropout Embedding Identity LayerNorm Linear Module ModuleList Parameter functional",
-    "functional": "linear",
 }
 FROM = {
     "__future__": "annotations",
@@ -36,12 +34,12 @@ FROM = {
     "collections": "Counter defaultdict",
     "collections.abc": "Callable Container Iterable Iterator Mapping Sequence",
     "contextlib": "contextmanager",
-    "dataclasses": "dataclass field fields replace",
+    "dataclasses": "dataclass replace",
     "datetime": "date datetime",
     "functools": "cached_property",
     "hashlib": "sha256",
     "huggingface_hub.errors": "StrictDataclassError",
-    "itertools": "islice pairwise repeat",
+    "itertools": "islice repeat",
     "numbers": "Integral Real",
     "os": "register_at_fork",
     "pathlib": "Path",
@@ -52,7 +50,6 @@ FROM = {
     "torch": "nn",
     "torch.compiler": "is_compiling",
     "torch.jit": "is_tracing",
-    "torch.nn": "functional",
     "transformers": "AutoModelForMaskedLM Pipeline PreTrainedConfig TokenizersBackend pipeline",
     "transformers.activations": "ACT2FN",
     "transformers.initialization": "copy_ zeros_",
@@ -132,7 +129,7 @@ def _imports(node: ast.Import | ast.ImportFrom, name: str) -> Iterator[str]:
         if alias.asname:
             yield f"{alias.name} under an alias"
         if isinstance(node, ast.Import):
-            if alias.name not in MODULES or alias.name in {"nn", "functional"} | (TOUCHES_FILES - allowed):
+            if alias.name not in MODULES or alias.name in {"nn"} | (TOUCHES_FILES - allowed):
                 yield f"import {alias.name}"
         elif not node.level and alias.name not in FROM.get(node.module or "", "").split():
             yield f"from {node.module} import {alias.name}"
