@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import polars as pl
 
+from ..model.items_bert4rec import NO_GENRES, split_year
 from ..model.tokenization_bert4rec import ANSWER_KEYS
 from .columns import as_ids, is_text, refuse_rows
-from .tables import clean_genres, split_years
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,18 @@ def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: s
     else:
         items = split_years(items)
     if "genres" in columns:
-        items = items.with_columns(genres=clean_genres(pl.lit(read_genres(frame[columns["genres"]], source))))
+        name = pl.element().str.strip_chars()
+        genres = read_genres(frame[columns["genres"]], source)
+        items = items.with_columns(genres=genres.list.eval(name.filter(~name.is_in(NO_GENRES))))
     titled = pl.when(pl.col("title").str.len_chars() > 0).then("title").otherwise(pl.col("movie_id").cast(pl.String))
     return items.with_columns(title=titled)
+
+
+def split_years(frame: pl.DataFrame) -> pl.DataFrame:
+    """Split the `title` column into a title without year and a `year`, null if there is none."""
+    pairs = [split_year(title) if title is not None else (None, None) for title in frame["title"]]
+    titles, years = zip(*pairs, strict=True)
+    return frame.with_columns(pl.Series("title", titles, pl.String), pl.Series("year", years, pl.Int64))
 
 
 def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> dict[str, str]:

@@ -11,10 +11,11 @@ from filelock import FileLock
 from .archives import read_from_zip
 from .delimited import Dialect
 from .download import download_checked
+from .items import read_items
 from .mirrors import MIRRORED, write_mirrored_release
 from .releases import CITATION, DATA_VARIABLE, GENRES_100K, GROUPLENS, HOMEPAGE, Layout, Release, get_release
 from .rows import decode, read_rows
-from .tables import clean_genres, split_years, to_dataset
+from .tables import to_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -146,11 +147,7 @@ def read_movies(name: str, source: Path) -> pl.DataFrame:
         frame = read_rows(rows.encode(), schema, Dialect("\t"), path)
     else:
         frame = _parse_flags(text, path)
-    genres = clean_genres(pl.col("genres").fill_null("").str.strip_chars().str.split("|"))
-    movies = split_years(frame).select("movie_id", "title", "year", genres.alias("genres"))
-    if repeated := movies.filter(pl.col("movie_id").is_duplicated())["movie_id"].to_list():
-        raise ValueError(f"{path}: duplicate movie_id {repeated[0]}")
-    return movies
+    return read_items(frame, {}, str(path))
 
 
 def _parse_flags(text: str, path: Path) -> pl.DataFrame:

@@ -14,24 +14,10 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, IterableDataset, List, Value
 from datasets.fingerprint import generate_random_fingerprint
 
-from ..model.items_bert4rec import NO_GENRES, split_year
 from .archives import report_damage
 from .arguments import TableOptions
 from .ragged import arrow_table
 from .table_files import read_files
-
-
-def split_years(frame: pl.DataFrame) -> pl.DataFrame:
-    """Split the `title` column into a title without year and a `year`, null if there is none."""
-    pairs = [split_year(title) if title is not None else (None, None) for title in frame["title"]]
-    titles, years = [title for title, _ in pairs], [year for _, year in pairs]
-    return frame.with_columns(pl.Series("title", titles, pl.String), pl.Series("year", years, pl.Int64))
-
-
-def clean_genres(lists: pl.Expr) -> pl.Expr:
-    """Strip blanks in lists of text and drop the words that mean "no genre"."""
-    stripped = lists.list.eval(pl.element().str.strip_chars())
-    return stripped.list.eval(pl.element().filter(~pl.element().is_in(NO_GENRES)))
 
 
 def to_dataset(frame: pl.DataFrame, info: DatasetInfo | None = None) -> Dataset:

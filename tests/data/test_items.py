@@ -7,8 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from hf_bert4rec.data.items import read_genres, read_items
-from hf_bert4rec.data.tables import split_years
+from hf_bert4rec.data.items import read_genres, read_items, split_years
 from hf_bert4rec.model.items_bert4rec import split_year
 
 
