@@ -71,11 +71,9 @@ class DataArguments(InteractionArguments):
     held_out_users: float = option("share of users left out of training to be new users in the evaluation", 0.0)
 
     def __post_init__(self) -> None:
-        if self.items is not None and self.ratings is None:
-            raise ValueError(f"items is {self.items}, which describes the items of a table: name it with ratings")
-        for name in ("event_column", "weight_column"):
+        for name in ("items", "event_column", "weight_column"):
             if getattr(self, name) and self.ratings is None:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, a column of a table: name the table with ratings")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, which needs a table: name the table with ratings")
         self.target_events = self.target_events and list(dict.fromkeys(self.target_events))
         if self.target_events and self.event_column is None:
             raise ValueError(f"target_events is {self.target_events}: name the column of these by event_column")

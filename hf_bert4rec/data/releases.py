@@ -23,17 +23,13 @@ OPEN_LICENCE = f"{_COMMON} May be redistributed, transformations included, under
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a release's two tables.
-
-    `header` is the first line of the ratings file and `movies_header` of the movies file, "" for none. `encoding` is
-    that of the movies file; the ratings are ASCII in every release.
-    """
+    """The layout of a release's two tables."""
 
     ratings_file: str
     movies_file: str
     separator: str
-    encoding: str
-    header: str = ""
+    encoding: str  # of the movies; the ratings are ASCII in every release
+    header: str = ""  # the first line of the ratings, "" for none
     movies_header: str = ""
 
 
@@ -52,11 +48,7 @@ GENRES_100K = (
 
 @dataclass(frozen=True)
 class Release:
-    """One MovieLens release.
-
-    `users`, `rated_movies` and `ratings` are counts of the ratings table, `movies` of the rows of the movies table.
-    `folders` are other names of the unpacked archive's folder.
-    """
+    """One MovieLens release, with the counts of its two tables."""
 
     name: str
     layout: Layout
@@ -65,7 +57,7 @@ class Release:
     movies: int
     ratings: int
     redistributable: bool = False
-    folders: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()  # other names of the unpacked archive's folder
 
     @property
     def archive(self) -> str:

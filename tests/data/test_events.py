@@ -219,7 +219,7 @@ def test_an_unknown_split_is_refused() -> None:
 
 
 def test_options_that_need_each_other() -> None:
-    with pytest.raises(ValueError, match="event_column is 'kind', a column of a table"):
+    with pytest.raises(ValueError, match="event_column is 'kind', which needs a table"):
         DataArguments(event_column="kind")
     with pytest.raises(ValueError, match="name the column of these by event_column"):
         DataArguments(target_events=["buy"])

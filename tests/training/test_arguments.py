@@ -46,7 +46,7 @@ def test_options_on_the_command_line_are_not_chosen_from_the_data(recipe):
         ),
         ("train_sampling_strategy: sequential", "is sequential; it must be group_by_length or random"),
         ("metric_for_best_model: loss", r"is loss; it must be one of hit_rate@5, ndcg@5, .*, mrr"),
-        ("items: catalogue.csv", "items is catalogue.csv, which describes the items of a table"),
+        ("items: catalogue.csv", "items is 'catalogue.csv', which needs a table"),
     ],
 )
 def test_bad_keys_are_named(recipe, line, message):
