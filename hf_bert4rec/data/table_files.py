@@ -83,7 +83,9 @@ def is_delimited(start: bytes) -> bool:
 def _read_bytes(data: bytes, source: str, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     for mark, name in COMPRESSIONS.items():
         if data.startswith(mark):
-            return _read_bytes(_decompressed(data, name, source), source, options)
+            with report_damage(f"{source} cannot be decompressed ({name})"):
+                text = pa.CompressedInputStream(pa.BufferReader(data), name).read()
+            return _read_bytes(text, source, options)
     if data.startswith(ZIP):
         return _read_bytes(_from_zip(data, source), source, options)
     for mark, (form, read) in BINARY_FORMS.items():
@@ -107,11 +109,6 @@ def _parsed(read: Callable[[], Any], form: str, source: str) -> tuple[pl.LazyFra
         frame = read().lazy()
         frame.collect_schema()  # a damaged file that is only scanned raises here
         return frame, form
-
-
-def _decompressed(data: bytes, compression: str, source: str) -> bytes:
-    with report_damage(f"{source} cannot be decompressed ({compression})"):
-        return pa.CompressedInputStream(pa.BufferReader(data), compression).read()
 
 
 def _from_zip(data: bytes, source: str) -> bytes:
