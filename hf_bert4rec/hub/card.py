@@ -106,17 +106,8 @@ def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
 
 def render_notebook(name: str, history: Sequence[Any]) -> str:
     """The notebook of a published model, with an example history."""
-    notebook = json.loads((TEMPLATES / NOTEBOOK).read_text(encoding="utf-8"))
     requirements = REQUIREMENTS.read_text(encoding="utf-8").split()
-    fields = {
-        "MODEL_NAME": name,
-        '["HISTORY"]': json.dumps(list(history), ensure_ascii=False),
-        "REQUIREMENTS": " ".join(f'"{requirement}"' for requirement in requirements),
-    }
-    for cell in notebook["cells"]:
-        for field, text in fields.items():
-            cell["source"] = [line.replace(field, text) for line in cell["source"]]
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    return fill(NOTEBOOK, None, name=name, history=list(history), requirements=requirements)
 
 
 def fill(template: str, release: Release | None, **fields: Any) -> str:
@@ -130,6 +121,7 @@ def fill(template: str, release: Release | None, **fields: Any) -> str:
     )
     environment.filters |= {
         "fmt": format,
+        "in_json": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
         "json": lambda value: json.dumps(value, ensure_ascii=False),
         "plain": plain,
         "rounded": lambda movie: repr({**movie, "score": float(f"{movie['score']:.4g}")}),
