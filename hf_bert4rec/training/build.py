@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 
 def build_trainer(
-    data: Prepared,
-    model_arguments: ModelArguments,
-    masking: MaskingArguments,
-    arguments: Bert4RecTrainingArguments,
+    data: Prepared, model_arguments: ModelArguments, masking: MaskingArguments, arguments: Bert4RecTrainingArguments
 ) -> Bert4RecTrainer:
     """A trainer with a new model, the training windows and their masks; ValueError if options exclude each other."""
     if model_arguments.causal and masking.causal_prob:
