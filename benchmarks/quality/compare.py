@@ -5,7 +5,7 @@
 
 A group is one recipe with several seeds: each user's metrics are averaged over its models, then the two groups are
 compared user by user. Time-aware models are also evaluated with the time of the query. Data options default to those
-that the first model was trained with. `--result FILE` saves the comparison as JSON.
+that the first model was trained with. Prints a table of NDCG@10; `--result FILE` saves the comparison as JSON.
 """
 
 import shlex
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.quality.tables import comparison_table
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.cli.model_options import parse_model_options
@@ -63,13 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         others = [find_model(name) for name in arguments.reference]
         reference, title = group_metrics(others, options, arguments.part)[HISTORY_INPUT], training_options(others[0])
     results = {model_input: compare(per_user, reference) for model_input, per_user in group.items()}
-    for model_input, metrics in results.items():
-        print("\n".join(format_comparison(model_input, metrics)))
+    comparison = {"dataset": options.dataset, "recipe": training_options(folders[0]), "seeds": len(folders)}
+    comparison |= {"reference": title, "part": arguments.part, "results": results}
+    print(comparison_table([comparison]))
     if arguments.result is not None:
-        comparison = {"dataset": options.dataset, "recipe": training_options(folders[0]), "seeds": len(folders)}
-        comparison |= {"reference": title, "part": arguments.part, "results": results}
         write_json(Path(arguments.result), comparison)
-        print(f"written: {arguments.result}")
 
 
 def training_options(folder: Path) -> str:
@@ -104,9 +103,8 @@ def model_metrics(folder: Path, options: DataArguments, part: str) -> dict[str, 
     refill_memory(model, folder, data, part)
     task = build_task(data, config, timed=model.config.time_aware)
     tasks = {HISTORY_INPUT: task}
-    with_query_time = time_ablations(task, data, config).get(WITH_TIMES) if model.config.time_aware else None
-    if with_query_time is not None:
-        tasks[QUERY_TIME_INPUT] = with_query_time
+    if model.config.time_aware and WITH_TIMES in (ablations := time_ablations(task, data, config)):
+        tasks[QUERY_TIME_INPUT] = ablations[WITH_TIMES]
     scorer = ModelScorer(model, data.tokenizer)
     return {
         model_input: evaluate_scorer(scorer, task, config, str(folder)).per_user for model_input, task in tasks.items()
@@ -126,18 +124,6 @@ def compare(group: PerUser, reference: PerUser) -> dict[str, dict[str, Any]]:
         }
         for name in METRICS
     }
-
-
-def format_comparison(model_input: str, metrics: dict[str, dict[str, Any]]) -> list[str]:
-    """A title line and one line per metric."""
-    lines = [f"model input: {model_input}"]
-    for name, values in metrics.items():
-        difference = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**values["difference"])
-        relative = "{mean:+.1%} [{low:+.1%}, {high:+.1%}]".format(**values["relative"])
-        lines.append(
-            f"  {name:<11} {values['mean']:.4f}, reference {values['reference_mean']:.4f}: {difference}, {relative}"
-        )
-    return lines
 
 
 if __name__ == "__main__":

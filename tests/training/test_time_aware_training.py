@@ -80,7 +80,7 @@ def test_the_time_of_the_query_improves_the_ranking(trained, capsys):
     assert with_query_time["relative"]["low"] > 0.1
     assert with_query_time["mean"] == pytest.approx(report["times"][WITH_TIMES]["metrics"]["ndcg@10"]["mean"])
     assert abs(comparison["results"][compare.HISTORY_INPUT]["ndcg@10"]["difference"]["mean"]) < 0.05
-    assert f"model input: {compare.QUERY_TIME_INPUT}\n  ndcg@10" in capsys.readouterr().out
+    assert f" | 1 | {compare.QUERY_TIME_INPUT} | recipe.yaml" in capsys.readouterr().out
     assert (comparison["seeds"], comparison["reference"].split()[0]) == (1, "recipe.yaml")
     compare.main([str(timed), *data_options(timed), "--reference", "markov", "--result", str(result)])
     markov = report["baselines"]["markov"]
