@@ -35,7 +35,7 @@ def result_tables(runs: list[dict[str, Any]], published: dict[str, Any]) -> list
         rows += mean_rows([(recipe_name(run), run["test"]) for run in ours])
         rows += published_rows(published.get(dataset, []))
         title = f"**{dataset}**: {ours[0]['users']:,} users, {ours[0]['catalogue_size']:,} items, targets "
-        tables.append(f"{title}`{ours[0]['targets_sha256'][:8]}`\n\n{_table(rows)}")
+        tables.append(f"{title}`{ours[0]['targets_sha256'][:8]}`\n\n{_model_table(rows)}")
     return tables
 
 
@@ -53,8 +53,7 @@ def headline_table(runs: list[dict[str, Any]], published: dict[str, Any]) -> str
     markov = ours[0]["baselines"]["markov"]["test"]
     cells = [f"{markov[metric]['mean']:.4f}" for metric in HEADLINE]
     rows.append((markov["ndcg@10"]["mean"], _line("Markov chain", *cells, "this repository")))
-    lines = [line for _, line in sorted(rows, reverse=True)]
-    return "\n".join(["| model | NDCG@10 | HR@10 | source |", "|---|---|---|---|", *lines])
+    return _table(_best_first(rows), "model", "NDCG@10", "HR@10", "source")
 
 
 def recipe_row(title: str, runs: list[dict[str, Any]]) -> Row:
@@ -82,7 +81,7 @@ def sampled_tables(runs: list[dict[str, Any]], published: dict[str, Any], penali
         tables.append(
             f"**{dataset}, sampled metrics as in the paper**: every held-out item is ranked among 100 items that the "
             "user has not seen, drawn by popularity. Sampled metrics are far higher than full-catalogue metrics; "
-            f"compare them within this table only.\n\n{_table(rows)}"
+            f"compare them within this table only.\n\n{_model_table(rows)}"
         )
     return tables
 
@@ -91,12 +90,9 @@ def comparison_table(comparisons: list[dict[str, Any]]) -> str:
     """The results of `compare.py`: one row per comparison and model input."""
     if not comparisons:
         return ""
-    lines = [
-        "**Paired comparisons**: NDCG@10 on the same test items, mean over seeds, with 95 % paired bootstrap intervals",
-        "",
-        "| recipe | seeds | model input | reference | NDCG@10 | reference NDCG@10 | difference | relative |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    title = "NDCG@10 on the same test items, mean over seeds, with 95 % paired bootstrap intervals"
+    columns = "recipe", "seeds", "model input", "reference", "NDCG@10", "reference NDCG@10", "difference", "relative"
+    lines = []
     for comparison in comparisons:
         for model_input, metrics in comparison["results"].items():
             ndcg = metrics["ndcg@10"]
@@ -105,7 +101,7 @@ def comparison_table(comparisons: list[dict[str, Any]]) -> str:
             cells.append("{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**ndcg["difference"]))
             cells.append("{mean:+.1%} [{low:+.1%}, {high:+.1%}]".format(**ndcg["relative"]))
             lines.append(_line(*cells))
-    return "\n".join(lines)
+    return f"**Paired comparisons**: {title}\n\n{_table(lines, *columns)}"
 
 
 def ablation_tables(ablations: list[dict[str, Any]]) -> list[str]:
@@ -116,17 +112,13 @@ def ablation_tables(ablations: list[dict[str, Any]]) -> list[str]:
         baseline = next(_validation(run) for run in runs if not run["change"])
         command = ["python -m benchmarks.quality.ablate", f"training/recipes/{recipe}", *runs[0]["options"]]
         title = f"**Ablations**, one change at a time, on validation, seed {runs[0]['seed']} (`null`: key removed)"
-        lines = [
-            f"{title}: `{' '.join(command)}`",
-            "",
-            "| ablation | recipe keys changed | NDCG@10 | difference |",
-            "|---|---|---|---|",
-        ]
+        lines = []
         for run in runs:
             keys = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in run["change"].items())
             difference = f"{_validation(run) - baseline:+.4f}" if run["change"] else ""
             lines.append(_line(run["name"], keys, f"{_validation(run):.4f}", difference))
-        tables.append("\n".join(lines))
+        table = _table(lines, "ablation", "recipe keys changed", "NDCG@10", "difference")
+        tables.append(f"{title}: `{' '.join(command)}`\n\n{table}")
     return tables
 
 
@@ -203,6 +195,13 @@ def _line(*cells: str) -> str:
     return f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in cells)}|"
 
 
-def _table(rows: list[Row]) -> str:
-    lines = [line for _, line in sorted(set(rows), reverse=True)]
-    return "\n".join(["| model | NDCG@10 | HR@10 | training | source |", "|---|---|---|---|---|", *lines])
+def _model_table(rows: list[Row]) -> str:
+    return _table(_best_first(rows), "model", "NDCG@10", "HR@10", "training", "source")
+
+
+def _best_first(rows: list[Row]) -> list[str]:
+    return [line for _, line in sorted(set(rows), reverse=True)]
+
+
+def _table(lines: list[str], *columns: str) -> str:
+    return "\n".join([_line(*columns), "|---" * len(columns) + "|", *lines])
