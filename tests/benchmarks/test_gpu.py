@@ -80,10 +80,10 @@ def test_every_row_is_measured_at_tiny_sizes(tmp_path, data, monkeypatch, capsys
 def test_without_a_gpu_nothing_is_measured(tmp_path, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    gpu.main(["--results", str(tmp_path)])
-    record = record_of(tmp_path / "gpu.json")
-    assert record["rows"] == []
-    assert record["missing"]["training (all rows)"] == gpu.NO_GPU
+    with pytest.raises(SystemExit):
+        gpu.main(["--results", str(tmp_path)])
+    assert "there is no GPU" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_worker_survives_failures(tmp_path):
