@@ -11,7 +11,6 @@ integers already; it makes no splits.
 """
 
 import hashlib
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -48,8 +47,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=25_000_000, help="number of synthetic ratings")
     arguments = parser.parse_args(argv)
     load, peers = cpu_load(), PeerRuns()
-    if importlib.util.find_spec("pandas") is None:
-        peers.missing["pandas"] = "not installed"
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "ratings.parquet"
         synthetic_ratings(arguments.rows).write_parquet(path)

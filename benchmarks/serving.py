@@ -9,7 +9,6 @@ all threads, compared with the model and `topk` called directly; latency and pea
 random movie ids.
 """
 
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -32,6 +31,7 @@ from benchmarks.measure import (
     write_result,
 )
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
+from hf_bert4rec.hub.onnx_export import export_onnx
 from hf_bert4rec.model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.model.requests_bert4rec import DEFAULT_BATCH_SIZE
@@ -188,11 +188,8 @@ def feature_calls(
         calls["filters"] = lambda: pipe(history, top_k=1, genres=[genre], years=(first_year, None), exclude=history[:1])
     else:
         missing["filters"] = "the catalogue has no genres or no years"
-    if uninstalled := [name for name in ("onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]:
-        missing["ONNX"] = f"{' and '.join(uninstalled)} not installed"
-    else:
-        onnx_pipe = load_onnx_pipeline(folder, temporary)
-        calls["ONNX"] = lambda: onnx_pipe(history, top_k=TOP_K)
+    onnx_pipe = load_onnx_pipeline(folder, temporary)
+    calls["ONNX"] = lambda: onnx_pipe(history, top_k=TOP_K)
     return calls, missing
 
 
@@ -210,8 +207,6 @@ def add_one_item(pipe: MovieRecommendationPipeline) -> Callable[[], Any]:
 def load_onnx_pipeline(folder: Path, temporary: Path) -> MovieRecommendationPipeline:
     """The pipeline on an ONNX file, which is exported to a copy of the folder if it has none."""
     if not (folder / ONNX_FOLDER / ONNX_FILE).is_file():
-        from hf_bert4rec.hub.onnx_export import export_onnx  # needs onnxruntime
-
         folder = Path(shutil.copytree(folder, temporary / "model"))
         export_onnx(folder)
     return load_pipeline(folder, backend="onnx")
