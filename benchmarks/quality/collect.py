@@ -10,7 +10,6 @@ which holds published figures with their sources. The learning curve of each rec
 JSON file.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,7 +136,4 @@ def curve_markdown(run: dict[str, Any], folder: Path, redraw: bool) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    main()
