@@ -54,7 +54,7 @@ def load_movielens(
     logger.info("%s: reading %s", name, source)
     # One file at a time: the text of a large release's ratings is freed before its movies are read.
     ratings, movies = _read_ratings(release.layout, source), read_movies(name, source)
-    _check_counts(release, ratings, movies, source)
+    check_counts(release, ratings, movies, source)
     info = DatasetInfo(description=f"MovieLens {name}", license=release.licence, homepage=HOMEPAGE, citation=CITATION)
     return DatasetDict(ratings=to_dataset(ratings, info), movies=to_dataset(movies, info))
 
@@ -159,7 +159,8 @@ def _parse_flags(text: str, path: Path) -> pl.DataFrame:
     return frame.select("movie_id", "title", pl.concat_str(flags, separator="|", ignore_nulls=True).alias("genres"))
 
 
-def _check_counts(release: Release, ratings: pl.DataFrame, movies: pl.DataFrame, source: Path) -> None:
+def check_counts(release: Release, ratings: pl.DataFrame, movies: pl.DataFrame, source: Path) -> None:
+    """Raise ValueError unless the tables have as many rows, users and movies as the release."""
     counts = {
         "ratings": (ratings.height, release.ratings),
         "users": (ratings["user_id"].n_unique(), release.users),
@@ -168,4 +169,4 @@ def _check_counts(release: Release, ratings: pl.DataFrame, movies: pl.DataFrame,
     }
     wrong = [f"{count:,} {what} ({known:,} expected)" for what, (count, known) in counts.items() if count != known]
     if wrong:
-        raise ValueError(f"{source} is not {release.name}: it has {', '.join(wrong)}. Use GroupLens' original.")
+        raise ValueError(f"{source} is not {release.name}: it has {', '.join(wrong)}. Use the original.")

@@ -8,13 +8,13 @@ from datasets import Dataset, DatasetDict
 from .columns import as_ids
 from .delimited import UTF8_MARK, Dialect, looks_like_header
 from .items import join_items, with_ids_of_one_type
-from .movielens import read_movies
+from .movielens import check_counts, read_movies
+from .releases import COLONS_LATIN, Release
 from .rows import read_rows
 from .tables import to_dataset, to_frame
 
 SEQUENCE_FILE, MAPPING_FILE, MOVIES_FILE = "ml-1m.txt", "item_mapping.txt", "movies.dat"
-# Users, items and interactions of the file that published results are made with.
-SEQUENCE_COUNTS = (6_040, 3_416, 999_611)
+PUBLISHED = Release(SEQUENCE_FILE, COLONS_LATIN, 6_040, 3_416, 3_883, 999_611)  # of published results
 HEAD = 1000  # rows that show whether the first is a header
 
 
@@ -56,13 +56,7 @@ def load_ml1m_sequences(folder: str | Path) -> DatasetDict:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}")
     movies = read_movies("ml-1m", folder)
     tables = read_sequences(folder / SEQUENCE_FILE, movies, folder / MAPPING_FILE)
-    ratings = to_frame(tables["ratings"])
-    counts = (ratings["user_id"].n_unique(), ratings["movie_id"].n_unique(), ratings.height)
-    if counts != SEQUENCE_COUNTS:
-        raise ValueError(
-            f"{folder / SEQUENCE_FILE} has (users, items, interactions) {counts}, but the file of published results "
-            f"has {SEQUENCE_COUNTS}: take the original, or read another file with read_sequences"
-        )
+    check_counts(PUBLISHED, to_frame(tables["ratings"]), movies, folder / SEQUENCE_FILE)
     return tables
 
 
