@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
 
+from ..archives import report_damage
 from ..arguments import TableOptions
 from ..delimited import PAIRS, SAMPLE, Dialect, as_utf8, detect, read_delimited
 from ..table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
@@ -41,13 +41,8 @@ class RowBatches:
 
     def _portions(self, columns: list[str]) -> Iterator[pl.DataFrame]:
         for frame in self.frames():
-            try:
-                if isinstance(frame, pl.LazyFrame):
-                    yield from frame.select(columns).collect_batches(chunk_size=ROWS, maintain_order=True)
-                else:
-                    yield frame.select(columns)
-            except (PolarsError, OSError) as error:
-                raise ValueError(f"{self.source} cannot be read: {str(error).splitlines()[0]}") from error
+            with report_damage(f"{self.source} cannot be read"):
+                yield from frame.lazy().select(columns).collect_batches(chunk_size=ROWS, maintain_order=True)
 
 
 def open_batches(table: str | None, options: TableOptions) -> RowBatches:
