@@ -36,7 +36,7 @@ def test_genres_between_commas() -> None:
     assert read(movie_id=[1, 2], genres=["Crime, Drama", "unknown"])[0][3] == ["Crime", "Drama"]
 
 
-@pytest.mark.parametrize("bad", ["[Crime]", "Crime", "[1, {}]", "{'name': 'Crime'}", "["])
+@pytest.mark.parametrize("bad", ["[Crime]", "Crime", '"Crime"', "[1, {}]", "{'name': 'Crime'}", "["])
 def test_invalid_lists_of_genres_are_refused(bad: str) -> None:
     with pytest.raises(ValueError, match=r"mine, row 1 \(counted from 0\): genres .* is not a list of names"):
         read_genres(pl.Series(['["Crime"]', bad]), "mine")
@@ -78,6 +78,7 @@ def test_every_column_is_mapped_and_years_of_every_type() -> None:
         ),
         ({"title": ["a"], "year": [1995.5]}, "'year' is '1995.5', but a year is an integer"),
         ({"title": ["a"], "year": ["1995-12-15"]}, "'year' is '1995-12-15', but a year is an integer"),
+        ({"title": ["a"], "year": ["MMXX"]}, "'year' is 'MMXX', but a year is an integer"),
         ({"title": ["a"], "genres": [[{"id": 1}]]}, "genres are objects without a name"),
     ],
 )
