@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from ..model.tokenization_bert4rec import Bert4RecTokenizer
 logger = logging.getLogger(__name__)
 
 UNFILTERED: dict[str, Any] = {"min_interactions": 1, "min_rating": None, "repeats": "all"}
+# Ids of the users, their histories, and the ratings of the interactions, (total,), where they are known and needed.
+Histories: TypeAlias = tuple[pa.Array, Rows, npt.NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
@@ -52,44 +54,38 @@ def read_users(
     without a rating are liked. Items outside the model's catalogue are left out, with a warning. Without `exclude_seen`
     nothing counts as seen. A folder of `prepare_folder` is memory-mapped; a warning names filters of its preparation.
     """
-    if is_prepared(data.ratings or ""):
-        return _users_of_folder(data, tokenizer, timed, exclude_seen)
-    rows = build_histories(load(data)["ratings"], **UNFILTERED, with_ratings=True)
-    histories = encode_histories(rows, tokenizer, timed)
-    ratings = Ragged.from_column(rows, "ratings").values if "ratings" in rows.column_names else None  # float32
-    user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
-    return _known_users(user_ids, histories, ratings, data.min_rating, tokenizer, exclude_seen)
-
-
-def _known_users(
-    user_ids: pa.Array,
-    histories: Ragged,
-    ratings: npt.NDArray[np.float32] | None,
-    min_rating: float | None,
-    tokenizer: Bert4RecTokenizer,
-    exclude_seen: bool,
-) -> Users:
-    """Users with these histories, without items outside the model's catalogue."""
-    known = histories.values != tokenizer.unk_token_id  # (interactions,)
+    read = _read_folder if is_prepared(data.ratings or "") else _read_table
+    user_ids, histories, ratings = read(data, tokenizer, timed)
+    unknown = tokenizer.unk_token_id
+    if data.min_rating is None and all((block.values != unknown).all() for block in histories.blocks()):
+        return Users(user_ids, histories, seen_items(histories, exclude_seen))
+    everything = histories.rows(0, len(histories))
+    known = everything.values != unknown  # (interactions,)
     liked = known
-    if min_rating is not None and ratings is not None:
-        liked = known & ~(ratings < np.float32(min_rating))
-    elif min_rating is not None:
-        logger.warning("the table has no ratings: min_rating %g is not applied", min_rating)
-    users = Users(user_ids, histories.where(liked), seen_items(histories.where(known), exclude_seen))
+    if data.min_rating is not None and ratings is not None:
+        liked = known & ~(ratings < np.float32(data.min_rating))
+    elif data.min_rating is not None:
+        logger.warning("the table has no ratings: min_rating %g is not applied", data.min_rating)
     if not known.all():
         logger.warning(
             "%d of %d interactions are with items outside the model's catalogue; %d users have nothing else and get "
             "popular movies%s",
             (~known).sum(),
             len(known),
-            len(users) - len(np.unique(histories.row_ids[known])),
+            len(user_ids) - len(np.unique(everything.row_ids[known])),
             "" if known.any() else "; none is known: was the model trained on another data set?",
         )
-    return users
+    return Users(user_ids, everything.where(liked), seen_items(everything.where(known), exclude_seen))
 
 
-def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool, exclude_seen: bool) -> Users:
+def _read_table(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> Histories:
+    rows = build_histories(load(data)["ratings"], **UNFILTERED, with_ratings=True)
+    ratings = Ragged.from_column(rows, "ratings").values if "ratings" in rows.column_names else None  # float32
+    user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
+    return user_ids, encode_histories(rows, tokenizer, timed), ratings
+
+
+def _read_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> Histories:
     folder = open_folder(str(data.ratings))
     options = folder.manifest["options"]
     if filters := [f"{name} {value}" for name, value in options.items() if UNFILTERED.get(name, value) != value]:
@@ -99,13 +95,10 @@ def _users_of_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: b
             folder.path,
             ", ".join(filters),
         )
-    everyone = folder.data(replace(data, held_out_users=0.0), tokenizer)
-    histories = everyone.complete_histories(timed)
+    histories = folder.data(replace(data, held_out_users=0.0), tokenizer).complete_histories(timed)
+    ratings = None
+    if data.min_rating is not None:
+        rated = folder.histories.rows(np.arange(len(histories)), histories.lengths, ["ratings"])
+        ratings = rated.rows(0, len(rated)).columns.get("ratings")
     user_ids = to_dataset(folder.histories.user_ids.to_frame()).with_format("arrow")[:]["user_id"].combine_chunks()
-    known_items = np.array(tokenizer.encode_items(folder.movies["movie_id"][:])) != tokenizer.unk_token_id
-    if known_items.all() and data.min_rating is None:
-        return Users(user_ids, histories, seen_items(histories, exclude_seen))
-    everything = histories.rows(0, len(histories))
-    rated = folder.histories.rows(np.arange(len(histories)), histories.lengths, ["ratings"]).rows(0, len(histories))
-    ratings = rated.columns.get("ratings")
-    return _known_users(user_ids, everything, ratings, data.min_rating, tokenizer, exclude_seen)
+    return user_ids, histories, ratings
