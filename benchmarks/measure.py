@@ -131,12 +131,9 @@ def write_result(
     peers: Mapping[str, Any] | None = None,
     **extra: Any,
 ) -> None:
-    """Write `{name}.json`: rows, missing rows with the reason, settings, machine and versions.
+    """Write `{name}.json`: rows, missing rows with the reason, settings, machine and versions, also of `peers`.
 
-    Args:
-        load: CPU load before the run.
-        peers: Versions of each peer library.
-        extra: Further keys, such as the points of a curve.
+    `load` is the CPU load before the run; `extra` are further keys, such as the points of a curve.
     """
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
     result = {

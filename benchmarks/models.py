@@ -41,10 +41,8 @@ def step_of(
 ) -> Step:
     """`plain_step` with the trainer's forward pass.
 
-    Args:
-        fast_dropout: Whether `FastDropout` replaces `nn.Dropout`.
-        labelled_only: Whether the last layer computes the labelled positions only.
-        convolved: Whether linear layers are computed as convolutions where these are faster.
+    `fast_dropout`: `FastDropout` replaces `nn.Dropout`; `labelled_only`: the last layer computes the labelled positions
+    only; `convolved`: linear layers are computed as convolutions where these are faster.
     """
     update = plain_step(model.train(), model, bf16_is_fast())
     replaced = {

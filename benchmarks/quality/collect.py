@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def collect(folders: Sequence[Path], results: Path, targets: Mapping[Path, tuple[str, str]]) -> None:
     """Record the runs of `folders` in `results`, and write the tables to its README.md and to `targets`.
 
-    Args:
-        targets: Files and the marks between which they show all tables (`MARKS`) or the headline (`HEADLINE_MARKS`).
+    These are files with the marks between which they show all tables (`MARKS`) or the headline (`HEADLINE_MARKS`).
     """
     new = [run_result(folder) for folder in folders]
     for result in new:
