@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from .ragged import IntArray, Ragged, Rows, flat_column, flat_targets
+from .ragged import Array, IntArray, Ragged, Rows, flat_column, flat_targets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,38 +21,34 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     targets have the kind of the (first) target as their query. ValueError for an unknown kind of event.
     """
     items, offsets = flat_column(dataset, "item_ids")
+    values, input_ids = _numbered(items, tokenizer.encode_items)
     names = ["weights", "timestamps"] if timed else ["weights"]
     columns = {name: Ragged.from_column(dataset, name).values for name in names if name in dataset.column_names}
+    event_ids, queries = np.empty(0, dtype=np.int64), {}
     if "events" in dataset.column_names:
-        columns["event_ids"] = _encode(flat_column(dataset, "events")[0], tokenizer.encode_events)
-    queries = {}
-    if (events := flat_targets(dataset, "target_event")) is not None:
-        queries["event_ids"] = _encode(events[0], tokenizer.encode_events)[events[1][:-1]]
-    histories = Ragged(_encode(items, tokenizer.encode_items), offsets, columns, queries)
-    return with_label_weights(histories, len(tokenizer.target_events))
+        columns["events"], event_ids = _numbered(flat_column(dataset, "events")[0], tokenizer.encode_events)
+    if (targets := flat_targets(dataset, "target_event")) is not None:
+        numbers, ids = _numbered(targets[0], tokenizer.encode_events)
+        queries["event_ids"] = ids[numbers[targets[1][:-1]]]
+    histories = Ragged(values, offsets, columns, queries)
+    return encode_numbers(histories, input_ids, event_ids, len(tokenizer.target_events))
 
 
-def encode_stored(histories: Ragged, input_ids: IntArray, event_ids: IntArray, num_target_events: int) -> Ragged:
-    """Histories as `Histories` has them; `input_ids` (items,) and `event_ids` (kinds,) are those of the model."""
+def encode_numbers(histories: Ragged, input_ids: IntArray, event_ids: IntArray, num_target_events: int) -> Ragged:
+    """Histories of numbers of items, and of `events`, as input ids; these are `input_ids` and `event_ids` by number.
+
+    `weights` become `label_weights`, 0 for events that are no targets; times become integers.
+    """
     columns = dict(histories.columns)
+    if "weights" in columns:
+        columns["label_weights"] = columns.pop("weights").astype(np.float32)
     if "events" in columns:
         columns["event_ids"] = event_ids.take(columns.pop("events"))
-    histories = Ragged(input_ids.take(histories.values), histories.offsets, columns, histories.queries)
-    return with_label_weights(histories, num_target_events)
-
-
-def with_label_weights(histories: Ragged, num_target_events: int) -> Ragged:
-    """`weights` become `label_weights`, 0 for events that are no targets; times become integers."""
-    columns = dict(histories.columns)
-    weights = columns.pop("weights", None)
-    if weights is not None:
-        columns["label_weights"] = weights.astype(np.float32)
-    if "event_ids" in columns:
         is_target = (columns["event_ids"] < num_target_events).astype(np.float32)
         columns["label_weights"] = is_target * columns.get("label_weights", 1)
     if "timestamps" in columns:
         columns["timestamps"] = columns["timestamps"].astype(np.int64)
-    return replace(histories, columns=columns)
+    return Ragged(input_ids.take(histories.values), histories.offsets, columns, histories.queries)
 
 
 def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
@@ -61,14 +56,14 @@ def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
     targets = flat_targets(dataset, "target")
     if targets is None:
         raise KeyError(f"no column 'target' or 'targets' in {dataset.column_names}: give a part of a split")
-    items, offsets = targets
-    return Ragged(_encode(items, tokenizer.encode_items), offsets)
+    numbers, input_ids = _numbered(targets[0], tokenizer.encode_items)
+    return Ragged(input_ids[numbers], targets[1])
 
 
-def _encode(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> IntArray:
-    # Each distinct value is looked up once; a tokenizer call per item would be fifty times slower.
+def _numbered(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> tuple[Array, IntArray]:
+    """Numbers of the distinct values, (total,), and what they are encoded to: a call per value would be slow."""
     encoded = values.dictionary_encode()
-    return np.array(encode(encoded.dictionary.to_pylist()), dtype=np.int64)[encoded.indices.to_numpy()]
+    return encoded.indices.to_numpy(), np.array(encode(encoded.dictionary.to_pylist()), dtype=np.int64)
 
 
 class NextItemDataset(Dataset[dict[str, Any]]):

@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
-from .encoding import NextItemDataset, encode_stored
+from .encoding import NextItemDataset, encode_numbers
 from .histories import LISTS
 from .leakage import late_training_error, leakage_error, target_hash
 from .ragged import Array, BoolArray, IntArray, Ragged, Rows
@@ -153,23 +153,18 @@ class Prepared:
         stored, lengths = self.split.histories, self.split.lengths
         train = self.split.lengths_by(options).train
         for part, cut in zip(HELD_OUT, lengths.cuts, strict=True):
-            self._check_training(part, train)
+            users, positions = lengths.users(part), self.split.target_positions(part)
+            leaked = lengths.targets[part][users] < train[users, None]  # (users of the part, targets)
+            if leaked.any():
+                first = int(leaked.any(1).argmax())
+                items = stored.entries(positions[first][leaked[first]]).values
+                item, user = self._item_ids.gather(items).min(), stored.user_ids[int(users[first])]
+                where = "the same user's training history"
+                raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
             late = np.flatnonzero(train > np.maximum(lengths.known[part], 0))
             if cut is not None and len(late):
                 last = stored.entries(stored.starts[late] + train[late] - 1, ["timestamps"])
                 raise late_training_error(last.columns["timestamps"].max(), part, cut)
-
-    def _check_training(self, part: str, train: IntArray) -> None:
-        """Raise LeakageError if a target of a part is among the first `train` items, (users,), of its history."""
-        stored, lengths = self.split.histories, self.split.lengths
-        users, positions = lengths.users(part), self.split.target_positions(part)
-        leaked = lengths.targets[part][users] < train[users, None]  # (users of the part, targets)
-        if leaked.any():
-            first = int(leaked.any(1).argmax())
-            items = stored.entries(positions[first][leaked[first]]).values
-            item, user = self._item_ids.gather(items).min(), stored.user_ids[int(users[first])]
-            where = "the same user's training history"
-            raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
 
     def _liked(self, histories: Ragged) -> BoolArray:
         """Whether each interaction of histories with ratings is a like, (total,)."""
@@ -190,15 +185,14 @@ class Prepared:
     def _first_items(self, users: IntArray, lengths: IntArray, timed: bool = False, rated: bool = False) -> Rows:
         """The first `lengths`, (all users,), items of `users` as input ids; times if `timed`, ratings if `rated`."""
         columns = ["events", "weights", *(["timestamps"] if timed else []), *(["ratings"] if rated else [])]
-        rows = self.split.histories.rows(users, lengths[users], columns).map(self._encode)
-        return rows if self.split.histories.mapped else rows.rows(0, len(rows))
+        return self.split.histories.rows(users, lengths[users], columns).map(self._encode)
 
     @cached_property
     def _encode(self) -> Callable[[Ragged], Ragged]:
         input_ids = np.array(self.tokenizer.encode_items(self._item_ids.to_list()), dtype=np.int64)
         event_ids = np.array(self.tokenizer.encode_events([*self.event_names]), dtype=np.int64)
         targets = len(self.tokenizer.target_events)
-        return partial(encode_stored, input_ids=input_ids, event_ids=event_ids, num_target_events=targets)
+        return partial(encode_numbers, input_ids=input_ids, event_ids=event_ids, num_target_events=targets)
 
     @cached_property
     def _item_ids(self) -> pl.Series:

@@ -156,8 +156,10 @@ class LazyRows:
         return taken[0] if len(taken) == 1 else concatenate(taken).take(np.argsort(np.argsort(numbers, kind="stable")))
 
     def _take_from(self, number: int, rows: IntArray) -> Ragged:
-        part, lengths = self.parts[number], self.lengths[rows]
-        entries = positions_of(self.starts[rows] - self.part_starts[number], lengths)
+        part, starts, lengths = self.parts[number], self.starts[rows] - self.part_starts[number], self.lengths[rows]
+        stops = starts + lengths
+        without_gaps = len(rows) and (starts[1:] == stops[:-1]).all()
+        entries: Any = slice(starts[0], stops[-1]) if without_gaps else positions_of(starts, lengths)
         columns, queries = _indexed(part.columns, entries), _indexed(self.queries, rows)
         taken = Ragged(part.values[entries], offsets_of(lengths), columns, queries)
         for transform in self.transforms:

@@ -99,14 +99,17 @@ class SplitLengths:
 
     `targets` are the positions of the targets of validation and test, (histories, n) each. A history ends before its
     first target. `known` are the first items of every history that precede the targets of a part, (histories,) each:
-    also of users who are not in the part.
+    also of users who are not in the part. Those before the targets of validation are the training histories.
     """
 
-    train: IntArray
     targets: Mapping[str, IntArray]
     known: Mapping[str, IntArray]
     listed: bool = False  # whether targets are lists
     cuts: tuple[Any, Any] = (None, None)  # times at which validation and test begin
+
+    @property
+    def train(self) -> IntArray:
+        return self.known["validation"]
 
     def lengths(self, part: str) -> IntArray:
         """The first items of every history that are in a part, (histories,)."""
@@ -119,14 +122,13 @@ class SplitLengths:
     def of_all(self, users: IntArray, number: int) -> SplitLengths:
         """The split of `number` histories, of which these are the rows `users`; the others are in no part."""
 
-        def among_all(values: IntArray) -> IntArray:
-            every = np.full((number, *values.shape[1:]), ABSENT)
-            every[users] = values
+        def among_all(parts: Mapping[str, IntArray]) -> dict[str, IntArray]:
+            every = {part: np.full((number, *values.shape[1:]), ABSENT) for part, values in parts.items()}
+            for part, values in parts.items():
+                every[part][users] = values
             return every
 
-        targets = {part: among_all(positions) for part, positions in self.targets.items()}
-        known = {part: among_all(lengths) for part, lengths in self.known.items()}
-        return replace(self, train=among_all(self.train), targets=targets, known=known)
+        return replace(self, targets=among_all(self.targets), known=among_all(self.known))
 
 
 def split_lengths(histories: Rows, rule: str, target_events: TargetEvents, n: int, quantile: float) -> SplitLengths:
@@ -148,7 +150,7 @@ def split_lengths(histories: Rows, rule: str, target_events: TargetEvents, n: in
     targets = np.where(split[:, None], targets, ABSENT)  # (histories, 2n)
     held_out = {"validation": targets[:, :n], "test": targets[:, n:]}
     known = {part: np.where(split, positions[:, 0], histories.lengths) for part, positions in held_out.items()}
-    return SplitLengths(known["validation"], held_out, known, listed)
+    return SplitLengths(held_out, known, listed)
 
 
 def _split_in_time(histories: Rows, quantile: float) -> SplitLengths:
@@ -157,11 +159,11 @@ def _split_in_time(histories: Rows, quantile: float) -> SplitLengths:
     if any("timestamps" not in block.columns for block in histories.blocks()):
         raise ValueError("A temporal split needs timestamps, and these histories have none: use leave_one_out")
 
-    def times(cut: Any = np.inf) -> Iterator[Array]:
-        return (values[values < cut] for block in histories.blocks() for values in [block.columns["timestamps"]])
+    def times() -> Iterator[Array]:
+        return (block.columns["timestamps"] for block in histories.blocks())
 
     test_cut = value_at_quantile(times, quantile)
-    cuts = value_at_quantile(lambda: times(test_cut), quantile), test_cut
+    cuts = value_at_quantile(lambda: (values[values < test_cut] for values in times()), quantile), test_cut
     columns = []
     for block in histories.blocks():
         before = [row_sums(block.columns["timestamps"] < cut, block.offsets) for cut in cuts]  # times ascend
@@ -176,7 +178,7 @@ def _split_in_time(histories: Rows, quantile: float) -> SplitLengths:
         chosen = (positions >= count[:, None]) & (positions > 0)
         _require(chosen, f"{problem} {part} target: {fix}")
         targets[part] = np.where(chosen, positions, ABSENT)
-    return SplitLengths(known["validation"], targets, known, cuts=cuts)
+    return SplitLengths(targets, known, cuts=cuts)
 
 
 def _last_targets(histories: Ragged, stops: IntArray, number: int) -> IntArray:

@@ -1,6 +1,6 @@
 """Histories as columns of numbers, in memory or in Arrow files that are memory-mapped, and their split.
 
-`folder/prepared_folder.py` describes the folder of the files.
+docs/large_data.md describes the folder of the files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from .arguments import DataArguments
-from .ragged import Array, IntArray, LazyRows, Ragged, codes_with_events, flat_column, offsets_of, repeated_rows
+from .ragged import Array, IntArray, LazyRows, Ragged, Rows, codes_with_events, flat_column, offsets_of, repeated_rows
 from .splits import SplitLengths, split_lengths
 from .tables import to_dataset, to_frame
 from .transitions import item_counts
@@ -94,9 +94,10 @@ class Histories:
     def has(self, column: str) -> bool:
         return column in self.parts[0].columns
 
-    def rows(self, users: IntArray, lengths: IntArray, columns: Sequence[str]) -> LazyRows:
+    def rows(self, users: IntArray, lengths: IntArray, columns: Sequence[str]) -> Rows:
         """The first `lengths` items (users,) of these users, with those of `columns` that are known."""
-        return self._at(self.starts[users], lengths, columns)
+        rows = self._at(self.starts[users], lengths, columns)
+        return rows if self.mapped else rows.rows(0, len(rows))
 
     def entries(self, positions: IntArray, columns: Sequence[str] = ()) -> Ragged:
         """The items at positions (n,), counted over all histories, one in each row."""
