@@ -7,7 +7,6 @@ downloads onnxruntime-web; a model without `onnx/model_quantized.onnx` needs `pi
 """
 
 import argparse
-import errno
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -50,10 +49,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def serve(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the folder on loopback, not yet running; OSError if the port is in use."""
+    """A server of the folder on loopback, not yet running; OSError if the port cannot be used."""
     try:
         return ThreadingHTTPServer((HOST, port), partial(PageHandler, directory=str(folder)))
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise OSError(error.errno, f"port {port} is in use: choose another with --port") from error
+        raise OSError(f"port {port}: {error.strerror}; choose another with --port") from error

@@ -70,10 +70,8 @@ def find_release_folder(name: str, data_dir: str | Path | None = None) -> Path:
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """The folder of downloaded releases, which need not exist yet."""
-    if chosen := cache_dir or os.environ.get("HF_BERT4REC_CACHE"):
-        return Path(chosen).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "hf-bert4rec"
+    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache_dir or os.environ.get("HF_BERT4REC_CACHE") or f"{shared}/hf-bert4rec").expanduser()
 
 
 def _read(source: Path, name: str) -> bytes:

@@ -71,6 +71,6 @@ def test_a_page_is_served_on_loopback_with_the_types_that_browsers_need(tmp_path
         names = ("", "app.js", "ort.mjs", "ort.wasm")
         types = [urllib.request.urlopen(f"{address}/{name}").headers.get_content_type() for name in names]
         assert types == ["text/html", "text/javascript", "text/javascript", "application/wasm"]
-        with pytest.raises(OSError, match=f"port {server.server_port} is in use: choose another with --port"):
+        with pytest.raises(OSError, match=f"port {server.server_port}: Address already in use; choose another"):
             serve(tmp_path, server.server_port)
         server.shutdown()
