@@ -18,6 +18,7 @@ from .times import as_seconds
 
 logger = logging.getLogger(__name__)
 
+READERS = {"timestamp": as_seconds, "rating": as_ratings, "event": as_events, "weight": as_weights}
 LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
 ROWS_PER_SORT = 1 << 20  # rows of a block of users that is sorted at once: its temporary arrays fit in the cache
 # Columns of codes and of numbers, and those of the table.
@@ -74,8 +75,7 @@ def _checked(ratings: Dataset, columns: list[str]) -> pl.DataFrame:
         if kind.is_float() or kind == pl.String:  # as the tokenizer compares ids: " 7" is "7", and 7.0 is 7
             ids = as_ids(frame[name], "the ratings")
             frame = frame.with_columns(ids if kind.is_float() else ids.cast(pl.String))
-    readers = {"timestamp": as_seconds, "rating": as_ratings, "event": as_events, "weight": as_weights}
-    return frame.with_columns(reader(frame[name], "the ratings") for name, reader in readers.items() if name in columns)
+    return frame.with_columns(reader(frame[name], "the ratings") for name, reader in READERS.items() if name in columns)
 
 
 def check_filters(min_interactions: int, repeats: str) -> None:

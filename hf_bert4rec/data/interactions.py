@@ -10,22 +10,15 @@ from datasets import DatasetDict
 
 from .arguments import TableOptions
 from .column_names import AUTO, OPTIONS, find_column
-from .columns import as_events, as_ids, as_ratings, as_weights
+from .columns import as_ids
 from .delimited import PAIRS
+from .histories import READERS
 from .items import join_items, read_items
 from .tables import read_table, to_dataset
-from .times import as_seconds
 
 logger = logging.getLogger(__name__)
 
-COLUMN_READERS = {
-    "user_id": as_ids,
-    "movie_id": as_ids,
-    "rating": as_ratings,
-    "timestamp": as_seconds,
-    "event": as_events,
-    "weight": as_weights,
-}
+COLUMN_READERS = {"user_id": as_ids, "movie_id": as_ids, **READERS}
 
 
 class Interactions(DatasetDict):
