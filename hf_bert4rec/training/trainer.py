@@ -132,14 +132,17 @@ class Bert4RecTrainer(Trainer):
         return self.window_sampler
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
-        if hasattr(eval_dataset, "column_names"):  # a table of the datasets library
+        # Trainer would group these by length too, and return ranks in another order than the users'.
+        return SequentialSampler(eval_dataset)
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        if hasattr(dataset, "column_names"):  # a table of the datasets library
             raise TypeError(
-                f"eval_dataset must be a NextItemDataset, not a datasets.{type(eval_dataset).__name__}: make "
+                f"eval_dataset must be a NextItemDataset, not a datasets.{type(dataset).__name__}: make "
                 "NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)) from a split "
                 "with targets; see hf_bert4rec.data.encoding"
             )
-        # Trainer would group these by length too, and return ranks in another order than the users'.
-        return SequentialSampler(eval_dataset)
+        return super()._get_dataloader(dataset, *args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)

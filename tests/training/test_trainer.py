@@ -323,8 +323,9 @@ def test_a_dataset_of_tables_is_refused_with_the_fix(cycle_tokenizer, tmp_path):
         Bert4RecTrainer(train_dataset=table, eval_dataset=trainer.eval_dataset, **options)
     with pytest.raises(TypeError, match=r"must be DataCollatorForMaskedItems.*, not DataCollatorWithPadding"):
         Bert4RecTrainer(train_dataset=trainer.train_dataset, eval_dataset=trainer.eval_dataset, **options)
-    with pytest.raises(TypeError, match=r"not a datasets.Dataset: .*NextItemDataset\(encode_histories\(split"):
-        trainer.evaluate(table)
+    for split in (table, table.to_iterable_dataset()):
+        with pytest.raises(TypeError, match=r"not a datasets.*Dataset: .*NextItemDataset\(encode_histories\(split"):
+            trainer.evaluate(split)
 
 
 def masked_accuracy(prediction: EvalPrediction) -> dict[str, float]:
