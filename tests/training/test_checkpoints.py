@@ -41,8 +41,10 @@ def test_incomplete_checkpoints_are_recognised_and_removed(trained):
     with pytest.raises(IncompleteCheckpointError, match="was not completely written"):
         check_complete(trained / "checkpoint-8")
     assert latest_complete(trained) == trained / "checkpoint-6"
+    (trained / "checkpoint-12-backup").mkdir()  # a user's own
     remove_incomplete(trained)
     assert sorted(path.name for path in trained.glob("checkpoint-*")) == [
+        "checkpoint-12-backup",
         "checkpoint-2",
         "checkpoint-4",
         "checkpoint-6",
