@@ -10,6 +10,7 @@ titles, loosely typed. The answer is printed as a table, or with `--json` as the
 
 import argparse
 import json
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -21,7 +22,6 @@ from transformers import utils
 from ..hub.verify import load_pipeline
 from ..model.requests_bert4rec import DEFAULT_TOP_K, GOALS, parse_movies
 
-Answer = list[dict[str, Any]]
 # Options that the pipeline takes as they are.
 PASSED = ("top_k", "goal", "min_rating", "event", "exclude", "candidates", "genres", "diversity", "popularity_penalty")
 
@@ -91,7 +91,7 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backend", choices=("torch", "onnx"), default="torch")
 
 
-def ask(arguments: argparse.Namespace) -> Answer:
+def ask(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     check_model(arguments.model)
     pipe = load_pipeline(arguments.model, backend=getattr(arguments, "backend", "torch"))
     if arguments.command == "similar":
@@ -103,11 +103,10 @@ def ask(arguments: argparse.Namespace) -> Answer:
 
 def check_model(name: str) -> None:
     """Raise FileNotFoundError unless `name` is a model's folder or could be a name on the Hub."""
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
             raise FileNotFoundError(f"{name} has no config.json: it is not a model's folder")
-    elif folder.is_absolute() or not 1 <= len(folder.parts) <= 2 or folder.parts[0] in (".", ".."):
+    elif not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
         raise FileNotFoundError(f"{name} is neither a folder nor a name on the Hub, such as someone/bert4rec-ml-1m")
 
 
@@ -129,15 +128,13 @@ def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
 
 def read_rating(text: str) -> float | None:
     """A number, or None for "-"."""
-    if text.strip() == "-":
-        return None
     try:
-        return float(text)
+        return None if text.strip() == "-" else float(text)
     except ValueError:
         raise ValueError(f"--ratings: {text!r} is neither a number nor '-'") from None
 
 
-def table(answer: Answer) -> str:
+def table(answer: list[dict[str, Any]]) -> str:
     """An answer as text: rank, score, title or id and genres, and below each movie the explanation."""
     if not answer:
         return "no movies"
