@@ -132,7 +132,9 @@ def parse_request(
     has_times = timestamps is not None or times[-1] != UNKNOWN_TIME
     has_events = options.get("events") is not None or options.get("event") is not None
     event_ids = _parse_events(options, tokenizer, len(entries))
+    requested = event_ids[-1]
     liked = [index for index in items if is_liked[index]]
+    rows = [*liked, -1]  # and the query
     exclude = _parse_list(options, "exclude", "a list of ids and titles")
     if exclude is not None:
         left_out = unknown["not in the catalogue, nothing to exclude"]
@@ -140,13 +142,13 @@ def parse_request(
     candidates = _parse_list(options, "candidates", "a list of ids and titles")
     return Request(
         liked=[items[index] for index in liked],
-        seen=[item for index, item in items.items() if event_ids[index] == event_ids[-1]],
+        seen=[item for index, item in items.items() if event_ids[index] == requested],
         top_k=parse_top_k(options.get("top_k", min(DEFAULT_TOP_K, tokenizer.num_items)), tokenizer.num_items),
         goal=_parse_goal(options.get("goal"), has_times or has_events, config.taste_size),
         exclude_seen=_parse_flag(options, "exclude_seen", config.exclude_seen),
-        times=[times[index] for index in (*liked, -1)],
+        times=[times[row] for row in rows],
         has_times=has_times,
-        event_ids=[event_ids[index] for index in (*liked, -1)],
+        event_ids=[event_ids[row] for row in rows],
         has_events=has_events,
         exclude=exclude,
         candidates=None if candidates is None else parse_movies(candidates, tokenizer, "candidates"),
