@@ -1,40 +1,46 @@
-"""Download a file, completely or not at all, and check it by md5."""
+"""Download a file: resumed after a broken transfer, checked by md5, written completely or not at all."""
 
 import hashlib
+import http.client
+import logging
 import re
 import shutil
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+logger = logging.getLogger(__name__)
+
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 10.0  # seconds, to connect and between two chunks
+ATTEMPTS = 3
+NETWORK_ERRORS = (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException)
 
 
 def download_checked(url: str, target: Path) -> Path:
     """Download `url` to `target` and check it against the md5 in `url`.md5; one process at a time may do so.
 
+    An incomplete download stays in `target`.part, from which a later call continues.
+
     Raises:
-        OSError: The server cannot be reached, or the connection breaks.
-        ValueError: The file has the wrong md5.
+        OSError: The server cannot be reached, or the connection breaks too often.
+        ValueError: The complete file has the wrong md5; the part is removed.
     """
     expected = _published_md5(f"{url}.md5")
     part = target.with_name(f"{target.name}.part")
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-        with (
-            part.open("wb") as opened,
-            tqdm.wrapattr(opened, "write", desc=target.name, total=answer.length, disable=None) as progress,
-        ):
-            shutil.copyfileobj(answer, progress, CHUNK)
-        if answer.length:  # of what is still to come
-            raise OSError(f"{url}: the connection was lost, {answer.length:,} bytes are missing")
-    with part.open("rb") as complete:
-        actual = hashlib.file_digest(complete, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if actual != expected:
-        part.unlink()
-        raise ValueError(f"{url}: md5 {actual}, but {expected} is published: damaged or replaced. Try again.")
-    return part.replace(target)
+    resumed = part.exists()
+    _fetch(url, part)
+    with part.open("rb") as opened:
+        actual = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if actual == expected:
+        return part.replace(target)
+    part.unlink()
+    if resumed:
+        logger.warning("%s: the part of an earlier download does not match; downloading all of it", url)
+        return download_checked(url, target)
+    raise ValueError(f"{url}: md5 {actual}, but {expected} is published: damaged or replaced. Try again.")
 
 
 def _published_md5(url: str) -> str:
@@ -44,3 +50,35 @@ def _published_md5(url: str) -> str:
     if match is None:
         raise OSError(f"{url} returned something other than an md5: {text[:60]!r}")
     return match.group().lower()
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Fill `part` to the length that the server states, resuming after a broken connection."""
+    for _ in range(ATTEMPTS):
+        try:
+            return _fetch_rest(url, part)
+        except urllib.error.HTTPError as error:
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return None  # the part is complete, or longer than the file: the md5 decides
+            raise
+        except NETWORK_ERRORS as error:
+            reason = error
+            logger.info("%s: connection lost (%s); resuming", url, error)
+    raise OSError(f"{url}: connection lost {ATTEMPTS} times, last with: {reason}; the next call resumes")
+
+
+def _fetch_rest(url: str, part: Path) -> None:
+    """Append the rest of the file to `part`; ConnectionError if the connection closes early."""
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        if answer.status != http.client.PARTIAL_CONTENT:
+            done = 0  # the server does not resume: it sends the complete file
+        total = done + int(answer.headers.get("Content-Length", 0))
+        with (
+            part.open("ab" if done else "wb") as opened,
+            tqdm.wrapattr(opened, "write", desc=part.stem, total=total or None, initial=done, disable=None) as target,
+        ):
+            shutil.copyfileobj(answer, target, CHUNK)
+    if part.stat().st_size < total:
+        raise ConnectionError("the connection closed early")

@@ -97,13 +97,17 @@ def zip_release(folder: Path) -> Path:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` by name, listed in `requests`, and closes the connection of `breaks` answers half-way."""
+    """Serves `files` by name with ranges, and with `breaks` closes the connection of as many answers half-way.
+
+    `requests` lists (path, Range header) of every request.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
         self.breaks = 0
-        self.requests: list[str] = []
+        self.ranges = True
+        self.requests: list[tuple[str, str | None]] = []
 
     @property
     def url(self) -> str:
@@ -121,13 +125,19 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        name = self.path.lstrip("/")
-        self.server.requests.append(name)
+        name, byte_range = self.path.lstrip("/"), self.headers.get("Range")
+        self.server.requests.append((name, byte_range))
         if name not in self.server.files:
             self.send_error(404)
             return
-        data = self.server.files[name]
-        self.send_response(200)
+        data, status = self.server.files[name], 200
+        if byte_range and self.server.ranges:
+            start = int(byte_range.removeprefix("bytes=").rstrip("-"))
+            if start >= len(data):
+                self.send_error(416)
+                return
+            data, status = data[start:], 206
+        self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if name.endswith(".zip") and self.server.breaks:

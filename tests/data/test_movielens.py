@@ -94,22 +94,43 @@ def test_download_once_then_from_the_cache(server: Server, tmp_path: Path, caplo
     caplog.set_level(logging.INFO)
     server.publish(zip_release(write_release(tmp_path, "ml-25m")))
     check_tables(load_movielens("ml-25m"))
-    assert server.requests == ["ml-25m.zip.md5", "ml-25m.zip"]
+    assert [name for name, _ in server.requests] == ["ml-25m.zip.md5", "ml-25m.zip"]
     check_tables(load_movielens("ml-25m"))
     assert len(server.requests) == 2
     assert f"reading {tmp_path / 'cache' / 'ml-25m.zip'}" in caplog.text
 
 
-def test_a_broken_transfer_is_named_and_repeated_by_the_next_call(server: Server, tmp_path: Path) -> None:
+def test_broken_transfer_is_resumed(server: Server, tmp_path: Path) -> None:
     archive = zip_release(write_release(tmp_path, "ml-32m"))
     server.publish(archive)
-    server.breaks = 1
-    missing = archive.stat().st_size - archive.stat().st_size // 2
-    with pytest.raises(FileNotFoundError, match=f"connection was lost, {missing:,} bytes are missing"):
-        load_movielens("ml-32m")
-    assert not (tmp_path / "cache" / "ml-32m.zip").exists()
+    server.breaks = 2
     check_tables(load_movielens("ml-32m"))
-    assert not (tmp_path / "cache" / "ml-32m.zip.part").exists()
+    ranges = [byte_range for name, byte_range in server.requests if name.endswith(".zip")]
+    half = archive.stat().st_size // 2
+    assert ranges[:2] == [None, f"bytes={half}-"]
+    assert len(ranges) == 3
+
+
+def test_transfer_that_never_ends_keeps_the_part_for_the_next_run(server: Server, tmp_path: Path) -> None:
+    server.publish(zip_release(write_release(tmp_path, "ml-20m")))
+    server.breaks = 3
+    with pytest.raises(FileNotFoundError, match="connection lost 3 times"):
+        load_movielens("ml-20m")
+    part = tmp_path / "cache" / "ml-20m.zip.part"
+    size = part.stat().st_size
+    assert not part.with_suffix("").exists()
+    check_tables(load_movielens("ml-20m"))
+    assert server.requests[-1] == ("ml-20m.zip", f"bytes={size}-")
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_stale_part_of_another_file_is_fetched_anew(server: Server, tmp_path: Path, ranges: bool) -> None:
+    server.publish(zip_release(write_release(tmp_path, "ml-25m")))
+    server.ranges = ranges
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "ml-25m.zip.part").write_bytes(b"of another release")
+    check_tables(load_movielens("ml-25m"))
 
 
 def test_wrong_md5_leaves_nothing_behind(server: Server, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_training_killed_repeatedly_ends_with_the_same_weights(tmp_path):
 
 
 @pytest.mark.parametrize("change", [1, 2])
-def test_a_killed_download_is_repeated_and_checked(tmp_path, change):
+def test_a_killed_download_is_resumed_and_checked(tmp_path, change):
     with serving() as server:
         assert kills.download(server).killed_before(change, tmp_path)
 

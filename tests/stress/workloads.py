@@ -91,7 +91,7 @@ def train(folder: str, epochs: float = 3) -> None:
 
 
 def download(folder: str, url: str) -> None:
-    """Download a file."""
+    """Download a file, resuming an earlier partial download."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     download_checked(url, Path(folder) / "file.zip")
 
