@@ -40,10 +40,10 @@ COMMAS = Layout("ratings.csv", "movies.csv", ",", "utf-8", "userId,movieId,ratin
 
 # The genre flags of u.item, in the order of its columns 6 to 24.
 GENRES_100K = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary"),
-    *("Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller"),
-    *("War", "Western"),
-)
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+
 
 
 @dataclass(frozen=True)
