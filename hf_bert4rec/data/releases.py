@@ -45,7 +45,6 @@ GENRES_100K = (
 )  # fmt: skip
 
 
-
 @dataclass(frozen=True)
 class Release:
     """One MovieLens release, with the counts of its two tables."""
