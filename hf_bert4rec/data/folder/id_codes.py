@@ -23,11 +23,10 @@ class IdCodes:
         ids = values.cast(pl.String) if unread else as_ids(values, source)
         encoded = ids.to_arrow().dictionary_encode()
         distinct = pl.Series("id", encoded.dictionary)
-        self._known = distinct if self._known is None else self._known
-        codes = _positions(distinct, self._known)
-        if codes.has_nulls():
-            self._known = pl.concat([self._known, distinct.filter(codes.is_null())], rechunk=True)
-            codes = _positions(distinct, self._known)
+        known = distinct if self._known is None else pl.concat([self._known, distinct])
+        self._known = known.unique(maintain_order=True)
+        rows = self._known.to_frame().with_row_index("row")
+        codes = distinct.to_frame().join(rows, on="id", how="left", maintain_order="left")["row"]
         return codes.to_numpy()[encoded.indices.to_numpy()]
 
     @property
@@ -41,9 +40,3 @@ class IdCodes:
         assert self._known is not None
         ids = as_ids(self._known.alias(self.column), f"{self.source}, among its distinct ids")
         return ids.unique().sort(), ids.rank("dense").to_numpy().astype(np.int64) - 1
-
-
-def _positions(ids: pl.Series, known: pl.Series) -> pl.Series:
-    """The row of every id among the known ones; null where it is not."""
-    rows = known.to_frame().with_row_index("row")
-    return ids.to_frame().join(rows, on="id", how="left", maintain_order="left")["row"]

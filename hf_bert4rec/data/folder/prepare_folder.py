@@ -20,13 +20,13 @@ from ..columns import as_events, as_ratings, as_weights_of_portion
 from ..histories import CODES, NUMBERS, check_filters, no_user_left, order_events, sort_rows, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
-from ..ragged import Array, IntArray, offsets_of, row_sums
-from ..stored_histories import SHARD, event_numbers, write_shard
+from ..ragged import Array, BoolArray, IntArray
+from ..stored_histories import SHARD, Histories, event_numbers, write_shard
 from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_folders, finish_folder, new_folder
 from .row_batches import RowBatches, open_batches
-from .user_partitions import ColumnFiles, Core, HistoryFiles, Partitions, k_core
+from .user_partitions import ColumnFiles, Partitions, in_core, k_core
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +110,12 @@ def _write_histories(
     numbers = {"users": user_numbers.astype(np.int32), "items": item_numbers.astype(np.int32)}
     if "events" in rows.codes:
         numbers["events"] = event_numbers(rows.codes["events"].ids, event_names)
-    partitions = _partition(rows, numbers)
-    parts, item_counts = _sort(partitions, len(item_ids), arguments)
-    core = k_core(parts, item_counts, arguments.min_interactions)
-    if not core.users.any():
+    paths, item_counts = _sort(_partition(rows, numbers), user_ids, len(item_ids), arguments)
+    users, items = k_core(Histories.open(paths), item_counts, arguments.min_interactions)
+    if not users.any():
         raise ValueError(no_user_left(*counts, arguments.min_interactions, arguments.min_rating))
-    catalogue, index = _catalogue(item_table, item_ids, core.items, rows.codes["items"].source)
-    _write_shards(parts, core, user_ids, index, new)
+    catalogue, index = _catalogue(item_table, item_ids, items, rows.codes["items"].source)
+    _write_shards(paths, users, items, index, new)
     return catalogue
 
 
@@ -137,21 +136,25 @@ def _partition(rows: _Rows, numbers: Mapping[str, Array]) -> Partitions:
     return partitions
 
 
-def _sort(partitions: Partitions, num_items: int, arguments: DataArguments) -> tuple[list[HistoryFiles], IntArray]:
-    """Sort every partition, without what `min_rating` and `repeats` drop; also the interactions of every item."""
-    parts, counts = [], np.zeros(num_items, dtype=np.int64)
-    total_surplus = 0
+def _sort(
+    partitions: Partitions, user_ids: pl.Series, num_items: int, arguments: DataArguments
+) -> tuple[list[Path], IntArray]:
+    """Write a shard of every partition, without what `min_rating` and `repeats` drop; also the counts of all items.
+
+    A user may have no items, which are numbers of all ids.
+    """
+    paths: list[Path] = []
+    counts, total_surplus = np.zeros(num_items, dtype=np.int64), 0
     for (first, stop), files in zip(pairwise(partitions.bounds), partitions.files, strict=True):
         columns = files.pop()
         lengths, surplus = sort_rows(columns, stop - first, arguments.min_rating, arguments.repeats)
-        part = HistoryFiles(ColumnFiles(files.folder, files.name, list(columns)), slice(first, stop), lengths)
-        part.files.append(columns)
-        parts.append(part)
+        paths.append(files.folder / SHARD.format(len(paths)))
+        write_shard(paths[-1], user_ids[first:stop].to_arrow(), lengths, columns)
         counts += np.bincount(columns["items"], minlength=num_items)
         total_surplus += surplus
     if total_surplus:
         warn_of_repeats(total_surplus, int(counts.sum()) + total_surplus, arguments.repeats)
-    return parts, counts
+    return paths, counts
 
 
 def _catalogue(
@@ -165,17 +168,18 @@ def _catalogue(
     return catalogue, index.fill_null(0).to_numpy().astype(np.int32)
 
 
-def _write_shards(parts: Sequence[HistoryFiles], core: Core, user_ids: pl.Series, index: Array, new: Path) -> None:
-    number = 0
-    for part in parts:
-        columns = part.files.pop()
-        in_core = core.rows(part, columns["items"])
-        lengths = row_sums(in_core, offsets_of(part.lengths))
-        users = np.flatnonzero(lengths)
-        if len(users):
-            columns = {name: values[in_core] for name, values in columns.items()}
-            ids = user_ids.gather(part.users.start + users).to_arrow()
-            shard = new / SHARD.format(number)
-            columns["items"] = index[columns["items"]]
-            write_shard(shard, ids, lengths[users], columns)
+def _write_shards(paths: Sequence[Path], users: BoolArray, items: BoolArray, index: Array, new: Path) -> None:
+    """Write the histories of `paths`, which are removed, without users and items that are false; items by `index`."""
+    number = first = 0
+    for path in paths:
+        histories = Histories.open([path])
+        (part,) = histories.parts
+        core = part.where(in_core(part, users[first : first + len(part)], items))
+        rows = np.flatnonzero(core.lengths)
+        if len(rows):
+            columns = {"items": index[core.values], **core.columns}
+            ids = histories.user_ids.gather(rows).to_arrow()
+            write_shard(new / SHARD.format(number), ids, core.lengths[rows], columns)
             number += 1
+        first += len(part)
+        path.unlink()

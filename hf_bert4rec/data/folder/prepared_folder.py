@@ -1,9 +1,4 @@
-"""A folder of prepared histories, in files that are memory-mapped, with a manifest that is written last.
-
-    prepared.json            version, options, counts, names of events, splits; every other file with size and sha256
-    items.parquet            movie_id, title, year, genres, count (in training histories), in the vocabulary's order
-    histories-00000.arrow    one row per user: user_id, items (row numbers of items.parquet), timestamps, ratings,
-                             events (numbers of the names), weights
+"""A folder of prepared histories, which are memory-mapped: docs/large_data.md describes its files.
 
 Rows are sorted by user over all files, and each history by time, as `build_histories` does.
 """

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ragged import Array, BoolArray, IntArray, offsets_of, row_blocks, row_sums
+from ..ragged import Array, BoolArray, IntArray, Ragged, row_blocks, row_sums
+from ..stored_histories import Histories
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,9 @@ class ColumnFiles:
             while file.tell() < size:
                 yield np.load(file)
 
-    def read(self, column: str) -> Array:
-        return np.concatenate(list(self.portions(column)))
-
     def pop(self) -> dict[str, Array]:
         """All rows of all columns; deletes the files."""
-        rows = {column: self.read(column) for column in self.columns}
+        rows = {column: np.concatenate(list(self.portions(column))) for column in self.columns}
         self.remove()
         return rows
 
@@ -74,38 +72,25 @@ class Partitions:
                 self.files[number].append(rows)
 
 
-@dataclass(frozen=True)
-class HistoryFiles:
-    """Sorted histories of consecutive users on disk, and their lengths (users,)."""
+def k_core(histories: Histories, counts: IntArray, k: int) -> tuple[BoolArray, BoolArray]:
+    """Whether each user, (users,), and each item, (items,), has at least `k` interactions with those that have.
 
-    files: ColumnFiles
-    users: slice
-    lengths: IntArray
-
-
-@dataclass(frozen=True)
-class Core:
-    """Whether each user, (users,), and each item, (items,), is in the k-core."""
-
-    users: BoolArray
-    items: BoolArray
-
-    def rows(self, part: HistoryFiles, items: Array) -> BoolArray:
-        """Whether each interaction of a part, with one of these items, is in the core."""
-        return self.items[items] & np.repeat(self.users[part.users], part.lengths)
-
-
-def k_core(parts: Sequence[HistoryFiles], counts: IntArray, k: int) -> Core:
-    """Users and items with at least `k` interactions with each other; `counts` (items,) are those of every item."""
-    lengths = np.concatenate([part.lengths for part in parts])
-    core = Core(lengths >= k, counts >= k)
-    complete = (core.users | (lengths == 0)).all() and (core.items | (counts == 0)).all()
+    `counts` (items,) are the interactions of every item.
+    """
+    users, items = histories.lengths >= k, counts >= k
+    complete = (users | (histories.lengths == 0)).all() and (items | (counts == 0)).all()
     while not complete:
-        counts = np.zeros_like(counts)
-        for part in parts:
-            items = part.files.read("items")
-            core.users[part.users] &= row_sums(core.rows(part, items), offsets_of(part.lengths)) >= k
-            counts += np.bincount(items[core.rows(part, items)], minlength=len(counts))
-        complete = (core.items == (counts >= k)).all()
-        core = Core(core.users, counts >= k)
-    return core
+        counts, first = np.zeros_like(counts), 0
+        for part in histories.parts:
+            of_part = users[first : first + len(part)]
+            of_part &= row_sums(in_core(part, of_part, items), part.offsets) >= k
+            counts += np.bincount(part.values[in_core(part, of_part, items)], minlength=len(counts))
+            first += len(part)
+        complete = (items == (counts >= k)).all()
+        items = counts >= k
+    return users, items
+
+
+def in_core(histories: Ragged, users: BoolArray, items: BoolArray) -> BoolArray:
+    """Whether each interaction, (total,), is one of a user and an item that are true in (users,) and (items,)."""
+    return items[histories.values] & np.repeat(users, histories.lengths)
