@@ -1,20 +1,20 @@
 """Load, filter, split and encode a data set for training and evaluation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
-from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
-from .folder.prepared_folder import is_prepared, open_folder
+from .folder.prepared_folder import is_prepared, open_folder, read_manifest
 from .histories import build_histories, order_events
 from .interactions import read_tables
 from .items import item_id_name
 from .leakage import check_leakage
 from .movielens import find_release_folder, load_movielens
-from .prepared import Prepared
+from .prepared import Prepared, build_tokenizer
 from .ragged import flat_column
 from .releases import RELEASES
 from .sequences import SEQUENCE_FILE, load_ml1m_sequences
@@ -83,7 +83,7 @@ def prepare_histories(
         name=table_name(arguments.ratings) if arguments.ratings else arguments.dataset,
         movies=movies,
         split=split,
-        tokenizer=_tokenizer(movies, counts, id_name, event_names, arguments),
+        tokenizer=build_tokenizer(movies, counts, id_name, event_names, arguments),
         event_names=event_names,
         release=None if arguments.ratings else RELEASES.get(arguments.dataset.removesuffix(".txt")),
     )
@@ -92,8 +92,7 @@ def prepare_histories(
 def open_data(arguments: DataArguments) -> Prepared:
     """Open the folder that `arguments.ratings` names; ValueError if it is damaged or has other options."""
     assert arguments.ratings is not None
-    folder = open_folder(arguments.ratings)
-    manifest = folder.manifest
+    manifest = read_manifest(Path(arguments.ratings))
     splits = {"targets": "last-n", "quantile": "temporal"}  # the only ones on which these options have an effect
     different = [
         f"{name} is {getattr(arguments, name)}, and the folder was prepared with {value}"
@@ -101,28 +100,17 @@ def open_data(arguments: DataArguments) -> Prepared:
         if getattr(arguments, name) != value and splits.get(name, arguments.split) == arguments.split
     ]
     for option, column in {"time_column": "timestamps", "rating_column": "ratings"}.items():
-        if not getattr(arguments, option) and folder.histories.has(column):
+        if not getattr(arguments, option) and column in manifest["columns"]:
             different.append(f"{option} is {getattr(arguments, option)!r}, and the folder was prepared with {column}")
     if different:
         raise ValueError(
-            f"{folder.path}: {'; '.join(different)}. Use its options, or prepare the table again with these"
+            f"{arguments.ratings}: {'; '.join(different)}. Use its options, or prepare the table again with these"
         )
     if arguments.items is not None:
-        raise ValueError(f"{folder.path} has its own table of items: leave out items, or prepare the table with it")
-    id_name, event_names = manifest["item_id_name"], manifest["event_names"]
-    return folder.data(arguments, _tokenizer(folder.movies, folder.counts, id_name, event_names, arguments))
-
-
-def _tokenizer(
-    movies: Dataset, counts: Sequence[int], id_name: str, event_names: Sequence[str], arguments: DataArguments
-) -> Bert4RecTokenizer:
-    return Bert4RecTokenizer.from_movies(
-        movies,
-        dict(zip(movies["movie_id"], counts, strict=True)),
-        item_id_name=id_name,
-        event_names=[*event_names],
-        num_target_events=len(arguments.target_events or []),
-    )
+        raise ValueError(
+            f"{arguments.ratings} has its own table of items: leave out items, or prepare the table with it"
+        )
+    return open_folder(arguments.ratings, arguments)
 
 
 def _movies_of(histories: Dataset, movies: Dataset) -> Dataset:

@@ -209,3 +209,16 @@ class Prepared:
             values = pa.array(self.event_names).take(pa.array(numbers)) if name == "events" else pa.array(numbers)
             columns[name] = pa.LargeListArray.from_arrays(rows.offsets, values)
         return to_dataset(pl.DataFrame(pa.table(columns)))
+
+
+def build_tokenizer(
+    movies: Dataset, counts: Sequence[int], id_name: str, event_names: Sequence[str], arguments: DataArguments
+) -> Bert4RecTokenizer:
+    """The tokenizer of a data set; `counts` (items,) are those of `movies` in the training histories."""
+    return Bert4RecTokenizer.from_movies(
+        movies,
+        dict(zip(movies["movie_id"], counts, strict=True)),
+        item_id_name=id_name,
+        event_names=[*event_names],
+        num_target_events=len(arguments.target_events or []),
+    )

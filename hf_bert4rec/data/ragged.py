@@ -153,7 +153,9 @@ class LazyRows:
         numbers = np.searchsorted(self.part_starts, self.starts[rows], side="right") - 1  # the part of every row
         present = np.unique(numbers).tolist() or [0]
         taken = [self._take_from(number, rows[numbers == number]) for number in present]
-        return taken[0] if len(taken) == 1 else concatenate(taken).take(np.argsort(np.argsort(numbers, kind="stable")))
+        joined = taken[0] if len(taken) == 1 else concatenate(taken)
+        in_order = (numbers[1:] >= numbers[:-1]).all()
+        return joined if in_order else joined.take(np.argsort(np.argsort(numbers, kind="stable")))
 
     def _take_from(self, number: int, rows: IntArray) -> Ragged:
         part, starts, lengths = self.parts[number], self.starts[rows] - self.part_starts[number], self.lengths[rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from ..data.arguments import DataArguments
 from ..data.encoding import encode_histories
-from ..data.folder.prepared_folder import is_prepared, open_folder
+from ..data.folder.prepared_folder import is_prepared, open_folder, read_manifest
 from ..data.histories import build_histories
 from ..data.prepare import load
 from ..data.ragged import Ragged, Rows, seen_items
@@ -86,19 +87,19 @@ def _read_table(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) 
 
 
 def _read_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> Histories:
-    folder = open_folder(str(data.ratings))
-    options = folder.manifest["options"]
+    assert data.ratings is not None
+    options = read_manifest(Path(data.ratings))["options"]
     if filters := [f"{name} {value}" for name, value in options.items() if UNFILTERED.get(name, value) != value]:
         logger.warning(
             "%s was prepared with %s: users and items without enough interactions are missing, and the histories are "
             "shorter. Prepare the table with --min_interactions 1 --repeats all to answer everyone",
-            folder.path,
+            data.ratings,
             ", ".join(filters),
         )
-    histories = folder.data(replace(data, held_out_users=0.0), tokenizer).complete_histories(timed)
-    ratings = None
+    everyone = open_folder(data.ratings, replace(data, held_out_users=0.0), tokenizer)
+    stored, histories, ratings = everyone.split.histories, everyone.complete_histories(timed), None
     if data.min_rating is not None:
-        rated = folder.histories.rows(np.arange(len(histories)), histories.lengths, ["ratings"])
+        rated = stored.rows(np.arange(len(histories)), histories.lengths, ["ratings"])
         ratings = rated.rows(0, len(rated)).columns.get("ratings")
-    user_ids = to_dataset(folder.histories.user_ids.to_frame()).with_format("arrow")[:]["user_id"].combine_chunks()
+    user_ids = to_dataset(stored.user_ids.to_frame()).with_format("arrow")[:]["user_id"].combine_chunks()
     return user_ids, histories, ratings

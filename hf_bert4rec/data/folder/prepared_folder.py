@@ -8,12 +8,10 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from datasets import Dataset
 from filelock import FileLock, Timeout
 
 from ...files import annotate_write_errors, atomic_write, write_json
@@ -22,7 +20,7 @@ from ...model.tokenization_bert4rec import Bert4RecTokenizer
 from ..arguments import DataArguments
 from ..items import item_id_name
 from ..leakage import target_hash
-from ..prepared import Prepared
+from ..prepared import Prepared, build_tokenizer
 from ..splits import HELD_OUT
 from ..stored_histories import ITEMS, SHARDS, Histories, SplitHistories
 from ..tables import table_name, to_dataset
@@ -99,24 +97,11 @@ def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
             lock.release()
 
 
-@dataclass(frozen=True)
-class PreparedFolder:
-    """A complete folder: its manifest, its items with their counts (items,) in training histories, its histories."""
+def open_folder(folder: str | Path, arguments: DataArguments, tokenizer: Bert4RecTokenizer | None = None) -> Prepared:
+    """Check a folder, map its histories to memory, and split them by `arguments`.
 
-    path: Path
-    manifest: dict[str, Any]
-    movies: Dataset
-    counts: list[int]
-    histories: Histories
-
-    def data(self, arguments: DataArguments, tokenizer: Bert4RecTokenizer) -> Prepared:
-        """The folder as a data set that is split by `arguments`."""
-        split = SplitHistories(self.histories, arguments)
-        return Prepared(self.manifest["name"], self.movies, split, tokenizer, self.manifest["event_names"])
-
-
-def open_folder(folder: str | Path) -> PreparedFolder:
-    """Check a folder and map its histories to memory; ValueError if it is incomplete, damaged or of another version."""
+    `tokenizer` takes the place of that of its items. ValueError if it is incomplete, damaged or of another version.
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
     files = manifest["files"]
@@ -132,8 +117,11 @@ def open_folder(folder: str | Path) -> PreparedFolder:
                 "the table again"
             )
     histories = Histories.open([folder / name for name in files if name != ITEMS])
-    items = pl.read_parquet(folder / ITEMS)
-    return PreparedFolder(folder, manifest, to_dataset(items.drop("count")), items["count"].to_list(), histories)
+    items, event_names = pl.read_parquet(folder / ITEMS), manifest["event_names"]
+    movies, counts = to_dataset(items.drop("count")), items["count"].to_list()
+    if tokenizer is None:
+        tokenizer = build_tokenizer(movies, counts, manifest["item_id_name"], event_names, arguments)
+    return Prepared(manifest["name"], movies, SplitHistories(histories, arguments), tokenizer, event_names)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
