@@ -169,8 +169,7 @@ def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, 
     if not isinstance(recipe, Mapping):
         argv = [str(recipe), *as_words(options)]
         return parse(argv), argv
-    options = {**recipe, **options}
-    words = as_words(options)
+    words = as_words({**recipe, **options})
     return _checked(OptionParser(CLASSES).parse_options(words), options), ["recipe.yaml", *words]
 
 

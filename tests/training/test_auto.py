@@ -109,6 +109,11 @@ def test_what_the_user_gives_wins(tmp_path: Path) -> None:
     assert {*masking.auto} == AUTO_OPTIONS - {"num_train_epochs"}
     assert parse(argv)[2] == masking
     assert parse_options({"memory_size": 5, "output_dir": tmp_path}, {})[0][2].auto == []
+    recipe = {"auto": ["hidden_size"], "hidden_size": 48, "output_dir": tmp_path}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({**recipe, "output_dir": str(tmp_path)}))
+    for given in (recipe, tmp_path / "recipe.yaml"):  # a recipe's own value is a default
+        assert parse_options(given, {})[0][2].auto == ["hidden_size"]
+        assert parse_options(given, {"hidden_size": 32})[0][2].auto == []
     with pytest.raises(ValueError, match="auto lists causal; it can have ema_decay, "):
         parse(["auto", "--auto", "causal", "--output_dir", str(tmp_path)])
 
