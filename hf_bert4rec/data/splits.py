@@ -10,7 +10,7 @@ its targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,6 @@ import polars as pl
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
-from .quantiles import value_at_quantile
 from .ragged import Array, BoolArray, IntArray, Ragged, Rows, flat_column, offsets_of, row_sums
 from .tables import to_dataset, to_frame
 
@@ -29,6 +28,7 @@ TARGET_COLUMNS = {"item_ids": "target", "timestamps": "target_timestamp", "event
 SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")  # options that decide a split of histories
 HELD_OUT = ("validation", "test")
 ABSENT = -1  # length of a history in a part without its user
+MAX_NUMBERS = 1 << 23  # times in memory for a quantile of all
 
 
 def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> DatasetDict:
@@ -179,6 +179,31 @@ def _split_in_time(histories: Rows, quantile: float) -> SplitLengths:
         _require(chosen, f"{problem} {part} target: {fix}")
         targets[part] = np.where(chosen, positions, ABSENT)
     return SplitLengths(targets, known, cuts=cuts)
+
+
+def value_at_quantile(arrays: Callable[[], Iterable[Array]], quantile: float) -> Any:
+    """The number at `quantile` of all numbers in ascending order, so that no cut depends on rounding.
+
+    `arrays` gives the same arrays at every call. The range of the number is halved until its numbers fit in memory.
+    """
+    bounds = [(len(numbers), numbers.min().item(), numbers.max().item()) for numbers in arrays() if len(numbers)]
+    if not bounds:
+        raise ValueError("No interaction is before the cut: all timestamps are the same, or there are none")
+    counts, lows, highs = zip(*bounds, strict=True)
+    count, low, high = sum(counts), min(lows), max(highs)
+    position = int(quantile * count)  # among the numbers from `low` to `high`, which are `count`
+    while count > MAX_NUMBERS and low < high:
+        middle = low + (high - low) // 2
+        below = sum(int(((numbers >= low) & (numbers <= middle)).sum()) for numbers in arrays())
+        if position < below:
+            high, count = middle, below
+        else:
+            low = min(numbers[numbers > middle].min(initial=high).item() for numbers in arrays())
+            count, position = count - below, position - below
+    if low == high:
+        return low
+    remaining = np.concatenate([numbers[(numbers >= low) & (numbers <= high)] for numbers in arrays()])
+    return np.partition(remaining, position)[position].item()
 
 
 def _last_targets(histories: Ragged, stops: IntArray, number: int) -> IntArray:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from hf_bert4rec.cli.main import main
-from hf_bert4rec.data import quantiles
+from hf_bert4rec.data import splits
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder import prepare_folder as module
 from hf_bert4rec.data.folder import row_batches
@@ -21,7 +21,6 @@ from hf_bert4rec.data.folder.prepared_folder import MANIFEST, VERSION
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
-from hf_bert4rec.data.quantiles import value_at_quantile
 from hf_bert4rec.data.windows import TrainingWindows
 
 ROWS = 600
@@ -343,13 +342,13 @@ NUMBERS = {
 def test_the_value_is_that_of_the_sorted_numbers(
     monkeypatch: pytest.MonkeyPatch, name: str, quantile: float, arrays: int
 ) -> None:
-    monkeypatch.setattr(quantiles, "MAX_NUMBERS", 8)
+    monkeypatch.setattr(splits, "MAX_NUMBERS", 8)
     numbers = NUMBERS[name]
-    value = value_at_quantile(lambda: np.array_split(numbers, arrays), quantile)
+    value = splits.value_at_quantile(lambda: np.array_split(numbers, arrays), quantile)
     expected = np.sort(numbers)[int(quantile * len(numbers))].item()
     assert (value, type(value)) == (expected, type(expected))
 
 
 def test_no_numbers_have_no_quantile() -> None:
     with pytest.raises(ValueError, match="all timestamps are the same, or there are none"):
-        value_at_quantile(lambda: [np.empty(0, dtype=np.int64)], 0.5)
+        splits.value_at_quantile(lambda: [np.empty(0, dtype=np.int64)], 0.5)

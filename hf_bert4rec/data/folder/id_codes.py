@@ -15,7 +15,7 @@ class IdCodes:
 
     def __init__(self, column: str, source: str) -> None:
         self.column, self.source = column, source
-        self._known: pl.Series | None = None  # the ids in the order of their codes
+        self._known = pl.Series("id")  # the ids in the order of their codes
 
     def codes(self, values: pl.Series, source: str) -> Array:
         """The codes of a portion, (rows,); errors are those of `as_ids`."""
@@ -23,7 +23,7 @@ class IdCodes:
         ids = values.cast(pl.String) if unread else as_ids(values, source)
         encoded = ids.to_arrow().dictionary_encode()
         distinct = pl.Series("id", encoded.dictionary)
-        known = distinct if self._known is None else pl.concat([self._known, distinct])
+        known = distinct if self._known.is_empty() else pl.concat([self._known, distinct])
         self._known = known.unique(maintain_order=True)
         rows = self._known.to_frame().with_row_index("row")
         codes = distinct.to_frame().join(rows, on="id", how="left", maintain_order="left")["row"]
@@ -32,11 +32,9 @@ class IdCodes:
     @property
     def ids(self) -> list[str]:
         """The ids as they were read, in the order of their codes."""
-        assert self._known is not None
         return self._known.to_list()
 
     def sorted_ids(self) -> tuple[pl.Series, IntArray]:
         """All ids, sorted and of one type, and the position of every code in them, (codes,); errors: `as_ids`."""
-        assert self._known is not None
         ids = as_ids(self._known.alias(self.column), f"{self.source}, among its distinct ids")
         return ids.unique().sort(), ids.rank("dense").to_numpy().astype(np.int64) - 1
