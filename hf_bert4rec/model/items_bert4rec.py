@@ -1,7 +1,7 @@
 """The item table: what is known of each item, checked, and items by loosely typed title.
 
 In a title case, accents, punctuation and the position of an article do not matter ("Godfather, The" is "the godfather"
-is "Godfather"), and the year may be missing. Titles are not unique, so any look-up can be ambiguous.
+is "Godfather"), and the year and subtitles may be missing. Titles are not unique, so any look-up can be ambiguous.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: 
 DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
 PARENTHESES = re.compile(r"\(([^()]*)\)")
 TRAILING_ARTICLE = re.compile(r"^(.*), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)$")
+SUBTITLE = re.compile(r",? or: |: | - ")  # what separates the parts of "Star Wars: Episode IV - A New Hope"
+MAX_SUBTITLES = 3
 ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+")
 ENGLISH_ARTICLES = ("the", "a", "an")
 is_year = re.compile(r"\d{1,4}").fullmatch
@@ -38,6 +40,7 @@ ALIASES = {
     "year": ("Year", "release_year", "movie_year"),
     "genres": ("genre", "Genres", "Genre"),
 }
+MAX_LISTED = 10  # movies in the message of an `AmbiguousTitleError`
 TITLES_AT_ONCE = 2**16  # bounds the memory of `letter_sums`
 
 
@@ -233,12 +236,18 @@ def _fold(text: str) -> str:
 
 
 def _other_names(title: str) -> list[str]:
-    """A title without its parentheses, and the content of these; nothing if it has none."""
+    """A title without its parentheses and their content, if it has any, and consecutive parts of one with subtitles."""
+    if not ("(" in title or ": " in title or " - " in title):  # most titles, without the cost of expressions
+        return []
     inner = PARENTHESES.findall(title)
-    return inner and [
-        PARENTHESES.sub(" ", title).strip(),
-        *(ALSO_KNOWN_AS.sub("", text.casefold().strip()) for text in inner),
-    ]
+    text = PARENTHESES.sub(" ", title).strip() if inner else title
+    names = [text, *(ALSO_KNOWN_AS.sub("", name.casefold().strip()) for name in inner)] if inner else []
+    parts = SUBTITLE.split(text, maxsplit=MAX_SUBTITLES)
+    if len(parts) > 1 and (moved := TRAILING_ARTICLE.match(parts[-1].casefold())):
+        parts[-1] = moved[1]  # it is the article of the first part
+    for length in range(1, len(parts)):
+        names += [" ".join(parts[start : start + length]) for start in range(len(parts) - length + 1)]
+    return [name for name in names if not name.isdecimal()]  # "2001" is rather an id that is not in the catalogue
 
 
 def full_title(title: str, year: int | None) -> str:
@@ -302,7 +311,7 @@ class TitleIndex:
 
     @cached_property
     def by_other_name(self) -> NameIndex:
-        """By the `_other_names` of titles with parentheses."""
+        """By `_other_names`."""
         pairs = [(name, position) for position, title in enumerate(self.titles) for name in _other_names(title)]
         return NameIndex([name for name, _ in pairs], [position for _, position in pairs])
 
@@ -330,7 +339,8 @@ class TitleIndex:
         """Like `find`, but None for a title that no movie has; AmbiguousTitleError lists all movies that have it."""
         positions = self.candidates(query)
         if len(positions) > 1:
-            listed = "; ".join(f"{self._full_title(position)} (id {self.ids[position]})" for position in positions)
+            some = [f"{self._full_title(position)} (id {self.ids[position]})" for position in positions[:MAX_LISTED]]
+            listed = "; ".join(some + ["…"] * (len(positions) > MAX_LISTED))
             raise AmbiguousTitleError(
                 f"{short_repr(query)} may mean {len(positions)} movies: {listed}. Give the year or the id."
             )

@@ -60,6 +60,47 @@ def test_a_shared_title_lists_its_movies(tokenizer):
         tokenizer.find("sabrina")
 
 
+SUBTITLED = {
+    260: "Star Wars: Episode IV - A New Hope (1977)",
+    1196: "Star Wars: Episode V - The Empire Strikes Back (1980)",
+    750: "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb (1964)",
+    4993: "Lord of the Rings: The Fellowship of the Ring, The (2001)",
+    924: "2001: A Space Odyssey (1968)",
+    2628: "New Hope, A (2012)",
+    **{item: f"Part: {item}" for item in range(5000, 5012)},
+}
+
+
+@pytest.mark.parametrize(
+    ("typed", "movie"),
+    [
+        ("Empire Strikes Back", 1196),
+        ("Star Wars (1977)", 260),
+        ("star wars episode v", 1196),
+        ("Dr. Strangelove", 750),
+        ("The Lord of the Rings", 4993),
+        ("Fellowship of the Ring", 4993),
+        ("A Space Odyssey", 924),
+        ("A New Hope", 2628),
+        ("A New Hope (1977)", 260),
+    ],
+)
+def test_titles_match_by_their_parts(typed, movie):
+    movies = {"movie_id": list(SUBTITLED), "title": list(SUBTITLED.values())}
+    assert Bert4RecTokenizer.from_movies(movies).find(typed) == movie
+
+
+def test_a_shared_part_lists_its_movies_and_a_number_is_no_part():
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(SUBTITLED), "title": list(SUBTITLED.values())})
+    with pytest.raises(
+        AmbiguousTitleError, match=r"2 movies: .*Hope \(1977\) \(id 260\); .*Back \(1980\) \(id 1196\)\."
+    ):
+        tokenizer.find("Star Wars")
+    with pytest.raises(AmbiguousTitleError, match=r"12 movies: .*\(id 5009\); …\. Give"):
+        tokenizer.find("part")
+    assert tokenizer.resolve("2001") is None
+
+
 def test_an_unknown_title_suggests_near_ones(tokenizer):
     with pytest.raises(UnknownTitleError, match=r"did you mean 'Toy Story \(1995\)'"):
         tokenizer.find("Toy Storie")
