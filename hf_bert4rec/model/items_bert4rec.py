@@ -25,6 +25,7 @@ from .values_bert4rec import as_list, integral_as_int, is_missing, item_token, s
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}  # no item has such an id
 TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: with \s* it would take n² steps
+BARE_YEAR = re.compile(r"(.*\w),? (\d{4})")  # "Heat 1995"
 DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
 PARENTHESES = re.compile(r"\(([^()]*)\)")
 TRAILING_ARTICLE = re.compile(r"^(.*), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)$")
@@ -320,7 +321,10 @@ class TitleIndex:
         title, year = split_year(query)
         positions = self._of_year(self.by_title.find(normalise(title)), year)
         positions = positions or self._of_year(self.by_other_name.find(normalise(title)), year)
-        return positions or self.by_title.find(normalise(query))
+        positions = positions or self.by_title.find(normalise(query))
+        if not positions and (dated := BARE_YEAR.fullmatch(query.strip())):
+            return self.candidates(f"{dated[1]} ({dated[2]})")
+        return positions
 
     def _of_year(self, positions: list[int], year: int | None) -> list[int]:
         return [position for position in positions if year in (None, self.years[position])]
@@ -329,7 +333,9 @@ class TitleIndex:
         """Position of the one movie meant by `query`; UnknownTitleError, which suggests similar titles, if none is."""
         position = self.find_or_none(query)
         if position is None:
-            matches = difflib.get_close_matches(normalise(split_year(query)[0]), self.names, n=3)
+            name = normalise(split_year(query)[0])
+            matches = [other for other in self.names if name and f" {name} " in f" {other} "][:3]
+            matches = matches or difflib.get_close_matches(name, self.names, n=3)
             titles = [self._full_title(self.names[match]) for match in matches]
             hint = f"; did you mean {' or '.join(map(repr, titles))}?" if titles else ""
             raise UnknownTitleError(f"no movie is called {short_repr(query)}{hint}")

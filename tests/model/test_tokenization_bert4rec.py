@@ -76,6 +76,8 @@ SUBTITLED = {
     [
         ("Empire Strikes Back", 1196),
         ("Star Wars (1977)", 260),
+        ("Star Wars 1977", 260),
+        ("Star Wars, 1977", 260),
         ("star wars episode v", 1196),
         ("Dr. Strangelove", 750),
         ("The Lord of the Rings", 4993),
@@ -104,6 +106,8 @@ def test_a_shared_part_lists_its_movies_and_a_number_is_no_part():
 def test_an_unknown_title_suggests_near_ones(tokenizer):
     with pytest.raises(UnknownTitleError, match=r"did you mean 'Toy Story \(1995\)'"):
         tokenizer.find("Toy Storie")
+    with pytest.raises(UnknownTitleError, match=r"'Story'; did you mean 'Toy Story \(1995\)'\?"):
+        tokenizer.find("Story")
     with pytest.raises(UnknownTitleError, match="1999"):
         tokenizer.find("Toy Story (1999)")
 
