@@ -10,6 +10,7 @@ its targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -149,7 +150,8 @@ def split_lengths(histories: Rows, rule: str, target_events: TargetEvents, n: in
     split = _require(targets[:, 0] > 0, problem)
     targets = np.where(split[:, None], targets, ABSENT)  # (histories, 2n)
     held_out = {"validation": targets[:, :n], "test": targets[:, n:]}
-    known = {part: np.where(split, positions[:, 0], histories.lengths) for part, positions in held_out.items()}
+    complete = np.where(histories.lengths > 0, histories.lengths, ABSENT)
+    known = {part: np.where(split, positions[:, 0], complete) for part, positions in held_out.items()}
     return SplitLengths(held_out, known, listed)
 
 
@@ -193,7 +195,7 @@ def value_at_quantile(arrays: Callable[[], Iterable[Array]], quantile: float) ->
     count, low, high = sum(counts), min(lows), max(highs)
     position = int(quantile * count)  # among the numbers from `low` to `high`, which are `count`
     while count > MAX_NUMBERS and low < high:
-        middle = low + (high - low) // 2
+        middle = low + (high - low) // 2 if isinstance(low, int) else min((low + high) / 2, math.nextafter(high, low))
         below = sum(int(((numbers >= low) & (numbers <= middle)).sum()) for numbers in arrays())
         if position < below:
             high, count = middle, below

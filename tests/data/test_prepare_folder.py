@@ -332,6 +332,8 @@ NUMBERS = {
     "times": 1_500_000_000 + GENERATOR.integers(0, 1000, 5000),
     "integers of all sizes": GENERATOR.integers(-(2**63), 2**63 - 1, 5000, endpoint=True),
     "floats of both signs": GENERATOR.normal(size=5000) * 1e9,
+    "fractions": GENERATOR.random(5000),
+    "adjacent floats": np.where(GENERATOR.random(5000) < 0.5, 0.1, np.nextafter(0.1, 1)),
     "equal numbers": np.full(9, 7),
 }
 
@@ -347,6 +349,18 @@ def test_the_value_is_that_of_the_sorted_numbers(
     value = splits.value_at_quantile(lambda: np.array_split(numbers, arrays), quantile)
     expected = np.sort(numbers)[int(quantile * len(numbers))].item()
     assert (value, type(value)) == (expected, type(expected))
+
+
+def test_fractions_are_halved_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "MAX_NUMBERS", 8)
+    passes = []
+
+    def arrays() -> list[np.ndarray]:
+        passes.append(1)
+        return [NUMBERS["fractions"]]
+
+    splits.value_at_quantile(arrays, 0.9)
+    assert len(passes) < 50
 
 
 def test_no_numbers_have_no_quantile() -> None:

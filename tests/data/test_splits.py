@@ -53,6 +53,11 @@ def test_empty_histories_are_counted_too() -> None:
         leave_one_out(histories([1, 2], []))
 
 
+def test_empty_histories_are_in_no_part() -> None:
+    for split in (leave_one_out(histories([1, 2, 3], [], [4])), last_n(histories([1, 2, 3], [], [4]), n=1)):
+        assert split["train"]["item_ids"][:] == [[1], [4]]
+
+
 def test_string_items_stay_strings() -> None:
     split = leave_one_out(histories(["a", "b", "c"], ["a", "c", "d"]))
     assert split["test"]["target"][:] == ["c", "d"]
