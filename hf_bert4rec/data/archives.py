@@ -35,9 +35,14 @@ def read_from_zip(archive: Path, name: str) -> bytes:
 
 @contextmanager
 def report_damage(message: str) -> Iterator[None]:
-    """Turn any error of a library that reads a file into a ValueError: the message, and the first line of the error."""
+    """Turn any error of a library that reads a file into a ValueError: the message, and the first line of the error.
+
+    A MemoryError stays: it says nothing about the file.
+    """
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
         reason, *_ = str(error).split("\n")
         raise ValueError(f"{message}: {reason}") from error

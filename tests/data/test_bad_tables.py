@@ -50,6 +50,16 @@ def test_encrypted_archives_and_zip_bombs_are_named(tmp_path):
                 archives.load_movielens("ml-1m", data_dir=archive)
 
 
+def test_a_lack_of_memory_is_not_called_damage(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(pl, "read_csv", full)
+    (tmp_path / "ratings.csv").write_text("user_id,movie_id,timestamp\n1,2,3\n")
+    with pytest.raises(MemoryError):
+        read_interactions(tmp_path / "ratings.csv")
+
+
 @pytest.mark.parametrize("name", archives.NAMES)
 def test_random_damage_to_a_release_is_refused_or_is_a_value(tmp_path, name):
     with archives.small_releases():
