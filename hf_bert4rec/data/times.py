@@ -38,6 +38,8 @@ def as_seconds(values: pl.Series, source: str) -> pl.Series:
     Raises:
         ValueError: A time that is missing, unreadable or beyond any date, or numbers in two units.
     """
+    if values.is_empty():  # without a lowest and a highest time
+        return values.clear().cast(pl.Int64)
     reader = TimeReader(values.name, source)
     times = reader.read(values, source)
     return pl.Series(values.name, reader.conversion(lambda: [times])(times))

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from datasets import Dataset
@@ -120,3 +121,10 @@ def test_ids_of_other_types_keep_them(ids: pa.Array) -> None:
     histories = build_histories(ratings, 1, repeats="all")
     assert histories.features["user_id"] == histories.features["item_ids"].feature == ratings.features["user_id"]
     assert histories["item_ids"][:] == [[ids[0].as_py()] * 2, [ids[1].as_py()]]
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64, pl.Datetime("us"), pl.String])
+def test_a_table_without_rows_leaves_no_user(kind: pl.DataType) -> None:
+    empty = pl.DataFrame(schema={"user_id": pl.Int64, "movie_id": pl.Int64, "timestamp": kind})
+    with pytest.raises(ValueError, match="No user is left of 0 interactions"):
+        build_histories(Dataset.from_polars(empty))
