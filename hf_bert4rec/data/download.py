@@ -1,5 +1,6 @@
 """Download a file: resumed after a broken transfer, checked by md5, written completely or not at all."""
 
+import errno
 import hashlib
 import http.client
 import logging
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 10.0  # seconds, to connect and between two chunks
 ATTEMPTS = 3
-NETWORK_ERRORS = (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException)
+LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # a retry does not help
 
 
 def download_checked(url: str, target: Path) -> Path:
@@ -54,31 +55,41 @@ def _published_md5(url: str) -> str:
 
 def _fetch(url: str, part: Path) -> None:
     """Fill `part` to the length that the server states, resuming after a broken connection."""
+    reason: Exception | None = None
     for _ in range(ATTEMPTS):
         try:
             return _fetch_rest(url, part)
         except urllib.error.HTTPError as error:
-            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return None  # the part is complete, or longer than the file: the md5 decides
-            raise
-        except NETWORK_ERRORS as error:
+            if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            # The part is complete, or longer than the file; the md5 decides.
+            return None
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
+                error.filename = error.filename or str(part)  # the error of a full disk has none
+                raise
             reason = error
-            logger.info("%s: connection lost (%s); resuming", url, error)
+        logger.info("%s: connection lost (%s); resuming at byte %d", url, reason, _size(part))
     raise OSError(f"{url}: connection lost {ATTEMPTS} times, last with: {reason}; the next call resumes")
 
 
 def _fetch_rest(url: str, part: Path) -> None:
-    """Append the rest of the file to `part`; ConnectionError if the connection closes early."""
-    done = part.stat().st_size if part.exists() else 0
+    """Append the rest of the file to `part`; OSError if the connection closes early."""
+    done = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         if answer.status != http.client.PARTIAL_CONTENT:
             done = 0  # the server does not resume: it sends the complete file
-        total = done + int(answer.headers.get("Content-Length", 0))
+        length = answer.headers.get("Content-Length")
+        total = done + int(length) if length is not None else None
         with (
             part.open("ab" if done else "wb") as opened,
-            tqdm.wrapattr(opened, "write", desc=part.stem, total=total or None, initial=done, disable=None) as target,
+            tqdm.wrapattr(opened, "write", desc=part.stem, total=total, initial=done, disable=None) as target,
         ):
             shutil.copyfileobj(answer, target, CHUNK)
-    if part.stat().st_size < total:
-        raise ConnectionError("the connection closed early")
+    if total is not None and _size(part) < total:
+        raise OSError("the connection closed early")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
