@@ -126,11 +126,11 @@ def rank_targets(
         description: label of the progress bar, which appears on a terminal only.
 
     Raises:
-        ValueError: nothing is held out, a user has a target twice, scores have another shape than (batch, vocab_size)
-            or are NaN, or a target is seen.
+        ValueError: sizes disagree, nothing is held out, a user has a target twice, scores have another shape than
+            (batch, vocab_size) or are NaN, or a target is seen.
     """
     seen = histories if seen is None else seen
-    _check_targets(targets)
+    _check_rows(histories, targets, seen)
     negatives = negatives or {}
     # Allocated in advance: results appended between large temporaries fragment the heap.
     ranks = np.empty(len(targets.values), dtype=np.int64)
@@ -187,7 +187,12 @@ def top_items(candidates: torch.Tensor, top_k: int) -> torch.Tensor:
     return best.indices.masked_fill(best.values == -torch.inf, IGNORED)
 
 
-def _check_targets(targets: Ragged) -> None:
+def _check_rows(histories: Rows, targets: Ragged, seen: Rows) -> None:
+    if not len(histories) == len(targets) == len(seen):
+        raise ValueError(
+            f"{len(histories)} histories, {len(targets)} rows of targets and {len(seen)} of seen items: "
+            "each needs one row per user"
+        )
     if not len(targets.values):
         raise ValueError("no targets to rank: the split leaves none; hold out less, or keep more users")
     if len(repeated := repeated_rows(targets.row_ids, targets.values - targets.values.min())):

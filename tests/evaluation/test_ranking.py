@@ -120,8 +120,10 @@ def test_bad_input_is_named(history: list[int], targets: list[int], options: dic
         rank(torch.arange(8.0)[None], [history], [targets], **options)
 
 
-def test_scores_that_are_nan_are_named() -> None:
+def test_bad_scores_and_sizes_are_named() -> None:
     table = torch.zeros(5, 8)
     table[3, 7] = torch.nan
     with pytest.raises(ValueError, match="NaN for user rows 3:"):
         rank(table, [[user] for user in range(5)], [[4]] * 5, [[]] * 5, batch_size=2)
+    with pytest.raises(ValueError, match="2 histories, 1 rows of targets"):
+        rank(table, [[3], [4]], [[5]])
