@@ -1,4 +1,4 @@
-"""Complete files or none: everything the package writes goes through a temporary name and a rename."""
+"""Files: all that the package writes goes through a temporary name and a rename, and errors name the file."""
 
 import json
 import os
@@ -73,3 +73,18 @@ def annotate_write_errors(folder: Path, fix: str = OTHER_DISK, *error_types: typ
     except errors as error:
         free = shutil.disk_usage(folder.parent).free
         raise OSError(f"{folder} could not be written: {error}. {free:,} bytes are free on its disk. {fix}") from error
+
+
+@contextmanager
+def report_damage(message: str) -> Iterator[None]:
+    """Turn any error of a library that reads a file into a ValueError: the message, and the first line of the error.
+
+    A MemoryError stays: it says nothing about the file.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason, *_ = str(error).split("\n")
+        raise ValueError(f"{message}: {reason}") from error

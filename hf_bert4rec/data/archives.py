@@ -1,9 +1,9 @@
-"""Read one file of a release from its zip archive, which is never unpacked, and name damaged files in errors."""
+"""Read one file of a release from its zip archive, which is never unpacked."""
 
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ..files import report_damage
 
 MAX_EXPANSION = 100  # of a member's size to the archive's
 
@@ -31,18 +31,3 @@ def read_from_zip(archive: Path, name: str) -> bytes:
             raise ValueError(f"{archive} expands {name} to {entry.file_size:,} bytes: not a MovieLens archive")
         with report_damage(damage):
             return opened.read(entry)
-
-
-@contextmanager
-def report_damage(message: str) -> Iterator[None]:
-    """Turn any error of a library that reads a file into a ValueError: the message, and the first line of the error.
-
-    A MemoryError stays: it says nothing about the file.
-    """
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        reason, *_ = str(error).split("\n")
-        raise ValueError(f"{message}: {reason}") from error

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
-from .archives import report_damage
+from ..files import report_damage
 from .arguments import TableOptions
 from .column_names import are_usual_names
 

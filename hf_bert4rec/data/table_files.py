@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from .archives import report_damage
+from ..files import report_damage
 from .arguments import TableOptions
 from .delimited import PAIRS, UTF8_MARK, UTF16_MARKS, read_delimited
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, IterableDataset, List, Value
 from datasets.fingerprint import generate_random_fingerprint
 
-from .archives import report_damage
+from ..files import report_damage
 from .arguments import TableOptions
 from .ragged import arrow_table
 from .table_files import read_files

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ..archives import report_damage
+from ...files import report_damage
 from ..arguments import TableOptions
 from ..delimited import PAIRS, SAMPLE, Dialect, as_utf8, detect, read_delimited
 from ..table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
