@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,8 +32,10 @@ def read_files(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     tables = [read_file(file, options) for file in files]
     columns = [frame.collect_schema().names() for frame, _ in tables]
     check_columns(files, columns)
-    frames = [frame.select(columns[0]) for frame, _ in tables]
-    return pl.concat(frames, how="vertical_relaxed"), describe_form(files, tables[0][1])
+    frame = pl.concat([frame.select(columns[0]) for frame, _ in tables], how="vertical_relaxed")
+    with report_damage(f"{path}: a column has types in its files that do not go together"):
+        frame.collect_schema()
+    return frame, describe_form(files, tables[0][1])
 
 
 def check_columns(files: Sequence[Path], columns: Sequence[list[str]]) -> None:
@@ -48,16 +51,24 @@ def describe_form(files: Sequence[Path], form: str) -> str:
 
 
 def find_files(path: Path) -> list[Path]:
-    """The files of a table by name, in a folder those that are not `UNREAD`; FileNotFoundError if there are none."""
+    """The files of a table by name, part-2 before part-10, in a folder those that are not `UNREAD`.
+
+    FileNotFoundError if there are none.
+    """
     if path.is_file():
         return [path]
     if path.is_dir():
         paths = [file for file in path.rglob("*") if not _is_unread(file.relative_to(path))]
     else:
         paths = [*Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
-    if not (files := sorted(file for file in paths if file.is_file())):
+    if not (files := sorted((file for file in paths if file.is_file()), key=_name_order)):
         raise FileNotFoundError(f"{path}: no such file, or a folder without tables")
     return files
+
+
+def _name_order(path: Path) -> list[Any]:
+    """A key that sorts numbers in names by their value: rows without times are in the order of their files."""
+    return [int(text) if text.isdecimal() else text for text in re.split(r"(\d+)", str(path))]
 
 
 def _is_unread(path: Path) -> bool:
@@ -69,8 +80,17 @@ def read_file(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
     with path.open("rb") as file:
         is_parquet = file.read(len(PARQUET)) == PARQUET
     if is_parquet:  # may be large: only some of its columns are read
-        return _parsed(lambda: pl.scan_parquet(path, hive_partitioning=True, glob=False), "Parquet", str(path))
+        return _parsed(lambda: _scan_parquet(path), "Parquet", str(path))
     return _read_bytes(path.read_bytes(), str(path), options)
+
+
+def _scan_parquet(path: Path) -> pl.LazyFrame:
+    """A Parquet file with columns that its folders name, such as `day=3/`, unless the file has one of them itself."""
+    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    named = {part.partition("=")[0] for part in path.parts[:-1] if "=" in part}
+    if not named.isdisjoint(frame.collect_schema().names()):  # Polars would overwrite it
+        return frame
+    return pl.scan_parquet(path, glob=False, hive_partitioning=True)
 
 
 def is_delimited(start: bytes) -> bool:

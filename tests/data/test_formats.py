@@ -1,6 +1,7 @@
 """Every form of table that docs/formats.md names, and what is understood of its columns."""
 
 import logging
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,30 @@ def test_brackets_in_the_name_of_a_parquet_file_are_no_pattern(tmp_path: Path) -
     for number, name in enumerate(("orders1", "orders[1]")):
         pl.DataFrame({"user": [number], "item": [number], "ts": [number]}).write_parquet(tmp_path / f"{name}.parquet")
     assert read_interactions(tmp_path / "orders[1].parquet")["ratings"]["user_id"][:] == [1]
+
+
+def test_rows_without_times_are_in_the_order_of_numbered_files(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        (tmp_path / f"part-{number}.csv").write_text(f"user,item\n1,{number}\n")
+    for table in (tmp_path, tmp_path / "*.csv"):
+        assert read_interactions(table, time_column=None)["ratings"]["movie_id"][:] == [1, 2, 10]
+
+
+def test_a_folder_names_no_column_that_the_file_has_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "date=2024-05-31"  # of the export
+    folder.mkdir()
+    pl.DataFrame({"user": [1], "item": [2], "date": ["2024-05-01"]}).write_parquet(folder / "orders.parquet")
+    for table in (folder / "orders.parquet", folder, tmp_path):
+        assert read_interactions(table)["ratings"]["timestamp"][:] == [1_714_521_600]
+
+
+def test_files_with_different_types_of_a_column_are_named(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": [1], "item": [2], "time": [datetime(2024, 5, 1)]})
+    for zone in ("UTC", "Europe/Berlin"):
+        zoned = frame.with_columns(pl.col("time").dt.replace_time_zone(zone))
+        zoned.write_parquet(tmp_path / f"{zone[:3]}.parquet")
+    with pytest.raises(ValueError, match=rf"{tmp_path}: .* types .* datetime.*Europe/Berlin.* and datetime.*UTC"):
+        read_interactions(tmp_path)
 
 
 @pytest.mark.parametrize("text", ['[{"user": 1, "item": 2}]', '{"user": 1, "item": 2}\n'])
