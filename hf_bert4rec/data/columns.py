@@ -11,7 +11,8 @@ logger = logging.getLogger(__name__)
 
 # What str.strip() removes; Polars' own default leaves four of these characters.
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
-MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
+MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "#N/A", "<NA>", "NaT", r"\N")
+ROUNDED = r"^-?\d[.,]\d+[eE]\+\d+$"  # Excel writes long numbers as 9.78316E+12, different ones alike
 INTEGER = r"^(0|-?[1-9][0-9]{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
 
 
@@ -54,6 +55,9 @@ def _text_ids(values: pl.Series, source: str) -> pl.Series:
     if clean.str.contains(r"[\r\n]").any():
         wish = "an id has no line break: check the file's quote marks (quote_char, escape_char)"
         refuse_rows(values, text.str.contains(r"[\r\n]"), source, wish)
+    if clean.str.contains(ROUNDED).any():
+        wish = "digits are missing, so that different ids are the same: format the column as text and export it again"
+        refuse_rows(values, text.str.contains(ROUNDED), source, wish)
     integer, missing = clean.str.contains(INTEGER), clean.is_in(MISSING_WORDS)
     if missing.any():
         if integer.any() and (integer | missing).all():

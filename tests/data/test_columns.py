@@ -160,6 +160,12 @@ def test_one_form_of_an_id() -> None:
     [
         (["7", "nan"], "row 1 .*is 'nan', but an id is needed"),
         (["7", "\\N", "8"], r"row 1 .*is '\\\\N', but an id is needed"),
+        (["7", "NA", "8"], "row 1 .*is 'NA', but an id is needed"),
+        (
+            ["7", "9.78316E+12"],
+            r"row 1 .*is '9.78316E\+12', but digits are missing, so that different ids are the same",
+        ),
+        (["x", "9,78316E+12"], r"row 1 .*is '9,78316E\+12', but digits are missing"),
         (["x", "y\r\nz"], "row 1 .*an id has no line break"),
         (["x", "\u3000"], r"row 1 .*is '\\u3000', but an id is needed"),
         (pl.Series([2.0**24, 2.0**24 + 2], dtype=pl.Float32), r"row 1 .*but Float32 is exact up to 2\^24 only"),
