@@ -16,7 +16,7 @@ from ..data.collators import DataCollatorForMaskedItems
 from ..data.encoding import encode_histories
 from ..data.histories import build_histories
 from ..data.ragged import Ragged, concatenate
-from ..data.transitions import item_counts
+from ..data.transitions import label_counts
 from ..data.windows import TrainingWindows
 from ..model.items_bert4rec import read_table
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
@@ -67,7 +67,8 @@ def fine_tune(
     """Train copies of `model` and `tokenizer` on new interactions; the originals are not changed.
 
     Args:
-        ratings: as `read_interactions` and `load_movielens` return them. Include a user's earlier interactions.
+        ratings: as `read_interactions` and `load_movielens` return them. Include a user's earlier interactions; all are
+            added to the counts of the items, which measure popularity, also those that were counted before.
         movies: a table for `Bert4RecTokenizer.add_items`. Movies of `ratings` that are not in the catalogue are added,
             initialised from similar movies (`Bert4RecForMaskedLM.add_items`).
         replay: interactions of earlier users. As many of their histories as there are new ones are drawn and added to
@@ -97,7 +98,7 @@ def fine_tune(
     options = {"num_train_epochs": epochs, "learning_rate": learning_rate, "per_device_train_batch_size": batch_size}
     loss = _train(model, tokenizer, concatenate([known, *replayed]), keep, seed=seed, **options)
     if "count" in tokenizer.items:  # the counts measure popularity
-        new = item_counts(known, len(tokenizer))[tokenizer.first_item_id :]
+        new = label_counts(known, len(tokenizer))[tokenizer.first_item_id :]
         tokenizer.items["count"] = (np.array(tokenizer.items["count"]) + new).tolist()
     report = {
         "users": len(users),

@@ -111,6 +111,18 @@ def test_the_old_weights_can_be_kept(old):
         fine_tune(model, tokenizer, rows, keep=2)
 
 
+def test_only_target_events_count_as_popularity():
+    tokenizer = Bert4RecTokenizer.from_movies(
+        {"movie_id": [1, 2], "title": ["A", "B"]}, {1: 5, 2: 5}, event_names=["buy", "view"], num_target_events=1
+    )
+    model = build(tiny_config(len(tokenizer), num_events=2))
+    rows = {"user_id": [7] * 4, "movie_id": [1, 1, 2, 2], "event": ["view", "buy", "view", "buy"]}
+    rows = {name: [*values, values[-1]] for name, values in rows.items()}  # a repeat
+    rows["user_id"][-1], rows["event"][-1] = 8, "view"
+    tuned = fine_tune(model, tokenizer, Dataset.from_dict(rows), epochs=1)
+    assert tuned.tokenizer.items["count"] == [6, 6]
+
+
 def test_low_ratings_are_left_out(old):
     rows = {"user_id": [1] * 4, "movie_id": [0, 1, 2, 3], "rating": [5.0, 1.0, 4.0, 4.0]}
     assert fine_tune(*old, Dataset.from_dict(rows), min_rating=3, epochs=1).report["interactions"] == 3
