@@ -102,7 +102,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         logger.info("\n- ".join(["options chosen from the data:", *chosen]))
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
-    run(trainer, run_options(arguments[:-1], training))
+    run(trainer, run_options(arguments[:-1], training) | describe_data(data))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
         figures = complete_extensions(model, data, arguments)
@@ -113,6 +113,15 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         logger.info("exported to %s\n%s", folder, format_validation(figures["validation"]))
     trainer.end()
     return folder
+
+
+def describe_data(data: Prepared) -> dict[str, Any]:
+    """What differs if a resumed run reads another table, such as a later export of the same name."""
+    return {
+        "training_interactions": int(data.train.lengths.sum()),
+        "validation_targets_sha256": data.target_hash("validation"),
+        "vocabulary_sha256": data.tokenizer.vocabulary_sha256,
+    }
 
 
 def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
@@ -178,6 +187,6 @@ def check_same_options(path: Path, options: Mapping[str, Any]) -> None:
     ]
     if changed:
         raise ValueError(
-            f"the run in {path.parent} had other options: {'; '.join(changed)}. Resume with its options, or start anew "
-            "without --resume_from_checkpoint"
+            f"the run in {path.parent} had other options or data: {'; '.join(changed)}. Resume with its own, "
+            "or start anew without --resume_from_checkpoint"
         )

@@ -164,11 +164,24 @@ def test_a_resumed_run_needs_the_options_of_its_start(tmp_path):
     run(tiny_trainer(tmp_path, epochs=1), OPTIONS)
     assert json.loads((tmp_path / OPTIONS_FILE).read_text()) == OPTIONS
     changed = {**OPTIONS, "learning_rate": 5e-4, "seed": 1}
-    with pytest.raises(ValueError, match=r"learning_rate is 0.0005 and was 0.001; seed is 1 and was 42. Resume with"):
+    with pytest.raises(
+        ValueError, match=r"learning_rate is 0.0005 and was 0.001; seed is 1 and was 42. Resume with its"
+    ):
         run(tiny_trainer(tmp_path, epochs=2, resume_from_checkpoint="last"), changed)
     longer = tiny_trainer(tmp_path, epochs=2, resume_from_checkpoint="last")
     run(longer, {**OPTIONS, "num_train_epochs": 2})
     assert longer.state.global_step == 8  # 32 rows in batches of 8, twice
+
+
+def test_a_run_is_not_resumed_on_another_table(tmp_path):
+    options = {"output_dir": tmp_path / "model", "recipe": {**RECIPE, "save_strategy": "epoch"}}
+    fit(TABLE, **options)
+    later = TABLE.with_columns(pl.col("article") + 100)
+    options["resume_from_checkpoint"] = "last"
+    for table, changed in ((later, "vocabulary_sha256"), (TABLE[:-1], "training_interactions is 191 and was 192")):
+        with pytest.raises(ValueError, match=f"had other options or data: .*{changed}"):
+            fit(table, **options)
+    fit(TABLE, **options)
 
 
 def test_a_new_run_replaces_the_checkpoints_and_options_of_an_earlier_one(tmp_path):
