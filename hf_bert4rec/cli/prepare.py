@@ -22,8 +22,10 @@ def main(argv: Sequence[str]) -> None:
     parser = OptionParser((DataArguments,), "hf-bert4rec prepare", __doc__)
     parser.add_argument("interactions", help="a table: a file, a folder, a glob, or a data set on the Hub")
     parser.add_argument("--output_dir", "--output-dir", default="prepared", help="the folder to write")
-    table = parser.parse_known_args(argv)[0].interactions
-    data, arguments = parser.parse_options([*argv, "--ratings", table])
+    words = parser.parse_known_args(argv)[0]
+    if words.ratings is not None:
+        parser.error(f"--ratings is {words.ratings}, and the table is {words.interactions}: leave out --ratings")
+    data, arguments = parser.parse_options([*argv, "--ratings", words.interactions])
     manifest = prepare_folder(data, arguments.output_dir)
     counts = (f"{manifest[name]:,}" for name in ("interactions", "users", "items"))
     logger.info("%s interactions of %s users with %s items are in %s", *counts, arguments.output_dir)

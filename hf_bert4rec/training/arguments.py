@@ -110,6 +110,15 @@ class OptionParser(HfArgumentParser):
             if action.type in (int, float, str) and hints.get(action.dest) == action.type | None:
                 action.type = _none_or(action.type)
 
+        self._optional_lists = [name for name, hint in hints.items() if hint == list[str] | None]
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        namespace, unknown = super().parse_known_args(*args, **kwargs)
+        for name in self._optional_lists:
+            if [word.lower() for word in getattr(namespace, name) or []] == ["none"]:
+                setattr(namespace, name, None)
+        return namespace, unknown
+
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; --help lists all options")
 

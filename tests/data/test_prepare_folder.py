@@ -192,6 +192,11 @@ def test_training_from_a_folder_ends_with_the_same_weights(tmp_path: Path, monke
         assert Path("outputs/prepared", name).read_bytes() == Path("outputs/orders", name).read_bytes()
 
 
+def test_a_second_table_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "orders.csv", "--ratings", "other.csv"]) == 2
+    assert "--ratings is other.csv, and the table is orders.csv" in capsys.readouterr().err
+
+
 def test_options_that_differ_are_named(tmp_path: Path) -> None:
     TABLES["integers"].write_parquet(tmp_path / "table.parquet")
     prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet")), tmp_path / "prepared")

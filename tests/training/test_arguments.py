@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_bert4rec.training.arguments import parse
+from hf_bert4rec.training.arguments import parse, parse_options
 
 
 @pytest.fixture
@@ -63,6 +63,14 @@ def test_early_stopping_of_a_recipe_can_be_switched_off(recipe, off):
     assert not masking.early_stopping_patience
     assert masking.window_stride is None
     assert training.ema_decay is None
+
+
+@pytest.mark.parametrize("name", ["columns", "target_events"])
+def test_lists_of_a_recipe_can_be_unset(recipe, name):
+    recipe.write_text(recipe.read_text() + f"ratings: shop.csv\nevent_column: kind\n{name}: [buy, cart]\n")
+    assert getattr(parse([str(recipe)])[0], name) == ["buy", "cart"]
+    assert getattr(parse([str(recipe), f"--{name}", "none"])[0], name) is None
+    assert getattr(parse_options(recipe, {name: None})[0][0], name) is None
 
 
 def test_lists_and_mappings_of_a_recipe_reach_the_run(recipe):
