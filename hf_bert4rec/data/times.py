@@ -19,7 +19,7 @@ UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"
 MICROS = 10**6  # per second
 _MAX_TIME = 10**20  # nanoseconds of the year 5138
 _ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
-_COMPACT_DATES = (
+COMPACT_DATES = (
     ("%Y%m%d", 19000101, 21001231),
     ("%Y%m%d%H%M", 190001010000, 210012312359),
     ("%Y%m%d%H%M%S", 19000101000000, 21001231235959),
@@ -92,7 +92,7 @@ class TimeReader:
 
     def _dates(self, numbers: Numbers) -> pl.Series | None:
         """Integers such as 20240501 as datetimes; None if they are not all dates."""
-        for form, first, last in _COMPACT_DATES:
+        for form, first, last in COMPACT_DATES:
             if self.low >= first and self.high <= last:
                 dates = pl.Series(numbers).cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
                 if not dates.has_nulls():

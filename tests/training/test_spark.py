@@ -31,6 +31,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("text", {"repeats": "last", "min_interactions": 3, "min_rating": 2.0}),
     ("events", {**EVENTS, "weight_column": "weight", "min_rating": 2.0, "min_interactions": 3}),
     ("events", {**EVENTS, "weight_column": "weight", "repeats": "all", "min_interactions": 1}),
+    ("dates as numbers", {}),
     ("datetimes", {"repeats": "all", "min_interactions": 1, "split": "temporal", "quantile": 0.7}),
 ]
 
@@ -44,6 +45,7 @@ def spark() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", str(ROOT))  # the workers import the functions by name
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        builder = builder.config("spark.sql.session.timeZone", "Europe/Berlin")  # does not change times without a zone
         session = builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
         yield session
         session.stop()

@@ -2,9 +2,10 @@
 
     spark-submit training/spark/prepare.py s3://shop/orders --output_dir /Volumes/shop/data/prepared
 
-The table is Parquet. Of interactions at the same time, the one in the earlier file and row comes first. The driver and
-the executors need this package and the output folder at the same path, such as a mounted volume. The driver keeps one
-row for every item in memory, and at the end reads the folder once and writes its manifest.
+The table is Parquet. Of interactions at the same time, the one in the earlier file by name (part-10 before part-2) and
+row comes first. The driver and the executors need this package and the output folder at the same path, such as a
+mounted volume. The driver keeps one row for every item in memory, and at the end reads the folder once and writes its
+manifest.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from hf_bert4rec.data.interactions import read_item_table
 from hf_bert4rec.data.items import join_items
 from hf_bert4rec.data.ragged import offsets_of, run_lengths
 from hf_bert4rec.data.stored_histories import SHARD, event_numbers, write_shard
-from hf_bert4rec.data.times import check_unit
+from hf_bert4rec.data.times import COMPACT_DATES, check_unit
 
 INTERACTIONS_PER_FILE = 1 << 23
 WRITTEN = T.StructType([T.StructField("file", T.StringType())])
@@ -67,6 +68,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     check_filters(arguments.min_interactions, arguments.repeats)
     check_folders(arguments.ratings, output_dir)
     assert arguments.ratings is not None
+    spark.conf.set("spark.sql.session.timeZone", "UTC")  # of dates, and of times without a zone
     table = _open(spark, arguments.ratings)
     columns = find_table_columns(arguments, table.columns, arguments.ratings, "Parquet")
     rows = _read(table, columns, arguments.ratings).persist()
@@ -168,6 +170,8 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
         units, time = 10**6, F.unix_micros(time.cast("timestamp"))
     elif isinstance(kind, T.IntegralType | T.DoubleType):
         low, high = rows.agg(F.min(time), F.max(time)).first() or (0, 0)
+        if (dates := _compact_dates(rows, low, high)) is not None:
+            return F.unix_timestamp(dates)
         units = check_unit(pl.Series(column, [low, high]), low, high, source)
         if isinstance(kind, T.IntegralType):
             time = time.cast("long")
@@ -179,6 +183,17 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
         return time
     inexact = isinstance(kind, T.DoubleType) or rows.where(time % units != 0).limit(1).count()
     return time.cast("double") / units if inexact else F.floor(time / units).cast("long")
+
+
+def _compact_dates(rows: DataFrame, low: Any, high: Any) -> Column | None:
+    """Numbers such as 20240501 as timestamps; None if they are not all dates."""
+    numbers = F.col("timestamp").cast("long")
+    for form, (_, first, last) in zip(("yyyyMMdd", "yyyyMMddHHmm", "yyyyMMddHHmmss"), COMPACT_DATES, strict=True):
+        if low >= first and high <= last:
+            dates = F.try_to_timestamp(numbers.cast("string"), F.lit(form))
+            if rows.where(dates.isNull() | (numbers != F.col("timestamp"))).isEmpty():
+                return dates
+    return None
 
 
 def _distinct(rows: DataFrame, arguments: DataArguments) -> DataFrame:
