@@ -1,7 +1,8 @@
 """The item table: what is known of each item, checked, and items by loosely typed title.
 
 In a title case, accents, punctuation and the position of an article do not matter ("Godfather, The" is "the godfather"
-is "Godfather"), and the year and subtitles may be missing. Titles are not unique, so any look-up can be ambiguous.
+is "Godfather"), and the year and subtitles may be missing. Where nothing matches, other numerals are tried ("Rocky 2"
+is "Rocky II"), then other blanks ("spiderman" is "Spider-Man"). Titles are not unique, so any look-up can be ambiguous.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ SUBTITLE = re.compile(r",? or: |: | - ")  # what separates the parts of "Star Wa
 MAX_SUBTITLES = 3
 ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+")
 ENGLISH_ARTICLES = ("the", "a", "an")
+ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
+IN_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+SPELLINGS = zip(map(str, range(1, 13)), ROMAN, IN_WORDS, strict=True)  # of a number
+NUMERALS = {numeral: spellings for spellings in SPELLINGS for numeral in spellings}
+PART_NAMES = ("part", "episode", "vol", "chapter")  # may be missing before a numeral
 is_year = re.compile(r"\d{1,4}").fullmatch
 has_surrogate = re.compile("[\ud800-\udfff]").search
 NO_GENRES = ("(no genres listed)", "unknown", "")
@@ -229,7 +235,7 @@ def normalise(title: str) -> str:
 
 def _fold(text: str) -> str:
     """Lower case without accents, character by character: the fold of a text is that of its characters, joined."""
-    text = text.casefold()
+    text = text.casefold().replace("’", "'")  # the apostrophe of phones
     if text.isascii():
         return text
     decomposed = unicodedata.normalize("NFKD", text)
@@ -251,6 +257,17 @@ def _other_names(title: str) -> list[str]:
     return [name for name in names if not name.isdecimal()]  # "2001" is rather an id that is not in the catalogue
 
 
+def _other_numerals(name: str) -> list[str]:
+    """A `normalise`d name with its last numeral spelt otherwise: "rocky ii", "rocky part ii", … for "rocky 2"."""
+    words = name.split()
+    index = next((index for index in reversed(range(len(words))) if words[index] in NUMERALS), None)
+    if index is None or len(words) == 1:  # a number is rather an id that is not in the catalogue
+        return []
+    parts = ("", *PART_NAMES) if index and words[index - 1] not in PART_NAMES else ("",)
+    spellings = [f"{part} {numeral}" for part in parts for numeral in NUMERALS[words[index]]]
+    return [" ".join([*words[:index], spelling.strip(), *words[index + 1 :]]) for spelling in spellings]
+
+
 def full_title(title: str, year: int | None) -> str:
     """The title as people write it: "Toy Story (1995)"."""
     return title if year is None else f"{title} ({year})"
@@ -268,17 +285,23 @@ class NameIndex:
         order = sums.argsort(stable=True)
         self.sums, self.order = array("q", sums[order].tolist()), array("q", order.tolist())  # sums are ascending
 
-    def find(self, name: str) -> list[int]:
-        """Ascending positions of the texts called `name`, which may lack their English article; none for ""."""
+    def find(self, name: str, blanks: bool = True) -> list[int]:
+        """Ascending positions of the texts called `name`, which may lack their English article; none for "".
+
+        Without `blanks` those of names do not matter.
+        """
         rows: set[int] = set()
         letters = name.replace(" ", "")
+        letter_sum = _letter_sum(letters)
         for article in ("", *ENGLISH_ARTICLES) if name else ():
-            total = _letter_sum(article + letters)
+            total = _letter_sum(article, letter_sum)
             index = bisect_left(self.sums, total)
             while index < len(self.sums) and self.sums[index] == total:
                 rows.add(self.order[index])
                 index += 1
-        return sorted({self.positions[row] for row in rows if normalise(self.texts[row]) == name})
+        names = {row: normalise(self.texts[row]) for row in rows}
+        matches = [row for row in rows if names[row] == name or (not blanks and names[row].replace(" ", "") == letters)]
+        return sorted({self.positions[row] for row in matches})
 
 
 def letter_sums(texts: Sequence[str]) -> torch.Tensor:
@@ -298,9 +321,9 @@ def letter_sums(texts: Sequence[str]) -> torch.Tensor:
     return torch.cat(sums)
 
 
-def _letter_sum(letters: Iterable[str]) -> int:
-    """The sum of the hashes of letters, as int64 overflows."""
-    return (sum(map(hash, letters)) + 2**63) % 2**64 - 2**63
+def _letter_sum(letters: Iterable[str], start: int = 0) -> int:
+    """The sum of `start` and the hashes of letters, as int64 overflows."""
+    return (sum(map(hash, letters), start) + 2**63) % 2**64 - 2**63
 
 
 class TitleIndex:
@@ -319,15 +342,21 @@ class TitleIndex:
     def candidates(self, query: str) -> list[int]:
         """Positions of every movie the query may mean; main titles come before other spellings."""
         title, year = split_year(query)
-        positions = self._of_year(self.by_title.find(normalise(title)), year)
-        positions = positions or self._of_year(self.by_other_name.find(normalise(title)), year)
-        positions = positions or self.by_title.find(normalise(query))
-        if not positions and (dated := BARE_YEAR.fullmatch(query.strip())):
+        name = normalise(title)
+        if positions := self._find(name, year) or self.by_title.find(normalise(query)):
+            return positions
+        if dated := BARE_YEAR.fullmatch(query.strip()):
             return self.candidates(f"{dated[1]} ({dated[2]})")
-        return positions
+        looser = ((other, blanks) for blanks in (True, False) for other in (name, *_other_numerals(name)))
+        return next(filter(None, (self._find(other, year, blanks) for other, blanks in looser)), [])
 
-    def _of_year(self, positions: list[int], year: int | None) -> list[int]:
-        return [position for position in positions if year in (None, self.years[position])]
+    def _find(self, name: str, year: int | None, blanks: bool = True) -> list[int]:
+        """Positions of the movies of a year, or of any for None, with this main title, or else this other name."""
+        for index in ("by_title", "by_other_name"):  # the second is built when it is needed
+            found = getattr(self, index).find(name, blanks)
+            if positions := [position for position in found if year in (None, self.years[position])]:
+                return positions
+        return []
 
     def find(self, query: str) -> int:
         """Position of the one movie meant by `query`; UnknownTitleError, which suggests similar titles, if none is."""

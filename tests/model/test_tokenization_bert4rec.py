@@ -103,6 +103,62 @@ def test_a_shared_part_lists_its_movies_and_a_number_is_no_part():
     assert tokenizer.resolve("2001") is None
 
 
+LOOSELY_TYPED = {
+    1: "Rocky II (1979)",
+    2: "Star Trek II: The Wrath of Khan (1982)",
+    3: "Godfather: Part II, The (1974)",
+    4: "Kill Bill: Vol. 2 (2004)",
+    5: "Seven Samurai (Shichinin no samurai) (1954)",
+    6: "Toy Story 3 (2010)",
+    7: "Spider-Man 2 (2004)",
+    8: "L.A. Confidential (1997)",
+    9: "Naked Gun 2 1/2: The Smell of Fear, The (1991)",
+    10: "Schindler's List (1993)",
+    11: "Halloween II (1981)",
+    12: "Halloween 2 (2009)",
+    13: "Nowhere (1997)",
+    14: "Now Here (2010)",
+    15: "Ten (2002)",
+}
+
+
+@pytest.mark.parametrize(
+    ("typed", "movie"),
+    [
+        ("Rocky 2", 1),
+        ("rocky two", 1),
+        ("Rocky 2 (1979)", 1),
+        ("Rocky 2 1979", 1),
+        ("star trek 2", 2),
+        ("Star Trek 2: Wrath of Khan", None),
+        ("Star Trek 2: The Wrath of Khan", 2),
+        ("The Godfather Part 2", 3),
+        ("godfather ii", 3),
+        ("Kill Bill 2", 4),
+        ("The 7 Samurai", 5),
+        ("Toy Story III", 6),
+        ("Toy Story 2", None),
+        ("spiderman 2", 7),
+        ("Spiderman II", 7),
+        ("la confidential", 8),
+        ("Naked Gun 2½", 9),
+        ("Schindler’s List", 10),
+        ("Halloween 2", 12),
+        ("Halloween II", 11),
+        ("Halloween 2 (1981)", 11),
+        ("Halloween two (1995)", None),
+        ("Nowhere", 13),
+        ("now here", 14),
+        ("ten", 15),
+        ("10 (2002)", None),
+    ],
+)
+def test_other_numerals_and_blanks_match_where_nothing_else_does(typed, movie):
+    movies = {"movie_id": list(LOOSELY_TYPED), "title": list(LOOSELY_TYPED.values())}
+    tokenizer = Bert4RecTokenizer.from_movies(movies)
+    assert tokenizer.resolve(typed) == (None if movie is None else tokenizer.first_item_id + movie - 1)
+
+
 def test_an_unknown_title_suggests_near_ones(tokenizer):
     with pytest.raises(UnknownTitleError, match=r"did you mean 'Toy Story \(1995\)'"):
         tokenizer.find("Toy Storie")
