@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import polars as pl
 
-from ..model.items_bert4rec import NO_GENRES, split_year
+from ..model.items_bert4rec import NO_GENRES, split_years
 from ..model.tokenization_bert4rec import ANSWER_KEYS
 from .columns import as_ids, is_text, refuse_rows
 
@@ -30,25 +30,19 @@ def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: s
         raise ValueError(f"{source} has no rows")
     ids = as_ids(frame[columns["movie_id"]], source)
     refuse_rows(ids, ~ids.is_first_distinct(), source, "an earlier row has this id: give each item one row")
-    titles = _read_titles(frame[columns["title"]], source) if "title" in columns else pl.lit(None, pl.String)
-    items = _untitled(ids.alias("movie_id").to_frame()).with_columns(title=titles)
+    items = _untitled(ids.alias("movie_id").to_frame()).with_columns(title=pl.lit(None, pl.String))
+    if "title" in columns:
+        items = items.with_columns(title=_read_titles(frame[columns["title"]], source))
     if "year" in columns:
-        items = items.with_columns(pl.col("title").str.strip_chars(), year=_read_years(frame[columns["year"]], source))
-    else:
-        items = split_years(items)
+        items = items.with_columns(year=_read_years(frame[columns["year"]], source))
+    titles, years = split_years(items["title"].to_list(), items["year"].to_list())
+    items = items.with_columns(pl.Series("title", titles, pl.String), pl.Series("year", years, pl.Int64))
     if "genres" in columns:
         name = pl.element().str.strip_chars()
         genres = read_genres(frame[columns["genres"]], source)
         items = items.with_columns(genres=genres.list.eval(name.filter(~name.is_in(NO_GENRES))))
     titled = pl.when(pl.col("title").str.len_chars() > 0).then("title").otherwise(pl.col("movie_id").cast(pl.String))
     return items.with_columns(title=titled)
-
-
-def split_years(frame: pl.DataFrame) -> pl.DataFrame:
-    """Split the `title` column into a title without year and a `year`, null if there is none."""
-    pairs = [split_year(title) if title is not None else (None, None) for title in frame["title"]]
-    titles, years = zip(*pairs, strict=True)
-    return frame.with_columns(pl.Series("title", titles, pl.String), pl.Series("year", years, pl.Int64))
 
 
 def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> dict[str, str]:

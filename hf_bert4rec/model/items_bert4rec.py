@@ -62,7 +62,7 @@ class UnknownTitleError(LookupError):
 def read_table(movies: Any, id_name: str = "movie_id") -> tuple[list[int | str], dict[str, list[Any]]]:
     """Return the ids of a movies table, and its columns `title`, `year` and `genres` as plain Python values.
 
-    Without a `year` column the year is split off titles such as "Heat (1995)".
+    The year is split off titles such as "Heat (1995)", unless the column `year` has another.
 
     Args:
         movies: a `datasets.Dataset`, a DataFrame of pandas or polars, an Arrow table or a mapping of columns, with
@@ -90,9 +90,8 @@ def read_table(movies: Any, id_name: str = "movie_id") -> tuple[list[int | str],
         if name in names
     }
     columns = check_columns(columns, len(ids), "the table of movies")
-    if "title" in columns and "year" not in columns:
-        pairs = [split_year(title) if title else (title, None) for title in columns["title"]]
-        columns["title"], columns["year"] = map(list, zip(*pairs, strict=True))
+    if "title" in columns:
+        columns["title"], columns["year"] = split_years(columns["title"], columns.get("year"))
     return ids, columns
 
 
@@ -220,6 +219,18 @@ def split_year(title: str) -> tuple[str, int | None]:
     name = dated[:-6].rstrip()
     year = TRAILING_YEAR.search(dated[-6:])
     return (name, int(year[1])) if year and name else (text, None)
+
+
+def split_years(
+    titles: Sequence[str | None], years: Sequence[int | None] | None = None
+) -> tuple[list[str | None], list[int | None]]:
+    """Titles without their years, and the years: those that are given, else those at the end of the titles."""
+    titles = [title and title.strip() for title in titles]
+    own = [split_year(title) if title else (title, None) for title in titles]
+    given = [None] * len(titles) if years is None else years
+    known = [year if value is None else value for (_, year), value in zip(own, given, strict=True)]
+    rows = zip(titles, own, known, strict=True)
+    return [name if year == value else title for title, (name, year), value in rows], known
 
 
 def normalise(title: str) -> str:

@@ -19,7 +19,6 @@ import transformers
 from .values_bert4rec import (
     UNKNOWN_TIME,
     as_list,
-    as_scalar,
     check_not_table,
     integral_as_int,
     is_missing,
@@ -154,7 +153,7 @@ def parse_request(
         candidates=None if candidates is None else parse_movies(candidates, tokenizer, "candidates"),
         genres=_parse_genres(options),
         years=_parse_years(options),
-        popularity_penalty=parse_number("popularity_penalty", options.get("popularity_penalty", 0.0)),
+        popularity_penalty=parse_number("popularity_penalty", options.get("popularity_penalty", 0.0), upper=1e6),
         diversity=parse_number("diversity", options.get("diversity", 0.0), upper=1.0),
         explain=_parse_flag(options, "explain", False),
     )
@@ -164,7 +163,7 @@ def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, list[str]]) -> 
     """Return the history and the options of a request's dict, without missing ones, as a table has in some rows."""
     if "history" not in row:
         raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
-    scalars = {name: as_scalar(value) for name, value in row.items() if name in OPTIONS}
+    scalars = {name: integral_as_int(value) for name, value in row.items() if name in OPTIONS}
     options = {name: value for name, value in scalars.items() if not is_missing(value)}
     other_keys = [name for name in row if name != "history" and name not in OPTIONS]
     misspelt = [name for name in other_keys if not isinstance(name, str) or difflib.get_close_matches(name, OPTIONS)]

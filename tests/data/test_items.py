@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from hf_bert4rec.data.items import read_genres, read_items, split_years
-from hf_bert4rec.model.items_bert4rec import split_year
+from hf_bert4rec.data.items import read_genres, read_items
+from hf_bert4rec.model.items_bert4rec import read_table, split_year, split_years
 
 
 def read(mapping: dict[str, str | None] | None = None, **columns: Any) -> list[tuple[Any, ...]]:
@@ -99,8 +99,15 @@ def test_duplicate_items_are_refused_after_blanks_are_removed() -> None:
 
 def test_years_are_split_off_as_the_tokenizer_does() -> None:
     titles = ["Heat (1995)", " Land Before Time III (1995) (V)", "(1995)", "1984 (1956) ", "Alien", None, "x (19)"]
-    frame = split_years(pl.DataFrame({"title": titles}))
-    assert frame["title"].to_list() == ["Heat", "Land Before Time III", "(1995)", "1984", "Alien", None, "x (19)"]
-    assert frame["year"].to_list() == [1995, 1995, None, 1956, None, None, None]
-    known = [title for title in titles if title is not None]
-    assert [split_year(title) for title in known] == frame.drop_nulls("title").select("title", "year").rows()
+    names, years = split_years(titles)
+    assert names == ["Heat", "Land Before Time III", "(1995)", "1984", "Alien", None, "x (19)"]
+    assert years == [1995, 1995, None, 1956, None, None, None]
+    assert list(zip(names, years, strict=True)) == [split_year(title) if title else (None, None) for title in titles]
+
+
+def test_a_year_in_both_title_and_column_is_split_off() -> None:
+    columns = {"title": ["Heat (1995)", "Heat (1995)", "Heat (1995)", " Heat "], "year": [1995, 1996, None, 1995]}
+    expected = [("Heat", 1995), ("Heat (1995)", 1996), ("Heat", 1995), ("Heat", 1995)]
+    assert [row[1:3] for row in read(movie_id=[1, 2, 3, 4], **columns)] == expected
+    _, items = read_table({"movie_id": [1, 2, 3, 4], **columns})
+    assert list(zip(items["title"], items["year"], strict=True)) == expected

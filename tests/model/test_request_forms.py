@@ -126,6 +126,11 @@ def test_a_row_without_an_option_of_its_own_has_that_of_the_call(pipe, missing):
     assert sorted(answers[1]) == [16, 19]
 
 
+def test_rows_of_a_data_frame_in_which_a_number_is_missing(pipe):
+    frame = pd.DataFrame({"history": [[10], [10]], "top_k": [3, None]})  # which makes them floats
+    assert list(map(len, pipe(frame.to_dict("records"), top_k=2))) == [3, 2]
+
+
 def test_num_workers_is_accepted(pipe, expected):
     assert all_ids(pipe(HISTORIES, num_workers=2)) == expected
     assert all_ids(pipe(KeyDataset(ROWS, "history"), num_workers=2, batch_size=2)) == expected
