@@ -108,6 +108,8 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
     metadata = {name: text for name, text in METADATA.items() if name in (*inputs, "logits")}
     metadata["window"] = f"at most {model.config.max_position_embeddings} attended positions per row"
     program.model.metadata_props.update(metadata)
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces, with paths of this machine
     program.save(str(path), external_data=False)
 
 

@@ -27,7 +27,6 @@ def quantize(source: Path, target: Path) -> None:
     graph = model.graph
     readers = defaultdict(set)
     for node in graph.node:
-        node.ClearField("metadata_props")  # stack traces of the exporter, a tenth of the file
         for name in node.input:
             readers[name].add(node.op_type)
     tensors, nodes = [], []
