@@ -3,7 +3,7 @@
     hf-bert4rec demo outputs/ml-100k
 
 Serves the page that `hf-bert4rec push --space` publishes, on this computer only. The model needs titles. The first call
-downloads onnxruntime-web; a model without `onnx/model_quantized.onnx` needs `pip install 'hf-bert4rec[onnx]'`.
+downloads onnxruntime-web. Needs `pip install 'hf-bert4rec[onnx]'`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any
 
 from ..evaluation.trained_model import find_model
 from ..hub.space import stage_space
+from ..hub.verify import check_onnx, load_pipeline
 
 HOST, PORT = "127.0.0.1", 7860
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"port on this computer (default {PORT}; 0: any)")
     arguments = parser.parse_args(argv)
     model = find_model(arguments.model)
+    check_onnx(model, load_pipeline(model, device="cpu"))
     name = arguments.model if model != Path(arguments.model) else model.resolve().name
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory) / "demo"

@@ -31,7 +31,7 @@ COMMANDS = {
     "explain": ("ask", "", "recommendations, each with the movies of the history that led to it"),
     "recommend-all": ("recommend_all", "train", "recommend to every user of a data set"),
     "export-onnx": ("export_onnx", "onnx", "write onnx/model.onnx and its int8 copy into a model's folder"),
-    "demo": ("demo", "", "try a model on a page in the browser"),
+    "demo": ("demo", "onnx", "try a model on a page in the browser"),
     "push": ("push", "train", "publish a model on the Hub, also with its data and demo"),
 }
 EXTRAS = {"train": ("accelerate", "matplotlib"), "onnx": ("onnx", "onnxruntime", "onnxscript")}

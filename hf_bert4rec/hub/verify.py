@@ -72,6 +72,11 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
         raise BrokenExportError(f"{folder}: the weights do not match config.json ({problem}): export the model again")
     for history, answer in zip(histories, result["answers"], strict=True):
         compare(folder, history, answer, pipe(history, top_k=top_k))
+    check_onnx(folder, pipe)
+
+
+def check_onnx(folder: Path, pipe: MovieRecommendationPipeline) -> None:
+    """Check that the files of `onnx/`, if any, give the scores of the pipeline's weights; errors as `check_folder`."""
     for name in (ONNX_FILE, QUANTIZED_FILE):
         if (folder / ONNX_FOLDER / name).is_file():  # loading compares its scores with those of the weights
             load_pipeline(folder, backend="onnx", onnx_file=name, device="cpu")

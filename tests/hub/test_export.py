@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import save_file
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.cli import demo
 from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.hub import export as hub
 from hf_bert4rec.hub.verify import BrokenExportError, check_folder, check_taste_file, compare
@@ -94,8 +95,11 @@ def test_an_onnx_file_of_earlier_weights_is_detected(pipe, tmp_path):
         pipe.model.decoder.bias += torch.linspace(0, 1, len(pipe.tokenizer))
     hub.write_folder(pipe.model, pipe.tokenizer, tmp_path / "later", "# A card")
     shutil.copytree(folder / "onnx", tmp_path / "later" / "onnx")
-    with pytest.raises(ValueError, match=r"model\.onnx gives other logits than the model"):
+    message = r"model\.onnx gives other logits than the model"
+    with pytest.raises(ValueError, match=message):
         check_folder(tmp_path / "later", pipe)
+    with pytest.raises(ValueError, match=message):
+        demo.main([str(tmp_path / "later")])
 
 
 def test_a_taste_file_of_an_earlier_model_is_detected(config, tokenizer, tmp_path):
