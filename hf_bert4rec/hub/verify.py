@@ -127,12 +127,19 @@ def probe_histories(tokenizer: Any) -> list[list[Any]]:
 def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipeline:
     """Load the recommender of a folder or Hub repository with this package's code instead of its own.
 
-    OSError, ValueError or TypeError if it cannot be loaded; the error names the damaged file.
+    OSError or ValueError if it cannot be loaded; the error names the folder, or the damaged file.
     """
     trusted = {"pipeline_class": MovieRecommendationPipeline, "trust_remote_code": False}
-    # transformers raises RuntimeError for a config that does not describe a pipeline.
-    with report_corrupt_files(folder, *JSON_FILES, bare=(RuntimeError,)):
-        return pipeline(TASK, model=str(folder), **trusted, **options)
+    # A model of another type, which is refused once it is loaded, would be read from a pickled file.
+    options["model_kwargs"] = {**options.get("model_kwargs", {}), "use_safetensors": True}
+    try:
+        # transformers raises RuntimeError for a config that does not describe a pipeline.
+        with report_corrupt_files(folder, *JSON_FILES, bare=(RuntimeError,)):
+            return pipeline(TASK, model=str(folder), **trusted, **options)
+    except (TypeError, ValueError) as error:
+        # transformers puts the traceback of the cause into the text of its error.
+        text = str(error).strip().rsplit("\n", 1)[-1] if "Traceback" in str(error) else str(error)
+        raise ValueError(text if str(folder) in text else f"{folder}: {text}") from error
 
 
 def compare(folder: Path, history: Sequence[Any], answer: list[Any], expected: list[Any]) -> None:

@@ -78,8 +78,8 @@ def test_the_undamaged_folder_answers(folder):
         ("vocab_size", -1, "vocab_size is -1"),
         ("vocab_size", None, "Field 'vocab_size' expected int, got NoneType"),
         ("vocab_size", 2**27, "these sizes make 2,147,48"),
-        ("vocab_size", 14, "Could not load model"),
-        ("vocab_size", 10**6, "Could not load model"),
+        ("vocab_size", 14, "thus raising an error"),
+        ("vocab_size", 10**6, "thus raising an error"),
         ("intermediate_size", 10**12, "intermediate_size is 1000000000000"),
         ("max_position_embeddings", 10**9, "max_position_embeddings is 1000000000"),
         ("pad_token_id", 99, "pad_token_id is 99; it must be from 0 to 14"),
@@ -106,13 +106,13 @@ def test_the_undamaged_folder_answers(folder):
         ("num_labels", 10**8, "num_labels is 100000000"),
         ("_attn_implementation", "stranger/kernel", "a config file may not fetch kernels"),
         ("attn_implementation", "stranger/kernel", "a config file may not fetch kernels"),
-        ("model_type", "bert", r"a BertForMaskedLM recommends no movies|Could not load model"),
+        ("model_type", "bert", "a BertForMaskedLM recommends no movies"),
         ("model_type", "other", "contains custom code which must be executed"),  # never run
     ],
 )
 def test_an_invalid_config_is_refused(folder, name, value, message):
     change(folder, "config.json", **{name: value})
-    assert_refused(folder, (ValueError, TypeError), message)
+    assert_refused(folder, ValueError, message)
 
 
 def test_rotary_positions_need_pairs(folder):
@@ -174,7 +174,7 @@ def test_invalid_vocabulary_ids_are_refused(folder, vocabulary, message):
 )
 def test_an_invalid_tokenizer_config_is_refused(folder, name, value, message):
     change(folder, "tokenizer_config.json", **{name: value})
-    assert_refused(folder, (ValueError, TypeError), message)
+    assert_refused(folder, ValueError, message)
 
 
 def test_titles_in_the_tokenizer_config_are_checked(folder):
@@ -227,12 +227,14 @@ def test_pickled_weights_are_refused_unread(folder, tmp_path):
     mark = tmp_path / "created"
     (folder / WEIGHTS).unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(MaliciousPickle(mark)))
-    assert_refused(folder, ValueError, "Could not load model")
+    assert_refused(folder, ValueError, r"^OSError: Error no file named model\.safetensors found in directory \S+$")
     for loader in (Bert4RecForMaskedLM, AutoModelForMaskedLM):
         with pytest.raises(OSError, match=r"model\.safetensors"):
             loader.from_pretrained(folder)
         with pytest.raises(ValueError, match="never pickled ones"):
             loader.from_pretrained(folder, use_safetensors=False)
+    change(folder, "config.json", model_type="bert")
+    assert_refused(folder, ValueError, r"Error no file named model\.safetensors")
     assert not mark.exists()
 
 
@@ -375,3 +377,10 @@ def test_the_command_and_the_demo_name_the_file(folder, capsys, name, bomb):
     for command in (["similar", str(folder), "100"], ["demo", str(folder), "--port", "0"]):
         assert cli.main(command) == cli.BAD_INPUT
         assert name in capsys.readouterr().err
+
+
+def test_the_command_reports_a_folder_without_weights_in_a_line(folder, capsys):
+    (folder / WEIGHTS).unlink()
+    assert cli.main(["similar", str(folder), "100"]) == cli.BAD_INPUT
+    message = f"hf-bert4rec: OSError: Error no file named {WEIGHTS} found in directory {folder}.\n"
+    assert capsys.readouterr().err.endswith(message)
