@@ -12,8 +12,8 @@ PEERS := .venv-peers
 CORNAC := .venv-cornac
 MODEL ?= $(patsubst %/config.json,%,$(firstword $(shell ls -t outputs/*/config.json 2>/dev/null)))
 
-# OpenMP threads spin briefly before they sleep. On two cores that is nearly as fast in training as spinning for long
-# (164 against 172 thousand tokens a second), and four times as fast if other work occupies a core (80 against 20).
+# OpenMP threads spin briefly before they sleep: nearly as fast in training as spinning for long, and several times as
+# fast if other work occupies a core.
 export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
@@ -65,7 +65,7 @@ bench: $(INSTALLED)  ## measure this package and the other libraries; print the 
 	$(PYTHON) -m benchmarks.table; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-# A machine lent for some minutes has no .venv: its own Python then measures, without installing anything.
+# Without .venv, as on a rented machine, the system's Python measures, and nothing is installed.
 bench-gpu:  ## measure on a GPU within eight minutes; a second call measures what is left
 	$(firstword $(wildcard $(PYTHON)) python3) -m benchmarks.gpu $(OPTIONS)
 
