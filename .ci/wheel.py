@@ -13,7 +13,7 @@ from hf_bert4rec.hub.card import render_card
 from hf_bert4rec.hub.export import export
 from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments
-from hf_bert4rec.training.record import training_record
+from hf_bert4rec.training.record import build_record
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 if not Path(hf_bert4rec.__file__).is_relative_to(sys.prefix):
@@ -40,7 +40,7 @@ trainer = Bert4RecTrainer(
 )
 trainer.train()
 arguments = (options, ModelArguments(hidden_size=32, max_position_embeddings=WINDOW), MaskingArguments())
-record = training_record(trainer, trainer.model, data, arguments, [])
+record = build_record(trainer, trainer.model, data, arguments, [])
 folder = export(trainer.model, data.tokenizer, "outputs/python", render_card(record, titles=True))
 pipe: MovieRecommendationPipeline = load_pipeline(folder)
 print("\n".join(movie["title"] for movie in pipe(["fargo"], top_k=3)))

@@ -81,7 +81,7 @@ def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
     interactions = int(train.lengths.sum())
     scale = math.log10(max(interactions, 1) / 100_000)
     hidden = int(np.clip(round(128 * 1.5**scale / 64), 1, 4)) * 64
-    learning_rate = _digit(float(np.clip(1e-3 * 2**scale, 1e-3, 2e-3)))
+    learning_rate = _two_digits(float(np.clip(1e-3 * 2**scale, 1e-3, 2e-3)))
     decay = round(float(np.clip(1 - 0.01 * 0.1**scale, 0.99, 0.999)), 4)
     return [
         Choice(f"for {interactions:,} training interactions", hidden_size=hidden, intermediate_size=4 * hidden),
@@ -100,7 +100,7 @@ def _regularization(train: Rows, scale: float, distinct: bool) -> Choice:
         repeated = rows / train.lengths.sum()
         reason += f"; {repeated:.0%} of them are repeats, which need less"
     dropout = float(np.clip(0.6 - 0.3 * scale, 0.1, 0.6)) * (1 - repeated)
-    decay = _digit(float(np.clip(10 ** (-1 - scale), 0.01, 0.1)))
+    decay = _two_digits(float(np.clip(10 ** (-1 - scale), 0.01, 0.1)))
     return Choice(reason, hidden_dropout_prob=round(max(dropout, 0.1), 2), weight_decay=decay)
 
 
@@ -146,7 +146,7 @@ def _extensions(train: Rows, items: int, interactions: int) -> list[Choice]:
     return choices
 
 
-def _digit(value: float) -> float:
+def _two_digits(value: float) -> float:
     """The value with two significant digits."""
     return float(f"{value:.2g}")
 

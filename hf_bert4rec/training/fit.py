@@ -30,13 +30,13 @@ from .build import build_trainer
 from .checkpoints import latest_complete
 from .extension_weights import choose_memory, choose_taste_weight, validation_batches
 from .hardware import disable_malloc_trim
-from .record import run_options, training_record
+from .record import build_record, run_options
 from .trainer import Bert4RecTrainer
 
 logger = logging.getLogger(__name__)
 
 OPTIONS_FILE = "options.json"
-# Options that a resumed run may change: how long it runs, and how a batch is spread over processes.
+# Options that a resumed run may change: its length, its precision, and how a batch is spread over processes.
 RESUMABLE = {"num_train_epochs", "max_steps", "early_stopping_patience", "bf16"}
 RESUMABLE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
@@ -106,7 +106,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
         figures = complete_extensions(model, data, arguments)
-        record = training_record(trainer, model, data, arguments[:-1], argv) | {"auto": chosen, **figures}
+        record = build_record(trainer, model, data, arguments[:-1], argv) | {"auto": chosen, **figures}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
         export(model, data.tokenizer, folder, card, files)
@@ -187,6 +187,6 @@ def check_same_options(path: Path, options: Mapping[str, Any]) -> None:
     ]
     if changed:
         raise ValueError(
-            f"the run in {path.parent} had other options or data: {'; '.join(changed)}. Resume with its own, "
-            "or start anew without --resume_from_checkpoint"
+            f"the run in {path.parent} had other options or data: {'; '.join(changed)}. Resume with its own, or start "
+            "again without --resume_from_checkpoint"
         )

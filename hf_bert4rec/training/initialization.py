@@ -95,7 +95,7 @@ def positive_mutual_information(histories: Rows, vocab_size: int) -> sparse.csr_
     transitions = damped_transitions(histories.without("label_weights"), vocab_size, STEPS, power=0.0)
     table = sparse.csr_array(transitions + transitions.T)
     del transitions
-    if table.diagonal().any():  # an item that is repeated says nothing of its likeness to others
+    if table.diagonal().any():  # repeats of an item do not make it similar to others
         table = sparse.csr_array(table - sparse.diags_array(table.diagonal()))
     totals: npt.NDArray[np.float64] = np.asarray(table.sum(0), dtype=np.float64)
     context = totals**CONTEXT_POWER

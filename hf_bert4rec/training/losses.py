@@ -135,7 +135,7 @@ def _loss_and_gradient(
 
 
 def padded_logits(states: torch.Tensor, decoder: nn.Linear) -> torch.Tensor:
-    """Logits of states (positions, hidden); on a GPU of up to 7 items more, of probability 0."""
+    """Logits of states (positions, hidden); on a GPU with up to 7 more items of probability 0."""
     states = states.to(autocast_dtype(states))
     return functional.linear(states, *padded_decoder(decoder, states))
 
@@ -146,7 +146,7 @@ def dense_cross_entropy(
     num_items_in_batch: torch.Tensor | int | None = None,
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The same of logits (positions or more, vocab), in which all are in memory at once."""
+    """`chunked_cross_entropy` of logits (positions or more, vocab) that are computed already."""
     losses = functional.cross_entropy(logits[: len(labels)].float(), labels, reduction="none")  # (positions,)
     if weights is not None:
         losses = losses * weights

@@ -28,7 +28,7 @@ TRAINER_OPTIONS = (
 )
 
 
-def training_record(
+def build_record(
     trainer: Bert4RecTrainer, model: Any, data: Prepared, arguments: Sequence[Any], argv: Sequence[str]
 ) -> dict[str, Any]:
     """The record of a run: data, options, curve, time, hardware, versions, and an example answer of the model.

@@ -126,7 +126,7 @@ class Bert4RecTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WindowSampler:
         grouped = self.args.train_sampling_strategy == "group_by_length"
-        # All rows of an optimizer step, so that accumulated gradients are those of a larger batch.
+        # Rows of an optimizer step, so that accumulated gradients are those of a larger batch.
         batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         self.window_sampler = WindowSampler(self.train_dataset, self.args.order_seed, batch if grouped else 1)
         return self.window_sampler
@@ -146,7 +146,7 @@ class Bert4RecTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
-        _draw_as_a_new_iterator(loader)
+        _advance_random_state(loader)
         return loader
 
     def _get_collator_with_removed_columns(self, data_collator: Any, description: str | None = None) -> Any:
@@ -263,7 +263,7 @@ class _TrainingCallback(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
         self.trainer.window_sampler.set_epoch(int(state.epoch))
-        _draw_as_a_new_iterator(train_dataloader)
+        _advance_random_state(train_dataloader)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.average is not None:
@@ -275,8 +275,11 @@ class _TrainingCallback(TrainerCallback):
             self.trainer.average = None
 
 
-def _draw_as_a_new_iterator(loader: DataLoader[Any]) -> None:
-    """A new iterator draws its seed from the state that dropout draws from; do so where workers keep theirs, too."""
+def _advance_random_state(loader: DataLoader[Any]) -> None:
+    """Advance torch's random state as a new iterator does when it draws its seed, also if persistent workers keep one.
+
+    Dropout draws from this state, and a resumed run begins with new iterators.
+    """
     if getattr(loader, "_iterator", None) is not None:
         torch.empty((), dtype=torch.int64).random_()
 

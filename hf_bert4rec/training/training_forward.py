@@ -129,10 +129,10 @@ class LabelledTargets(NamedTuple):
 
 @dataclass
 class TrainingCollator:
-    """Batches of `masking` with what `training_forward` else finds on the device, for which the host would wait.
+    """Adds the `targets` of the labels to batches of `masking`, and removes an `attention_mask` without padding.
 
-    They have the `targets` of their labels, a dict, and no `attention_mask` if nothing is padded. `sparse` says whether
-    the model's last layer can be limited to labelled positions; see `supports_query_positions`.
+    Found by `training_forward` on a GPU, both would make the host wait. `sparse`: whether the model's last layer can be
+    limited to labelled positions; see `supports_query_positions`.
     """
 
     masking: DataCollatorForMaskedItems
@@ -165,7 +165,7 @@ def labelled_targets(
 
 
 def labelled_positions(labelled: torch.Tensor, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions of the labels of every row, (batch, queries), filled up with 0, and the labels' places among them.
+    """Labelled positions of every row, (batch, queries), padded with 0, and the labels' indices when these are flat.
 
     `labelled` (labelled,) has ascending indices into the flattened positions of a batch, whose shape is (batch, seq).
     """
