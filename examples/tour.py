@@ -31,9 +31,9 @@ from transformers import pipeline
 
 from examples.page import Step, bar_chart, scatter_plot, write_page
 from hf_bert4rec import MovieRecommendationPipeline
-from hf_bert4rec.cli.ask import main as shell
-from hf_bert4rec.cli.ask import table
 from hf_bert4rec.cli.main import set_up_console
+from hf_bert4rec.cli.query import main as shell
+from hf_bert4rec.cli.query import table
 from hf_bert4rec.data import build_histories, read_interactions
 from hf_bert4rec.files import atomic_write
 from hf_bert4rec.hub.onnx_export import describe, export_onnx

@@ -26,9 +26,9 @@ COMMANDS = {
     "prepare": ("prepare", "train", "turn a table of any size into a folder that training reads"),
     "train": ("train", "train", "train a model from a recipe and export it"),
     "evaluate": ("evaluate", "train", "compare a model with baselines and write its card"),
-    "recommend": ("ask", "", "recommendations for a history"),
-    "similar": ("ask", "", "movies like a movie"),
-    "explain": ("ask", "", "recommendations, each with the movies of the history that led to it"),
+    "recommend": ("query", "", "recommendations for a history"),
+    "similar": ("query", "", "movies like a movie"),
+    "explain": ("query", "", "recommendations, each with the movies of the history that led to it"),
     "recommend-all": ("recommend_all", "train", "recommend to every user of a data set"),
     "export-onnx": ("export_onnx", "onnx", "write onnx/model.onnx and its int8 copy into a model's folder"),
     "demo": ("demo", "onnx", "try a model on a page in the browser"),
@@ -55,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{needs}: pip install 'hf-bert4rec[{extra}]'", file=sys.stderr)
         return BAD_INPUT
     command = importlib.import_module(f".{module}", __package__)
-    if module != "ask":  # which prints the answer only
+    if module != "query":  # which prints the answer only
         set_up_console()
     try:
-        return command.main(words if module == "ask" else words[1:]) or 0
+        return command.main(words if module == "query" else words[1:]) or 0
     except Exception as error:
         if not is_bad_input(error):
             raise

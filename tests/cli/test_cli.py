@@ -121,10 +121,10 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch, folder):
     def fail(*arguments, **options):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("hf_bert4rec.cli.ask.load_pipeline", fail)
+    monkeypatch.setattr("hf_bert4rec.cli.query.load_pipeline", fail)
     with pytest.raises(KeyError, match="a bug"):
         main(["similar", folder, "10"])
-    monkeypatch.setattr("hf_bert4rec.cli.ask.load_pipeline", lambda *arguments, **options: np.zeros(2) + np.zeros(3))
+    monkeypatch.setattr("hf_bert4rec.cli.query.load_pipeline", lambda *arguments, **options: np.zeros(2) + np.zeros(3))
     with pytest.raises(ValueError, match="broadcast"):  # raised by code outside the package
         main(["similar", folder, "10"])
 

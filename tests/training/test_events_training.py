@@ -11,7 +11,7 @@ import pytest
 from transformers import pipeline
 
 from hf_bert4rec import fit
-from hf_bert4rec.cli import ask, evaluate, recommend_all
+from hf_bert4rec.cli import evaluate, query, recommend_all
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
@@ -87,9 +87,9 @@ def test_the_requested_kind_decides_the_answer(folder: Path, capsys: pytest.Capt
     for pipe in pipes:
         answers = pipe([HISTORY, {**HISTORY, "event": "buy"}, {**HISTORY, "event": "view"}], top_k=1)
         assert [answer[0]["article"] for answer in answers] == [9, 9, 6]  # 4 + 5, and 5 + 1
-    ask.main(["recommend", str(folder), *map(str, HISTORY["history"]), "--events", "view,buy,view,buy", "--json"])
+    query.main(["recommend", str(folder), *map(str, HISTORY["history"]), "--events", "view,buy,view,buy", "--json"])
     assert json.loads(capsys.readouterr().out)[0]["article"] == 9
-    ask.main(["recommend", str(folder), "4", "5", "--events", "buy,view", "--event", "view", "--json"])
+    query.main(["recommend", str(folder), "4", "5", "--events", "buy,view", "--event", "view", "--json"])
     assert json.loads(capsys.readouterr().out)[0]["article"] == 6
 
 

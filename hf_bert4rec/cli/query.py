@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     utils.logging.disable_progress_bar()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        answer = ask(arguments)
+        answer = query(arguments)
     for warning in caught:
         if warning.category is UserWarning:
             print(f"hf-bert4rec: {warning.message}", file=sys.stderr)
@@ -91,7 +91,7 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backend", choices=("torch", "onnx"), default="torch")
 
 
-def ask(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def query(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     check_model(arguments.model)
     pipe = load_pipeline(arguments.model, backend=getattr(arguments, "backend", "torch"))
     if arguments.command == "similar":
