@@ -7,10 +7,6 @@ The movie that each user watched next is marked.
 """
 
 import argparse
-import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +18,10 @@ from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.hub.verify import answer_in_isolation
 
 PRINTED_MOVIES = 8  # most recent movies of a history
-ISOLATED_LOADER = """
-import json, sys, warnings
-sys.modules["hf_bert4rec"] = None  # importing the package raises ImportError from here on
-from transformers import pipeline, utils
-utils.logging.disable_progress_bar()
-utils.logging.set_verbosity_error()
-pipe = pipeline("movie-recommendation", model=sys.argv[1], trust_remote_code=True)
-json.dump(pipe(json.load(sys.stdin), top_k=10, goal="next"), sys.stdout)
-"""
+TOP_K = 10
 
 
 def main() -> None:
@@ -45,23 +34,13 @@ def main() -> None:
     data = prepare(DataArguments(dataset=arguments.dataset, data_dir=arguments.data_dir))
     users = contrasting_users(data)
     rows = data.splits["test"].select(users)
-    requests = [{"history": row["item_ids"]} for row in rows]
+    requests = [{"history": row["item_ids"], "goal": "next"} for row in rows]
     if "timestamps" in rows.column_names and Bert4RecConfig.from_pretrained(arguments.folder).time_aware:
         requests = [{**request, "timestamps": row["timestamps"]} for request, row in zip(requests, rows, strict=True)]
-    answers = recommend_isolated(arguments.folder, requests)
-    popular = most_popular(data, 10)
+    answers = answer_in_isolation(arguments.folder, {"histories": requests, "top_k": TOP_K})["answers"]
+    popular = most_popular(data, TOP_K)
     for row, answer in zip(rows, answers, strict=True):
         print_user(data, row, answer, popular)
-
-
-def recommend_isolated(folder: Path, requests: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Ten movies per request, from a process without this package."""
-    with tempfile.TemporaryDirectory() as other_folder:
-        command = [sys.executable, "-c", ISOLATED_LOADER, str(folder.resolve())]
-        done = subprocess.run(
-            command, cwd=other_folder, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=True
-        )
-    return json.loads(done.stdout)
 
 
 def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] = (15, 120)) -> list[int]:

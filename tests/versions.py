@@ -9,8 +9,6 @@ and the other packages of this environment, and writes a table to docs/versions.
 one version. The third prints a row for each of the environments that these interpreters belong to.
 """
 
-import json
-import os
 import subprocess
 import sys
 import sysconfig
@@ -27,7 +25,7 @@ from packaging.requirements import Requirement
 from benchmarks.markdown import replace_between_marks
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.hub.export import write_folder
-from hf_bert4rec.hub.verify import ISOLATED_LOADER, TOLERANCE, probe_histories
+from hf_bert4rec.hub.verify import TOLERANCE, BrokenExportError, answer_in_isolation, probe_histories
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "versions.md"
@@ -76,21 +74,10 @@ def make_environment(folder: Path, requirements: list[str]) -> str:
 
 def answers(model: Path, request: dict[str, Any], python: str) -> dict[str, Any] | str:
     """Answers of the model in the environment of an interpreter, or the last line of the error if it does not load."""
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= {"HF_MODULES_CACHE": cache, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [python, "-c", ISOLATED_LOADER, str(model)],
-            input=json.dumps(request),
-            cwd=cache,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-    return json.loads(done.stdout.rsplit("\n", 1)[-1])
+    try:
+        return answer_in_isolation(model, request, python)
+    except BrokenExportError as error:
+        return str(error).splitlines()[-1]
 
 
 def differs(result: dict[str, Any], expected: list[list[dict[str, Any]]]) -> bool:

@@ -66,7 +66,7 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
     if pipe.model.taste is not None:
         histories = [{"history": history, "goal": goal} for history in histories for goal in GOALS]
     top_k = min(10, pipe.tokenizer.num_items)
-    result = _answer_in_isolation(folder, {"histories": histories, "top_k": top_k})
+    result = answer_in_isolation(folder, {"histories": histories, "top_k": top_k})
     for kind, names in result["problems"].items():
         problem = f"{kind.replace('_', ' ')}: {', '.join(names[:3])}"
         raise BrokenExportError(f"{folder}: the weights do not match config.json ({problem}): export the model again")
@@ -154,13 +154,16 @@ def compare(folder: Path, history: Sequence[Any], answer: list[Any], expected: l
         )
 
 
-def _answer_in_isolation(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Run ISOLATED_LOADER on the folder in a new process and an empty directory, without this package or network."""
+def answer_in_isolation(folder: Path, request: dict[str, Any], python: str = sys.executable) -> dict[str, Any]:
+    """Run ISOLATED_LOADER on the folder in a new process and an empty directory, without this package or network.
+
+    `request` has `histories` and `top_k`; the result has `answers`, and the `problems` of the weights by kind.
+    """
     with tempfile.TemporaryDirectory() as directory:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": directory}
         process = subprocess.run(
-            [sys.executable, "-c", ISOLATED_LOADER, str(folder.resolve())],
+            [python, "-c", ISOLATED_LOADER, str(folder.resolve())],
             input=json.dumps(request),
             cwd=directory,
             env=environment,
