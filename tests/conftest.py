@@ -70,12 +70,12 @@ def model_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def runtime_cache(tmp_path_factory) -> Path:
     """A value of HF_BERT4REC_CACHE with placeholders for the files of onnxruntime-web, so that none are downloaded."""
-    from hf_bert4rec.hub.space import FILES, VERSION
+    from hf_bert4rec.hub.space import RUNTIME_FILES, RUNTIME_VERSION
 
     cache = tmp_path_factory.mktemp("cache")
-    folder = cache / f"onnxruntime-web-{VERSION}"
+    folder = cache / f"onnxruntime-web-{RUNTIME_VERSION}"
     folder.mkdir()
-    for name in FILES:
+    for name in RUNTIME_FILES:
         (folder / name).write_text(f"placeholder of {name}")
     return cache
 

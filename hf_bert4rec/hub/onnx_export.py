@@ -170,8 +170,8 @@ def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTok
     if not (largest <= tolerance and (quantized or same_best)):
         limit = f"at most {tolerance:g} is allowed" + ("" if quantized else ", with the same ten best movies")
         raise ValueError(f"the ONNX file differs from torch by {largest:.2g} in a {value}; {limit}")
-    kept = f"{np.mean(overlaps):.1f} of the" if quantized else "the"
-    return f"{kept} ten best movies are torch's, {value}s differ by at most {largest:.{'2f' if quantized else '0e'}}"
+    overlap = f"{np.mean(overlaps):.1f} of the" if quantized else "the"
+    return f"{overlap} ten best movies are torch's, {value}s differ by at most {largest:.{'2f' if quantized else '0e'}}"
 
 
 def describe(folder: Path, findings: Mapping[Path, str]) -> list[str]:

@@ -73,14 +73,14 @@ def portable_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def portable_command(words: Sequence[str]) -> str:
     """A command line without options that apply to one machine only, and without its folders."""
-    kept, skip = [], False
+    portable, skip = [], False
     for word in words:
         name = word.split("=")[0].replace("_", "-")  # the command takes both forms
         if skip or LOCAL_OPTION.fullmatch(name):
             skip = not skip and "=" not in word
             continue
-        kept.append(_portable(word))
-    return shlex.join(kept)
+        portable.append(_portable(word))
+    return shlex.join(portable)
 
 
 def _portable(word: str) -> str:

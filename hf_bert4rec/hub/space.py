@@ -23,10 +23,10 @@ from .verify import JSON_FILES, has_titles, load_pipeline
 
 logger = logging.getLogger(__name__)
 
-VERSION = "1.30.0"  # of onnxruntime-web
-SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # of its package
+RUNTIME_VERSION = "1.30.0"  # of onnxruntime-web
+RUNTIME_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 # The smallest set that runs a model on the CPU: JavaScript, and WebAssembly with SIMD.
-FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 REGISTRY = "https://registry.npmjs.org"
 TIMEOUT = 60.0  # seconds, to connect and between two parts of the answer
 SPACE_FOLDER = data_folder("model_card") / "space"
@@ -50,7 +50,7 @@ def stage_space(model: Path, target: Path, model_name: str) -> None:
         # Not copytree: it hides a full disk, and copies a folder's permissions.
         for source in (*SPACE_FOLDER.iterdir(), *(model / name for name in JSON_FILES)):
             shutil.copyfile(source, target / source.name)
-        for name in FILES:
+        for name in RUNTIME_FILES:
             shutil.copyfile(runtime / name, target / RUNTIME_FOLDER / name)
         for template in TEMPLATES:
             text = (target / template).read_text(encoding="utf-8").replace("MODEL_NAME", html.escape(model_name))
@@ -85,12 +85,12 @@ def similar_movies(model: Path) -> dict[str, list[list[float]]]:
 
 
 def browser_runtime() -> Path:
-    """Return the folder with `FILES` in the cache, after downloading the package (33 MB) the first time.
+    """Return the folder with `RUNTIME_FILES` in the cache, after downloading the package (33 MB) the first time.
 
     The package comes from the npm registry, or from the one that NPM_CONFIG_REGISTRY names. OSError if it cannot be
     reached, ValueError if the package has another hash.
     """
-    folder = cache_folder() / f"onnxruntime-web-{VERSION}"
+    folder = cache_folder() / f"onnxruntime-web-{RUNTIME_VERSION}"
     if folder.is_dir():
         return folder
     package = _download_runtime()
@@ -100,7 +100,7 @@ def browser_runtime() -> Path:
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch,
         tarfile.open(fileobj=io.BytesIO(package)) as archive,
     ):
-        for name in FILES:
+        for name in RUNTIME_FILES:
             archive.extract(f"package/dist/{name}", scratch)  # the hash of the package was checked
         Path(scratch, "package", "dist").rename(folder)
     return folder
@@ -108,8 +108,8 @@ def browser_runtime() -> Path:
 
 def _download_runtime() -> bytes:
     registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
-    url = f"{registry}/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
-    logger.info("downloading onnxruntime-web %s for the demo, once", VERSION)
+    url = f"{registry}/onnxruntime-web/-/onnxruntime-web-{RUNTIME_VERSION}.tgz"
+    logger.info("downloading onnxruntime-web %s for the demo, once", RUNTIME_VERSION)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             package: bytes = answer.read()
@@ -118,6 +118,6 @@ def _download_runtime() -> bytes:
             f"{url} cannot be downloaded ({error}); the demo needs it: check the network, or name another npm registry "
             "in NPM_CONFIG_REGISTRY"
         ) from error
-    if (digest := hashlib.sha256(package).hexdigest()) != SHA256:
-        raise ValueError(f"{url} has sha256 {digest}, expected {SHA256}: damaged or replaced, not used")
+    if (digest := hashlib.sha256(package).hexdigest()) != RUNTIME_SHA256:
+        raise ValueError(f"{url} has sha256 {digest}, expected {RUNTIME_SHA256}: damaged or replaced, not used")
     return package

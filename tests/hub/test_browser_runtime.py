@@ -19,14 +19,14 @@ from hf_bert4rec.hub import space as runtime
 @pytest.fixture
 def registry(tmp_path, monkeypatch) -> Iterator[Path]:
     """A registry on loopback with a package of the three files, whose hash is taken for the known one."""
-    package = tmp_path / "registry" / "onnxruntime-web" / "-" / f"onnxruntime-web-{runtime.VERSION}.tgz"
+    package = tmp_path / "registry" / "onnxruntime-web" / "-" / f"onnxruntime-web-{runtime.RUNTIME_VERSION}.tgz"
     package.parent.mkdir(parents=True)
     with tarfile.open(package, "w:gz") as archive:
-        for name in (*runtime.FILES, "ort.all.mjs"):
+        for name in (*runtime.RUNTIME_FILES, "ort.all.mjs"):
             entry = tarfile.TarInfo(f"package/dist/{name}")
             entry.size = len(name)
             archive.addfile(entry, io.BytesIO(name.encode()))
-    monkeypatch.setattr(runtime, "SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
+    monkeypatch.setattr(runtime, "RUNTIME_SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
     monkeypatch.setenv("HF_BERT4REC_CACHE", str(tmp_path / "cache"))
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "registry"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -39,7 +39,7 @@ def registry(tmp_path, monkeypatch) -> Iterator[Path]:
 def test_the_files_are_downloaded_once(registry, tmp_path):
     folder = runtime.browser_runtime()
     assert folder.parent == tmp_path / "cache"
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {name: name for name in runtime.FILES}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {name: name for name in runtime.RUNTIME_FILES}
     registry.unlink()  # a second download would fail
     assert runtime.browser_runtime() == folder
 

@@ -16,7 +16,7 @@ from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.dataset_repository import dataset_card
-from hf_bert4rec.hub.space import FILES, SPACE_FOLDER, stage_space
+from hf_bert4rec.hub.space import RUNTIME_FILES, SPACE_FOLDER, stage_space
 from hf_bert4rec.hub.staging import stage_model
 from hf_bert4rec.hub.verify import code_files
 from tests.hub.hub_clients import COLLECTOR, PUBLISHER, PULLER, PUSHER, ROOT, run
@@ -175,7 +175,7 @@ def test_no_pickle_and_no_local_path_is_published(hub, published, folders):
 def test_the_demo_knows_its_model(hub, published):
     files = hub.files("space", NAME)
     page = {path.name for path in SPACE_FOLDER.iterdir()} - {"README.md"} | {"similar.json"}
-    page |= {f"ort/{name}" for name in FILES}
+    page |= {f"ort/{name}" for name in RUNTIME_FILES}
     model = {"config.json", "tokenizer.json", "tokenizer_config.json", "items.json", "onnx/model_quantized.onnx"}
     assert set(files) == {".gitattributes", "README.md"} | page | model
     assert f'<span id="model">{NAME}</span>' in files["index.html"].decode()
