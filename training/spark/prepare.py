@@ -95,9 +95,9 @@ def _open(spark: SparkSession, path: str) -> DataFrame:
 
 
 def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFrame:
-    """The columns as `read_interactions` reads them, by our names, and `order`, the place in the table."""
-    order = F.struct("_metadata.file_path", "_metadata.row_index").alias("order")
-    rows = table.select(*(F.col(theirs).alias(ours) for ours, theirs in columns.items()), order)
+    """The columns as `read_interactions` reads them, by our names, and `row`, the position in the table."""
+    position = F.struct("_metadata.file_path", "_metadata.row_index").alias("row")
+    rows = table.select(*(F.col(theirs).alias(ours) for ours, theirs in columns.items()), position)
     for name in ("user_id", "movie_id"):
         rows = rows.withColumn(name, _ids(rows, name, f"{source}: column {columns[name]!r}"))
     if "timestamp" in columns:
@@ -199,17 +199,17 @@ def _compact_dates(rows: DataFrame, low: Any, high: Any) -> Column | None:
 def _distinct(rows: DataFrame, arguments: DataArguments) -> DataFrame:
     """The rows that count, by `min_rating` and `repeats`.
 
-    `place` orders the rows of a user; rating and weight at its end decide nothing, as places differ before them.
+    `order` sorts the rows of a user. It ends with rating and weight, which never decide, as rows differ before them.
     """
-    place = F.struct([name for name in ("timestamp", "order", "rating", "weight") if name in rows.columns])
+    order = F.struct([name for name in ("timestamp", "row", "rating", "weight") if name in rows.columns])
     counted = (
         F.lit(True) if arguments.min_rating is None else F.col("rating") >= F.lit(arguments.min_rating).cast("float")
     )
     keys = ["user_id", "movie_id", *(["event"] if "event" in rows.columns else [])]
     if arguments.repeats == "all":
-        return rows.where(counted).select(*keys, place.alias("place"))
+        return rows.where(counted).select(*keys, order.alias("order"))
     choose = F.max if arguments.repeats == "last" else F.min
-    return rows.where(counted).groupBy(keys).agg(choose(place).alias("place"))
+    return rows.where(counted).groupBy(keys).agg(choose(order).alias("order"))
 
 
 def _core(histories: DataFrame, k: int) -> DataFrame:
@@ -240,15 +240,15 @@ def _write_shards(
     catalogue = pl.DataFrame({"movie_id": item_ids}).with_row_index("items").cast({"items": pl.Int32})
     index = spark.createDataFrame(catalogue.to_arrow())
     files = -(-histories.count() // INTERACTIONS_PER_FILE)
-    place = histories.schema["place"].dataType
-    assert isinstance(place, T.StructType)
-    columns = {"timestamps": "place.timestamp", "ratings": "place.rating", "events": "event", "weights": "place.weight"}
-    available = {*histories.columns, *(f"place.{name}" for name in place.names)}
+    order = histories.schema["order"].dataType
+    assert isinstance(order, T.StructType)
+    columns = {"timestamps": "order.timestamp", "ratings": "order.rating", "events": "event", "weights": "order.weight"}
+    available = {*histories.columns, *(f"order.{name}" for name in order.names)}
     rows = (
         histories.withColumn("movie_id", F.col("movie_id").cast(index.schema["movie_id"].dataType))
         .join(F.broadcast(index), "movie_id")
         .repartitionByRange(files, "user_id")
-        .sortWithinPartitions("user_id", "place")
+        .sortWithinPartitions("user_id", "order")
         .select("user_id", "items", *(F.col(name).alias(to) for to, name in columns.items() if name in available))
     )
     target = str(folder)

@@ -37,9 +37,9 @@ def main() -> None:
 
 def collect_histories(table: DataFrame, user: str, item: str, time: str) -> DataFrame:
     """One row per user: user_id and `history`, the items in the order of time, then of files and rows."""
-    place = F.struct(F.col(time), "_metadata.file_path", "_metadata.row_index", F.col(item).alias("item"))
-    places = table.groupBy(F.col(user).alias("user_id")).agg(F.array_sort(F.collect_list(place)).alias("places"))
-    return places.select("user_id", F.col("places.item").alias("history"))
+    row = F.struct(F.col(time), "_metadata.file_path", "_metadata.row_index", F.col(item).alias("item"))
+    rows = table.groupBy(F.col(user).alias("user_id")).agg(F.array_sort(F.collect_list(row)).alias("rows"))
+    return rows.select("user_id", F.col("rows.item").alias("history"))
 
 
 def recommend_with_spark(histories: DataFrame, model: str, top_k: int = 100) -> DataFrame:
