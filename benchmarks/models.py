@@ -53,8 +53,8 @@ def step_of(
 
     def step(batch: Batch) -> None:
         with ExitStack() as stack:
-            for (module, name), kept in replaced.items():
-                if not kept:
+            for (module, name), enabled in replaced.items():
+                if not enabled:
                     stack.enter_context(mock.patch.object(module, name, return_value=False))
             stack.enter_context(training_forward_installed(model, fast_dropout))
             update(batch)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.serve_folder FOLDER
 
-`catalogue_growth` runs this in a new process for every measurement. The package is not imported: it would be used in
-place of the code in the folder.
+`catalogue_growth` runs this in a new process for every measurement. The package is not imported, because its code would
+then run instead of the folder's.
 """
 
 import argparse

@@ -26,7 +26,6 @@ TITLES = {
     "demo_page": "Demo in the browser",
     "data_preparation": "Data preparation",
     "large_data": "Data larger than memory",
-    "large_equality": "A prepared folder and the same table in memory",
     "large_evaluation": "Evaluation of data larger than memory",
     "large_catalogue": "Large catalogue",
     "catalogue_growth": "Growth of the catalogue",

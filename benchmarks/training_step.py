@@ -5,7 +5,7 @@
 Rows are synthetic in the shape of MovieLens 1M, cut to length 200 and batched by length as in training. The baseline
 alternates with models that use `nn.Dropout`, multiply by torch's linear layers, compute the last layer at all positions
 instead of the masked ones, or get the position's own item only. Each measurement runs in its own process, since the
-malloc setting applies to a whole process.
+malloc setting applies to a process.
 """
 
 from argparse import Namespace

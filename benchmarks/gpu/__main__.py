@@ -2,10 +2,10 @@
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --encode      # on a machine with the data: writes the histories of MovieLens 1M
-    python -m benchmarks.gpu --tiny        # tries every row on a CPU, at sizes that say nothing
+    python -m benchmarks.gpu --tiny        # tries every row on a CPU, at sizes too small for meaningful figures
 
-Every row is measured in a process with a time limit, and written when it is done: a row that fails is recorded with its
-error, and a call continues where an earlier one ended. Failed rows are measured again. `--fresh` measures all again.
+Every row is measured in a process with a time limit, and written when it is done. A row that fails is recorded with its
+error. A second call measures the rows that failed or are left; `--fresh` measures all again.
 """
 
 import argparse

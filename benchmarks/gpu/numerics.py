@@ -35,12 +35,12 @@ def numerics(sizes: Sizes, name: str, *, causal: bool, bf16: bool) -> dict[str, 
     }
 
 
-def results(sizes: Sizes, batch: Batch, causal: bool, place: torch.device, bf16: bool) -> dict[str, torch.Tensor]:
+def results(sizes: Sizes, batch: Batch, causal: bool, on: torch.device, bf16: bool) -> dict[str, torch.Tensor]:
     """Logits of the next item, the training loss and its gradient, on the CPU."""
     options = {"num_attention_heads": heads(WIDTH), "hidden_dropout_prob": 0.0, "causal": causal}
-    model = untrained_model(len(Vocabulary(sizes.items)), WIDTH, sizes.length, **options).to(place)
-    inputs = {name: tensor.to(place) for name, tensor in batch.items()}
-    with torch.autocast(place.type, torch.bfloat16, enabled=bf16):
+    model = untrained_model(len(Vocabulary(sizes.items)), WIDTH, sizes.length, **options).to(on)
+    inputs = {name: tensor.to(on) for name, tensor in batch.items()}
+    with torch.autocast(on.type, torch.bfloat16, enabled=bf16):
         with training_forward_installed(model.train()):
             loss = model(**inputs).loss
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""All rows, the most important first: what the time does not suffice for is measured by the next call."""
+"""All rows, the most important first: those that do not fit into the time are measured by the next call."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

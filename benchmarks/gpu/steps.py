@@ -143,7 +143,7 @@ def time_steps(sizes: Sizes, step: Step, batches: Sequence[Batch]) -> list[float
     for each in itertools.islice(turns, WARM_UP):
         step(each)
     once = timed(lambda: step(next(turns)))
-    # Whole rounds of the batches, so that every repeat has the same work.
+    # Complete rounds of the batches, so that every repeat has the same work.
     rounds = max(1, round(sizes.seconds / once / len(batches)))
 
     def run() -> None:

@@ -55,7 +55,7 @@ from hf_bert4rec.training.fine_tuning import fine_tune
 RESULTS, PAGE = ROOT / "training" / "results" / "cold_start", ROOT / "docs" / "usage.md"
 MARKS = ("<!-- cold start: written by benchmarks/quality/cold_start.py -->", "<!-- end of cold start -->")
 NEW_MOVIES, NEW_USERS = 0.05, 0.2
-BIASES = (0.0, 0.5, 1.0, 1.3, 2.0)  # subtracted from the logits of new movies, in place of `COLD_START_BIAS`
+BIASES = (0.0, 0.5, 1.0, 1.3, 2.0)  # subtracted from the logits of new movies, instead of `COLD_START_BIAS`
 K = 10
 COLUMNS = {"item_ids": "movie_id", "timestamps": "timestamp"}  # of histories, and of interactions
 

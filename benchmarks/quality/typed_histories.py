@@ -83,8 +83,8 @@ def answer_rows(pipe: Any) -> list[list[str]]:
     """A row for every history of which the catalogue has a title; the first row is the header."""
     rows = [["history", *REQUESTS]]
     for text in HISTORIES:
-        found = (find(pipe.tokenizer, names.strip().split("|")) for names in text.split(";"))
-        history = [item for item in found if item is not None]
+        items = (find(pipe.tokenizer, names.strip().split("|")) for names in text.split(";"))
+        history = [item for item in items if item is not None]
         if history:
             movies = [pipe.tokenizer.movie(item) for item in pipe.tokenizer.encode_items(history)]
             answers = [pipe(history, top_k=ANSWERS, **options) for options in REQUESTS.values()]
