@@ -102,7 +102,7 @@ def test_a_failure_of_hf_bert4rec_raises():
         run(OURS, "no_such_action", {}, timeout=60)
 
 
-def test_messages_are_told_apart_from_other_output():
+def test_messages_are_separated_from_other_output():
     lines = [
         "print('a library prints')",
         "print(ask_to_continue({'scores': 1}))",

@@ -44,9 +44,9 @@ def test_genres_and_years(pipe, ranked):
 def test_reranking_does_not_change_scores(pipe, ranked):
     scores = {movie["movie_id"]: movie["score"] for movie in ranked}
     options = {"years": (1980, 2005), "popularity_penalty": 0.5, "diversity": 0.5, "exclude": [13]}
-    steered = pipe(HISTORY, **options)
-    assert {movie["movie_id"]: movie["score"] for movie in steered} == pytest.approx(
-        {movie: scores[movie] for movie in ids_of(steered)}
+    reranked = pipe(HISTORY, **options)
+    assert {movie["movie_id"]: movie["score"] for movie in reranked} == pytest.approx(
+        {movie: scores[movie] for movie in ids_of(reranked)}
     )
 
 
@@ -79,11 +79,11 @@ def test_diversity_by_hand():
 
 
 def test_diversity_makes_lists_less_similar(pipe):
-    def likeness(answer):
+    def similarity(answer):
         vectors = torch.nn.functional.normalize(pipe.embed_items(ids_of(answer)), dim=-1)
         return (vectors @ vectors.T).clamp(min=0).mean().item()
 
-    spread = [likeness(pipe(HISTORY, top_k=8, diversity=share)) for share in (0.0, 0.5, 1.0)]
+    spread = [similarity(pipe(HISTORY, top_k=8, diversity=share)) for share in (0.0, 0.5, 1.0)]
     assert spread[0] > spread[1] > spread[2]
     assert ids_of(pipe(HISTORY, diversity=1.0))[0] == ids_of(pipe(HISTORY))[0]
 
@@ -121,10 +121,10 @@ def test_options_of_one_request_do_not_affect_others(pipe, ranked):
 
 
 def test_disliked_movies_are_not_recommended(pipe):
-    steered = pipe([10, 28, 13], ratings=[5, None, 1])
-    assert ids_of(steered) == [movie for movie in ids_of(pipe(HISTORY, top_k=38)) if movie != 13][:10]
+    reranked = pipe([10, 28, 13], ratings=[5, None, 1])
+    assert ids_of(reranked) == [movie for movie in ids_of(pipe(HISTORY, top_k=38)) if movie != 13][:10]
     assert ids_of(pipe([10, 28, 13], ratings=[5, 4, 3])) == ids_of(pipe([10, 28, 13]))
-    assert ids_of(pipe([10, 28, 13], ratings=[5, 4, 3], min_rating=3.5)) == ids_of(steered)
+    assert ids_of(pipe([10, 28, 13], ratings=[5, 4, 3], min_rating=3.5)) == ids_of(reranked)
     assert {movie["source"] for movie in pipe([13], ratings=[1], min_rating=3)} == {"popularity"}
     assert 13 not in ids_of(pipe([13], ratings=[1], min_rating=3, top_k=NUM_MOVIES - 1))
 

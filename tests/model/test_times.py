@@ -59,7 +59,7 @@ def with_times(values, offsets, times) -> Ragged:
     return Ragged(values, offsets, {"timestamps": times})
 
 
-def asked_after(timed: Ragged, seconds: int) -> Ragged:
+def requested_after(timed: Ragged, seconds: int) -> Ragged:
     """The histories with a query this number of seconds after their last item."""
     return timed.with_queries(timestamps=timed.columns["timestamps"][timed.offsets[1:] - 1] + seconds)
 
@@ -245,7 +245,7 @@ def test_simultaneous_items_are_reordered_every_epoch(tokenizer):
 
 
 def test_the_pipeline_scores_as_the_evaluation(recommender, timed_model, tokenizer, timed):
-    timed = asked_after(timed, 3_600)
+    timed = requested_after(timed, 3_600)
     scores = ModelScorer(timed_model, tokenizer)(timed)[:, tokenizer.first_item_id :].softmax(-1)
     rows = np.flatnonzero((timed.lengths > 2) & (timed.lengths < 12))[:3]  # complete within the window
     for row in rows:
