@@ -31,8 +31,8 @@ def parse_model_options(
     models = parser.parse_known_args(argv)[0].models
     folders = [find_model(name) for name in models]
     parser.set_defaults(**training_data_options(folders[0]))
-    table, options, *_ = parser.parse_options(argv)
-    data = DataArguments(**vars(table))
+    data_options, options, *_ = parser.parse_dataclasses(argv)
+    data = DataArguments(**vars(data_options))
     for name in ("ratings", "items"):
         if (table := getattr(data, name)) is not None and not is_hub_name(table):
             try:

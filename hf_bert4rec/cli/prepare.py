@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     words = parser.parse_known_args(argv)[0]
     if words.ratings is not None:
         parser.error(f"--ratings is {words.ratings}, and the table is {words.interactions}: leave out --ratings")
-    data, arguments = parser.parse_options([*argv, "--ratings", words.interactions])
+    data, arguments = parser.parse_dataclasses([*argv, "--ratings", words.interactions])
     manifest = prepare_folder(data, arguments.output_dir)
     counts = (f"{manifest[name]:,}" for name in ("interactions", "users", "items"))
     logger.info("%s interactions of %s users with %s items are in %s", *counts, arguments.output_dir)

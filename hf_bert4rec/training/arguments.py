@@ -122,7 +122,7 @@ class OptionParser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; --help lists all options")
 
-    def parse_options(self, words: Sequence[str]) -> list[Any]:
+    def parse_dataclasses(self, words: Sequence[str]) -> list[Any]:
         """An instance of each dataclass, then the namespace of all other arguments; ValueError for bad options."""
         try:
             *parsed, unknown = self.parse_args_into_dataclasses(
@@ -166,7 +166,7 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
         raise ValueError(f"{recipe}: {error}") from error
     parser.set_defaults(**vars(defaults))
     overrides = [word.split("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")]
-    return _checked(parser.parse_options(argv), overrides)
+    return _checked(parser.parse_dataclasses(argv), overrides)
 
 
 def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Arguments, list[str]]:
@@ -179,7 +179,7 @@ def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, 
         argv = [str(recipe), *as_words(options)]
         return parse(argv), argv
     words = as_words({**recipe, **options})
-    return _checked(OptionParser(CLASSES).parse_options(words), options), ["recipe.yaml", *words]
+    return _checked(OptionParser(CLASSES).parse_dataclasses(words), options), ["recipe.yaml", *words]
 
 
 def _checked(parsed: Sequence[Any], overrides: Iterable[str]) -> Arguments:

@@ -106,7 +106,7 @@ def rows_by_user(path: Path) -> dict[str, list[dict]]:
 
 
 def assert_same_answer(rows: list[dict], answer: list[dict]) -> None:
-    # Batches round scores otherwise than single requests: movies of nearly equal scores may change places.
+    # Batches and single requests round differently: movies of nearly equal scores may be swapped.
     assert {str(row["movie_id"]) for row in rows} == {str(movie["movie_id"]) for movie in answer}
     assert [row["score"] for row in rows] == pytest.approx([movie["score"] for movie in answer], rel=1e-4)
     assert [row["source"] for row in rows] == [movie["source"] for movie in answer]

@@ -1,6 +1,6 @@
 """One small table in every form that is read, and its broken forms; the source of the table in docs/formats.md.
 
-python -m tests.data.formats    # writes the table anew
+python -m tests.data.formats    # writes the table again
 """
 
 import bz2

@@ -35,7 +35,7 @@ print("\\n" + json.dumps(result))
 
 def test_the_page_has_the_results_of_all_cases() -> None:
     table = PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
-    assert table == markdown(), "write the table anew: python -m tests.data.formats"
+    assert table == markdown(), "write the table again: python -m tests.data.formats"
     assert len({(table, tried) for table, tried, _ in CASES}) == len(CASES)
 
 

@@ -125,7 +125,7 @@ def test_transfer_that_never_ends_keeps_the_part_for_the_next_run(server: Server
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_stale_part_of_another_file_is_fetched_anew(server: Server, tmp_path: Path, ranges: bool) -> None:
+def test_stale_part_of_another_file_is_fetched_again(server: Server, tmp_path: Path, ranges: bool) -> None:
     server.publish(zip_release(write_release(tmp_path, "ml-25m")))
     server.ranges = ranges
     (tmp_path / "cache").mkdir()

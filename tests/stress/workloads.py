@@ -1,4 +1,4 @@
-"""Workloads that the campaigns interrupt. Each resumes what an earlier call in the same folder left, or starts anew.
+"""Workloads that the campaigns interrupt. Each resumes what an earlier call in the same folder left, or starts over.
 
 They run in their own processes (see `sigkill`), so they take paths and write their results to files.
 """
