@@ -27,7 +27,7 @@ COMMANDS = {
     "train": ("train", "train", "train a model from a recipe and export it"),
     "evaluate": ("evaluate", "train", "compare a model with baselines and write its card"),
     "recommend": ("query", "", "recommendations for a history"),
-    "similar": ("query", "", "movies like a movie"),
+    "similar": ("query", "", "movies similar to a movie"),
     "explain": ("query", "", "recommendations, each with the movies of the history that led to it"),
     "recommend-all": ("recommend_all", "train", "recommend to every user of a data set"),
     "export-onnx": ("export_onnx", "onnx", "write onnx/model.onnx and its int8 copy into a model's folder"),

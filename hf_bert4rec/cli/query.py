@@ -50,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     recommend = commands.add_parser("recommend", help="recommendations for a history")
     explain = commands.add_parser("explain", help="the same, each with the movies of the history that led to it")
-    similar = commands.add_parser("similar", help="movies like a movie")
+    similar = commands.add_parser("similar", help="movies similar to a movie")
     for command in (recommend, explain, similar):
         command.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
         command.add_argument("--top-k", type=int, help=f"movies to print (default {DEFAULT_TOP_K})")
@@ -75,7 +75,7 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--ratings", help="ratings of the history's movies, separated by commas, '-' for none: 5,-,1")
     command.add_argument("--min-rating", type=float, help="movies rated lower count as seen, not as liked (default 3)")
-    command.add_argument("--event", help="kind of event to recommend for, of a model that knows kinds of events")
+    command.add_argument("--event", help="kind of event to predict, for models trained with event_column")
     command.add_argument("--events", help="kinds of the history's events, separated by commas: view,view,purchase")
     command.add_argument("--exclude", action="append", help="a movie not to recommend; repeatable")
     command.add_argument("--genre", action="append", dest="genres", help="any of these; repeatable")

@@ -62,7 +62,7 @@ class DataArguments(InteractionArguments):
     genres_column: str = option("the items' column of genres", "genres")
     min_interactions: int = option("users and items with fewer interactions are dropped, repeatedly", 5)
     repeats: str = option(
-        "a user's interactions with one item that count; all recommends it again", "first", choices=REPEATS
+        "a user's interactions with one item that count; with all, it is recommended again", "first", choices=REPEATS
     )
     split: str = option("rule of the split", "leave-one-out", choices=SPLITS)
     targets: int = option("held-out items per user, for --split last-n", 5)

@@ -17,7 +17,7 @@ class EvaluationConfig:
     """
 
     part: str = option("part of the split", "test", choices=PARTS)
-    ks: list[int] = field(default_factory=lambda: [*DEFAULT_KS], metadata={"help": "lengths of the lists"})
+    ks: list[int] = field(default_factory=lambda: [*DEFAULT_KS], metadata={"help": "values of k, as in NDCG@k"})
     examples: int = option("histories to print with their recommendations", 5)
     seed: int = option("of intervals, sampled negatives, random baseline and examples", 0)
     batch_size: int = option("users scored at once", 256)
