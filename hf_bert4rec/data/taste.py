@@ -149,7 +149,7 @@ def _neighbours(
         ratio = block.max(1) / np.maximum(partial[rows].max(1), 1e-12)
         block = (block + PARTIAL_WEIGHT * ratio[:, None] * np.maximum(partial[rows], 0)) / (1 + PARTIAL_WEIGHT)
         for row in range(max(rows[0], first), rows[-1] + 1):
-            block[row - start, first:] += CONTENT_WEIGHT * content.to(row - first).numpy()
+            block[row - start, first:] += CONTENT_WEIGHT * content.similarities_to(row - first).numpy()
         block /= 1 + CONTENT_WEIGHT * (1 + content.title_weight)  # to be at most 1
         block[rows - start, rows] = 0
         order = np.argsort(-block, axis=1, kind="stable")[:, :number]

@@ -29,7 +29,7 @@ class ContentSimilarity:
     """Similarity of items by the columns of `items.json`, some of which may be missing; `known` rows are trained.
 
     It is the cosine of the sets of genres plus `title_weight` times the share of the title's words in the other title,
-    weighted by their rarity. It decays with the difference of years, e times less per `decay_years`.
+    weighted by their rarity. It decays by a factor of e for every `decay_years` between them.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class ContentSimilarity:
         self.rows_of_genre = _rows_of_terms(self.genres[:known])
         self.rows_of_word = _rows_of_terms(self.words[:known])
 
-    def to(self, row: int) -> torch.Tensor:
-        """Similarity (known,) of the trained items to the item in this row, 0 where they have nothing in common."""
+    def similarities_to(self, row: int) -> torch.Tensor:
+        """Similarities (known,) of the trained items to the item in this row, 0 where they have nothing in common."""
         similarity = torch.zeros(self.known)
         if self.genres and (genres := self.genres[row]):
             for genre in genres & self.rows_of_genre.keys():
@@ -83,11 +83,11 @@ def nearest_items(items: dict[str, list[Any]], known: int, number: int) -> list[
     Weights are similarities times the root of the logarithm of an item's count: rarely seen items have poorly trained
     embeddings, but averages of popular ones make every new item look popular.
     """
-    similarity = ContentSimilarity(items, known)
+    content = ContentSimilarity(items, known)
     trust = torch.tensor(items["count"][:known]).log1p().sqrt() if "count" in items else torch.ones(known)
     nearest = []
     for row in range(known, known + number):
-        best = (similarity.to(row) * trust).topk(min(NEIGHBOURS, known))
+        best = (content.similarities_to(row) * trust).topk(min(NEIGHBOURS, known))
         nearest.append((best.indices[best.values > 0], best.values[best.values > 0]))
     return nearest
 

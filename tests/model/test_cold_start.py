@@ -60,9 +60,10 @@ def test_similarity_is_by_genres_year_and_title_and_grows_slowly_with_the_count(
     }
     title = math.log(4 / 2) / (math.log(4 / 2) + math.log(4 / 1))  # of the words, only the other one is unknown
     expected = [(1 / math.sqrt(2) + TITLE_WEIGHT * title) * math.exp(-3 / DECAY_YEARS), 0, 1]
-    assert ContentSimilarity(items, 3).to(3).tolist() == pytest.approx(expected)
+    assert ContentSimilarity(items, 3).similarities_to(3).tolist() == pytest.approx(expected)
     other = [(1 / math.sqrt(2) + 2 * title) * math.exp(-3 / 12), 0, 1]
-    assert ContentSimilarity(items, 3, title_weight=2.0, decay_years=12.0).to(3).tolist() == pytest.approx(other)
+    content = ContentSimilarity(items, 3, title_weight=2.0, decay_years=12.0)
+    assert content.similarities_to(3).tolist() == pytest.approx(other)
     ((rows, weights),) = nearest_items(items, 3, 1)
     assert rows.tolist() == [2, 0]
     assert weights.tolist() == pytest.approx([math.sqrt(math.log(4)), expected[0] * math.sqrt(math.log(2))])
