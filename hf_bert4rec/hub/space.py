@@ -76,12 +76,12 @@ def _write_onnx(model: Path, target: Path) -> None:
 
 
 def similar_movies(model: Path) -> dict[str, list[list[float]]]:
-    """For every movie in catalogue order, the positions of the most similar others and their cosines, best first."""
+    """For every movie in catalogue order, the positions and similarities of the most similar others, best first."""
     pipe = load_pipeline(model, device="cpu")
     chunks = torch.arange(pipe.tokenizer.num_items).split(CHUNK)
-    cosines, positions = zip(*(pipe.item_embeddings.most_similar(chunk, SIMILAR) for chunk in chunks), strict=True)
-    scores = torch.cat(cosines).double().round(decimals=4)
-    return {"positions": torch.cat(positions).tolist(), "scores": scores.tolist()}
+    scores, positions = zip(*(pipe.item_embeddings.most_similar(chunk, SIMILAR) for chunk in chunks), strict=True)
+    rounded = torch.cat(scores).double().round(decimals=4)
+    return {"positions": torch.cat(positions).tolist(), "scores": rounded.tolist()}
 
 
 def browser_runtime() -> Path:

@@ -57,8 +57,9 @@ class MovieRecommendationPipeline(Pipeline):
 
     Args of a call:
         inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` with options of its own,
-            or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered lazily. An
-            option that is None or NaN is not given. `[]` is one empty history, an empty column an empty batch.
+            or a batch of those: a list, a `datasets` column, or a data set or iterator, which is answered lazily. In a
+            dict, None and NaN stand for options that are not given. `[]` is one empty history, an empty column an empty
+            batch.
         batch_size: histories scored at once; changes speed, never the answer.
         num_workers: ignored; part of the signature of transformers.
         top_k: movies to recommend; 10 by default, or all of a smaller catalogue.
@@ -161,11 +162,11 @@ class MovieRecommendationPipeline(Pipeline):
     def _batches(self, histories: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
         histories = iter(histories)
         while batch := list(islice(histories, batch_size)):
-            self._follow_growth()
+            self._refresh_catalogue()
             yield batch
 
-    def _follow_growth(self) -> None:
-        """Answer from the present catalogue if model and tokenizer grew by their own `add_items`."""
+    def _refresh_catalogue(self) -> None:
+        """Rebuild the catalogue if items were added by `add_items` of the model and the tokenizer."""
         if self.catalogue.num_items != self.tokenizer.num_items or len(self.tokenizer) != self.model.config.vocab_size:
             check_parts(self.model, self.tokenizer)
             self._build_catalogue()
@@ -224,13 +225,13 @@ class MovieRecommendationPipeline(Pipeline):
         """Turn logits (histories that the network scores, vocab) into one list of movies for every request."""
         requests = model_outputs["requests"]
         # Each history's log scores (items,), and the corrections of approximate ones.
-        network = zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False)
+        next_scores = zip(self._log_scores(model_outputs["logits"]), model_outputs["corrections"], strict=False)
         liked = [request.liked for request in requests if request.liked and request.goal == "taste"]
-        taste = zip(self._taste_log_scores(liked) if liked else (), repeat(None))
+        taste_scores = zip(self._taste_log_scores(liked) if liked else (), repeat(None))
         answers = []
         for request in requests:
-            scores = next(taste if request.goal == "taste" else network) if request.liked else (None, None)
-            answers.append(self._rank(request, *scores))
+            scores = taste_scores if request.goal == "taste" else next_scores
+            answers.append(self._rank(request, *(next(scores) if request.liked else (None, None))))
         for request, answer in zip(requests, answers, strict=True):
             if len(answer) < request.top_k:
                 reason = describe_filters(request, self.catalogue)
@@ -297,8 +298,8 @@ class MovieRecommendationPipeline(Pipeline):
             return self.similar([movies], top_k)[0]
         num_items = self.tokenizer.num_items
         top_k = min(DEFAULT_TOP_K, num_items) if top_k is None else parse_top_k(top_k, num_items)
-        cosines, positions = self.item_embeddings.most_similar(self._positions(movies, "similar"), top_k)
-        return [self._movies(*row) for row in zip(positions.tolist(), cosines.tolist(), strict=True)]
+        scores, positions = self.item_embeddings.most_similar(self._positions(movies, "similar"), top_k)
+        return [self._movies(*row) for row in zip(positions.tolist(), scores.tolist(), strict=True)]
 
     def embed_users(self, histories: Any, batch_size: int | None = None) -> torch.Tensor:
         """Embeddings of histories, float32 on the CPU: (histories, hidden), or (hidden,) for a single history.
@@ -332,7 +333,7 @@ class MovieRecommendationPipeline(Pipeline):
 
     def _positions(self, movies: Iterable[Any] | None, method: str) -> torch.Tensor:
         """Positions in the catalogue (n,) of movies by id or title, or of all."""
-        self._follow_growth()
+        self._refresh_catalogue()
         if movies is None:
             return torch.arange(self.catalogue.num_items)
         movies = as_list(movies)
