@@ -238,11 +238,12 @@ class Bert4RecTransitionMemory(nn.Module):
             self.register_buffer(name, change(table))
 
 
-SMALLEST_SCORE = 1e-4  # below this, logarithms go on as a straight line, as linear scores may be negative
-# After one item, every third of ten is a neighbour and the others are by score: a series is liked by few people.
+SMALLEST_SCORE = 1e-4  # `log_scores` is linear below this, as scores may be negative
+# After a history of one item, every third of the first ten is a neighbour: by score alone, a series that few people
+# like would be missing.
 LISTED, SIMILAR_RANKS = 10, 3
-# Averaged factors are short, so a history hardly raises a new item's score. Without this multiple of its share, the
-# model of taste recommended new movies less often than a random order. docs/usage.md has what they reach and cost.
+# Averaged factors are short, so a history hardly raises a new item's score. With shares that are not raised, new movies
+# were recommended less often than in a random order. docs/usage.md has the trade-off.
 COLD_START_SHARE = 2.75
 
 
@@ -317,8 +318,8 @@ class Bert4RecTaste(nn.Module):
     def similarities(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Similarities (n, vocab) of items (n,) to all items.
 
-        Those of an item's neighbours are stored, those of other items are cosines of their factors, scaled to be at
-        most the smallest of the stored ones.
+        Those of an item's neighbours are stored; those of other items are cosines of factors, scaled to at most the
+        smallest stored one.
         """
         vectors = nn.functional.normalize(self.factors.float(), dim=-1)
         input_ids = input_ids.to(vectors.device)

@@ -92,9 +92,9 @@ def autocast_dtype(states: torch.Tensor) -> torch.dtype:
 
 
 def store_by_position(grad: torch.Tensor) -> torch.Tensor:
-    """Store a gradient (batch, heads, seq, head_dim) as (batch, seq, heads, head_dim), as keys are.
+    """Store a gradient (batch, heads, seq, head_dim) in memory as (batch, seq, heads, head_dim), as keys are.
 
-    That of keys arrives transposed, and a CPU takes ten times as long to multiply it by rotary angles.
+    That of the keys arrives transposed, and is ten times as slow to multiply by rotary angles on a CPU.
     """
     return grad.transpose(1, 2).contiguous().transpose(1, 2)
 
@@ -413,7 +413,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
     def _bidirectional_mask(
         self, queries: torch.Tensor, keys: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """The mask of queries' attention to keys without padding; None if there is none, also while compiling."""
+        """The mask by which queries attend to keys that are not padding; None if nothing is, even if compiled."""
         if attention_mask is None:
             return None
         return create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=keys)

@@ -25,7 +25,7 @@ APPROXIMATE_FROM = 100_000  # items; smaller catalogues are scored exactly
 RESCORED = 256  # items with the best approximate scores that are scored exactly, at least
 BLOCK = 32  # scores of which `top_of_many` compares the largest
 ROWS_AT_ONCE = 2**16  # bounds the memory of quantization
-LARGEST_INTEGER = 63  # of int8: CPUs without VNNI add two products of 8 bits in 16
+LARGEST_INTEGER = 63  # CPUs without VNNI add two products of int8 in 16 bits, which may overflow with 127
 
 
 class Catalogue:
@@ -143,9 +143,8 @@ def select_movies(
     utility = log_scores
     if request.popularity_penalty:
         utility = utility - request.popularity_penalty * catalogue.log_popularity
-    masks = [mask for _, mask in filters(request, catalogue)] or [torch.ones(catalogue.num_items, dtype=torch.bool)]
-    allowed = masks[0]
-    for mask in masks[1:]:
+    allowed = torch.ones(catalogue.num_items, dtype=torch.bool)
+    for _, mask in filters(request, catalogue):
         allowed &= mask
     pool_size = max(MMR_POOL_SIZE, MMR_POOL_FACTOR * request.top_k) if request.diversity else request.top_k
     if corrections is None:
@@ -277,9 +276,9 @@ class Int8Items:
         return logits
 
     def correct(self, logits: torch.Tensor, states: torch.Tensor) -> list[Corrections]:
-        """Make the largest of each row exact, in place, and return the corrections of the rest.
+        """Make the largest logits of each row exact, in place, and return the corrections of the others.
 
-        The largest dominate the sum of the scores, which is then nearly exact.
+        The largest dominate the softmax's sum, which is then nearly exact.
         """
         corrections = []
         for row, state in zip(logits, states, strict=True):
@@ -297,7 +296,7 @@ class Int8Items:
 
 @dataclass(frozen=True)
 class Corrections:
-    """Corrections of one row of approximate logits, of which those at the catalogue positions `best` are exact."""
+    """Corrections of one row of approximate logits; those at the catalogue positions `best` are exact already."""
 
     int8: Int8Items
     state: torch.Tensor
@@ -310,7 +309,7 @@ class Corrections:
 
 
 def _to_int8(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vectors (n, hidden) as integers and scales (n,), by which to multiply them."""
+    """Vectors (n, hidden) as int8, and the scales (n,) to multiply those by."""
     scales = vectors.abs().amax(1).clamp(min=1e-30) / LARGEST_INTEGER
     return (vectors / scales[:, None]).round().to(torch.int8), scales
 

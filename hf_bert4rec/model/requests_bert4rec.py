@@ -81,7 +81,7 @@ class Request:
 
 
 def warn_unknown(unknown: Mapping[str, list[str]]) -> None:
-    """Give a warning for every message, with its entries, each named once, up to `MAX_NAMED_ENTRIES` of them."""
+    """Give one warning for every message, with its distinct entries, up to `MAX_NAMED_ENTRIES` of them."""
     for message, entries in unknown.items():
         names = list(dict.fromkeys(entries))
         more = f" and {len(names) - MAX_NAMED_ENTRIES} more" if len(names) > MAX_NAMED_ENTRIES else ""
@@ -185,7 +185,7 @@ def parse_batch_size(batch_size: Any) -> int:
         return DEFAULT_BATCH_SIZE
     if parse_integer("batch_size", batch_size) < 1:
         raise ValueError(f"batch_size is {short_repr(batch_size)}; it must be 1 or more")
-    return min(int(batch_size), 2**31)  # the largest that `islice` takes is the platform's
+    return min(int(batch_size), 2**31)  # `islice` refuses more than sys.maxsize
 
 
 def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[int]:
@@ -252,7 +252,7 @@ def _is_batch(inputs: Any) -> bool:
 
 
 def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
-    if type(entry) not in (int, str):  # these are fast
+    if type(entry) not in (int, str):  # the usual types skip these slower checks
         entry = integral_as_int(entry)
         if isinstance(entry, bool) or not isinstance(entry, (str, int)):
             name = type(entry).__name__

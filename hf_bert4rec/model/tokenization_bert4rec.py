@@ -68,11 +68,11 @@ class Bert4RecTokenizer(TokenizersBackend):
         if not isinstance(item_id_name, str) or item_id_name in ANSWER_KEYS:
             raise ValueError(f"item_id_name is {item_id_name!r:.40}; answers have {', '.join(sorted(ANSWER_KEYS))} too")
         self.item_tokens = self._checked_item_tokens(kwargs.get("tokenizer_file"))
-        # Look-ups that are built when they are needed. `datasets.map` leaves an attribute of this name out of its hash.
+        # Look-ups, built when they are needed. `datasets.map` leaves an attribute of this name out of its fingerprint.
         self.cache: dict[str, Any] = {}
         if items is None:
             items = {} if items_file is None else read_object(items_file)
-        # Both may be of an unknown source: tokenizer_config.json can hold items as well.
+        # From an untrusted source in either case: tokenizer_config.json can hold items as well.
         self.items = check_columns(items, self.num_items, str(items_file or "items"))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @property
     def vocabulary_sha256(self) -> str:
-        """sha256 of the item ids in vocabulary order, as hexadecimal text; of the JSON list of their tokens."""
+        """Hexadecimal sha256 of the JSON list of the item tokens, in vocabulary order."""
         return self._cached("vocabulary_sha256", lambda: sha256(json.dumps(self.item_tokens).encode()).hexdigest())
 
     @property
