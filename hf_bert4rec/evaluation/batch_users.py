@@ -55,7 +55,7 @@ def read_users(
     without a rating are liked. Items outside the model's catalogue are left out, with a warning. Without `exclude_seen`
     nothing counts as seen. A folder of `prepare_folder` is memory-mapped; a warning names filters of its preparation.
     """
-    read = _read_folder if is_prepared(data.ratings or "") else _read_table
+    read = _read_folder if is_prepared(data.ratings) else _read_table
     user_ids, histories, ratings = read(data, tokenizer, timed)
     unknown = tokenizer.unk_token_id
     if data.min_rating is None and all((block.values != unknown).all() for block in histories.blocks()):

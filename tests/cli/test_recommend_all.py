@@ -17,6 +17,7 @@ from hf_bert4rec.cli.recommend_all import main
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.evaluation.batch_recommend import Shards
+from hf_bert4rec.evaluation.batch_users import read_users
 from hf_bert4rec.hub.verify import load_pipeline
 from tests.processes import run_python
 from tests.published import make_folder
@@ -271,6 +272,13 @@ def test_a_table_with_no_known_item_is_answered_by_popularity_with_a_warning(fol
     main([str(folder), *options(table, output)])
     assert "none is known: was the model trained on another data set?" in caplog.text
     assert {row["source"] for row in table_of(output).to_pylist()} == {"popularity"}
+
+
+def test_a_release_is_not_mistaken_for_a_prepared_table_in_the_current_folder(ratings, tmp_path, monkeypatch):
+    prepare_folder(DataArguments(ratings=str(ratings), min_interactions=1), tmp_path / "prepared")
+    monkeypatch.chdir(tmp_path / "prepared")
+    with pytest.raises(FileNotFoundError, match="absent, named by data_dir"):
+        read_users(DataArguments(data_dir="absent"), tokenizer=None)
 
 
 def test_without_interaction_counts_there_is_no_answer_by_popularity(folder, tmp_path):
