@@ -68,13 +68,13 @@ def _columns_of(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: 
 
 def _read_titles(titles: pl.Series, source: str) -> pl.Series:
     """Titles as text; numbers are those of films such as "300"."""
-    kind = titles.dtype
-    if kind == pl.List(pl.String):  # a token_seq of RecBole
+    dtype = titles.dtype
+    if dtype == pl.List(pl.String):  # a token_seq of RecBole
         return titles.list.join(" ")
-    if not (is_text(kind) or kind == pl.Null or kind.is_numeric()):
-        raise ValueError(f"{source}: column {titles.name!r} is of type {kind}; titles are text")
+    if not (is_text(dtype) or dtype == pl.Null or dtype.is_numeric()):
+        raise ValueError(f"{source}: column {titles.name!r} is of type {dtype}; titles are text")
     text = titles.cast(pl.String)
-    return text.str.strip_suffix(".0") if kind.is_float() else text
+    return text.str.strip_suffix(".0") if dtype.is_float() else text
 
 
 def _read_years(years: pl.Series, source: str) -> pl.Series:
@@ -118,8 +118,8 @@ def _parse_list(text: str, row: int, source: str) -> list[str]:
             if not isinstance(entries, dict | str):
                 known = [entry for entry in entries if entry is not None]
                 return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in known]
-    place = f"{source}, row {row} (counted from 0)"
-    raise ValueError(f"{place}: genres {text:.80} is not a list of names, as other rows are")
+    row_name = f"{source}, row {row} (counted from 0)"
+    raise ValueError(f"{row_name}: genres {text:.80} is not a list of names, as other rows are")
 
 
 def join_items(ratings: pl.DataFrame, movies: pl.DataFrame | None, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:

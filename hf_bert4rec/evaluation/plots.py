@@ -59,14 +59,13 @@ def write_plots(report: Mapping[str, Any], folder: str | Path) -> None:
         **{kind: partial(_draw_slices, kind) for kind in SLICES},
         "popularity": _draw_popularity,
     }
-    protocol = report["protocol"]
+    subtitle = ", ".join(report["protocol"][key] for key in ("dataset", "split", "part"))
     with rc_context(STYLE):
         for name, draw in drawings.items():
             figure = Figure(layout="constrained")
             axes = figure.subplots()
             title = draw(axes, report)
-            place = f"{protocol['dataset']}, {protocol['split']}, {protocol['part']}"
-            axes.set_title(f"{title}: {place}", loc="left", parse_math=False)  # a table's name may have dollars
+            axes.set_title(f"{title}: {subtitle}", loc="left", parse_math=False)  # a table's name may have dollars
             axes.grid(axis="y", color="#e3e6ea", lw=0.8)
             axes.set_ylim(bottom=0)
             axes.legend(frameon=False)
