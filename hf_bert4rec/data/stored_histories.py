@@ -104,8 +104,8 @@ class Histories:
         return self._at(positions, np.ones(len(positions), np.int64), columns).take(np.arange(len(positions)))
 
     def _at(self, starts: IntArray, lengths: IntArray, names: Sequence[str]) -> LazyRows:
-        columns = [{name: part.columns[name] for name in names if self.has(name)} for part in self.parts]
-        parts = [replace(part, columns=known) for part, known in zip(self.parts, columns, strict=True)]
+        known = [name for name in names if self.has(name)]
+        parts = [replace(part, columns={name: part.columns[name] for name in known}) for part in self.parts]
         return LazyRows(parts, starts, lengths)
 
     def check(self, num_items: int, repeats: bool) -> None:
