@@ -23,22 +23,22 @@ def as_ids(values: pl.Series, source: str) -> pl.Series:
         ValueError: A missing, fractional or inexact id, an id with a line break, or a column of another type.
     """
     values = with_floats(values)
-    kind = values.dtype
-    if kind.is_float():
+    dtype = values.dtype
+    if dtype.is_float():
         refuse_rows(values, values.is_null() | ~values.is_finite(), source, "an id is needed")
         refuse_rows(values, values != values.floor(), source, "an id is an integer or text")
         refuse_inexact(values, source)
         return values.cast(pl.Int64)
-    if kind.is_integer() or kind.is_decimal():
+    if dtype.is_integer() or dtype.is_decimal():
         return as_int64(values, source, "an id is needed")
-    if not is_text(kind):
-        hint = ": give one row per interaction" if isinstance(kind, pl.List | pl.Array) else ""
-        raise ValueError(f"{source}: column {values.name!r} is of type {kind}; ids are integers or text{hint}")
+    if not is_text(dtype):
+        hint = ": give one row per interaction" if isinstance(dtype, pl.List | pl.Array) else ""
+        raise ValueError(f"{source}: column {values.name!r} is of type {dtype}; ids are integers or text{hint}")
     return _text_ids(values.cast(pl.String), source)
 
 
-def is_text(kind: pl.DataType) -> bool:
-    return kind in (pl.String, pl.Categorical) or isinstance(kind, pl.Enum)
+def is_text(dtype: pl.DataType) -> bool:
+    return dtype in (pl.String, pl.Categorical) or isinstance(dtype, pl.Enum)
 
 
 def with_floats(values: pl.Series) -> pl.Series:
@@ -53,11 +53,11 @@ def _text_ids(values: pl.Series, source: str) -> pl.Series:
     if clean.has_nulls() or (clean == "").any():
         refuse_rows(values, text.is_null() | (text == ""), source, "an id is needed")
     if clean.str.contains(r"[\r\n]").any():
-        wish = "an id has no line break: check the file's quote marks (quote_char, escape_char)"
-        refuse_rows(values, text.str.contains(r"[\r\n]"), source, wish)
+        expected = "an id has no line break: check the file's quote marks (quote_char, escape_char)"
+        refuse_rows(values, text.str.contains(r"[\r\n]"), source, expected)
     if clean.str.contains(ROUNDED).any():
-        wish = "digits are missing, so that different ids are the same: format the column as text and export it again"
-        refuse_rows(values, text.str.contains(ROUNDED), source, wish)
+        expected = "digits are missing, so different ids may be the same: format the column as text and export it again"
+        refuse_rows(values, text.str.contains(ROUNDED), source, expected)
     integer, missing = clean.str.contains(INTEGER), clean.is_in(MISSING_WORDS)
     if missing.any():
         if integer.any() and (integer | missing).all():
@@ -70,8 +70,8 @@ def _text_ids(values: pl.Series, source: str) -> pl.Series:
 def as_ratings(values: pl.Series, source: str) -> pl.Series:
     """Return ratings as float32; ValueError if one is missing, not a number or not finite."""
     ratings = _as_float32(values)
-    wish = "a rating is a finite number; read the table without ratings by rating_column=None (--rating_column '')"
-    refuse_rows(values, ratings.is_null() | ~ratings.is_finite(), source, wish)
+    expected = "a rating is a finite number; read the table without ratings by rating_column=None (--rating_column '')"
+    refuse_rows(values, ratings.is_null() | ~ratings.is_finite(), source, expected)
     return ratings
 
 
@@ -105,8 +105,8 @@ def as_events(values: pl.Series, source: str) -> pl.Series:
     return names
 
 
-def as_int64(values: pl.Series, source: str, wish: str) -> pl.Series:
-    refuse_rows(values, values.is_null(), source, wish)
+def as_int64(values: pl.Series, source: str, expected: str) -> pl.Series:
+    refuse_rows(values, values.is_null(), source, expected)
     integers = values.cast(pl.Int64, strict=False)
     refuse_rows(values, integers.is_null(), source, "an integer here has at most 63 bits")
     return integers
@@ -115,16 +115,16 @@ def as_int64(values: pl.Series, source: str, wish: str) -> pl.Series:
 def refuse_inexact(values: pl.Series, source: str) -> None:
     """Raise ValueError for floats so large that neighbouring integers have the same float."""
     bits = {"Float64": 53, "Float32": 24}.get(str(values.dtype), 11)
-    wish = f"{values.dtype} is exact up to 2^{bits} only: use int64"
-    refuse_rows(values, values.abs().cast(pl.Float64) > 2**bits, source, wish)
+    expected = f"{values.dtype} is exact up to 2^{bits} only: use int64"
+    refuse_rows(values, values.abs().cast(pl.Float64) > 2**bits, source, expected)
 
 
-def refuse_rows(values: pl.Series, bad: pl.Series, source: str, wish: str) -> None:
+def refuse_rows(values: pl.Series, bad: pl.Series, source: str, expected: str) -> None:
     """Raise ValueError that names the first row in which `bad` is true, its value, and what is expected."""
     if not bad.any():
         return
     row = bad.arg_true()[0]
     raise ValueError(
         f"{source}, row {row} (counted from 0, without a header): column {values.name!r} is {values[row]!r}, but "
-        f"{wish}; {bad.sum():,} of {len(bad):,} rows are like that"
+        f"{expected}; {bad.sum():,} of {len(bad):,} rows are like that"
     )

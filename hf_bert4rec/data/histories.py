@@ -71,10 +71,10 @@ def _checked(ratings: Dataset, columns: list[str]) -> pl.DataFrame:
     frame = to_frame(ratings, columns)
     for name in ("user_id", "movie_id"):
         refuse_rows(frame[name], frame[name].is_null(), "the ratings", "an id is needed")
-        kind = frame[name].dtype
-        if kind.is_float() or kind == pl.String:  # as the tokenizer compares ids: " 7" is "7", and 7.0 is 7
+        dtype = frame[name].dtype
+        if dtype.is_float() or dtype == pl.String:  # as the tokenizer compares ids: " 7" is "7", and 7.0 is 7
             ids = as_ids(frame[name], "the ratings")
-            frame = frame.with_columns(ids if kind.is_float() else ids.cast(pl.String))
+            frame = frame.with_columns(ids if dtype.is_float() else ids.cast(pl.String))
     return frame.with_columns(reader(frame[name], "the ratings") for name, reader in READERS.items() if name in columns)
 
 
@@ -113,16 +113,16 @@ def _select(frame: pl.DataFrame, min_interactions: int, min_rating: float | None
 
     Ids are gathered only after this.
     """
-    kind = np.int32 if frame.height < 1 << 29 else np.int64  # of codes, which are below four times the rows
-    columns: dict[str, Array] = {"rows": np.arange(frame.height, dtype=kind)}
+    dtype = np.int32 if frame.height < 1 << 29 else np.int64  # of codes, which are below four times the rows
+    columns: dict[str, Array] = {"rows": np.arange(frame.height, dtype=dtype)}
     if frame.is_empty():
         return columns
-    columns |= {name: codes_of(frame[ours]).astype(kind) for name, ours in CODES.items() if ours in frame.columns}
+    columns |= {name: codes_of(frame[ours]).astype(dtype) for name, ours in CODES.items() if ours in frame.columns}
     columns |= {name: frame[ours].to_numpy(writable=True) for name, ours in NUMBERS.items() if ours in frame.columns}
     lengths, surplus = sort_rows(columns, int(columns["users"].max()) + 1, min_rating, repeats)
     if surplus:
         warn_of_repeats(surplus, len(columns["rows"]) + surplus, repeats)
-    columns["users"] = np.repeat(np.arange(len(lengths), dtype=kind), lengths)
+    columns["users"] = np.repeat(np.arange(len(lengths), dtype=dtype), lengths)
     _keep_core(columns, min_interactions)
     del columns["items"]
     return columns
@@ -210,11 +210,11 @@ def _grouped(frame: pl.DataFrame, columns: dict[str, Array], features: Features)
     types = {"user_id": user_type, "item_ids": List(item_type)}
     table = {"user_id": _gather(frame["user_id"], rows[offsets[:-1]]).to_arrow()}
     table["item_ids"] = pa.LargeListArray.from_arrays(offsets, _gather(frame["movie_id"], rows).to_arrow())
-    for name, many in {**LISTS, "rating": "ratings"}.items():
-        if many in columns:
-            values = frame[name].gather(rows).to_arrow() if name == "event" else pa.array(columns[many])
-            table[many] = pa.LargeListArray.from_arrays(offsets, values)
-            types[many] = List(feature_of(frame[name].dtype))
+    for name, plural in {**LISTS, "rating": "ratings"}.items():
+        if plural in columns:
+            values = frame[name].gather(rows).to_arrow() if name == "event" else pa.array(columns[plural])
+            table[plural] = pa.LargeListArray.from_arrays(offsets, values)
+            types[plural] = List(feature_of(frame[name].dtype))
     return dataset_of(pa.table(table), Features(types))
 
 

@@ -54,8 +54,8 @@ def _first_bad_row(data: bytes, schema: dict[str, Any], dialect: Dialect, header
             continue
         if len(fields) != len(schema):
             return f", line {line}: expected {len(schema)} fields, not {len(fields)}: {fields}"
-        for field, (name, kind) in zip(fields, schema.items(), strict=True):
-            expected, pattern = _PATTERNS[kind]
+        for field, (name, dtype) in zip(fields, schema.items(), strict=True):
+            expected, pattern = _PATTERNS[dtype]
             if not pattern.fullmatch(field):
                 return f", line {line}: {name} {field!r} is not {expected}"
     return None

@@ -22,8 +22,8 @@ from .table_files import read_files
 
 def to_dataset(frame: pl.DataFrame, info: DatasetInfo | None = None) -> Dataset:
     """A `datasets.Dataset` over the frame's memory, with plain `string` and `list` features."""
-    kinds = {name: feature_of(kind) for name, kind in frame.schema.items()}
-    return dataset_of(frame.to_arrow(), Features(kinds), info)
+    features = {name: feature_of(dtype) for name, dtype in frame.schema.items()}
+    return dataset_of(frame.to_arrow(), Features(features), info)
 
 
 def dataset_of(table: pa.Table, features: Features, info: DatasetInfo | None = None) -> Dataset:
@@ -36,9 +36,9 @@ def dataset_of(table: pa.Table, features: Features, info: DatasetInfo | None = N
     return Dataset(table.cast(features.arrow_schema), info=info, fingerprint=generate_random_fingerprint())
 
 
-def feature_of(kind: pl.DataType) -> Any:
+def feature_of(dtype: pl.DataType) -> Any:
     """The feature of a column of numbers, text, or lists of these."""
-    return List(feature_of(kind.inner)) if isinstance(kind, pl.List) else Value(str(kind).lower())  # type: ignore[arg-type]
+    return List(feature_of(dtype.inner)) if isinstance(dtype, pl.List) else Value(str(dtype).lower())  # type: ignore[arg-type]
 
 
 def to_frame(dataset: Dataset | IterableDataset, columns: list[str] | None = None) -> pl.DataFrame:
@@ -99,8 +99,8 @@ def _load_dataset(name: str, options: TableOptions) -> Table:
     try:
         loaded = datasets.load_dataset(name, options.dataset_config, split=options.dataset_split)
     except (OSError, ValueError) as error:  # of the Hub, of the network, or a config or split that does not exist
-        kind = FileNotFoundError if isinstance(error, OSError) else ValueError
-        raise kind(f"{name} cannot be loaded as a data set on the Hub, or a folder of one: {error}") from error
+        error_type = FileNotFoundError if isinstance(error, OSError) else ValueError
+        raise error_type(f"{name} cannot be loaded as a data set on the Hub, or a folder of one: {error}") from error
     return Table(_single_split(loaded, name).lazy(), name, "data set")
 
 
@@ -138,8 +138,8 @@ def _from_pandas(table: Any, source: str) -> pl.DataFrame:
         table = table.reset_index()
     with report_damage(f"{source}: a column mixes types, or holds what no table can"):
         frame = pl.from_pandas(table)
-    for (name, kind), column in zip(frame.schema.items(), table.columns, strict=True):
-        if kind == pl.Date and any(isinstance(value, datetime) for value in table[column]):
+    for (name, dtype), column in zip(frame.schema.items(), table.columns, strict=True):
+        if dtype == pl.Date and any(isinstance(value, datetime) for value in table[column]):
             # Arrow takes the type of the first value, and drops the time of day of the others.
             raise ValueError(f"{source}: column {name!r} mixes dates and datetimes; convert it with pandas.to_datetime")
     return frame

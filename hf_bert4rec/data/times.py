@@ -58,7 +58,7 @@ class TimeReader:
 
     def read(self, values: pl.Series, source: str) -> Numbers:
         """The times of a portion as numbers in their own unit, or as microseconds of datetimes."""
-        numbers = parse_times(values, source)
+        numbers = _read_times(values, source)
         are_datetimes = isinstance(numbers.dtype, pl.Datetime)
         if self.are_datetimes not in (None, are_datetimes):
             form, earlier = ("dates", "numbers") if are_datetimes else ("numbers", "dates")
@@ -107,24 +107,24 @@ def _division(factor: int, portions: Callable[[], Iterable[Numbers]]) -> Callabl
     return lambda numbers: numbers / factor
 
 
-def parse_times(values: pl.Series, source: str) -> pl.Series:
+def _read_times(values: pl.Series, source: str) -> pl.Series:
     """Times as int64 or float64 in their own unit, or as datetimes in UTC; ValueError if one cannot be read."""
     values = with_floats(values)
-    kind = values.dtype
-    if kind.is_integer() or kind.is_decimal():
+    dtype = values.dtype
+    if dtype.is_integer() or dtype.is_decimal():
         times = as_int64(values, source, "a time is needed")
         refuse_rows(times, times == UNKNOWN_TIME, source, "a time is needed, not the integer of NaT")
         return times
-    if kind.is_float():
+    if dtype.is_float():
         refuse_rows(values, values.is_null() | ~values.is_finite(), source, "a time is a finite number")
-        if kind != pl.Float64:
+        if dtype != pl.Float64:
             refuse_inexact(values, source)
         return values.cast(pl.Float64)
-    if isinstance(kind, pl.Date | pl.Datetime):
+    if isinstance(dtype, pl.Date | pl.Datetime):
         refuse_rows(values, values.is_null(), source, "a time is needed")
-        return values.cast(pl.Datetime("us", getattr(kind, "time_zone", None)))
-    if kind != pl.String:
-        raise ValueError(f"{source}: column {values.name!r} is of type {kind}; times are numbers, dates or ISO text")
+        return values.cast(pl.Datetime("us", getattr(dtype, "time_zone", None)))
+    if dtype != pl.String:
+        raise ValueError(f"{source}: column {values.name!r} is of type {dtype}; times are numbers, dates or ISO text")
     return _from_text(values.str.strip_chars(BLANKS), source)
 
 
@@ -137,15 +137,15 @@ def check_unit(values: pl.Series, low: Any, high: Any, source: str) -> int:
     refuse_rows(values, size >= _MAX_TIME, source, "no unit makes a date of it")
     # A time that would be in a smaller unit if it were the only one is in the wrong unit.
     unit, limit = UNIT_NAMES[units], MAX_SECONDS * units // 1000
-    wish = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
-    refuse_rows(values, (size >= _ANY_UNIT) & (size < limit), source, wish)
+    expected = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
+    refuse_rows(values, (size >= _ANY_UNIT) & (size < limit), source, expected)
     return units
 
 
 def _from_text(text: pl.Series, source: str) -> pl.Series:
     integers = text.cast(pl.Int64, strict=False)
     if not integers.has_nulls():
-        return parse_times(integers, source)
+        return _read_times(integers, source)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.is_finite().any():
         wrong = numbers.is_null() | ~numbers.is_finite()
@@ -153,8 +153,8 @@ def _from_text(text: pl.Series, source: str) -> pl.Series:
         return numbers
     datetimes = _parsed(text)
     ambiguous = text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any()
-    wish = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
-    refuse_rows(text, datetimes.is_null(), source, wish if ambiguous else "a time is a number or an ISO date")
+    expected = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
+    refuse_rows(text, datetimes.is_null(), source, expected if ambiguous else "a time is a number or an ISO date")
     return datetimes
 
 

@@ -55,8 +55,8 @@ class Partitions:
     def __init__(self, folder: Path, counts: IntArray, columns: Sequence[str], size: int) -> None:
         self.bounds: list[int] = row_blocks(counts, size).tolist()
         self.files = [ColumnFiles(folder, f"{number:05}", columns) for number in range(len(self.bounds) - 1)]
-        kind = np.uint16 if len(self.files) <= 1 << 16 else np.int64  # 16 bits are sorted by radix
-        self._of_user: Array = np.repeat(np.arange(len(self.files), dtype=kind), np.diff(self.bounds))  # (users,)
+        dtype = np.uint16 if len(self.files) <= 1 << 16 else np.int64  # 16 bits are sorted by radix
+        self._of_user: Array = np.repeat(np.arange(len(self.files), dtype=dtype), np.diff(self.bounds))  # (users,)
 
     def append(self, columns: Mapping[str, Array]) -> None:
         """Add rows to the partitions of their users; the rows of a partition keep their order."""
