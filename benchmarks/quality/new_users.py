@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.markdown import read_json_files, replace_between_marks
 from benchmarks.measure import ROOT, script_parser
 from hf_bert4rec.evaluation.report import REPORT_FILE, load_report
-from hf_bert4rec.evaluation.report_text import Rows, markdown, scorer_label, taste_sections
+from hf_bert4rec.evaluation.report_text import Rows, format_taste, markdown, scorer_label
 from hf_bert4rec.evaluation.trained_model import training_record
 from hf_bert4rec.files import write_json
 
@@ -42,7 +42,7 @@ def text() -> str:
     parts = []
     for dataset, group in groupby(read_json_files(RESULTS), lambda result: result["dataset"]):
         seeds = list(group)
-        parts.append(f"### On {dataset}\n" + "\n".join(taste_sections(seeds[0], markdown)))
+        parts.append(f"### On {dataset}\n" + "\n".join(format_taste(seeds[0], markdown)))
         if len(seeds) > 1:
             names = ", ".join(str(result["seed"]) for result in seeds)
             parts.append(f"Mean and standard deviation of seeds {names} of training and draws:")

@@ -44,15 +44,15 @@ def format_report(report: Mapping[str, Any]) -> str:
         "",
         f"{metric_label(protocol['headline'])}, paired by user (mean difference, {level(report)} interval):",
         *(f"  {verdict}" for verdict in verdicts(report["baselines"], protocol["headline"])),
-        *time_ablations(report),
-        *taste_sections(report, align),
+        *format_times(report),
+        *format_taste(report, align),
     ]
     if report["sampled"]:
         lines += ["", "Ranked among sampled candidates only, for comparison with papers:", align(sampled_table(report))]
     return "\n".join(lines)
 
 
-def taste_sections(report: Mapping[str, Any], table: Callable[[Rows], str]) -> list[str]:
+def format_taste(report: Mapping[str, Any], table: Callable[[Rows], str]) -> list[str]:
     """The sections on new users and kin, if the report has them: meaning, table and comparisons.
 
     `table` formats rows: `align` or `markdown`.
@@ -247,7 +247,7 @@ def verdicts(results: Mapping[str, Mapping[str, Any]], metric: str) -> list[str]
     return [f"{verdict} ({figures})" for verdict, figures in comparisons(results, metric)]
 
 
-def time_ablations(report: Mapping[str, Any]) -> list[str]:
+def format_times(report: Mapping[str, Any]) -> list[str]:
     """The headline metric of a time-aware model with more times, or without any; empty for other models."""
     headline = report["protocol"]["headline"]
     return [
