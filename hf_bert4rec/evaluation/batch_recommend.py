@@ -1,4 +1,4 @@
-"""What the pipeline recommends next to every user of a table of interactions, written as one Parquet table."""
+"""The pipeline's answers with goal="next" for every user of a table of interactions, as one Parquet table."""
 
 import hashlib
 import logging

@@ -95,7 +95,7 @@ class SimilarScorer:
         self.embeddings, self.vocab_size = embeddings, vocab_size
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32: cosines."""
+        """Scores (batch, vocab_size), float32; -inf for special tokens."""
         first = self.embeddings.first_item_id
         positions = torch.from_numpy(histories.values.copy()) - first
         scores = torch.full((len(histories), self.vocab_size), -torch.inf)
@@ -103,10 +103,12 @@ class SimilarScorer:
         return scores
 
 
-def evaluate_kin(model: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any] | None:
+def evaluate_kin(
+    model_scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig
+) -> dict[str, Any] | None:
     """The section `kin` of `evaluation.json`; None where no group of the catalogue has two movies.
 
-    `model` has the model's scorers; differences are between the first and every other scorer.
+    Baselines are added to the scorers of the model. Differences are between the first scorer and every other one.
     """
     tokenizer = data.tokenizer
     curated, series = kin_groups(tokenizer.items.get("title", []))
@@ -124,14 +126,14 @@ def evaluate_kin(model: Mapping[str, Scorer], data: Prepared, config: Evaluation
         listed = np.where(np.arange(len(groups)) < len(curated), found, np.nan)
         return {f"found@{k}": found, **({f"listed_found@{k}": listed} if curated else {})}
 
-    scorers = {**model, **fit_taste_baselines(data.train, len(tokenizer), config.seed)}
+    scorers = {**model_scorers, **fit_taste_baselines(data.train, len(tokenizer), config.seed)}
     return {
         "groups": len(groups),
         "listed": len(curated),
         "movies": len(movies),
         "seed": config.seed,
         "k": k,
-        "model": list(model),
+        "model": list(model_scorers),
         "results": compare_scorers(scorers, histories, kin, metrics, tokenizer, config),
     }
 

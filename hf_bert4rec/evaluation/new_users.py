@@ -67,10 +67,10 @@ def mean_over_draws(values: FloatArray) -> FloatArray:
     return values.reshape(-1, DRAWS).mean(1)
 
 
-def evaluate_new_users(model: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+def evaluate_new_users(model_scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
     """The section `new_users` of `evaluation.json`, with baselines that are fitted on the likes of the training users.
 
-    `model` has the model's scorers by goal; differences are between the first and every other scorer.
+    `model_scorers` are by goal. Differences are between the first scorer and every other one.
 
     Raises:
         ValueError: as `draw_requests`.
@@ -84,7 +84,7 @@ def evaluate_new_users(model: Mapping[str, Scorer], data: Prepared, config: Eval
         values = {f"ndcg@{k}": ndcg(ranks, k), f"precision@{k}": precision(ranks, k)}
         return {name: mean_over_draws(value) for name, value in values.items()}
 
-    scorers = {**model, **fit_taste_baselines(data.train_likes(), len(data.tokenizer), config.seed)}
+    scorers = {**model_scorers, **fit_taste_baselines(data.train_likes(), len(data.tokenizer), config.seed)}
     return {
         "part": config.part,
         "users": users,
@@ -93,7 +93,7 @@ def evaluate_new_users(model: Mapping[str, Scorer], data: Prepared, config: Eval
         "draws": DRAWS,
         "seed": config.seed,
         "k": k,
-        "model": list(model),
+        "model": list(model_scorers),
         "results": {
             str(length): compare_scorers(
                 scorers, *histories_and_targets(likes, length), metrics, data.tokenizer, config

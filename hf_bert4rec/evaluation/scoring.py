@@ -42,7 +42,7 @@ class EvaluationResult:
 
 
 class ModelScorer:
-    """A trained model as a scorer: it reads the most recent items, with their times if known, and a [MASK].
+    """A trained model as a scorer, which reads the most recent items, with their times if known, and a [MASK].
 
     Args:
         model: has `next_item_logits(input_ids, attention_mask)`, (batch, vocab_size); put into evaluation mode.
@@ -98,7 +98,10 @@ def compare_scorers(
     tokenizer: Any,
     config: EvaluationConfig,
 ) -> dict[str, dict[str, Any]]:
-    """Intervals of every scorer's `metrics` of the ranks, and of the paired difference of the first scorer from it."""
+    """Intervals of every scorer's metrics, and of their paired `difference` from those of the first scorer.
+
+    `metrics` makes values, one per user or group, of the ranks of the targets.
+    """
     vocabulary = {"vocab_size": len(tokenizer), "special_ids": tokenizer.all_special_ids}
     values = {}
     for name, scorer in scorers.items():

@@ -82,16 +82,16 @@ def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfi
 
 def sampled_candidates(task: EvaluationTask, seed: int) -> dict[str, npt.NDArray[np.int32]]:
     """100 negatives per user drawn by popularity, as in the paper, and 100 drawn uniformly; fewer if items are few."""
-    popular = min(PAPER_NEGATIVES, int((np.delete(task.counts, list(task.special_ids)) > 0).sum()))
-    uniform = min(PAPER_NEGATIVES, task.catalogue_size)
+    num_popular = min(PAPER_NEGATIVES, int((np.delete(task.counts, list(task.special_ids)) > 0).sum()))
+    num_uniform = min(PAPER_NEGATIVES, task.catalogue_size)
     draw = partial(sample_negatives, seen=task.seen, targets=task.targets, special_ids=task.special_ids, seed=seed)
     candidates = {
-        f"popularity_{popular}": draw(task.counts, n=popular),
-        f"uniform_{uniform}": draw(np.ones(task.vocab_size), n=uniform),
+        f"popularity_{num_popular}": draw(task.counts, n=num_popular),
+        f"uniform_{num_uniform}": draw(np.ones(task.vocab_size), n=num_uniform),
     }
     for name, items in candidates.items():
         if short := int((items == IGNORED).any(axis=1).sum()):
-            logger.warning("%s: %d users have fewer unseen items and are ranked among those", name, short)
+            logger.warning("%s: %d users have fewer unseen items: their targets are ranked among those", name, short)
     return candidates
 
 

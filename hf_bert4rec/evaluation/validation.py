@@ -16,11 +16,11 @@ METRICS = ("ndcg@10", "hit_rate@10")
 
 
 def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[str, Any]]:
-    """`METRICS` of the model and of every baseline, over the full catalogue, best by the first metric.
+    """`METRICS` of the model and of every baseline, over the full catalogue, best first by the first metric.
 
     Baselines also have the paired `difference` of the model from them by the first metric, with its interval.
     """
-    rows, best = data.next_item_dataset("validation", timed=model.config.time_aware), METRICS[0]
+    rows, headline = data.next_item_dataset("validation", timed=model.config.time_aware), METRICS[0]
     known = data.known_interactions("validation")
     scorers: dict[str, Scorer] = {"model": ModelScorer(model, data.tokenizer)}
     scorers |= fit_baselines(known, len(data.tokenizer), seed)
@@ -37,11 +37,11 @@ def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[
             description=name,
         )
         values = metrics_per_user(ranking.ranks, [10])
-        per_user[name] = values[best]
+        per_user[name] = values[headline]
         metrics[name] = {metric: round(float(values[metric].mean()), 6) for metric in METRICS}
         if name != "model":
-            metrics[name]["difference"] = intervals({best: per_user["model"] - per_user[name]}, seed)
-    return dict(sorted(metrics.items(), key=lambda entry: -entry[1][best]))
+            metrics[name]["difference"] = intervals({headline: per_user["model"] - per_user[name]}, seed)
+    return dict(sorted(metrics.items(), key=lambda entry: -entry[1][headline]))
 
 
 def format_validation(metrics: Mapping[str, Mapping[str, Any]]) -> str:
