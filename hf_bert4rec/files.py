@@ -45,11 +45,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, completely or not at all.
-
-    Raises:
-        ValueError: NaN or infinity.
-    """
+    """Write `value` as indented UTF-8 JSON, completely or not at all; ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

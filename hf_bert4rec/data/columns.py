@@ -19,8 +19,7 @@ INTEGER = r"^(0|-?[1-9][0-9]{0,17})(\.0)?$"  # pandas writes integers as 7.0 if 
 def as_ids(values: pl.Series, source: str) -> pl.Series:
     """Return ids as int64 if all are integers as printed, else as text ("007" too) without blanks around it.
 
-    Raises:
-        ValueError: A missing, fractional or inexact id, an id with a line break, or a column of another type.
+    ValueError for a missing, fractional or inexact id, an id with a line break, or a column of another type.
     """
     values = with_floats(values)
     dtype = values.dtype

@@ -14,7 +14,7 @@ class LeakageError(ValueError):
 
 
 def check_leakage(split: DatasetDict, repeats: bool = False) -> None:
-    """Check that no part of a split contains the targets of another; seconds on 25 million interactions.
+    """Raise LeakageError if a part of a split contains targets of another; seconds on 25 million interactions.
 
     For validation and test: no target is in its own history or the user's training history; no history continues after
     its target; no validation history contains the user's test target; and with a column `cut`, targets are at or after
@@ -22,9 +22,6 @@ def check_leakage(split: DatasetDict, repeats: bool = False) -> None:
 
     With `repeats` a history may contain its target, from earlier interactions; elsewhere a user must not have more
     interactions with the target than in that history. Where there are kinds of events, a target is one item and kind.
-
-    Raises:
-        LeakageError: One of these fails.
     """
     histories = {part: _pairs(rows, "item_ids") for part, rows in split.items()}
     targets = {part: _pairs(split[part], _target_column(split[part])) for part in ("validation", "test")}

@@ -48,8 +48,7 @@ def load_ml1m_sequences(folder: str | Path) -> DatasetDict:
 
     `folder` holds ml-1m.txt, item_mapping.txt (its item ids → GroupLens') and the release's movies.dat.
 
-    Raises:
-        FileNotFoundError: A file is missing. ValueError: The counts are not those of the published file.
+    FileNotFoundError if a file is missing, ValueError if the counts are not those of the published file.
     """
     folder = Path(folder)
     if missing := [name for name in (SEQUENCE_FILE, MAPPING_FILE, MOVIES_FILE) if not (folder / name).is_file()]:

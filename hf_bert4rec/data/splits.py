@@ -41,8 +41,7 @@ def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> Dat
 
     With `target_events` the targets are the last two of these kinds; events after the last one are left out.
 
-    Raises:
-        ValueError: No history has three interactions, or two target events after another interaction.
+    ValueError if no history has three interactions, or two target events after another interaction.
     """
     return _split(histories, "leave-one-out", target_events)
 
@@ -51,10 +50,7 @@ def last_n(histories: Dataset, n: int, target_events: TargetEvents = None) -> Da
     """Test on each user's last `n` items, validate on the `n` before them, train on the rest.
 
     As `leave_one_out`, with `n` targets per row, oldest first, in the list columns `targets` and `target_timestamps`.
-    A history of fewer than 2n + 1 interactions is in train only.
-
-    Raises:
-        ValueError: `n` is below 1, or no history has 2n + 1 interactions.
+    A history of fewer than 2n + 1 interactions is in train only. ValueError if `n` is below 1, or all are shorter.
     """
     return _split(histories, "last-n", target_events, n=n)
 
@@ -73,8 +69,7 @@ def global_temporal_split(histories: Dataset, quantile: float = 0.9, target_even
 
     A user with nothing before the target is not in that part. The column `cut` lets `check_leakage` check the split.
 
-    Raises:
-        ValueError: No timestamps, a quantile outside (0, 1), or an empty part.
+    ValueError without timestamps, for a quantile outside (0, 1), or for an empty part.
     """
     return _split(histories, "temporal", target_events, quantile=quantile)
 

@@ -35,8 +35,7 @@ def as_seconds(values: pl.Series, source: str) -> pl.Series:
     Accepts dates, datetimes and ISO text, which are UTC unless they name a zone, and numbers. The unit of numbers
     (seconds to nanoseconds) follows from their magnitude; numbers such as 20240501 and 20240501123000 are dates.
 
-    Raises:
-        ValueError: A time that is missing, unreadable or beyond any date, or numbers in two units.
+    ValueError for a time that is missing, unreadable or beyond any date, or for numbers in two units.
     """
     if values.is_empty():  # without a lowest and a highest time
         return values.clear().cast(pl.Int64)

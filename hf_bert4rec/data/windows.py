@@ -21,8 +21,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
     Row i is `{"input_ids": (length,) int64, "index": i, "epoch": epoch}`, everything that a mask depends on, and the
     columns of the histories, such as `timestamps` (length,).
 
-    Raises:
-        ValueError: No history has two items, or `max_length` or `stride` is out of range.
+    ValueError if no history has two items, or `max_length` or `stride` is out of range.
     """
 
     def __init__(self, histories: Rows, max_length: int, stride: int | None = None) -> None:

@@ -89,8 +89,7 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
 class BatchRecommender:
     """Lists of unseen movies for batches of users: by the model, or by popularity for empty histories.
 
-    Raises:
-        ValueError: `top_k` exceeds the catalogue.
+    ValueError if `top_k` exceeds the catalogue.
     """
 
     def __init__(self, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, config: BatchRecommendConfig) -> None:

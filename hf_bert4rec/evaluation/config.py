@@ -10,11 +10,7 @@ PARTS = ("validation", "test")
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Held-out part, metrics and seeds.
-
-    Raises:
-        ValueError: an unknown part, no list lengths, or a number out of range.
-    """
+    """Held-out part, metrics and seeds; ValueError for an unknown part, no list lengths, or a number out of range."""
 
     part: str = option("part of the split", "test", choices=PARTS)
     ks: list[int] = field(default_factory=lambda: [*DEFAULT_KS], metadata={"help": "values of k, as in NDCG@k"})

@@ -110,10 +110,9 @@ def average_precision(ranks: Ranks, k: int) -> FloatArray:
 
 
 def as_rows(ranks: Ranks) -> Ragged:
-    """Check ranks and convert them to rows, one per user, without padding.
+    """Ranks as rows, one per user, without padding.
 
-    Raises:
-        ValueError: there are no users, a user has no target, or a rank is below 1 or not an integer.
+    ValueError if there are no users, a user has no target, or a rank is below 1 or not an integer.
     """
     if not isinstance(ranks, Ragged):
         table = np.asarray(ranks)

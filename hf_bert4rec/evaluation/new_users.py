@@ -70,10 +70,8 @@ def mean_over_draws(values: FloatArray) -> FloatArray:
 def evaluate_new_users(model_scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
     """The section `new_users` of `evaluation.json`, with baselines that are fitted on the likes of the training users.
 
-    `model_scorers` are by goal. Differences are between the first scorer and every other one.
-
-    Raises:
-        ValueError: as `draw_requests`.
+    `model_scorers` are by goal. Differences are between the first scorer and every other one. Errors are
+    those of `draw_requests`.
     """
     likes, held_out = draw_requests(data, config.part, config.seed)
     k, users = config.headline_k, len(likes) // DRAWS

@@ -67,8 +67,7 @@ def candidate_scores(
 ) -> torch.Tensor:
     """A copy of `scores` (batch, vocab_size) in which exactly the entries that are not candidates are -inf.
 
-    Raises:
-        ValueError: a score is NaN; the error names the rows, counted from `first_row`.
+    ValueError if a score is NaN; it names the rows, counted from `first_row`.
     """
     if bad := _row_names(scores.amax(dim=1).isnan(), first_row):
         raise ValueError(

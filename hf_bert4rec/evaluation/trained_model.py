@@ -13,11 +13,7 @@ from ..model.loading_bert4rec import read_object
 
 
 def find_model(name: str | Path) -> Path:
-    """The model's folder; a name that is not a folder is downloaded from the Hub, without pickles.
-
-    Raises:
-        FileNotFoundError: neither a folder nor a model on the Hub.
-    """
+    """The model's folder, or its download from the Hub, without pickles; FileNotFoundError if there is neither."""
     if Path(name).is_dir():
         return Path(name)
     try:
@@ -41,8 +37,7 @@ def training_data_options(folder: Path) -> dict[str, Any]:
 def weights_sha256(folder: str | Path) -> str:
     """sha256 of a model folder's weights: of the one file, or of its shards concatenated in the order of names.
 
-    Raises:
-        FileNotFoundError: the folder has no safetensors weights.
+    FileNotFoundError without safetensors weights.
     """
     shards = sorted(Path(folder).glob("model*.safetensors"))
     if not shards:
