@@ -55,7 +55,7 @@ def _text_ids(values: pl.Series, source: str) -> pl.Series:
         expected = "an id has no line break: check the file's quote marks (quote_char, escape_char)"
         refuse_rows(values, text.str.contains(r"[\r\n]"), source, expected)
     if clean.str.contains(ROUNDED).any():
-        expected = "digits are missing, so different ids may be the same: format the column as text and export it again"
+        expected = "digits are missing, so different ids are equal: format the column as text and export it again"
         refuse_rows(values, text.str.contains(ROUNDED), source, expected)
     integer, missing = clean.str.contains(INTEGER), clean.is_in(MISSING_WORDS)
     if missing.any():

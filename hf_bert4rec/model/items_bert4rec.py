@@ -13,7 +13,7 @@ import re
 import sys
 import unicodedata
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -285,7 +285,7 @@ def full_title(title: str, year: int | None) -> str:
 
 
 class NameIndex:
-    """Positions by `normalise`d text; it compares the texts with the same letters, whatever their order.
+    """Positions by `normalise`d text. Only texts with the same letters, in any order, are normalised and compared.
 
     It is built by tensor operations; normalising a million titles would take ten times as long.
     """
@@ -306,10 +306,7 @@ class NameIndex:
         letter_sum = _letter_sum(letters)
         for article in ("", *ENGLISH_ARTICLES) if name else ():
             total = _letter_sum(article, letter_sum)
-            index = bisect_left(self.sums, total)
-            while index < len(self.sums) and self.sums[index] == total:
-                rows.add(self.order[index])
-                index += 1
+            rows.update(self.order[bisect_left(self.sums, total) : bisect_right(self.sums, total)])
         names = {row: normalise(self.texts[row]) for row in rows}
         matches = [row for row in rows if names[row] == name or (not blanks and names[row].replace(" ", "") == letters)]
         return sorted({self.positions[row] for row in matches})

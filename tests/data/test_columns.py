@@ -163,7 +163,7 @@ def test_one_form_of_an_id() -> None:
         (["7", "NA", "8"], "row 1 .*is 'NA', but an id is needed"),
         (
             ["7", "9.78316E+12"],
-            r"row 1 .*is '9.78316E\+12', but digits are missing, so that different ids are the same",
+            r"row 1 .*is '9.78316E\+12', but digits are missing, so different ids are equal",
         ),
         (["x", "9,78316E+12"], r"row 1 .*is '9,78316E\+12', but digits are missing"),
         (["x", "y\r\nz"], "row 1 .*an id has no line break"),

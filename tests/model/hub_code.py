@@ -30,7 +30,7 @@ MODULES = {
 FROM = {
     "__future__": "annotations",
     "array": "array",
-    "bisect": "bisect_left",
+    "bisect": "bisect_left bisect_right",
     "collections": "Counter defaultdict",
     "collections.abc": "Callable Container Iterable Iterator Mapping Sequence",
     "contextlib": "contextmanager",
