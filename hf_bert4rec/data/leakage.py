@@ -39,7 +39,7 @@ def _target_column(rows: Dataset) -> str:
     for name in ("target", "targets"):
         if name in rows.column_names:
             return name
-    raise ValueError(f"These rows have neither a column 'target' nor 'targets', only {rows.column_names}")
+    raise ValueError(f"neither a column 'target' nor 'targets' in {rows.column_names}: give a held-out part")
 
 
 def _pairs(rows: Dataset, column: str) -> pl.DataFrame:

@@ -170,7 +170,7 @@ class Bert4RecConfig(PreTrainedConfig):
 
 
 def _check_other_fields(fields: dict[str, Any]) -> None:
-    """Refuse fields by which transformers would fetch code, read pickled weights or allocate endless lists."""
+    """Refuse fields by which transformers would fetch code, read pickled weights or allocate huge lists."""
     for name in ("attn_implementation", "_attn_implementation"):
         if "/" in str(fields.get(name)):
             raise ValueError(f"{name} is {fields[name]!r:.80}: a config file may not fetch kernels, which are code")
@@ -179,7 +179,7 @@ def _check_other_fields(fields: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {fields[name]!r:.80}: a config file may not choose weights or layers")
     labels = fields.get("num_labels")
     if labels is not None and not (isinstance(labels, int) and 0 <= labels <= 1000):
-        raise ValueError(f"num_labels is {labels!r:.40}; this model has no labels")
+        raise ValueError(f"num_labels is {labels!r:.40}; this model has no labels: leave it out")
     for name in ("dtype", "torch_dtype"):  # PreTrainedConfig would take any attribute of torch
         value = fields.get(name)
         dtype = value if isinstance(value, str) else str(value).removeprefix("torch.")

@@ -212,7 +212,7 @@ class Bert4RecTransitionMemory(nn.Module):
         known items follow, as often as they do on (weighted) average. Returns the new number of entries per item.
         """
         vocab_size, width = self.next_items.shape
-        entries: list[list[tuple[int, float, int]]] = [[] for _ in range(vocab_size)]
+        entries: list[list[tuple[int, float, int]]] = [[] for _ in range(vocab_size)]  # in the order of the buffers
         known = self.next_items[: vocab_size - len(similar)].long()
         for item, (known_ids, shares) in enumerate(similar, start=len(known)):
             if not len(known_ids):
