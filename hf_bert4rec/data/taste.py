@@ -1,11 +1,11 @@
-"""The model of taste, counted and factorised from the training data: `Bert4RecTaste` describes its use.
+"""The model of taste, fitted to the training data; `Bert4RecTaste` describes its use.
 
-With x the vector of a user's likes, C its covariance over users and v the diagonal of C, the regression of all items on
-a random share `KEPT` of a user's likes has weights (KEPT · C + diag(v + ridge))⁻¹ C (a linear denoising autoencoder:
-Steck, "Autoencoders that don't overfit towards the identity", NeurIPS 2020). With C ≈ F F' of reduced rank they are
-diag(v + ridge)⁻¹ F R F' with R = (1 + KEPT · F' diag(v + ridge)⁻¹ F)⁻¹; R is folded into the factors. For complete
-histories, 1 takes the place of `KEPT`; `regression` turns the one into the other. The constants of scores were chosen
-on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on the kin there.
+With x the vector of a user's likes, C its covariance over users, v the diagonal of C and k = `INPUT_SHARE`, the
+regression of all items on a random share k of a user's likes has weights (k C + diag(v + ridge))⁻¹ C (a linear
+denoising autoencoder: Steck, "Autoencoders that don't overfit towards the identity", NeurIPS 2020). With C ≈ F F' of
+reduced rank they are diag(v + ridge)⁻¹ F R F' with R = (1 + k F' diag(v + ridge)⁻¹ F)⁻¹; R is folded into the factors.
+`regression`, between the factors, gives the weights of k = 1, for complete histories. The constants of scores were
+chosen on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on the kin in these data sets.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +25,7 @@ MAX_INTERACTIONS = 1 << 25  # more than any MovieLens release; the matrix of mor
 DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest
 USER_POWER = 0.5  # a user of n interactions weighs n^-USER_POWER: few of them make most interactions
 RIDGE = 10.0  # users; keeps items with few likes from leading anywhere
-KEPT = 0.01
+INPUT_SHARE = 0.01
 POPULARITY = 0.75  # of the shares; lower leads to more of a movie's kin, 1 ranks a little better for all users
 NEIGHBOURS = 10
 CORRELATION_RIDGE = 2.0  # users; smaller than `RIDGE`, as a series may have few likes
@@ -59,11 +59,11 @@ def fit_taste(taste: Bert4RecTaste, train: Rows, liked: BoolArray, items: Mappin
     variances = np.asarray(users @ matrix.power(2)) / total - shares**2
     factors = _covariance_factors(matrix, users / total, shares, min(rank, vocab_size - 1))
     precisions = 1 / (variances + RIDGE / total)
-    inner = np.eye(factors.shape[1]) + KEPT * factors.T @ (factors * precisions[:, None])
+    inner = np.eye(factors.shape[1]) + INPUT_SHARE * factors.T @ (factors * precisions[:, None])
     values, vectors = np.linalg.eigh(inner)
     factors = factors @ (vectors / np.sqrt(values)) @ vectors.T  # times the square root of R
     if taste.regression is not None:
-        of_all = 1 + (values - 1) / KEPT  # eigenvalues of R⁻¹ if all likes are known
+        of_all = 1 + (values - 1) / INPUT_SHARE  # eigenvalues of R⁻¹ if all likes are known
         taste.regression.zero_()
         taste.regression[: len(values), : len(values)] = torch.from_numpy((vectors * (values / of_all)) @ vectors.T)
     taste.factors.zero_()

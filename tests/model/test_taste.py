@@ -10,7 +10,7 @@ from hf_bert4rec.data.taste import (
     CONTENT_WEIGHT,
     CORRELATION_RIDGE,
     DISLIKE_WEIGHT,
-    KEPT,
+    INPUT_SHARE,
     PARTIAL_RIDGE,
     PARTIAL_WEIGHT,
     POPULARITY,
@@ -130,7 +130,7 @@ def test_new_items_are_means_of_similar_ones() -> None:
 
 @pytest.mark.parametrize("vocab", [14, 60])  # factorised completely, and iteratively
 def test_full_rank_equals_the_closed_form(vocab: int) -> None:
-    """Weights (KEPT · C + diag(v + ridge))⁻¹ C of the weighted covariance C, solved without factors.
+    """Weights (INPUT_SHARE · C + diag(v + ridge))⁻¹ C of the weighted covariance C, solved without factors.
 
     For the next item they are (C + diag(v + ridge))⁻¹ C.
     """
@@ -148,7 +148,7 @@ def test_full_rank_equals_the_closed_form(vocab: int) -> None:
     means = np.average(likes, axis=0, weights=weights)
     covariance = np.cov(likes.T, aweights=weights, bias=True)
     ridge = np.diag(np.diag(covariance) + RIDGE / rank)
-    expected = POPULARITY * means + np.linalg.solve(KEPT * covariance + ridge, covariance)[[3, 7]].sum(0)
+    expected = POPULARITY * means + np.linalg.solve(INPUT_SHARE * covariance + ridge, covariance)[[3, 7]].sum(0)
     np.testing.assert_allclose(taste([[3, 7]])[0].numpy(), expected, **CLOSE)
     expected = np.linalg.solve(covariance + ridge, covariance)[[3, 7]].sum(0)
     np.testing.assert_allclose(
