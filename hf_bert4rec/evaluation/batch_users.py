@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 UNFILTERED: dict[str, Any] = {"min_interactions": 1, "min_rating": None, "repeats": "all"}
 # Ids of the users, their histories, and the ratings of the interactions, (total,), where they are known and needed.
-Histories: TypeAlias = tuple[pa.Array, Rows, npt.NDArray[np.float32] | None]
+RatedHistories: TypeAlias = tuple[pa.Array, Rows, npt.NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ def read_users(
     return Users(user_ids, everything.where(liked), seen_items(everything.where(known), exclude_seen))
 
 
-def _read_table(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> Histories:
+def _read_table(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> RatedHistories:
     rows = build_histories(load(data)["ratings"], **UNFILTERED, with_ratings=True)
     ratings = Ragged.from_column(rows, "ratings").values if "ratings" in rows.column_names else None  # float32
     user_ids = rows.with_format("arrow")[:]["user_id"].combine_chunks()
     return user_ids, encode_histories(rows, tokenizer, timed), ratings
 
 
-def _read_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> Histories:
+def _read_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> RatedHistories:
     assert data.ratings is not None
     options = read_manifest(Path(data.ratings))["options"]
     if filters := [f"{name} {value}" for name, value in options.items() if UNFILTERED.get(name, value) != value]:
