@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from .column_names import AUTO, OPTIONS
+from .column_names import AUTO, NOUNS
 
 REPEATS = ("first", "last", "all")
 SPLITS = ("leave-one-out", "last-n", "temporal")
@@ -45,7 +45,7 @@ class InteractionArguments(TableOptions):
     @property
     def requested_columns(self) -> dict[str, str | None]:
         """The table's columns to read, by our names; None or empty for none."""
-        return {name: getattr(self, f"{prefix}_column") for name, prefix in OPTIONS.items()}
+        return {name: getattr(self, f"{noun}_column") for name, noun in NOUNS.items()}
 
 
 @dataclass

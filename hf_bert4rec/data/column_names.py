@@ -13,7 +13,7 @@ USUAL_NAMES = {
     "rating": ("rating",),
     "timestamp": ("timestamp", "time", "datetime", "date", "ts", "createdat", "eventtime", "eventtimestamp"),
 }
-OPTIONS = {  # that name the columns, such as user_column, by our names
+NOUNS = {  # in messages and in options such as user_column, by our names of the columns
     "user_id": "user",
     "movie_id": "item",
     "rating": "rating",
@@ -29,10 +29,10 @@ def find_column(role: str, columns: Sequence[str], source: str) -> str:
     if role in columns or not matches:
         return role
     if len(matches) > 1:
-        option, (first, second, *_) = OPTIONS[role], matches
+        noun, (first, second, *_) = NOUNS[role], matches
         raise ValueError(
-            f"{source}: either {first!r} or {second!r} can be the column of {option}s. Name one by "
-            f"{option}_column={first!r} (--{option}_column {first})"
+            f"{source}: either {first!r} or {second!r} can be the column of {noun}s. Name one by "
+            f"{noun}_column={first!r} (--{noun}_column {first})"
         )
     return matches[0]
 

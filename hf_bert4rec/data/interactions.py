@@ -9,7 +9,7 @@ import polars as pl
 from datasets import DatasetDict
 
 from .arguments import TableOptions
-from .column_names import AUTO, OPTIONS, find_column
+from .column_names import AUTO, NOUNS, find_column
 from .columns import as_ids
 from .delimited import PAIRS
 from .histories import READERS
@@ -118,17 +118,17 @@ def find_columns(
         if name == AUTO or name == role == "rating":
             name = None if role == "timestamp" and form == PAIRS else find_column(role, available, source)
         if not name and role in ("user_id", "movie_id"):
-            raise ValueError(f"{OPTIONS[role]}_column is {name!r}, and a table needs a column of {OPTIONS[role]}s")
+            raise ValueError(f"{NOUNS[role]}_column is {name!r}, and a table needs a column of {NOUNS[role]}s")
         if name and (name != "rating" or name in available):
             columns[role] = name
     if missing := {role: name for role, name in columns.items() if name not in available}:
-        how = " and ".join(f"{OPTIONS[role]}_column=..." for role in missing)
+        how = " and ".join(f"{NOUNS[role]}_column=..." for role in missing)
         none = " (time_column='' if the rows are in order already)" if "timestamp" in missing else ""
         raise ValueError(
             f"{source} has no column {', '.join(map(repr, missing.values()))}; it has {[*available]}. "
             f"Name the right one with {how}{none}.{_header_hint(available)}"
         )
-    names = ", ".join(f"{OPTIONS[role]}s in {name!r}" for role, name in columns.items())
+    names = ", ".join(f"{NOUNS[role]}s in {name!r}" for role, name in columns.items())
     order = "" if "timestamp" in columns else "; rows in chronological order"
     logger.info("%s: %s, %s%s", source, form, names, order)
     return columns
