@@ -25,7 +25,7 @@ import torch
 from .values_bert4rec import as_list, integral_as_int, is_missing, item_token, short_repr
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}  # no item has such an id
-TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: with \s* it would take n² steps
+TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: \s* before $ would take n² steps
 BARE_YEAR = re.compile(r"(.*\w),? (\d{4})")  # "Heat 1995"
 DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
 PARENTHESES = re.compile(r"\(([^()]*)\)")
@@ -81,7 +81,7 @@ def read_table(movies: Any, id_name: str = "movie_id") -> tuple[list[int | str],
     for name, aliases in ALIASES.items():
         if name not in names and (alias := next((alias for alias in aliases if alias in names), None)):
             raise ValueError(f"the table of movies has no column {name!r}; rename its column {alias!r} to {name!r}")
-    if getattr(movies, "format", {"type": "custom"})["type"] != "custom":  # a Dataset; custom is by a function
+    if getattr(movies, "format", {"type": "custom"})["type"] != "custom":  # a Dataset that no function formats
         movies = movies.with_format(None)  # plain values, not tensors
     ids = _read_ids(_column(movies, id_name))
     columns = {
@@ -97,7 +97,7 @@ def read_table(movies: Any, id_name: str = "movie_id") -> tuple[list[int | str],
 
 def _column(movies: Any, name: str) -> list[Any]:
     values = movies[name]
-    # A Dataset reads a column as one slice much faster; a streamed column has no length.
+    # A slice of a Dataset's column is much faster to read; a streamed column has no length and no slices.
     return as_list(values[:] if hasattr(values, "__len__") else values)
 
 
@@ -192,7 +192,7 @@ def check_columns(items: Any, number: int, source: str) -> dict[str, list[Any]]:
             raise ValueError(f"{source}: {name!r} must be a list with one value for each of {number} items")
         checked[name] = _share_lists(column) if name == "genres" else column
         expected, is_valid = COLUMN_TYPES[name]
-        distinct: Iterable[Any] = column
+        distinct: Iterable[Any] = column  # equal values are checked once, where that is quick
         if name == "genres":
             distinct = {id(value): value for value in checked[name]}.values()
         elif set(map(type, column)) <= {int, type(None)}:
@@ -255,7 +255,7 @@ def _fold(text: str) -> str:
 
 def _other_names(title: str) -> list[str]:
     """A title without its parentheses and their content, if it has any, and consecutive parts of one with subtitles."""
-    if not ("(" in title or ": " in title or " - " in title):  # most titles, without the cost of expressions
+    if not ("(" in title or ": " in title or " - " in title):  # most titles; the expressions below are slow
         return []
     inner = PARENTHESES.findall(title)
     text = PARENTHESES.sub(" ", title).strip() if inner else title
@@ -265,7 +265,7 @@ def _other_names(title: str) -> list[str]:
         parts[-1] = moved[1]  # it is the article of the first part
     for length in range(1, len(parts)):
         names += [" ".join(parts[start : start + length]) for start in range(len(parts) - length + 1)]
-    return [name for name in names if not name.isdecimal()]  # "2001" is rather an id that is not in the catalogue
+    return [name for name in names if not name.isdecimal()]  # "2001" is more likely an id, not in the catalogue
 
 
 def _other_numerals(name: str) -> list[str]:

@@ -136,7 +136,7 @@ def gather_positions(states: torch.Tensor, query_positions: QueryPositions | Non
     if query_positions is None:
         return states
     positions = query_positions.positions
-    starts = states.shape[1] * torch.arange(states.shape[0], device=states.device)  # one if all rows share angles
+    starts = states.shape[1] * torch.arange(states.shape[0], device=states.device)  # [0] for angles that all rows share
     rows = (positions + starts[:, None]).flatten()
     # index_select copies whole rows, on a CPU 15 times as fast as gather
     return states.flatten(0, 1).index_select(0, rows).unflatten(0, positions.shape)
@@ -373,7 +373,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         for layer in self.layers[:-1]:
             hidden_states = layer(hidden_states, mask, angles, is_causal=is_causal, **kwargs)
         if query_positions is not None:  # the last layer has a row of the mask for each query
-            queries = hidden_states[:, : query_positions.positions.shape[1]]  # the mask takes only their number
+            queries = hidden_states[:, : query_positions.positions.shape[1]]  # only their number matters
             mask = self._bidirectional_mask(queries, hidden_states, attention_mask)
             is_causal = False
         hidden_states = self.layers[-1](hidden_states, mask, angles, query_positions, is_causal=is_causal, **kwargs)

@@ -212,7 +212,7 @@ class MovieRecommendationPipeline(Pipeline):
             return {**outputs, "logits": torch.empty(0, self.model.config.vocab_size)}
         MovieRecommendationPipeline.has_scored = True
         score = self.onnx_scorer or self.model.next_item_logits
-        # Explanations, which have no requests, need exact scores of the listed movies only, but of many histories.
+        # Explanations, which pass no requests, need exact scores of few movies for many histories.
         int8 = self.item_embeddings.int8() if requests and self.onnx_scorer is None else None
         with self._evaluation_mode():
             if int8 is None:

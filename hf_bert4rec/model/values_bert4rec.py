@@ -77,7 +77,7 @@ def parse_number(name: str, value: Any, lower: float = 0.0, upper: float = math.
         number = float(value)
     except OverflowError:  # an integer beyond the range of a float
         number = math.nan
-    if not lower <= number <= upper:  # as for NaN
+    if not lower <= number <= upper:  # so also for NaN
         bound = f"from {lower:g} to {upper:g}" if upper < math.inf else f"{lower:g} or more"
         raise ValueError(f"{name} is {short_repr(value)}; it must be {bound}")
     return number
