@@ -1,4 +1,7 @@
-"""Columns of users, items, times and ratings by their usual names."""
+"""Columns of users, items, times and ratings by their usual names.
+
+Our names of columns, or roles, are those of the tables that `read_interactions` returns.
+"""
 
 from collections.abc import Iterable, Sequence
 

@@ -19,9 +19,9 @@ from .times import as_seconds
 logger = logging.getLogger(__name__)
 
 READERS = {"timestamp": as_seconds, "rating": as_ratings, "event": as_events, "weight": as_weights}
-LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns, and those of histories
+LISTS = {"timestamp": "timestamps", "event": "events", "weight": "weights"}  # optional columns: names in histories
 ROWS_PER_SORT = 1 << 20  # rows of a block of users that is sorted at once: its temporary arrays fit in the cache
-# Columns of codes and of numbers, and those of the table.
+# Columns of codes and of numbers, and their names in the table.
 CODES = {"users": "user_id", "items": "movie_id", "events": "event"}
 NUMBERS = {"timestamps": "timestamp", "ratings": "rating", "weights": "weight"}
 

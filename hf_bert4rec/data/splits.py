@@ -29,7 +29,7 @@ TARGET_COLUMNS = {"item_ids": "target", "timestamps": "target_timestamp", "event
 SPLIT_OPTIONS = ("split", "targets", "quantile", "target_events")  # options that decide a split of histories
 HELD_OUT = ("validation", "test")
 ABSENT = -1  # length of a history in a part without its user
-MAX_NUMBERS = 1 << 23  # times in memory for a quantile of all
+MAX_NUMBERS = 1 << 23  # times that are in memory at once to find a quantile
 
 
 def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> DatasetDict:

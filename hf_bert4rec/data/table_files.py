@@ -23,7 +23,7 @@ BINARY_FORMS: dict[bytes, tuple[str, Callable[[bytes], pl.DataFrame]]] = {
     ARROW: ("Arrow", pl.read_ipc),
     ARROW_STREAM: ("Arrow", pl.read_ipc_stream),
 }
-UNREAD = ("_", ".", "README", "LICENSE")  # names of other files in a folder begin like this
+UNREAD = ("_", ".", "README", "LICENSE")  # how the names of files that are no tables begin
 
 
 def read_files(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:

@@ -15,7 +15,7 @@ from ..model.extensions_bert4rec import STEPS, TIME_BIN
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from .ragged import IntArray, Ragged, Rows, labels_of, offsets_of, require_times, run_lengths
 
-PAIRS_AT_ONCE = 1 << 27  # in memory, of 8 bytes and more each
+PAIRS_AT_ONCE = 1 << 27  # in memory, at least 8 bytes each
 MAX_TIME_BINS = 256  # 128 years
 POWER = 0.7  # of an item's count, by which its transitions are divided; below 1, popular items keep more weight
 

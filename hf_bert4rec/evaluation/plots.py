@@ -154,7 +154,7 @@ def draw_curve(training: Mapping[str, Any]) -> bytes:
         if entry["step"] == training["best_step"]:
             point = (entry["epoch"], entry["eval_ndcg@10"])
             right.plot(*point, "o", color=METRIC_COLOUR, mfc="white", ms=9)
-            side = "right" if entry is evaluations[-1] else "center"  # of the last point, left of the axis
+            side = "right" if entry is evaluations[-1] else "center"  # the label of the last point is left of the axis
             right.annotate("exported", point, (0, -16), textcoords="offset points", ha=side, color=METRIC_COLOUR)
             break
     file = io.BytesIO()
