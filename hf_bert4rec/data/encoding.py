@@ -35,7 +35,7 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
 
 
 def encode_numbers(histories: Ragged, input_ids: IntArray, event_ids: IntArray, num_target_events: int) -> Ragged:
-    """Histories of numbers of items, and of `events`, as input ids; these are `input_ids` and `event_ids` by number.
+    """Histories whose items and `events` are numbers, as input ids; item i becomes `input_ids[i]`, events likewise.
 
     `weights` become `label_weights`, 0 for events that are no targets; times become integers.
     """
@@ -61,7 +61,7 @@ def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
 
 
 def _numbered(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> tuple[Array, IntArray]:
-    """Numbers of the distinct values, (total,), and what they are encoded to: a call per value would be slow."""
+    """The number of every value among the distinct ones, (total,), and these encoded: a call per value is slow."""
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(), np.array(encode(encoded.dictionary.to_pylist()), dtype=np.int64)
 

@@ -116,7 +116,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class LazyRows:
-    """Rows of arrays that may be larger than memory, as `transforms` make them, of those that are read.
+    """Rows of arrays that may be larger than memory; `transforms` are applied to those that are read.
 
     Row i has the `lengths[i]` entries from position `starts[i]` on, counted over the values of all `parts`; it is
     within one part.
@@ -175,7 +175,7 @@ class LazyRows:
                 yield self.rows(start, stop)
 
     def map(self, transform: Callable[[Ragged], Ragged]) -> LazyRows:
-        """`transform` of the rows that are read; `lengths` are those before it."""
+        """Apply `transform` to the rows that are read; `lengths` remain those before it."""
         return replace(self, transforms=[*self.transforms, transform])
 
     def with_queries(self, **queries: Array) -> LazyRows:

@@ -91,11 +91,11 @@ def _split(
 
 @dataclass(frozen=True)
 class SplitLengths:
-    """The first items of every history that are in a part, (histories,) each; `ABSENT` where the user is not in it.
+    """Positions at which the parts of a split cut every history; `ABSENT` where the user is not in a part.
 
     `targets` are the positions of the targets of validation and test, (histories, n) each. A history ends before its
-    first target. `known` are the first items of every history that precede the targets of a part, (histories,) each:
-    also of users who are not in the part. Those before the targets of validation are the training histories.
+    first target. `known` are the numbers of items that precede the targets of a part, (histories,) each: also of users
+    who are not in the part. The training histories are those that precede the targets of validation.
     """
 
     targets: Mapping[str, IntArray]
@@ -108,7 +108,7 @@ class SplitLengths:
         return self.known["validation"]
 
     def lengths(self, part: str) -> IntArray:
-        """The first items of every history that are in a part, (histories,)."""
+        """How many items of every history are in a part, (histories,)."""
         return self.train if part == "train" else self.targets[part][:, 0]
 
     def users(self, part: str) -> IntArray:
