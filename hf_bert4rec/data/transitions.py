@@ -113,14 +113,14 @@ def _damped_blocks(
     steps: int = STEPS,
     power: float = POWER,
 ) -> Iterator[tuple[int, sparse.csr_array]]:
-    """Some rows of `damped_transitions` after the other, with the first row's number: about `PAIRS_AT_ONCE` pairs."""
+    """Blocks of rows of `damped_transitions`, of about `PAIRS_AT_ONCE` pairs each, with the first row's number."""
     shape = vocab_size, vocab_size * (1 if bins is None else len(bins))
     counts = item_counts(train, vocab_size)
     damping = np.maximum(counts, 1) ** -power
     # At every distance the items that follow and, if they count, those that precede.
     offsets = [sign * distance for distance in range(1, steps + 1) for sign in ([1, -1] if backward else [1])]
-    portion = np.cumsum(counts * len(offsets)) // PAIRS_AT_ONCE
-    starts = np.unique(np.searchsorted(portion, np.arange(portion[-1] + 1)))
+    block_of = np.cumsum(counts * len(offsets)) // PAIRS_AT_ONCE  # (vocab_size,)
+    starts = np.unique(np.searchsorted(block_of, np.arange(block_of[-1] + 1)))
     for items in pairwise([*starts.tolist(), vocab_size]):
         parts = []
         for block in train.blocks():

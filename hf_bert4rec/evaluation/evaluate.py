@@ -128,7 +128,7 @@ def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, pa
 
 
 def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: EvaluationConfig) -> dict[str, Any] | None:
-    """A second model of taste, fitted without `REFIT_SHARE` of the users, on these; None if they are too few.
+    """Figures for `REFIT_SHARE` of the users, of a second model of taste fitted without them; None if they are few.
 
     The network, which was trained on them, is left out.
     """

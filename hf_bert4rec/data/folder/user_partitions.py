@@ -73,10 +73,7 @@ class Partitions:
 
 
 def k_core(histories: Histories, counts: IntArray, k: int) -> tuple[BoolArray, BoolArray]:
-    """Whether each user, (users,), and each item, (items,), has at least `k` interactions with those that have.
-
-    `counts` (items,) are the interactions of every item.
-    """
+    """The users, (users,), and items, (items,), of the k-core, as masks; `counts` (items,) are all interactions."""
     users, items = histories.lengths >= k, counts >= k
     complete = (users | (histories.lengths == 0)).all() and (items | (counts == 0)).all()
     while not complete:
@@ -92,5 +89,5 @@ def k_core(histories: Histories, counts: IntArray, k: int) -> tuple[BoolArray, B
 
 
 def in_core(histories: Ragged, users: BoolArray, items: BoolArray) -> BoolArray:
-    """Whether each interaction, (total,), is one of a user and an item that are true in (users,) and (items,)."""
+    """The interactions, (total,), of users and items that are true in the masks (users,) and (items,), as a mask."""
     return items[histories.values] & np.repeat(users, histories.lengths)
