@@ -25,7 +25,7 @@ from .baselines import fit_baselines
 from .config import EvaluationConfig
 from .examples import make_examples
 from .kin import SimilarScorer, evaluate_kin
-from .new_users import draw_requests, evaluate_new_users
+from .new_users import draw_likes, evaluate_new_users
 from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
@@ -134,7 +134,7 @@ def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: Evalu
     """
     try:
         data = data.with_held_out_users(REFIT_SHARE)
-        draw_requests(data, config.part, config.seed)
+        draw_likes(data, config.part, config.seed)
     except ValueError as error:
         logger.info("quality for new users is not measured: %s", error)
         return None

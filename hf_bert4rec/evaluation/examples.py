@@ -36,10 +36,10 @@ def make_examples(
         fixed = []
     drawn = min(config.examples - len(fixed), len(task.targets))
     users = np.random.default_rng(config.seed).choice(len(task.targets), drawn, replace=False)
-    histories = [row for row in (Ragged.from_lists(fixed), task.histories.take(users)) if len(row)]
+    batches = [rows for rows in (Ragged.from_lists(fixed), task.histories.take(users)) if len(rows)]
     held_out = [[] for _ in fixed] + [task.targets[user].tolist() for user in users]
     recommended: list[list[int]] = []
-    for rows in histories:
+    for rows in batches:
         seen = to_padded(seen_items(rows, task.exclude_seen))
         candidates = candidate_scores(scorer(rows), seen, task.special_ids)
         recommended += top_items(candidates, min(LIST_LENGTH, task.catalogue_size)).tolist()
@@ -55,5 +55,5 @@ def make_examples(
             "held_out": movies(targets),
             "recommended": movies(items),
         }
-        for history, targets, items in zip(chain(*histories), held_out, recommended, strict=True)
+        for history, targets, items in zip(chain(*batches), held_out, recommended, strict=True)
     ]

@@ -28,7 +28,7 @@ DRAWS = 3
 MAX_USERS = 10_000
 
 
-def draw_requests(data: Prepared, part: str, seed: int) -> tuple[Ragged, int]:
+def draw_likes(data: Prepared, part: str, seed: int) -> tuple[Ragged, int]:
     """Likes of the held-out users of `part` with more likes than the longest history, `DRAWS` times in random order.
 
     Of more than `MAX_USERS`, those with the smallest hashes count. A user's draws depend on the user and the seed only.
@@ -71,9 +71,9 @@ def evaluate_new_users(model_scorers: Mapping[str, Scorer], data: Prepared, conf
     """The section `new_users` of `evaluation.json`, with baselines that are fitted on the likes of the training users.
 
     `model_scorers` are by goal. Differences are between the first scorer and every other one. Errors are
-    those of `draw_requests`.
+    those of `draw_likes`.
     """
-    likes, held_out = draw_requests(data, config.part, config.seed)
+    likes, held_out = draw_likes(data, config.part, config.seed)
     k, users = config.headline_k, len(likes) // DRAWS
     if users < FEW_USERS:
         logger.warning("only %d new users: their intervals are wide and say little", users)

@@ -16,7 +16,7 @@ from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.new_users import (
     DRAWS,
     LENGTHS,
-    draw_requests,
+    draw_likes,
     evaluate_new_users,
     histories_and_targets,
     mean_over_draws,
@@ -61,7 +61,7 @@ def _one_baseline(monkeypatch) -> None:
 
 def test_histories_are_the_first_likes_of_a_draw_and_targets_the_rest() -> None:
     data = prepared([1, 2])
-    requests, held_out = draw_requests(data, "test", seed=0)
+    requests, held_out = draw_likes(data, "test", seed=0)
     likes = {data.tokenizer.first_item_id + movie for movie in range(8)}
     assert held_out == 2
     assert len(requests) == 2 * DRAWS
@@ -74,9 +74,9 @@ def test_histories_are_the_first_likes_of_a_draw_and_targets_the_rest() -> None:
 
 
 def test_draws_depend_on_user_and_seed_only() -> None:
-    (both, _), (second, _) = draw_requests(prepared([1, 2]), "test", 0), draw_requests(prepared([2]), "test", 0)
+    (both, _), (second, _) = draw_likes(prepared([1, 2]), "test", 0), draw_likes(prepared([2]), "test", 0)
     assert both.rows(DRAWS, 2 * DRAWS).values.tolist() == second.values.tolist()
-    assert draw_requests(prepared([2]), "test", 1)[0].values.tolist() != second.values.tolist()
+    assert draw_likes(prepared([2]), "test", 1)[0].values.tolist() != second.values.tolist()
     assert len({tuple(row) for row in second}) == DRAWS
 
 
@@ -118,6 +118,6 @@ def test_without_ratings_all_interactions_are_likes(caplog) -> None:
 
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"no users are held out: train with, for example, --held_out_users 0.2"):
-        draw_requests(prepared([1], held_out_users=0.0), "test", 0)
+        draw_likes(prepared([1], held_out_users=0.0), "test", 0)
     with pytest.raises(ValueError, match=r"none of 1 held-out users has more than 5 movies rated 5.5 or more"):
-        draw_requests(prepared([1], liked_rating=5.5), "test", 0)
+        draw_likes(prepared([1], liked_rating=5.5), "test", 0)
