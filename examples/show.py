@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = prepare(DataArguments(dataset=arguments.dataset, data_dir=arguments.data_dir))
     users = contrasting_users(data)
-    rows = data.splits["test"].select(users)
+    rows = data.split_tables["test"].select(users)
     requests = [{"history": row["item_ids"], "goal": "next"} for row in rows]
     if "timestamps" in rows.column_names and Bert4RecConfig.from_pretrained(arguments.folder).time_aware:
         requests = [{**request, "timestamps": row["timestamps"]} for request, row in zip(requests, rows, strict=True)]

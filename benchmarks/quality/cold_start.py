@@ -125,7 +125,7 @@ def measure(model: Bert4RecForMaskedLM, split: ColdStartSplit, seed: int) -> dic
         old.tokenizer,
         to_interactions(new_users["train"]),
         movies=split.movies,
-        replay=to_interactions(old.splits["train"]),
+        replay=to_interactions(old.split_tables["train"]),
         seed=seed,
     )
     before, added, after = (model, old.tokenizer), (extended, tokenizer), (tuned.model, tuned.tokenizer)
@@ -135,8 +135,8 @@ def measure(model: Bert4RecForMaskedLM, split: ColdStartSplit, seed: int) -> dic
         "users": {"old": len(old.histories), "new": len(split.histories)},
         f"new_movies_hit_rate@{K}": new_movie_hit_rate(*added, split.histories, old.tokenizer.num_items),
         f"ndcg@{K}": {
-            "old_users_movies_added": compare(before, added, old.splits["test"]),
-            "old_users_fine_tuned": compare(before, after, old.splits["test"]),
+            "old_users_movies_added": compare(before, added, old.split_tables["test"]),
+            "old_users_fine_tuned": compare(before, after, old.split_tables["test"]),
             "new_users_fine_tuned": compare(added, after, new_users["test"]),
         },
         "biases": trade_off(before, added, split),
@@ -153,7 +153,7 @@ def trade_off(before: tuple[Any, Any], added: tuple[Any, Any], split: ColdStartS
         with torch.no_grad():
             moved.decoder.bias[len(old_tokenizer) :] += COLD_START_BIAS - bias
         hits = new_movie_hit_rate(moved, tokenizer, split.histories, old_tokenizer.num_items)
-        change = compare(before, (moved, tokenizer), split.old.splits["test"])
+        change = compare(before, (moved, tokenizer), split.old.split_tables["test"])
         points.append({"bias": bias, "lift": hits["lift"], "change_percent": change["change_percent"]})
     return points
 

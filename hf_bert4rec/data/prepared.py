@@ -82,7 +82,7 @@ class Prepared:
         return self._table(self.split.users["training"])
 
     @cached_property
-    def splits(self) -> DatasetDict:
+    def split_tables(self) -> DatasetDict:
         """`DatasetDict{train, validation, test}` of `histories`."""
         return split_datasets(self._table(np.arange(len(self.split.histories.lengths))), self.split.lengths)
 

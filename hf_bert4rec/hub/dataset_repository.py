@@ -18,7 +18,7 @@ from .upload import check_repo_id, push
 def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
     """Publish the splits and movies of a prepared data set, with a card, in one commit, and return its address.
 
-    Each table is a configuration: `load_dataset(repo_id, "test", split="test")` returns `data.splits["test"]`.
+    Each table is a configuration: `load_dataset(repo_id, "test", split="test")` returns `data.split_tables["test"]`.
     PermissionError: the token is refused, or the licence is not known to allow it. With the right to publish the data,
     set `redistribute`. Other errors are those of `push`.
     """
@@ -45,14 +45,14 @@ def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
     """Write the files that `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
     with annotate_write_errors(folder):
         (folder / "data").mkdir(parents=True)
-        for name, table in {**data.splits, "movies": data.movies}.items():
+        for name, table in {**data.split_tables, "movies": data.movies}.items():
             table.to_parquet(folder / "data" / f"{name}.parquet")
         (folder / REPOCARD_NAME).write_text(dataset_card(data, repo_id), encoding="utf-8")
 
 
 def dataset_card(data: Prepared, repo_id: str) -> str:
     """The card of a prepared data set: counts, order rule, hashes of the splits, columns, licence."""
-    release, tables, test = data.release, {**data.splits, "movies": data.movies}, data.splits["test"]
+    release, tables, test = data.release, {**data.split_tables, "movies": data.movies}, data.split_tables["test"]
     configs = [
         {"config_name": name, "data_files": [{"split": name, "path": f"data/{name}.parquet"}]}
         | ({"default": True} if name == "train" else {})
@@ -60,7 +60,7 @@ def dataset_card(data: Prepared, repo_id: str) -> str:
     ]
     tags = ["recommendation", "sequential-recommendation", "hf-bert4rec", *(["movielens"] if release else [])]
     parts = []
-    for part, rows in data.splits.items():
+    for part, rows in data.split_tables.items():
         digest = f"`{target_hash(rows)}`" if part != "train" else ""
         parts.append((part, len(rows), int(Ragged.from_column(rows, "item_ids").lengths.sum()), digest))
     several = "targets" in test.column_names

@@ -85,7 +85,7 @@ def evaluated(folder) -> dict:
 def test_report_and_plots_are_written_to_the_model_folder(evaluated, folder, data) -> None:
     assert len(list((folder / "plots").glob("*.png"))) == 4
     protocol = evaluated["protocol"]
-    assert protocol["targets_sha256"] == target_hash(data.splits["test"])
+    assert protocol["targets_sha256"] == target_hash(data.split_tables["test"])
     assert protocol["counts"]["users"] == USERS
     assert protocol["catalogue_size"] == MOVIES
     assert evaluated["model"]["window"] == 12
@@ -153,7 +153,7 @@ def test_trainer_command_and_pipeline_give_the_same_ranks(folder, data, tmp_path
     config = EvaluationConfig(part="validation", ks=[10], batch_size=7)
     script_ranks = evaluate_scorer(model, build_task(data, config), config).ranking.ranks.values
 
-    rows = data.splits["validation"]
+    rows = data.split_tables["validation"]
     piped, gaps = pipeline_ranks(folder, list(rows["item_ids"]), list(rows["target"]))
     assert script_ranks.tolist() == trainer_ranks.tolist()
     differing = [gap for rank, other, gap in zip(piped, script_ranks, gaps, strict=True) if rank != other]
@@ -287,19 +287,19 @@ def test_known_interactions_precede_the_targets(data) -> None:
     assert total(data.known_interactions("validation")) == interactions - 2 * USERS
 
     long = resplit(split="last-n", targets=8)  # shorter histories stay in training completely
-    evaluated = len(long.splits["test"])
+    evaluated = len(long.split_tables["test"])
     assert 0 < evaluated < USERS
     assert total(long.known_interactions("test")) == interactions - 8 * evaluated
 
     timed = resplit(split="temporal", quantile=0.8)
     times = Ragged.from_column(data.histories, "timestamps").values
     known = timed.known_interactions("test")
-    assert total(known) == (times < timed.splits["test"][0]["cut"]).sum()
+    assert total(known) == (times < timed.split_tables["test"][0]["cut"]).sum()
     first = known[0].tolist()
     assert first == data.tokenizer.encode_items(data.histories[0]["item_ids"])[: len(first)]
     with_times = timed.known_interactions("test", timed=True)
     assert with_times.values.tolist() == known.values.tolist()
-    assert sorted(with_times.columns["timestamps"]) == sorted(times[times < timed.splits["test"][0]["cut"]])
+    assert sorted(with_times.columns["timestamps"]) == sorted(times[times < timed.split_tables["test"][0]["cut"]])
 
 
 def test_a_memory_of_all_interactions_is_replaced_before_testing(data, options, tmp_path) -> None:

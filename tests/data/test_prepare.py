@@ -44,7 +44,7 @@ def test_a_table_with_columns_of_its_own_names(table: dict[str, str]) -> None:
     assert data.histories.column_names == ["user_id", "item_ids", "timestamps"]
     assert data.histories["timestamps"][0][:3] == [1_714_521_600, 1_714_521_601, 1_714_521_602]
     assert data.movies[3] == {"movie_id": 3, "title": 'Film "3"', "year": 1993, "genres": ["Crime", "Drama"]}
-    assert data.splits["test"]["target"][:] == [4, 5, 6, 7]
+    assert data.split_tables["test"]["target"][:] == [4, 5, 6, 7]
 
 
 def test_ratings_that_are_words_say_how_to_leave_them_out(table: dict[str, str]) -> None:

@@ -108,8 +108,8 @@ def test_a_folder_equals_the_table_in_memory(tmp_path: Path, kind: str, options:
     assert folder.tokenizer.event_names == memory.tokenizer.event_names
     assert folder.tokenizer.target_events == memory.tokenizer.target_events
     assert table(folder.histories) == table(memory.histories)
-    for part, rows in memory.splits.items():
-        assert table(folder.splits[part]) == table(rows)
+    for part, rows in memory.split_tables.items():
+        assert table(folder.split_tables[part]) == table(rows)
     for ours, theirs in ((folder.train, memory.train), (folder.timed_train, memory.timed_train)):
         windows, expected = TrainingWindows(ours, 7, 3), TrainingWindows(theirs, 7, 3)
         assert len(windows) == len(expected)
@@ -118,7 +118,7 @@ def test_a_folder_equals_the_table_in_memory(tmp_path: Path, kind: str, options:
         np.testing.assert_array_equal(np.concatenate([block.values for block in ours.blocks()]), theirs.values)
     for part, timed in itertools.product(("validation", "test"), (False, True)):
         assert_same_rows(folder.next_item_dataset(part, timed), memory.next_item_dataset(part, timed))
-        assert manifest["splits"][part]["targets_sha256"] == target_hash(memory.splits[part])
+        assert manifest["splits"][part]["targets_sha256"] == target_hash(memory.split_tables[part])
     np.testing.assert_array_equal(folder.train_liked, memory.train_liked)
     assert (folder.rated, folder.exclude_seen) == (memory.rated, memory.exclude_seen)
     for part in ("validation", "test"):

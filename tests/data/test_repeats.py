@@ -103,7 +103,7 @@ def test_the_model_finds_that_listeners_repeat(trained: tuple[Bert4RecForMaskedL
     assert metrics["popularity"]["hit_rate@10"] < 0.1  # ten of 200 tracks
     assert model.config.exclude_seen is False
     pipe = MovieRecommendationPipeline(model=model, tokenizer=data.tokenizer, task="movie-recommendation")
-    histories = data.splits["test"]["item_ids"][:20]
+    histories = data.split_tables["test"]["item_ids"][:20]
     repeated = [answer[0]["track_id"] in history for history, answer in zip(histories, pipe(histories), strict=True)]
     assert np.mean(repeated) > REPEAT
     new = {movie["track_id"] for movie in pipe(histories[0], top_k=20, exclude_seen=True)}

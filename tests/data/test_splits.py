@@ -233,7 +233,7 @@ def test_nothing_of_new_users_is_in_training(tmp_path) -> None:
     table.write_text("\n".join(["user_id,movie_id,rating,timestamp", *rows]) + "\n")
     data = prepare(DataArguments(ratings=str(table), min_interactions=1, held_out_users=0.2))
     new = {*data.new_user_likes("test", 40)[0], *data.new_user_likes("validation", 40)[0]}
-    for part in data.splits.values():
+    for part in data.split_tables.values():
         assert not new & set(part["user_id"])
     assert len(data.histories) == 40 - len(new)
     assert data.tokenizer.num_items == 40  # the catalogue is that of all users

@@ -224,7 +224,7 @@ def test_downloaded_models_work_offline(hub, requested, pulled, home):
 @pytest.mark.slow
 def test_a_data_set_comes_back_unchanged(hub, published, pulled, tables):
     data = prepare(tables)
-    for part, table in {**data.splits, "movies": data.movies}.items():
+    for part, table in {**data.split_tables, "movies": data.movies}.items():
         assert pulled["data"][part] == {"features": str(table.features), "rows": table[:]}, part
     assert published["data"] == f"{hub.url}/datasets/{DATA}"
 
@@ -246,8 +246,8 @@ def test_the_card_of_a_data_set_has_its_counts(tables, options, words):
     assert f"**Split.** {words}" in card
     assert "Every history has at least 12 interactions." in card
     for part in ("validation", "test"):
-        assert f"| {part} | {len(data.splits[part]):,} |" in card
-        assert target_hash(data.splits[part]) in card
+        assert f"| {part} | {len(data.split_tables[part]):,} |" in card
+        assert target_hash(data.split_tables[part]) in card
     assert "May be redistributed" in card
     assert not card_problems(card, "dataset")
     assert "@article{harper2015movielens," in card
