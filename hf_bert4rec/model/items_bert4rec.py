@@ -35,9 +35,10 @@ MAX_SUBTITLES = 3
 ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+")
 ENGLISH_ARTICLES = ("the", "a", "an")
 ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
-IN_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-SPELLINGS = zip(map(str, range(1, 13)), ROMAN, IN_WORDS, strict=True)  # of a number
+NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+SPELLINGS = zip(map(str, range(1, 13)), ROMAN, NUMBER_WORDS, strict=True)  # of a number
 NUMERALS = {numeral: spellings for spellings in SPELLINGS for numeral in spellings}
+MAX_TITLE_WORDS = 50  # longer texts are not spelt otherwise
 PART_NAMES = ("part", "episode", "vol", "chapter")  # may be missing before a numeral
 is_year = re.compile(r"\d{1,4}").fullmatch
 has_surrogate = re.compile("[\ud800-\udfff]").search
@@ -271,8 +272,10 @@ def _other_names(title: str) -> list[str]:
 def _other_numerals(name: str) -> list[str]:
     """A `normalise`d name with its last numeral spelt otherwise: "rocky ii", "rocky part ii", … for "rocky 2"."""
     words = name.split()
+    if not 1 < len(words) <= MAX_TITLE_WORDS:  # a number alone is rather an id that is not in the catalogue
+        return []
     index = next((index for index in reversed(range(len(words))) if words[index] in NUMERALS), None)
-    if index is None or len(words) == 1:  # a number is rather an id that is not in the catalogue
+    if index is None:
         return []
     parts = ("", *PART_NAMES) if index and words[index - 1] not in PART_NAMES else ("",)
     spellings = [f"{part} {numeral}" for part in parts for numeral in NUMERALS[words[index]]]
