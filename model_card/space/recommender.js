@@ -17,6 +17,7 @@ const FIRST_ITEM_ID = 3; // input id of the first item, after [PAD], [MASK] and 
 const UNKNOWN_TIME = -(2n ** 63n);
 const EXPLAIN_BATCH_SIZE = 8; // histories scored at once, few enough to keep a page responsive
 const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "items.json"];
+const ROMAN = ["", "", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]; // from 2, as "i" is also a word
 const ARTICLE = /^([^(]+), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)(?= \(|$)/i;
 
 /**
@@ -157,8 +158,9 @@ export class Recommender {
   }
 
   /**
-   * Movies whose titles have words that start with those of the query, in any case and without accents. Titles that
-   * start with the query come first, popular ones before others.
+   * Movies whose titles have words that start with those of the query, or start with it, wherever the blanks are, in any
+   * case and without accents. "Rocky 2" finds "Rocky II". Titles that start with the query come first, popular ones before
+   * others.
    *
    * @param {string} query
    * @param {number} [limit]
@@ -168,10 +170,11 @@ export class Recommender {
     const text = normalize(query);
     const words = text.split(" ").slice(1);
     if (!words.length) return [];
-    this.#words ??= this.movies
-      .map((movie) => ({ movie, text: normalize(`${movie.title ?? movie.id} ${movie.year ?? ""}`) }))
-      .sort((a, b) => b.movie.count - a.movie.count);
-    const matches = this.#words.filter((entry) => words.every((word) => entry.text.includes(` ${word}`)));
+    this.#words ??= this.movies.map(searchEntry).sort((a, b) => b.movie.count - a.movie.count);
+    const joined = words.join("");
+    const matches = this.#words.filter(
+      (entry) => words.every((word) => entry.text.includes(` ${word}`)) || entry.joined.startsWith(joined),
+    );
     const [first, rest] = [true, false].map((starts) => matches.filter((m) => m.text.startsWith(text) === starts));
     return [...first, ...rest].slice(0, limit).map((match) => match.movie);
   }
@@ -292,6 +295,13 @@ function displayTitle(title) {
 function normalize(text) {
   const plain = text.toLowerCase().normalize("NFKD").replace(/[\p{M}'’]/gu, "");
   return (plain.match(/[\p{L}\p{N}_]+/gu) ?? []).map((word) => ` ${word}`).join("");
+}
+
+/** A movie with the words to search it by, Roman numerals also as digits, and with these words joined. */
+function searchEntry(movie) {
+  const words = normalize(`${movie.title ?? movie.id} ${movie.year ?? ""}`);
+  const numbers = words.split(" ").map((word) => word && ROMAN.indexOf(word)).filter((number) => number > 0);
+  return { movie, text: [words, ...numbers].join(" "), joined: words.replaceAll(" ", "") };
 }
 
 /** Whether the movie at a position passes the filters by genres and years; movies without a year fail the latter. */

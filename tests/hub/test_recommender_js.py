@@ -15,7 +15,7 @@ from tests.hub.exported_onnx import load_pipeline, make_onnx_folder
 from tests.hub.node import NEEDS_NODE, run
 
 pytestmark = [pytest.mark.slow, NEEDS_NODE]
-QUERIES = ["the god", "GODFATHER THE", "amelie", "1995", "movie 1", "zzz", "  "]
+QUERIES = ["the god", "GODFATHER THE", "amelie", "1995", "movie 1", "seven (aka", "zzz", "  "]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,18 @@ def test_titles_are_found_in_any_case_and_by_any_of_their_words(folder):
     assert found["amelie"] == ["Amélie"]
     assert found["1995"] == ["Movie 35", "Seven (a.k.a. Se7en)", "Sabrina", "Toy Story"]  # popular ones first
     assert found["movie 1"] == [f"Movie {number}" for number in range(19, 11, -1)]
+    assert found["seven (aka"] == ["Seven (a.k.a. Se7en)"]
     assert found["zzz"] == found["  "] == []
+
+
+def test_titles_are_found_with_other_numerals_and_blanks(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    items = json.loads((copy / "items.json").read_text(encoding="utf-8"))
+    items["title"][:4] = ["Rocky II", "Spider-Man 2", "Godfather: Part II, The", "L.A. Confidential"]
+    (copy / "items.json").write_text(json.dumps(items), encoding="utf-8")
+    queries = ["rocky 2", "spiderman 2", "godfather part 2", "la con", "rocky 3"]
+    found = [["Rocky II"], ["Spider-Man 2"], ["The Godfather: Part II"], ["L.A. Confidential"], []]
+    assert run(copy, queries=queries)["found"] == found
 
 
 def test_bad_requests_are_refused_by_name(folder):
