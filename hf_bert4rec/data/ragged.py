@@ -150,15 +150,14 @@ class LazyRows:
 
     def take(self, rows: IntArray) -> Ragged:
         """These rows, in this order, in memory."""
-        numbers = np.searchsorted(self.part_starts, self.starts[rows], side="right") - 1  # the part of every row
-        present = np.unique(numbers).tolist() or [0]
-        taken = [self._take_from(number, rows[numbers == number]) for number in present]
-        joined = taken[0] if len(taken) == 1 else concatenate(taken)
-        in_order = (numbers[1:] >= numbers[:-1]).all()
-        return joined if in_order else joined.take(np.argsort(np.argsort(numbers, kind="stable")))
+        part_of = np.searchsorted(self.part_starts, self.starts[rows], side="right") - 1  # of every row
+        taken = [self._take_from(part, rows[part_of == part]) for part in np.unique(part_of).tolist() or [0]]
+        joined = taken[0] if len(taken) == 1 else concatenate(taken)  # part after part
+        in_order = (part_of[1:] >= part_of[:-1]).all()
+        return joined if in_order else joined.take(np.argsort(np.argsort(part_of, kind="stable")))
 
-    def _take_from(self, number: int, rows: IntArray) -> Ragged:
-        part, starts, lengths = self.parts[number], self.starts[rows] - self.part_starts[number], self.lengths[rows]
+    def _take_from(self, index: int, rows: IntArray) -> Ragged:
+        part, starts, lengths = self.parts[index], self.starts[rows] - self.part_starts[index], self.lengths[rows]
         stops = starts + lengths
         without_gaps = len(rows) and (starts[1:] == stops[:-1]).all()
         entries: Any = slice(starts[0], stops[-1]) if without_gaps else positions_of(starts, lengths)
