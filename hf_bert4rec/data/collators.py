@@ -17,10 +17,10 @@ from .random_streams import NegativeSampler, Stream, hashed_uniform
 
 IGNORED = -100
 LAST_TIME = np.iinfo(np.int64).max
-# Columns of histories that the model reads, with their values at padding and for queries of which nothing is known.
-UNKNOWN = {"timestamps": UNKNOWN_TIME, "event_ids": 0}
-COLUMN_PADDING = {"timestamps": LAST_TIME, "event_ids": UNKNOWN["event_ids"], "label_weights": 0.0}  # of training rows
-MODEL_INPUTS = ("input_ids", "attention_mask", *UNKNOWN)  # of a batch; the last ones only if the histories have them
+# Columns of histories that the model reads, with their values at padding and for queries without one.
+UNKNOWN_VALUES = {"timestamps": UNKNOWN_TIME, "event_ids": 0}
+COLUMN_PADDING = {"timestamps": LAST_TIME, "event_ids": 0, "label_weights": 0.0}  # of training rows
+MODEL_INPUTS = ("input_ids", "attention_mask", *UNKNOWN_VALUES)  # the last ones only if the histories have them
 
 
 def pad_rows(rows: Sequence[Array], value: float, multiple: int = 1) -> Array:
@@ -163,9 +163,9 @@ class DataCollatorForNextItem:
         input_ids = pad_rows(masked, self.tokenizer.pad_token_id)
         attention_mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        for name, unknown in UNKNOWN.items():
+        for name, unknown in UNKNOWN_VALUES.items():
             if name in rows[0]:
-                columns = [np.append(row[name][-(self.max_length - 1) :], _query(row, name)) for row in rows]
+                columns = [np.append(row[name][-(self.max_length - 1) :], _query_value(row, name)) for row in rows]
                 batch[name] = pad_rows(columns, unknown)
         batch["seen"] = pad_rows([_seen(row) for row in rows], IGNORED)
         if "targets" in rows[0]:
@@ -173,13 +173,13 @@ class DataCollatorForNextItem:
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
-def _query(row: dict[str, Any], name: str) -> int:
-    """What is known of a row's query; `UNKNOWN` where nothing is."""
-    return row.get("queries", {}).get(name, UNKNOWN[name])
+def _query_value(row: dict[str, Any], name: str) -> int:
+    """The query's value of a column; that of `UNKNOWN_VALUES` where it is not known."""
+    return row.get("queries", {}).get(name, UNKNOWN_VALUES[name])
 
 
 def _seen(row: dict[str, Any]) -> IntArray:
     """Items of a row's history, where there are kinds of events those of the requested one; as `seen_items`."""
     if "event_ids" not in row:
         return row["input_ids"]
-    return row["input_ids"][row["event_ids"] == _query(row, "event_ids")]
+    return row["input_ids"][row["event_ids"] == _query_value(row, "event_ids")]
