@@ -413,7 +413,7 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
     def _bidirectional_mask(
         self, queries: torch.Tensor, keys: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """The mask by which queries attend to keys that are not padding; None if nothing is, even if compiled."""
+        """The mask that hides padded keys from the queries; None without `attention_mask`, even when compiled."""
         if attention_mask is None:
             return None
         return create_bidirectional_mask(self.config, queries, attention_mask, encoder_hidden_states=keys)
