@@ -93,24 +93,24 @@ def training_forward(
         return Bert4RecForMaskedLM.forward(self, *args, labels=labels, is_causal=is_causal, **inputs)
     if targets is None:
         sparse = supports_query_positions(self) and not is_causal
-        at = labelled_targets(labels, label_weights, sparse, self.config.vocab_size)
+        labelled = labelled_targets(labels, label_weights, sparse, self.config.vocab_size)
     else:
-        at = LabelledTargets(**targets)
-    queries = None if at.positions is None else QueryPositions(at.positions, at.indices)
+        labelled = LabelledTargets(**targets)
+    queries = None if labelled.positions is None else QueryPositions(labelled.positions, labelled.indices)
     outputs = self.bert4rec(*args, query_positions=queries, is_causal=is_causal, return_dict=True, **inputs)
     hidden_states = outputs.last_hidden_state
     if queries is None:
-        hidden_states = hidden_states.flatten(0, 1).index_select(0, at.indices)
+        hidden_states = hidden_states.flatten(0, 1).index_select(0, labelled.indices)
     states = self.head(hidden_states)  # (labelled or more, hidden)
-    options = {"num_items_in_batch": num_items_in_batch, "weights": at.weights}
+    options = {"num_items_in_batch": num_items_in_batch, "weights": labelled.weights}
     if type(self.decoder) is not nn.Linear:  # an adapter's or quantised layer: only its own forward is right
-        loss = dense_cross_entropy(self.decoder(states), at.labels, **options)
+        loss = dense_cross_entropy(self.decoder(states), labelled.labels, **options)
     elif negatives is not None:
-        loss = sampled_softmax_loss(states, self.decoder, at.labels, negatives, negatives_log_count, **options)
+        loss = sampled_softmax_loss(states, self.decoder, labelled.labels, negatives, negatives_log_count, **options)
     elif computes_all_logits(states, labels, self.config.vocab_size):
-        loss = dense_cross_entropy(padded_logits(states, self.decoder), at.labels, **options)
+        loss = dense_cross_entropy(padded_logits(states, self.decoder), labelled.labels, **options)
     else:
-        loss = chunked_cross_entropy(states, self.decoder, at.labels, **options)
+        loss = chunked_cross_entropy(states, self.decoder, labelled.labels, **options)
     return MaskedLMOutput(loss=loss)
 
 
