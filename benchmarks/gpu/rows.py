@@ -81,7 +81,7 @@ def launched_rows() -> Iterator[Row]:
 
 
 def attention_rows(sizes: Sizes) -> Iterator[Row]:
-    """Every kernel of sdpa alone, eager attention, and the flash-attn library."""
+    """Each kernel of sdpa, eager attention, and the flash-attn library."""
     variants = [{"kernel": kernel} for kernel in steps.KERNELS]
     variants += [{"attention": name} for name in ("eager", "flash_attention_2")]
     for kind, size, options in models(sizes.examined[-1:]):

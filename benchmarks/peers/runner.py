@@ -133,7 +133,7 @@ def run(
 
 
 def exit_reason(code: int) -> str:
-    """An exit code in words.
+    """Describe an exit code.
 
     >>> exit_reason(-9), exit_reason(1)
     ('killed by signal 9, possibly out of memory', 'exited with 1')

@@ -138,7 +138,7 @@ def gather_positions(states: torch.Tensor, query_positions: QueryPositions | Non
     positions = query_positions.positions
     starts = states.shape[1] * torch.arange(states.shape[0], device=states.device)  # [0] for angles that all rows share
     rows = (positions + starts[:, None]).flatten()
-    # index_select copies whole rows, on a CPU 15 times as fast as gather
+    # index_select copies row by row, on a CPU 15 times as fast as gather
     return states.flatten(0, 1).index_select(0, rows).unflatten(0, positions.shape)
 
 
