@@ -150,10 +150,10 @@ class Bert4RecConfig(PreTrainedConfig):
     def _check_ranges(self) -> None:
         ranges = RANGES | dict.fromkeys(("memory_size", "taste_neighbours"), (0, self.vocab_size))
         ranges |= dict.fromkeys(("pad_token_id", "mask_token_id", "unk_token_id"), (0, self.vocab_size - 1))
-        for name, (least, most) in ranges.items():
+        for name, (lower, upper) in ranges.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise ValueError(f"{name} is {value!r:.40}; it must be from {least} to {most:,}")
+            if value is not None and not lower <= value <= upper:
+                raise ValueError(f"{name} is {value!r:.40}; it must be from {lower} to {upper:,}")
 
     def _check_sizes(self) -> None:
         hidden_size, heads = f"hidden_size ({self.hidden_size})", f"num_attention_heads ({self.num_attention_heads})"

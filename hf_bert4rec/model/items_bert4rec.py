@@ -107,8 +107,8 @@ def _read_ids(values: Sequence[Any]) -> list[int | str]:
     if not values:
         raise ValueError("no movies: the table of items is empty")
     ids = [_read_id(value, row) for row, value in enumerate(values)]
-    if odd := [item for item in ids if type(item) is not type(ids[0])]:
-        raise ValueError(f"movie_id mixes types: {ids[0]!r} and {odd[0]!r}; make all int or all str")
+    if others := [item for item in ids if type(item) is not type(ids[0])]:
+        raise ValueError(f"movie_id mixes types: {ids[0]!r} and {others[0]!r}; make all int or all str")
     tokens = Counter(map(str, ids))
     if len(tokens) < len(ids):
         raise ValueError(f"duplicate movie_id {tokens.most_common(1)[0][0]!r}: give each item one row")

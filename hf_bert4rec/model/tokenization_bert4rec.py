@@ -187,10 +187,10 @@ class Bert4RecTokenizer(TokenizersBackend):
     def encode_events(self, names: Iterable[str]) -> list[int]:
         """Kinds of events to `event_ids`; ValueError for an unknown kind."""
         names = list(names)
-        if odd := [name for name in names if name not in self.event_names]:
+        if unknown := [name for name in names if name not in self.event_names]:
             known = ", ".join(map(repr, self.event_names))
             problem = f"none of {known}" if known else "given to a model without kinds"
-            raise ValueError(f"the kind of event {short_repr(odd[0])} is {problem}")
+            raise ValueError(f"the kind of event {short_repr(unknown[0])} is {problem}")
         return [self.event_names.index(name) for name in names]
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
@@ -292,8 +292,8 @@ class Bert4RecTokenizer(TokenizersBackend):
         if not isinstance(self._tokenizer.model, WordLevel):
             raise ValueError(f"tokenizer.json: its model is {self._tokenizer.model!r:.20}…, not a WordLevel one")
         items = tokens[len(specials) :]
-        if self.item_id_type == "int" and (odd := [token for token in items if not is_integer(token)]):
-            raise ValueError(f"tokenizer.json: item {odd[0]!r:.40} is not an integer, as item_id_type 'int' requires")
+        if self.item_id_type == "int" and (wrong := [token for token in items if not is_integer(token)]):
+            raise ValueError(f"tokenizer.json: item {wrong[0]!r:.40} is not an integer, as item_id_type 'int' requires")
         if added := sorted(set(self.get_added_vocab()) - set(specials)):
             raise ValueError(f"tokenizer.json: items {short_repr(added)} are added tokens; build it with from_movies")
         return items
@@ -304,9 +304,9 @@ def _check_events(names: Any, num_target_events: Any) -> None:
     listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) and name for name in names)
     if not listed or len(set(names)) < len(names):
         raise ValueError(f"event_names is {short_repr(names)}; it is a list of different names")
-    least, most = min(1, len(names)), len(names)
-    if type(num_target_events) is not int or not least <= num_target_events <= most:
-        raise ValueError(f"num_target_events is {short_repr(num_target_events)}; it must be from {least} to {most}")
+    lower, upper = min(1, len(names)), len(names)
+    if type(num_target_events) is not int or not lower <= num_target_events <= upper:
+        raise ValueError(f"num_target_events is {short_repr(num_target_events)}; it must be from {lower} to {upper}")
 
 
 def _refuse_tokens(tokens: Any, allowed: Container[str]) -> None:
