@@ -82,18 +82,21 @@ def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
         late = frame.filter(pl.col("timestamps").list.max() > pl.col("target_timestamp"))
         if late.height:
             user, time = late["user_id"][0], late["timestamps"][0].max()
-            raise LeakageError(f"The {part} history of user {user!r} has an interaction at {time}, after its target")
+            what = f"the {part} history of user {user!r} has an interaction at {time}, after its target"
+            raise LeakageError(f"{what}: split the histories again")
     if "cut" in frame.columns:
         cut: Any = frame["cut"].min()
         latest: Any = to_frame(train, ["timestamps"])["timestamps"].list.max().max()
         if latest >= cut:
             raise late_training_error(latest, part, cut)
         if not timed or (frame["target_timestamp"] < frame["cut"]).any():
-            raise LeakageError(f"A {part} target is before the {part} cut at {cut}, or has no timestamp")
+            what = f"a {part} target is before the {part} cut at {cut}, or has no timestamp"
+            raise LeakageError(f"{what}: split the histories again")
 
 
 def late_training_error(latest: Any, part: str, cut: Any) -> LeakageError:
-    return LeakageError(f"Training has an interaction at {latest}, not before the {part} cut at {cut}")
+    what = f"Training has an interaction at {latest}, not before the {part} cut at {cut}"
+    return LeakageError(f"{what}: split again, and train on the training part only")
 
 
 def target_hash(rows: Dataset) -> str:

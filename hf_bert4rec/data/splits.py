@@ -140,7 +140,7 @@ def split_lengths(histories: Rows, rule: str, target_events: TargetEvents, n: in
         raise ValueError(f"n must be 1 or more targets per user, not {n}")
     targets = np.concatenate([_last_targets(block, block.lengths, 2 * n) for block in histories.blocks()])
     kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
-    purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out"
+    purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out: add data"
     problem = f"None of {len(histories):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
     split = _require(targets[:, 0] > 0, problem)
     targets = np.where(split[:, None], targets, ABSENT)  # (histories, 2n)
@@ -185,7 +185,7 @@ def value_at_quantile(arrays: Callable[[], Iterable[Array]], quantile: float) ->
     """
     bounds = [(len(numbers), numbers.min().item(), numbers.max().item()) for numbers in arrays() if len(numbers)]
     if not bounds:
-        raise ValueError("No interaction is before the cut: all timestamps are the same, or there are none")
+        raise ValueError("nothing is before the cut: all timestamps are the same, or there are none; use leave_one_out")
     counts, lows, highs = zip(*bounds, strict=True)
     count, low, high = sum(counts), min(lows), max(highs)
     position = int(quantile * count)  # among the numbers from `low` to `high`, which are `count`
