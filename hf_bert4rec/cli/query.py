@@ -28,7 +28,8 @@ PASSED = ("top_k", "goal", "min_rating", "event", "exclude", "candidates", "genr
 
 def main(argv: Sequence[str]) -> None:
     """Run the command whose name comes first in `argv`."""
-    arguments = make_parser().parse_args(argv)
+    name, *words = argv
+    arguments = make_parser(name).parse_intermixed_args(words)  # options may come before movies
     utils.logging.set_verbosity_error()
     utils.logging.disable_progress_bar()
     with warnings.catch_warnings(record=True) as caught:
@@ -44,26 +45,24 @@ def main(argv: Sequence[str]) -> None:
         print(table(answer))
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(command: str) -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="hf-bert4rec", description=__doc__, formatter_class=formatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    recommend = commands.add_parser("recommend", help="recommendations for a history")
-    explain = commands.add_parser("explain", help="the same, each with the movies of the history that led to it")
-    similar = commands.add_parser("similar", help="movies similar to a movie")
-    for command in (recommend, explain, similar):
-        command.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
-        command.add_argument("--top-k", type=int, help=f"movies to print (default {DEFAULT_TOP_K})")
-        command.add_argument("--json", action="store_true", help="print JSON")
-    for command in (recommend, explain):
-        command.add_argument("history", metavar="MOVIE", nargs="*", help="ids or titles, oldest first")
-        _add_reranking(command)
-    explain.add_argument(
-        "--movie", action="append", dest="candidates", help="explain this movie, recommended or not; repeatable"
-    )
-    recommend.add_argument("--candidate", action="append", dest="candidates", help="rank only these; repeatable")
-    recommend.add_argument("--explain", action="store_true", help="the same as the command explain")
-    similar.add_argument("movie", metavar="MOVIE", help="its id or title")
+    parser = argparse.ArgumentParser(prog=f"hf-bert4rec {command}", description=__doc__, formatter_class=formatter)
+    parser.set_defaults(command=command, explain=command == "explain")
+    parser.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
+    parser.add_argument("--top-k", type=int, help=f"movies to print (default {DEFAULT_TOP_K})")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    if command == "similar":
+        parser.add_argument("movie", metavar="MOVIE", help="its id or title")
+        return parser
+    parser.add_argument("history", metavar="MOVIE", nargs="*", help="ids or titles, oldest first")
+    if command == "explain":
+        text = "explain this movie, recommended or not; repeatable"
+        parser.add_argument("--movie", action="append", dest="candidates", help=text)
+    else:
+        parser.add_argument("--candidate", action="append", dest="candidates", help="rank only these; repeatable")
+        parser.add_argument("--explain", action="store_true", help="the same as the command explain")
+    _add_reranking(parser)
     return parser
 
 
@@ -123,7 +122,7 @@ def options_of(arguments: argparse.Namespace, num_items: int) -> dict[str, Any]:
         options["events"] = [text.strip() for text in arguments.events.split(",")]
     if arguments.include_seen is not None:
         options["exclude_seen"] = not arguments.include_seen
-    return {**options, "explain": arguments.command == "explain" or arguments.explain}
+    return {**options, "explain": arguments.explain}
 
 
 def read_rating(text: str) -> float | None:

@@ -94,7 +94,8 @@ class Catalogue:
             if key not in self.genre_names:
                 near = difflib.get_close_matches(key, self.genre_names, n=3)
                 known = ", ".join(self.genre_names[match] for match in near or sorted(self.genre_names))
-                raise ValueError(f"no movie has the genre {name!r}; {'did you mean' if near else 'there are'} {known}?")
+                hint = f"did you mean {known}?" if near else f"there are {known}"
+                raise ValueError(f"no movie has the genre {name!r}; {hint}")
         lists, index = self.genre_lists
         return torch.tensor([any(name.casefold() in keys for name in listed) for listed in lists])[index]
 

@@ -34,6 +34,12 @@ def test_recommendations_as_json_are_the_pipelines(capsys, folder, pipe):
     assert [movie["title"] for movie in answer] == [movie["title"] for movie in expected]
 
 
+def test_options_may_come_before_movies(capsys, folder):
+    expected = run(capsys, "explain", folder, "10", "13", "--top-k", "2")
+    assert run(capsys, "explain", "--top-k", "2", folder, "10", "13") == expected
+    assert run(capsys, "recommend", folder, "--top-k", "2", "10", "--explain", "13") == expected
+
+
 def test_recommendations_are_printed_as_a_table(capsys, folder):
     lines = run(capsys, "recommend", folder, "--genre", "romance", "--top-k", "2").splitlines()
     assert len(lines) == 2

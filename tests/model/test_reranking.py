@@ -142,6 +142,7 @@ def test_an_unknown_movie_to_exclude_is_named(pipe, ranked):
         ({"candidates": "Toy Story"}, TypeError, "candidates is a list"),
         ({"exclude": 10}, TypeError, "exclude is a list"),
         ({"genres": ["Romanse"]}, ValueError, "no movie has the genre 'Romanse'; did you mean Romance"),
+        ({"genres": ["xyz"]}, ValueError, "no movie has the genre 'xyz'; there are [^?]+$"),
         ({"genres": ["Western"]}, ValueError, "there are Animation, Comedy"),
         ({"genres": "Romance"}, TypeError, "genres is a list"),
         ({"genres": []}, ValueError, "at least one"),
