@@ -15,17 +15,17 @@ IntArray = npt.NDArray[np.int64]
 
 
 def sequential(users: int = 3000, seed: int = 0) -> pl.DataFrame:
-    """Histories of 10 to 40 items: one of four followers of the last item with probability 0.5, else any item."""
+    """Histories of 10 to 40 items: one of four successors of the last item with probability 0.5, else any item."""
     generator = np.random.default_rng(seed)
     items, weights = 1000, _zipf(1000, 0.7)
-    followers = generator.choice(items, (items, 4), p=weights)
+    successors = generator.choice(items, (items, 4), p=weights)
 
-    def following(history: list[int]) -> int:
+    def next_item(history: list[int]) -> int:
         if history and generator.random() < 0.5:
-            return int(generator.choice(followers[history[-1]]))
+            return int(generator.choice(successors[history[-1]]))
         return int(generator.choice(items, p=weights))
 
-    return _table([_distinct(following, int(generator.integers(10, 41))) for _ in range(users)], generator)
+    return _table([_distinct(next_item, int(generator.integers(10, 41))) for _ in range(users)], generator)
 
 
 def popular(users: int = 3000, seed: int = 0) -> pl.DataFrame:
@@ -56,21 +56,21 @@ def repeating(users: int = 1500, seed: int = 0) -> pl.DataFrame:
 
 
 def sessions(users: int = 12_000, seed: int = 0) -> pl.DataFrame:
-    """Sessions of two to five items of one topic, mostly a follower of the last item."""
+    """Sessions of two to five items of one topic, mostly a successor of the last item."""
     generator = np.random.default_rng(seed)
     topics, size = 100, 20
     topic_weights, item_weights = _zipf(topics, 0.6), _zipf(size, 0.7)
-    followers = generator.integers(0, size, (topics, size, 3))
+    successors = generator.integers(0, size, (topics, size, 3))
     histories = []
     for _ in range(users):
         topic = int(generator.choice(topics, p=topic_weights))
 
-        def following(history: list[int], topic: int = topic) -> int:
+        def next_item(history: list[int], topic: int = topic) -> int:
             if history and generator.random() < 0.5:
-                return size * topic + int(generator.choice(followers[topic, history[-1] % size]))
+                return size * topic + int(generator.choice(successors[topic, history[-1] % size]))
             return size * topic + int(generator.choice(size, p=item_weights))
 
-        histories.append(_distinct(following, int(generator.integers(2, 6))))
+        histories.append(_distinct(next_item, int(generator.integers(2, 6))))
     return _table(histories, generator)
 
 
@@ -78,7 +78,7 @@ def shop(users: int = 22_000, seed: int = 0) -> pl.DataFrame:
     """A sparse shop without times: half as many items as users, about nine interactions each.
 
     Items belong to groups of fifteen with a long tail. A customer has two or three favourite groups. The next item is
-    one of three followers of the last one, in its group, or is of a favourite group, or is any item.
+    one of three successors of the last one, in its group, or is of a favourite group, or is any item.
     """
     generator = np.random.default_rng(seed)
     size = 15
@@ -86,23 +86,23 @@ def shop(users: int = 22_000, seed: int = 0) -> pl.DataFrame:
     items = groups * size
     group_weights, rank_weights = _zipf(groups, 0.5), _zipf(size, 0.6)
     ranks = np.stack([generator.permutation(size) for _ in range(groups)])  # the order of popularity in a group
-    followers = generator.integers(0, size, (items, 3)) + np.arange(items)[:, None] // size * size
+    successors = generator.integers(0, size, (items, 3)) + np.arange(items)[:, None] // size * size
     cumulative = (group_weights[:, None] * rank_weights).cumsum()
     histories = []
     for _ in range(users):
         favourites = generator.choice(groups, generator.integers(2, 4), p=group_weights, replace=False)
 
-        def following(history: list[int], favourites: IntArray = favourites) -> int:
+        def next_item(history: list[int], favourites: IntArray = favourites) -> int:
             kind = generator.random()
             if history and kind < SHOP_FOLLOWS:
-                return int(generator.choice(followers[history[-1]]))
+                return int(generator.choice(successors[history[-1]]))
             if kind < SHOP_FOLLOWS + SHOP_FAVOURITE:
                 group = int(generator.choice(favourites))
                 return group * size + int(ranks[group, generator.choice(size, p=rank_weights)])
             group, rank = divmod(min(int(np.searchsorted(cumulative, generator.random())), items - 1), size)
             return group * size + int(ranks[group, rank])
 
-        histories.append(_distinct(following, 5 + int(generator.geometric(0.2)) - 1))
+        histories.append(_distinct(next_item, 5 + int(generator.geometric(0.2)) - 1))
     return _table(histories, None)
 
 
@@ -121,12 +121,12 @@ def _zipf(number: int, power: float) -> npt.NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def _distinct(following: Callable[[list[int]], int], length: int) -> list[int]:
-    """A history of `length` distinct items, each drawn by `following` from those before it."""
+def _distinct(next_item: Callable[[list[int]], int], length: int) -> list[int]:
+    """A history of `length` distinct items, each drawn by `next_item` from those before it."""
     history: list[int] = []
     while len(history) < length:
-        for _ in range(20):  # a follower may be in the history already
-            if (item := following(history)) not in history:
+        for _ in range(20):  # a successor may be in the history already
+            if (item := next_item(history)) not in history:
                 history.append(item)
                 break
         else:

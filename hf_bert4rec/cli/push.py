@@ -58,7 +58,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("folder", type=Path, help="an exported model")
     parser.add_argument("repo_id", help="user/name")
-    parser.add_argument("--private", action="store_true", help="make new repositories private")
+    parser.add_argument("--private", action="store_true", help="create private repositories; refuse public ones")
     parser.add_argument("--revision", help="branch of the model to commit to, created if it does not exist")
     parser.add_argument("--dry-run", action="store_true", help="list files and sizes, send nothing")
     parser.add_argument("--space", action="store_true", help="publish the demo too, as a Space of the same name")
