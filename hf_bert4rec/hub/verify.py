@@ -155,10 +155,7 @@ def compare(folder: Path, history: Sequence[Any], answer: list[Any], expected: l
 
 
 def answer_in_isolation(folder: Path, request: dict[str, Any], python: str = sys.executable) -> dict[str, Any]:
-    """Run ISOLATED_LOADER on the folder in a new process and an empty directory, without this package or network.
-
-    `request` has `histories` and `top_k`; the result has `answers`, and the `problems` of the weights by kind.
-    """
+    """`answers` to `histories` from a new process without this package and network, and `problems` of the weights."""
     with tempfile.TemporaryDirectory() as directory:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": directory}

@@ -276,10 +276,7 @@ class _TrainingCallback(TrainerCallback):
 
 
 def _advance_random_state(loader: DataLoader[Any]) -> None:
-    """Advance torch's random state as a new iterator does when it draws its seed, also if persistent workers keep one.
-
-    Dropout draws from this state, and a resumed run begins with new iterators.
-    """
+    """Advance torch's random state, which dropout uses, as a new iterator does; persistent workers keep the old one."""
     if getattr(loader, "_iterator", None) is not None:
         torch.empty((), dtype=torch.int64).random_()
 
