@@ -23,6 +23,8 @@ class EndpointHandler:
         """Return the pipeline's answer; TypeError, ValueError or LookupError say what to change in a bad request."""
         if not isinstance(data, dict) or "inputs" not in data:
             raise ValueError('a request is an object with the key "inputs": a history, or a list of histories')
+        if misplaced := data.keys() - {"inputs", "parameters", "options"}:  # clients may send their own "options"
+            raise ValueError(f'put {min(misplaced)!r:.80} into "parameters", an object of options')
         parameters = data.get("parameters")
         if not isinstance(parameters, dict | None) or "inputs" in (parameters or {}):
             raise ValueError('"parameters" is an object of options, such as {"top_k": 5}')

@@ -24,6 +24,7 @@ BAD_REQUESTS: dict[str, tuple[Any, str]] = {
     "a mixture": ({"inputs": [100, [101]]}, "entry 1 is [101]: a list holds either the entries"),
     "parameters": ({"inputs": [100], "parameters": [5]}, '"parameters" is an object of options'),
     "inputs twice": ({"inputs": [100], "parameters": {"inputs": [101]}}, '"parameters" is an object of options'),
+    "misplaced options": ({"inputs": [100], "top_k": 5, "genres": ["Drama"]}, "put 'genres' into \"parameters\""),
     "an option": ({"inputs": [100], "parameters": {"top": 5}}, "unknown option 'top'; did you mean 'top_k'?"),
     "a value": ({"inputs": [100], "parameters": {"top_k": 41}}, "top_k is 41; it must be from 1 to the catalogue's 40"),
     "a type": ({"inputs": [100], "parameters": {"batch_size": "all"}}, "batch_size is an integer, not 'all'"),
