@@ -62,7 +62,8 @@ def format_taste(report: Mapping[str, Any], table: Callable[[Rows], str]) -> lis
         headline = f"ndcg@{new_users['k']}"
         lines += ["", new_users_meaning(new_users), "", table(new_users_table(new_users)), ""]
         lines += [
-            f"{_items(length)}, {metric_label(headline)} paired by user: {_compared(results, headline, new_users)}."
+            f"{_count(length, 'item')}, {metric_label(headline)} paired by user: "
+            f"{_compared(results, headline, new_users)}."
             for length, results in new_users["results"].items()
         ]
     if kin := report.get("kin"):
@@ -73,7 +74,7 @@ def format_taste(report: Mapping[str, Any], table: Callable[[Rows], str]) -> lis
 
 def new_users_meaning(section: Mapping[str, Any]) -> str:
     rating = section["liked_rating"]
-    liked = "watched, as there are no ratings" if rating is None else f"rated {rating:g} or more"
+    liked = "interacted with, as there are no ratings" if rating is None else f"rated {rating:g} or more"
     text = (
         f"New users: {section['users']:,} users held out of training name 1, 3 or 5 random items that they {liked}, "
         f"without times ({section['draws']} draws each). Relevant are all others that they {liked.split(',')[0]}; "
@@ -91,8 +92,8 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
 def kin_meaning(section: Mapping[str, Any]) -> str:
     text = (
         f"Kin: one item is the history, and found@{section['k']} is the share of its series, or of the other items "
-        f"of its director or kind, in the first {section['k']}. {section['groups']} groups with {section['movies']} "
-        "items"
+        f"of its director or kind, in the first {section['k']}. {_count(section['groups'], 'group')} with "
+        f"{section['movies']} items"
     )
     if listed := section.get("listed"):
         text += f", {listed} of them from a list; the items of the others have words of their titles in common"
@@ -102,7 +103,7 @@ def kin_meaning(section: Mapping[str, Any]) -> str:
 def new_users_table(section: Mapping[str, Any]) -> Rows:
     """NDCG with its interval, and precision, of every scorer for each number of items; header first."""
     k, results = section["k"], section["results"]
-    rows = [[f"NDCG@{k} [interval] / precision@{k}", *map(_items, results)]]
+    rows = [[f"NDCG@{k} [interval] / precision@{k}", *(_count(length, "item") for length in results)]]
     for name in next(iter(results.values())):
         metrics = [scorers[name]["metrics"] for scorers in results.values()]
         cells = [f"{_bounds(each[f'ndcg@{k}'])} / {_figure(each[f'precision@{k}']['mean'])}" for each in metrics]
@@ -131,8 +132,8 @@ def _few(number: int, noun: str) -> str:
     return f" Fewer than fifty {noun}: the intervals say little." if number < FEW_USERS else ""
 
 
-def _items(length: str) -> str:
-    return f"{length} item{'' if length == '1' else 's'}"
+def _count(number: int | str, noun: str) -> str:
+    return f"{number} {noun}{'' if int(number) == 1 else 's'}"
 
 
 def _bounds(estimate: Mapping[str, float]) -> str:

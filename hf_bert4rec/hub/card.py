@@ -20,8 +20,9 @@ from ..evaluation.plots import CURVE_FILE
 from ..files import data_folder, write_text
 from ..model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .records import read_evaluation, read_training, release_of
-from .verify import CODE_FOLDER, REQUIREMENTS, code_files, has_titles
+from .verify import CODE_FOLDER, REQUIREMENTS, code_files, has_own_titles
 
 TAGS = ("recommendation", "sequential-recommendation", "bert4rec", "endpoints-template")
 DATA_LICENCE = {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}
@@ -142,7 +143,8 @@ def update_card(folder: Path) -> None:
     """Rewrite README.md of a local model folder from the records in it; errors are those of reading them."""
     training, evaluation = read_training(folder), read_evaluation(folder)
     onnx = (folder / ONNX_FOLDER / ONNX_FILE).is_file()
-    write_text(folder / REPOCARD_NAME, render_card(training, evaluation, titles=has_titles(folder), onnx=onnx))
+    titles = has_own_titles(Bert4RecTokenizer.from_pretrained(folder))
+    write_text(folder / REPOCARD_NAME, render_card(training, evaluation, titles=titles, onnx=onnx))
 
 
 def _summary_line(name: str) -> str:

@@ -14,11 +14,11 @@ from ..evaluation.report import REPORT_FILE
 from ..files import TASTE_FILE, TRAINING_FILE, annotate_write_errors
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
-from ..model.tokenization_bert4rec import ITEMS_FILE
+from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
 from .card import NOTEBOOK, PICTURES, render_card, render_notebook
 from .export import copy_code, write_files
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
-from .verify import JSON_FILES, has_titles
+from .verify import JSON_FILES, has_own_titles, has_titles
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ def stage_model(
     training, evaluation = without_private_paths(read_training(folder)), read_evaluation(folder)
     release = release_of(training)
     titles = has_titles(folder) and (include_titles or (release is not None and release.redistributable))
+    named = has_own_titles(Bert4RecTokenizer.from_pretrained(folder))
     if evaluation is not None:
         evaluation = {**evaluation, "model": {**evaluation["model"], "name": repo_id}}
     if not titles:
@@ -48,7 +49,9 @@ def stage_model(
         TRAINING_FILE: training,
         CURVE_FILE: draw_curve(training),
         NOTEBOOK: render_notebook(repo_id, training["example"]["history"]),
-        REPOCARD_NAME: render_card(training, evaluation, repo_id, titles=titles, onnx=onnx, dataset_id=dataset_id),
+        REPOCARD_NAME: render_card(
+            training, evaluation, repo_id, titles=titles and named, onnx=onnx, dataset_id=dataset_id
+        ),
     }
     patterns = [*JSON_FILES, "model*.safetensors", "model.safetensors.index.json", *ONNX_FILES]
     if evaluation is not None:
@@ -57,6 +60,7 @@ def stage_model(
     if not titles:  # every model needs the counts, for the popularity fallback
         items = read_object(folder / ITEMS_FILE)
         files[ITEMS_FILE] = json.dumps({name: column for name, column in items.items() if name == "count"})
+    if named and not titles:
         logger.info("titles and genres are not published; add --include-titles if you have the right to publish them")
     with annotate_write_errors(target):
         _copy_files(folder, target, patterns)

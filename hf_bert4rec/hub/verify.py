@@ -117,6 +117,12 @@ def has_titles(folder: Path) -> bool:
     return any(read_object(folder / ITEMS_FILE).get("title", []))
 
 
+def has_own_titles(tokenizer: Any) -> bool:
+    """Whether any title of a tokenizer is not just the id of its item, as in a table without titles."""
+    titles = zip(tokenizer.items.get("title", []), tokenizer.item_ids, strict=False)
+    return any(title and title != str(item) for title, item in titles)
+
+
 def probe_histories(tokenizer: Any) -> list[list[Any]]:
     """Histories of item ids to compare answers for: short, long and, if popularity is known, empty."""
     ids = tokenizer.item_ids

@@ -20,7 +20,7 @@ from ..evaluation.validation import format_validation, validation_metrics
 from ..files import TRAINING_FILE, write_json
 from ..hub.card import render_card
 from ..hub.export import check_replaceable, export
-from ..hub.verify import load_pipeline
+from ..hub.verify import has_own_titles, load_pipeline
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.pipeline_bert4rec import MovieRecommendationPipeline
 from ..model.ranking_bert4rec import Catalogue
@@ -108,7 +108,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         figures = complete_extensions(model, data, arguments)
         record = build_record(trainer, model, data, arguments[:-1], argv) | {"auto": chosen, **figures}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
-        card = render_card(record, titles=any(data.tokenizer.items.get("title", [])))
+        card = render_card(record, titles=has_own_titles(data.tokenizer))
         export(model, data.tokenizer, folder, card, files)
         logger.info("exported to %s\n%s", folder, format_validation(figures["validation"]))
     trainer.end()

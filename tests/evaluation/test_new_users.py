@@ -106,7 +106,7 @@ def test_without_ratings_all_interactions_are_likes(caplog) -> None:
     assert section["liked_rating"] is None
     assert section["results"]["3"]["next"]["metrics"]["precision@10"]["mean"] == pytest.approx(0.9)
     meaning = new_users_meaning(section)
-    assert "items that they watched, as there are no ratings, without times" in meaning
+    assert "items that they interacted with, as there are no ratings, without times" in meaning
     assert "Fewer than fifty users" in meaning
     assert "only 1 new users" in caplog.text
     assert new_users_table(section)[1][1:] == [

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.evaluation.plots import draw_curve
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card import plain, render_card, update_card
 from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
 from hf_bert4rec.hub.staging import stage_model
+from hf_bert4rec.hub.verify import has_own_titles
 from hf_bert4rec.model.versions_bert4rec import MINIMUM_VERSIONS
 from tests.published import read
 
@@ -187,6 +189,18 @@ def test_a_custom_table_is_not_movielens(records):
     text = FENCED.sub("", card).split("## Files")[0].replace("movie_id", "")
     assert "movie" not in re.sub(r"> .*", "", text).lower()  # quoted examples name the titles of the table
     assert "The last item of every user is held out for testing" in text
+
+
+def test_a_card_names_what_the_model_learns_from(records):
+    options = {**records[0]["options"], "time_aware": True, "event_column": "kind", "target_events": ["buy"]}
+    text = sections(render_card({**records[0], "options": options}, titles=True))["Intended use"]
+    assert "the order of movies in the training data, their times, their kinds of events" in " ".join(text.split())
+
+
+def test_ids_that_serve_as_titles_are_not_titles():
+    assert not has_own_titles(Bert4RecTokenizer.from_movies({"movie_id": [7, 8], "title": ["7", "8"]}))
+    assert not has_own_titles(Bert4RecTokenizer.from_movies({"movie_id": [7, 8], "genres": [["Drama"], []]}))
+    assert has_own_titles(Bert4RecTokenizer.from_movies({"movie_id": [7, 8], "title": ["7", "Heat"]}))
 
 
 def test_the_order_of_histories_follows_the_time_column(records):
