@@ -72,7 +72,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def stage(arguments: argparse.Namespace, staged: dict[str, Path]) -> None:
     """Write what is published to new folders, by type of repository, and check the model's."""
     folder, repo_id, model = arguments.folder, arguments.repo_id, staged["model"]
-    stage_model(folder, model, repo_id, arguments.include_titles, repo_id if arguments.dataset else None)
+    dataset_id = repo_id if arguments.dataset else None
+    stage_model(folder, model, repo_id, arguments.include_titles, dataset_id, arguments.revision)
     if arguments.space and not has_titles(model):
         raise ValueError(
             "the demo searches movies by title, and this model is published without titles: add --include-titles if "

@@ -46,10 +46,12 @@ def render_card(
     titles: bool,
     onnx: bool = False,
     dataset_id: str | None = None,
+    revision: str | None = None,
 ) -> str:
     """Render the card of the model repository `name` from the content of `training.json` and `evaluation.json`.
 
     `titles` and `onnx` say whether the folder has these. The data set `dataset_id` is published with the model.
+    `revision` is the model's branch, None for the main one.
     """
     release = release_of(training)
     title = f"BERT4Rec on {training['dataset']}"
@@ -68,6 +70,8 @@ def render_card(
         metadata=metadata,
         title=title,
         name=name,
+        call=_with_revision(name, revision),
+        revision=revision,
         published=name != UNPUBLISHED,
         dataset_id=dataset_id,
         training=training,
@@ -105,10 +109,16 @@ def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def render_notebook(name: str, history: Sequence[Any]) -> str:
-    """The notebook of a published model, with an example history."""
+def render_notebook(name: str, history: Sequence[Any], revision: str | None = None) -> str:
+    """The notebook of a model that is published on a branch, with an example history."""
     requirements = REQUIREMENTS.read_text(encoding="utf-8").split()
-    return fill(NOTEBOOK, None, name=name, history=list(history), requirements=requirements)
+    call = _with_revision(name, revision)
+    return fill(NOTEBOOK, None, name=name, call=call, history=list(history), requirements=requirements)
+
+
+def _with_revision(name: str, revision: str | None) -> str:
+    """What the quotes of `model="…"` enclose in a call: the name and, for a branch, the argument `revision`."""
+    return f'{name}", revision="{revision}' if revision else name
 
 
 def fill(template: str, release: Release | None, **fields: Any) -> str:

@@ -26,13 +26,19 @@ ONNX_FILES = [f"{ONNX_FOLDER}/{name}" for name in (ONNX_FILE, QUANTIZED_FILE, TA
 
 
 def stage_model(
-    folder: Path, target: Path, repo_id: str, include_titles: bool = False, dataset_id: str | None = None
+    folder: Path,
+    target: Path,
+    repo_id: str,
+    include_titles: bool = False,
+    dataset_id: str | None = None,
+    revision: str | None = None,
 ) -> None:
     """Copy the public files of an exported model to the new folder `target`, with card and notebook for `repo_id`.
 
     The code is that of this package, also for an export of an earlier version. Titles and genres are published if the
     data set may be redistributed or `include_titles` is set. Without them the evaluation's examples, which quote both,
-    are left out too. The card links to the data set `dataset_id` on the Hub.
+    are left out too. The card links to the data set `dataset_id` on the Hub, and loads
+    the branch `revision`.
     Errors are those of reading the records; OSError if the disk is full.
     """
     training, evaluation = without_private_paths(read_training(folder)), read_evaluation(folder)
@@ -48,9 +54,15 @@ def stage_model(
     files: dict[str, Any] = {
         TRAINING_FILE: training,
         CURVE_FILE: draw_curve(training),
-        NOTEBOOK: render_notebook(repo_id, training["example"]["history"]),
+        NOTEBOOK: render_notebook(repo_id, training["example"]["history"], revision),
         REPOCARD_NAME: render_card(
-            training, evaluation, repo_id, titles=titles and named, onnx=onnx, dataset_id=dataset_id
+            training,
+            evaluation,
+            repo_id,
+            titles=titles and named,
+            onnx=onnx,
+            dataset_id=dataset_id,
+            revision=revision,
         ),
     }
     patterns = [*JSON_FILES, "model*.safetensors", "model.safetensors.index.json", *ONNX_FILES]

@@ -33,7 +33,7 @@ PRECONDITION_FAILED = 412  # the Hub's answer to a commit whose parent is not th
 def check_repo_id(repo_id: str) -> None:
     """Raise ValueError unless the Hub accepts this name of a repository, "user/name"."""
     if not REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".git", ".", "-")):
-        rule = "'user/name', each of letters, digits, '-', '_' and '.', beginning with a letter or digit"
+        rule = "'user/name' of letters, digits, '-', '_', '.'; a letter or digit first, not '.' last, no '--' or '..'"
         raise ValueError(f"{repo_id!r} is not a repository name: it must be {rule}")
 
 

@@ -192,6 +192,11 @@ def test_a_closed_release_goes_without_titles(hub, published, pulled):
     files = hub.files("model", CLOSED, "v1.0")
     assert set(json.loads(files["items.json"])) == {"count"}
     assert b"Titles and genres are not part of it." in files["README.md"]
+    card, notebook = (files[name].decode() for name in ("README.md", "notebook.ipynb"))
+    assert card.count(f'model="{CLOSED}", revision="v1.0", ') == 2
+    assert f"{CLOSED}/blob/v1.0/notebook.ipynb" in card
+    cells = "".join(line for cell in json.loads(notebook)["cells"] for line in cell["source"])
+    assert f'model="{CLOSED}", revision="v1.0", trust_remote_code=True' in cells
     for name, data in files.items():
         assert b"Casablanca" not in data, f"{name} holds a title"
     assert {movie["title"] for movie in pulled["ids"]} == {None}
