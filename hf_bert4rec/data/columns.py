@@ -12,7 +12,9 @@ logger = logging.getLogger(__name__)
 # What str.strip() removes; Polars' own default leaves four of these characters.
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "#N/A", "<NA>", "NaT", r"\N")
-ROUNDED = r"^-?\d[.,]\d+[eE]\+\d+$"  # Excel writes long numbers as 9.78316E+12, different ones alike
+# Excel writes long numbers as 9.78316E+12, different ones alike, and R writes 100000 as 1e+05.
+ROUNDED = r"^-?\d([.,]\d{1,5})?[eE]\+\d\d$"
+EXPORT_AGAIN = "digits may be missing: format the column as text, or as integers, and export it again"
 INTEGER = r"^(0|-?[1-9][0-9]{0,17})(\.0)?$"  # pandas writes integers as 7.0 if one is missing in the column
 
 
@@ -55,8 +57,7 @@ def _text_ids(values: pl.Series, source: str) -> pl.Series:
         expected = "an id has no line break: check the file's quote marks (quote_char, escape_char)"
         refuse_rows(values, text.str.contains(r"[\r\n]"), source, expected)
     if clean.str.contains(ROUNDED).any():
-        expected = "digits are missing, so different ids are equal: format the column as text and export it again"
-        refuse_rows(values, text.str.contains(ROUNDED), source, expected)
+        refuse_rows(values, text.str.contains(ROUNDED), source, EXPORT_AGAIN)
     integer, missing = clean.str.contains(INTEGER), clean.is_in(MISSING_WORDS)
     if missing.any():
         if integer.any() and (integer | missing).all():

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ..model.values_bert4rec import MAX_SECONDS, UNKNOWN_TIME, units_per_second
-from .columns import BLANKS, as_int64, refuse_inexact, refuse_rows, with_floats
+from .columns import BLANKS, EXPORT_AGAIN, ROUNDED, as_int64, refuse_inexact, refuse_rows, with_floats
 from .ragged import Numbers
 
 logger = logging.getLogger(__name__)
@@ -149,6 +149,7 @@ def _from_text(text: pl.Series, source: str) -> pl.Series:
     if numbers.is_finite().any():
         wrong = numbers.is_null() | ~numbers.is_finite()
         refuse_rows(text, wrong, source, "a time is a finite number, as elsewhere in the column")
+        refuse_rows(text, text.str.contains(ROUNDED), source, EXPORT_AGAIN)
         return numbers
     datetimes = _parsed(text)
     ambiguous = text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any()
