@@ -73,6 +73,8 @@ def read_table(table: Any, what: str, options: TableOptions) -> Table:
     """
     if not isinstance(table, str | Path):
         source = f"the table of {what}"
+        if isinstance(table, dict):  # of splits
+            table = table.get(options.dataset_split, table)
         return Table(_from_memory(table, source).lazy(), source, type(table).__name__)
     if is_dataset(table, options):
         return _load_dataset(str(table), options)

@@ -224,7 +224,7 @@ def as_words(entries: Mapping[str, Any]) -> list[str]:
     """The entries of a recipe as arguments of the command line, so that the same checks apply."""
     words = []
     for key, value in entries.items():
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             words += [f"--{key}", *map(str, value)]
         else:
             text = json.dumps(value) if isinstance(value, dict) else "none" if value is None else value

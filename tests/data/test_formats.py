@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from datasets import Dataset, DatasetDict
 from huggingface_hub import constants
 
 from hf_bert4rec.data import read_interactions
@@ -142,6 +143,14 @@ def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path, text: str) -> Non
     (tmp_path / "orders.json").write_text(text, encoding="utf-8-sig")
     ratings = read_interactions(tmp_path / "orders.json", time_column=None)["ratings"]
     assert ratings.to_list() == [{"user_id": 1, "movie_id": 2}]
+
+
+def test_a_split_in_memory_is_named_as_on_the_hub() -> None:
+    part = Dataset.from_dict({"user": [1], "item": [2], "ts": [3]})
+    splits = DatasetDict(train=part, test=part.select([]))
+    assert len(read_interactions(splits, dataset_split="train")["ratings"]) == 1
+    with pytest.raises(ValueError, match="has the splits train, test: name one by dataset_split"):
+        read_interactions(splits)
 
 
 def test_a_name_that_is_no_path_is_looked_for_on_the_hub() -> None:

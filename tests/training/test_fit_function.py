@@ -117,7 +117,7 @@ def test_fit_is_the_command_on_a_table_in_memory(tmp_path: Path, caplog: pytest.
 
 
 def test_options_override_a_recipe_and_none_unsets(tmp_path: Path) -> None:
-    options = {"time_column": None, "quote_char": None, "columns": ["a", "b"], "output_dir": tmp_path}
+    options = {"time_column": None, "quote_char": None, "columns": ("a", "b"), "output_dir": tmp_path}
     (data, model, masking, _), argv = parse_options("ml-100k", {**options, "early_stopping_patience": None})
     assert (data.time_column, data.quote_char, data.columns) == ("", None, ["a", "b"])
     assert (model.memory_size, masking.early_stopping_patience) == (400, None)
