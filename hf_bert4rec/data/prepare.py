@@ -1,5 +1,6 @@
 """Load, filter, split and encode a data set for training and evaluation."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from .sequences import SEQUENCE_FILE, load_ml1m_sequences
 from .splits import split_datasets
 from .stored_histories import Histories, SplitHistories
 from .tables import dataset_of, table_name
+
+logger = logging.getLogger(__name__)
 
 
 def load(arguments: DataArguments, interactions: Any = None, items: Any = None) -> DatasetDict:
@@ -63,6 +66,8 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
     histories = build_histories(ratings, *filters, with_ratings=True)
     column = getattr(tables, "item_column", "movie_id")  # a release has none of its own
     movies = _movies_of(histories, tables["movies"])
+    counts = len(flat_column(histories, "item_ids")[0]), len(ratings), len(histories), len(movies)
+    logger.info("%s of %s interactions count, of %s users with %s items", *(f"{count:,}" for count in counts))
     data = prepare_histories(histories, movies, arguments, event_names, item_id_name(column))
     check_leakage(split_datasets(histories, data.split.lengths), repeats=arguments.repeats == "all")
     return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -23,6 +24,8 @@ from .splits import ABSENT, HELD_OUT, split_datasets
 from .stored_histories import SplitHistories
 from .tables import to_dataset, to_frame
 from .user_split import first_by_hash
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,10 @@ class Prepared:
     @cached_property
     def train_liked(self) -> BoolArray:
         """Whether each interaction of `train` is a like, (total,); events of kinds that are context are not."""
-        return np.concatenate([self._liked(block) for block in self._part("train", rated=True).blocks()])
+        liked = np.concatenate([self._liked(block) for block in self._part("train", rated=True).blocks()])
+        if self.rated and not liked.any():
+            logger.warning("no rating is a like, %g or more: give the lowest one by --liked_rating", self.liked_rating)
+        return liked
 
     def train_likes(self) -> Rows:
         """The likes of the training histories."""

@@ -1,5 +1,6 @@
 """Custom tables from the command line: mapped columns, optional ratings, quote characters; likes."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,12 @@ def test_a_table_with_columns_of_its_own_names(table: dict[str, str]) -> None:
     assert data.split_tables["test"]["target"][:] == [4, 5, 6, 7]
 
 
+def test_the_log_says_what_the_filters_leave(table: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    prepare(DataArguments(**table, rating_column="", min_interactions=3))  # leaves items 2 to 5
+    assert "14 of 20 interactions count, of 4 users with 4 items" in caplog.text
+
+
 def test_ratings_that_are_words_say_how_to_leave_them_out(table: dict[str, str]) -> None:
     with pytest.raises(
         ValueError, match=r"'stars' is 'good', but a rating is .* rating_column=None \(--rating_column ''"
@@ -87,13 +94,16 @@ def test_an_interaction_has_its_own_rating(options: dict[str, Any], items: list[
     assert (history["item_ids"], history["ratings"]) == (items, ratings)
 
 
-def test_likes_are_rated_high_enough(table: dict[str, str], tmp_path: Path) -> None:
+def test_likes_are_rated_high_enough(table: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Path(table["ratings"]).write_text(RATINGS.replace("good", "4.0").replace(",\n", ",3.5\n"))
     arguments = DataArguments(**table, rating_column="stars", min_interactions=1)
     data = prepare(arguments)
     assert data.rated
     assert data.train_liked.tolist() == [True, False, True] * 4
     assert prepare(replace(arguments, liked_rating=3.5)).train_liked.all()
+    assert not caplog.messages
+    assert not prepare(replace(arguments, liked_rating=5)).train_liked.any()
+    assert caplog.messages == ["no rating is a like, 5 or more: give the lowest one by --liked_rating"]
 
 
 def test_all_interactions_are_likes_without_ratings(table: dict[str, str]) -> None:
