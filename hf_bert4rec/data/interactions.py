@@ -89,6 +89,9 @@ def read_tables(
     ratings = pl.DataFrame(
         [COLUMN_READERS[name](frame[theirs], table.source).alias(name) for name, theirs in columns.items()]
     )
+    if "timestamp" in columns:
+        times = ratings["timestamp"].to_numpy().astype("datetime64[s]")
+        logger.info("%s: times from %s to %s", table.source, times.min(), times.max())
     item_table = read_item_table(items, columns["movie_id"], item_columns, options)
     ratings, movies = join_items(ratings, item_table, table.source)
     tables = Interactions(ratings=to_dataset(ratings), movies=to_dataset(movies))

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ COMPACT_DATES = (
 )
 # Tried in turn for each value; a time without a zone is UTC.
 _ISO = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+YEAR_FIRST = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
 _DAY_OR_MONTH_FIRST = r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b"
 
 
@@ -76,27 +77,37 @@ class TimeReader:
         """The function that converts a portion to seconds; `portions` gives all of them, at every call."""
         if self.are_datetimes:
             return _division(MICROS, portions)
-        if self.are_integers and all(self._dates(numbers) is not None for numbers in portions()):
+        if self.are_integers and all(_dates(numbers, source) is not None for numbers, source in self._named(portions)):
             logger.info("%s: column %r is read as dates, %s to %s", self.source, self.column, self.low, self.high)
-            return lambda numbers: self._dates(numbers).dt.epoch("s").to_numpy()  # type: ignore[union-attr]
-        units, first = 1, 0
-        for numbers in portions():
-            source = f"{self.source}, from row {first:,} on" if first else self.source
-            units = check_unit(pl.Series(self.column, numbers), self.low, self.high, source)
-            first += len(numbers)
+            return lambda numbers: _dates(pl.Series(numbers)).dt.epoch("s").to_numpy()  # type: ignore[union-attr]
+        for numbers, source in self._named(portions):
+            units = check_unit(numbers, self.low, self.high, source)
         if units == 1:
             return lambda numbers: numbers if self.are_integers else numbers.astype(np.float64)
         logger.info("%s: column %r is in %s; converted to seconds", self.source, self.column, UNIT_NAMES[units])
         return _division(units, portions)
 
-    def _dates(self, numbers: Numbers) -> pl.Series | None:
-        """Integers such as 20240501 as datetimes; None if they are not all dates."""
-        for form, first, last in COMPACT_DATES:
-            if self.low >= first and self.high <= last:
-                dates = pl.Series(numbers).cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
-                if not dates.has_nulls():
-                    return dates
-        return None
+    def _named(self, portions: Callable[[], Iterable[Numbers]]) -> Iterator[tuple[pl.Series, str]]:
+        """The portions, each with its name in errors."""
+        first = 0
+        for numbers in portions():
+            yield pl.Series(self.column, numbers), f"{self.source}, from row {first:,} on" if first else self.source
+            first += len(numbers)
+
+
+def _dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
+    """Integers such as 20240501 as datetimes; None if most are no dates. ValueError if only most of them are."""
+    for form, first, last in COMPACT_DATES:
+        if numbers.is_between(first, last).mean() > 0.5:  # type: ignore[operator]
+            dates = numbers.cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
+            if dates.null_count() < len(dates) / 2:
+                date = numbers.filter(dates.is_not_null())[0]
+                refuse_rows(numbers, dates.is_null(), source, f"other times of the column are dates such as {date}")
+                return dates
+    day_or_month_first = numbers.is_between(1_01_1900, 31_12_2100) & (numbers % 10_000).is_between(1900, 2100)
+    if day_or_month_first.all():
+        refuse_rows(numbers, day_or_month_first, source, YEAR_FIRST)
+    return None
 
 
 def _division(factor: int, portions: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
@@ -153,8 +164,7 @@ def _from_text(text: pl.Series, source: str) -> pl.Series:
         return numbers
     datetimes = _parsed(text)
     ambiguous = text.filter(datetimes.is_null()).head(1).str.contains(_DAY_OR_MONTH_FIRST).any()
-    expected = "day and month may come in either order: write 2024-05-31 (ISO 8601)"
-    refuse_rows(text, datetimes.is_null(), source, expected if ambiguous else "a time is a number or an ISO date")
+    refuse_rows(text, datetimes.is_null(), source, YEAR_FIRST if ambiguous else "a time is a number or an ISO date")
     return datetimes
 
 

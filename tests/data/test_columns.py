@@ -72,6 +72,12 @@ def test_seconds_stay_as_they_are() -> None:
         (pl.Series([1.0, MAY_2024], dtype=pl.Float32), r"row 1 .*but Float32 is exact up to 2\^24 only: use int64"),
         (pl.Series([MAY_2024 * 10**9, -(2**63)]), "row 1 .*but a time is needed, not the integer of NaT"),
         (["1714521600000", "1.71452E+12"], r"row 1 .*is '1.71452E\+12', but digits may be missing"),
+        (["31052024", "01062024"], "row 0 .*is 31052024, but day and month may come in either order"),
+        ([20240501, 20240502, 0], "row 2 .*is 0, but other times of the column are dates such as 20240501"),
+        (
+            [202405012400, 202405012300, 202405012301],
+            "row 0 .*is 202405012400, but other times of the column are dates",
+        ),
         (["5", str(-(2**63))], "row 1 .*but a time is needed, not the integer of NaT"),
         (pl.Series([1, 2**63], dtype=pl.UInt64), "row 1 .* an integer here has at most 63 bits"),
         ([timedelta(1)], "is of type Duration"),

@@ -56,6 +56,12 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
     assert tables["ratings"][1] == {"user_id": "b", "movie_id": "y", "rating": 4.0, "timestamp": 2}
 
 
+def test_the_log_has_the_first_and_the_last_time(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    read_interactions(pl.DataFrame(COLUMNS).with_columns(timestamp=pl.Series([9.5, 1_714_521_605_000, 7])))
+    assert f"{TABLE}: times from 1970-01-01T00:00:00 to 2024-05-01T00:00:05" in caplog.text
+
+
 def test_without_times_and_ratings_none_are_invented() -> None:
     tables = read_interactions(pl.DataFrame({"user_id": [1], "movie_id": [2]}), time_column=None)
     assert tables["ratings"].column_names == ["user_id", "movie_id"]
