@@ -19,7 +19,9 @@ INTEGER = r"^(0|-?[1-9][0-9]{0,17})(\.0)?$"  # pandas writes integers as 7.0 if 
 
 
 def as_ids(values: pl.Series, source: str) -> pl.Series:
-    """Return ids as int64 if all are integers as printed, else as text ("007" too) without blanks around it.
+    """Return ids as int64 if all are integers, else as text without blanks around it.
+
+    Integers in text are written plainly, not as "007", and have at most 18 digits.
 
     ValueError for a missing, fractional or inexact id, an id with a line break, or a column of another type.
     """

@@ -67,7 +67,8 @@ def build_histories(
 
 def _checked(ratings: Dataset, columns: list[str]) -> pl.DataFrame:
     if missing := [name for name in columns if name not in ratings.column_names]:
-        raise ValueError(f"the ratings lack the columns {missing}; they have {ratings.column_names}: rename those")
+        fix = "rating_column (--rating_column) names that of a table" if "rating" in missing else "rename those"
+        raise ValueError(f"the ratings lack the columns {missing}; they have {ratings.column_names}: {fix}")
     frame = to_frame(ratings, columns)
     for name in ("user_id", "movie_id"):
         refuse_rows(frame[name], frame[name].is_null(), "the ratings", "an id is needed")

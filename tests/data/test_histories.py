@@ -86,7 +86,7 @@ def test_types_follow_the_ratings() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"lack the columns \['movie_id'\]; they have \['user_id', 'item'\]"):
         build_histories(table([(1, 2)], "user_id", "item"))
-    with pytest.raises(ValueError, match=r"lack the columns \['rating'\]"):
+    with pytest.raises(ValueError, match=r"lack the columns \['rating'\].*--rating_column"):
         build_histories(table([(1, 2)], "user_id", "movie_id"), min_rating=3)
     with pytest.raises(ValueError, match=r"the ratings, row 1 .*'user_id' is None, but an id is needed"):
         build_histories(table([(1, 2), (None, 2)], "user_id", "movie_id"), 1)
