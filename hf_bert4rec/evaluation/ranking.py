@@ -28,7 +28,7 @@ class Ranking:
 
     `ranks`: 1-based rank of every target, in the rows of the targets.
     `top_items`: the `top_k` best candidates per user, (users, top_k), `IGNORED` where fewer are left.
-    `sampled`: for each named set of negatives, the targets' ranks among those only.
+    `sampled`: for each named set of negatives, the targets' ranks among those and the user's other targets only.
     """
 
     ranks: Ragged
@@ -161,13 +161,14 @@ def rank_targets(
 
 
 def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    """Ranks (batch, n_targets) of the targets among their user's `negatives` (batch, n) only; 0 where padded."""
-    lowest = torch.finfo(scores.dtype).min  # for scores of -inf: below, that marks missing negatives
-    negative_scores = scores.gather(1, negatives.clamp(min=0)).clamp(min=lowest)
-    negative_scores = negative_scores.masked_fill(negatives == IGNORED, -torch.inf)
-    target_scores = scores.gather(1, targets.clamp(min=0)).clamp(min=lowest)
-    at_least = negative_scores[:, None, :] >= target_scores[:, :, None]  # (batch, n_targets, n)
-    return (1 + at_least.sum(-1)) * (targets != IGNORED)
+    """Ranks (batch, n_targets) of the targets among `negatives` (batch, n) and each other; 0 where padded."""
+    candidates = torch.cat([targets, negatives], dim=1)
+    # A candidate's score may be -inf; below its replacement, that marks missing candidates.
+    candidate_scores = scores.gather(1, candidates.clamp(min=0)).clamp(min=torch.finfo(scores.dtype).min)
+    candidate_scores = candidate_scores.masked_fill(candidates == IGNORED, -torch.inf)
+    target_scores = candidate_scores[:, : targets.shape[1]]
+    at_least = candidate_scores[:, None, :] >= target_scores[:, :, None]  # (batch, n_targets, n_targets + n)
+    return at_least.sum(-1) * (targets != IGNORED)
 
 
 def to_padded(rows: Ragged) -> torch.Tensor:

@@ -96,6 +96,13 @@ def test_the_only_unseen_item_is_ranked_first() -> None:
     assert ranking.top_items.tolist() == [[4, IGNORED, IGNORED]]
 
 
+def test_a_users_targets_are_candidates_of_each_other_among_negatives_too() -> None:
+    negatives = np.array([[3, 5, IGNORED], [3, 4, 7]], dtype=np.int32)  # scores are the input ids
+    scores, targets = torch.arange(8.0).expand(2, -1), [[4, 7, 6], [5]]
+    ranking = rank(scores, [[0], [1]], targets, [[], []], negatives={"few": negatives})
+    assert ranking.sampled["few"].values.tolist() == [4, 1, 2, 2]
+
+
 def test_the_history_is_what_was_seen_by_default() -> None:
     assert rank(torch.arange(8.0)[None], [[7, 6]], [[5]]).ranks.values.tolist() == [1]
 
