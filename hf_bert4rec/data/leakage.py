@@ -8,6 +8,9 @@ from datasets import Dataset, DatasetDict
 
 from .tables import to_frame
 
+REBUILD = "Build the histories with build_histories, which keeps each item once, and split again."
+SPLIT_AGAIN = "Split again, and train on the training part only."
+
 
 class LeakageError(ValueError):
     """A split in which training data or a history contain a target."""
@@ -64,10 +67,11 @@ def _refuse_overlap(targets: pl.DataFrame, seen: pl.DataFrame, allowed: pl.DataF
         raise leakage_error(leaked.height, targets.height, what, where, item, user)
 
 
-def leakage_error(leaked: int, targets: int, what: str, where: str, item: Any, user: Any) -> LeakageError:
+def leakage_error(
+    leaked: int, targets: int, what: str, where: str, item: Any, user: Any, fix: str = REBUILD
+) -> LeakageError:
     return LeakageError(
-        f"{leaked:,} of {targets:,} times a {what} is in {where}; the first is item {item!r} of user {user!r}. Build "
-        "the histories with build_histories, which keeps each item once, and split again."
+        f"{leaked:,} of {targets:,} times a {what} is in {where}; the first is item {item!r} of user {user!r}. {fix}"
     )
 
 
@@ -94,9 +98,8 @@ def _check_times(train: Dataset, rows: Dataset, part: str) -> None:
             raise LeakageError(f"{what}: split the histories again")
 
 
-def late_training_error(latest: Any, part: str, cut: Any) -> LeakageError:
-    what = f"Training has an interaction at {latest}, not before the {part} cut at {cut}"
-    return LeakageError(f"{what}: split again, and train on the training part only")
+def late_training_error(latest: Any, part: str, cut: Any, fix: str = SPLIT_AGAIN) -> LeakageError:
+    return LeakageError(f"Training has an interaction at {latest}, not before the {part} cut at {cut}. {fix}")
 
 
 def target_hash(rows: Dataset) -> str:

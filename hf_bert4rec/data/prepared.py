@@ -158,6 +158,9 @@ class Prepared:
         """Raise LeakageError if the training part of a split by `options` has a target of this one."""
         stored, lengths = self.split.histories, self.split.lengths
         train = self.split.lengths_by(options).train
+        more = {"last-n": f" --targets {options.targets}", "temporal": f" --quantile {options.quantile}"}
+        trained = f"--split {options.split}{more.get(options.split, '')}"
+        fix = f"The model was trained with {trained}: evaluate it with the same, or train it with this split."
         for part, cut in zip(HELD_OUT, lengths.cuts, strict=True):
             users, positions = lengths.users(part), self.split.target_positions(part)
             leaked = lengths.targets[part][users] < train[users, None]  # (users of the part, targets)
@@ -166,11 +169,11 @@ class Prepared:
                 items = stored.entries(positions[first][leaked[first]]).values
                 item, user = self._item_ids.gather(items).min(), stored.user_ids[int(users[first])]
                 where = "the same user's training history"
-                raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user)
+                raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user, fix)
             late = np.flatnonzero(train > np.maximum(lengths.known[part], 0))
             if cut is not None and len(late):
                 last = stored.entries(stored.starts[late] + train[late] - 1, ["timestamps"])
-                raise late_training_error(last.columns["timestamps"].max(), part, cut)
+                raise late_training_error(last.columns["timestamps"].max(), part, cut, fix)
 
     def _liked(self, histories: Ragged) -> BoolArray:
         """Whether each interaction of histories with ratings is a like, (total,)."""

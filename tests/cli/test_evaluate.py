@@ -203,7 +203,7 @@ def test_targets_that_training_never_saw_are_counted(folder, options, tmp_path, 
 
 @pytest.mark.parametrize("split", ["last-n", "temporal"])
 def test_a_model_trained_on_the_targets_is_refused(folder, split: str, tmp_path) -> None:
-    with pytest.raises(LeakageError):
+    with pytest.raises(LeakageError, match=r"trained with --split leave-one-out: evaluate it with the same"):
         main([str(folder), "--split", split, "--targets", "3", "--output", str(tmp_path)])
     assert not (tmp_path / "evaluation.json").exists()
 
