@@ -31,6 +31,8 @@ def result_tables(runs: list[dict[str, Any]], published: dict[str, Any]) -> list
     tables = []
     for dataset in sorted({run["dataset"] for run in runs}):
         ours = [run for run in runs if run["dataset"] == dataset]
+        if len(hashes := {run["targets_sha256"] for run in ours}) > 1:
+            raise ValueError(f"the runs on {dataset} have {len(hashes)} sets of targets: compare one only")
         rows = [row for run in ours for row in run_rows(run)]
         rows += mean_rows([(recipe_name(run), run["test"]) for run in ours])
         rows += published_rows(published.get(dataset, []))
@@ -90,7 +92,8 @@ def comparison_table(comparisons: list[dict[str, Any]]) -> str:
     """The results of `compare.py`: one row per comparison and model input."""
     if not comparisons:
         return ""
-    title = "NDCG@10 on the same test items, mean over seeds, with 95 % paired bootstrap intervals"
+    title = "NDCG@10 on the same test items, mean over seeds, with 95 % paired bootstrap intervals of the difference"
+    title += "; relative: divided by the mean of the reference"
     columns = "recipe", "seeds", "model input", "reference", "NDCG@10", "reference NDCG@10", "difference", "relative"
     lines = []
     for comparison in comparisons:

@@ -117,6 +117,15 @@ def test_seeds_of_a_recipe_are_averaged(model_folder, results, page):
     assert f"**{mean + 0.01:.4f}** ± {0.02 / 2**0.5:.4f}" in row
 
 
+def test_runs_on_other_targets_are_not_compared(model_folder, results, page):
+    collect([model_folder], results, {page: MARKS})
+    add_seed_43(results)
+    result = json.loads(result_file(results).read_text())
+    result_file(results).write_text(json.dumps({**result, "targets_sha256": "0" * 64}))
+    with pytest.raises(ValueError, match="the runs on ml-latest-small have 2 sets of targets"):
+        collect([], results, {page: MARKS})
+
+
 def test_a_model_without_evaluation_is_refused(model_folder, results, page, tmp_path):
     copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     (copy / "evaluation.json").unlink()
