@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from ..data.ragged import Ragged, Rows
+from ..data.ragged import IntArray, Ragged, Rows
 from ..data.taste import common_users, inverse_gram
 from ..data.transitions import POWER, STEPS, damped_transitions, label_counts
 from .ranking import Scorer
@@ -116,8 +116,7 @@ class ItemKnnScorer(LinearScorer):
     """
 
     def __init__(self, train: Rows, vocab_size: int, neighbours: int = 100, shrinkage: float = 0.0) -> None:
-        users = sum(matrix.sum(0) for matrix in _binary_matrices(train, vocab_size))  # of every item
-        norms = np.sqrt(np.maximum(users, 1, dtype=np.float64))
+        norms = np.sqrt(np.maximum(user_counts(train, vocab_size), 1))
         block = max(KNN_BLOCK, KNN_PAIRS // vocab_size)
         blocks = []
         for start in range(0, vocab_size, block):
@@ -137,6 +136,14 @@ class EaseScorer(LinearScorer):
         inverse = inverse_gram(lambda: _binary_matrices(train, vocab_size), vocab_size, regularization)
         self.weights = inverse / -np.diag(inverse)
         np.fill_diagonal(self.weights, 0)
+
+
+def user_counts(histories: Rows, vocab_size: int) -> IntArray:
+    """Users with every input id in their history, however often, (vocab_size,)."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for matrix in _binary_matrices(histories, vocab_size):
+        counts += np.bincount(matrix.indices, minlength=vocab_size)
+    return counts
 
 
 def _user_item_matrix(histories: Ragged, weights: npt.NDArray[np.floating], vocab_size: int) -> sparse.csr_array:

@@ -1,8 +1,8 @@
 """Properties of recommendation lists beyond hits: genres, coverage, concentration, novelty, diversity.
 
 Lists are arrays (users, k) of input ids, best first, `IGNORED` where fewer than k items were left. Genres are a boolean
-table (vocab_size, n_genres), counts the training interactions of every input id (vocab_size,). Functions return one
-value per user, (users,) float64, NaN where undefined; coverage and Gini are one number for all lists.
+table (vocab_size, n_genres), counts the users of every input id in training (vocab_size,). Functions return one value
+per user, (users,) float64, NaN where undefined; coverage and Gini are one number for all lists.
 """
 
 from collections import defaultdict
@@ -111,7 +111,7 @@ def gini(lists: IntArray, n_items: int) -> float:
 def novelty(lists: IntArray, counts: IntArray, n_users: int) -> FloatArray:
     """Mean self-information of the listed items in bits, -log2(count_i / n_users) (Zhou et al., 2010).
 
-    Items without training interactions count as if they had one.
+    Items without users in training count as if they had one.
 
     >>> novelty(np.array([[0, 1]]), counts=np.array([8, 2]), n_users=8)
     array([1.])

@@ -143,7 +143,7 @@ def evaluate_scorer(
     seconds = time.perf_counter() - start
     lists, ks = ranking.top_items, config.ks
     per_user = metrics_per_user(ranking.ranks, ks)
-    per_user |= {f"novelty@{k}": novelty(lists[:, :k], task.counts, len(task.known)) for k in ks}
+    per_user |= {f"novelty@{k}": novelty(lists[:, :k], task.user_counts, len(task.known)) for k in ks}
     if task.genres is not None:
         per_user |= genre_metrics_per_user(lists, task.targets, task.seen, task.genres, ks)
     aggregate = {f"coverage@{k}": coverage(lists[:, :k], task.catalogue_size) for k in ks}

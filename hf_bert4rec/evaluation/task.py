@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
 from ..data.prepared import Prepared
-from ..data.ragged import BoolArray, IntArray, Ragged, Rows, require_times, seen_items
+from ..data.ragged import BoolArray, IntArray, Ragged, Rows, labels_of, require_times, seen_items
 from ..data.transitions import item_counts, label_counts
+from .baselines import user_counts
 from .config import EvaluationConfig
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,11 @@ class EvaluationTask:
     def seen(self) -> Rows:
         """Input ids that may not be recommended, one row per user."""
         return seen_items(self.histories, self.exclude_seen)
+
+    @cached_property
+    def user_counts(self) -> IntArray:
+        """The users whose interactions `counts` has, (vocab_size,); fewer than those where they repeat."""
+        return user_counts(self.known.map(labels_of), self.vocab_size)
 
     @property
     def catalogue_size(self) -> int:

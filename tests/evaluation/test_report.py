@@ -90,6 +90,15 @@ def test_equal_scores_get_zero_everywhere(task) -> None:
                 assert (value == 0.0).all(), name
 
 
+def test_novelty_counts_users_and_not_their_repeats() -> None:
+    known = Ragged.from_lists([[3, 3, 3, 4], [3, 3]])  # both users have item 3, one of them item 4
+    counts, targets = np.bincount(known.values, minlength=6), Ragged.from_lists([[5], [5]])
+    task = EvaluationTask(known, targets, known, counts, vocab_size=6, special_ids=SPECIAL, exclude_seen=False)
+    result = evaluate_scorer(lambda histories: -torch.arange(6.0).expand(2, -1), task, EvaluationConfig(ks=[2]))
+    assert result.ranking.top_items.tolist() == [[3, 4], [3, 4]]
+    assert result.per_user["novelty@2"].tolist() == [0.5, 0.5]  # 0 and 1 bit
+
+
 def test_a_scorer_that_has_seen_the_target_is_detected(task) -> None:
     histories = Ragged.from_lists([[*h, *t] for h, t in zip(task.histories, task.targets, strict=True)])
     leaky = replace(task, histories=histories)
