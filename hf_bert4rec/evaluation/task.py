@@ -50,7 +50,7 @@ class EvaluationTask:
 
     @cached_property
     def user_counts(self) -> IntArray:
-        """The users whose interactions `counts` has, (vocab_size,); fewer than those where they repeat."""
+        """Users with each item among the interactions of `counts`, (vocab_size,)."""
         return user_counts(self.known.map(labels_of), self.vocab_size)
 
     @property
