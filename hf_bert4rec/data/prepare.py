@@ -67,7 +67,8 @@ def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
     column = getattr(tables, "item_column", "movie_id")  # a release has none of its own
     movies = _movies_of(histories, tables["movies"])
     counts = len(flat_column(histories, "item_ids")[0]), len(ratings), len(histories), len(movies)
-    logger.info("%s of %s interactions are left by the filters, of %s users with %s items", *(f"{count:,}" for count in counts))
+    text = "the filters leave %s of %s interactions, %s users and %s items"
+    logger.info(text, *(f"{count:,}" for count in counts))
     data = prepare_histories(histories, movies, arguments, event_names, item_id_name(column))
     check_leakage(split_datasets(histories, data.split.lengths), repeats=arguments.repeats == "all")
     return data

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..data.ragged import FloatArray
+from ..data.ragged import FloatArray, IntArray
 
 RESAMPLES = 1000
 LEVEL = 0.95  # the share of resampled means within the bounds
@@ -17,13 +17,14 @@ CHUNK = 16
 
 
 def intervals(
-    values: Mapping[str, FloatArray], seed: int = 0, resamples: int = RESAMPLES
+    values: Mapping[str, FloatArray], seed: int = 0, resamples: int = RESAMPLES, users: IntArray | None = None
 ) -> dict[str, dict[str, float]]:
     """`{"mean", "low", "high"}` of every named metric, over the users for whom it is defined (not NaN).
 
     Args:
         values: one value per user for each name, (users,), the same users in the same order.
         seed: of the resamples; the same seed and number of users give the same resamples.
+        users: the user of every value, ascending, where some have several, (values,); the mean is over values.
 
     Raises:
         ValueError: there are no users, or a metric is undefined for all of them.
@@ -39,6 +40,9 @@ def intervals(
         raise ValueError(f"{list(values)[undefined[0]]} has no value for any of {len(table)} users")
     table = np.where(defined, table, 0.0)
     sizes = defined.astype(np.float64)
+    if users is not None:
+        starts = np.unique(users, return_index=True)[1]
+        table, sizes = np.add.reduceat(table, starts), np.add.reduceat(sizes, starts)
     drawn = _resampled_weights(len(table), seed, resamples)
     with np.errstate(invalid="ignore"):  # NaN where a resample has none of the users with a value
         means = np.concatenate([(weights @ table) / (weights @ sizes) for weights in drawn])

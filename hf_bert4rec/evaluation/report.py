@@ -207,12 +207,18 @@ def _slices(
     counts = task.counts[task.targets.values]
     return {
         "history_length": sliced(task.histories.lengths, of_users, seed),
-        "target_popularity": sliced(counts, {metric: of_targets[metric] for metric in headline}, seed),
+        "target_popularity": sliced(
+            counts, {metric: of_targets[metric] for metric in headline}, seed, users=task.targets.row_ids
+        ),
     }
 
 
-def sliced(sizes: IntArray, values: Mapping[str, FloatArray], seed: int, parts: int = SLICES) -> list[dict[str, Any]]:
+def sliced(
+    sizes: IntArray, values: Mapping[str, FloatArray], seed: int, parts: int = SLICES, users: IntArray | None = None
+) -> list[dict[str, Any]]:
     """Cut at the quantiles of `sizes` (n,) and average `values` (n,) within each slice.
+
+    Intervals are over `users` (n,), the user of every value, where some have several.
 
     Returns:
         `{"from", "to", "n", "metrics": {name: {"mean", "low", "high"}}}` for each slice, both bounds included.
@@ -228,7 +234,11 @@ def sliced(sizes: IntArray, values: Mapping[str, FloatArray], seed: int, parts: 
             "from": int(sizes[inside].min()),
             "to": int(sizes[inside].max()),
             "n": int(inside.sum()),
-            "metrics": intervals({name: value[inside] for name, value in values.items()}, seed),
+            "metrics": intervals(
+                {name: value[inside] for name, value in values.items()},
+                seed,
+                users=None if users is None else users[inside],
+            ),
         }
         for inside in (group == part for part in np.unique(group))
     ]

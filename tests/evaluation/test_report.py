@@ -90,6 +90,26 @@ def test_equal_scores_get_zero_everywhere(task) -> None:
                 assert (value == 0.0).all(), name
 
 
+def test_slices_of_targets_have_intervals_over_users(task) -> None:
+    rng = np.random.default_rng(0)
+    unseen = [np.setdiff1d(np.arange(3, VOCAB), history) for history in task.histories]
+    targets = Ragged.from_lists([rng.choice(items, 6, replace=False) for items in unseen])
+    task = replace(task, targets=targets, negatives={})
+    scores = torch.from_numpy(rng.random((USERS, VOCAB)))
+    model = evaluate_scorer(lambda _: scores, task, CONFIG)
+    ranks = model.ranking.ranks.values
+    counts, hits = task.counts[targets.values], np.where(ranks <= 10, 1.0, 0.0)
+    for part in build(task, model)["slices"]["target_popularity"]["model"]:
+        inside = (counts >= part["from"]) & (counts <= part["to"])
+        by_user = [hits[inside & (targets.row_ids == user)] for user in np.unique(targets.row_ids[inside])]
+        draws, means = np.random.default_rng(CONFIG.seed), []
+        for _ in range(1000):
+            drawn = draws.integers(len(by_user), size=len(by_user))
+            means.append(np.concatenate([by_user[user] for user in drawn]).mean())
+        low, high = np.quantile(means, [0.025, 0.975])
+        assert part["metrics"]["hit_rate@10"] == pytest.approx({"mean": hits[inside].mean(), "low": low, "high": high})
+
+
 def test_novelty_counts_users_and_not_their_repeats() -> None:
     known = Ragged.from_lists([[3, 3, 3, 4], [3, 3]])  # both users have item 3, one of them item 4
     counts, targets = np.bincount(known.values, minlength=6), Ragged.from_lists([[5], [5]])
