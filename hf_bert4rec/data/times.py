@@ -104,9 +104,10 @@ def _dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
                 date = numbers.filter(dates.is_not_null())[0]
                 refuse_rows(numbers, dates.is_null(), source, f"other times of the column are dates such as {date}")
                 return dates
-    day_or_month_first = numbers.is_between(1_01_1900, 31_12_2100) & (numbers % 10_000).is_between(1900, 2100)
-    if day_or_month_first.all():
-        refuse_rows(numbers, day_or_month_first, source, YEAR_FIRST)
+    parts = numbers // 1_000_000, numbers // 10_000 % 100, numbers % 10_000
+    bounds = (1, 31), (1, 31), (1900, 2100)
+    if all(part.is_between(*limits).all() for part, limits in zip(parts, bounds, strict=True)):
+        refuse_rows(numbers, parts[0] > 0, source, YEAR_FIRST)
     return None
 
 

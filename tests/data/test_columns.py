@@ -107,6 +107,7 @@ def test_dates_written_as_numbers_are_dates() -> None:
     assert seconds([202405010001]) == [MAY_2024 + 60]
     assert seconds([20240501000100]) == [MAY_2024 + 60]
     assert seconds([20241301]) == [20241301]  # there is no month 13: seconds
+    assert seconds([2_002_000, 2_002_001]) == [2_002_000, 2_002_001]  # nor a month 0
 
 
 def test_notations_of_dates() -> None:
