@@ -40,7 +40,7 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
     if recorded != actual:
         raise ValueError(
             f"{path} is the evaluation of another model: it was made for weights with sha256 {recorded[:12]}…, the "
-            f"folder holds {actual[:12]}…; run `hf-bert4rec evaluate {folder}` again"
+            f"folder holds {actual[:12]}…; run `hf-bert4rec evaluate {folder}` again, or remove the file"
         )
     return evaluation
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from ..evaluation.report import REPORT_FILE
 from ..files import TASTE_FILE, TRAINING_FILE, annotate_write_errors
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
-from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
+from ..model.pipeline_bert4rec import MovieRecommendationPipeline
+from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card import NOTEBOOK, PICTURES, render_card, render_notebook
 from .export import copy_code, write_files
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
-from .verify import JSON_FILES, has_own_titles, has_titles
+from .verify import JSON_FILES, has_own_titles, has_titles, load_pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +38,14 @@ def stage_model(
 
     The code is that of this package, also for an export of an earlier version. Titles and genres are published if the
     data set may be redistributed or `include_titles` is set. Without them the evaluation's examples, which quote both,
-    are left out too. The card links to the data set `dataset_id` on the Hub, and loads
-    the branch `revision`.
-    Errors are those of reading the records; OSError if the disk is full.
+    are left out too. The card links to the data set `dataset_id` on the Hub, and loads the branch
+    `revision`. Errors are those of reading the records; OSError if the disk is full.
     """
-    training, evaluation = without_private_paths(read_training(folder)), read_evaluation(folder)
-    release = release_of(training)
+    pipe = load_pipeline(folder, device="cpu")
+    training = with_present_model(without_private_paths(read_training(folder)), pipe)
+    evaluation, release = read_evaluation(folder), release_of(training)
     titles = has_titles(folder) and (include_titles or (release is not None and release.redistributable))
-    named = has_own_titles(Bert4RecTokenizer.from_pretrained(folder))
+    named = has_own_titles(pipe.tokenizer)
     if evaluation is not None:
         evaluation = {**evaluation, "model": {**evaluation["model"], "name": repo_id}}
     if not titles:
@@ -78,6 +79,14 @@ def stage_model(
         _copy_files(folder, target, patterns)
         copy_code(target)
         write_files(target, files)
+
+
+def with_present_model(training: Mapping[str, Any], pipe: MovieRecommendationPipeline) -> dict[str, Any]:
+    """A training record with sizes and example of the model as it is now: `add_items` may have changed it."""
+    example = training["example"]
+    answer = pipe(example["history_ids"], top_k=len(example["answer"]))
+    sizes = {"num_items": pipe.tokenizer.num_items, "parameters": pipe.model.num_parameters()}
+    return {**training, **sizes, "example": {**example, "answer": answer}}
 
 
 def _copy_files(folder: Path, target: Path, patterns: Sequence[str]) -> None:

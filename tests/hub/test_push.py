@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.data.arguments import DataArguments
@@ -18,7 +19,7 @@ from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.dataset_repository import dataset_card
 from hf_bert4rec.hub.space import RUNTIME_FILES, SPACE_FOLDER, stage_space
 from hf_bert4rec.hub.staging import stage_model
-from hf_bert4rec.hub.verify import code_files
+from hf_bert4rec.hub.verify import code_files, load_pipeline
 from tests.hub.hub_clients import COLLECTOR, PUBLISHER, PULLER, PUSHER, ROOT, run
 from tests.hub.hub_contents import Repo, card_problems, commit_of
 from tests.hub.hub_server import OVERTAKEN, WRITER, Hub
@@ -355,6 +356,22 @@ def test_a_model_without_titles_is_described_as_such(model_folder, tmp_path):
     assert "Titles and genres are not part of it." in (staged / "README.md").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="has no titles"):
         stage_space(staged, tmp_path / "space", NAME)
+
+
+def test_the_card_of_a_model_that_has_grown_is_that_of_the_new_model(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "copy")
+    pipe = load_pipeline(folder, device="cpu")
+    pipe.add_items({"movie_id": [7], "title": ["Heat 2"]})
+    with torch.no_grad():
+        pipe.model.decoder.bias[-1] = 50  # recommended first
+    pipe.save_pretrained(folder)
+    (folder / "evaluation.json").unlink()
+    stage_model(folder, tmp_path / "staged", NAME, include_titles=True)
+    training = read(tmp_path / "staged" / "training.json")
+    assert (training["num_items"], training["example"]["answer"][0]["movie_id"]) == (41, 7)
+    card = (tmp_path / "staged" / "README.md").read_text(encoding="utf-8")
+    assert "It has\n41 movies" in card
+    assert "[{'movie_id': 7, 'title': 'Heat 2', " in card
 
 
 OLD_LAYOUT = (
