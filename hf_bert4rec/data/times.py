@@ -97,17 +97,19 @@ class TimeReader:
 
 def _dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
     """Integers such as 20240501 as datetimes; None if most are no dates. ValueError if only most of them are."""
+    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     for form, first, last in COMPACT_DATES:
-        if numbers.is_between(first, last).mean() > 0.5:  # type: ignore[operator]
+        if low <= last and first <= high and numbers.is_between(first, last).mean() > 0.5:  # type: ignore[operator]
             dates = numbers.cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
             if dates.null_count() < len(dates) / 2:
                 date = numbers.filter(dates.is_not_null())[0]
                 refuse_rows(numbers, dates.is_null(), source, f"other times of the column are dates such as {date}")
                 return dates
-    parts = numbers // 1_000_000, numbers // 10_000 % 100, numbers % 10_000
-    bounds = (1, 31), (1, 31), (1900, 2100)
-    if all(part.is_between(*limits).all() for part, limits in zip(parts, bounds, strict=True)):
-        refuse_rows(numbers, parts[0] > 0, source, YEAR_FIRST)
+    if 1_01_1900 <= low and high <= 31_12_2100:
+        parts = numbers // 1_000_000, numbers // 10_000 % 100, numbers % 10_000
+        bounds = (1, 31), (1, 31), (1900, 2100)
+        if all(part.is_between(*limits).all() for part, limits in zip(parts, bounds, strict=True)):
+            refuse_rows(numbers, parts[0] > 0, source, YEAR_FIRST)
     return None
 
 
