@@ -105,7 +105,7 @@ def _dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
                 date = numbers.filter(dates.is_not_null())[0]
                 refuse_rows(numbers, dates.is_null(), source, f"other times of the column are dates such as {date}")
                 return dates
-    if 1_01_1900 <= low and high <= 31_12_2100:
+    if low >= 1_01_1900 and high <= 31_12_2100:
         parts = numbers // 1_000_000, numbers // 10_000 % 100, numbers % 10_000
         bounds = (1, 31), (1, 31), (1900, 2100)
         if all(part.is_between(*limits).all() for part, limits in zip(parts, bounds, strict=True)):
