@@ -38,8 +38,9 @@ def stage_model(
 
     The code is that of this package, also for an export of an earlier version. Titles and genres are published if the
     data set may be redistributed or `include_titles` is set. Without them the evaluation's examples, which quote both,
-    are left out too. The card links to the data set `dataset_id` on the Hub, and loads the branch
-    `revision`. Errors are those of reading the records; OSError if the disk is full.
+    are left out too. The card links to the data set `dataset_id` on the Hub, and loads the branch `revision`.
+
+    Errors are those of reading the records; OSError if the disk is full.
     """
     pipe = load_pipeline(folder, device="cpu")
     training = with_present_model(without_private_paths(read_training(folder)), pipe)

@@ -36,8 +36,7 @@ ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+")
 ENGLISH_ARTICLES = ("the", "a", "an")
 ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
 NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-SPELLINGS = zip(map(str, range(1, 13)), ROMAN, NUMBER_WORDS, strict=True)  # of a number
-NUMERALS = {numeral: spellings for spellings in SPELLINGS for numeral in spellings}
+NUMERALS = {numeral: row for row in zip(map(str, range(1, 13)), ROMAN, NUMBER_WORDS, strict=True) for numeral in row}
 MAX_TITLE_WORDS = 50  # longer texts are not spelt otherwise
 PART_NAMES = ("part", "episode", "vol", "chapter")  # may be missing before a numeral
 is_year = re.compile(r"\d{1,4}").fullmatch
