@@ -235,13 +235,16 @@ def split_years(
 
 def normalise(title: str) -> str:
     """Lower case, no accents, no punctuation, a trailing article moved to the front, an English one dropped."""
+    words = _words(title)
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ENGLISH_ARTICLES else words)
+
+
+def _words(title: str) -> list[str]:
     text = _fold(title).strip()
     if ", " in text and (moved := TRAILING_ARTICLE.match(text)):
         text = f"{moved[2]} {moved[1]}"
-    words = re.findall(r"\w+", text.replace("'", "").replace("&", " and "))
-    if len(words) > 1 and words[0] in ENGLISH_ARTICLES:
-        words = words[1:]
-    return " ".join(words)
+    words: list[str] = re.findall(r"\w+", text.replace("'", "").replace("&", " and "))
+    return words
 
 
 def _fold(text: str) -> str:
@@ -383,6 +386,9 @@ class TitleIndex:
     def find_or_none(self, query: str) -> int | None:
         """Like `find`, but None for a title that no movie has; AmbiguousTitleError lists all movies that have it."""
         positions = self.candidates(query)
+        if len(positions) > 1:  # "Arrival" is rather "Arrival" than "The Arrival"
+            words = _words(split_year(query)[0])
+            positions = [position for position in positions if _words(self.titles[position]) == words] or positions
         if len(positions) > 1:
             some = [f"{self._full_title(position)} (id {self.ids[position]})" for position in positions[:MAX_LISTED]]
             listed = "; ".join(some + ["…"] * (len(positions) > MAX_LISTED))

@@ -60,6 +60,12 @@ def test_a_shared_title_lists_its_movies(tokenizer):
         tokenizer.find("sabrina")
 
 
+@pytest.mark.parametrize(("typed", "movie"), [("arrival", 1), ("Arrival", 1), ("The Arrival", 2), ("Arrival, The", 2)])
+def test_an_article_decides_between_titles(typed, movie):
+    movies = {"movie_id": [1, 2, 3], "title": ["Arrival (2016)", "Arrival, The (1996)", "Big Arrival, The (2000)"]}
+    assert Bert4RecTokenizer.from_movies(movies).find(typed) == movie
+
+
 SUBTITLED = {
     260: "Star Wars: Episode IV - A New Hope (1977)",
     1196: "Star Wars: Episode V - The Empire Strikes Back (1980)",
