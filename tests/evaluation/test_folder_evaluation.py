@@ -83,7 +83,7 @@ def test_the_report_is_the_same(
     part = "validation" if kind == "text" else "test"
     config = EvaluationConfig(part=part, ks=[1, 5], batch_size=4)
     expected = evaluate_model(tmp_path / "model", table, config)
-    for name in ("histories", "splits"):  # which would be in memory
+    for name in ("histories", "split_tables"):  # which would be in memory
         monkeypatch.setattr(Prepared, name, None)
     report = evaluate_model(tmp_path / "model", folder, config)
     assert without_run(report) == without_run(expected)
