@@ -25,7 +25,7 @@ from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
 from .batch_users import Users, read_users
 from .ranking import candidate_scores, to_padded, top_items
 from .scoring import ModelScorer
-from .trained_model import weights_sha256
+from .trained_model import load_network, weights_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,12 @@ def recommend_all(folder: str | Path, data: DataArguments, output: str | Path, c
         The number of users.
 
     Raises:
-        ValueError: `top_k` exceeds the catalogue, the table is malformed, or popularity is needed and the model has no
-            interaction counts.
+        ValueError: `top_k` exceeds the catalogue, the model is damaged, the table is malformed, or popularity is needed
+            and the model has no interaction counts.
     """
     folder, state = Path(folder), PartialState(cpu=not torch.cuda.is_available())
-    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).to(state.device)
-    recommender = BatchRecommender(model, Bert4RecTokenizer.from_pretrained(folder), config)
+    model, tokenizer = load_network(folder)
+    recommender = BatchRecommender(model.to(state.device), tokenizer, config)
     with state.main_process_first():  # the main process downloads the data, the others read the copy
         users = read_users(data, recommender.tokenizer, model.config.time_aware, model.config.exclude_seen)
     recommender.check(users)

@@ -30,7 +30,7 @@ from .ranking import Scorer
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
 from .task import build_task, time_ablations
-from .trained_model import find_model, training_data_options, training_record, weights_sha256
+from .trained_model import find_model, load_network, training_data_options, training_record, weights_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +58,15 @@ def evaluate_model(
 
     Raises:
         FileNotFoundError: the model or a table is missing.
-        ValueError: the catalogues differ, nothing is held out, a list is longer than the catalogue, or a score is NaN.
+        ValueError: the model is damaged, the catalogues differ, nothing is held out, a list is longer than the
+            catalogue, or a score is NaN.
         LeakageError: the model's training data hold a target.
     """
     start = time.perf_counter()
     config = config or EvaluationConfig()
     folder = find_model(model)
     options = data or DataArguments(**training_data_options(folder))
-    network = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    network, _ = load_network(folder)
     network.to(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     prepared = prepare_for_model(folder, options)
     task = build_task(prepared, config, timed=network.config.time_aware)

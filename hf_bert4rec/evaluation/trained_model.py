@@ -5,11 +5,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
 
 from ..data.arguments import DataArguments
 from ..files import TRAINING_FILE
-from ..model.loading_bert4rec import read_object
+from ..model.loading_bert4rec import check_parts, check_weights, read_object
+from ..model.modeling_bert4rec import Bert4RecForMaskedLM
+from ..model.tokenization_bert4rec import Bert4RecTokenizer
 
 
 def find_model(name: str | Path) -> Path:
@@ -20,6 +23,15 @@ def find_model(name: str | Path) -> Path:
         return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
     except (ValueError, OSError) as error:
         raise FileNotFoundError(f"{name} is neither a folder nor a model on the Hub: {error}") from error
+
+
+def load_network(folder: Path) -> tuple[Bert4RecForMaskedLM, Bert4RecTokenizer]:
+    """Model, in float32, and tokenizer of a folder; ValueError, as of the pipeline, if they are damaged or of two."""
+    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
+    check_parts(model, tokenizer)
+    check_weights(model)
+    return model, tokenizer
 
 
 def training_record(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from hf_bert4rec import Bert4RecTokenizer
@@ -18,6 +19,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.evaluation.batch_recommend import Shards
 from hf_bert4rec.evaluation.batch_users import read_users
+from hf_bert4rec.evaluation.evaluate import evaluate_model
 from hf_bert4rec.hub.verify import load_pipeline
 from tests.processes import run_python
 from tests.published import make_folder
@@ -264,6 +266,33 @@ def test_wrong_options_are_named(folder, ratings, tmp_path, wrong, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         main([str(folder), *options(ratings, tmp_path / "recs.parquet", *wrong)])
     assert not list(tmp_path.iterdir())
+
+
+def damage(folder: Path, kind: str) -> None:
+    """Remove a weight, or swap two items of the tokenizer."""
+    if kind == "a weight is missing":
+        weights = load_file(folder / "model.safetensors")
+        del weights["bert4rec.layers.0.attention.key.weight"]
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    else:
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        vocabulary = tokenizer["model"]["vocab"]
+        vocabulary["100"], vocabulary["101"] = vocabulary["101"], vocabulary["100"]
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("a weight is missing", "the weights lack .*key.weight"), ("two items are swapped", "made for other items")],
+)
+def test_a_damaged_model_is_neither_used_nor_evaluated(folder, ratings, tmp_path, kind, message):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    damage(copy, kind)
+    with pytest.raises(ValueError, match=message):
+        main([str(copy), *options(ratings, tmp_path / "recs.parquet")])
+    with pytest.raises(ValueError, match=message):
+        evaluate_model(copy)
+    assert not (tmp_path / "recs.parquet").exists()
 
 
 def test_a_table_with_no_known_item_is_answered_by_popularity_with_a_warning(folder, tmp_path, caplog):
