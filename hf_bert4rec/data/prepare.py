@@ -1,7 +1,7 @@
 """Load, filter, split and encode a data set for training and evaluation."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,21 @@ def open_data(arguments: DataArguments) -> Prepared:
     assert arguments.ratings is not None
     manifest = read_manifest(Path(arguments.ratings))
     splits = {"targets": "last-n", "quantile": "temporal"}  # the only ones on which these options have an effect
+    effective = [name for name in manifest["options"] if splits.get(name, arguments.split) == arguments.split]
+    check_options(arguments, manifest, effective)
+    if arguments.items is not None:
+        raise ValueError(
+            f"{arguments.ratings} has its own table of items: leave out items, or prepare the table with it"
+        )
+    return open_folder(arguments.ratings, arguments)
+
+
+def check_options(arguments: DataArguments, manifest: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise ValueError if a folder was prepared with other options, of those in `names`, or has unwanted columns."""
     different = [
-        f"{name} is {getattr(arguments, name)}, and the folder was prepared with {value}"
-        for name, value in manifest["options"].items()
-        if getattr(arguments, name) != value and splits.get(name, arguments.split) == arguments.split
+        f"{name} is {getattr(arguments, name)}, and the folder was prepared with {manifest['options'][name]}"
+        for name in names
+        if getattr(arguments, name) != manifest["options"][name]
     ]
     for option, column in {"time_column": "timestamps", "rating_column": "ratings"}.items():
         if not getattr(arguments, option) and column in manifest["columns"]:
@@ -112,11 +123,6 @@ def open_data(arguments: DataArguments) -> Prepared:
         raise ValueError(
             f"{arguments.ratings}: {'; '.join(different)}. Use its options, or prepare the table again with these"
         )
-    if arguments.items is not None:
-        raise ValueError(
-            f"{arguments.ratings} has its own table of items: leave out items, or prepare the table with it"
-        )
-    return open_folder(arguments.ratings, arguments)
 
 
 def _movies_of(histories: Dataset, movies: Dataset) -> Dataset:

@@ -15,7 +15,7 @@ from ..data.arguments import DataArguments
 from ..data.encoding import encode_histories
 from ..data.folder.prepared_folder import is_prepared, open_folder, read_manifest
 from ..data.histories import build_histories
-from ..data.prepare import load
+from ..data.prepare import check_options, load
 from ..data.ragged import Ragged, Rows, seen_items
 from ..data.tables import to_dataset
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
@@ -88,8 +88,11 @@ def _read_table(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) 
 
 def _read_folder(data: DataArguments, tokenizer: Bert4RecTokenizer, timed: bool) -> RatedHistories:
     assert data.ratings is not None
-    options = read_manifest(Path(data.ratings))["options"]
-    if filters := [f"{name} {value}" for name, value in options.items() if UNFILTERED.get(name, value) != value]:
+    manifest = read_manifest(Path(data.ratings))
+    check_options(data, manifest, ["event_column"])
+    if filters := [
+        f"{name} {value}" for name, value in manifest["options"].items() if UNFILTERED.get(name, value) != value
+    ]:
         logger.warning(
             "%s was prepared with %s: users and items without enough interactions are missing, and the histories are "
             "shorter. Prepare the table with --min_interactions 1 --repeats all to answer everyone",

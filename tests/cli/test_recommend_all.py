@@ -101,6 +101,14 @@ def test_a_prepared_folder_gives_the_same_table(folder, ratings, unbroken, tmp_p
     assert "filtered was prepared with min_interactions 2, repeats first" in caplog.text
 
 
+@pytest.mark.parametrize("option", ["event_column", "time_column"])
+def test_a_folder_with_other_columns_is_refused(folder, ratings, tmp_path, option):
+    prepare_folder(DataArguments(ratings=str(ratings), min_interactions=1, repeats="all"), tmp_path / "prepared")
+    value = {"event_column": "kind", "time_column": ""}[option]
+    with pytest.raises(ValueError, match=f"{option} is .*, and the folder was prepared with"):
+        main([str(folder), *options(tmp_path / "prepared", tmp_path / "recs.parquet", f"--{option}", value)])
+
+
 def rows_by_user(path: Path) -> dict[str, list[dict]]:
     rows: dict[str, list[dict]] = {}
     for row in table_of(path).to_pylist():
