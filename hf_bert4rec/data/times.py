@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 MICROS = 10**6  # per second
 _MAX_TIME = 10**20  # nanoseconds of the year 5138
-_ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
+ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
 COMPACT_DATES = (
     ("%Y%m%d", 19000101, 21001231),
     ("%Y%m%d%H%M", 190001010000, 210012312359),
@@ -77,9 +77,16 @@ class TimeReader:
         """The function that converts a portion to seconds; `portions` gives all of them, at every call."""
         if self.are_datetimes:
             return _division(MICROS, portions)
-        if self.are_integers and all(_dates(numbers, source) is not None for numbers, source in self._named(portions)):
+        named = self._named(portions) if self.are_integers else ()
+        are_dates = [compact_dates(numbers, source) is not None for numbers, source in named]
+        if any(are_dates) and not all(are_dates):
+            raise ValueError(
+                f"{self.source}: column {self.column!r} has numbers from {self.low} to {self.high}, and only some "
+                "portions of them are dates such as 20240501: use one form of time"
+            )
+        if any(are_dates):
             logger.info("%s: column %r is read as dates, %s to %s", self.source, self.column, self.low, self.high)
-            return lambda numbers: _dates(pl.Series(numbers)).dt.epoch("s").to_numpy()  # type: ignore[union-attr]
+            return lambda numbers: compact_dates(pl.Series(numbers)).dt.epoch("s").to_numpy()  # type: ignore[union-attr]
         for numbers, source in self._named(portions):
             units = check_unit(numbers, self.low, self.high, source)
         if units == 1:
@@ -95,7 +102,7 @@ class TimeReader:
             first += len(numbers)
 
 
-def _dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
+def compact_dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
     """Integers such as 20240501 as datetimes; None if most are no dates. ValueError if only most of them are."""
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     for form, first, last in COMPACT_DATES:
@@ -151,7 +158,7 @@ def check_unit(values: pl.Series, low: Any, high: Any, source: str) -> int:
     # A time that would be in a smaller unit if it were the only one is in the wrong unit.
     unit, limit = UNIT_NAMES[units], MAX_SECONDS * units // 1000
     expected = f"other times of the column, such as {high if high == largest else low}, are in {unit}: use one unit"
-    refuse_rows(values, (size >= _ANY_UNIT) & (size < limit), source, expected)
+    refuse_rows(values, (size >= ANY_UNIT) & (size < limit), source, expected)
     return units
 
 
