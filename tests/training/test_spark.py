@@ -88,13 +88,24 @@ def test_a_job_that_fails_leaves_no_folder(spark, tmp_path, monkeypatch):
 def test_types_that_spark_does_not_read_are_named(spark, tmp_path):
     from training.spark.prepare import prepare_with_spark
 
-    frame = TABLES["integers"]
+    frame, number = TABLES["integers"], pl.int_range(pl.len())
+
+    def sixth(value: Any, others: pl.Expr) -> pl.Expr:
+        return pl.when(number == 5).then(pl.lit(value)).otherwise(others)
+
     for changed, message in [
         (frame.with_columns(timestamp=pl.lit("yesterday")), "times are numbers or timestamps: cast it"),
         (frame.with_columns(user_id=pl.col("user_id").cast(pl.Float64)), "ids are integers or text: cast it"),
         (frame.with_columns(movie_id=pl.lit(None, pl.Int64)), "'movie_id' has 600 missing values"),
         (frame.with_columns(rating=pl.lit(float("nan"))), "'rating' has 600 wrong values: a rating is a finite number"),
         (frame.with_columns(rating=pl.lit("4")), "ratings and weights are numbers: cast it"),
+        (frame.with_columns(user_id=sixth("NULL", pl.col("user_id").cast(pl.String))), "the id 'NULL', which is"),
+        (frame.with_columns(movie_id=sixth("9.78316E+12", pl.lit("i1"))), r"the id '9.78316E\+12', which is"),
+        (frame.with_columns(timestamp=sixth(float("nan"), pl.lit(1.5e9))), "one that is not finite"),
+        (frame.with_columns(timestamp=sixth(-(2**63), pl.lit(15 * 10**17))), "has a missing time"),
+        (frame.with_columns(timestamp=sixth(1_500_000_000, pl.col("timestamp") * (number != 1))), "use one unit"),
+        (frame.with_columns(timestamp=31_012_024), "write 2024-05-31"),
+        (frame.with_columns(timestamp=sixth(0, pl.lit(20_240_501))), "dates such as 20240501"),
         (frame.head(4), "No user is left of 4 interactions of"),
     ]:
         changed.write_parquet(tmp_path / "orders.parquet")
@@ -103,6 +114,8 @@ def test_types_that_spark_does_not_read_are_named(spark, tmp_path):
 
 
 def test_spark_recommends_as_the_pipeline_does(spark, model_folder, tmp_path):
+    from pyspark.sql import functions as F
+
     from training.spark.recommend import collect_histories, recommend_with_spark
 
     pipe = load_pipeline(model_folder)
@@ -117,3 +130,13 @@ def test_spark_recommends_as_the_pipeline_does(spark, model_folder, tmp_path):
         own = answers[answers["user_id"] == user].sort_values("rank")
         assert own["item_id"].tolist() == [movie[pipe.tokenizer.item_id_name] for movie in expected]
         assert own["score"].tolist() == pytest.approx([movie["score"] for movie in expected], abs=1e-6)
+    as_text = histories.withColumn("history", F.col("history").cast("array<string>"))
+    texts = recommend_with_spark(as_text, str(model_folder), top_k=5).toPandas()
+    assert texts["item_id"].tolist() == answers["item_id"].astype(str).tolist()
+    for name, column, message in [
+        ("timestamp", pl.col("timestamp").cast(pl.String), "times are numbers or timestamps"),
+        ("user_id", pl.when(pl.col("user_id") > 0).then("user_id"), "'user_id' has 4 missing values"),
+    ]:
+        frame.with_columns(**{name: column}).write_parquet(tmp_path / "changed.parquet")
+        with pytest.raises(ValueError, match=message):
+            collect_histories(spark.read.parquet(str(tmp_path / "changed.parquet")), *frame.columns)

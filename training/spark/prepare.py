@@ -9,6 +9,7 @@ manifest.
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from hf_bert4rec.data.arguments import DataArguments, TableOptions
-from hf_bert4rec.data.columns import BLANKS, INTEGER
+from hf_bert4rec.data.columns import BLANKS, INTEGER, MISSING_WORDS, ROUNDED
 from hf_bert4rec.data.folder.prepare_folder import find_table_columns
 from hf_bert4rec.data.folder.prepared_folder import check_folders, finish_folder, new_folder
 from hf_bert4rec.data.histories import check_filters, no_user_left, order_events
@@ -31,9 +32,11 @@ from hf_bert4rec.data.interactions import read_item_table
 from hf_bert4rec.data.items import join_items
 from hf_bert4rec.data.ragged import offsets_of, run_lengths
 from hf_bert4rec.data.stored_histories import SHARD, event_numbers, write_shard
-from hf_bert4rec.data.times import COMPACT_DATES, check_unit
+from hf_bert4rec.data.times import ANY_UNIT, check_unit, compact_dates
+from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
 
 INTERACTIONS_PER_FILE = 1 << 23
+COMPACT_FORMS = {8: "yyyyMMdd", 12: "yyyyMMddHHmm", 14: "yyyyMMddHHmmss"}  # by the digits of a date
 WRITTEN = T.StructType([T.StructField("file", T.StringType())])
 
 
@@ -156,11 +159,18 @@ def _ids(rows: DataFrame, name: str, column: str) -> Column:
     if not isinstance(kind, T.StringType):
         raise ValueError(f"{column} is of type {kind.simpleString()}; ids are integers or text: cast it")
     text = F.btrim(F.col(name), F.lit(BLANKS))
-    checked = rows.agg(F.bool_and(text.rlike(INTEGER)), F.bool_or(text == ""), F.bool_or(text.rlike("[\r\n]"))).first()
-    integers, empty, broken = checked if checked else (False, False, False)
-    if empty or broken:
-        raise ValueError(f"{column} has an id that is empty or has a line break")
-    return F.regexp_replace(text, r"\.0$", "").cast("long") if integers else text
+    is_integer, is_missing = text.rlike(INTEGER), text.isin(*MISSING_WORDS)
+    wrong = (text == "") | text.rlike("[\r\n]") | text.rlike(ROUNDED)
+    conditions = F.bool_or(wrong), F.bool_and(is_integer | is_missing), F.bool_or(is_missing), F.bool_or(is_integer)
+    checked = rows.agg(*conditions).first()
+    any_wrong, integers, missing, any_integer = checked if checked else (False, False, False, False)
+    if any_wrong or (integers and missing and any_integer):
+        example = rows.select(text).where(wrong | is_missing).first()
+        raise ValueError(
+            f"{column} has the id {example and example[0]!r}, which is empty or missing, has a line break, or was "
+            "rounded by a spreadsheet"
+        )
+    return F.regexp_replace(text, r"\.0$", "").cast("long") if integers and not missing else text
 
 
 def _seconds(rows: DataFrame, column: str, source: str) -> Column:
@@ -169,10 +179,14 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
     if isinstance(kind, T.DateType | T.TimestampType | T.TimestampNTZType):
         units, time = 10**6, F.unix_micros(time.cast("timestamp"))
     elif isinstance(kind, T.IntegralType | T.DoubleType):
-        low, high = rows.agg(F.min(time), F.max(time)).first() or (0, 0)
-        if (dates := _compact_dates(rows, low, high)) is not None:
+        if (dates := _compact_dates(rows, column, source)) is not None:
             return F.unix_timestamp(dates)
-        units = check_unit(pl.Series(column, [low, high]), low, high, source)
+        size = F.abs(time.cast("double"))
+        least = F.min(F.when(size >= ANY_UNIT, size))  # of the times that tell their unit
+        low, high, least = rows.agg(F.min(time), F.max(time), least).first()
+        if low in (None, UNKNOWN_TIME) or not math.isfinite(low) or not math.isfinite(high):
+            raise ValueError(f"{source}: column {column!r} has a missing time, or one that is not finite")
+        units = check_unit(pl.Series(column, [least, low, high], pl.Float64), low, high, source)
         if isinstance(kind, T.IntegralType):
             time = time.cast("long")
     else:
@@ -185,15 +199,19 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
     return time.cast("double") / units if inexact else F.floor(time / units).cast("long")
 
 
-def _compact_dates(rows: DataFrame, low: Any, high: Any) -> Column | None:
-    """Numbers such as 20240501 as timestamps; None if they are not all dates."""
-    numbers = F.col("timestamp").cast("long")
-    for form, (_, first, last) in zip(("yyyyMMdd", "yyyyMMddHHmm", "yyyyMMddHHmmss"), COMPACT_DATES, strict=True):
-        if low >= first and high <= last:
-            dates = F.try_to_timestamp(numbers.cast("string"), F.lit(form))
-            if rows.where(dates.isNull() | (numbers != F.col("timestamp"))).isEmpty():
-                return dates
-    return None
+def _compact_dates(rows: DataFrame, column: str, source: str) -> Column | None:
+    """Numbers such as 20240501 as timestamps; None if the first ones are no dates. ValueError if only some are."""
+    numbers = F.col("timestamp").try_cast("long")
+    first_rows = rows.select(numbers.alias(column)).limit(10_000).toArrow()
+    sample = pl.Series(column, first_rows[column]).drop_nulls()
+    if sample.is_empty() or compact_dates(sample, source) is None:
+        return None
+    dates = F.try_to_timestamp(numbers.cast("string"), F.lit(COMPACT_FORMS[len(str(sample[0]))]))
+    if other := rows.where(dates.isNull() | (numbers != F.col("timestamp"))).first():
+        raise ValueError(
+            f"{source}: column {column!r} has {other['timestamp']}, but other times are dates such as {sample[0]}"
+        )
+    return dates
 
 
 def _distinct(rows: DataFrame, arguments: DataArguments) -> DataFrame:

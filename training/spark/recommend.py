@@ -3,7 +3,8 @@
     spark-submit training/spark/recommend.py /Volumes/shop/model s3://shop/orders s3://shop/recommended --top_k 20
 
 The result has one row for each recommendation: user_id, item_id, rank (from 1) and score, those of the pipeline for the
-user's complete history without times. The executors need this package and the model's folder at the same path.
+user's complete history without times and kinds of events. The executors need this package and the model's folder at
+the same path.
 """
 
 import argparse
@@ -36,7 +37,16 @@ def main() -> None:
 
 
 def collect_histories(table: DataFrame, user: str, item: str, time: str) -> DataFrame:
-    """One row per user: user_id and `history`, the items in the order of time, then of files and rows."""
+    """One row per user: user_id and `history`, the items in the order of time, then of files and rows.
+
+    ValueError for times of text, whose order is another, and missing values.
+    """
+    if isinstance(table.schema[time].dataType, T.StringType):
+        raise ValueError(f"column {time!r} is of type string; times are numbers or timestamps: cast it")
+    missing = table.select([F.count_if(F.col(name).isNull()).alias(name) for name in (user, item, time)]).first()
+    for name, count in missing.asDict().items() if missing else ():
+        if count:
+            raise ValueError(f"column {name!r} has {count:,} missing values; every row needs one")
     row = F.struct(F.col(time), "_metadata.file_path", "_metadata.row_index", F.col(item).alias("item"))
     rows = table.groupBy(F.col(user).alias("user_id")).agg(F.array_sort(F.collect_list(row)).alias("rows"))
     return rows.select("user_id", F.col("rows.item").alias("history"))
@@ -44,12 +54,13 @@ def collect_histories(table: DataFrame, user: str, item: str, time: str) -> Data
 
 def recommend_with_spark(histories: DataFrame, model: str, top_k: int = 100) -> DataFrame:
     """The pipeline's answers to `history`, an array of item ids, for every user_id."""
-    item = histories.schema["history"].dataType
-    assert isinstance(item, T.ArrayType)
+    items = histories.schema["history"].dataType
+    assert isinstance(items, T.ArrayType)
+    convert = str if isinstance(items.elementType, T.StringType) else int  # the model's ids may be of the other type
     schema = T.StructType(
         [
             histories.schema["user_id"],
-            T.StructField("item_id", item.elementType),
+            T.StructField("item_id", items.elementType),
             T.StructField("rank", T.IntegerType()),
             T.StructField("score", T.FloatType()),
         ]
@@ -64,7 +75,7 @@ def recommend_with_spark(histories: DataFrame, model: str, top_k: int = 100) -> 
                 answers = pipe([list(history) for history in part["history"]], top_k=top_k, batch_size=len(part))
                 yield pd.DataFrame(
                     [
-                        (user, movie[item_id], rank, movie["score"])
+                        (user, convert(movie[item_id]), rank, movie["score"])
                         for user, answer in zip(part["user_id"], answers, strict=True)
                         for rank, movie in enumerate(answer, 1)
                     ],
