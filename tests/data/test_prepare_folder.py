@@ -156,14 +156,15 @@ def test_rows_in_order_and_a_table_of_items(tmp_path: Path) -> None:
     assert table(folder.histories) == table(memory.histories)
 
 
-@pytest.mark.parametrize("separator", [",", "\t"])
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
 def test_text_that_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separator: str) -> None:
     monkeypatch.setattr(row_batches, "TEXT_BLOCK", 1000)
     item = pl.format("a {}\nb", "movie_id") if separator == "," else pl.format("a {}", "movie_id")
     frame = TABLES["text"].with_columns(
         movie_id=item.str.replace("\n", "; "), note=pl.lit('"x", y' if separator == "," else "x")
     )
-    frame.write_csv(tmp_path / "table.csv", separator=separator)
+    blank_lines = "\r\n\n" if separator == ";" else ""
+    (tmp_path / "table.csv").write_text(blank_lines + frame.write_csv(separator=separator))
     arguments = DataArguments(ratings=str(tmp_path / "table.csv"), min_interactions=2)
     prepare_folder(arguments, tmp_path / "prepared")
     folder = prepare(DataArguments(ratings=str(tmp_path / "prepared"), min_interactions=2))

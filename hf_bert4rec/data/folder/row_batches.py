@@ -12,7 +12,7 @@ import polars as pl
 
 from ...files import report_damage
 from ..arguments import TableOptions
-from ..delimited import PAIRS, SAMPLE, Dialect, as_utf8, detect, read_delimited
+from ..delimited import PAIRS, SAMPLE, UTF8_MARK, Dialect, as_utf8, detect, read_delimited
 from ..table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
 from ..tables import is_dataset, read_table
 
@@ -90,7 +90,8 @@ def _read_in_blocks(file: Path, options: TableOptions) -> Iterator[tuple[pl.Lazy
             elif options.columns is None and dialect.separator in "\t ":  # or lines may look like "user item"
                 options = replace(options, columns=rows[0])
             elif options.columns is None:
-                header = block[: _record_end(block, dialect, last=False)]
+                text = block.removeprefix(UTF8_MARK).lstrip(b"\r\n")  # blank lines may come first
+                header = text[: _record_end(text, dialect, last=False)]
         lines += block.count(b"\n") - (1 if header and number == 0 else 0)
 
 
