@@ -22,7 +22,7 @@ from torch import nn
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
 from ..files import TASTE_FILE, atomic_write, write_json
 from ..model.extensions_bert4rec import Bert4RecTaste
-from ..model.loading_bert4rec import read_object
+from ..model.loading_bert4rec import check_parts, check_weights, read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, QUANTIZED_TOLERANCE, OnnxScorer
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
@@ -65,11 +65,13 @@ def export_onnx(folder: Path, target: Path | None = None) -> dict[Path, str]:
     A model of taste is written to `onnx/taste.safetensors`, for `recommender.js`. `config.json` gets the entry
     `transformers.js_config`. All are written to `target`, by default the model's folder.
 
-    ValueError: scores differ from torch's by more than 1e-4, or the ten best movies differ; or logits of the quantized
-    file differ by more than 1.
+    ValueError: the model is damaged; scores differ from torch's by more than 1e-4, or the ten best movies differ; or
+    logits of the quantized file differ by more than 1.
     """
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
+    check_parts(model, tokenizer)
+    check_weights(model)
     target = target or folder
     path, quantized = (target / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE))
     with atomic_write(path) as temporary:

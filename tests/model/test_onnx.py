@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
@@ -52,6 +53,16 @@ def exported(tmp_path_factory) -> Path:
     write_folder(model, Bert4RecTokenizer.from_movies(MOVIES), folder, "# A card")
     export_onnx(folder)
     return folder
+
+
+def test_a_model_without_a_weight_is_not_exported(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "model", ignore=shutil.ignore_patterns("onnx"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["bert4rec.layers.0.attention.key.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="the weights lack bert4rec"):
+        export_onnx(folder)
+    assert not (folder / "onnx").exists()
 
 
 def load(folder, **options):
