@@ -11,7 +11,8 @@ from ..hub.records import portable_command, portable_options
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
-CURVE = ("step", "epoch", "loss", "eval_ndcg@10", "eval_hit_rate@10")
+NDCG = "eval_ndcg@10"
+CURVE = ("step", "epoch", "loss", NDCG, "eval_hit_rate@10")
 TRAINER_OPTIONS = (
     "learning_rate",
     "num_train_epochs",
@@ -36,7 +37,9 @@ def build_record(
     Options are the fields of `arguments` and of the trainer's; `argv` is the command line without the program's name.
     """
     state = trainer.state
-    logged = [entry for entry in state.log_history if "loss" in entry or "eval_ndcg@10" in entry]
+    logged = [entry for entry in state.log_history if "loss" in entry or NDCG in entry]
+    step = state.best_global_step if trainer.args.load_best_model_at_end else state.global_step
+    validation = [entry[NDCG] for entry in logged if NDCG in entry and entry["step"] == step]
     summary: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "train_runtime" in entry), {})
     return {
         "dataset": data.name,
@@ -51,8 +54,8 @@ def build_record(
         "options": run_options(arguments, trainer.args),
         "processes": trainer.args.world_size,
         "seconds": round(summary.get("train_runtime", 0.0), 1),
-        "best_step": state.best_global_step,
-        "best_validation_ndcg@10": state.best_metric,
+        "best_step": step,
+        "best_validation_ndcg@10": validation[0] if validation else None,
         "curve": [{key: entry[key] for key in CURVE if key in entry} for entry in logged],
     }
 

@@ -184,6 +184,20 @@ def test_a_run_is_not_resumed_on_another_table(tmp_path):
     fit(TABLE, **options)
 
 
+@pytest.mark.parametrize("options", [{"metric_for_best_model": "hit_rate@10"}, {"load_best_model_at_end": False}])
+def test_the_record_has_step_and_ndcg_of_the_exported_weights(tmp_path, options):
+    folder = tmp_path / "model"
+    recipe = {**RECIPE, "num_train_epochs": 6, "memory_size": 0, "learning_rate": 0.02}
+    fit(TABLE, recipe=recipe, output_dir=folder, **options)
+    record = json.loads((folder / "training.json").read_text())
+    evaluated = {entry["step"]: entry for entry in record["curve"] if "eval_ndcg@10" in entry}
+    hits = [entry["eval_hit_rate@10"] for entry in evaluated.values()]
+    step = list(evaluated)[int(np.argmax(hits)) if options.get("load_best_model_at_end", True) else -1]
+    assert record["best_step"] == step
+    assert record["best_validation_ndcg@10"] == evaluated[step]["eval_ndcg@10"]
+    assert record["validation"]["model"]["ndcg@10"] == pytest.approx(evaluated[step]["eval_ndcg@10"], abs=1e-6)
+
+
 def test_a_new_run_replaces_the_checkpoints_and_options_of_an_earlier_one(tmp_path):
     run(tiny_trainer(tmp_path, epochs=2), OPTIONS)
     run(tiny_trainer(tmp_path, epochs=1), {**OPTIONS, "seed": 1})
