@@ -74,6 +74,12 @@ class Bert4RecTrainingArguments(TrainingArguments):
         # A metric of one data set of several ({"name": ...}) begins with its name: "name_ndcg@10".
         if metric not in METRICS and not metric.endswith(tuple(f"_{name}" for name in METRICS)):
             raise ValueError(f"metric_for_best_model is {metric}; it must be one of {', '.join(METRICS)}")
+        by_steps = self.save_strategy == self.eval_strategy == "steps"
+        if self.load_best_model_at_end and by_steps and self.save_steps != self.eval_steps:
+            raise ValueError(
+                f"save_steps is {self.save_steps} and eval_steps is {self.eval_steps}: load_best_model_at_end needs a "
+                "checkpoint of every evaluated step, so set both to the same number"
+            )
 
     @property
     def n_gpu(self) -> int:

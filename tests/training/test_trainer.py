@@ -390,6 +390,22 @@ def test_another_metric_is_refused(tmp_path, metric):
         Bert4RecTrainingArguments(str(tmp_path), metric_for_best_model=metric)
 
 
+def test_every_evaluated_step_has_a_checkpoint(tmp_path):
+    steps = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 4}
+    with pytest.raises(ValueError, match="save_steps is 4 and eval_steps is 1: load_best_model_at_end needs"):
+        Bert4RecTrainingArguments(str(tmp_path), **steps)
+    Bert4RecTrainingArguments(str(tmp_path), **steps, load_best_model_at_end=False)
+
+
+def test_smoothed_labels_have_no_weights(cycle_tokenizer, tmp_path):
+    trainer = make_trainer(cycle_tokenizer, tmp_path, label_smoothing_factor=0.1)
+    histories, _ = cyclic(cycle_tokenizer, 8)
+    weighted = histories.with_columns(label_weights=np.full(len(histories.values), 2.0, dtype=np.float32))
+    options = {"args": trainer.args, "processing_class": cycle_tokenizer, "data_collator": trainer.data_collator}
+    with pytest.raises(ValueError, match=r"label_smoothing_factor is 0\.1: .* ignores weights"):
+        Bert4RecTrainer(trainer.model, train_dataset=TrainingWindows(weighted, 8), eval_dataset=[], **options)
+
+
 @pytest.mark.slow
 def test_a_run_is_read_back_from_trackio(cycle_tokenizer, tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when trackio is imported
