@@ -78,7 +78,7 @@ class MaskingArguments:
         "factor of log(share of the interactions), which is subtracted from every item's bias after training", 0.0
     )
     early_stopping_patience: int | None = option(
-        "evaluations without a better NDCG@10 after which training stops; none or 0 never stops early"
+        "evaluations without a better metric_for_best_model, after which training stops; none or 0 never stops early"
     )
     auto: list[str] = field(
         default_factory=list,

@@ -31,7 +31,7 @@ from .checkpoints import latest_complete
 from .extension_weights import choose_memory, choose_taste_weight, validation_batches
 from .hardware import disable_malloc_trim
 from .record import build_record, run_options
-from .trainer import Bert4RecTrainer
+from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ OPTIONS_FILE = "options.json"
 # Options that a resumed run may change: its length, its precision, and how a batch is spread over processes.
 RESUMABLE = {"num_train_epochs", "max_steps", "early_stopping_patience", "bf16"}
 RESUMABLE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
+SCHEDULE_OPTIONS = ("train_sampling_strategy", "dataloader_drop_last", "optim", "adam_beta1", "adam_beta2")
 
 
 def fit(
@@ -102,7 +103,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         logger.info("\n- ".join(["options chosen from the data:", *chosen]))
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
-    run(trainer, run_options(arguments[:-1], training) | describe_data(data))
+    run(trainer, run_options(arguments[:-1], training) | schedule_options(training) | describe_data(data))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
         figures = complete_extensions(model, data, arguments)
@@ -113,6 +114,14 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         logger.info("exported to %s\n%s", folder, format_validation(figures["validation"]))
     trainer.end()
     return folder
+
+
+def schedule_options(training: Bert4RecTrainingArguments) -> dict[str, Any]:
+    """What decides a run in addition to `run_options`: a resumed one would otherwise skip or repeat rows."""
+    rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    options = {"per_device_train_batch_size * gradient_accumulation_steps * number of processes": rows}
+    every = training.to_dict()
+    return options | {name: every[name] for name in SCHEDULE_OPTIONS}
 
 
 def describe_data(data: Prepared) -> dict[str, Any]:

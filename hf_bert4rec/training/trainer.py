@@ -16,6 +16,8 @@ from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.nn.attention import sdpa_kernel
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import is_in_notebook
 
@@ -233,8 +235,21 @@ class Bert4RecTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         check_complete(resume_from_checkpoint)
+        if not (Path(resume_from_checkpoint) / SCHEDULER_NAME).is_file():  # transformers would start a new optimizer
+            raise FileNotFoundError(
+                f"no {SCHEDULER_NAME} in {resume_from_checkpoint}, which has weights only (save_only_model): load them "
+                "with from_pretrained for a new run"
+            )
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.resumed_from = Path(resume_from_checkpoint)
+
+    def _load_callback_state(self) -> None:
+        # What callbacks counted is restored, not their arguments: a resumed run may change its patience.
+        for callback in self.callback_handler.callbacks:
+            stored = self.state.stateful_callbacks.get(type(callback).__name__)
+            if isinstance(callback, ExportableState) and isinstance(stored, dict):
+                stored["args"] = callback.state()["args"]
+        super()._load_callback_state()
 
     def _load_best_model(self) -> None:
         super()._load_best_model()

@@ -184,6 +184,17 @@ def test_a_run_is_not_resumed_on_another_table(tmp_path):
     fit(TABLE, **options)
 
 
+def test_a_run_is_not_resumed_with_other_steps(tmp_path):
+    options = {"output_dir": tmp_path / "model", "recipe": {**RECIPE, "save_strategy": "epoch", "num_train_epochs": 2}}
+    fit(TABLE, **options, per_device_train_batch_size=8)
+    options["resume_from_checkpoint"] = "last"
+    with pytest.raises(ValueError, match=r"had other options or data: .* number of processes is 4 and was 8"):
+        fit(TABLE, **options, per_device_train_batch_size=4)
+    with pytest.raises(ValueError, match="train_sampling_strategy is random and was group_by_length"):
+        fit(TABLE, **options, per_device_train_batch_size=8, train_sampling_strategy="random")
+    fit(TABLE, **options, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+
+
 @pytest.mark.parametrize("options", [{"metric_for_best_model": "hit_rate@10"}, {"load_best_model_at_end": False}])
 def test_the_record_has_step_and_ndcg_of_the_exported_weights(tmp_path, options):
     folder = tmp_path / "model"

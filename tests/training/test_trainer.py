@@ -146,6 +146,21 @@ def test_early_stopping_continues_its_count_after_a_resume(cycle_tokenizer, tmp_
     assert resumed.state.epoch == full.state.epoch == 4.0
 
 
+def test_a_resumed_run_may_change_the_patience(cycle_tokenizer, tmp_path):
+    options = {"learning_rate": 0.0, "num_train_epochs": 9}  # never improves
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(cycle_tokenizer, tmp_path, [EarlyStoppingCallback(3), Break(12)], **options).train()
+    resumed = make_trainer(cycle_tokenizer, tmp_path, [EarlyStoppingCallback(5)], **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-12"))
+    assert resumed.state.epoch == 6.0  # the best is that of the first epoch
+
+
+def test_a_checkpoint_of_weights_only_is_not_resumed(cycle_tokenizer, tmp_path):
+    make_trainer(cycle_tokenizer, tmp_path, num_train_epochs=1, save_only_model=True).train()
+    with pytest.raises(FileNotFoundError, match=r"no scheduler\.pt in .*checkpoint-6, which has weights only"):
+        make_trainer(cycle_tokenizer, tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+
+
 class Weights(TrainerCallback):
     """Records the weights of every step."""
 
