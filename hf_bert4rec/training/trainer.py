@@ -102,7 +102,10 @@ class Bert4RecTrainer(Trainer):
 
     With `ema_decay`, evaluation uses the averaged weights; they become the model's weights when training ends.
 
-    TypeError: the data sets or the collator have another type. ValueError: `ema_decay` with FSDP.
+    Checkpoints hold the weights of their step, from which a run resumes, and the average in `average.safetensors`.
+
+    TypeError: the data sets or the collator have another type. ValueError: `ema_decay` with FSDP, or
+    `label_smoothing_factor` with weights of labels or sampled negatives.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -130,7 +133,10 @@ class Bert4RecTrainer(Trainer):
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         with training_forward_installed(self.model), sdpa_kernel(VARIABLE_LENGTH_KERNELS):
-            return super()._inner_training_loop(*args, **kwargs)
+            try:
+                return super()._inner_training_loop(*args, **kwargs)
+            finally:
+                self.average = None  # an interrupted run leaves the weights of its last step in the model
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WindowSampler:
         grouped = self.args.train_sampling_strategy == "group_by_length"
@@ -277,10 +283,11 @@ class _TrainingCallback(TrainerCallback):
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        checkpoint, self.trainer.resumed_from = self.trainer.resumed_from, None  # not of a later call of `train`
         if args.ema_decay is not None:
             self.trainer.average = WeightAverage(self.model, args.ema_decay)
-            if self.trainer.resumed_from is not None:
-                self.trainer.average.load(self.trainer.resumed_from)
+            if checkpoint is not None:
+                self.trainer.average.load(checkpoint)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
         self.trainer.window_sampler.set_epoch(int(state.epoch))
@@ -293,7 +300,6 @@ class _TrainingCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.average is not None:
             self.trainer.average.copy_to(self.model)
-            self.trainer.average = None
 
 
 def _advance_random_state(loader: DataLoader[Any]) -> None:

@@ -192,6 +192,29 @@ def test_the_average_of_the_steps_is_evaluated_and_saved(cycle_tokenizer, tmp_pa
     assert torch.equal(last.get_input_embeddings().weight, weights.steps[-1][0])
 
 
+def test_an_average_is_of_one_run(cycle_tokenizer, tmp_path):
+    options = {"ema_decay": 0.9, "load_best_model_at_end": False}
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(cycle_tokenizer, tmp_path, [Break(6)], **options).train()
+    weights = Weights()
+    trainer = make_trainer(cycle_tokenizer, tmp_path, [weights], **options, num_train_epochs=1)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    trainer.args.max_steps = 1  # of a new run
+    trainer.train()
+    assert_equal(list(trainer.model.parameters()), weights.steps[-1])  # the average of one step is that step
+
+
+def test_an_interrupted_run_evaluates_the_weights_that_the_model_has(cycle_tokenizer, tmp_path):
+    trainer = make_trainer(cycle_tokenizer, tmp_path, [Break(6)], ema_decay=0.999)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    ranks = trainer.predict(trainer.eval_dataset).predictions
+    trainer.save_model(str(tmp_path / "saved"))
+    saved = make_trainer(cycle_tokenizer, tmp_path)
+    saved.model.load_state_dict(Bert4RecForMaskedLM.from_pretrained(tmp_path / "saved").state_dict())
+    np.testing.assert_array_equal(saved.predict(saved.eval_dataset).predictions, ranks)
+
+
 def test_an_average_needs_a_decay_and_a_run_that_saved_one(cycle_tokenizer, tmp_path):
     for decay in (0.0, 1.0, 2):
         with pytest.raises(ValueError, match=f"ema_decay is {decay}; it must be between 0 and 1"):
