@@ -25,7 +25,7 @@ class TrainingWindows(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, histories: Rows, max_length: int, stride: int | None = None) -> None:
-        stride = stride or max_length
+        stride = max_length if stride is None else stride
         if max_length < 2 or not 1 <= stride <= max_length:
             raise ValueError(f"stride ({stride}) must be from 1 to max_length ({max_length}), which is at least 2")
         rows, starts, stops = _windows(histories.lengths, max_length, stride)

@@ -30,6 +30,11 @@ def build_trainer(
     """A trainer with a new model, the training windows and their masks; ValueError if options exclude each other."""
     if model_arguments.causal and masking.causal_prob:
         raise ValueError(f"causal_prob={masking.causal_prob} with causal=true: every batch is causal already")
+    if model_arguments.causal and (masking.mlm_probability < 1 or masking.mask_replace_prob > 0):
+        raise ValueError(
+            f"causal=true with mlm_probability={masking.mlm_probability} and mask_replace_prob="
+            f"{masking.mask_replace_prob}: every item is a label and none is masked, so set them to 1.0 and 0.0"
+        )
     model = build_model(data, model_arguments, masking.cooccurrence_init, arguments.seed)
     window, timed = model.config.max_position_embeddings, model.config.time_aware
     model.set_attn_implementation(training_attention(window, arguments.bf16))

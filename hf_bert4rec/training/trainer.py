@@ -90,7 +90,7 @@ class Bert4RecTrainingArguments(TrainingArguments):
 
     @property
     def order_seed(self) -> int:
-        """The seed of the order of rows and of their masks."""
+        """The seed of the order of rows and, in `build_trainer`, of their masks, which are the collator's."""
         return self.seed if self.data_seed is None else self.data_seed
 
 
@@ -130,6 +130,12 @@ class Bert4RecTrainer(Trainer):
         if not isinstance(self.data_collator, DataCollatorForMaskedItems):
             given = type(self.data_collator).__name__
             raise TypeError(f"data_collator must be DataCollatorForMaskedItems(tokenizer, ...), not {given}")
+        weighted = "label_weights" in self.train_dataset[0]
+        if self.args.label_smoothing_factor and (weighted or self.data_collator.negatives is not None):
+            raise ValueError(
+                f"label_smoothing_factor is {self.args.label_smoothing_factor}: transformers' smoothed loss ignores "
+                "weights and kinds of events, and sampled negatives; set it to 0"
+            )
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         with training_forward_installed(self.model), sdpa_kernel(VARIABLE_LENGTH_KERNELS):

@@ -228,6 +228,12 @@ def test_the_causal_task_is_for_models_that_are_not_causal():
         build_trainer(None, ModelArguments(causal=True), MaskingArguments(causal_prob=0.5), None)
 
 
+def test_a_causal_model_masks_nothing():
+    for masking in ({}, {"mlm_probability": 1.0}, {"mask_replace_prob": 0.0}):
+        with pytest.raises(ValueError, match=r"causal=true with mlm_probability=.*set them to 1\.0 and 0\.0"):
+            build_trainer(None, ModelArguments(causal=True), MaskingArguments(**masking), None)
+
+
 def test_options_name_tables_without_their_folders():
     options = asdict(DataArguments(ratings="/home/me/shop.csv", items="/home/me/catalogue.csv", data_dir="/data"))
     portable = portable_options(options)
