@@ -155,16 +155,24 @@ class Bert4RecTrainer(Trainer):
         # Trainer would group these by length too, and return ranks in another order than the users'.
         return SequentialSampler(eval_dataset)
 
-    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+    def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> DataLoader[Any]:
         if hasattr(dataset, "column_names"):  # a table of the datasets library
             raise TypeError(
                 f"eval_dataset must be a NextItemDataset, not a datasets.{type(dataset).__name__}: make "
                 "NextItemDataset(encode_histories(split, tokenizer), encode_targets(split, tokenizer)) from a split "
                 "with targets; see hf_bert4rec.data.encoding"
             )
-        return super()._get_dataloader(dataset, *args, **kwargs)
+        drop_last = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = drop_last and description == "Training"  # every user is evaluated
+        try:
+            return super()._get_dataloader(dataset, description, *args, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = drop_last
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            # With persistent workers Trainer would return the loader that it kept of another data set.
+            return self.get_test_dataloader(eval_dataset)
         loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
         _advance_random_state(loader)
         return loader

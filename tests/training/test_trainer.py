@@ -422,6 +422,19 @@ def test_the_batch_size_of_evaluation_changes_no_metric(cycle_tokenizer, tmp_pat
     assert [actual[name] for name in names] == [expected[name] for name in names]
 
 
+def test_every_user_of_any_data_set_is_evaluated(cycle_tokenizer, tmp_path):
+    options = {**PERSISTENT, "dataloader_drop_last": True, "per_device_eval_batch_size": 40, "num_train_epochs": 1}
+    trainer = make_trainer(cycle_tokenizer, tmp_path, **options)
+    trainer.train()  # keeps the workers of its evaluations
+    users = trainer.eval_dataset
+    first = NextItemDataset(users.histories.rows(0, 10), users.targets.rows(0, 10))
+    ranks = trainer.predict(users).predictions[:, 0]
+    assert ranks.shape == (96,)
+    for dataset, expected in ((users, ranks), (first, ranks[:10])):
+        assert trainer.evaluate(dataset)["eval_mrr"] == pytest.approx((1 / expected).mean())
+    assert trainer.evaluate()["eval_mrr"] == pytest.approx((1 / ranks).mean())
+
+
 @pytest.mark.parametrize("metric", ["late_loss", "lndcg@10"])
 def test_another_metric_is_refused(tmp_path, metric):
     with pytest.raises(ValueError, match=f"metric_for_best_model is {metric}; it must be one of"):
