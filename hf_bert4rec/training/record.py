@@ -53,7 +53,8 @@ def build_record(
         "environment": environment(),
         "options": run_options(arguments, trainer.args),
         "processes": trainer.args.world_size,
-        "seconds": round(summary.get("train_runtime", 0.0), 1),
+        "seconds": round(summary.get("train_runtime", 0.0), 1),  # of a resumed run without its first part
+        "resumed": trainer.args.resume_from_checkpoint is not None,
         "best_step": step,
         "best_validation_ndcg@10": validation[0] if validation else None,
         "curve": [{key: entry[key] for key in CURVE if key in entry} for entry in logged],

@@ -192,7 +192,9 @@ def test_a_run_is_not_resumed_with_other_steps(tmp_path):
         fit(TABLE, **options, per_device_train_batch_size=4)
     with pytest.raises(ValueError, match="train_sampling_strategy is random and was group_by_length"):
         fit(TABLE, **options, per_device_train_batch_size=8, train_sampling_strategy="random")
+    assert "2 epochs in " in (tmp_path / "model" / "README.md").read_text()
     fit(TABLE, **options, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    assert "2 epochs, the part after an interruption in " in (tmp_path / "model" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("options", [{"metric_for_best_model": "hit_rate@10"}, {"load_best_model_at_end": False}])
