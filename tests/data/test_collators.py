@@ -42,6 +42,11 @@ def test_windows_cover_every_interaction_and_end_with_the_last(windows, historie
     assert all(end in ends for end, length in zip(histories.offsets[1:], histories.lengths, strict=True) if length > 1)
 
 
+def test_a_stride_of_zero_is_refused():
+    with pytest.raises(ValueError, match=r"stride \(0\) must be from 1 to max_length \(4\)"):
+        TrainingWindows(Ragged.from_lists([[5, 6, 7]]), max_length=4, stride=0)
+
+
 def test_a_short_history_is_one_window():
     windows = TrainingWindows(Ragged.from_lists([[5, 6, 7], [4], list(range(3, 13))]), max_length=4, stride=4)
     assert [windows[row]["input_ids"].tolist() for row in range(len(windows))] == [

@@ -125,6 +125,15 @@ def test_only_target_events_count_as_popularity():
         fine_tune(model, tokenizer, Dataset.from_dict(rows), replay=walks(range(1, 3), 2, 2, 1), epochs=1)
 
 
+def test_times_in_only_one_of_ratings_and_replay_are_refused():
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [1, 2], "title": ["A", "B"]})
+    model = build(tiny_config(len(tokenizer), time_aware=True))
+    replay = walks(range(1, 3), 2, 2, 1)
+    ratings = replay.add_column("timestamp", [10, 20, 10, 20])
+    with pytest.raises(ValueError, match="only one of ratings and replay has times"):
+        fine_tune(model, tokenizer, ratings, replay=replay, epochs=1)
+
+
 def test_low_ratings_are_left_out(old):
     rows = {"user_id": [1] * 4, "movie_id": [0, 1, 2, 3], "rating": [5.0, 1.0, 4.0, 4.0]}
     assert fine_tune(*old, Dataset.from_dict(rows), min_rating=3, epochs=1).report["interactions"] == 3
