@@ -431,8 +431,9 @@ class Bert4RecForMaskedLM(Bert4RecPreTrainedModel):
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
         self.memory = Bert4RecTransitionMemory(config) if config.memory_size else None
         self.taste = Bert4RecTaste(config) if config.taste_size else None
-        tables = {name for name in ("memory", "taste") if getattr(self, name) is not None}
-        self._keep_in_fp32_modules_strict = tables or None  # their counts exceed the range of float16
+        # Counts exceed the range of float16. Not the modules: that would turn their tables of input ids into floats.
+        tables = {name for name, table in self.named_buffers() if table.is_floating_point()}
+        self._keep_in_fp32_modules_strict = tables or None
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:

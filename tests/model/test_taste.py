@@ -300,6 +300,18 @@ def test_a_folder_keeps_the_factors_and_new_movies_get_some(tasteful, tmp_path) 
     assert order(again, HISTORY, top_k=5)[0] in order(tasteful, HISTORY, top_k=5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_leaves_the_tables_as_they_are(tasteful, tmp_path, dtype) -> None:
+    tasteful.save_pretrained(tmp_path / "full")
+    half = load_pipeline(tmp_path / "full", dtype=dtype)
+    half.save_pretrained(tmp_path / "half")
+    for pipe in (half, load_pipeline(tmp_path / "half")):
+        for name, table in tasteful.model.named_buffers():
+            assert torch.equal(pipe.model.get_buffer(name), table), name
+            assert pipe.model.get_buffer(name).dtype is table.dtype, name
+        assert order(pipe, [10], goal="taste") == order(tasteful, [10], goal="taste")  # by its stored neighbours
+
+
 def test_bad_goals_are_named(tasteful, pipe) -> None:
     with pytest.raises(ValueError, match=r"goal is 'best'; it is 'next' .* or 'taste'"):
         tasteful(HISTORY, goal="best")
