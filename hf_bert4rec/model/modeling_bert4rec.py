@@ -331,7 +331,8 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             attention_mask: (batch, seq), 0 at padding; by default nothing is padding.
             position_ids: (batch, seq); by default counted from each row's oldest attended position.
             timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the [MASK] the time of the query;
-                `UNKNOWN_TIME` where unknown, as all are by default. Ignored unless the model is `time_aware`.
+                `UNKNOWN_TIME` where unknown, as all are by default; any at padding. Ignored unless the model is
+                `time_aware`.
             event_ids: (batch, seq) kind of event of every item, below `num_events`, and at the [MASK] that requested;
                 by default all are 0. Ignored unless the model has kinds of events.
             query_positions: compute the last layer at these positions only; `last_hidden_state` is then (outputs,
@@ -353,6 +354,8 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
         if self.time_embeddings is not None:
             if timestamps is None:
                 timestamps = torch.full(inputs_embeds.shape[:2], UNKNOWN_TIME, device=inputs_embeds.device)
+            elif attention_mask is not None and attention_mask.dim() == 2:
+                timestamps = timestamps.masked_fill(attention_mask == 0, UNKNOWN_TIME)  # no item follows the last one
             masked = None if is_causal or input_ids is None else input_ids == self.config.mask_token_id
             inputs_embeds = inputs_embeds + self.time_embeddings(timestamps, position_ids, is_causal, masked)
         if self.event_embeddings is not None:

@@ -5,7 +5,8 @@ import torch
 
 from hf_bert4rec import Bert4RecForMaskedLM, Bert4RecModel
 from hf_bert4rec.model.modeling_bert4rec import last_positions
-from tests.model.tiny import CLOSE, HEADS, HIDDEN, LAYERS, VOCAB, WINDOW, answers, build
+from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
+from tests.model.tiny import CLOSE, HEADS, HIDDEN, LAYERS, VOCAB, WINDOW, answers, build, padded_left
 
 
 def test_attention_weights_sum_to_one_over_attended_positions(kind, rows):
@@ -120,18 +121,25 @@ def test_padding_left_right_and_none(kind, rows, implementation):
             torch.testing.assert_close(logits, bare[0], **CLOSE)
 
 
-def test_ids_at_padding_are_ignored(kind, rows):
+@pytest.mark.parametrize("name", ["input_ids", "timestamps"])
+def test_values_at_padding_are_ignored(kind, rows, name):
     model = build(kind)
-    expected = answers(model, rows)
+    bare = [
+        model(**{key: values[row : row + 1, :length] for key, values in rows.items()}).logits[0]
+        for row, length in enumerate((12, 9, 5, 1))
+    ]
     padded = rows["attention_mask"] == 0
-    rows["input_ids"] = torch.where(padded, 17, rows["input_ids"])
-    torch.testing.assert_close(answers(model, rows), expected, **CLOSE)
+    rows[name] = torch.where(padded, 17, rows[name])
+    torch.testing.assert_close(answers(model, rows), torch.cat(bare), **CLOSE)
+    left = padded_left(rows)
+    torch.testing.assert_close(answers(model, left), torch.cat(bare), **CLOSE)
 
 
 def test_masks_of_other_types_and_four_dimensions(kind, rows):
     model = build(kind)
-    expected = answers(model, rows)
     attended = rows["attention_mask"].bool()
+    rows["timestamps"].masked_fill_(~attended, UNKNOWN_TIME)  # four dimensions do not say what is padding
+    expected = answers(model, rows)
     for mask in (attended, rows["attention_mask"].float()):
         with torch.no_grad():
             actual = model(rows["input_ids"], mask, timestamps=rows["timestamps"]).logits[attended]
