@@ -113,7 +113,9 @@ def eager_attention_forward(
     if key.requires_grad:
         key.register_hook(store_by_position)
     weights = (query * scaling) @ key.contiguous().transpose(2, 3)  # (batch, heads, seq, seq)
-    if attention_mask is not None:
+    if attention_mask is not None and attention_mask.dtype == torch.bool:  # the caller's own, of four dimensions
+        weights = weights.masked_fill(~attention_mask, torch.finfo(weights.dtype).min)
+    elif attention_mask is not None:
         weights = weights + attention_mask
     weights = nn.functional.softmax(weights, dim=-1).to(query.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)

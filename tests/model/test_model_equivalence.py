@@ -135,8 +135,10 @@ def test_values_at_padding_are_ignored(kind, rows, name):
     torch.testing.assert_close(answers(model, left), torch.cat(bare), **CLOSE)
 
 
-def test_masks_of_other_types_and_four_dimensions(kind, rows):
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_masks_of_other_types_and_four_dimensions(kind, rows, implementation):
     model = build(kind)
+    model.set_attn_implementation(implementation)
     attended = rows["attention_mask"].bool()
     rows["timestamps"].masked_fill_(~attended, UNKNOWN_TIME)  # four dimensions do not say what is padding
     expected = answers(model, rows)
