@@ -203,8 +203,13 @@ class Bert4RecTokenizer(TokenizersBackend):
         return decoded
 
     def movie(self, input_id: int) -> dict[str, Any]:
-        """Describe one item: its id, under `item_id_name`, its "title", with the year, and its "genres"."""
+        """Describe one item: its id, under `item_id_name`, its "title", with the year, and its "genres".
+
+        IndexError for the input id of a special token, or one out of range.
+        """
         position = input_id - FIRST_ITEM_ID
+        if not 0 <= position < self.num_items:
+            raise IndexError(f"input id {input_id} is no item: items are from {FIRST_ITEM_ID} to {len(self) - 1}")
         return {
             self.item_id_name: self._typed(self.item_tokens[position]),
             "title": self._full_title(position) if "title" in self.items else None,

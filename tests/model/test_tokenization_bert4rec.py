@@ -20,8 +20,12 @@ def test_items_decode_to_the_type_of_the_data_set(tokenizer):
     assert tokenizer("13 10 999").input_ids == tokenizer.encode_items([13, 10, 999])
     strings = Bert4RecTokenizer.from_movies({"movie_id": ["b 1", "ä", "7"]})
     assert strings.decode_items(strings.encode_items(["ä", "b 1", 7])) == ["ä", "b 1", "7"]
-    with pytest.raises(IndexError, match="input id 99"):
-        tokenizer.decode_items([99])
+    for wrong in (-1, 99):
+        with pytest.raises(IndexError, match=f"input id {wrong}"):
+            tokenizer.decode_items([wrong])
+    for wrong in (-1, tokenizer.mask_token_id, NUM_MOVIES + 3):
+        with pytest.raises(IndexError, match=f"input id {wrong} is no item: items are from 3 to {NUM_MOVIES + 2}"):
+            tokenizer.movie(wrong)
 
 
 @pytest.mark.parametrize(
