@@ -165,6 +165,7 @@ class Bert4RecConfig(PreTrainedConfig):
         memory_tables = 3 if self.time_aware else 2
         rows = (self.vocab_size + self.max_position_embeddings) * self.hidden_size
         rows += self.vocab_size * (memory_tables * self.memory_size + self.taste_size + 2 * self.taste_neighbours)
+        rows += self.taste_size**2 if self.taste_weight else 0
         if (parameters := rows + self.num_hidden_layers * layer) > MAX_PARAMETERS:
             raise ValueError(f"these sizes make {parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
 

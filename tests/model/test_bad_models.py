@@ -115,6 +115,12 @@ def test_an_invalid_config_is_refused(folder, name, value, message):
     assert_refused(folder, ValueError, message)
 
 
+def test_a_huge_regression_of_taste_is_refused():
+    Bert4RecConfig(taste_size=2**16)  # 2^16 · (vocab_size 3,420) factors; the regression would have 2^32
+    with pytest.raises(ValueError, match="these sizes make 4,5"):
+        Bert4RecConfig(taste_size=2**16, taste_weight=1.0)
+
+
 def test_rotary_positions_need_pairs(folder):
     change(folder, "config.json", rotary_positions=True, num_attention_heads=16)
     assert_refused(folder, ValueError, "rotary_positions rotate pairs, so hidden_size .* must be even")
