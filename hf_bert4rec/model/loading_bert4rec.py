@@ -127,7 +127,9 @@ def read_tokens(path: str | Path) -> list[str]:
 
 
 @contextmanager
-def report_corrupt_files(folder: str | Path, *names: str, bare: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def report_corrupt_files(
+    folder: str | Path | None, *names: str, bare: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Turn a parse error of the block, which reads these files of `folder`, into a ValueError that names them.
 
     These are `PARSE_ERRORS` and the exact types `bare`, unless this package raised them.
@@ -136,7 +138,7 @@ def report_corrupt_files(folder: str | Path, *names: str, bare: tuple[type[Excep
         yield
     except Exception as error:
         for name in names:
-            if (path := Path(folder) / name).is_file():
+            if folder is not None and (path := Path(folder) / name).is_file():  # None: weights from a state_dict
                 read_object(path)
         is_parse_error = isinstance(error, PARSE_ERRORS) or type(error) in bare
         is_by_caller = "unexpected keyword argument" in str(error)

@@ -33,6 +33,9 @@ def test_state_dict_and_device(kind, rows, tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     by_hand = Bert4RecForMaskedLM.from_pretrained(None, config=kind, state_dict=weights)
     placed = Bert4RecForMaskedLM.from_pretrained(tmp_path, device_map="cpu")
+    kind.vocab_size += 1
+    with pytest.raises(RuntimeError, match="size"):
+        Bert4RecForMaskedLM.from_pretrained(None, config=kind, state_dict=weights)
     with torch.device("cpu"):
         within = Bert4RecForMaskedLM.from_pretrained(tmp_path)
     for again in (by_hand, placed, within):
