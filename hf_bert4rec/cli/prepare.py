@@ -5,7 +5,8 @@
 
 INTERACTIONS is what `--ratings` of `train` takes: a file, a folder, a glob or a data set on the Hub. It is read in
 portions; memory grows with users and items, not with rows. `train` and `evaluate` memory-map the folder and need the
-same options, which the recipe `auto` takes from it. An earlier preparation is replaced when the new one is complete.
+same options; the recipe `auto` takes `--repeats` and `--min_interactions` from it. An earlier preparation is replaced
+when the new one is complete.
 """
 
 import logging

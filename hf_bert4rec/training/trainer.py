@@ -44,6 +44,8 @@ SAMPLING_STRATEGIES = ("group_by_length", "random")
 class Bert4RecTrainingArguments(TrainingArguments):
     """`TrainingArguments` with other defaults: the best checkpoint by validation NDCG@10 is loaded at the end."""
 
+    output_dir: str = option("the exported folder; checkpoints are written to checkpoints/ next to it")
+    resume_from_checkpoint: str | None = option("checkpoint to continue from, or `last` for the last complete one")
     # A default, not a default factory: HfArgumentParser does not read factories of booleans.
     bf16: bool = option("bfloat16 autocast; on where it is faster", bf16_is_fast())
     disable_tqdm: bool | None = not (sys.stderr.isatty() or is_in_notebook())
