@@ -2,8 +2,8 @@
 
     python -m examples.show outputs/ml-100k --dataset ml-100k
 
-The folder is loaded as a downloaded model would be: in a new process, from another directory, without this package.
-The movie that each user watched next is marked.
+The folder of a MovieLens model is loaded as a downloaded model would be: in a new process, from another directory,
+without this package. The movie that each user watched next is marked.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m examples.tour outputs/ml-100k --output outputs/tour.html
 
-Works with any exported recommender that has titles, genres and interaction counts; the folder is not changed. The steps
-are the functions below; the page shows their docstring, source, output, plot, time and memory.
+Works with a recommender of a MovieLens release, whose folder is not changed. The steps are the functions below; the
+page shows their docstring, source, output, plot, time and memory.
 """
 
 import argparse
