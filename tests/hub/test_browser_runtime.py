@@ -74,3 +74,9 @@ def test_a_page_is_served_on_loopback_with_the_types_that_browsers_need(tmp_path
         with pytest.raises(OSError, match=f"port {server.server_port}: Address already in use; choose another"):
             serve(tmp_path, server.server_port)
         server.shutdown()
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_number_that_is_no_port_is_refused(tmp_path, port):
+    with pytest.raises(OSError, match=rf"^port {port}: .*0-65535.; choose another with --port$"):
+        serve(tmp_path, port)
