@@ -330,8 +330,9 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
 
         Args:
             input_ids: (batch, seq) vocabulary indices; or pass `inputs_embeds` (batch, seq, hidden).
-            attention_mask: (batch, seq), 0 at padding; by default nothing is padding.
-            position_ids: (batch, seq); by default counted from each row's oldest attended position.
+            attention_mask: (batch, seq), 0 at padding, which is on the left or the right of a row; by default nothing
+                is padding. With `previous_item`, `causal` or events, a 0 between two items does not hide an item.
+            position_ids: (batch, seq), 0 at each row's oldest item; by default counted from the oldest attended one.
             timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the [MASK] the time of the query;
                 `UNKNOWN_TIME` where unknown, as all are by default; any at padding. Ignored unless the model is
                 `time_aware`.
