@@ -309,7 +309,8 @@ class Bert4RecTaste(nn.Module):
 
         Their order does not matter; a repeated item counts each time.
         """
-        assert self.regression is not None
+        if self.regression is None:
+            raise ValueError("taste_weight needs a model that was trained with one: set config.taste_weight to 0")
         factors = self.factors.float()
         precisions = self.precisions[input_ids].float() * attention_mask  # (batch, seq)
         users = (precisions[..., None] * factors[input_ids]).sum(1)  # (batch, taste_size)

@@ -232,6 +232,9 @@ def test_weighted_scores_of_the_history_are_added_to_the_logits(tasteful, rows) 
     expected = model.next_item_logits(**inputs) + 1.5 * model.taste.next_item_scores(**inputs)
     torch.testing.assert_close(both, expected)
     assert Bert4RecForMaskedLM(weighted).taste.regression.shape == (8, 8)
+    model.config.taste_weight, model.taste.regression = 0.5, None
+    with pytest.raises(ValueError, match=r"trained with one: set config\.taste_weight to 0"):
+        model.next_item_logits(**inputs)
 
 
 HISTORY = [10, 40, 22]
