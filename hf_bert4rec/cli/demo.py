@@ -54,5 +54,5 @@ def serve(folder: Path, port: int) -> ThreadingHTTPServer:
     """A server of the folder on loopback, not yet running; OSError if the port cannot be used."""
     try:
         return ThreadingHTTPServer((HOST, port), partial(PageHandler, directory=str(folder)))
-    except (OSError, OverflowError) as error:  # the latter for a number that is no port
+    except (OSError, OverflowError) as error:  # the latter for a number that is not a port
         raise OSError(f"port {port}: {getattr(error, 'strerror', error)}; choose another with --port") from error

@@ -25,9 +25,12 @@ def find_model(name: str | Path) -> Path:
         raise FileNotFoundError(f"{name} is neither a folder nor a model on the Hub: {error}") from error
 
 
-def load_network(folder: Path) -> tuple[Bert4RecForMaskedLM, Bert4RecTokenizer]:
-    """Model, in float32, and tokenizer of a folder; ValueError, as of the pipeline, if they are damaged or of two."""
-    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+def load_network(folder: Path, **options: Any) -> tuple[Bert4RecForMaskedLM, Bert4RecTokenizer]:
+    """Model, in float32, and tokenizer of a folder; ValueError if they are damaged or do not belong together.
+
+    `options` are those of `from_pretrained`.
+    """
+    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, **options)
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
     check_parts(model, tokenizer)
     check_weights(model)

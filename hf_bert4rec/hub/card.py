@@ -70,7 +70,6 @@ def render_card(
         metadata=metadata,
         title=title,
         name=name,
-        call=_with_revision(name, revision),
         revision=revision,
         published=name != UNPUBLISHED,
         dataset_id=dataset_id,
@@ -112,13 +111,8 @@ def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
 def render_notebook(name: str, history: Sequence[Any], revision: str | None = None) -> str:
     """The notebook of a model that is published on a branch, with an example history."""
     requirements = REQUIREMENTS.read_text(encoding="utf-8").split()
-    call = _with_revision(name, revision)
-    return fill(NOTEBOOK, None, name=name, call=call, history=list(history), requirements=requirements)
-
-
-def _with_revision(name: str, revision: str | None) -> str:
-    """What the quotes of `model="…"` enclose in a call: the name and, for a branch, the argument `revision`."""
-    return f'{name}", revision="{revision}' if revision else name
+    fields = {"name": name, "revision": revision or "main", "history": [*history], "requirements": requirements}
+    return fill(NOTEBOOK, None, **fields)
 
 
 def fill(template: str, release: Release | None, **fields: Any) -> str:

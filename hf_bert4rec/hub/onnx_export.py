@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from ..data.collators import MODEL_INPUTS, DataCollatorForNextItem
+from ..evaluation.trained_model import load_network
 from ..files import TASTE_FILE, atomic_write, write_json
 from ..model.extensions_bert4rec import Bert4RecTaste
-from ..model.loading_bert4rec import check_parts, check_weights, read_object
+from ..model.loading_bert4rec import read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE, QUANTIZED_TOLERANCE, OnnxScorer
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
@@ -68,10 +70,7 @@ def export_onnx(folder: Path, target: Path | None = None) -> dict[Path, str]:
     ValueError: the model is damaged; scores differ from torch's by more than 1e-4, or the ten best movies differ; or
     logits of the quantized file differ by more than 1.
     """
-    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    check_parts(model, tokenizer)
-    check_weights(model)
+    model, tokenizer = load_network(folder, attn_implementation="eager")
     target = target or folder
     path, quantized = (target / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE))
     with atomic_write(path) as temporary:
@@ -178,10 +177,9 @@ def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTok
 
 def describe(folder: Path, findings: Mapping[Path, str]) -> list[str]:
     """Lines with the sizes of the files that `export_onnx` wrote, its findings, and the latencies of torch and both."""
-    model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = Bert4RecTokenizer.from_pretrained(folder)
+    model, tokenizer = load_network(folder)
     lines = [f"{file}: {file.stat().st_size / 1e6:.1f} MB; {finding}" for file, finding in findings.items()]
-    scorers = [model.next_item_logits, *(OnnxScorer(file, model.config) for file in findings)]
+    scorers: list[Any] = [model.next_item_logits, *(OnnxScorer(file, model.config) for file in findings)]
     for batch in random_batches(model, tokenizer):
         rows, width = batch["input_ids"].shape
         latencies = []

@@ -274,7 +274,7 @@ def _other_names(title: str) -> list[str]:
 def _other_numerals(name: str) -> list[str]:
     """A `normalise`d name with its last numeral spelt otherwise: "rocky ii", "rocky part ii", … for "rocky 2"."""
     words = name.split()
-    if not 1 < len(words) <= MAX_TITLE_WORDS:  # a number alone is rather an id that is not in the catalogue
+    if not 1 < len(words) <= MAX_TITLE_WORDS:  # a single number is more likely an id
         return []
     index = next((index for index in reversed(range(len(words))) if words[index] in NUMERALS), None)
     if index is None:

@@ -209,7 +209,7 @@ class Bert4RecTokenizer(TokenizersBackend):
         """
         position = input_id - FIRST_ITEM_ID
         if not 0 <= position < self.num_items:
-            raise IndexError(f"input id {input_id} is no item: items are from {FIRST_ITEM_ID} to {len(self) - 1}")
+            raise IndexError(f"input id {input_id} is not an item: items are from {FIRST_ITEM_ID} to {len(self) - 1}")
         return {
             self.item_id_name: self._typed(self.item_tokens[position]),
             "title": self._full_title(position) if "title" in self.items else None,

@@ -24,7 +24,7 @@ def test_items_decode_to_the_type_of_the_data_set(tokenizer):
         with pytest.raises(IndexError, match=f"input id {wrong}"):
             tokenizer.decode_items([wrong])
     for wrong in (-1, tokenizer.mask_token_id, NUM_MOVIES + 3):
-        with pytest.raises(IndexError, match=f"input id {wrong} is no item: items are from 3 to {NUM_MOVIES + 2}"):
+        with pytest.raises(IndexError, match=f"input id {wrong} is not an item: items are from 3 to {NUM_MOVIES + 2}"):
             tokenizer.movie(wrong)
 
 
