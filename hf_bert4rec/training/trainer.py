@@ -106,8 +106,8 @@ class Bert4RecTrainer(Trainer):
 
     Checkpoints hold the weights of their step, from which a run resumes, and the average in `average.safetensors`.
 
-    TypeError: the data sets or the collator have another type. ValueError: `ema_decay` with FSDP, or
-    `label_smoothing_factor` with weights of labels or sampled negatives.
+    TypeError: the data sets or the collator have another type. ValueError: `ema_decay` with FSDP, a `time_aware` model
+    and rows without times, or `label_smoothing_factor` with weights of labels or sampled negatives.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -132,7 +132,13 @@ class Bert4RecTrainer(Trainer):
         if not isinstance(self.data_collator, DataCollatorForMaskedItems):
             given = type(self.data_collator).__name__
             raise TypeError(f"data_collator must be DataCollatorForMaskedItems(tokenizer, ...), not {given}")
-        weighted = "label_weights" in self.train_dataset[0]
+        row = self.train_dataset[0]
+        if self.model.config.time_aware and "timestamps" not in row:
+            raise ValueError(
+                "the model is time_aware, but the training histories have no timestamps: give them a time column, and "
+                "encode them with encode_histories(histories, tokenizer, timed=True)"
+            )
+        weighted = "label_weights" in row
         if self.args.label_smoothing_factor and (weighted or self.data_collator.negatives is not None):
             raise ValueError(
                 f"label_smoothing_factor is {self.args.label_smoothing_factor}: transformers' smoothed loss ignores "
