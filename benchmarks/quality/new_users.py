@@ -1,4 +1,4 @@
-"""Record the quality for new users and the kin found by evaluated models, and write them to docs/evaluation.md.
+"""Record how evaluated models serve new users and find related items, and write this to docs/evaluation.md.
 
     python -m benchmarks.quality.new_users outputs/ml-100k-new-users outputs/ml-latest-small-new-users outputs/ml-1m
     python -m benchmarks.quality.new_users                                # the text only
@@ -25,7 +25,7 @@ from hf_bert4rec.files import write_json
 RESULTS, PAGE = ROOT / "training" / "results" / "new_users", ROOT / "docs" / "evaluation.md"
 MARKS = ("<!-- new users: written by benchmarks/quality/new_users.py -->", "<!-- end of new users -->")
 LENGTHS = ("1", "3", "5")
-RECORDED = ("new_users", "kin", "environment")
+RECORDED = ("new_users", "related_items", "environment")
 
 
 def record(folder: Path) -> None:
@@ -51,12 +51,12 @@ def text() -> str:
 
 
 def means_table(seeds: Sequence[Mapping[str, Any]]) -> Rows:
-    """NDCG@10 of new users and kin found by every scorer over the seeds of a data set; header first."""
+    """NDCG@10 of new users and related items found by every scorer over the seeds of a data set; header first."""
     sections = {f"{length} liked": [result["new_users"]["results"][length] for result in seeds] for length in LENGTHS}
     columns = [("ndcg@10", results) for results in sections.values()]
-    columns.append(("found@10", [result["kin"]["results"] for result in seeds]))
-    rows: Rows = [["NDCG@10, found@10", *sections, "kin"]]
-    for scorer in seeds[0]["kin"]["results"]:
+    columns.append(("found@10", [result["related_items"]["results"] for result in seeds]))
+    rows: Rows = [["NDCG@10, found@10", *sections, "related items"]]
+    for scorer in seeds[0]["related_items"]["results"]:
         cells = []
         for metric, results in columns:
             values = [each[scorer]["metrics"][metric]["mean"] for each in results if scorer in each]

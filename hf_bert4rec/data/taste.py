@@ -5,7 +5,7 @@ regression of all items on a random share k of a user's likes has weights (k C +
 denoising autoencoder: Steck, "Autoencoders that don't overfit towards the identity", NeurIPS 2020). With C ≈ F F' of
 reduced rank they are diag(v + ridge)⁻¹ F R F' with R = (1 + k F' diag(v + ridge)⁻¹ F)⁻¹; R is folded into the factors.
 `regression`, between the factors, gives the weights of k = 1, for complete histories. The constants of scores were
-chosen on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on the kin in these data sets.
+chosen on validation users of ml-100k, ml-latest-small and ml-1m.txt, those of neighbours on their related movies.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +26,7 @@ DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows 
 USER_POWER = 0.5  # a user of n interactions weighs n^-USER_POWER: few of them make most interactions
 RIDGE = 10.0  # users; keeps items with few likes from leading anywhere
 INPUT_SHARE = 0.01
-POPULARITY = 0.75  # of the shares; lower leads to more of a movie's kin, 1 ranks a little better for all users
+POPULARITY = 0.75  # of the shares; lower finds more related movies, 1 ranks a little better for all users
 NEIGHBOURS = 10
 CORRELATION_RIDGE = 2.0  # users; smaller than `RIDGE`, as a series may have few likes
 PRIOR_USERS = 200.0  # correlations over as many users count as much as the cosines of factors, which vary less

@@ -24,9 +24,9 @@ from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .baselines import fit_baselines
 from .config import EvaluationConfig
 from .examples import make_examples
-from .kin import SimilarScorer, evaluate_kin
 from .new_users import draw_likes, evaluate_new_users
 from .ranking import Scorer
+from .related_items import SimilarScorer, evaluate_related_items
 from .report import build_report, times_section
 from .scoring import ModelScorer, TasteScorer, evaluate_scorer
 from .task import build_task, time_ablations
@@ -102,12 +102,12 @@ def evaluate_model(
 
 
 def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
-    """The sections `kin` and `new_users`, where data and model have what they need."""
+    """The sections `related_items` and `new_users`, where data and model have what they need."""
     scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
     if network.taste is not None:
         scorers = {"taste": TasteScorer(network.taste), **scorers}
     similar = SimilarScorer(ItemEmbeddings(network, data.tokenizer, network.device), len(data.tokenizer))
-    sections = {"kin": evaluate_kin({**scorers, "similar": similar}, data, config)}
+    sections = {"related_items": evaluate_related_items({**scorers, "similar": similar}, data, config)}
     if data.holds_out_users:
         sections["new_users"] = evaluate_new_users(scorers, data, config)
     elif network.taste is not None:

@@ -23,7 +23,7 @@ new_users          part, users, held_out, liked_rating, draws, seed, k, model [i
                    {"1" | "3" | "5" movies named: {scorer: {metrics, difference: estimates of the model's first scorer
                    - this one, paired}}}; "refitted": true where no users were held out of the model's training: then
                    of a second model of taste, fitted without them
-kin                where titles have groups: groups, listed, movies, seed, k, model, results {scorer: {metrics,
+related_items      where titles have groups: groups, listed, movies, seed, k, model, results {scorer: {metrics,
                    difference}}; "listed_found@10" is of the `listed` groups, which do not come from titles
 examples           [{history, history_length, held_out, recommended}, …], each movie {movie_id, title, genres}
 environment        versions, date, hardware, seconds

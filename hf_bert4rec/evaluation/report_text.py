@@ -53,7 +53,7 @@ def format_report(report: Mapping[str, Any]) -> str:
 
 
 def format_taste(report: Mapping[str, Any], table: Callable[[Rows], str]) -> list[str]:
-    """The sections on new users and kin, if the report has them: meaning, table and comparisons.
+    """The sections on new users and related items, if the report has them: meaning, table and comparisons.
 
     `table` formats rows: `align` or `markdown`.
     """
@@ -66,9 +66,10 @@ def format_taste(report: Mapping[str, Any], table: Callable[[Rows], str]) -> lis
             f"{_compared(results, headline, new_users)}."
             for length, results in new_users["results"].items()
         ]
-    if kin := report.get("kin"):
-        compared = _compared(kin["results"], f"found@{kin['k']}", kin)
-        lines += ["", kin_meaning(kin), "", table(kin_table(kin)), "", f"Paired by group: {compared}."]
+    if related := report.get("related_items"):
+        compared = _compared(related["results"], f"found@{related['k']}", related)
+        lines += ["", related_items_meaning(related), "", table(related_items_table(related)), ""]
+        lines.append(f"Paired by group: {compared}.")
     return lines
 
 
@@ -89,10 +90,10 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
     return text + _few(section["users"], "users")
 
 
-def kin_meaning(section: Mapping[str, Any]) -> str:
+def related_items_meaning(section: Mapping[str, Any]) -> str:
     text = (
-        f"Kin: one item is the history, and found@{section['k']} is the share of its series, or of the other items "
-        f"of its director or kind, in the first {section['k']}. {_count(section['groups'], 'group')} with "
+        f"Related items: one item is the history, and found@{section['k']} is the share of the others of its series, "
+        f"director or studio in the first {section['k']}. {_count(section['groups'], 'group')} with "
         f"{section['movies']} items"
     )
     if listed := section.get("listed"):
@@ -111,8 +112,8 @@ def new_users_table(section: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def kin_table(section: Mapping[str, Any]) -> Rows:
-    """The share of kin that every scorer finds, of all groups and of the listed ones, with intervals; header first."""
+def related_items_table(section: Mapping[str, Any]) -> Rows:
+    """The share of related items that every scorer finds, in all groups and in the listed ones; header first."""
     labels = {f"found@{section['k']}": "all groups", f"listed_found@{section['k']}": "groups of the list"}
     names = labels if section.get("listed") else list(labels)[:1]
     rows = [

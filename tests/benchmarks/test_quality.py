@@ -85,25 +85,27 @@ def test_taste_is_not_below_item_knn_for_a_few_titles():
         result = json.loads(path.read_text(encoding="utf-8"))
         for scorers in result["new_users"]["results"].values():
             assert scorers["item_knn"]["difference"]["ndcg@10"]["high"] > 0
-        assert result["kin"]["results"]["item_knn"]["difference"]["found@10"]["high"] > 0
+        assert result["related_items"]["results"]["item_knn"]["difference"]["found@10"]["high"] > 0
 
 
 def test_a_report_is_recorded_by_its_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(new_users, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(new_users, "load_report", lambda path: json.loads(path.read_text()))
-    report = {"protocol": {"dataset": "ml-1m.txt"}, "kin": {"k": 10}, "environment": {}, "metrics": {}}
+    report = {"protocol": {"dataset": "ml-1m.txt"}, "related_items": {"k": 10}, "environment": {}, "metrics": {}}
     (tmp_path / "evaluation.json").write_text(json.dumps(report))
     (tmp_path / "training.json").write_text(json.dumps({"options": {"seed": 7}}))
     new_users.record(tmp_path)
     written = json.loads((tmp_path / "results" / "ml-1m-seed7.json").read_text())
-    assert written == {"dataset": "ml-1m.txt", "seed": 7, "kin": {"k": 10}, "environment": {}}
+    assert written == {"dataset": "ml-1m.txt", "seed": 7, "related_items": {"k": 10}, "environment": {}}
 
 
 def test_means_of_seeds():
     seeds = [
         {
             "new_users": {"results": {k: {"taste": {"metrics": {"ndcg@10": {"mean": mean}}}} for k in "135"}},
-            "kin": {"results": {name: {"metrics": {"found@10": {"mean": mean}}} for name in ("taste", "similar")}},
+            "related_items": {
+                "results": {name: {"metrics": {"found@10": {"mean": mean}}} for name in ("taste", "similar")}
+            },
         }
         for mean in (0.2, 0.3, 0.4)
     ]

@@ -220,10 +220,12 @@ def test_new_users_are_reported_and_were_not_trained_on(folder, options, tmp_pat
     section = report["new_users"]
     assert section["users"] == section["held_out"] == len(data.split.users["test"])
     assert list(section["results"]["3"]) == ["next", "random", "popularity", "markov", "item_knn", "ease"]
-    assert set(report["kin"]["results"]) == {"next", "similar", "random", "popularity", "markov", "item_knn", "ease"}
+    assert set(report["related_items"]["results"]) == {
+        *("next", "similar", "random", "popularity", "markov", "item_knn", "ease")
+    }
     printed, card = capsys.readouterr().out, (copy / "README.md").read_text(encoding="utf-8")
     people = f"New users: {section['users']} users held out"
-    for text in (people, "3 items, NDCG@10 paired by user:", "Kin: one item"):
+    for text in (people, "3 items, NDCG@10 paired by user:", "Related items: one item"):
         assert text in printed
         assert text in card
 

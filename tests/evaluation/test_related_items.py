@@ -1,4 +1,4 @@
-"""Kin: groups from titles and the curated list, and the share that a scorer finds."""
+"""Related items: groups from titles and the curated list, and the share that a scorer finds."""
 
 from types import SimpleNamespace
 
@@ -7,10 +7,16 @@ import torch
 
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.data.ragged import Ragged
-from hf_bert4rec.evaluation import kin
+from hf_bert4rec.evaluation import related_items
 from hf_bert4rec.evaluation.config import EvaluationConfig
-from hf_bert4rec.evaluation.kin import SimilarScorer, evaluate_kin, kin_groups, plain_title, share_found
-from hf_bert4rec.evaluation.report_text import kin_meaning, kin_table
+from hf_bert4rec.evaluation.related_items import (
+    SimilarScorer,
+    evaluate_related_items,
+    plain_title,
+    related_groups,
+    share_found,
+)
+from hf_bert4rec.evaluation.report_text import related_items_meaning, related_items_table
 from tests.model.tiny import ids_of
 
 TITLES = [
@@ -35,8 +41,8 @@ TITLES = [
 
 def test_groups_of_titles() -> None:
     """Curated first, then words before a colon, numeral or "Part". "Saw" is too short, the second "Rocky" a remake."""
-    assert kin_groups(TITLES) == ([[2, 3]], [[0, 1], [4, 5], [7, 8], [14, 15]])
-    assert kin_groups([]) == ([], [])
+    assert related_groups(TITLES) == ([[2, 3]], [[0, 1], [4, 5], [7, 8], [14, 15]])
+    assert related_groups([]) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def next_title(histories: Ragged) -> torch.Tensor:
     return -distances.float()
 
 
-def test_the_share_of_kin_in_the_list() -> None:
+def test_the_share_of_related_movies_in_the_list() -> None:
     """A group of two whose first movie finds the second, and one of three whose last movie finds nothing."""
     ranks = Ragged.from_lists([[1], [16], [1, 2], [18, 1], [17, 18]])
     assert share_found(ranks, [2, 3], k=1).tolist() == pytest.approx([0.5, 2 / 3])  # a list of one holds one movie
@@ -74,18 +80,18 @@ def test_the_share_of_kin_in_the_list() -> None:
 
 
 def test_the_section_and_its_text(tokenizer, caplog, monkeypatch) -> None:
-    monkeypatch.setattr(kin, "fit_taste_baselines", lambda *arguments: {"popularity": next_title})
+    monkeypatch.setattr(related_items, "fit_taste_baselines", lambda *arguments: {"popularity": next_title})
     data = SimpleNamespace(tokenizer=tokenizer, train=None)
-    section = evaluate_kin({"next": next_title}, data, EvaluationConfig(ks=[1]))
+    section = evaluate_related_items({"next": next_title}, data, EvaluationConfig(ks=[1]))
     assert section is not None
     assert (section["groups"], section["listed"], section["movies"]) == (5, 1, 10)
     assert section["results"]["popularity"]["difference"]["found@1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
-    assert "only 5 groups of kin" in caplog.text
-    assert kin_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]", "0.5000 [0.5000, 0.5000]"]
-    assert "5 groups with 10 items, 1 of them from a list; " in kin_meaning(section)
-    assert "Fewer than fifty groups" in kin_meaning(section)
+    assert "only 5 groups of related items" in caplog.text
+    assert related_items_table(section)[2] == ["popularity", "0.5000 [0.5000, 0.5000]", "0.5000 [0.5000, 0.5000]"]
+    assert "5 groups with 10 items, 1 of them from a list; " in related_items_meaning(section)
+    assert "Fewer than fifty groups" in related_items_meaning(section)
     data.tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [1, 2]})  # without titles
-    assert evaluate_kin({"next": next_title}, data, EvaluationConfig(ks=[1])) is None
+    assert evaluate_related_items({"next": next_title}, data, EvaluationConfig(ks=[1])) is None
 
 
 def test_similar_movies_are_ranked_as_by_the_pipeline(pipe, tokenizer) -> None:

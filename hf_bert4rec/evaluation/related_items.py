@@ -1,9 +1,9 @@
-"""Whether one movie leads to its kin: the other movies of its series, or of its director or kind.
+"""Whether one movie leads to related ones: the others of its series, director or studio.
 
 Groups come from a short list (`CURATED`) and from titles (the same words before a colon, a numeral or "Part"). For
-every movie of a group, the history is that movie only, and the value is the share of its kin among the first ten.
-Values are averaged within a group; intervals are over groups. The listed groups have figures of their own, as similar
-movies are found by the words of their titles too.
+every movie of a group, the history is that movie only, and the value is the share of its related movies among the first
+ten. Values are averaged within a group; intervals are over groups. The listed groups have figures of their own, as
+similar movies are found by the words of their titles too.
 """
 
 import logging
@@ -66,7 +66,7 @@ ALIAS = re.compile(r"\s*\([^()]*\)$")
 MIN_HEAD = 4  # letters that the titles of a series share
 
 
-def kin_groups(titles: Sequence[str | None]) -> tuple[list[list[int]], list[list[int]]]:
+def related_groups(titles: Sequence[str | None]) -> tuple[list[list[int]], list[list[int]]]:
     """Curated groups and series, of two or more positions in the catalogue each; a position is in one group only."""
     first: dict[str, int] = {}
     for position, title in enumerate(titles):
@@ -103,23 +103,23 @@ class SimilarScorer:
         return scores
 
 
-def evaluate_kin(
+def evaluate_related_items(
     model_scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig
 ) -> dict[str, Any] | None:
-    """The section `kin` of `evaluation.json`; None where no group of the catalogue has two movies.
+    """The section `related_items` of `evaluation.json`; None where no group of the catalogue has two movies.
 
     Baselines are added to the scorers of the model. Differences are between the first scorer and every other one.
     """
     tokenizer = data.tokenizer
-    curated, series = kin_groups(tokenizer.items.get("title", []))
+    curated, series = related_groups(tokenizer.items.get("title", []))
     if not (groups := curated + series):
         return None
     if len(groups) < FEW_USERS:
-        logger.warning("only %d groups of kin: their intervals are wide and say little", len(groups))
+        logger.warning("only %d groups of related items: their intervals are wide and say little", len(groups))
     first, k = tokenizer.first_item_id, config.headline_k
     movies = [(movie, group) for group in groups for movie in group]
     histories = Ragged.from_lists([[first + movie] for movie, _ in movies])
-    kin = Ragged.from_lists([[first + other for other in group if other != movie] for movie, group in movies])
+    related = Ragged.from_lists([[first + other for other in group if other != movie] for movie, group in movies])
 
     def metrics(ranks: Ragged) -> dict[str, FloatArray]:
         found = share_found(ranks, [len(group) for group in groups], k)
@@ -134,14 +134,15 @@ def evaluate_kin(
         "seed": config.seed,
         "k": k,
         "model": list(model_scorers),
-        "results": compare_scorers(scorers, histories, kin, metrics, tokenizer, config),
+        "results": compare_scorers(scorers, histories, related, metrics, tokenizer, config),
     }
 
 
 def share_found(ranks: Ragged, sizes: Sequence[int], k: int) -> FloatArray:
-    """The share of kin among the first k, (groups,): of min(k, kin), averaged over the movies of a group.
+    """The share of related movies among the first k, (groups,): of min(k, all), averaged over the movies of a group.
 
-    `ranks` has a row for every movie, group after group: the ranks of its kin. `sizes` counts the movies of each group.
+    `ranks` has a row for every movie, group after group: the ranks of its related movies. `sizes` counts the
+    movies of each group.
     """
     found = np.bincount(ranks.row_ids, weights=ranks.values <= k) / np.minimum(ranks.lengths, k)
     return np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=found) / sizes
