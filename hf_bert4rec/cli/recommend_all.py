@@ -15,8 +15,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..batch.recommend_all import BatchRecommendConfig, recommend_all
 from ..data.arguments import InteractionArguments
-from ..evaluation.batch_recommend import BatchRecommendConfig, recommend_all
 from .model_options import parse_model_options
 
 logger = logging.getLogger(__name__)

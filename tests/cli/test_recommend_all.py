@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.batch.recommend_all import Shards
+from hf_bert4rec.batch.users import read_users
 from hf_bert4rec.cli.recommend_all import main
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
-from hf_bert4rec.evaluation.batch_recommend import Shards
-from hf_bert4rec.evaluation.batch_users import read_users
 from hf_bert4rec.evaluation.evaluate import evaluate_model
 from hf_bert4rec.hub.verify import load_pipeline
 from tests.processes import run_python

@@ -9,11 +9,11 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from hf_bert4rec import Bert4RecForMaskedLM, MovieRecommendationPipeline
+from hf_bert4rec.batch.users import read_users
 from hf_bert4rec.data import LeakageError, build_histories, check_leakage, leave_one_out
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import Prepared
-from hf_bert4rec.evaluation.batch_users import read_users
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.task import build_task
 from hf_bert4rec.evaluation.validation import validation_metrics

@@ -17,15 +17,15 @@ from tqdm import tqdm
 from ..data.arguments import DataArguments, option
 from ..data.collators import IGNORED
 from ..data.ragged import IntArray
+from ..evaluation.ranking import candidate_scores, to_padded, top_items
+from ..evaluation.scoring import ModelScorer
+from ..evaluation.trained_model import load_network, weights_sha256
 from ..files import atomic_write
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.ranking_bert4rec import Catalogue, select_movies
 from ..model.requests_bert4rec import Request
 from ..model.tokenization_bert4rec import ITEMS_FILE, Bert4RecTokenizer
-from .batch_users import Users, read_users
-from .ranking import candidate_scores, to_padded, top_items
-from .scoring import ModelScorer
-from .trained_model import load_network, weights_sha256
+from .users import Users, read_users
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ SOURCES = pa.array(["model", "popularity"])
 
 @dataclass(frozen=True)
 class BatchRecommendConfig:
-    """How many movies to recommend, and in which portions."""
+    """How many movies to recommend, and how many users at a time."""
 
     top_k: int = option("movies per user", 100)
     batch_size: int = option("users scored at once", 256)
