@@ -11,7 +11,7 @@ from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.hub.card import render_card
 from hf_bert4rec.hub.export import export
-from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
 from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments
 from hf_bert4rec.training.record import build_record
 from hf_bert4rec.training.trainer import Bert4RecTrainer, Bert4RecTrainingArguments

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, script_parser
-from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
 
 PAGE = ROOT / "docs" / "typed_histories.md"
 ANSWERS = 5

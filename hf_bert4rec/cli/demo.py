@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.trained_model import find_model
+from ..hub.folder import load_pipeline
 from ..hub.space import stage_space
-from ..hub.verify import check_onnx, load_pipeline
+from ..hub.verify import check_onnx
 
 HOST, PORT = "127.0.0.1", 7860
 

@@ -21,11 +21,12 @@ from ..data.arguments import DataArguments
 from ..evaluation.evaluate import prepare_for_model
 from ..evaluation.trained_model import training_data_options
 from ..hub.dataset_repository import check_redistributable, write_dataset
+from ..hub.folder import check_files, has_titles, load_pipeline
 from ..hub.records import read_training, release_of
 from ..hub.space import stage_space
 from ..hub.staging import stage_model
 from ..hub.upload import check_repo_id, check_target, check_token, push, push_collection
-from ..hub.verify import check_files, check_folder, has_titles, load_pipeline
+from ..hub.verify import check_folder
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers import utils
 
-from ..hub.verify import load_pipeline
+from ..hub.folder import load_pipeline
 from ..model.requests_bert4rec import DEFAULT_TOP_K, GOALS, parse_movies
 
 # Options that the pipeline takes as they are.

@@ -21,8 +21,8 @@ from ..files import data_folder, write_text
 from ..model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
+from .folder import CODE_FOLDER, REQUIREMENTS, code_files, has_own_titles
 from .records import read_evaluation, read_training, release_of
-from .verify import CODE_FOLDER, REQUIREMENTS, code_files, has_own_titles
 
 TAGS = ("recommendation", "sequential-recommendation", "bert4rec", "endpoints-template")
 DATA_LICENCE = {"license": "other", "license_name": "movielens-terms-of-use", "license_link": HOMEPAGE}

@@ -12,7 +12,8 @@ from huggingface_hub.constants import REPOCARD_NAME
 from ..files import annotate_write_errors, write_json
 from ..model.loading_bert4rec import read_object
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
-from .verify import CODE_FOLDER, REQUIREMENTS, check_folder, code_files
+from .folder import CODE_FOLDER, REQUIREMENTS, code_files
+from .verify import check_folder
 
 
 def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dict[str, Any] | None = None) -> Path:

@@ -19,7 +19,7 @@ from ..data.movielens import cache_folder
 from ..files import TASTE_FILE, annotate_write_errors, data_folder
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
-from .verify import JSON_FILES, has_titles, load_pipeline
+from .folder import JSON_FILES, has_titles, load_pipeline
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from ..model.pipeline_bert4rec import MovieRecommendationPipeline
 from ..model.tokenization_bert4rec import ITEMS_FILE
 from .card import NOTEBOOK, PICTURES, render_card, render_notebook
 from .export import copy_code, write_files
+from .folder import JSON_FILES, has_own_titles, has_titles, load_pipeline
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
-from .verify import JSON_FILES, has_own_titles, has_titles, load_pipeline
 
 logger = logging.getLogger(__name__)
 

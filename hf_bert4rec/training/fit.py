@@ -20,7 +20,7 @@ from ..evaluation.validation import format_validation, validation_metrics
 from ..files import TRAINING_FILE, write_json
 from ..hub.card import render_card
 from ..hub.export import check_replaceable, export
-from ..hub.verify import has_own_titles, load_pipeline
+from ..hub.folder import has_own_titles, load_pipeline
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.pipeline_bert4rec import MovieRecommendationPipeline
 from ..model.ranking_bert4rec import Catalogue

@@ -20,7 +20,7 @@ from hf_bert4rec.cli.recommend_all import main
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.evaluation.evaluate import evaluate_model
-from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
 from tests.processes import run_python
 from tests.published import make_folder
 from tests.training.two_processes import LAUNCHER

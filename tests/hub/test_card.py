@@ -13,9 +13,9 @@ from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.evaluation.plots import draw_curve
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card import plain, render_card, update_card
+from hf_bert4rec.hub.folder import has_own_titles
 from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
 from hf_bert4rec.hub.staging import stage_model
-from hf_bert4rec.hub.verify import has_own_titles
 from hf_bert4rec.model.versions_bert4rec import MINIMUM_VERSIONS
 from tests.published import read
 

@@ -17,9 +17,9 @@ from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.dataset_repository import dataset_card
+from hf_bert4rec.hub.folder import code_files, load_pipeline
 from hf_bert4rec.hub.space import RUNTIME_FILES, SPACE_FOLDER, stage_space
 from hf_bert4rec.hub.staging import stage_model
-from hf_bert4rec.hub.verify import code_files, load_pipeline
 from tests.hub.hub_clients import COLLECTOR, PUBLISHER, PULLER, PUSHER, ROOT, run
 from tests.hub.hub_contents import Repo, card_problems, commit_of
 from tests.hub.hub_server import OVERTAKEN, WRITER, Hub

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, pipeli
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli import main as cli
-from hf_bert4rec.hub.verify import JSON_FILES, load_pipeline
+from hf_bert4rec.hub.folder import JSON_FILES, load_pipeline
 from hf_bert4rec.model.loading_bert4rec import INDEX_FILE
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.model.tiny import needs_transformers

@@ -21,7 +21,8 @@ from hf_bert4rec.data.taste import (
 )
 from hf_bert4rec.evaluation.scoring import ModelScorer, TasteScorer
 from hf_bert4rec.hub.export import write_folder
-from hf_bert4rec.hub.verify import check_folder, load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
+from hf_bert4rec.hub.verify import check_folder
 from hf_bert4rec.model.extensions_bert4rec import COLD_START_SHARE, SMALLEST_SCORE, Bert4RecTaste
 from hf_bert4rec.model.loading_bert4rec import check_weights
 from tests.model.tiny import build, ids_of, tiny_config

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from hf_bert4rec.hub.export import write_folder
-from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
 from tests.stress.archives import checked_message
 from tests.stress.workloads import tiny_model, tiny_tokenizer
 

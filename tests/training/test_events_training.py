@@ -19,7 +19,7 @@ from hf_bert4rec.data.prepared import Prepared
 from hf_bert4rec.data.ragged import FloatArray, seen_items
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
-from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
 from hf_bert4rec.training.arguments import parse_options
 from hf_bert4rec.training.build import build_trainer
 from tests.recipes import NEXT_ITEM, NO_DROPOUT, NO_EVALUATION, TINY

@@ -14,8 +14,8 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
+from hf_bert4rec.hub.folder import load_pipeline
 from hf_bert4rec.hub.records import portable_command, portable_options
-from hf_bert4rec.hub.verify import load_pipeline
 from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments, parse, parse_options
 from hf_bert4rec.training.build import build_trainer
 from hf_bert4rec.training.fit import OPTIONS_FILE, run, train

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.quality.tables import recipe_name
 from hf_bert4rec import Bert4RecConfig
 from hf_bert4rec.data import releases
-from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
 from hf_bert4rec.training.arguments import ModelArguments, parse, read_recipe
 from hf_bert4rec.training.fit import train
 from tests.data.movielens_archives import Movie, Rating, small_release, write_release

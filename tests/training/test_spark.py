@@ -15,7 +15,7 @@ import pytest
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.hub.verify import load_pipeline
+from hf_bert4rec.hub.folder import load_pipeline
 from tests.data.test_prepare_folder import EVENTS, TABLES, assert_same_rows, table
 
 ROOT = Path(__file__).resolve().parents[2]
