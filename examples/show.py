@@ -17,7 +17,7 @@ from hf_bert4rec import Bert4RecConfig
 from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.hub.verify import answer_in_isolation
 
 PRINTED_MOVIES = 8  # most recent movies of a history
@@ -43,7 +43,7 @@ def main() -> None:
         print_user(data, row, answer, popular)
 
 
-def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] = (15, 120)) -> list[int]:
+def contrasting_users(data: PreparedData, number: int = 3, lengths: tuple[int, int] = (15, 120)) -> list[int]:
     """Rows of the test split whose histories differ most in genres, by farthest-point sampling.
 
     The first is the one with the most one-sided genres.
@@ -61,7 +61,7 @@ def contrasting_users(data: Prepared, number: int = 3, lengths: tuple[int, int] 
     return candidates[selected].tolist()
 
 
-def genre_profiles(data: Prepared) -> npt.NDArray[np.float64]:
+def genre_profiles(data: PreparedData) -> npt.NDArray[np.float64]:
     """Share of every genre in each test history above its share in all, (users, genres)."""
     tokenizer, test = data.tokenizer, data.next_item_dataset("test")
     histories = test.histories.rows(0, len(test))
@@ -74,13 +74,13 @@ def genre_profiles(data: Prepared) -> npt.NDArray[np.float64]:
     return np.clip(profiles - watched.mean(0), 0, None) if len(names) else np.zeros((len(histories), 1))
 
 
-def most_popular(data: Prepared, number: int) -> set[Any]:
+def most_popular(data: PreparedData, number: int) -> set[Any]:
     """Ids of the movies with the most training interactions."""
     counts = np.array(data.tokenizer.items["count"])
     return {data.tokenizer.item_ids[index] for index in np.argsort(-counts, kind="stable")[:number]}
 
 
-def print_user(data: Prepared, row: dict[str, Any], answer: list[dict[str, Any]], popular: set[Any]) -> None:
+def print_user(data: PreparedData, row: dict[str, Any], answer: list[dict[str, Any]], popular: set[Any]) -> None:
     """Print the history of one user, the recommendations, and the next movie."""
     tokenizer = data.tokenizer
     watched = [tokenizer.movie(input_id) for input_id in tokenizer.encode_items(row["item_ids"])]

@@ -11,7 +11,7 @@ from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data import releases
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.evaluate import evaluate_model
@@ -65,7 +65,7 @@ def write_tables(folder: Path) -> DataArguments:
     return DataArguments(ratings=str(folder / "ratings.csv"), items=str(folder / "movies.csv"), min_interactions=3)
 
 
-def make_model(data: Prepared, seed: int = 0) -> Bert4RecForMaskedLM:
+def make_model(data: PreparedData, seed: int = 0) -> Bert4RecForMaskedLM:
     """A model with random weights whose scores differ enough for rankings to be compared."""
     return build(tiny_config(len(data.tokenizer)), seed=seed)
 
@@ -89,7 +89,7 @@ def make_folder(folder: Path, dataset: str = "ml-latest-small", seed: int = 0) -
     return folder
 
 
-def make_record(data: Prepared, model: Bert4RecForMaskedLM, options: DataArguments, dataset: str) -> dict:
+def make_record(data: PreparedData, model: Bert4RecForMaskedLM, options: DataArguments, dataset: str) -> dict:
     """The record that training writes; nothing was trained, so curve and times are invented."""
     return {
         "dataset": dataset,

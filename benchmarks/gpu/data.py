@@ -118,7 +118,7 @@ class EncodedSplits:
 
     @classmethod
     def of(cls, data: Any) -> EncodedSplits:
-        """The leave-one-out split of a `Prepared` data set."""
+        """The leave-one-out split of a `PreparedData`."""
         validation, test = data.next_item_dataset("validation"), data.next_item_dataset("test")
         return cls(data.tokenizer.num_items, data.train, validation.targets.values, test.targets.values)
 

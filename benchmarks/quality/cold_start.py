@@ -36,7 +36,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import encode_histories, encode_targets
 from hf_bert4rec.data.histories import build_histories
 from hf_bert4rec.data.prepare import load, prepare_histories, prepare_tables
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import FloatArray, Ragged
 from hf_bert4rec.data.splits import leave_one_out
 from hf_bert4rec.data.tables import to_dataset, to_frame
@@ -67,7 +67,7 @@ class ColdStartSplit:
     `liked`: whether each interaction of these histories is a like, (total,).
     """
 
-    old: Prepared
+    old: PreparedData
     movies: Dataset
     histories: Dataset
     liked: npt.NDArray[np.bool_]
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n".join(format_report(report)))
 
 
-def cold_start_split(data: Prepared, ratings: Dataset, seed: int) -> ColdStartSplit:
+def cold_start_split(data: PreparedData, ratings: Dataset, seed: int) -> ColdStartSplit:
     """Sample the new movies and users, and prepare the rest of the ratings as a data set."""
     generator = np.random.default_rng(seed)
     catalogue, users = np.array(data.movies["movie_id"]), np.array(data.histories["user_id"])

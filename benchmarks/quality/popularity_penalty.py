@@ -20,7 +20,7 @@ from benchmarks.measure import ROOT, script_parser
 from benchmarks.quality.tables import PENALTIES
 from hf_bert4rec import Bert4RecForMaskedLM
 from hf_bert4rec.data.arguments import DataArguments
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.environment import environment
 from hf_bert4rec.evaluation.config import EvaluationConfig
@@ -45,7 +45,7 @@ COLUMNS = {  # of the table; `sampled` metrics are those of the paper
 }
 
 
-def penalised_scorer(model: Bert4RecForMaskedLM, data: Prepared, penalty: float) -> Scorer:
+def penalised_scorer(model: Bert4RecForMaskedLM, data: PreparedData, penalty: float) -> Scorer:
     """A model's scores less `penalty` times the logarithm of popularity, as in a request."""
     score, subtracted = ModelScorer(model, data.tokenizer), penalty * Catalogue(data.tokenizer).log_popularity
 

@@ -15,7 +15,7 @@ from .interactions import read_tables
 from .items import item_id_name
 from .leakage import check_leakage
 from .movielens import find_release_folder, load_movielens
-from .prepared import Prepared, build_tokenizer
+from .prepared import PreparedData, build_tokenizer
 from .ragged import flat_column
 from .releases import RELEASES
 from .sequences import SEQUENCE_FILE, load_ml1m_sequences
@@ -42,7 +42,7 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
     return load_movielens(arguments.dataset, data_dir=arguments.data_dir)
 
 
-def prepare(arguments: DataArguments, interactions: Any = None, items: Any = None) -> Prepared:
+def prepare(arguments: DataArguments, interactions: Any = None, items: Any = None) -> PreparedData:
     """`load`, then `prepare_tables`; or open the folder that `ratings` names, which must have the same options.
 
     Raises what `load`, `prepare_tables` and `open_data` raise.
@@ -52,7 +52,7 @@ def prepare(arguments: DataArguments, interactions: Any = None, items: Any = Non
     return prepare_tables(load(arguments, interactions, items), arguments)
 
 
-def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> Prepared:
+def prepare_tables(tables: DatasetDict, arguments: DataArguments) -> PreparedData:
     """Build histories, hold out users, split, check for leaks, and build the tokenizer.
 
     The catalogue is every item of the histories, also of held-out users, in the order of the movies table. Interaction
@@ -80,12 +80,12 @@ def prepare_histories(
     arguments: DataArguments,
     event_names: Sequence[str] = (),
     id_name: str = "movie_id",
-) -> Prepared:
+) -> PreparedData:
     """Hold out users, split histories of `movies`, and build the tokenizer; `histories` may have ratings."""
     item_ids = movies.with_format("arrow")[:]["movie_id"].combine_chunks()
     split = SplitHistories(Histories.of(histories, item_ids, event_names), arguments)
     counts = split.label_counts(len(movies)).tolist()
-    return Prepared(
+    return PreparedData(
         name=table_name(arguments.ratings) if arguments.ratings else arguments.dataset,
         movies=movies,
         split=split,
@@ -95,7 +95,7 @@ def prepare_histories(
     )
 
 
-def open_data(arguments: DataArguments) -> Prepared:
+def open_data(arguments: DataArguments) -> PreparedData:
     """Open the folder that `arguments.ratings` names; ValueError if it is damaged or has other options."""
     assert arguments.ratings is not None
     manifest = read_manifest(Path(arguments.ratings))

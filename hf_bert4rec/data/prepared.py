@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """A prepared data set: the catalogue's movies, the histories with their split, and the tokenizer.
 
     Histories are read as input ids. Those of a folder stay on disk: `blocks`, `rows` and `take` of what is returned
@@ -43,7 +43,7 @@ class Prepared:
     event_names: Sequence[str] = ()  # of the histories
     release: Release | None = None  # of MovieLens; None for a table of the user's own
 
-    def with_held_out_users(self, share: float) -> Prepared:
+    def with_held_out_users(self, share: float) -> PreparedData:
         """The same data with a share of the users held out; ValueError if a part is empty."""
         split = replace(self.split, arguments=replace(self.split.arguments, held_out_users=share))
         _ = split.lengths  # raises ValueError for an empty part

@@ -12,7 +12,7 @@ import torch
 from ..data.arguments import DataArguments
 from ..data.leakage import LeakageError
 from ..data.prepare import prepare
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.splits import SPLIT_OPTIONS
 from ..data.taste import fit_taste
 from ..data.transitions import fit_transition_memory
@@ -101,7 +101,7 @@ def evaluate_model(
     return report
 
 
-def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+def taste_sections(network: Bert4RecForMaskedLM, data: PreparedData, config: EvaluationConfig) -> dict[str, Any]:
     """The sections `related_items` and `new_users`, where data and model have what they need."""
     scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
     if network.taste is not None:
@@ -115,7 +115,7 @@ def taste_sections(network: Bert4RecForMaskedLM, data: Prepared, config: Evaluat
     return {name: section for name, section in sections.items() if section is not None}
 
 
-def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, part: str) -> bool:
+def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: PreparedData, part: str) -> bool:
     """Fill a memory of all interactions (`refresh_memory`) with only those that precede the targets of `part`.
 
     Returns whether it was refilled. Other memories hold the training part only, and are unchanged.
@@ -128,7 +128,9 @@ def refill_memory(network: Bert4RecForMaskedLM, folder: Path, data: Prepared, pa
     return True
 
 
-def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: EvaluationConfig) -> dict[str, Any] | None:
+def refitted_section(
+    model_config: Bert4RecConfig, data: PreparedData, config: EvaluationConfig
+) -> dict[str, Any] | None:
     """Figures for `REFIT_SHARE` of the users, of a second model of taste fitted without them; None if they are few.
 
     The network, which was trained on them, is left out.
@@ -144,7 +146,7 @@ def refitted_section(model_config: Bert4RecConfig, data: Prepared, config: Evalu
     return {**evaluate_new_users({"taste": TasteScorer(taste)}, data, config), "refitted": True}
 
 
-def prepare_for_model(folder: Path, options: DataArguments) -> Prepared:
+def prepare_for_model(folder: Path, options: DataArguments) -> PreparedData:
     """The data set encoded with the model's own tokenizer, checked for leaks into the model's training.
 
     Raises:
@@ -175,7 +177,7 @@ def _history_options(options: Mapping[str, Any]) -> tuple[Any, ...]:
     return (Path(table).name if table else None, repeats, *(options.get(name) for name in HISTORY_OPTIONS))
 
 
-def _check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
+def _check_catalogues(tokenizer: Bert4RecTokenizer, data: PreparedData) -> None:
     """Raise ValueError unless model and data set have the same items."""
     model_items, data_items = set(tokenizer.item_ids), set(data.tokenizer.item_ids)
     missing, extra = data_items - model_items, model_items - data_items
@@ -188,7 +190,7 @@ def _check_catalogues(tokenizer: Bert4RecTokenizer, data: Prepared) -> None:
         )
 
 
-def _protocol(data: Prepared, options: DataArguments, config: EvaluationConfig) -> dict[str, Any]:
+def _protocol(data: PreparedData, options: DataArguments, config: EvaluationConfig) -> dict[str, Any]:
     split = {"last-n": f"last {options.targets}", "temporal": f"temporal at {options.quantile}"}
     return {
         "dataset": data.name,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.ragged import FloatArray, Ragged
 from ..data.user_split import user_hashes
 from .baselines import fit_taste_baselines
@@ -28,7 +28,7 @@ DRAWS = 3
 MAX_USERS = 10_000
 
 
-def draw_likes(data: Prepared, part: str, seed: int) -> tuple[Ragged, int]:
+def draw_likes(data: PreparedData, part: str, seed: int) -> tuple[Ragged, int]:
     """Likes of the held-out users of `part` with more likes than the longest history, `DRAWS` times in random order.
 
     Of more than `MAX_USERS`, those with the smallest hashes count. A user's draws depend on the user and the seed only.
@@ -67,7 +67,9 @@ def mean_over_draws(values: FloatArray) -> FloatArray:
     return values.reshape(-1, DRAWS).mean(1)
 
 
-def evaluate_new_users(model_scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig) -> dict[str, Any]:
+def evaluate_new_users(
+    model_scorers: Mapping[str, Scorer], data: PreparedData, config: EvaluationConfig
+) -> dict[str, Any]:
     """The section `new_users` of `evaluation.json`, with baselines that are fitted on the likes of the training users.
 
     `model_scorers` are by goal. Differences are between the first scorer and every other one. Errors are

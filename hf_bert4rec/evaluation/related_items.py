@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.ragged import FloatArray, Ragged
 from ..model.ranking_bert4rec import ItemEmbeddings
 from .baselines import fit_taste_baselines
@@ -104,7 +104,7 @@ class SimilarScorer:
 
 
 def evaluate_related_items(
-    model_scorers: Mapping[str, Scorer], data: Prepared, config: EvaluationConfig
+    model_scorers: Mapping[str, Scorer], data: PreparedData, config: EvaluationConfig
 ) -> dict[str, Any] | None:
     """The section `related_items` of `evaluation.json`; None where no group of the catalogue has two movies.
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.collators import IGNORED
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.ragged import BoolArray, IntArray, Ragged, Rows, labels_of, require_times, seen_items
 from ..data.transitions import item_counts, label_counts
 from .baselines import user_counts
@@ -59,7 +59,7 @@ class EvaluationTask:
         return self.vocab_size - len(set(self.special_ids))
 
 
-def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) -> EvaluationTask:
+def build_task(data: PreparedData, config: EvaluationConfig, timed: bool = False) -> EvaluationTask:
     """The task for one part of a data set's split, encoded with the model's own tokenizer; with times if `timed`."""
     rows, tokenizer = data.next_item_dataset(config.part, timed), data.tokenizer
     known = data.known_interactions(config.part)
@@ -77,7 +77,7 @@ def build_task(data: Prepared, config: EvaluationConfig, timed: bool = False) ->
     return replace(task, negatives=sampled_candidates(task, config.seed))
 
 
-def time_ablations(task: EvaluationTask, data: Prepared, config: EvaluationConfig) -> dict[str, EvaluationTask]:
+def time_ablations(task: EvaluationTask, data: PreparedData, config: EvaluationConfig) -> dict[str, EvaluationTask]:
     """A task with times, once with the time of each query added (where it is known) and once without any times."""
     require_times(task.histories.rows(0, 1))
     tasks = {}

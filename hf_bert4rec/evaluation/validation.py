@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.ragged import FloatArray, seen_items
 from .baselines import fit_baselines
 from .bootstrap import intervals
@@ -15,7 +15,7 @@ from .scoring import ModelScorer
 METRICS = ("ndcg@10", "hit_rate@10")
 
 
-def validation_metrics(model: Any, data: Prepared, seed: int) -> dict[str, dict[str, Any]]:
+def validation_metrics(model: Any, data: PreparedData, seed: int) -> dict[str, dict[str, Any]]:
     """`METRICS` of the model and of every baseline, over the full catalogue, best first by the first metric.
 
     Baselines also have the paired `difference` of the model from them by the first metric, with its interval.

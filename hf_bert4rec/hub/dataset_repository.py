@@ -7,7 +7,7 @@ from huggingface_hub import DatasetCardData
 from huggingface_hub.constants import REPOCARD_NAME
 
 from ..data.leakage import target_hash
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.ragged import Ragged
 from ..data.releases import Release
 from ..files import annotate_write_errors
@@ -15,7 +15,7 @@ from .card import DATA_LICENCE, fill
 from .upload import check_repo_id, push
 
 
-def push_dataset(data: Prepared, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
+def push_dataset(data: PreparedData, repo_id: str, *, private: bool = False, redistribute: bool = False) -> str:
     """Publish the splits and movies of a prepared data set, with a card, in one commit, and return its address.
 
     Each table is a configuration: `load_dataset(repo_id, "test", split="test")` returns `data.split_tables["test"]`.
@@ -41,7 +41,7 @@ def check_redistributable(release: Release | None, name: str) -> None:
         )
 
 
-def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
+def write_dataset(data: PreparedData, folder: Path, repo_id: str) -> None:
     """Write the files that `push_dataset` sends to a new folder: one Parquet file per table, and the card."""
     with annotate_write_errors(folder):
         (folder / "data").mkdir(parents=True)
@@ -50,7 +50,7 @@ def write_dataset(data: Prepared, folder: Path, repo_id: str) -> None:
         (folder / REPOCARD_NAME).write_text(dataset_card(data, repo_id), encoding="utf-8")
 
 
-def dataset_card(data: Prepared, repo_id: str) -> str:
+def dataset_card(data: PreparedData, repo_id: str) -> str:
     """The card of a prepared data set: counts, order rule, hashes of the splits, columns, licence."""
     release, tables, test = data.release, {**data.split_tables, "movies": data.movies}, data.split_tables["test"]
     configs = [

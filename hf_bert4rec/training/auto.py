@@ -17,7 +17,7 @@ from datasets import Dataset
 from ..data.arguments import DataArguments
 from ..data.folder.prepared_folder import is_prepared, read_manifest
 from ..data.prepare import load, prepare, prepare_tables
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.ragged import Rows, codes_with_events, repeated_rows
 from ..data.sorting import codes_of
 from ..data.tables import to_frame
@@ -38,7 +38,9 @@ class Choice:
         self.reason, self.options = reason, options
 
 
-def prepare_and_choose(arguments: Arguments, interactions: Any = None, items: Any = None) -> tuple[Prepared, list[str]]:
+def prepare_and_choose(
+    arguments: Arguments, interactions: Any = None, items: Any = None
+) -> tuple[PreparedData, list[str]]:
     """`prepare`, and the options that `auto` lists set in `arguments`; returns a sentence for each choice too."""
     options, _, masking, training = arguments
     if not masking.auto:
@@ -75,7 +77,7 @@ def choose_data_options(ratings: Dataset, data: DataArguments) -> list[Choice]:
     ]
 
 
-def choose_training_options(data: Prepared, parts: int = 1) -> list[Choice]:
+def choose_training_options(data: PreparedData, parts: int = 1) -> list[Choice]:
     """Sizes of model, schedule and batches, which several processes or accumulated gradients divide into `parts`."""
     train, items = data.train, data.tokenizer.num_items
     interactions = int(train.lengths.sum())

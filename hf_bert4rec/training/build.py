@@ -21,11 +21,11 @@ from .initialization import cooccurrence_embeddings, fit_time_span
 from .trainer import Bert4RecTrainer, Bert4RecTrainingArguments
 
 if TYPE_CHECKING:
-    from ..data.prepared import Prepared  # it needs datasets, and training does not
+    from ..data.prepared import PreparedData  # it needs datasets, and training does not
 
 
 def build_trainer(
-    data: Prepared, model_arguments: ModelArguments, masking: MaskingArguments, arguments: Bert4RecTrainingArguments
+    data: PreparedData, model_arguments: ModelArguments, masking: MaskingArguments, arguments: Bert4RecTrainingArguments
 ) -> Bert4RecTrainer:
     """A trainer with a new model, the training windows and their masks; ValueError if options exclude each other."""
     if model_arguments.causal and masking.causal_prob:
@@ -53,7 +53,7 @@ def build_trainer(
     return trainer
 
 
-def build_collator(data: Prepared, masking: MaskingArguments, seed: int) -> DataCollatorForMaskedItems:
+def build_collator(data: PreparedData, masking: MaskingArguments, seed: int) -> DataCollatorForMaskedItems:
     """The collator that masks training rows, and samples negatives if the loss needs them."""
     tokenizer, negatives = data.tokenizer, None
     if masking.sampled_negatives is not None:
@@ -72,7 +72,7 @@ def build_collator(data: Prepared, masking: MaskingArguments, seed: int) -> Data
 
 
 def build_model(
-    data: Prepared, model_arguments: ModelArguments, cooccurrence_init: float | None, seed: int
+    data: PreparedData, model_arguments: ModelArguments, cooccurrence_init: float | None, seed: int
 ) -> Bert4RecForMaskedLM:
     """A new model for the vocabulary of `data`, its buffers and initial embeddings computed from training histories."""
     vocab_size = len(data.tokenizer)

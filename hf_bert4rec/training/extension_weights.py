@@ -20,7 +20,7 @@ from ..evaluation.ranking import candidate_ranks, candidate_scores
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 
 if TYPE_CHECKING:
-    from ..data.prepared import Prepared  # it needs datasets, and training does not
+    from ..data.prepared import PreparedData  # it needs datasets, and training does not
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ Batch = dict[str, torch.Tensor]
 EncodedBatch = tuple[torch.Tensor, Batch]  # see `validation_batches`
 
 
-def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, Any]:
+def choose_memory(model: Bert4RecForMaskedLM, data: PreparedData, batches: list[EncodedBatch]) -> dict[str, Any]:
     """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best, without taste.
 
     Returns `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
@@ -62,7 +62,9 @@ def choose_memory(model: Bert4RecForMaskedLM, data: Prepared, batches: list[Enco
     return choice
 
 
-def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch]) -> dict[str, float]:
+def choose_taste_weight(
+    model: Bert4RecForMaskedLM, data: PreparedData, batches: list[EncodedBatch]
+) -> dict[str, float]:
     """Set `config.taste_weight`, with which NDCG@10 on the validation part is best; the first of equals.
 
     Returns `weight`, one of `TASTE_WEIGHTS`; and the NDCG@10 `without` the model of taste, and with it (`combined`).
@@ -79,7 +81,7 @@ def choose_taste_weight(model: Bert4RecForMaskedLM, data: Prepared, batches: lis
 
 
 @torch.no_grad()
-def validation_batches(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0) -> list[EncodedBatch]:
+def validation_batches(model: Bert4RecForMaskedLM, data: PreparedData, seed: int = 0) -> list[EncodedBatch]:
     """Batches of validation rows, each with the network's user embeddings (batch, hidden).
 
     Of many users a sample drawn with `seed` counts, the smaller the larger the catalogue is.
@@ -101,7 +103,11 @@ def validation_batches(model: Bert4RecForMaskedLM, data: Prepared, seed: int = 0
 
 @torch.no_grad()
 def _ndcg_by_weight(
-    model: Bert4RecForMaskedLM, data: Prepared, batches: list[EncodedBatch], weights: Sequence[float], of_taste: bool
+    model: Bert4RecForMaskedLM,
+    data: PreparedData,
+    batches: list[EncodedBatch],
+    weights: Sequence[float],
+    of_taste: bool,
 ) -> list[float]:
     """NDCG@10 for each weight of the memory's scores, or of the model of taste's, and last for these scores only.
 

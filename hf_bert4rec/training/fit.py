@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..data.releases import RELEASES
 from ..data.sequences import SEQUENCE_FILE
 from ..data.tables import table_name
@@ -124,7 +124,7 @@ def schedule_options(training: Bert4RecTrainingArguments) -> dict[str, Any]:
     return options | {name: every[name] for name in SCHEDULE_OPTIONS}
 
 
-def describe_data(data: Prepared) -> dict[str, Any]:
+def describe_data(data: PreparedData) -> dict[str, Any]:
     """What differs if a resumed run reads another table, such as a later export of the same name."""
     return {
         "training_interactions": int(data.train.lengths.sum()),
@@ -133,7 +133,7 @@ def describe_data(data: Prepared) -> dict[str, Any]:
     }
 
 
-def complete_extensions(model: Bert4RecForMaskedLM, data: Prepared, arguments: Arguments) -> dict[str, Any]:
+def complete_extensions(model: Bert4RecForMaskedLM, data: PreparedData, arguments: Arguments) -> dict[str, Any]:
     """Subtract popularity, choose weights, validate, and fill the memory with all interactions; returns the figures."""
     _, model_arguments, masking, training = arguments
     if masking.popularity_penalty:

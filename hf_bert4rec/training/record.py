@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.prepared import Prepared
+from ..data.prepared import PreparedData
 from ..environment import describe_hardware, environment
 from ..hub.records import portable_command, portable_options
 from ..model.pipeline_bert4rec import TASK, MovieRecommendationPipeline
@@ -30,7 +30,7 @@ TRAINER_OPTIONS = (
 
 
 def build_record(
-    trainer: Bert4RecTrainer, model: Any, data: Prepared, arguments: Sequence[Any], argv: Sequence[str]
+    trainer: Bert4RecTrainer, model: Any, data: PreparedData, arguments: Sequence[Any], argv: Sequence[str]
 ) -> dict[str, Any]:
     """The record of a run: data, options, curve, time, hardware, versions, and an example answer of the model.
 

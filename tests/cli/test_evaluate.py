@@ -18,7 +18,7 @@ from hf_bert4rec.data.collators import DataCollatorForMaskedItems
 from hf_bert4rec.data.encoding import encode_histories
 from hf_bert4rec.data.leakage import LeakageError, target_hash
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
@@ -59,7 +59,7 @@ def options(tmp_path_factory) -> DataArguments:
 
 
 @pytest.fixture(scope="module")
-def data(options) -> Prepared:
+def data(options) -> PreparedData:
     return prepare(options)
 
 
@@ -69,7 +69,7 @@ def folder(options, data, tmp_path_factory) -> Path:
     return export_model(data, options, tmp_path_factory.mktemp("models") / "model", seed=0)
 
 
-def export_model(data: Prepared, options: DataArguments, folder: Path, seed: int) -> Path:
+def export_model(data: PreparedData, options: DataArguments, folder: Path, seed: int) -> Path:
     model = make_model(data, seed)
     record = make_record(data, model, options, data.name)
     write_folder(model, data.tokenizer, folder, "card", {"training.json": record})
@@ -281,7 +281,7 @@ def test_known_interactions_precede_the_targets(data) -> None:
     def total(known: Ragged) -> int:
         return len(known.values)
 
-    def resplit(**changed: Any) -> Prepared:
+    def resplit(**changed: Any) -> PreparedData:
         return replace(data, split=replace(data.split, arguments=replace(data.split.arguments, **changed)))
 
     interactions = len(Ragged.from_column(data.histories, "item_ids").values)

@@ -22,7 +22,7 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.collators import IGNORED, DataCollatorForMaskedItems, DataCollatorForNextItem
 from hf_bert4rec.data.encoding import collator_row, encode_histories
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import concatenate, labels_of, seen_items
 from hf_bert4rec.data.transitions import damped_transitions
 from hf_bert4rec.data.windows import TrainingWindows
@@ -53,7 +53,7 @@ def tokenizer() -> Bert4RecTokenizer:
     return Bert4RecTokenizer.from_movies(movies, event_names=["buy", "view"], num_target_events=1)
 
 
-def prepared(table: pl.DataFrame, tmp_path: Path, **options: Any) -> Prepared:
+def prepared(table: pl.DataFrame, tmp_path: Path, **options: Any) -> PreparedData:
     table.write_csv(tmp_path / "shop.csv")
     options = {"event_column": "kind", "target_events": TARGETS, "min_interactions": 1, **options}
     return prepare(DataArguments(ratings=str(tmp_path / "shop.csv"), **options))

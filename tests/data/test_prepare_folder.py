@@ -20,7 +20,7 @@ from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.folder.prepared_folder import MANIFEST, VERSION
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.windows import TrainingWindows
 
 ROWS = 600
@@ -88,7 +88,7 @@ CASES = [
 ]
 
 
-def both(path: Path, frame: pl.DataFrame, **options: Any) -> tuple[Prepared, Prepared, dict[str, Any]]:
+def both(path: Path, frame: pl.DataFrame, **options: Any) -> tuple[PreparedData, PreparedData, dict[str, Any]]:
     """The data of a table in memory, those of its folder, and the folder's manifest."""
     frame.write_parquet(path / "table.parquet")
     arguments = DataArguments(ratings=str(path / "table.parquet"), **options)

@@ -13,7 +13,7 @@ from hf_bert4rec.batch.users import read_users
 from hf_bert4rec.data import LeakageError, build_histories, check_leakage, leave_one_out
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.task import build_task
 from hf_bert4rec.evaluation.validation import validation_metrics
@@ -74,7 +74,7 @@ def listeners(users: int = 150, length: int = 30) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bert4RecForMaskedLM, Prepared]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bert4RecForMaskedLM, PreparedData]:
     options: dict[str, Any] = {
         **{"ratings": "listens", "repeats": "all", "min_interactions": 1, "output_dir": tmp_path_factory.mktemp("out")},
         **{"hidden_size": 32, "num_hidden_layers": 1, "max_position_embeddings": 32, "rotary_positions": True},
@@ -96,7 +96,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bert4RecForMasked
     return trainer.gathered_model().float().eval(), prepared
 
 
-def test_the_model_finds_that_listeners_repeat(trained: tuple[Bert4RecForMaskedLM, Prepared]) -> None:
+def test_the_model_finds_that_listeners_repeat(trained: tuple[Bert4RecForMaskedLM, PreparedData]) -> None:
     model, data = trained
     metrics = validation_metrics(model, data, seed=0)
     assert metrics["model"]["hit_rate@10"] > 0.55  # at most about 0.62, the repeats and some luck
@@ -110,7 +110,7 @@ def test_the_model_finds_that_listeners_repeat(trained: tuple[Bert4RecForMaskedL
     assert not new & set(histories[0])
 
 
-def test_evaluation_ranks_items_of_the_history_too(trained: tuple[Bert4RecForMaskedLM, Prepared]) -> None:
+def test_evaluation_ranks_items_of_the_history_too(trained: tuple[Bert4RecForMaskedLM, PreparedData]) -> None:
     _, data = trained
     task = build_task(data, EvaluationConfig())
     assert not any(len(block.values) for block in task.seen.blocks())
@@ -119,12 +119,12 @@ def test_evaluation_ranks_items_of_the_history_too(trained: tuple[Bert4RecForMas
     assert 0.5 < np.mean(targets) < 0.8
 
 
-def test_a_repeated_item_is_not_its_own_neighbour(trained: tuple[Bert4RecForMaskedLM, Prepared]) -> None:
+def test_a_repeated_item_is_not_its_own_neighbour(trained: tuple[Bert4RecForMaskedLM, PreparedData]) -> None:
     _, data = trained
     assert not positive_mutual_information(data.train, len(data.tokenizer)).diagonal().any()
 
 
-def test_batches_of_users_get_items_again(trained: tuple[Bert4RecForMaskedLM, Prepared], tmp_path: Path) -> None:
+def test_batches_of_users_get_items_again(trained: tuple[Bert4RecForMaskedLM, PreparedData], tmp_path: Path) -> None:
     _, data = trained
     listeners(users=3).write_parquet(tmp_path / "listens.parquet")
     options = DataArguments(ratings=str(tmp_path / "listens.parquet"))

@@ -11,7 +11,7 @@ from hf_bert4rec.data.folder import prepare_folder as module
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.leakage import LeakageError
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.evaluation import baselines
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model
@@ -84,7 +84,7 @@ def test_the_report_is_the_same(
     config = EvaluationConfig(part=part, ks=[1, 5], batch_size=4)
     expected = evaluate_model(tmp_path / "model", table, config)
     for name in ("histories", "split_tables"):  # which would be in memory
-        monkeypatch.setattr(Prepared, name, None)
+        monkeypatch.setattr(PreparedData, name, None)
     report = evaluate_model(tmp_path / "model", folder, config)
     assert without_run(report) == without_run(expected)
     assert {"baselines", "times"} <= report.keys()

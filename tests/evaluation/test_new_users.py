@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.data.arguments import DataArguments
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import Ragged
 from hf_bert4rec.data.stored_histories import Histories, SplitHistories
 from hf_bert4rec.evaluation import new_users
@@ -27,7 +27,7 @@ MOVIES = 20
 CONFIG = EvaluationConfig(ks=[10], seed=3)
 
 
-def prepared(users: list[int], rated: bool = True, **options: float) -> Prepared:
+def prepared(users: list[int], rated: bool = True, **options: float) -> PreparedData:
     """Every new user watched movies 0 to 11 and likes 0 to 7; without ratings, all twelve are likes."""
     histories = Dataset.from_dict({"user_id": users, "item_ids": [list(range(12))] * len(users)})
     if rated:
@@ -37,7 +37,7 @@ def prepared(users: list[int], rated: bool = True, **options: float) -> Prepared
     stored = Histories.of(histories, pa.array(range(MOVIES)), [])
     split = SplitHistories(stored, DataArguments(**{"held_out_users": 0.5, **options}))
     vars(split)["users"] = {part: np.arange(len(users)) for part in ("validation", "test")}  # not by their hashes
-    return Prepared("made-up", movies, split, tokenizer)
+    return PreparedData("made-up", movies, split, tokenizer)
 
 
 def movies_first(number: int, first: int):
@@ -55,7 +55,7 @@ def movies_first(number: int, first: int):
 def _one_baseline(monkeypatch) -> None:
     """Equal scores in place of the baselines: there are no training users."""
     scorer = movies_first(0, Bert4RecTokenizer.from_movies({"movie_id": [0]}).first_item_id)
-    monkeypatch.setattr(Prepared, "train_likes", lambda self: None)
+    monkeypatch.setattr(PreparedData, "train_likes", lambda self: None)
     monkeypatch.setattr(new_users, "fit_taste_baselines", lambda *arguments: {"all": scorer})
 
 

@@ -15,7 +15,7 @@ from hf_bert4rec.cli import evaluate, query, recommend_all
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import prepare
-from hf_bert4rec.data.prepared import Prepared
+from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import FloatArray, seen_items
 from hf_bert4rec.evaluation.ranking import rank_targets
 from hf_bert4rec.evaluation.scoring import ModelScorer
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "kinds"
 
 
-def ranks(model: Any, data: Prepared) -> FloatArray:
+def ranks(model: Any, data: PreparedData) -> FloatArray:
     """Ranks of the test targets among all articles."""
     rows = data.next_item_dataset("test")
     scorer, special_ids = ModelScorer(model, data.tokenizer), data.tokenizer.all_special_ids

@@ -11,7 +11,7 @@ import pytest
 from hf_bert4rec import Bert4RecForMaskedLM, fit
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.encoding import NextItemDataset
-from hf_bert4rec.data.prepare import Prepared, prepare
+from hf_bert4rec.data.prepare import PreparedData, prepare
 from hf_bert4rec.data.taste import fit_taste
 from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
@@ -35,7 +35,7 @@ from tests.recipes import TINY
 SIZES: dict[str, Any] = {**TINY, "memory_size": 40, "num_train_epochs": 1, "min_interactions": 1}
 
 
-def walks(noise: float) -> Prepared:
+def walks(noise: float) -> PreparedData:
     """Walks over a circle of 40 items: the next item is the neighbour, or with probability `noise` another one."""
     generator, rows = np.random.default_rng(0), []
     for user in range(120):
@@ -49,11 +49,11 @@ def walks(noise: float) -> Prepared:
     return prepare(DataArguments(ratings="walks", time_column="", min_interactions=1), table)
 
 
-def random_model(data: Prepared) -> Bert4RecForMaskedLM:
+def random_model(data: PreparedData) -> Bert4RecForMaskedLM:
     return build(tiny_config(len(data.tokenizer), memory_size=len(data.tokenizer)))
 
 
-def ndcg(model: Bert4RecForMaskedLM, data: Prepared, rows: NextItemDataset | None = None) -> float:
+def ndcg(model: Bert4RecForMaskedLM, data: PreparedData, rows: NextItemDataset | None = None) -> float:
     rows = rows or data.next_item_dataset("validation")
     ranks = rank_targets(
         ModelScorer(model, data.tokenizer),

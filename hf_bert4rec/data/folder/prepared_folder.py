@@ -20,7 +20,7 @@ from ...model.tokenization_bert4rec import Bert4RecTokenizer
 from ..arguments import DataArguments
 from ..items import item_id_name
 from ..leakage import target_hash
-from ..prepared import Prepared, build_tokenizer
+from ..prepared import PreparedData, build_tokenizer
 from ..splits import HELD_OUT
 from ..stored_histories import ITEMS, SHARDS, Histories, SplitHistories
 from ..tables import table_name, to_dataset
@@ -97,7 +97,9 @@ def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
             lock.release()
 
 
-def open_folder(folder: str | Path, arguments: DataArguments, tokenizer: Bert4RecTokenizer | None = None) -> Prepared:
+def open_folder(
+    folder: str | Path, arguments: DataArguments, tokenizer: Bert4RecTokenizer | None = None
+) -> PreparedData:
     """Check a folder, map its histories to memory, and split them by `arguments`.
 
     `tokenizer` takes the place of that of its items. ValueError if it is incomplete, damaged or of another version.
@@ -121,7 +123,7 @@ def open_folder(folder: str | Path, arguments: DataArguments, tokenizer: Bert4Re
     movies, counts = to_dataset(items.drop("count")), items["count"].to_list()
     if tokenizer is None:
         tokenizer = build_tokenizer(movies, counts, manifest["item_id_name"], event_names, arguments)
-    return Prepared(manifest["name"], movies, SplitHistories(histories, arguments), tokenizer, event_names)
+    return PreparedData(manifest["name"], movies, SplitHistories(histories, arguments), tokenizer, event_names)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
