@@ -5,7 +5,7 @@
 The table is a made-up log in the shape of MovieLens, in parts with users of their own and one catalogue. An untrained
 model with a transition memory, and the baselines, rank all test targets. Each evaluation runs in its own process. Files
 of the folder, and the pairs of items that are counted at once, are 1/64 of their size elsewhere: a table of these sizes
-has as many portions as one with 64 times the rows. "anonymous" is the largest resident memory without mapped files,
+has as many chunks as one with 64 times the rows. "anonymous" is the largest resident memory without mapped files,
 whose pages the system can drop.
 """
 

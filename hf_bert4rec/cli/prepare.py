@@ -4,7 +4,7 @@
     hf-bert4rec train ml-1m --ratings prepared --min_interactions 3
 
 INTERACTIONS is what `--ratings` of `train` takes: a file, a folder, a glob or a data set on the Hub. It is read in
-portions; memory grows with users and items, not with rows. `train` and `evaluate` memory-map the folder and need the
+chunks; memory grows with users and items, not with rows. `train` and `evaluate` memory-map the folder and need the
 same options; the recipe `auto` takes `--repeats` and `--min_interactions` from it. An earlier preparation is replaced
 when the new one is complete.
 """

@@ -79,13 +79,13 @@ def as_ratings(values: pl.Series, source: str) -> pl.Series:
 
 def as_weights(values: pl.Series, source: str) -> pl.Series:
     """Return weights as float32; ValueError if one is missing, negative or not finite, or if all are 0."""
-    weights = as_weights_of_portion(values, source)
+    weights = as_weights_of_chunk(values, source)
     if (zero := weights == 0).all():
         refuse_rows(values, zero, source, "some weight must be above 0")
     return weights
 
 
-def as_weights_of_portion(values: pl.Series, source: str) -> pl.Series:
+def as_weights_of_chunk(values: pl.Series, source: str) -> pl.Series:
     """`as_weights` of some rows of a table, all of which may be 0."""
     weights = _as_float32(values)
     wrong = weights.is_null() | ~weights.is_finite() | (weights < 0)

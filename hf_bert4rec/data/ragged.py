@@ -66,7 +66,7 @@ class Ragged:
         return np.diff(self.offsets)
 
     def blocks(self) -> Iterator[Ragged]:
-        """The rows in portions that fit in memory, in their order; here all at once."""
+        """The rows in chunks that fit in memory, in their order; here all at once."""
         yield self
 
     @property

@@ -190,7 +190,7 @@ def common_users(matrices: Iterable[sparse.csr_array], start: int, stop: int) ->
     """The number of users of each item from `start` to `stop` (exclusive) and each item, (items, vocab_size).
 
     `matrices` (users, vocab_size) of some of the users each are float32, 1 where a user has an item. Counts are exact
-    up to 2^24, and so the same for any portions of users.
+    up to 2^24, and so the same for any chunks of users.
     """
     parts = ((matrix[:, start:stop].T @ matrix).toarray() for matrix in matrices)
     total = next(parts)

@@ -47,7 +47,7 @@ def as_seconds(values: pl.Series, source: str) -> pl.Series:
 
 @dataclass
 class TimeReader:
-    """`as_seconds` of a column that is read in portions: all of them decide how each becomes seconds."""
+    """`as_seconds` of a column that is read in chunks: all of them decide how each becomes seconds."""
 
     column: str
     source: str
@@ -57,7 +57,7 @@ class TimeReader:
     are_integers: bool = True
 
     def read(self, values: pl.Series, source: str) -> Numbers:
-        """The times of a portion as numbers in their own unit, or as microseconds of datetimes."""
+        """The times of a chunk as numbers in their own unit, or as microseconds of datetimes."""
         numbers = _read_times(values, source)
         are_datetimes = isinstance(numbers.dtype, pl.Datetime)
         if self.are_datetimes not in (None, are_datetimes):
@@ -73,31 +73,31 @@ class TimeReader:
         self.low, self.high = min(numbers.min(), self.low), max(numbers.max(), self.high)
         return numbers.to_numpy()
 
-    def conversion(self, portions: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
-        """The function that converts a portion to seconds; `portions` gives all of them, at every call."""
+    def conversion(self, chunks: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
+        """The function that converts a chunk to seconds; `chunks` gives all of them, at every call."""
         if self.are_datetimes:
-            return _division(MICROS, portions)
-        named = self._named(portions) if self.are_integers else ()
+            return _division(MICROS, chunks)
+        named = self._named(chunks) if self.are_integers else ()
         are_dates = [compact_dates(numbers, source) is not None for numbers, source in named]
         if any(are_dates) and not all(are_dates):
             raise ValueError(
                 f"{self.source}: column {self.column!r} has numbers from {self.low} to {self.high}, and only some "
-                "portions of them are dates such as 20240501: use one form of time"
+                "chunks of them are dates such as 20240501: use one form of time"
             )
         if any(are_dates):
             logger.info("%s: column %r is read as dates, %s to %s", self.source, self.column, self.low, self.high)
             return lambda numbers: compact_dates(pl.Series(numbers)).dt.epoch("s").to_numpy()  # type: ignore[union-attr]
-        for numbers, source in self._named(portions):
+        for numbers, source in self._named(chunks):
             units = check_unit(numbers, self.low, self.high, source)
         if units == 1:
             return lambda numbers: numbers if self.are_integers else numbers.astype(np.float64)
         logger.info("%s: column %r is in %s; converted to seconds", self.source, self.column, UNIT_NAMES[units])
-        return _division(units, portions)
+        return _division(units, chunks)
 
-    def _named(self, portions: Callable[[], Iterable[Numbers]]) -> Iterator[tuple[pl.Series, str]]:
-        """The portions, each with its name in errors."""
+    def _named(self, chunks: Callable[[], Iterable[Numbers]]) -> Iterator[tuple[pl.Series, str]]:
+        """The chunks, each with its name in errors."""
         first = 0
-        for numbers in portions():
+        for numbers in chunks():
             yield pl.Series(self.column, numbers), f"{self.source}, from row {first:,} on" if first else self.source
             first += len(numbers)
 
@@ -120,9 +120,9 @@ def compact_dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
     return None
 
 
-def _division(factor: int, portions: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
+def _division(factor: int, chunks: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
     """The function that divides numbers: integers remain integers if all quotients are."""
-    if all(numbers.dtype.kind == "i" and (numbers // factor * factor == numbers).all() for numbers in portions()):
+    if all(numbers.dtype.kind == "i" and (numbers // factor * factor == numbers).all() for numbers in chunks()):
         return lambda numbers: numbers // factor
     return lambda numbers: numbers / factor
 

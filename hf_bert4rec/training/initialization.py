@@ -101,7 +101,7 @@ def positive_mutual_information(histories: Rows, vocab_size: int) -> sparse.csr_
     context = totals**CONTEXT_POWER
     total = context.sum()
     lengths = np.diff(table.indptr)
-    for first in range(0, vocab_size, ROWS):  # in place and in portions: for a large catalogue these are gigabytes
+    for first in range(0, vocab_size, ROWS):  # in place and in chunks: for a large catalogue these are gigabytes
         rows = slice(table.indptr[first], table.indptr[min(first + ROWS, vocab_size)])
         information = table.data[rows]
         information *= total

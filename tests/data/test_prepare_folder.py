@@ -28,7 +28,7 @@ ROWS = 600
 
 @pytest.fixture(autouse=True)
 def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several portions, partitions and files for a small table."""
+    """Several chunks, partitions and files for a small table."""
     monkeypatch.setattr(row_batches, "ROWS", 97)
     monkeypatch.setattr(module, "ROWS_PER_PARTITION", 110)
 
@@ -62,7 +62,7 @@ TABLES = {
         weight=(pl.int_range(pl.len()) * 7 % 5).cast(pl.Float64) / 3,
     ),
 }
-DATES_AFTER_ZEROS = pl.when(pl.int_range(pl.len()) >= 97).then(20_240_501).otherwise(0)  # the first portion has none
+DATES_AFTER_ZEROS = pl.when(pl.int_range(pl.len()) >= 97).then(20_240_501).otherwise(0)  # the first chunk has none
 EVENTS: dict[str, Any] = {"event_column": "kind", "target_events": ["cart", "buy"]}
 OPTIONS: dict[str, dict[str, Any]] = {
     "leave-one-out": {},
@@ -229,7 +229,7 @@ def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
         (TABLES["events"].drop("weight"), "has no column 'weight'"),
         (TABLES["events"].with_columns(user_id=pl.lit(None, pl.Int64)), "an id is needed"),
         (TABLES["events"].with_columns(timestamp=pl.lit("yesterday")), "a time is a number or an ISO date"),
-        (TABLES["events"].with_columns(timestamp=DATES_AFTER_ZEROS), "only some portions of them are dates"),
+        (TABLES["events"].with_columns(timestamp=DATES_AFTER_ZEROS), "only some chunks of them are dates"),
         (TABLES["events"].head(4), "No user is left of 4 interactions of"),
         (TABLES["events"].head(0), "has no rows"),
         (TABLES["events"].drop("movie_id"), "has no column 'movie_id'"),

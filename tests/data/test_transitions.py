@@ -1,4 +1,4 @@
-"""Transitions that are counted in portions of items and of histories are those counted at once."""
+"""Transitions that are counted in chunks of items and of histories are those counted at once."""
 
 import itertools
 

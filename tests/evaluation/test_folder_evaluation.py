@@ -1,4 +1,4 @@
-"""The evaluation of a prepared folder, which is read in portions, has the figures of the same table in memory."""
+"""The evaluation of a prepared folder, which is read in chunks, has the figures of the same table in memory."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Integer codes of the ids in a table that is read in portions."""
+"""Integer codes of the ids in a table that is read in chunks."""
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ class IdCodes:
         self._known = pl.Series("id")  # the ids in the order of their codes
 
     def codes(self, values: pl.Series, source: str) -> Array:
-        """The codes of a portion, (rows,); errors are those of `as_ids`."""
+        """The codes of a chunk, (rows,); errors are those of `as_ids`."""
         unread = is_text(values.dtype) and not values.has_nulls()
         ids = values.cast(pl.String) if unread else as_ids(values, source)
         encoded = ids.to_arrow().dictionary_encode()

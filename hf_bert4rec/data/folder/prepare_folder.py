@@ -1,6 +1,6 @@
 """From a table of any size to a folder of histories (`prepared_folder.py`), in bounded memory.
 
-The table is read once, in portions. Ids become numbers, and rows are written to disk: first as they come, then
+The table is read once, in chunks. Ids become numbers, and rows are written to disk: first as they come, then
 partitioned by ranges of users. Every partition is then sorted in memory. What grows with the table and stays in memory
 is one entry for every user and every item. The result is that of `build_histories`.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from ..arguments import DataArguments
-from ..columns import as_events, as_ratings, as_weights_of_portion
+from ..columns import as_events, as_ratings, as_weights_of_chunk
 from ..histories import CODES, NUMBERS, check_filters, no_user_left, order_events, sort_rows, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
@@ -81,7 +81,7 @@ def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
     codes = {name: IdCodes(stored[name], batches.source) for name in CODES if name in stored}
     times = TimeReader(stored["timestamps"], batches.source) if "timestamps" in stored else None
     readers: dict[str, Callable[[pl.Series, str], Any]] = {name: ids.codes for name, ids in codes.items()}
-    readers |= {"ratings": as_ratings, "weights": as_weights_of_portion}
+    readers |= {"ratings": as_ratings, "weights": as_weights_of_chunk}
     if "events" in stored:
         readers["events"] = lambda values, source: codes["events"].codes(as_events(values, source), source)
     if times is not None:
@@ -92,7 +92,7 @@ def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
         height += frame.height
     if not height:
         raise ValueError(f"{batches.source} has no rows")
-    if "weights" in stored and not any(weights.any() for weights in files.portions("weights")):
+    if "weights" in stored and not any(weights.any() for weights in files.chunks("weights")):
         raise ValueError(
             f"{batches.source}: column {stored['weights']!r} is 0 in all rows, but some weight must be above 0"
         )
@@ -123,14 +123,14 @@ def _partition(rows: _Rows, numbers: Mapping[str, Array]) -> Partitions:
     """The rows with times in seconds and `numbers` in place of codes, by ranges of users; `rows` are removed."""
     files = rows.files
     counts = np.zeros(int(numbers["users"].max()) + 1, dtype=np.int64)
-    for users in files.portions("users"):
+    for users in files.chunks("users"):
         counts += np.bincount(numbers["users"][users], minlength=len(counts))
     partitions = Partitions(files.folder, counts, files.columns, ROWS_PER_PARTITION)
     convert: dict[str, Callable[..., Array]] = {name: of_codes.take for name, of_codes in numbers.items()}
     if rows.times is not None:
-        convert["timestamps"] = rows.times.conversion(lambda: files.portions("timestamps"))
-    for portion in zip(*map(files.portions, files.columns), strict=True):
-        columns = dict(zip(files.columns, portion, strict=True))
+        convert["timestamps"] = rows.times.conversion(lambda: files.chunks("timestamps"))
+    for chunk in zip(*map(files.chunks, files.columns), strict=True):
+        columns = dict(zip(files.columns, chunk, strict=True))
         partitions.append({name: convert.get(name, np.asarray)(values) for name, values in columns.items()})
     files.remove()
     return partitions

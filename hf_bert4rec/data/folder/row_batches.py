@@ -1,6 +1,6 @@
-"""A table in portions of rows, so that it may be larger than memory.
+"""A table in chunks of rows, so that it may be larger than memory.
 
-Parquet and delimited text are read in portions; other files, such as JSON and compressed text, one file at a time.
+Parquet and delimited text are read in chunks; other files, such as JSON and compressed text, one file at a time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,13 +16,13 @@ from ..delimited import PAIRS, SAMPLE, UTF8_MARK, Dialect, as_utf8, detect, read
 from ..table_files import PARQUET, check_columns, describe_form, find_files, is_delimited, read_file
 from ..tables import is_dataset, read_table
 
-ROWS = 1 << 21  # of a portion
+ROWS = 1 << 21  # of a chunk
 TEXT_BLOCK = 1 << 26  # bytes of text that are parsed at once
 
 
 @dataclass(frozen=True)
 class RowBatches:
-    """A table that is read a portion at a time. `source` and `form` are those of `Table`; `frames` gives all rows."""
+    """A table that is read a chunk at a time. `source` and `form` are those of `Table`; `frames` gives all rows."""
 
     source: str
     form: str
@@ -30,16 +30,16 @@ class RowBatches:
     frames: Callable[[], Iterable[pl.LazyFrame | pl.DataFrame]]
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame]]:
-        """These columns of every portion, and the name of the portion in errors; ValueError if a file is damaged."""
+        """These columns of every chunk, and the name of the chunk in errors; ValueError if a file is damaged."""
         types = {name: self.schema[name] for name in columns}
         first = 0
-        for rows in self._portions(list(types)):
+        for rows in self._chunks(list(types)):
             if rows.height:
                 name = self.source if first == 0 else f"{self.source}, from row {first:,} on"
                 yield name, rows.cast(types)  # type: ignore[arg-type]
                 first += rows.height
 
-    def _portions(self, columns: list[str]) -> Iterator[pl.DataFrame]:
+    def _chunks(self, columns: list[str]) -> Iterator[pl.DataFrame]:
         for frame in self.frames():
             with report_damage(f"{self.source} cannot be read"):
                 yield from frame.lazy().select(columns).collect_batches(chunk_size=ROWS, maintain_order=True)

@@ -25,7 +25,7 @@ class ColumnFiles:
             with self._path(column).open("ab") as file:
                 np.save(file, rows[column])
 
-    def portions(self, column: str) -> Iterator[Array]:
+    def chunks(self, column: str) -> Iterator[Array]:
         """The array of a column in every `append`."""
         with self._path(column).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -34,7 +34,7 @@ class ColumnFiles:
 
     def pop(self) -> dict[str, Array]:
         """All rows of all columns; deletes the files."""
-        rows = {column: np.concatenate(list(self.portions(column))) for column in self.columns}
+        rows = {column: np.concatenate(list(self.chunks(column))) for column in self.columns}
         self.remove()
         return rows
 
