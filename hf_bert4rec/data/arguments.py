@@ -38,7 +38,7 @@ class InteractionArguments(TableOptions):
     item_column: str = option("column of items, also in a table of items; auto finds one with a usual name", AUTO)
     time_column: str = option("column of times, '' if the rows are in order; auto finds one with a usual name", AUTO)
     rating_column: str = option("column of ratings; '' to read none", "rating")
-    event_column: str | None = option("column of kinds of events, such as view and purchase; none by default")
+    event_column: str | None = option("column of event types, such as view and purchase; none by default")
     weight_column: str | None = option("column of weights of interactions in the loss; none by default")
     min_rating: float | None = option("interactions rated lower are left out of the histories")
 
@@ -54,7 +54,7 @@ class DataArguments(InteractionArguments):
 
     target_events: list[str] | None = field(
         default=None,
-        metadata={"help": "kinds of events to predict, that of requests by default first; others are only context"},
+        metadata={"help": "event types to predict, that of requests by default first; others are only context"},
     )
     items: str | None = option("a table of the items in `ratings`: id, title, year, genres")
     title_column: str = option("the items' column of titles; '' if there is none", "title")
@@ -85,7 +85,7 @@ class DataArguments(InteractionArguments):
             raise ValueError("repeats=all with split=last-n: a user's held-out items may repeat; use another split")
         if self.split == "last-n" and len(self.target_events or []) > 1:
             raise ValueError(
-                f"target_events is {self.target_events} with split=last-n: a query has one kind; use another split"
+                f"target_events is {self.target_events} with split=last-n: a query has one type; use another split"
             )
 
     @property

@@ -46,7 +46,7 @@ class DataCollatorForMaskedItems:
 
     and, if the rows have them, `timestamps` padded with `UNKNOWN_TIME`, `event_ids` and `label_weights`. Items of the
     same second, such as a page of ratings submitted together, are shuffled every epoch. Items with a weight of 0 are
-    neither masked nor labels; a masked item's kind of event remains, as in a request.
+    neither masked nor labels; a masked item's event type remains, as in a request.
 
     Args:
         tokenizer: a `Bert4RecTokenizer`; it has the special ids, and the items that replacements are drawn from.
@@ -145,7 +145,7 @@ class DataCollatorForNextItem:
     Takes rows `{"input_ids": (length,)}` with the complete history, and `{"targets": (n,)}` if they are known.
     Rows with `timestamps` or `event_ids` (length,) may have those of the query in a dict `queries`; both become one
     input (batch, seq). Returns `input_ids` and `attention_mask` (batch, seq), `seen` (batch, longest history) with the
-    items of the history that may not be recommended again, those of the requested kind of event, and `targets`
+    items of the history that may not be recommended again, those of the requested event type, and `targets`
     (batch, n); the last two are padded with -100.
 
     Args:
@@ -179,7 +179,7 @@ def _query_value(row: dict[str, Any], name: str) -> int:
 
 
 def _seen(row: dict[str, Any]) -> IntArray:
-    """Items of a row's history, where there are kinds of events those of the requested one; as `seen_items`."""
+    """Items of a row's history; where there are event types, only those of the requested one; as `seen_items`."""
     if "event_ids" not in row:
         return row["input_ids"]
     return row["input_ids"][row["event_ids"] == _query_value(row, "event_ids")]

@@ -1,4 +1,4 @@
-"""Columns of an input table: ids, ratings, weights and kinds of events, checked and converted to one type each.
+"""Columns of an input table: ids, ratings, weights and event types, checked and converted to one type each.
 
 The functions name the column, the row and the value in their errors; `source` is the name of the table in them.
 """
@@ -99,11 +99,11 @@ def _as_float32(values: pl.Series) -> pl.Series:
 
 
 def as_events(values: pl.Series, source: str) -> pl.Series:
-    """Return kinds of events as text without blanks around it; ValueError if one is missing or a list."""
+    """Return event types as text without blanks around it; ValueError if one is missing or a list."""
     if values.dtype.is_nested():
-        raise ValueError(f"{source}: column {values.name!r} is of type {values.dtype}; a kind of event is a name")
+        raise ValueError(f"{source}: column {values.name!r} is of type {values.dtype}; an event type is a name")
     names = values.cast(pl.String).str.strip_chars(BLANKS)
-    refuse_rows(values, names.is_null() | (names == ""), source, "a kind of event is needed")
+    refuse_rows(values, names.is_null() | (names == ""), source, "an event type is needed")
     return names
 
 

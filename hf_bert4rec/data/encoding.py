@@ -18,7 +18,7 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     """The `item_ids` column of a `datasets.Dataset` as input ids; unknown items become [UNK].
 
     The columns `events` and `weights` are encoded where they exist, and with `timed` the column `timestamps`. Rows with
-    targets have the kind of the (first) target as their query. ValueError for an unknown kind of event.
+    targets have the type of the (first) target as their query. ValueError for an unknown event type.
     """
     items, offsets = flat_column(dataset, "item_ids")
     values, input_ids = _numbered(items, tokenizer.encode_items)

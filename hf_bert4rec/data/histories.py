@@ -40,7 +40,7 @@ def build_histories(
 
     1. ratings below `min_rating` are dropped (None: no rating is);
     2. of a user's interactions with one item only the first or the last stays, unless `repeats` is "all"; a warning
-       counts the others. Events of different kinds do not repeat each other;
+       counts the others. Events of different types do not repeat each other;
     3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that remain
        have that many (the k-core; 1 drops none).
 
@@ -87,13 +87,13 @@ def check_filters(min_interactions: int, repeats: str) -> None:
         raise ValueError(f"repeats is {repeats!r}; it must be one of {', '.join(REPEATS)}")
 
 
-def order_events(kinds: Collection[str], arguments: DataArguments) -> list[str]:
-    """The kinds of events, those of `target_events` first; ValueError if these are missing or do not occur."""
-    targets, others = arguments.target_events or [], sorted(kinds)
-    unknown = [name for name in targets if name not in kinds]
+def order_events(event_types: Collection[str], arguments: DataArguments) -> list[str]:
+    """The event types, those of `target_events` first; ValueError if these are missing or do not occur."""
+    targets, others = arguments.target_events or [], sorted(event_types)
+    unknown = [name for name in targets if name not in event_types]
     if unknown or not targets:
         raise ValueError(
-            f"target_events is {arguments.target_events}, but the kinds of events in {arguments.event_column!r} are "
+            f"target_events is {arguments.target_events}, but the event types in {arguments.event_column!r} are "
             f"{', '.join(map(repr, others))}: name those to recommend by target_events=[...] (--target_events)"
         )
     return [*targets, *(name for name in others if name not in targets)]

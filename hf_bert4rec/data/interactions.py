@@ -53,12 +53,12 @@ def read_interactions(
             usual name, such as "customer"; see `column_names.py`. `time_column` is None or "" if rows are in
             chronological order; the result then has no timestamps.
         rating_column: None or "" to read no ratings; a table without a column "rating" or "Rating" needs no option.
-        items: a table of the same kinds with the item column and, if known, title, year and genres (lists, JSON, or
+        items: a table in one of these forms with the item column and, if known, title, year and genres (lists, JSON, or
             text with "|", ";" or "," between them). Without a year column the year is split off titles such as
             "Heat (1995)". An item without a row or a title has its id as title.
         item_columns: columns of `items` by our names, such as {"movie_id": "sku", "title": "name"}; None for a
             column that is not to be read.
-        event_column: kinds of events, such as "view" and "purchase", which become the column "event".
+        event_column: event types, such as "view" and "purchase", which become the column "event".
         weight_column: weights of the interactions in the loss, which become the column "weight".
         options: the fields of `TableOptions`; `columns` and those of data sets are not for `items`.
 
@@ -66,7 +66,7 @@ def read_interactions(
         FileNotFoundError: no such file or data set.
         ValueError: an empty table, a missing or ambiguous column, an id, time, rating, event or weight that is missing
             or unreadable, or a duplicate item; the message names file, row and value.
-        TypeError: a table of another kind, or an unknown option.
+        TypeError: a table in another form, or an unknown option.
     """
     columns = {"user_id": user_column, "movie_id": item_column, "rating": rating_column, "timestamp": time_column}
     columns |= {"event": event_column, "weight": weight_column}

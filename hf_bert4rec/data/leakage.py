@@ -24,7 +24,7 @@ def check_leakage(split: DatasetDict, repeats: bool = False) -> None:
     it and all training interactions before it.
 
     With `repeats` a history may contain its target, from earlier interactions; elsewhere a user must not have more
-    interactions with the target than in that history. Where there are kinds of events, a target is one item and kind.
+    interactions with the target than in that history. Where there are event types, a target is one item and type.
     """
     histories = {part: _pairs(rows, "item_ids") for part, rows in split.items()}
     targets = {part: _pairs(split[part], _target_column(split[part])) for part in ("validation", "test")}

@@ -101,7 +101,7 @@ class PreparedData:
 
     @cached_property
     def train_liked(self) -> BoolArray:
-        """Whether each interaction of `train` is a like, (total,); events of kinds that are context are not."""
+        """Whether each interaction of `train` is a like, (total,); events that are context only are not."""
         liked = np.concatenate([self._liked(block) for block in self._part("train", rated=True).blocks()])
         if self.rated and not liked.any():
             logger.warning("no rating is a like, %g or more: give the lowest one by --liked_rating", self.liked_rating)

@@ -31,7 +31,7 @@ class Ragged:
     (rows,) each:
 
     - "timestamps": seconds since 1970, int64;
-    - "event_ids": kinds of events, int64;
+    - "event_ids": event types, int64;
     - "label_weights": weights in the loss, float32; 0 for items that are never labels. Not in `queries`.
     """
 
@@ -223,12 +223,12 @@ def labels_of(histories: Ragged) -> Ragged:
 def seen_items(histories: SomeRows, exclude_seen: bool = True) -> SomeRows:
     """Items that may not be recommended, one row per history; none without `exclude_seen`.
 
-    These are the items of the history, where there are kinds of events those of the requested kind.
+    These are the items of the history; where there are event types, only those of the requested type.
     """
-    return histories.map(_of_requested_kind if exclude_seen else _without_items)
+    return histories.map(_of_requested_type if exclude_seen else _without_items)
 
 
-def _of_requested_kind(histories: Ragged) -> Ragged:
+def _of_requested_type(histories: Ragged) -> Ragged:
     if "event_ids" not in histories.columns:
         return histories
     query_events = histories.queries.get("event_ids", np.zeros(len(histories), dtype=np.int64))
@@ -248,7 +248,7 @@ def sample_rows(lengths: IntArray, maximum: int, seed: int) -> IntArray:
 
 
 def codes_with_events(items: IntArray, events: npt.NDArray[np.integer] | None) -> IntArray:
-    """Integers (total,) that are equal for the same item and kind of event; the items without `events`."""
+    """Integers (total,) that are equal for the same item and event type; the items without `events`."""
     return items if events is None else items * (int(events.max(initial=0)) + 1) + events
 
 

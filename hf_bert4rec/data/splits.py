@@ -4,7 +4,7 @@ Every split is a `DatasetDict{train, validation, test}` with the columns user_id
 them, timestamps, events and weights. Validation and test rows also have `target`, `target_timestamp` and
 `target_event`, or the lists `targets`, `target_timestamps` and `target_events`. Rows keep the order of the histories.
 
-Where histories have kinds of events, only those of `target_events` are held out, and a history is everything before
+Where histories have event types, only those of `target_events` are held out, and a history is everything before
 its targets.
 """
 
@@ -39,7 +39,7 @@ def leave_one_out(histories: Dataset, target_events: TargetEvents = None) -> Dat
     - validation: item_ids = history[:-2], target = history[-2];
     - test: item_ids = history[:-1], which includes the validation item, target = history[-1].
 
-    With `target_events` the targets are the last two of these kinds; events after the last one are left out.
+    With `target_events` the targets are the last two of these types; events after the last one are left out.
 
     ValueError if no history has three interactions, or two target events after another interaction.
     """
@@ -139,9 +139,9 @@ def split_lengths(histories: Rows, rule: str, target_events: TargetEvents, n: in
     if n < 1:
         raise ValueError(f"n must be 1 or more targets per user, not {n}")
     targets = np.concatenate([_last_targets(block, block.lengths, 2 * n) for block in histories.blocks()])
-    kinds = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
+    events = "" if target_events is None else f", {2 * n} of them {' or '.join(target_events)},"
     purpose = f"that {n} targets per user need: use a smaller n" if listed else "of leave-one-out: add data"
-    problem = f"None of {len(histories):,} histories has the {2 * n + 1} interactions{kinds} {purpose}"
+    problem = f"None of {len(histories):,} histories has the {2 * n + 1} interactions{events} {purpose}"
     split = _require(targets[:, 0] > 0, problem)
     targets = np.where(split[:, None], targets, ABSENT)  # (histories, 2n)
     held_out = {"validation": targets[:, :n], "test": targets[:, n:]}

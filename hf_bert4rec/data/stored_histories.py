@@ -27,9 +27,9 @@ ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.ar
 COLUMNS = ("items", "timestamps", "ratings", "events", "weights")  # lists of a shard, in their order
 
 
-def event_numbers(kinds: Sequence[str], event_names: Sequence[str]) -> Array:
-    """The number of each of `kinds` in `event_names`, in the type that shards have."""
-    numbers = [event_names.index(kind) for kind in kinds]
+def event_numbers(event_types: Sequence[str], event_names: Sequence[str]) -> Array:
+    """The number of each of `event_types` in `event_names`, in the type that shards have."""
+    numbers = [event_names.index(event_type) for event_type in event_types]
     return np.array(numbers, dtype=np.min_scalar_type(len(event_names) - 1))
 
 
@@ -152,7 +152,7 @@ class SplitHistories:
         return split.of_all(users, len(self.histories.lengths))
 
     def label_counts(self, num_items: int) -> IntArray:
-        """Interactions of every item in the training histories, (items,), of kinds that are targets."""
+        """Interactions of every item in the training histories, (items,), of target events only."""
         users, targets = self.lengths.users("train"), len(self.arguments.target_events or [])
         train = self.histories.rows(users, self.lengths.train[users], ["events"])
         if self.histories.has("events"):

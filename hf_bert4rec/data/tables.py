@@ -63,7 +63,7 @@ class Table:
 
 
 def read_table(table: Any, what: str, options: TableOptions) -> Table:
-    """Read a table of one of the kinds that `read_interactions` names; `what` it holds is for errors.
+    """Read a table in one of the forms that `read_interactions` names; `what` it holds is for errors.
 
     Fields of text files stay text, so that an id "007" does not become 7; empty ones are null. A named index of a
     pandas DataFrame becomes columns.

@@ -8,7 +8,7 @@ model              name, weights_sha256, parameters, window
 protocol           dataset, split, part, order, min_interactions, min_rating, targets_sha256, users_in_all,
                    interactions_in_all, catalogue_size, candidates, ties, known, ks, headline, seeds,
                    counts {users, targets, unseen_targets (in no training history), known_interactions},
-                   target_events (if there are kinds of events: those held out),
+                   target_events (if there are event types: those held out),
                    memory (if the model's was refilled for the evaluation: its content)
 bootstrap          resamples, level, seed
 metrics            {"ndcg@10": estimate, …} over the full catalogue

@@ -26,7 +26,7 @@ class EvaluationTask:
     """Rank `targets` given `histories`; one row per user, all input ids.
 
     `known` holds all interactions that precede the targets, one row per user, also of users without targets: baselines
-    are fitted on them. `counts` are the known interactions of every input id, (vocab_size,); with kinds of events, only
+    are fitted on them. `counts` are the known interactions of every input id, (vocab_size,); with event types, only
     those of target events. `genres` is a boolean table (vocab_size, n_genres), None where genres are unknown.
     `negatives` are named sets of sampled candidates, (users, n) each. `unseen_targets` counts the targets whose item
     occurs in no training history. With `exclude_seen`, items of the history are not candidates.

@@ -39,7 +39,7 @@ METADATA = {
     "input_ids": "int64, [MASK] after the history; padding on either side",
     "attention_mask": "int64, 1 at the history and its [MASK], 0 at padding",
     "timestamps": f"int64, seconds since 1970, at the [MASK] the time of the query; {UNKNOWN_TIME} where unknown",
-    "event_ids": "int64, kind of event, an index of event_names in tokenizer_config.json; at the [MASK] that requested",
+    "event_ids": "int64, event type, an index of event_names in tokenizer_config.json; at the [MASK] the requested one",
     "logits": "float32, at the last attended position of each row; special tokens come first",
 }
 

@@ -65,7 +65,7 @@ class Bert4RecConfig(PreTrainedConfig):
     taste_weight (`float`): factor of the model of taste's scores, which are added to the logits; 0 for none.
     taste_neighbours (`int`): closest items stored per item by the model of taste; 0 for none.
     time_aware (`bool`): use `timestamps`, in `Bert4RecTimeEmbeddings` and in the memory.
-    num_events (`int`): kinds of events, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`).
+    num_events (`int`): event types, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`).
     embedding_dropout_prob (`float`, *optional*): dropout of the embeddings; defaults to `hidden_dropout_prob`.
     exclude_seen (`bool`): whether a pipeline leaves out the items of the history by default.
     vocabulary_sha256 (`str`, *optional*): the tokenizer's `vocabulary_sha256`, so that a pipeline refuses a tokenizer

@@ -118,9 +118,9 @@ def _drop_times(
 
 
 class Bert4RecEventEmbeddings(nn.Module):
-    """Embeddings (batch, seq, hidden) of the kinds of events: of each position's own, and of the one before it.
+    """Embeddings (batch, seq, hidden) of the event types: of each position's own, and of the one before it.
 
-    A position's own kind is known at a [MASK] as well, where it is the requested one. The kind before is needed where
+    A position's own type is known at a [MASK] as well, where it is the requested one. The type before is needed where
     the input has the item before (`previous_item`, `causal`), and did not harm elsewhere.
     """
 

@@ -221,7 +221,7 @@ def check_parts(model: Any, tokenizer: Any) -> None:
         raise ValueError(f"the tokenizer has {len(tokenizer)} entries and the model {model.config.vocab_size}: {fix}")
     if len(tokenizer.event_names) != model.config.num_events:
         raise ValueError(
-            f"the tokenizer has the kinds of events {tokenizer.event_names!r:.80} and the model "
+            f"the tokenizer has the event types {tokenizer.event_names!r:.80} and the model "
             f"{model.config.num_events}: load both from one folder"
         )
     if model.config.vocabulary_sha256 not in (None, tokenizer.vocabulary_sha256):

@@ -336,8 +336,8 @@ class Bert4RecModel(Bert4RecPreTrainedModel):
             timestamps: (batch, seq) seconds since 1970 of every item, int64, and at the [MASK] the time of the query;
                 `UNKNOWN_TIME` where unknown, as all are by default; any at padding. Ignored unless the model is
                 `time_aware`.
-            event_ids: (batch, seq) kind of event of every item, below `num_events`, and at the [MASK] that requested;
-                by default all are 0. Ignored unless the model has kinds of events.
+            event_ids: (batch, seq) event type of every item, below `num_events`; at the [MASK] the requested type;
+                by default all are 0. Ignored unless the model has event types.
             query_positions: compute the last layer at these positions only; `last_hidden_state` is then (outputs,
                 hidden). They attend to all positions, so with `is_causal` only a row's last one may be queried.
             is_causal: predict the item of every position from earlier ones: a position attends to itself and earlier

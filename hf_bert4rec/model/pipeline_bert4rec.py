@@ -71,8 +71,8 @@ class MovieRecommendationPipeline(Pipeline):
         timestamps: the time of each entry, ascending, for a model trained with times: seconds, milli-, micro- or
             nanoseconds since 1970, `datetime`s, ISO 8601 texts, or None.
         now: the time of the recommendation, in the same forms.
-        events: the kind of event of each entry, one of `tokenizer.event_names`; by default the requested kind.
-        event: the requested kind, one of `tokenizer.target_events`, by default the first of these.
+        events: the event type of each entry, one of `tokenizer.event_names`; by default the requested type.
+        event: the requested type, one of `tokenizer.target_events`, by default the first of these.
         exclude, candidates: ids and titles never to recommend, and the only ones to recommend; `exclude` wins.
         genres: movies with any of these, in any case.
         years: first and last year, None for no bound; movies without a year are left out.
@@ -201,7 +201,7 @@ class MovieRecommendationPipeline(Pipeline):
         if not config.time_aware and any(request.has_times for request in requests):
             warn_caller("this model was trained without times: they only make 'next' the default goal")
         if not config.num_events and any(request.has_events for request in requests):
-            warn_caller("this model was trained without kinds of events: they only make 'next' the default goal")
+            warn_caller("this model was trained without event types: they only make 'next' the default goal")
         return requests
 
     def _forward(self, input_tensors: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -308,8 +308,8 @@ def _parse_ratings(options: Mapping[str, Any], num_entries: int) -> list[bool]:
 
 
 def _parse_events(options: Mapping[str, Any], tokenizer: Any, num_entries: int) -> list[int]:
-    """Return the `event_ids` of the entries and of the query; all are 0 if the model knows no kinds of events."""
-    events, event = _parse_column(options, "events", "a kind of event", num_entries), options.get("event")
+    """Return the `event_ids` of the entries and of the query; all are 0 if the model knows no event types."""
+    events, event = _parse_column(options, "events", "an event type", num_entries), options.get("event")
     if not tokenizer.event_names:
         return [0] * (num_entries + 1)
     event = tokenizer.target_events[0] if event is None else event

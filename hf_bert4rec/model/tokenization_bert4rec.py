@@ -37,7 +37,7 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     Item ids are int or str as in the data set (`item_id_type`), and compared without blanks around them. Answers name
     them as its column of items (`item_id_name`). Truncation drops the oldest items. `event_names` has the names of the
-    kinds of events, in the order of their ids; the first `num_target_events` can be requested.
+    event types, in the order of their ids; the first `num_target_events` can be requested.
     """
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "items_file": ITEMS_FILE}  # noqa: RUF012
@@ -181,16 +181,16 @@ class Bert4RecTokenizer(TokenizersBackend):
 
     @property
     def target_events(self) -> list[str]:
-        """Kinds of events that can be requested; empty if there are no kinds."""
+        """Event types that can be requested; empty if there are none."""
         return self.event_names[: self.num_target_events]
 
     def encode_events(self, names: Iterable[str]) -> list[int]:
-        """Kinds of events to `event_ids`; ValueError for an unknown kind."""
+        """Event types to `event_ids`; ValueError for an unknown one."""
         names = list(names)
         if unknown := [name for name in names if name not in self.event_names]:
             known = ", ".join(map(repr, self.event_names))
-            problem = f"none of {known}" if known else "given to a model without kinds"
-            raise ValueError(f"the kind of event {short_repr(unknown[0])} is {problem}")
+            problem = f"none of {known}" if known else "given to a model without event types"
+            raise ValueError(f"the event type {short_repr(unknown[0])} is {problem}")
         return [self.event_names.index(name) for name in names]
 
     def decode_items(self, input_ids: Iterable[int]) -> list[int | str | None]:
@@ -305,7 +305,7 @@ class Bert4RecTokenizer(TokenizersBackend):
 
 
 def _check_events(names: Any, num_target_events: Any) -> None:
-    """Raise ValueError unless kinds of events are different names, and the targets are some of them."""
+    """Raise ValueError unless event types are different names, and the targets are some of them."""
     listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) and name for name in names)
     if not listed or len(set(names)) < len(names):
         raise ValueError(f"event_names is {short_repr(names)}; it is a list of different names")

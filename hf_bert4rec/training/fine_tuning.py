@@ -80,7 +80,7 @@ def fine_tune(
     Raises:
         ValueError: `keep` is out of range; more than half of the interactions are with movies in neither the catalogue
             nor `movies` (usually the ids of another data set); ids of another type; no user with two interactions; or
-            times (if the model reads them), kinds of events or weights in only one of `ratings` and `replay`.
+            times (if the model reads them), event types or weights in only one of `ratings` and `replay`.
     """
     if not 0 <= keep <= 1:
         raise ValueError(f"keep is {keep}; it is a share of the old weights, from 0 to 1")
@@ -95,7 +95,7 @@ def fine_tune(
     if replay is not None:
         earlier = encode(build(replay))
         if users.columns.keys() != earlier.columns.keys():
-            raise ValueError("only one of ratings and replay has times, kinds of events or weights: give them to both")
+            raise ValueError("only one of ratings and replay has times, event types or weights: give them to both")
         parts.append(earlier.take(np.random.default_rng(seed).permutation(len(earlier))[: len(users)]))
     known, *replayed = (part.where(part.values != tokenizer.unk_token_id) for part in parts)
     options = {"num_train_epochs": epochs, "learning_rate": learning_rate, "per_device_train_batch_size": batch_size}

@@ -142,7 +142,7 @@ class Bert4RecTrainer(Trainer):
         if self.args.label_smoothing_factor and (weighted or self.data_collator.negatives is not None):
             raise ValueError(
                 f"label_smoothing_factor is {self.args.label_smoothing_factor}: transformers' smoothed loss ignores "
-                "weights and kinds of events, and sampled negatives; set it to 0"
+                "weights and event types, and sampled negatives; set it to 0"
             )
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:

@@ -179,7 +179,7 @@ CASES: list[tuple[str, str, Callable[[], Table]]] = [
     ("in memory", "anything else", lambda: ([1, 2], {})),
     ("times", "a day or a month first", lambda: times("01/05/2024", "02/05/2024", "03/05/2024")),
     ("times", "two units", lambda: times(1714521600, 1714521660000, 1714521720000)),
-    ("events", "a kind that is missing", lambda: with_column("event_column", "kind", ["view", None, "purchase"])),
+    ("events", "a missing event type", lambda: with_column("event_column", "kind", ["view", None, "purchase"])),
     ("weights", "a negative weight", lambda: with_column("weight_column", "weight", [1.0, -0.5, 1.0])),
 ]
 

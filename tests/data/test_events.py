@@ -1,4 +1,4 @@
-"""Kinds of events and weights of interactions: tables, histories, splits, training rows and batches."""
+"""Event types and weights of interactions: tables, histories, splits, training rows and batches."""
 
 from pathlib import Path
 from typing import Any
@@ -185,10 +185,15 @@ def test_rows_of_several_sources_keep_the_columns_that_all_have(
 @pytest.mark.parametrize(
     ("column", "value", "options", "message"),
     [
-        ("kind", "view", {"target_events": ["rent"]}, r"target_events is \['rent'\], but the kinds .* 'buy', 'view'"),
+        (
+            "kind",
+            "view",
+            {"target_events": ["rent"]},
+            r"target_events is \['rent'\], but the event types .* 'buy', 'view'",
+        ),
         ("kind", "view", {"target_events": None}, r"target_events is None, .* are 'buy', 'view'"),
-        ("kind", " ", {}, "row 4 .*'kind' is ' ', but a kind of event is needed"),
-        ("kind", None, {}, "row 4 .*'kind' is None, but a kind of event is needed"),
+        ("kind", " ", {}, "row 4 .*'kind' is ' ', but an event type is needed"),
+        ("kind", None, {}, "row 4 .*'kind' is None, but an event type is needed"),
         (
             "weight",
             -0.5,
@@ -223,7 +228,7 @@ def test_options_that_need_each_other() -> None:
         DataArguments(event_column="kind")
     with pytest.raises(ValueError, match="name the column of these by event_column"):
         DataArguments(target_events=["buy"])
-    with pytest.raises(ValueError, match=r"target_events is \['buy', 'view'\] with split=last-n: .* has one kind; use"):
+    with pytest.raises(ValueError, match=r"target_events is \['buy', 'view'\] with split=last-n: .* has one type; use"):
         DataArguments(ratings="x.csv", event_column="kind", target_events=["buy", "view"], split="last-n")
     assert DataArguments(ratings="x.csv", event_column="kind", target_events=["a", "b", "a"]).target_events == [
         "a",
@@ -233,9 +238,9 @@ def test_options_that_need_each_other() -> None:
 
 def test_an_unknown_kind_is_refused(histories: Dataset, tokenizer: Bert4RecTokenizer) -> None:
     plain = Bert4RecTokenizer.from_movies({"movie_id": [5, 6, 7, 8]})
-    with pytest.raises(ValueError, match="the kind of event 'view' is given to a model without kinds"):
+    with pytest.raises(ValueError, match="the event type 'view' is given to a model without event types"):
         encode_histories(histories, plain)
-    with pytest.raises(ValueError, match="the kind of event 'rent' is none of 'buy', 'view'"):
+    with pytest.raises(ValueError, match="the event type 'rent' is none of 'buy', 'view'"):
         tokenizer.encode_events(["buy", "rent"])
 
 

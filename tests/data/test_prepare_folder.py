@@ -72,7 +72,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "last repeats": {"repeats": "last", "min_interactions": 3},
     "all repeats": {"repeats": "all", "min_interactions": 1},
     "weights": {"weight_column": "weight"},
-    "kinds of events": {**EVENTS, "held_out_users": 0.3, "min_interactions": 2},
+    "event types": {**EVENTS, "held_out_users": 0.3, "min_interactions": 2},
     "events, last-n": {**EVENTS, "target_events": ["buy"], "split": "last-n", "targets": 2, "min_interactions": 3},
     "events, temporal": {**EVENTS, "split": "temporal", "quantile": 0.7, "repeats": "last"},
     "events, all repeats": {**EVENTS, "repeats": "all", "weight_column": "weight", "min_rating": 2.0},
@@ -224,7 +224,7 @@ def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
     for frame, message in [
         (TABLES["events"].with_columns(weight=0.0), "'weight' is 0 in all rows, but some weight must be above 0"),
         (TABLES["events"].with_columns(weight=-pl.col("weight")), "a weight is a finite number of 0 or more"),
-        (TABLES["events"].with_columns(kind=pl.lit(" ")), "a kind of event is needed"),
+        (TABLES["events"].with_columns(kind=pl.lit(" ")), "an event type is needed"),
         (TABLES["events"].with_columns(kind=pl.lit("rent")), r"target_events is \['cart', 'buy'\], but the kinds"),
         (TABLES["events"].drop("weight"), "has no column 'weight'"),
         (TABLES["events"].with_columns(user_id=pl.lit(None, pl.Int64)), "an id is needed"),

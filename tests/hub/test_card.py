@@ -194,7 +194,7 @@ def test_a_custom_table_is_not_movielens(records):
 def test_a_card_names_what_the_model_learns_from(records):
     options = {**records[0]["options"], "time_aware": True, "event_column": "kind", "target_events": ["buy"]}
     text = sections(render_card({**records[0], "options": options}, titles=True))["Intended use"]
-    assert "the order of movies in the training data, their times, their kinds of events" in " ".join(text.split())
+    assert "the order of movies in the training data, their times, their event types" in " ".join(text.split())
 
 
 def test_ids_that_serve_as_titles_are_not_titles():
@@ -209,10 +209,10 @@ def test_the_order_of_histories_follows_the_time_column(records):
     assert "Histories are ordered by time, ties by the order of the source." in render_card(records[0], titles=True)
 
 
-def test_a_card_names_the_kinds_of_events_that_are_held_out(records):
+def test_a_card_names_the_event_types_that_are_held_out(records):
     options = {**records[0]["options"], "event_column": "kind", "target_events": ["buy", "rent"]}
     text = sections(render_card({**records[0], "options": options}, titles=True))["Training data"]
-    assert "a test history includes the\nlatter. Only events of the kind buy or rent are held out.\n" in text
+    assert "a test history includes the\nlatter. Only events of the type buy or rent are held out.\n" in text
     assert "Only events" not in render_card(records[0], titles=True)
 
 

@@ -1,4 +1,4 @@
-"""Models of several kinds of events: embeddings, requests, explanations, ONNX, and the same answers on every path."""
+"""Models of several event types: embeddings, requests, explanations, ONNX, and the same answers on every path."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def model(request: pytest.FixtureRequest) -> Bert4RecForMaskedLM:
 
 @pytest.fixture
 def events(histories: Ragged) -> Ragged:
-    """The histories with random kinds of events and queries."""
+    """The histories with random event types and queries."""
     generator = np.random.default_rng(1)
     histories = histories.with_columns(event_ids=generator.integers(0, 3, len(histories.values)))
     return histories.with_queries(event_ids=generator.integers(0, 2, len(histories)))
@@ -160,9 +160,9 @@ def test_a_request_without_events_has_the_requested_kind(pipe: MovieRecommendati
     ("request_of", "error", "message"),
     [
         ({"events": ["buy"]}, ValueError, "events has 1 values and the history 2 entries: give one each"),
-        ({"events": ["buy", "look"]}, ValueError, "kind of event 'look' is none of 'buy', 'rent', 'view'"),
-        ({"events": ["buy", None]}, ValueError, "kind of event None is none of"),
-        ({"events": "buy"}, TypeError, "events is a list with a kind of event for each entry"),
+        ({"events": ["buy", "look"]}, ValueError, "event type 'look' is none of 'buy', 'rent', 'view'"),
+        ({"events": ["buy", None]}, ValueError, "event type None is none of"),
+        ({"events": "buy"}, TypeError, "events is a list with an event type for each entry"),
         ({"event": "view"}, ValueError, r"event is 'view'; it must be one of \['buy', 'rent'\]"),
         ({"event": ["buy"]}, ValueError, r"event is \['buy'\]; it must be one of"),
     ],
@@ -175,7 +175,7 @@ def test_bad_events_are_refused(
 
 
 def test_a_model_without_kinds_says_so(model_without: MovieRecommendationPipeline) -> None:
-    with pytest.warns(UserWarning, match="trained without kinds of events: they only make 'next' the default goal"):
+    with pytest.warns(UserWarning, match="trained without event types: they only make 'next' the default goal"):
         answer = model_without({"history": [10], "events": ["view"], "event": "buy"})
     assert answer == model_without([10])
 
@@ -187,7 +187,7 @@ def model_without(config: Bert4RecConfig, tokenizer: Bert4RecTokenizer) -> Movie
 
 
 def test_model_and_tokenizer_have_the_same_kinds(config: Bert4RecConfig, tokenizer: Bert4RecTokenizer) -> None:
-    with pytest.raises(ValueError, match=r"the kinds of events \['buy', 'rent', 'view'\] and the model 0"):
+    with pytest.raises(ValueError, match=r"the event types \['buy', 'rent', 'view'\] and the model 0"):
         MovieRecommendationPipeline(model=Bert4RecForMaskedLM(config), tokenizer=tokenizer, task=TASK)
 
 

@@ -25,7 +25,7 @@ from hf_bert4rec.training.build import build_trainer
 from tests.recipes import NEXT_ITEM, NO_DROPOUT, NO_EVALUATION, TINY
 
 ARTICLES, CUSTOMERS, LENGTH = 12, 300, 8
-STEPS = {"view": 1, "buy": 5}  # from an article to the next one of the same kind of event
+STEPS = {"view": 1, "buy": 5}  # from an article to the next one of the same event type
 RECIPE: dict[str, Any] = {
     **{**TINY, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 1, "max_position_embeddings": LENGTH},
     **{**NO_DROPOUT, **NEXT_ITEM, **NO_EVALUATION, "pre_layer_norm": True, "rotary_positions": True},
@@ -100,7 +100,7 @@ def test_evaluation_and_card_know_the_kinds(folder: Path) -> None:
     assert report["metrics"]["hit_rate@1"]["mean"] > 0.9
     assert report["protocol"]["target_events"] == ["buy", "view"]
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "The model distinguishes kinds of events: buy and view can be requested" in card
+    assert "The model distinguishes event types: buy and view can be requested" in card
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_only_target_events_count_as_popularity():
     rows["user_id"][-1], rows["event"][-1] = 8, "view"
     tuned = fine_tune(model, tokenizer, Dataset.from_dict(rows), epochs=1)
     assert tuned.tokenizer.items["count"] == [6, 6]
-    with pytest.raises(ValueError, match="only one of ratings and replay has times, kinds of events or weights"):
+    with pytest.raises(ValueError, match="only one of ratings and replay has times, event types or weights"):
         fine_tune(model, tokenizer, Dataset.from_dict(rows), replay=walks(range(1, 3), 2, 2, 1), epochs=1)
 
 

@@ -49,7 +49,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", default="auto")
     for name in ("event_column", "weight_column"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--target_events", nargs="+", help="the kinds of events to predict")
+    parser.add_argument("--target_events", nargs="+", help="the event types to predict")
     parser.add_argument("--min_interactions", type=int, default=5)
     parser.add_argument("--min_rating", type=float)
     parser.add_argument("--repeats", default="first")
@@ -75,7 +75,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     table = _open(spark, arguments.ratings)
     columns = find_table_columns(arguments, table.columns, arguments.ratings, "Parquet")
     rows = _read(table, columns, arguments.ratings).persist()
-    event_names = order_events(_kinds(rows), arguments) if "event" in columns else []
+    event_names = order_events(_event_types(rows), arguments) if "event" in columns else []
     histories = _core(_distinct(rows, arguments), arguments.min_interactions)
     if histories.isEmpty():
         counts = rows.agg(F.count("*"), F.countDistinct("user_id"), F.countDistinct("movie_id")).first() or (0, 0, 0)
@@ -119,11 +119,11 @@ def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFram
 
 
 def _check_values(rows: DataFrame, columns: Mapping[str, str], source: str) -> None:
-    """Raise ValueError for a rating, weight or kind of event that `read_interactions` refuses."""
+    """Raise ValueError for a rating, weight or event type that `read_interactions` refuses."""
     wrong = {
         "rating": (~_is_finite("rating"), "a rating is a finite number"),
         "weight": (~_is_finite("weight") | (F.col("weight") < 0), "a weight is a finite number of 0 or more"),
-        "event": (F.col("event") == "", "a kind of event is needed"),
+        "event": (F.col("event") == "", "an event type is needed"),
     }
     wrong = {name: entry for name, entry in wrong.items() if name in columns}
     counts = [F.count_if(condition).alias(name) for name, (condition, _) in wrong.items()]
@@ -138,8 +138,8 @@ def _is_finite(name: str) -> Column:
     return ~F.isnan(name) & (F.abs(F.col(name)) != float("inf"))
 
 
-def _kinds(rows: DataFrame) -> list[str]:
-    """The kinds of events."""
+def _event_types(rows: DataFrame) -> list[str]:
+    """The event types."""
     return [row["event"] for row in rows.select("event").distinct().collect()]
 
 

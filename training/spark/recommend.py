@@ -3,7 +3,7 @@
     spark-submit training/spark/recommend.py /Volumes/shop/model s3://shop/orders s3://shop/recommended --top_k 20
 
 The result has one row for each recommendation: user_id, item_id, rank (from 1) and score, those of the pipeline for the
-user's complete history without times and kinds of events. The executors need this package and the model's folder at
+user's complete history without times and event types. The executors need this package and the model's folder at
 the same path.
 """
 
