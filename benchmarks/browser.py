@@ -74,7 +74,7 @@ class Page:
         return WebDriverWait(self.driver, 20, 0.05).until(lambda _: condition())
 
     def texts(self, selector: str) -> list[str]:
-        """The text of every visible element, its lines and blanks joined."""
+        """The text of every visible element, its lines and spaces joined."""
         script = "return [...document.querySelectorAll(arguments[0])].filter(e => e.offsetParent).map(e => e.innerText)"
         texts = [" ".join(text.split()) for text in self.driver.execute_script(script, selector)]
         return [text for text in texts if text]

@@ -37,14 +37,14 @@ SOURCES = {"folder": "prepared folder", "table": "in memory"}
 MEASURES = {"seconds": ("time", "s"), "megabytes": ("peak memory", "MB"), "anonymous": ("anonymous memory", "MB")}
 RECIPE = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 2, "max_position_embeddings": 50}
 RECIPE |= {"num_hidden_layers": 1, "memory_size": 100}
-PORTIONS = 64
+CHUNKS = 64
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = benchmark_parser(__doc__, repeats=1)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="rows of the tables")
     arguments = parser.parse_args(argv)
-    folders.ROWS_PER_PARTITION //= PORTIONS
+    folders.ROWS_PER_PARTITION //= CHUNKS
     load = cpu_load()
     points = [measure_size(rows, arguments) for rows in arguments.rows]
     write_result(arguments, "large_evaluation", result_rows(points), load, points=points, curves=curves_of(points))
@@ -77,7 +77,7 @@ def write_model(folder: Path) -> None:
 
 
 def measure(source: str, folder: Path) -> dict[str, Any]:
-    transitions.PAIRS_AT_ONCE //= PORTIONS
+    transitions.PAIRS_AT_ONCE //= CHUNKS
     start = time.perf_counter()
     # Resident memory that is not of mapped files.
     with largest(lambda: process_megabytes("RssAnon")) as anonymous:

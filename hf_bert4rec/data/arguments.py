@@ -20,7 +20,7 @@ class TableOptions:
 
     separator: str | None = option("character between fields; detected by default")
     encoding: str = option("of text files, such as cp1252", "utf-8")
-    quote_char: str | None = option("character around fields, '' for none; by default \", none for tabs and blanks")
+    quote_char: str | None = option("character around fields, '' for none; by default \", none for tabs and spaces")
     escape_char: str | None = option("character before quote marks in fields, such as \\ in files that Spark writes")
     columns: list[str] | None = field(default=None, metadata={"help": "names of columns, of a file without a header"})
     dataset_config: str | None = option("configuration of a data set on the Hub")

@@ -10,7 +10,7 @@ import polars as pl
 logger = logging.getLogger(__name__)
 
 # What str.strip() removes; Polars' own default leaves four of these characters.
-BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
+WHITESPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "#N/A", "<NA>", "NaT", r"\N")
 # Excel writes long numbers as 9.78316E+12, different ones alike, and R writes 100000 as 1e+05.
 ROUNDED = r"^-?\d([.,]\d{1,5})?[eE]\+\d\d$"
@@ -19,7 +19,7 @@ INTEGER = r"^(0|-?[1-9][0-9]{0,17})(\.0)?$"  # pandas writes integers as 7.0 if 
 
 
 def as_ids(values: pl.Series, source: str) -> pl.Series:
-    """Return ids as int64 if all are integers, else as text without blanks around it.
+    """Return ids as int64 if all are integers, else as text without surrounding whitespace.
 
     Integers in text are written plainly, not as "007", and have at most 18 digits.
 
@@ -51,8 +51,8 @@ def with_floats(values: pl.Series) -> pl.Series:
 
 def _text_ids(values: pl.Series, source: str) -> pl.Series:
     distinct = values.unique()  # each id is checked once: a large table repeats them
-    clean = distinct.str.strip_chars(BLANKS)
-    text = values.str.strip_chars(BLANKS) if (clean != distinct).any() else values
+    clean = distinct.str.strip_chars(WHITESPACE)
+    text = values.str.strip_chars(WHITESPACE) if (clean != distinct).any() else values
     if clean.has_nulls() or (clean == "").any():
         refuse_rows(values, text.is_null() | (text == ""), source, "an id is needed")
     if clean.str.contains(r"[\r\n]").any():
@@ -99,10 +99,10 @@ def _as_float32(values: pl.Series) -> pl.Series:
 
 
 def as_events(values: pl.Series, source: str) -> pl.Series:
-    """Return event types as text without blanks around it; ValueError if one is missing or a list."""
+    """Return event types as text without surrounding whitespace; ValueError if one is missing or a list."""
     if values.dtype.is_nested():
         raise ValueError(f"{source}: column {values.name!r} is of type {values.dtype}; an event type is a name")
-    names = values.cast(pl.String).str.strip_chars(BLANKS)
+    names = values.cast(pl.String).str.strip_chars(WHITESPACE)
     refuse_rows(values, names.is_null() | (names == ""), source, "an event type is needed")
     return names
 

@@ -44,7 +44,7 @@ def build_histories(
     3. users and items with fewer than `min_interactions` interactions are dropped, repeatedly, until all that remain
        have that many (the k-core; 1 drops none).
 
-    `item_ids` have the type of `movie_id`, or are integers if that is float; blanks around ids of text are removed.
+    `item_ids` have the type of `movie_id`, or are integers if that is float; whitespace around ids of text is removed.
     `timestamps` are seconds, converted as by `read_interactions`. `with_ratings` adds `ratings`, if there are any.
 
     Raises:

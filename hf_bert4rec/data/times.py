@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ..model.values_bert4rec import MAX_SECONDS, UNKNOWN_TIME, units_per_second
-from .columns import BLANKS, EXPORT_AGAIN, ROUNDED, as_int64, refuse_inexact, refuse_rows, with_floats
+from .columns import EXPORT_AGAIN, ROUNDED, WHITESPACE, as_int64, refuse_inexact, refuse_rows, with_floats
 from .ragged import Numbers
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def _read_times(values: pl.Series, source: str) -> pl.Series:
         return values.cast(pl.Datetime("us", getattr(dtype, "time_zone", None)))
     if dtype != pl.String:
         raise ValueError(f"{source}: column {values.name!r} is of type {dtype}; times are numbers, dates or ISO text")
-    return _from_text(values.str.strip_chars(BLANKS), source)
+    return _from_text(values.str.strip_chars(WHITESPACE), source)
 
 
 def check_unit(values: pl.Series, low: Any, high: Any, source: str) -> int:

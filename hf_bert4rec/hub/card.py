@@ -138,7 +138,7 @@ def fill(template: str, release: Release | None, **fields: Any) -> str:
 
 
 def plain(text: object) -> str:
-    """The text on one line, with Markdown and HTML escaped and control characters replaced by blanks."""
+    """The text on one line, with Markdown and HTML escaped and control characters replaced by spaces."""
     line = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in str(text))
     return MARKDOWN.sub(r"\\\1", html.escape(line, quote=False))
 

@@ -2,7 +2,7 @@
 
 In a title case, accents, punctuation and the position of an article do not matter ("Godfather, The" is "the godfather"
 is "Godfather"), and the year and subtitles may be missing. Where nothing matches, other numerals are tried ("Rocky 2"
-is "Rocky II"), then other blanks ("spiderman" is "Spider-Man"). Titles are not unique, so any look-up can be ambiguous.
+is "Rocky II"), then other spacing ("spiderman" is "Spider-Man"). Any look-up can be ambiguous.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from .values_bert4rec import as_list, integral_as_int, is_missing, item_token, short_repr
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "mask_token": "[MASK]", "unk_token": "[UNK]"}  # no item has such an id
-TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing blanks: \s* before $ would take n² steps
+TRAILING_YEAR = re.compile(r"\((\d{4})\)$")  # of text without trailing whitespace: \s* before $ would take n² steps
 BARE_YEAR = re.compile(r"(.*\w),? (\d{4})")  # "Heat 1995"
 DIRECT_TO_VIDEO = "(V)"  # follows the year in older MovieLens releases: "Land Before Time III (1995) (V)"
 PARENTHESES = re.compile(r"\(([^()]*)\)")
@@ -301,10 +301,10 @@ class NameIndex:
         order = sums.argsort(stable=True)
         self.sums, self.order = array("q", sums[order].tolist()), array("q", order.tolist())  # sums are ascending
 
-    def find(self, name: str, blanks: bool = True) -> list[int]:
+    def find(self, name: str, match_spaces: bool = True) -> list[int]:
         """Ascending positions of the texts called `name`, which may lack their English article; none for "".
 
-        Without `blanks` those of names do not matter.
+        Without `match_spaces`, spaces do not matter.
         """
         rows: set[int] = set()
         letters = name.replace(" ", "")
@@ -313,7 +313,9 @@ class NameIndex:
             total = _letter_sum(article, letter_sum)
             rows.update(self.order[bisect_left(self.sums, total) : bisect_right(self.sums, total)])
         names = {row: normalise(self.texts[row]) for row in rows}
-        matches = [row for row in rows if names[row] == name or (not blanks and names[row].replace(" ", "") == letters)]
+        matches = [
+            row for row in rows if names[row] == name or (not match_spaces and names[row].replace(" ", "") == letters)
+        ]
         return sorted({self.positions[row] for row in matches})
 
 
@@ -360,13 +362,13 @@ class TitleIndex:
             return positions
         if dated := BARE_YEAR.fullmatch(query.strip()):
             return self.candidates(f"{dated[1]} ({dated[2]})")
-        looser = ((other, blanks) for blanks in (True, False) for other in (name, *_other_numerals(name)))
-        return next(filter(None, (self._find(other, year, blanks) for other, blanks in looser)), [])
+        looser = ((other, exact) for exact in (True, False) for other in (name, *_other_numerals(name)))
+        return next(filter(None, (self._find(other, year, exact) for other, exact in looser)), [])
 
-    def _find(self, name: str, year: int | None, blanks: bool = True) -> list[int]:
+    def _find(self, name: str, year: int | None, match_spaces: bool = True) -> list[int]:
         """Positions of the movies of a year, or of any for None, with this main title, or else this other name."""
         for index in ("by_title", "by_other_name"):  # the second is built when it is needed
-            found = getattr(self, index).find(name, blanks)
+            found = getattr(self, index).find(name, match_spaces)
             if positions := [position for position in found if year in (None, self.years[position])]:
                 return positions
         return []

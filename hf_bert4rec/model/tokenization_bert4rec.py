@@ -35,9 +35,9 @@ is_integer = re.compile(r"0|-?[1-9]\d{0,99}").fullmatch
 class Bert4RecTokenizer(TokenizersBackend):
     """Maps item ids to `input_ids`: [PAD] is 0, [MASK] 1, [UNK] 2, items follow in the order they were given.
 
-    Item ids are int or str as in the data set (`item_id_type`), and compared without blanks around them. Answers name
-    them as its column of items (`item_id_name`). Truncation drops the oldest items. `event_names` has the names of the
-    event types, in the order of their ids; the first `num_target_events` can be requested.
+    Item ids are int or str as in the data set (`item_id_type`), and compared without surrounding whitespace. Their key
+    in answers is `item_id_name`, the data set's column of items. Truncation drops the oldest items. `event_names` has
+    the event types in the order of their ids; the first `num_target_events` can be requested.
     """
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "items_file": ITEMS_FILE}  # noqa: RUF012

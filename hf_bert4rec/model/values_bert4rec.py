@@ -38,7 +38,7 @@ def integral_as_int(value: Any) -> Any:
 
 
 def item_token(item_id: object) -> str:
-    """Return the form in which ids are compared: text without blanks around it; 7.0 and a tensor of 7 are "7"."""
+    """Return the form in which ids are compared: text without surrounding whitespace; 7.0 and a tensor of 7 are "7"."""
     if type(item_id) is int:
         return str(item_id)
     return str(item_id if isinstance(item_id, (str, int)) else integral_as_int(item_id)).strip()

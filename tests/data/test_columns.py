@@ -13,7 +13,7 @@ import pytest
 from datasets import Dataset
 
 from hf_bert4rec.data import build_histories, read_interactions
-from hf_bert4rec.data.columns import BLANKS, as_ids, as_ratings
+from hf_bert4rec.data.columns import WHITESPACE, as_ids, as_ratings
 from hf_bert4rec.data.times import as_seconds
 from hf_bert4rec.model.values_bert4rec import item_token, parse_timestamp
 
@@ -158,9 +158,9 @@ def test_one_form_of_an_id() -> None:
     assert ids(["1\u0662", "3"]) == ["1\u0662", "3"]  # an Arabic digit
     assert ids(pl.Series([Decimal(7)])) == [7]
     assert ids(pl.Series([Decimal("7.0")])) == [7]
-    every_blank = [f"{blank}10{blank}x{blank}" for blank in BLANKS if blank not in "\r\n"]
-    assert ids(every_blank) == [item_token(text) for text in every_blank]
-    assert set(BLANKS) == {character for code in range(0x110000) if (character := chr(code)).isspace()}
+    every_character = [f"{blank}10{blank}x{blank}" for blank in WHITESPACE if blank not in "\r\n"]
+    assert ids(every_character) == [item_token(text) for text in every_character]
+    assert set(WHITESPACE) == {character for code in range(0x110000) if (character := chr(code)).isspace()}
 
 
 @pytest.mark.parametrize(

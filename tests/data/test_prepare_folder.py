@@ -27,7 +27,7 @@ ROWS = 600
 
 
 @pytest.fixture(autouse=True)
-def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several chunks, partitions and files for a small table."""
     monkeypatch.setattr(row_batches, "ROWS", 97)
     monkeypatch.setattr(module, "ROWS_PER_PARTITION", 110)
@@ -47,7 +47,7 @@ def interactions(**columns: pl.Expr) -> pl.DataFrame:
 TABLES = {
     "integers": interactions(),
     "text": interactions(user_id=pl.format("u{}", "user_id"), movie_id=pl.format("i{}", "movie_id")),
-    "integers as text, with blanks": interactions(
+    "integers as text, with spaces": interactions(
         user_id=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.format(" {}", "user_id")).otherwise("user_id"),
         timestamp=pl.col("timestamp").cast(pl.String),
     ),

@@ -44,7 +44,7 @@ def filled(train: Rows, time_aware: bool, backward: float) -> list[torch.Tensor]
 
 @pytest.mark.parametrize("step", [3600, 365 * 86_400, 50 * 365 * 86_400])  # one half-year, 80, and more than 256
 @pytest.mark.parametrize(("time_aware", "backward"), [(False, 0.0), (False, 0.3), (True, 0.3)])
-def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch, time_aware: bool, backward: float, step: int) -> None:
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, time_aware: bool, backward: float, step: int) -> None:
     memory, mapped = histories(step)
     expected = filled(memory, time_aware, backward)
     assert expected[0].any()
@@ -81,7 +81,7 @@ def test_a_sample_of_histories() -> None:
     assert all(row.tobytes() in rows for row in sample)
 
 
-def test_counts_in_portions() -> None:
+def test_counts_in_chunks() -> None:
     memory, mapped = histories(3600)
     np.testing.assert_array_equal(
         transitions.item_counts(mapped, FIRST + ITEMS), np.bincount(memory.values, minlength=FIRST + ITEMS)

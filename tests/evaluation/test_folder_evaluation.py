@@ -43,7 +43,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.fixture(autouse=True)
-def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROWS_PER_PARTITION", 110)
     monkeypatch.setattr(baselines, "KNN_BLOCK", 7)
     monkeypatch.setattr(baselines, "KNN_PAIRS", 1)

@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from hf_bert4rec.data.arguments import DataArguments, TableOptions
-from hf_bert4rec.data.columns import BLANKS, INTEGER, MISSING_WORDS, ROUNDED
+from hf_bert4rec.data.columns import INTEGER, MISSING_WORDS, ROUNDED, WHITESPACE
 from hf_bert4rec.data.folder.prepare_folder import find_table_columns
 from hf_bert4rec.data.folder.prepared_folder import check_folders, finish_folder, new_folder
 from hf_bert4rec.data.histories import check_filters, no_user_left, order_events
@@ -109,7 +109,7 @@ def _read(table: DataFrame, columns: Mapping[str, str], source: str) -> DataFram
         if name in columns:
             rows = rows.withColumn(name, _float32(rows, name, f"{source}: column {columns[name]!r}"))
     if "event" in columns:
-        rows = rows.withColumn("event", F.btrim(F.col("event").cast("string"), F.lit(BLANKS)))
+        rows = rows.withColumn("event", F.btrim(F.col("event").cast("string"), F.lit(WHITESPACE)))
     missing = rows.select([F.count_if(F.col(name).isNull()).alias(name) for name in columns]).first()
     for name, count in (missing.asDict() if missing else {}).items():
         if count:
@@ -152,13 +152,13 @@ def _float32(rows: DataFrame, name: str, column: str) -> Column:
 
 
 def _ids(rows: DataFrame, name: str, column: str) -> Column:
-    """Ids as integers if all are, else as text without blanks around it."""
+    """Ids as integers if all are, else as text without surrounding whitespace."""
     kind = rows.schema[name].dataType
     if isinstance(kind, T.IntegralType):
         return F.col(name).cast("long")
     if not isinstance(kind, T.StringType):
         raise ValueError(f"{column} is of type {kind.simpleString()}; ids are integers or text: cast it")
-    text = F.btrim(F.col(name), F.lit(BLANKS))
+    text = F.btrim(F.col(name), F.lit(WHITESPACE))
     is_integer, is_missing = text.rlike(INTEGER), text.isin(*MISSING_WORDS)
     wrong = (text == "") | text.rlike("[\r\n]") | text.rlike(ROUNDED)
     conditions = F.bool_or(wrong), F.bool_and(is_integer | is_missing), F.bool_or(is_missing), F.bool_or(is_integer)
