@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 
 from ..data.arguments import DataArguments
 from ..files import TRAINING_FILE
-from ..model.loading_bert4rec import check_parts, check_weights, read_object
+from ..model.loading_bert4rec import check_same_folder, check_weights, read_object
 from ..model.modeling_bert4rec import Bert4RecForMaskedLM
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 
@@ -32,7 +32,7 @@ def load_network(folder: Path, **options: Any) -> tuple[Bert4RecForMaskedLM, Ber
     """
     model = Bert4RecForMaskedLM.from_pretrained(folder, dtype=torch.float32, **options)
     tokenizer = Bert4RecTokenizer.from_pretrained(folder)
-    check_parts(model, tokenizer)
+    check_same_folder(model, tokenizer)
     check_weights(model)
     return model, tokenizer
 

@@ -28,7 +28,7 @@ def load_pipeline(folder: str | Path, **options: Any) -> MovieRecommendationPipe
     options["model_kwargs"] = {**options.get("model_kwargs", {}), "use_safetensors": True}
     try:
         # transformers raises RuntimeError for a config that does not describe a pipeline.
-        with report_corrupt_files(folder, *JSON_FILES, bare=(RuntimeError,)):
+        with report_corrupt_files(folder, *JSON_FILES, exact_types=(RuntimeError,)):
             return pipeline(TASK, model=str(folder), **trusted, **options)
     except (TypeError, ValueError) as error:
         # transformers puts the traceback of the cause into the text of its error.

@@ -63,14 +63,14 @@ class Bert4RecTimeEmbeddings(nn.Module):
         if self.training:
             query_times, timestamps = _drop_times(timestamps, is_causal, masked)
         before = time_before(timestamps, position_ids)  # (batch, seq), time of the previous item
-        embeddings = self.gap_before(gap_between(time_before(before, position_ids), before))
-        embeddings = embeddings + self.gap_until(gap_between(before, query_times))
+        embeddings = self.gap_before(gap_bin(time_before(before, position_ids), before))
+        embeddings = embeddings + self.gap_until(gap_bin(before, query_times))
         embeddings = embeddings + self._date(latest_known(query_times, before))
         if self.gap_after is not None:
             after = nn.functional.pad(timestamps[:, 1:], (0, 1), value=UNKNOWN_TIME)  # time of the next item
             if is_causal:
                 after = torch.full_like(after, UNKNOWN_TIME)
-            embeddings = embeddings + self.gap_after(gap_between(query_times, after))
+            embeddings = embeddings + self.gap_after(gap_bin(query_times, after))
         return embeddings  # (batch, seq, hidden)
 
     def _date(self, times: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ def latest_known(query_times: torch.Tensor, before: torch.Tensor) -> torch.Tenso
     return torch.where(query_times == UNKNOWN_TIME, before, query_times)
 
 
-def gap_between(earlier: torch.Tensor, later: torch.Tensor) -> torch.Tensor:
+def gap_bin(earlier: torch.Tensor, later: torch.Tensor) -> torch.Tensor:
     """Bin of the gap, 0 to GAPS - 1; 0 where `later` is not later, GAPS where either time is unknown."""
     unknown = (earlier == UNKNOWN_TIME) | (later == UNKNOWN_TIME)
     seconds = (later - earlier).masked_fill(unknown, 0).clamp(min=0).float()

@@ -128,11 +128,11 @@ def read_tokens(path: str | Path) -> list[str]:
 
 @contextmanager
 def report_corrupt_files(
-    folder: str | Path | None, *names: str, bare: tuple[type[Exception], ...] = ()
+    folder: str | Path | None, *names: str, exact_types: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
     """Turn a parse error of the block, which reads these files of `folder`, into a ValueError that names them.
 
-    These are `PARSE_ERRORS` and the exact types `bare`, unless this package raised them.
+    These are `PARSE_ERRORS` and `exact_types`, unless this package raised them.
     """
     try:
         yield
@@ -140,7 +140,7 @@ def report_corrupt_files(
         for name in names:
             if folder is not None and (path := Path(folder) / name).is_file():  # None: weights from a state_dict
                 read_object(path)
-        is_parse_error = isinstance(error, PARSE_ERRORS) or type(error) in bare
+        is_parse_error = isinstance(error, PARSE_ERRORS) or type(error) in exact_types
         is_by_caller = "unexpected keyword argument" in str(error)
         if not is_parse_error or is_by_caller or _raised_by_this_package(error):
             raise
@@ -208,7 +208,7 @@ def check_weights(model: Any) -> None:
             raise ValueError(f"{name} names items beyond the vocabulary of {vocab_size}; {hint}")
 
 
-def check_parts(model: Any, tokenizer: Any) -> None:
+def check_same_folder(model: Any, tokenizer: Any) -> None:
     """Raise TypeError or ValueError unless a model and a tokenizer are of one BERT4Rec folder."""
     for part, attribute in ((model, "next_item_states"), (tokenizer, "item_tokens")):
         if not hasattr(part, attribute):

@@ -21,7 +21,7 @@ from transformers import AutoModelForMaskedLM, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_bert4rec import TASKS
-from .loading_bert4rec import check_parts, check_weights, make_importable
+from .loading_bert4rec import check_same_folder, check_weights, make_importable
 from .onnx_bert4rec import ONNX_FILE, OnnxScorer, find_onnx
 from .ranking_bert4rec import Catalogue, Corrections, ItemEmbeddings, contributions, describe_filters, select_movies
 from .requests_bert4rec import (
@@ -125,7 +125,7 @@ class MovieRecommendationPipeline(Pipeline):
             model.hf_device_map = {"": "cpu"}
         super().__init__(*args, **kwargs)
         self.model.eval()
-        check_parts(self.model, self.tokenizer)
+        check_same_folder(self.model, self.tokenizer)
         check_weights(self.model)
         if movies is not None:
             self.tokenizer = self.tokenizer.with_movies(movies)
@@ -168,7 +168,7 @@ class MovieRecommendationPipeline(Pipeline):
     def _refresh_catalogue(self) -> None:
         """Rebuild the catalogue if items were added by `add_items` of the model and the tokenizer."""
         if self.catalogue.num_items != self.tokenizer.num_items or len(self.tokenizer) != self.model.config.vocab_size:
-            check_parts(self.model, self.tokenizer)
+            check_same_folder(self.model, self.tokenizer)
             self._build_catalogue()
 
     def _build_catalogue(self) -> None:

@@ -23,7 +23,7 @@ PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 EXPLAIN_BATCH_SIZE = 256  # histories scored at once
 APPROXIMATE_FROM = 100_000  # items; smaller catalogues are scored exactly
 RESCORED = 256  # items with the best approximate scores that are scored exactly, at least
-BLOCK = 32  # scores of which `top_of_many` compares the largest
+BLOCK = 32  # scores of which `blockwise_topk` compares the largest
 ROWS_AT_ONCE = 2**16  # bounds the memory of quantization
 LARGEST_INTEGER = 63  # CPUs without VNNI add two products of int8 in 16 bits, which may overflow with 127
 
@@ -154,19 +154,19 @@ def select_movies(
         positions = corrections.best[allowed[corrections.best]]
         if len(positions) < pool_size or request.popularity_penalty:
             number = min(max(RESCORED, 2 * pool_size), int(allowed.count_nonzero()))
-            positions = top_of_many(torch.where(allowed, utility, -torch.inf), number)
+            positions = blockwise_topk(torch.where(allowed, utility, -torch.inf), number)
             errors = corrections.at(positions)
             log_scores[positions] += errors
             if request.popularity_penalty:
                 utility[positions] += errors
-    positions = positions[best_first(utility[positions], min(pool_size, len(positions)))]
+    positions = positions[stable_topk(utility[positions], min(pool_size, len(positions)))]
     if request.diversity and len(positions):
         top_k = min(request.top_k, len(positions))
         positions = positions[rerank_mmr(utility[positions], embed(positions), request.diversity, top_k)]
     return positions.tolist()
 
 
-def best_first(values: torch.Tensor, number: int) -> torch.Tensor:
+def stable_topk(values: torch.Tensor, number: int) -> torch.Tensor:
     """Indices of the `number` largest of values (n,), largest first; equal ones, unlike those of `topk`, in order."""
     best = values.topk(min(number + 1, len(values)))
     if len(set(best.values.tolist())) == len(best.values):  # nearly always, and it needs no sort
@@ -283,7 +283,7 @@ class Int8Items:
         """
         corrections = []
         for row, state in zip(logits, states, strict=True):
-            best = top_of_many(row, min(RESCORED, len(row)))
+            best = blockwise_topk(row, min(RESCORED, len(row)))
             row[best] += self.errors(state, best)
             corrections.append(Corrections(self, state, best[best >= self.first_item_id] - self.first_item_id))
         return corrections
@@ -315,7 +315,7 @@ def _to_int8(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (vectors / scales[:, None]).round().to(torch.int8), scales
 
 
-def top_of_many(values: torch.Tensor, number: int) -> torch.Tensor:
+def blockwise_topk(values: torch.Tensor, number: int) -> torch.Tensor:
     """Positions of the `number` largest of many values (n,), in any order: `topk` of the blocks that can hold them."""
     rest = len(values) % BLOCK
     largest = values[rest:].view(-1, BLOCK).amax(1)

@@ -81,10 +81,13 @@ class Bert4RecTokenizer(TokenizersBackend):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load as `TokenizersBackend` does; OSError without a file, ValueError for one of another class."""
-        bare = (Exception,)  # the type of all errors of the tokenizers library
+        any_error = (Exception,)  # the type of all errors of the tokenizers library
         # Without this transformers parses tokenizer.json a second time, for tokens that `__init__` would refuse.
         kwargs = {"added_tokens_decoder": {}, **kwargs}
-        with garbage_collection_paused(), report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, bare=bare):
+        with (
+            garbage_collection_paused(),
+            report_corrupt_files(pretrained_model_name_or_path, *JSON_FILES, exact_types=any_error),
+        ):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod

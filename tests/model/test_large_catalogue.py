@@ -10,7 +10,7 @@ import torch
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model import ranking_bert4rec
 from hf_bert4rec.model.items_bert4rec import TitleIndex, _other_names, letter_sums, normalise, split_year
-from hf_bert4rec.model.ranking_bert4rec import top_of_many
+from hf_bert4rec.model.ranking_bert4rec import blockwise_topk
 from tests.model.tiny import assert_same_answer, build, ids_of, tiny_config
 
 ITEMS = 3000
@@ -83,7 +83,7 @@ def test_the_largest_of_many_values_are_those_of_topk():
     generator = torch.Generator().manual_seed(0)
     for number, size in ((1, 64), (10, 1000), (100, 6401), (64, 64), (70, 6400)):
         values = torch.randn(size, generator=generator)
-        assert set(top_of_many(values, number).tolist()) == set(values.topk(number).indices.tolist())
+        assert set(blockwise_topk(values, number).tolist()) == set(values.topk(number).indices.tolist())
 
 
 EVENTS = ("buy", "view")

@@ -20,7 +20,7 @@ from hf_bert4rec.model.extensions_bert4rec import (
     TIME_BIN,
     YEAR,
     Bert4RecTimeEmbeddings,
-    gap_between,
+    gap_bin,
 )
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
@@ -71,9 +71,9 @@ def batch_of(tokenizer, histories: Ragged) -> dict[str, torch.Tensor]:
 def test_gaps_are_binned_by_half_doublings():
     gaps = torch.tensor([-5, 0, 1, 2, 3, 4, 60, 86_400, 2**31, 2**40, UNKNOWN_TIME])
     earlier = torch.zeros_like(gaps)
-    actual = gap_between(earlier, gaps)
+    actual = gap_bin(earlier, gaps)
     assert actual.tolist() == [0, 0, 1, 3, 4, 5, 12, 33, 63, GAPS - 1, GAPS]
-    assert gap_between(gaps[-1:], earlier[:1]).tolist() == [GAPS]
+    assert gap_bin(gaps[-1:], earlier[:1]).tolist() == [GAPS]
 
 
 def test_every_time_counts_but_those_of_later_positions(timed_model, tokenizer, timed):
