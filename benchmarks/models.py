@@ -47,8 +47,8 @@ def step_of(
     update = plain_step(model.train(), model, bf16_is_fast())
     replaced = {
         (training_forward, "supports_query_positions"): labelled_only,
-        (linear, "is_convolved"): convolved,
-        (losses, "is_convolved"): convolved,
+        (linear, "convolution_is_faster"): convolved,
+        (losses, "convolution_is_faster"): convolved,
     }
 
     def step(batch: Batch) -> None:

@@ -19,7 +19,7 @@ from hf_bert4rec.evaluation.plots import CURVE_FILE, draw_curve, write_plots
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card import update_card
 from hf_bert4rec.hub.export import write_folder
-from hf_bert4rec.training.record import example
+from hf_bert4rec.training.record import example_answer
 from tests.data.movielens_archives import small_release, write_release
 from tests.model.tiny import build, tiny_config
 
@@ -97,7 +97,7 @@ def make_record(data: PreparedData, model: Bert4RecForMaskedLM, options: DataArg
         "num_items": data.tokenizer.num_items,
         "num_interactions": int(Ragged.from_column(data.histories, "item_ids").lengths.sum()),
         "parameters": model.num_parameters(),
-        "example": example(model, data.tokenizer),
+        "example": example_answer(model, data.tokenizer),
         "command": "python training/train.py training/recipes/ml-latest-small.yaml",
         "hardware": "2 cores",
         "environment": environment(),

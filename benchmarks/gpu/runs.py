@@ -142,7 +142,7 @@ def main() -> None:
         result: dict[str, Any] = {name: str(getattr(state, name)) for name in ATTRIBUTES}
         result |= {"wrappers": sorted(wrappers), "ndcg@10": metrics[NDCG]}
         print(json.dumps({**result, "tokens_per_second": clock.tokens_per_second()}), flush=True)
-        trainer.end()
+        trainer.leave_process_group()
 
 
 class _Clock(TrainerCallback):

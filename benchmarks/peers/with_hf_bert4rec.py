@@ -51,7 +51,7 @@ def train(settings: Namespace) -> dict[str, Any]:
     meter = ThroughputMeter(settings.seconds)
     trainer.add_callback(_MeterCallback(trainer, meter))
     trainer.train()
-    trainer.end()
+    trainer.leave_process_group()
     return meter.result()
 
 

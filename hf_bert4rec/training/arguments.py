@@ -130,10 +130,10 @@ class OptionParser(HfArgumentParser):
             )
         except ValueError as error:
             raise ValueError(str(error)) from error  # of transformers' arguments too: the command line reports it
-        self.refuse(unknown)
+        self.refuse_unknown(unknown)
         return parsed
 
-    def refuse(self, unknown: Sequence[str]) -> None:
+    def refuse_unknown(self, unknown: Sequence[str]) -> None:
         """Raise ValueError for unknown options, with the nearest known one."""
         if unknown:
             name = unknown[0].split("=")[0]
@@ -160,8 +160,8 @@ def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) 
     parser.add_argument("recipe", help="the name of an installed recipe, or a YAML file")
     recipe = find_recipe(parser.parse_known_args(argv)[0].recipe)
     try:
-        defaults, unknown = parser.parse_known_args([str(recipe), *as_words(read_recipe(recipe))])
-        parser.refuse(unknown)
+        defaults, unknown = parser.parse_known_args([str(recipe), *to_argv(read_recipe(recipe))])
+        parser.refuse_unknown(unknown)
     except ValueError as error:
         raise ValueError(f"{recipe}: {error}") from error
     parser.set_defaults(**vars(defaults))
@@ -176,9 +176,9 @@ def parse_options(recipe: str | Path | Mapping[str, Any], options: Mapping[str, 
     """
     options = {name: "" if value is None and name.endswith("_column") else value for name, value in options.items()}
     if not isinstance(recipe, Mapping):
-        argv = [str(recipe), *as_words(options)]
+        argv = [str(recipe), *to_argv(options)]
         return parse(argv), argv
-    words = as_words({**recipe, **options})
+    words = to_argv({**recipe, **options})
     return _checked(OptionParser(CLASSES).parse_dataclasses(words), options), ["recipe.yaml", *words]
 
 
@@ -220,7 +220,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def as_words(entries: Mapping[str, Any]) -> list[str]:
+def to_argv(entries: Mapping[str, Any]) -> list[str]:
     """The entries of a recipe as arguments of the command line, so that the same checks apply."""
     words = []
     for key, value in entries.items():

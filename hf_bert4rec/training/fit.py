@@ -103,16 +103,17 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         logger.info("\n- ".join(["options chosen from the data:", *chosen]))
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
-    run(trainer, run_options(arguments[:-1], training) | schedule_options(training) | describe_data(data))
+    options = run_options(arguments[:-1], training) | schedule_options(training) | data_fingerprint(data)
+    train_or_resume(trainer, options)
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
-        figures = complete_extensions(model, data, arguments)
+        figures = finish_model(model, data, arguments)
         record = build_record(trainer, model, data, arguments[:-1], argv) | {"auto": chosen, **figures}
         files = {TRAINING_FILE: record, CURVE_FILE: draw_curve(record)}
         card = render_card(record, titles=has_own_titles(data.tokenizer))
         export(model, data.tokenizer, folder, card, files)
         logger.info("exported to %s\n%s", folder, format_validation(figures["validation"]))
-    trainer.end()
+    trainer.leave_process_group()
     return folder
 
 
@@ -124,7 +125,7 @@ def schedule_options(training: Bert4RecTrainingArguments) -> dict[str, Any]:
     return options | {name: every[name] for name in SCHEDULE_OPTIONS}
 
 
-def describe_data(data: PreparedData) -> dict[str, Any]:
+def data_fingerprint(data: PreparedData) -> dict[str, Any]:
     """What differs if a resumed run reads another table, such as a later export of the same name."""
     return {
         "training_interactions": int(data.train.lengths.sum()),
@@ -133,7 +134,7 @@ def describe_data(data: PreparedData) -> dict[str, Any]:
     }
 
 
-def complete_extensions(model: Bert4RecForMaskedLM, data: PreparedData, arguments: Arguments) -> dict[str, Any]:
+def finish_model(model: Bert4RecForMaskedLM, data: PreparedData, arguments: Arguments) -> dict[str, Any]:
     """Subtract popularity, choose weights, validate, and fill the memory with all interactions; returns the figures."""
     _, model_arguments, masking, training = arguments
     if masking.popularity_penalty:
@@ -159,7 +160,7 @@ def subtract_popularity(model: Bert4RecForMaskedLM, catalogue: Catalogue, penalt
     model.decoder.bias[catalogue.first_item_id :] -= penalty * catalogue.log_popularity.to(model.device)
 
 
-def run(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:
+def train_or_resume(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> None:
     """Train from the start, or from the checkpoint that `resume_from_checkpoint` names ("last": the latest complete).
 
     FileNotFoundError without a complete one; ValueError if one of `options`, JSON values by name, differs from its run.

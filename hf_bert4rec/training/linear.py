@@ -15,12 +15,12 @@ from ..model.modeling_bert4rec import autocast_dtype
 
 def training_linear(self: nn.Linear, states: torch.Tensor) -> torch.Tensor:
     """The forward of a linear layer that trains; `nn.Linear.forward` in evaluation."""
-    if self.training and is_convolved(states):
+    if self.training and convolution_is_faster(states):
         return convolved_linear(states, self.weight, self.bias)
     return functional.linear(states, self.weight, self.bias)
 
 
-def is_convolved(states: torch.Tensor) -> bool:
+def convolution_is_faster(states: torch.Tensor) -> bool:
     """Whether a linear layer of states is faster as a convolution; not in a compiled model."""
     return (
         states.device.type == "cpu"

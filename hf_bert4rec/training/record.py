@@ -47,7 +47,7 @@ def build_record(
         "num_items": data.tokenizer.num_items,
         "num_interactions": int(data.history_lengths.sum()),
         "parameters": model.num_parameters(),
-        "example": example(model, data.tokenizer),
+        "example": example_answer(model, data.tokenizer),
         "command": portable_command(["hf-bert4rec", "train", *argv]),
         "hardware": describe_hardware(),
         "environment": environment(),
@@ -71,7 +71,7 @@ def run_options(arguments: Sequence[Any], training: Bert4RecTrainingArguments) -
     return options
 
 
-def example(model: Any, tokenizer: Any) -> dict[str, Any]:
+def example_answer(model: Any, tokenizer: Any) -> dict[str, Any]:
     """The model's answer to the three most watched movies, for the card's quick start.
 
     `history` has their titles, or ids where a title is not unique; `history_ids` their ids; `answer` is the pipeline's.

@@ -234,7 +234,7 @@ class Bert4RecTrainer(Trainer):
             gathered.load_state_dict(state)
         return gathered
 
-    def end(self) -> None:
+    def leave_process_group(self) -> None:
         """Leave the process group, after training and evaluation: its threads sometimes abort a process at exit."""
         self.model_wrapped = self.model  # the wrapper for several processes references the group
         self.accelerator.free_memory()

@@ -60,7 +60,7 @@ def trained(folder: Path, how: str) -> None:
     wrapped = [item for item in gc.get_objects() if isinstance(item, DistributedDataParallel)]
     assert bool(wrapped) == (how != "sharded")
     wrapped.clear()
-    trainer.end()
+    trainer.leave_process_group()
     assert not any(isinstance(item, DistributedDataParallel) for item in gc.get_objects())
     assert not torch.distributed.is_initialized()
 

@@ -18,8 +18,8 @@ from hf_bert4rec.hub.folder import load_pipeline
 from hf_bert4rec.hub.records import portable_command, portable_options
 from hf_bert4rec.training.arguments import MaskingArguments, ModelArguments, parse, parse_options
 from hf_bert4rec.training.build import build_trainer
-from hf_bert4rec.training.fit import OPTIONS_FILE, run, train
-from hf_bert4rec.training.record import example
+from hf_bert4rec.training.fit import OPTIONS_FILE, train, train_or_resume
+from hf_bert4rec.training.record import example_answer
 from tests.data.movielens_archives import small_release, write_release
 from tests.published import make_model, write_tables
 from tests.recipes import NEXT_ITEM, NO_EVALUATION, TINY
@@ -161,15 +161,15 @@ OPTIONS = {"learning_rate": 1e-3, "mlm_probability": 0.3, "seed": 42, "num_train
 
 
 def test_a_resumed_run_needs_the_options_of_its_start(tmp_path):
-    run(tiny_trainer(tmp_path, epochs=1), OPTIONS)
+    train_or_resume(tiny_trainer(tmp_path, epochs=1), OPTIONS)
     assert json.loads((tmp_path / OPTIONS_FILE).read_text()) == OPTIONS
     changed = {**OPTIONS, "learning_rate": 5e-4, "seed": 1}
     with pytest.raises(
         ValueError, match=r"learning_rate is 0.0005 and was 0.001; seed is 1 and was 42. Resume with its"
     ):
-        run(tiny_trainer(tmp_path, epochs=2, resume_from_checkpoint="last"), changed)
+        train_or_resume(tiny_trainer(tmp_path, epochs=2, resume_from_checkpoint="last"), changed)
     longer = tiny_trainer(tmp_path, epochs=2, resume_from_checkpoint="last")
-    run(longer, {**OPTIONS, "num_train_epochs": 2})
+    train_or_resume(longer, {**OPTIONS, "num_train_epochs": 2})
     assert longer.state.global_step == 8  # 32 rows in batches of 8, twice
 
 
@@ -212,8 +212,8 @@ def test_the_record_has_step_and_ndcg_of_the_exported_weights(tmp_path, options)
 
 
 def test_a_new_run_replaces_the_checkpoints_and_options_of_an_earlier_one(tmp_path):
-    run(tiny_trainer(tmp_path, epochs=2), OPTIONS)
-    run(tiny_trainer(tmp_path, epochs=1), {**OPTIONS, "seed": 1})
+    train_or_resume(tiny_trainer(tmp_path, epochs=2), OPTIONS)
+    train_or_resume(tiny_trainer(tmp_path, epochs=1), {**OPTIONS, "seed": 1})
     assert not (tmp_path / "checkpoint-8").exists()
     assert json.loads((tmp_path / OPTIONS_FILE).read_text())["seed"] == 1
 
@@ -222,7 +222,7 @@ def test_resuming_needs_a_checkpoint(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no complete checkpoint in .*: start without --resume_from_checkpoint"
     ):
-        run(tiny_trainer(tmp_path, resume_from_checkpoint="last"), OPTIONS)
+        train_or_resume(tiny_trainer(tmp_path, resume_from_checkpoint="last"), OPTIONS)
 
 
 def test_the_causal_task_is_for_models_that_are_not_causal():
@@ -263,7 +263,7 @@ def test_the_command_has_no_secrets_and_folders(tmp_path):
 
 def test_the_example_is_the_answer_to_the_most_watched(tmp_path):
     data = prepare(write_tables(tmp_path))
-    record_example = example(make_model(data), data.tokenizer)
+    record_example = example_answer(make_model(data), data.tokenizer)
     counts = dict(zip(data.tokenizer.item_ids, data.tokenizer.items["count"], strict=True))
     assert [counts[item] for item in record_example["history_ids"]] == sorted(counts.values(), reverse=True)[:3]
     assert [data.tokenizer.resolve(entry) for entry in record_example["history"]] == data.tokenizer.encode_items(

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from hf_bert4rec.training import linear
-from hf_bert4rec.training.linear import convolved_gradients, convolved_linear, is_convolved
+from hf_bert4rec.training.linear import convolution_is_faster, convolved_gradients, convolved_linear
 from hf_bert4rec.training.training_forward import training_forward_installed
 from tests.model.tiny import build, tiny_config
 
@@ -40,12 +40,12 @@ def test_outputs_and_gradients_are_those_of_a_linear_layer(
 
 def test_other_states_are_multiplied_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert is_convolved(random(3, 7)) == torch.backends.mkldnn.is_available()
-    assert not is_convolved(random(0, 7))
-    assert not is_convolved(random(3, 7, dtype=torch.float64))
-    assert not is_convolved(torch.empty(3, 7, device="meta"))
+    assert convolution_is_faster(random(3, 7)) == torch.backends.mkldnn.is_available()
+    assert not convolution_is_faster(random(0, 7))
+    assert not convolution_is_faster(random(3, 7, dtype=torch.float64))
+    assert not convolution_is_faster(torch.empty(3, 7, device="meta"))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert not is_convolved(random(3, 7))
+    assert not convolution_is_faster(random(3, 7))
 
 
 @pytest.mark.parametrize("capability", ["AVX512", "AVX2"])
