@@ -64,7 +64,7 @@ def render_card(
         eval_results=_eval_results(evaluation) if evaluation else None,
         **(DATA_LICENCE if release else {}),
     )
-    return fill(
+    return render_template(
         "template.md",
         release,
         metadata=metadata,
@@ -112,10 +112,10 @@ def render_notebook(name: str, history: Sequence[Any], revision: str | None = No
     """The notebook of a model that is published on a branch, with an example history."""
     requirements = REQUIREMENTS.read_text(encoding="utf-8").split()
     fields = {"name": name, "revision": revision or "main", "history": [*history], "requirements": requirements}
-    return fill(NOTEBOOK, None, **fields)
+    return render_template(NOTEBOOK, None, **fields)
 
 
-def fill(template: str, release: Release | None, **fields: Any) -> str:
+def render_template(template: str, release: Release | None, **fields: Any) -> str:
     """Render a template of the folder `model_card`; `release` is None for a custom table."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -128,16 +128,16 @@ def fill(template: str, release: Release | None, **fields: Any) -> str:
         "fmt": format,
         "in_json": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
         "json": lambda value: json.dumps(value, ensure_ascii=False),
-        "plain": plain,
+        "escape_markdown": escape_markdown,
         "rounded": lambda movie: repr({**movie, "score": float(f"{movie['score']:.4g}")}),
     }
-    environment.globals |= {"homepage": HOMEPAGE, "plain": plain, "report": report_text}
+    environment.globals |= {"homepage": HOMEPAGE, "escape_markdown": escape_markdown, "report": report_text}
     return environment.get_template(template).render(
         release=release, item="movie" if release else "item", citation=CITATION, **fields
     )
 
 
-def plain(text: object) -> str:
+def escape_markdown(text: object) -> str:
     """The text on one line, with Markdown and HTML escaped and control characters replaced by spaces."""
     line = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in str(text))
     return MARKDOWN.sub(r"\\\1", html.escape(line, quote=False))

@@ -11,7 +11,7 @@ from ..data.prepared import PreparedData
 from ..data.ragged import Ragged
 from ..data.releases import Release
 from ..files import annotate_write_errors
-from .card import DATA_LICENCE, fill
+from .card import DATA_LICENCE, render_template
 from .upload import check_repo_id, push
 
 
@@ -64,7 +64,7 @@ def dataset_card(data: PreparedData, repo_id: str) -> str:
         digest = f"`{target_hash(rows)}`" if part != "train" else ""
         parts.append((part, len(rows), int(Ragged.from_column(rows, "item_ids").lengths.sum()), digest))
     several = "targets" in test.column_names
-    return fill(
+    return render_template(
         "dataset.md",
         release,
         metadata=DatasetCardData(tags=tags, configs=configs, **(DATA_LICENCE if release else {})),

@@ -75,10 +75,10 @@ def export_onnx(folder: Path, target: Path | None = None) -> dict[Path, str]:
     path, quantized = (target / ONNX_FOLDER / name for name in (ONNX_FILE, QUANTIZED_FILE))
     with atomic_write(path) as temporary:
         _write(model, temporary)
-        findings = {path: check(OnnxScorer(temporary, model.config), model, tokenizer)}
+        findings = {path: check_against_torch(OnnxScorer(temporary, model.config), model, tokenizer)}
     with atomic_write(quantized) as temporary:
         quantize(path, temporary)
-        findings[quantized] = check(OnnxScorer(temporary, model.config), model, tokenizer, quantized=True)
+        findings[quantized] = check_against_torch(OnnxScorer(temporary, model.config), model, tokenizer, quantized=True)
     if model.taste is not None:
         with atomic_write(target / ONNX_FOLDER / TASTE_FILE) as temporary:
             save_file(pack_taste(model.taste, tokenizer.first_item_id), temporary)
@@ -153,7 +153,9 @@ def random_batches(model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer) -> 
     return batches
 
 
-def check(scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, quantized: bool = False) -> str:
+def check_against_torch(
+    scorer: OnnxScorer, model: Bert4RecForMaskedLM, tokenizer: Bert4RecTokenizer, quantized: bool = False
+) -> str:
     """How an ONNX file agrees with torch on random histories, as a sentence; errors are those of `export_onnx`."""
     top_k, first = min(TOP_K, tokenizer.num_items), tokenizer.first_item_id
     value, tolerance = ("logit", QUANTIZED_TOLERANCE) if quantized else ("score", TOLERANCE)

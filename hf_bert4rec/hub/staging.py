@@ -43,10 +43,10 @@ def stage_model(
     Errors are those of reading the records; OSError if the disk is full.
     """
     pipe = load_pipeline(folder, device="cpu")
-    training = with_present_model(without_private_paths(read_training(folder)), pipe)
+    training = with_current_model(without_private_paths(read_training(folder)), pipe)
     evaluation, release = read_evaluation(folder), release_of(training)
     titles = has_titles(folder) and (include_titles or (release is not None and release.redistributable))
-    named = has_own_titles(pipe.tokenizer)
+    own_titles = has_own_titles(pipe.tokenizer)
     if evaluation is not None:
         evaluation = {**evaluation, "model": {**evaluation["model"], "name": repo_id}}
     if not titles:
@@ -61,7 +61,7 @@ def stage_model(
             training,
             evaluation,
             repo_id,
-            titles=titles and named,
+            titles=titles and own_titles,
             onnx=onnx,
             dataset_id=dataset_id,
             revision=revision,
@@ -74,7 +74,7 @@ def stage_model(
     if not titles:  # every model needs the counts, for the popularity fallback
         items = read_object(folder / ITEMS_FILE)
         files[ITEMS_FILE] = json.dumps({name: column for name, column in items.items() if name == "count"})
-    if named and not titles:
+    if own_titles and not titles:
         logger.info("titles and genres are not published; add --include-titles if you have the right to publish them")
     with annotate_write_errors(target):
         _copy_files(folder, target, patterns)
@@ -82,7 +82,7 @@ def stage_model(
         write_files(target, files)
 
 
-def with_present_model(training: Mapping[str, Any], pipe: MovieRecommendationPipeline) -> dict[str, Any]:
+def with_current_model(training: Mapping[str, Any], pipe: MovieRecommendationPipeline) -> dict[str, Any]:
     """A training record with sizes and example of the model as it is now: `add_items` may have changed it."""
     example = training["example"]
     answer = pipe(example["history_ids"], top_k=len(example["answer"]))

@@ -51,7 +51,7 @@ def check_target(repo_id: str, repo_type: str = "model") -> None:
     """Raise FileExistsError unless the repository is absent, empty or made by this package; others as `push`."""
     target = Target(repo_id, repo_type)
     with explain_failures(target.name, target.state_after_failure):
-        target.read_own()
+        target.read_own_main()
 
 
 def push(
@@ -102,20 +102,20 @@ class Target:
         self.api = HfApi(library_name="hf-bert4rec")
         self.repo = {"repo_id": repo_id, "repo_type": repo_type}
         self.name, self.revision = f"the {repo_type} {repo_id}", revision
-        self.begun: list[str] = []
+        self.steps_begun: list[str] = []
         self.before: Any = None  # the branch before the commit
 
     def prepare_branch(self, private: bool) -> None:
         """Create repository and branch if they do not exist."""
-        main = self.read_own()
+        main = self.read_own_main()
         if main is None:
-            self.begun.append("create")
+            self.steps_begun.append("create")
             sdk = {"space_sdk": "static"} if self.repo["repo_type"] == "space" else {}
             self.api.create_repo(**self.repo, private=private, **sdk)
         elif private and not main.private:
             raise FileExistsError(f"{self.name} is public already: make it private in its settings first")
         if self.revision is not None and (main is None or self.read(self.revision) is None):
-            self.begun.append("branch")
+            self.steps_begun.append("branch")
             self.api.create_branch(**self.repo, branch=self.revision, exist_ok=True)
         self.before = self.api.repo_info(**self.repo, revision=self.revision)
 
@@ -126,7 +126,7 @@ class Target:
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return None
 
-    def read_own(self) -> Any:
+    def read_own_main(self) -> Any:
         """The main branch; FileExistsError if the repository holds something that this package did not make."""
         main = self.read(None)
         if main is None or (files := _files(main)) <= INITIAL_FILES:
@@ -155,7 +155,7 @@ class Target:
 
     def state_after_failure(self) -> str:
         """What a failed push left of the repository."""
-        if not self.begun and self.before is None:
+        if not self.steps_begun and self.before is None:
             return "was not changed"
         try:
             now = self.read(self.revision)
@@ -163,9 +163,9 @@ class Target:
             return "may have changed, its state is unknown: look at it before you push again"
         if now is not None and self.before is not None and now.sha != self.before.sha:
             return "received the commit; only the response was lost"
-        if "create" in self.begun and (now is not None or "branch" in self.begun):
+        if "create" in self.steps_begun and (now is not None or "branch" in self.steps_begun):
             return "was created and is empty: push again, or delete it"
-        if "branch" in self.begun and now is not None:
+        if "branch" in self.steps_begun and now is not None:
             return f"was not changed except for a new branch {self.revision!r}, a copy of the main branch"
         return "was not changed"
 

@@ -63,7 +63,7 @@ def check_folder(folder: str | Path, pipe: MovieRecommendationPipeline) -> None:
         problem = f"{kind.replace('_', ' ')}: {', '.join(names[:3])}"
         raise BrokenExportError(f"{folder}: the weights do not match config.json ({problem}): export the model again")
     for history, answer in zip(histories, result["answers"], strict=True):
-        compare(folder, history, answer, pipe(history, top_k=top_k))
+        check_same_answer(folder, history, answer, pipe(history, top_k=top_k))
     check_onnx(folder, pipe)
 
 
@@ -93,7 +93,7 @@ def probe_histories(tokenizer: Any) -> list[list[Any]]:
     return [*histories, []] if "count" in tokenizer.items else histories
 
 
-def compare(folder: Path, history: Sequence[Any], answer: list[Any], expected: list[Any]) -> None:
+def check_same_answer(folder: Path, history: Sequence[Any], answer: list[Any], expected: list[Any]) -> None:
     """Raise BrokenExportError unless two answers have the same movies, with scores within TOLERANCE."""
     # The first value of a movie is its id; the key is the name of the data set's column.
     ids, expected_ids = ([next(iter(movie.values())) for movie in movies] for movies in (answer, expected))

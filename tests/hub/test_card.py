@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from hf_bert4rec import Bert4RecTokenizer
 from hf_bert4rec.evaluation.plots import draw_curve
 from hf_bert4rec.files import write_json
-from hf_bert4rec.hub.card import plain, render_card, update_card
+from hf_bert4rec.hub.card import escape_markdown, render_card, update_card
 from hf_bert4rec.hub.folder import has_own_titles
 from hf_bert4rec.hub.records import read_evaluation, release_of, without_titles
 from hf_bert4rec.hub.staging import stage_model
@@ -280,7 +280,7 @@ def test_any_learning_curve_is_drawn(records):
     ],
 )
 def test_markup_is_escaped(title, escaped):
-    assert plain(title) == escaped
+    assert escape_markdown(title) == escaped
 
 
 def test_a_card_escapes_the_titles_of_its_examples(model_folder):

@@ -13,7 +13,7 @@ from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, MovieRecommendation
 from hf_bert4rec.cli import demo
 from hf_bert4rec.cli.export_onnx import export_onnx
 from hf_bert4rec.hub import export as hub
-from hf_bert4rec.hub.verify import BrokenExportError, check_folder, check_taste_file, compare
+from hf_bert4rec.hub.verify import BrokenExportError, check_folder, check_same_answer, check_taste_file
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 
 
@@ -74,14 +74,14 @@ def test_weights_of_another_shape_are_detected(pipe, tmp_path):
 
 def test_another_ranking_is_detected(pipe, tmp_path):
     answer = pipe([10], top_k=5)
-    compare(tmp_path, [10], answer, answer)
+    check_same_answer(tmp_path, [10], answer, answer)
     swapped, nudged = (
         [answer[1], answer[0], *answer[2:]],
         [{**answer[0], "score": answer[0]["score"] + 1e-4}, *answer[1:]],
     )
     for changed in (swapped, nudged, answer[:4], []):
         with pytest.raises(BrokenExportError, match=r"answers \[10\] with .*the original with .* nothing was sent"):
-            compare(tmp_path, [10], changed, answer)
+            check_same_answer(tmp_path, [10], changed, answer)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hf_bert4rec.hub.onnx_export import check, describe, export_onnx  # noqa: E402
+from hf_bert4rec.hub.onnx_export import check_against_torch, describe, export_onnx  # noqa: E402
 from hf_bert4rec.hub.onnx_quantization import quantize  # noqa: E402
 from hf_bert4rec.model.onnx_bert4rec import OnnxScorer  # noqa: E402
 
@@ -92,7 +92,7 @@ def test_size_and_latency_are_reported_and_a_wrong_file_is_refused(exported, tok
     with torch.no_grad():
         model.head.dense.weight.mul_(2)
     with pytest.raises(ValueError, match="the ONNX file differs from torch"):
-        check(OnnxScorer(exported / "onnx" / "model.onnx", model.config), model, tokenizer)
+        check_against_torch(OnnxScorer(exported / "onnx" / "model.onnx", model.config), model, tokenizer)
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_the_quantized_file_ranks_nearly_the_same(exported):
     with torch.no_grad():
         wrong.decoder.bias += 1.2
     with pytest.raises(ValueError, match=r"differs from torch by .* in a logit; at most 1 is allowed"):
-        check(on_int8.onnx_scorer, wrong, on_torch.tokenizer, quantized=True)
+        check_against_torch(on_int8.onnx_scorer, wrong, on_torch.tokenizer, quantized=True)
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_a_file_whose_scores_are_undefined_for_some_histories_is_refused(exporte
         return pipe.onnx_scorer(**batch) * (1.0 if len(batch["input_ids"]) == 1 else math.nan)
 
     with pytest.raises(ValueError, match="differs from torch by nan in a"):
-        check(scorer, pipe.model, tokenizer, quantized)
+        check_against_torch(scorer, pipe.model, tokenizer, quantized)
 
 
 def test_int8_weights_are_the_nearest_multiples_of_their_scales(tmp_path):
