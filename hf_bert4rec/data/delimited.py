@@ -34,7 +34,7 @@ class Dialect:
     escape: str | None = None
 
     @classmethod
-    def of(cls, separator: str, options: TableOptions) -> "Dialect":
+    def from_options(cls, separator: str, options: TableOptions) -> "Dialect":
         """The dialect with this separator; ValueError if a character is not one of ASCII."""
         quote = ("" if separator in "\t " else '"') if options.quote_char is None else options.quote_char
         for option, value in {"separator": separator, "quote_char": quote, "escape_char": options.escape_char}.items():
@@ -123,7 +123,7 @@ def detect(data: bytes, source: str, options: TableOptions) -> tuple[Dialect, li
     if len(data) > SAMPLE:
         text = text[: text.rfind("\n") + 1] or text  # without a line that is cut
     separators = SEPARATORS if options.separator is None else [options.separator.replace("\\t", "\t")]
-    dialects = [Dialect.of(separator, options) for separator in separators]
+    dialects = [Dialect.from_options(separator, options) for separator in separators]
     readings = {dialect: [fields for _, fields in dialect.rows(text) if fields] for dialect in dialects}
     if len(dialects) > 1:
         dialects = _matching(readings, options.columns, source)

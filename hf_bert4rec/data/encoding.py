@@ -21,23 +21,23 @@ def encode_histories(dataset: Any, tokenizer: Any, timed: bool = False) -> Ragge
     targets have the type of the (first) target as their query. ValueError for an unknown event type.
     """
     items, offsets = flat_column(dataset, "item_ids")
-    values, input_ids = _numbered(items, tokenizer.encode_items)
+    values, input_ids = _encode_distinct(items, tokenizer.encode_items)
     names = ["weights", "timestamps"] if timed else ["weights"]
     columns = {name: Ragged.from_column(dataset, name).values for name in names if name in dataset.column_names}
     event_ids, queries = np.empty(0, dtype=np.int64), {}
     if "events" in dataset.column_names:
-        columns["events"], event_ids = _numbered(flat_column(dataset, "events")[0], tokenizer.encode_events)
+        columns["events"], event_ids = _encode_distinct(flat_column(dataset, "events")[0], tokenizer.encode_events)
     if (targets := flat_targets(dataset, "target_event")) is not None:
-        numbers, ids = _numbered(targets[0], tokenizer.encode_events)
+        numbers, ids = _encode_distinct(targets[0], tokenizer.encode_events)
         queries["event_ids"] = ids[numbers[targets[1][:-1]]]
     histories = Ragged(values, offsets, columns, queries)
-    return encode_numbers(histories, input_ids, event_ids, len(tokenizer.target_events))
+    return encode_indices(histories, input_ids, event_ids, len(tokenizer.target_events))
 
 
-def encode_numbers(histories: Ragged, input_ids: IntArray, event_ids: IntArray, num_target_events: int) -> Ragged:
-    """Histories whose items and `events` are numbers, as input ids; item i becomes `input_ids[i]`, events likewise.
+def encode_indices(histories: Ragged, input_ids: IntArray, event_ids: IntArray, num_target_events: int) -> Ragged:
+    """Histories whose items and `events` are indices, as input ids: item i becomes `input_ids[i]`, events likewise.
 
-    `weights` become `label_weights`, 0 for events that are no targets; times become integers.
+    `weights` become `label_weights`, 0 for events that are not targets; times become integers.
     """
     columns = dict(histories.columns)
     if "weights" in columns:
@@ -56,11 +56,11 @@ def encode_targets(dataset: Any, tokenizer: Any) -> Ragged:
     targets = flat_targets(dataset, "target")
     if targets is None:
         raise KeyError(f"no column 'target' or 'targets' in {dataset.column_names}: give a part of a split")
-    numbers, input_ids = _numbered(targets[0], tokenizer.encode_items)
+    numbers, input_ids = _encode_distinct(targets[0], tokenizer.encode_items)
     return Ragged(input_ids[numbers], targets[1])
 
 
-def _numbered(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> tuple[Array, IntArray]:
+def _encode_distinct(values: pa.Array, encode: Callable[[list[Any]], list[int]]) -> tuple[Array, IntArray]:
     """The number of every value among the distinct ones, (total,), and these encoded: a call per value is slow."""
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(), np.array(encode(encoded.dictionary.to_pylist()), dtype=np.int64)

@@ -113,14 +113,14 @@ def target_hash(rows: Dataset) -> str:
     frame = to_frame(rows, ["user_id", _target_column(rows)])
     user, target = frame.columns
     lists = isinstance(frame[target].dtype, pl.List)
-    targets = pl.col(target).list.eval(_written(pl.element())).list.join(",") if lists else _written(pl.col(target))
-    line, digest = pl.concat_str(_written(pl.col(user)), pl.lit("\t"), targets, pl.lit("\n")), hashlib.sha256()
+    targets = pl.col(target).list.eval(_as_text(pl.element())).list.join(",") if lists else _as_text(pl.col(target))
+    line, digest = pl.concat_str(_as_text(pl.col(user)), pl.lit("\t"), targets, pl.lit("\n")), hashlib.sha256()
     for rows in frame.iter_slices(1 << 16):
         digest.update("".join(rows.select(line).to_series()).encode())
     return digest.hexdigest()
 
 
-def _written(ids: pl.Expr) -> pl.Expr:
+def _as_text(ids: pl.Expr) -> pl.Expr:
     text = ids.cast(pl.String)
     for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), (",", "\\,")):
         text = text.str.replace_all(plain, escaped, literal=True)

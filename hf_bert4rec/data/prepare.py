@@ -83,7 +83,7 @@ def prepare_histories(
 ) -> PreparedData:
     """Hold out users, split histories of `movies`, and build the tokenizer; `histories` may have ratings."""
     item_ids = movies.with_format("arrow")[:]["movie_id"].combine_chunks()
-    split = SplitHistories(Histories.of(histories, item_ids, event_names), arguments)
+    split = SplitHistories(Histories.from_dataset(histories, item_ids, event_names), arguments)
     counts = split.label_counts(len(movies)).tolist()
     return PreparedData(
         name=table_name(arguments.ratings) if arguments.ratings else arguments.dataset,

@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 
 from ..model.tokenization_bert4rec import Bert4RecTokenizer
 from .arguments import DataArguments
-from .encoding import NextItemDataset, encode_numbers
+from .encoding import NextItemDataset, encode_indices
 from .histories import LISTS
 from .leakage import late_training_error, leakage_error, target_hash
 from .ragged import Array, BoolArray, IntArray, Ragged, Rows
@@ -201,7 +201,7 @@ class PreparedData:
         input_ids = np.array(self.tokenizer.encode_items(self._item_ids.to_list()), dtype=np.int64)
         event_ids = np.array(self.tokenizer.encode_events([*self.event_names]), dtype=np.int64)
         targets = len(self.tokenizer.target_events)
-        return partial(encode_numbers, input_ids=input_ids, event_ids=event_ids, num_target_events=targets)
+        return partial(encode_indices, input_ids=input_ids, event_ids=event_ids, num_target_events=targets)
 
     @cached_property
     def _item_ids(self) -> pl.Series:

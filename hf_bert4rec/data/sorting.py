@@ -28,7 +28,7 @@ def codes_of(ids: pl.Series) -> IntArray:
 def stable_order(codes: IntArray, times: Array | None = None) -> IntArray:
     """Row numbers in the order of (code, time, row), shape (rows,), for `codes` of `codes_of`."""
     if not (codes[1:] >= codes[:-1]).all():
-        by_code = _last_sorted(codes, np.arange(len(codes)))
+        by_code = _sort_packed(codes, np.arange(len(codes)))
         if by_code is not None and times is not None:
             by_code = by_code[stable_order(codes[by_code], times[by_code])]
         order = by_code
@@ -50,13 +50,13 @@ def _order_in_runs(codes: IntArray, times: Array) -> IntArray | None:
     starts = np.repeat(offsets_of(lengths)[:-1], lengths)
     position = np.arange(len(codes))
     position -= starts  # among the rows of the same code: fewer bits than among all rows
-    order = _last_sorted(codes, times - times.min(), position)
+    order = _sort_packed(codes, times - times.min(), position)
     if order is not None:
         order += starts
     return order
 
 
-def _last_sorted(*keys: IntArray) -> IntArray | None:
+def _sort_packed(*keys: IntArray) -> IntArray | None:
     """The last key in the order of all keys; None if together they need more than `_BITS` bits."""
     widths = [int(key.max()).bit_length() for key in keys]
     if sum(widths) > _BITS:

@@ -115,7 +115,7 @@ class SplitLengths:
         """The users of a part, in ascending order."""
         return np.flatnonzero(self.lengths(part) != ABSENT)
 
-    def of_all(self, users: IntArray, number: int) -> SplitLengths:
+    def expanded(self, users: IntArray, number: int) -> SplitLengths:
         """The split of `number` histories, of which these are the rows `users`; the others are in no part."""
 
         def among_all(parts: Mapping[str, IntArray]) -> dict[str, IntArray]:

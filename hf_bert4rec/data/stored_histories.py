@@ -27,10 +27,10 @@ ITEMS, SHARD, SHARDS = "items.parquet", "histories-{:05}.arrow", "histories-*.ar
 COLUMNS = ("items", "timestamps", "ratings", "events", "weights")  # lists of a shard, in their order
 
 
-def event_numbers(event_types: Sequence[str], event_names: Sequence[str]) -> Array:
-    """The number of each of `event_types` in `event_names`, in the type that shards have."""
-    numbers = [event_names.index(event_type) for event_type in event_types]
-    return np.array(numbers, dtype=np.min_scalar_type(len(event_names) - 1))
+def event_indices(event_types: Sequence[str], event_names: Sequence[str]) -> Array:
+    """The index of each of `event_types` in `event_names`, in the dtype of shards."""
+    indices = [event_names.index(event_type) for event_type in event_types]
+    return np.array(indices, dtype=np.min_scalar_type(len(event_names) - 1))
 
 
 def write_shard(path: Path, user_ids: pa.Array, lengths: IntArray, values: Mapping[str, Array]) -> None:
@@ -71,7 +71,7 @@ class Histories:
         return cls(pl.Series("user_id", pa.chunked_array([batch["user_id"] for batch in batches])), parts, mapped=True)
 
     @classmethod
-    def of(cls, histories: Dataset, item_ids: pa.Array, event_names: Sequence[str]) -> Histories:
+    def from_dataset(cls, histories: Dataset, item_ids: pa.Array, event_names: Sequence[str]) -> Histories:
         """The result of `build_histories`; items and events become their positions in `item_ids` and `event_names`."""
         items, offsets = flat_column(histories, "item_ids")
         columns = {name: flat_column(histories, name)[0] for name in COLUMNS if name in histories.column_names}
@@ -149,7 +149,7 @@ class SplitHistories:
         if target_events:  # their numbers come first
             rows = rows.map(lambda part: part.with_columns(is_target=part.columns["events"] < len(target_events)))
         split = split_lengths(rows, arguments.split, target_events, arguments.targets, arguments.quantile)
-        return split.of_all(users, len(self.histories.lengths))
+        return split.expanded(users, len(self.histories.lengths))
 
     def label_counts(self, num_items: int) -> IntArray:
         """Interactions of every item in the training histories, (items,), of target events only."""

@@ -37,13 +37,13 @@ def test_both_ways_give_the_same_order(grouped: bool, timed: bool, monkeypatch: 
     codes, times = generator.integers(0, 50, 1000), generator.integers(0, 20, 1000) if timed else None
     codes = np.sort(codes) if grouped else codes
     fits: list[bool] = []
-    packs = sorting._last_sorted
+    packs = sorting._sort_packed
 
     def recorded(*keys: IntArray) -> IntArray | None:
         fits.append(packs(*keys) is not None)
         return packs(*keys)
 
-    monkeypatch.setattr(sorting, "_last_sorted", recorded)
+    monkeypatch.setattr(sorting, "_sort_packed", recorded)
     packed = stable_order(codes, times)
     assert all(fits)
     assert len(fits) == (not grouped) + timed

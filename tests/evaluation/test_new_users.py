@@ -34,7 +34,7 @@ def prepared(users: list[int], rated: bool = True, **options: float) -> Prepared
         histories = histories.add_column("ratings", [[5.0] * 8 + [2.0] * 4] * len(users))
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(MOVIES))})
     movies = Dataset.from_dict({"movie_id": list(range(MOVIES))})
-    stored = Histories.of(histories, pa.array(range(MOVIES)), [])
+    stored = Histories.from_dataset(histories, pa.array(range(MOVIES)), [])
     split = SplitHistories(stored, DataArguments(**{"held_out_users": 0.5, **options}))
     vars(split)["users"] = {part: np.arange(len(users)) for part in ("validation", "test")}  # not by their hashes
     return PreparedData("made-up", movies, split, tokenizer)

@@ -27,11 +27,11 @@ from hf_bert4rec.data.arguments import DataArguments, TableOptions
 from hf_bert4rec.data.columns import INTEGER, MISSING_WORDS, ROUNDED, WHITESPACE
 from hf_bert4rec.data.folder.prepare_folder import find_table_columns
 from hf_bert4rec.data.folder.prepared_folder import check_folders, finish_folder, new_folder
-from hf_bert4rec.data.histories import check_filters, no_user_left, order_events
+from hf_bert4rec.data.histories import check_filters, no_user_left_message, order_events
 from hf_bert4rec.data.interactions import read_item_table
 from hf_bert4rec.data.items import join_items
 from hf_bert4rec.data.ragged import offsets_of, run_lengths
-from hf_bert4rec.data.stored_histories import SHARD, event_numbers, write_shard
+from hf_bert4rec.data.stored_histories import SHARD, event_indices, write_shard
 from hf_bert4rec.data.times import ANY_UNIT, check_unit, compact_dates
 from hf_bert4rec.model.values_bert4rec import UNKNOWN_TIME
 
@@ -80,7 +80,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     if histories.isEmpty():
         counts = rows.agg(F.count("*"), F.countDistinct("user_id"), F.countDistinct("movie_id")).first() or (0, 0, 0)
         raise ValueError(
-            no_user_left(counts[0], counts[1], counts[2], arguments.min_interactions, arguments.min_rating)
+            no_user_left_message(counts[0], counts[1], counts[2], arguments.min_interactions, arguments.min_rating)
         )
     catalogue = _catalogue(rows, histories, arguments, columns["movie_id"])
     with new_folder(output_dir) as (new, _):
@@ -291,7 +291,7 @@ def _write_shard(table: pa.Table, event_names: list[str], path: Path, attempt: i
     }
     if "events" in table.column_names:
         events = table["events"].combine_chunks().dictionary_encode()
-        values["events"] = event_numbers(events.dictionary.to_pylist(), event_names)[events.indices.to_numpy()]
+        values["events"] = event_indices(events.dictionary.to_pylist(), event_names)[events.indices.to_numpy()]
     temporary = path.with_name(f".{path.name}.{attempt}")  # another attempt at the same task may run at the same time
     write_shard(temporary, users.take(pa.array(offsets_of(lengths)[:-1])), lengths, values)
     temporary.replace(path)

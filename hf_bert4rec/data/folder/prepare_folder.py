@@ -17,11 +17,11 @@ import polars as pl
 
 from ..arguments import DataArguments
 from ..columns import as_events, as_ratings, as_weights_of_chunk
-from ..histories import CODES, NUMBERS, check_filters, no_user_left, order_events, sort_rows, warn_of_repeats
+from ..histories import CODES, NUMBERS, check_filters, no_user_left_message, order_events, sort_rows, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
 from ..ragged import Array, BoolArray, IntArray
-from ..stored_histories import SHARD, Histories, event_numbers, write_shard
+from ..stored_histories import SHARD, Histories, event_indices, write_shard
 from ..times import TimeReader
 from .id_codes import IdCodes
 from .prepared_folder import check_folders, finish_folder, new_folder
@@ -109,11 +109,11 @@ def _write_histories(
     logger.info("%s rows of %s users with %s items", *(f"{count:,}" for count in counts))
     numbers = {"users": user_numbers.astype(np.int32), "items": item_numbers.astype(np.int32)}
     if "events" in rows.codes:
-        numbers["events"] = event_numbers(rows.codes["events"].ids, event_names)
+        numbers["events"] = event_indices(rows.codes["events"].ids, event_names)
     paths, item_counts = _sort(_partition(rows, numbers), user_ids, len(item_ids), arguments)
     users, items = k_core(Histories.open(paths), item_counts, arguments.min_interactions)
     if not users.any():
-        raise ValueError(no_user_left(*counts, arguments.min_interactions, arguments.min_rating))
+        raise ValueError(no_user_left_message(*counts, arguments.min_interactions, arguments.min_rating))
     catalogue, index = _catalogue(item_table, item_ids, items, rows.codes["items"].source)
     _write_shards(paths, users, items, index, new)
     return catalogue
