@@ -17,17 +17,17 @@ from .metrics import discounts
 
 
 class GenreRelevance(NamedTuple):
-    """Relevance to every user by kind: movies with the same genres are of one kind.
+    """Relevance to every user by set of genres.
 
-    `kinds` (vocab_size,): the kind of every input id; `by_kind` (users, n_kinds): relevance in [0, 1].
+    `genre_sets` (vocab_size,): the index of every input id's set; `by_set` (users, n_sets): relevance in [0, 1].
     """
 
-    kinds: IntArray
-    by_kind: FloatArray
+    genre_sets: IntArray
+    by_set: FloatArray
 
     def of(self, lists: IntArray) -> FloatArray:
         """Relevance of every listed movie, (users, k), 0 where the list is padded."""
-        relevance = np.take_along_axis(self.by_kind, self.kinds[np.maximum(lists, 0)], axis=1)
+        relevance = np.take_along_axis(self.by_set, self.genre_sets[np.maximum(lists, 0)], axis=1)
         return np.where(lists == IGNORED, 0.0, relevance)
 
 
@@ -36,12 +36,12 @@ def genre_relevance(targets: Ragged, genres: BoolArray) -> GenreRelevance:
 
     rel(u, i) = (1/|T_u|) Σ_{t in T_u} |G_i ∩ G_t| / |G_i ∪ G_t|, where G are sets of genres; 0 without genres.
     """
-    distinct, kinds = np.unique(genres, axis=0, return_inverse=True)
-    kinds = kinds.reshape(-1)
-    share = np.zeros((len(targets), len(distinct)))  # share of each kind among a user's targets
+    distinct, genre_sets = np.unique(genres, axis=0, return_inverse=True)
+    genre_sets = genre_sets.reshape(-1)
+    share = np.zeros((len(targets), len(distinct)))  # share of each set among a user's targets
     weights = np.repeat(1 / np.maximum(targets.lengths, 1), targets.lengths)
-    np.add.at(share, (targets.row_ids, kinds[targets.values]), weights)
-    return GenreRelevance(kinds, share @ jaccard(distinct))
+    np.add.at(share, (targets.row_ids, genre_sets[targets.values]), weights)
+    return GenreRelevance(genre_sets, share @ jaccard(distinct))
 
 
 def genre_precision(lists: IntArray, relevance: GenreRelevance) -> FloatArray:
@@ -55,7 +55,7 @@ def genre_precision(lists: IntArray, relevance: GenreRelevance) -> FloatArray:
     array([0.5])
     """
     shared = (relevance.of(lists) > 0).mean(1)
-    return np.where(relevance.by_kind.max(1) > 0, shared, np.nan)
+    return np.where(relevance.by_set.max(1) > 0, shared, np.nan)
 
 
 def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged) -> FloatArray:
@@ -71,15 +71,15 @@ def genre_ndcg(lists: IntArray, relevance: GenreRelevance, seen: Ragged) -> Floa
     """
     k = lists.shape[1]
     gained = relevance.of(lists) @ discounts(k)
-    available = np.tile(np.bincount(relevance.kinds, minlength=relevance.by_kind.shape[1]), (len(lists), 1))
-    n_ids = len(relevance.kinds)
+    available = np.tile(np.bincount(relevance.genre_sets, minlength=relevance.by_set.shape[1]), (len(lists), 1))
+    n_ids = len(relevance.genre_sets)
     users, items = np.divmod(np.unique(seen.row_ids * n_ids + seen.values), n_ids)  # an item seen twice counts once
-    np.subtract.at(available, (users, relevance.kinds[items]), 1)
-    order = np.argsort(-relevance.by_kind, axis=1, kind="stable")
-    filled = np.minimum(np.take_along_axis(available, order, 1).cumsum(1), k)  # list positions up to each kind
+    np.subtract.at(available, (users, relevance.genre_sets[items]), 1)
+    order = np.argsort(-relevance.by_set, axis=1, kind="stable")
+    filled = np.minimum(np.take_along_axis(available, order, 1).cumsum(1), k)  # list positions up to each set
     weight_until = np.concatenate([[0.0], discounts(k).cumsum()])
     weights = np.diff(weight_until[filled], axis=1, prepend=0)
-    best = (np.take_along_axis(relevance.by_kind, order, 1) * weights).sum(1)
+    best = (np.take_along_axis(relevance.by_set, order, 1) * weights).sum(1)
     return np.divide(gained, best, out=np.full(len(lists), np.nan), where=best > 0)
 
 
@@ -130,14 +130,14 @@ def intra_list_diversity(lists: IntArray, genres: BoolArray) -> FloatArray:
     >>> intra_list_diversity(np.array([[0, 1], [0, 0]]), np.array([[True, False], [False, True]]))
     array([1., 0.])
     """
-    distinct, kinds = np.unique(genres, axis=0, return_inverse=True)
+    distinct, genre_sets = np.unique(genres, axis=0, return_inverse=True)
     similarity = jaccard(distinct)
-    listed, kind = lists != IGNORED, kinds.reshape(-1)[np.maximum(lists, 0)]
+    listed, set_of = lists != IGNORED, genre_sets.reshape(-1)[np.maximum(lists, 0)]
     total, pairs = np.zeros(len(lists)), np.zeros(len(lists))
     for first in range(lists.shape[1]):
         for second in range(first):
             both = listed[:, first] & listed[:, second]
-            total += np.where(both, 1 - similarity[kind[:, first], kind[:, second]], 0.0)
+            total += np.where(both, 1 - similarity[set_of[:, first], set_of[:, second]], 0.0)
             pairs += both
     return np.divide(total, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
 

@@ -41,7 +41,7 @@ SLICES = {
         "known interactions of the held-out item (rare to popular)",
     ),
 }
-SLICED = ("model", "markov")  # the model and usually the strongest baseline
+IN_SLICES = ("model", "markov")  # the model and usually the strongest baseline
 STYLE = {
     "figure.figsize": (7.0, 4.2),
     "figure.dpi": 150,
@@ -88,7 +88,7 @@ def _draw_slices(kind: str, axes: Axes, report: Mapping[str, Any]) -> str:
     """The headline metric in every slice, with the model's mean over all users as a line."""
     name, slices = report["protocol"]["headline"], report["slices"][kind]
     parts = slices["model"]
-    estimates = {scorer: [part["metrics"][name] for part in slices[scorer]] for scorer in SLICED if scorer in slices}
+    estimates = {scorer: [part["metrics"][name] for part in slices[scorer]] for scorer in IN_SLICES if scorer in slices}
     _draw_estimates(axes, estimates)
     overall = np.average([part["metrics"][name]["mean"] for part in parts], weights=[part["n"] for part in parts])
     axes.axhline(float(overall), color=COLOURS["model"], lw=1, ls=":", zorder=0)

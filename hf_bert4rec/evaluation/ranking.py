@@ -69,7 +69,7 @@ def candidate_scores(
 
     ValueError if a score is NaN; it names the rows, counted from `first_row`.
     """
-    if bad := _row_names(scores.amax(dim=1).isnan(), first_row):
+    if bad := _format_rows(scores.amax(dim=1).isnan(), first_row):
         raise ValueError(
             f"scores are NaN for user rows {bad}: no rank can be given. If a model gives them, its training has "
             "diverged: lower the learning_rate"
@@ -84,10 +84,10 @@ def candidate_scores(
 def candidate_ranks(candidates: torch.Tensor, targets: torch.Tensor, first_row: int = 0) -> torch.Tensor:
     """Ranks (batch, n_targets) of `targets` among the entries that are not -inf; 0 where padded."""
     present = targets != IGNORED
-    if bad := _row_names((present & ((targets < 0) | (targets >= candidates.shape[1]))).any(1), first_row):
+    if bad := _format_rows((present & ((targets < 0) | (targets >= candidates.shape[1]))).any(1), first_row):
         raise ValueError(f"targets of user rows {bad} lie outside the vocabulary of {candidates.shape[1]}")
     target_scores = candidates.gather(1, targets.clamp(min=0))  # (batch, n_targets)
-    if bad := _row_names((present & (target_scores == -torch.inf)).any(1), first_row):
+    if bad := _format_rows((present & (target_scores == -torch.inf)).any(1), first_row):
         raise ValueError(
             f"targets of user rows {bad} are among the seen items or special tokens: the split leaks, or a "
             "user has an item twice; keep one interaction per user and item before splitting"
@@ -200,7 +200,7 @@ def _check_rows(histories: Rows, targets: Ragged, seen: Rows) -> None:
         raise ValueError(f"user row {row} has a target twice in {targets[row].tolist()}: keep one of each")
 
 
-def _row_names(flags: torch.Tensor, first_row: int) -> str:
+def _format_rows(flags: torch.Tensor, first_row: int) -> str:
     """The numbers of the first five flagged rows, and how many follow; empty without any."""
     rows = (flags.nonzero().flatten() + first_row).tolist()
     more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""

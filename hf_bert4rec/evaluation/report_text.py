@@ -62,12 +62,12 @@ def format_taste(report: Mapping[str, Any], table: Callable[[Rows], str]) -> lis
         headline = f"ndcg@{new_users['k']}"
         lines += ["", new_users_meaning(new_users), "", table(new_users_table(new_users)), ""]
         lines += [
-            f"{_count(length, 'item')}, {metric_label(headline)} paired by user: "
-            f"{_compared(results, headline, new_users)}."
+            f"{_plural(length, 'item')}, {metric_label(headline)} paired by user: "
+            f"{_comparison_sentence(results, headline, new_users)}."
             for length, results in new_users["results"].items()
         ]
     if related := report.get("related_items"):
-        compared = _compared(related["results"], f"found@{related['k']}", related)
+        compared = _comparison_sentence(related["results"], f"found@{related['k']}", related)
         lines += ["", related_items_meaning(related), "", table(related_items_table(related)), ""]
         lines.append(f"Paired by group: {compared}.")
     return lines
@@ -87,27 +87,29 @@ def new_users_meaning(section: Mapping[str, Any]) -> str:
             " This model was trained on all users: the figures are those of a second model of taste with the same "
             "options, fitted without these users."
         )
-    return text + _few(section["users"], "users")
+    return text + _small_sample_note(section["users"], "users")
 
 
 def related_items_meaning(section: Mapping[str, Any]) -> str:
     text = (
         f"Related items: one item is the history, and found@{section['k']} is the share of the others of its series, "
-        f"director or studio in the first {section['k']}. {_count(section['groups'], 'group')} with "
+        f"director or studio in the first {section['k']}. {_plural(section['groups'], 'group')} with "
         f"{section['movies']} items"
     )
     if listed := section.get("listed"):
         text += f", {listed} of them from a list; the items of the others have words of their titles in common"
-    return f"{text}." + _few(section["groups"], "groups")
+    return f"{text}." + _small_sample_note(section["groups"], "groups")
 
 
 def new_users_table(section: Mapping[str, Any]) -> Rows:
     """NDCG with its interval, and precision, of every scorer for each number of items; header first."""
     k, results = section["k"], section["results"]
-    rows = [[f"NDCG@{k} [interval] / precision@{k}", *(_count(length, "item") for length in results)]]
+    rows = [[f"NDCG@{k} [interval] / precision@{k}", *(_plural(length, "item") for length in results)]]
     for name in next(iter(results.values())):
         metrics = [scorers[name]["metrics"] for scorers in results.values()]
-        cells = [f"{_bounds(each[f'ndcg@{k}'])} / {_figure(each[f'precision@{k}']['mean'])}" for each in metrics]
+        cells = [
+            f"{_with_interval(each[f'ndcg@{k}'])} / {_rounded(each[f'precision@{k}']['mean'])}" for each in metrics
+        ]
         rows.append([scorer_label(name), *cells])
     return rows
 
@@ -117,28 +119,28 @@ def related_items_table(section: Mapping[str, Any]) -> Rows:
     labels = {f"found@{section['k']}": "all groups", f"listed_found@{section['k']}": "groups of the list"}
     names = labels if section.get("listed") else list(labels)[:1]
     rows = [
-        [scorer_label(key), *(_bounds(each["metrics"][name]) for name in names)]
+        [scorer_label(key), *(_with_interval(each["metrics"][name]) for name in names)]
         for key, each in section["results"].items()
     ]
     return [[f"found@{section['k']} [interval]", *(labels[name] for name in names)], *rows]
 
 
-def _compared(results: Mapping[str, Any], metric: str, section: Mapping[str, Any]) -> str:
+def _comparison_sentence(results: Mapping[str, Any], metric: str, section: Mapping[str, Any]) -> str:
     """The section's first scorer compared with every baseline."""
     baselines = {name: each for name, each in results.items() if name not in section["model"]}
     return f"{scorer_label(section['model'][0])} is {', '.join(verdicts(baselines, metric))}"
 
 
-def _few(number: int, noun: str) -> str:
+def _small_sample_note(number: int, noun: str) -> str:
     return f" Fewer than fifty {noun}: the intervals say little." if number < FEW_USERS else ""
 
 
-def _count(number: int | str, noun: str) -> str:
+def _plural(number: int | str, noun: str) -> str:
     return f"{number} {noun}{'' if int(number) == 1 else 's'}"
 
 
-def _bounds(estimate: Mapping[str, float]) -> str:
-    return f"{_figure(estimate['mean'])} [{_figure(estimate['low'])}, {_figure(estimate['high'])}]"
+def _with_interval(estimate: Mapping[str, float]) -> str:
+    return f"{_rounded(estimate['mean'])} [{_rounded(estimate['low'])}, {_rounded(estimate['high'])}]"
 
 
 def format_spread(metrics: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
@@ -146,8 +148,8 @@ def format_spread(metrics: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
     rows = [["", "mean", "sd", "values"]]
     for name in (f"ndcg@{k}", f"hit_rate@{k}", "mrr"):
         if name in metrics:
-            values = " ".join(map(_figure, metrics[name]["values"]))
-            rows.append([metric_label(name), _figure(metrics[name]["mean"]), _figure(metrics[name]["sd"]), values])
+            values = " ".join(map(_rounded, metrics[name]["values"]))
+            rows.append([metric_label(name), _rounded(metrics[name]["mean"]), _rounded(metrics[name]["sd"]), values])
     return align(rows)
 
 
@@ -214,12 +216,12 @@ def metric_table(report: Mapping[str, Any], emphasis: str = "") -> Rows:
     rows = [["", scorer_label("model"), f"{level(report)} interval", *map(scorer_label, report["baselines"])]]
     for name in [name for name in dict.fromkeys(names) if name in report["metrics"]]:
         model, others = report["metrics"][name], [baseline["metrics"].get(name) for baseline in baselines]
-        interval = f"{_figure(model['low'])} to {_figure(model['high'])}"
-        means = [_figure(estimate["mean"]) if estimate else "" for estimate in others]
-        rows.append([metric_label(name), f"{emphasis}{_figure(model['mean'])}{emphasis}", interval, *means])
+        interval = f"{_rounded(model['low'])} to {_rounded(model['high'])}"
+        means = [_rounded(estimate["mean"]) if estimate else "" for estimate in others]
+        rows.append([metric_label(name), f"{emphasis}{_rounded(model['mean'])}{emphasis}", interval, *means])
     for name in (f"{base}@{k}" for base in AGGREGATE):
-        values = [_figure(baseline["aggregate"][name]) for baseline in baselines]
-        rows.append([name, f"{emphasis}{_figure(report['aggregate'][name])}{emphasis}", "", *values])
+        values = [_rounded(baseline["aggregate"][name]) for baseline in baselines]
+        rows.append([name, f"{emphasis}{_rounded(report['aggregate'][name])}{emphasis}", "", *values])
     return rows
 
 
@@ -253,7 +255,7 @@ def format_times(report: Mapping[str, Any]) -> list[str]:
     """The headline metric of a time-aware model with more times, or without any; empty for other models."""
     headline = report["protocol"]["headline"]
     return [
-        f"{metric_label(headline)} {name}: {_figure(ablation['metrics'][headline]['mean'])} "
+        f"{metric_label(headline)} {name}: {_rounded(ablation['metrics'][headline]['mean'])} "
         f"({_difference(ablation['difference'][headline])})"
         for name, ablation in report.get("times", {}).items()
     ]
@@ -266,7 +268,7 @@ def sampled_table(report: Mapping[str, Any]) -> Rows:
     for draw, metrics in report["sampled"].items():
         kind, number = draw.rsplit("_", 1)
         for scorer in ("model", *report["baselines"]):
-            figures = [_figure(metrics[scorer][name]["mean"]) for name in names]
+            figures = [_rounded(metrics[scorer][name]["mean"]) for name in names]
             rows.append([f"{number} {DRAWS[kind]}", scorer_label(scorer), *figures])
     return rows
 
@@ -299,5 +301,5 @@ def _difference(estimate: Mapping[str, float]) -> str:
     return f"{estimate['mean']:+.4f}, {estimate['low']:+.4f} to {estimate['high']:+.4f}"
 
 
-def _figure(value: float) -> str:
+def _rounded(value: float) -> str:
     return f"{value:.4f}"
