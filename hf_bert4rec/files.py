@@ -1,4 +1,4 @@
-"""Files: all that the package writes goes through a temporary name and a rename, and errors name the file."""
+"""Atomic writes through a temporary file and a rename, and errors that name the file."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 TRAINING_FILE = "training.json"  # the record of its training, in a model's folder
 TASTE_FILE = "taste.safetensors"  # the model of taste for JavaScript, in the folder's `onnx/`
-OTHER_DISK = "Free some space, or name another folder with TMPDIR; nothing was sent"
+DISK_FULL_HINT = "Free some space, or name another folder with TMPDIR; nothing was sent"
 PACKAGE = Path(__file__).resolve().parent
 # Paths in a checkout of folders that pyproject.toml maps into the package of a wheel.
 IN_CHECKOUT = {"recipes": "training/recipes", "model_card": "model_card"}
@@ -56,7 +56,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextmanager
-def annotate_write_errors(folder: Path, fix: str = OTHER_DISK, *error_types: type[Exception]) -> Iterator[None]:
+def annotate_write_errors(folder: Path, fix: str = DISK_FULL_HINT, *error_types: type[Exception]) -> Iterator[None]:
     """Turn errors while a folder is written into an OSError with its path and the free space of its disk.
 
     Args:
@@ -75,7 +75,7 @@ def annotate_write_errors(folder: Path, fix: str = OTHER_DISK, *error_types: typ
 def report_damage(message: str) -> Iterator[None]:
     """Turn any error of a library that reads a file into a ValueError: the message, and the first line of the error.
 
-    A MemoryError stays: it says nothing about the file.
+    A MemoryError passes through, as it says nothing about the file.
     """
     try:
         yield

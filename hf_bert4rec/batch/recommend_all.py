@@ -153,7 +153,7 @@ class BatchRecommender:
 class Shards:
     """The `number` parts of a table on disk, in a folder next to `output`.
 
-    Names of parts have the `fingerprint`, a hash of all their inputs, so that those of other inputs are not used.
+    File names contain the `fingerprint`, a hash of all inputs, so that parts of other inputs are not used.
     """
 
     output: Path

@@ -43,7 +43,7 @@ class Dialect:
         return cls(separator, quote, options.escape_char or None)
 
     def without_escapes(self, data: bytes) -> bytes:
-        """The text with ".." in place of an escape character and what it escapes: positions do not move."""
+        """The text with ".." instead of an escape character and the one it escapes, so that positions stay the same."""
         return re.sub(re.escape(self.escape.encode()) + b".", b"..", data, flags=re.DOTALL) if self.escape else data
 
     def rows(self, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -221,7 +221,7 @@ def _parse(data: bytes, dialect: Dialect, names: list[str] | None, header: list[
 
 
 def _refuse_bad_line(data: bytes, dialect: Dialect, names: list[str] | None, width: int, source: str) -> None:
-    """Raise ValueError for the first line that is not UTF-8, or that has not `width` fields."""
+    """Raise ValueError for the first line that is not UTF-8, or that does not have `width` fields."""
     for line, fields in dialect.rows(decode_text(data, "utf-8", source)):
         if len(fields) > width or (dialect.escape and 0 < len(fields) < width):
             expected = f"columns names {width}" if names else f"the header has {width}"

@@ -1,4 +1,4 @@
-"""The item table of a user's own data: titles, years and genres in one form."""
+"""The item table of a custom data set: titles, years and genres in one form."""
 
 import ast
 import json

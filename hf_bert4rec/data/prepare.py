@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def load(arguments: DataArguments, interactions: Any = None, items: Any = None) -> DatasetDict:
-    """Ratings and movies of the named release, of the sequence file, or of the user's own table.
+    """Ratings and movies of the named release, of the sequence file, or of a custom table.
 
     `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
     """

@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 class PreparedData:
     """A prepared data set: the catalogue's movies, the histories with their split, and the tokenizer.
 
-    Histories are read as input ids. Those of a folder stay on disk: `blocks`, `rows` and `take` of what is returned
-    load a part of them. The tables of the datasets library are made in memory when they are first used.
+    Histories are read as input ids. Those of a folder stay on disk: `blocks`, `rows` and `take` of the returned `Rows`
+    load parts of them. The tables of the datasets library are made in memory when they are first used.
     """
 
     name: str
@@ -41,7 +41,7 @@ class PreparedData:
     split: SplitHistories
     tokenizer: Bert4RecTokenizer
     event_names: Sequence[str] = ()  # of the histories
-    release: Release | None = None  # of MovieLens; None for a table of the user's own
+    release: Release | None = None  # of MovieLens; None for a custom table
 
     def with_held_out_users(self, share: float) -> PreparedData:
         """The same data with a share of the users held out; ValueError if a part is empty."""

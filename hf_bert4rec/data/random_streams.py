@@ -1,4 +1,4 @@
-"""Random numbers as a function of their keys: the same for any number of workers and after a resume."""
+"""Random numbers as a pure function of keys, and so the same for any number of workers and after a resume."""
 
 from enum import IntEnum
 

@@ -19,7 +19,7 @@ def codes_of(ids: pl.Series) -> IntArray:
         low, high = int(ids.min()), int(ids.max())  # type: ignore[arg-type]
         if high - low < 4 * len(ids) and high < _TOO_LARGE:
             return ids.to_numpy().astype(np.int64) - low
-    # Only the distinct ids are ranked: they are few.
+    # Only the few distinct ids are ranked.
     encoded = ids.to_arrow().dictionary_encode()
     ranks = pl.Series(encoded.dictionary).rank("dense").to_numpy().astype(np.int64) - 1
     return ranks[encoded.indices.to_numpy()]

@@ -91,7 +91,7 @@ def _split(
 
 @dataclass(frozen=True)
 class SplitLengths:
-    """Positions at which the parts of a split cut every history; `ABSENT` where the user is not in a part.
+    """The positions that divide every history into the parts of a split; `ABSENT` where the user is not in a part.
 
     `targets` are the positions of the targets of validation and test, (histories, n) each. A history ends before its
     first target. `known` are the numbers of items that precede the targets of a part, (histories,) each: also of users

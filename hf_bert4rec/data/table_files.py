@@ -1,4 +1,4 @@
-"""The file, folder or glob of a table: what it holds is detected by content, not by name."""
+"""The file, folder or glob of a table; its format is detected by content, not by name."""
 
 import io
 import json
@@ -23,7 +23,7 @@ BINARY_FORMS: dict[bytes, tuple[str, Callable[[bytes], pl.DataFrame]]] = {
     ARROW: ("Arrow", pl.read_ipc),
     ARROW_STREAM: ("Arrow", pl.read_ipc_stream),
 }
-UNREAD = ("_", ".", "README", "LICENSE")  # how the names of files that are no tables begin
+IGNORED_PREFIXES = ("_", ".", "README", "LICENSE")  # of files that are not tables
 
 
 def read_files(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
@@ -51,14 +51,14 @@ def describe_form(files: Sequence[Path], form: str) -> str:
 
 
 def find_files(path: Path) -> list[Path]:
-    """The files of a table by name, part-2 before part-10, in a folder those that are not `UNREAD`.
+    """The files of a table by name, part-2 before part-10; in a folder, names with `IGNORED_PREFIXES` are left out.
 
     FileNotFoundError if there are none.
     """
     if path.is_file():
         return [path]
     if path.is_dir():
-        paths = [file for file in path.rglob("*") if not _is_unread(file.relative_to(path))]
+        paths = [file for file in path.rglob("*") if not _is_ignored(file.relative_to(path))]
     else:
         paths = [*Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
     if not (files := sorted((file for file in paths if file.is_file()), key=_name_order)):
@@ -71,8 +71,8 @@ def _name_order(path: Path) -> list[Any]:
     return [int(text) if text.isdecimal() else text for text in re.split(r"(\d+)", str(path))]
 
 
-def _is_unread(path: Path) -> bool:
-    return any(part.startswith(UNREAD) for part in path.parts)
+def _is_ignored(path: Path) -> bool:
+    return any(part.startswith(IGNORED_PREFIXES) for part in path.parts)
 
 
 def read_file(path: Path, options: TableOptions) -> tuple[pl.LazyFrame, str]:
@@ -137,7 +137,7 @@ def _from_zip(data: bytes, source: str) -> bytes:
     names = [info.filename for info in archive.infolist() if not info.is_dir()]
     if "[Content_Types].xml" in names:
         raise ValueError(f"{source} is an Excel workbook: save the sheet as CSV")
-    names = [name for name in names if not _is_unread(Path(name)) and "__MACOSX" not in name]
+    names = [name for name in names if not _is_ignored(Path(name)) and "__MACOSX" not in name]
     if len(names) != 1:
         raise ValueError(f"{source} holds {len(names)} files ({', '.join(names[:9])}), not one: unpack it")
     with report_damage(f"{source} cannot be unpacked"):

@@ -24,7 +24,7 @@ from .ragged import BoolArray, FloatArray, IntArray, Ragged, Rows, offsets_of, s
 MAX_INTERACTIONS = 1 << 25  # more than any MovieLens release; the matrix of more would take gigabytes
 DISLIKE_WEIGHT = 0.3  # of an interaction rated below a like, which still shows interest
 USER_POWER = 0.5  # a user of n interactions weighs n^-USER_POWER: few of them make most interactions
-RIDGE = 10.0  # users; keeps items with few likes from leading anywhere
+RIDGE = 10.0  # users; shrinks the weights of items with few likes
 INPUT_SHARE = 0.01
 POPULARITY = 0.75  # of the shares; lower finds more related movies, 1 ranks a little better for all users
 NEIGHBOURS = 10

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 UNIT_NAMES = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 MICROS = 10**6  # per second
 _MAX_TIME = 10**20  # nanoseconds of the year 5138
-ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, do not tell their unit
+ANY_UNIT = 10**8  # smaller numbers, such as 0 for an unknown time, may be in any unit
 COMPACT_DATES = (
     ("%Y%m%d", 19000101, 21001231),
     ("%Y%m%d%H%M", 190001010000, 210012312359),
@@ -103,7 +103,7 @@ class TimeReader:
 
 
 def compact_dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
-    """Integers such as 20240501 as datetimes; None if most are no dates. ValueError if only most of them are."""
+    """Integers such as 20240501 as datetimes; None if most are not dates. ValueError if most, but not all, are."""
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     for form, first, last in COMPACT_DATES:
         if low <= last and first <= high and numbers.is_between(first, last).mean() > 0.5:  # type: ignore[operator]

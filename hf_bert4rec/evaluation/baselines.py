@@ -21,7 +21,7 @@ from .ranking import Scorer
 TASTE_NEIGHBOURS = 1000
 TASTE_SHRINKAGE = 20.0  # users
 MAX_EASE_ITEMS = 20_000
-# Items and pairs of items that item-kNN compares at once, whichever are more; each time it reads the histories.
+# item-kNN compares the larger of these numbers of items and pairs of items in each pass over the histories.
 KNN_BLOCK, KNN_PAIRS = 1024, 1 << 26
 
 

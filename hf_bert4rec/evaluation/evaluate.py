@@ -35,7 +35,7 @@ from .trained_model import find_model, load_network, training_data_options, trai
 logger = logging.getLogger(__name__)
 
 REFIT_SHARE = 0.2  # of the users, held out from a second model of taste where the model knows all users
-# With the table's name these decide the histories.
+# With the name of the table, these options decide the histories.
 HISTORY_OPTIONS = ("dataset", "min_interactions", "min_rating", "event_column")
 
 
@@ -102,7 +102,7 @@ def evaluate_model(
 
 
 def taste_sections(network: Bert4RecForMaskedLM, data: PreparedData, config: EvaluationConfig) -> dict[str, Any]:
-    """The sections `related_items` and `new_users`, where data and model have what they need."""
+    """The sections `related_items` and `new_users`, as far as data and model allow."""
     scorers: dict[str, Scorer] = {"next": ModelScorer(network, data.tokenizer)}
     if network.taste is not None:
         scorers = {"taste": TasteScorer(network.taste), **scorers}

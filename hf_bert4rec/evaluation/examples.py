@@ -1,4 +1,4 @@
-"""History → held-out movie → recommendations, with titles and genres, for people to judge."""
+"""History → held-out movie → recommendations, with titles and genres, for readers of a report."""
 
 from collections.abc import Sequence
 from itertools import chain

@@ -1,4 +1,4 @@
-"""`evaluation.json`: one complete evaluation, for readers, for the model card and for later versions.
+"""`evaluation.json`: one complete evaluation, and its schema.
 
 Schema, version 2. An *estimate* is `{"mean", "low", "high"}`: mean over users, bounds of its bootstrap interval.
 
@@ -108,7 +108,7 @@ def build_report(
 def _add_scorer(
     report: dict[str, Any], name: str, result: EvaluationResult, task: EvaluationTask, config: EvaluationConfig
 ) -> None:
-    """Add what sections of all scorers have of one."""
+    """Add one scorer to the sections that compare all of them."""
     for section, parts in _slices(task, result, config).items():
         report["slices"][section][name] = parts
     listed = result.ranking.top_items[:, : config.headline_k]

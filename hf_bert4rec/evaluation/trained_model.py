@@ -26,7 +26,7 @@ def find_model(name: str | Path) -> Path:
 
 
 def load_network(folder: Path, **options: Any) -> tuple[Bert4RecForMaskedLM, Bert4RecTokenizer]:
-    """Model, in float32, and tokenizer of a folder; ValueError if they are damaged or do not belong together.
+    """Model, in float32, and tokenizer of a folder; ValueError if they are damaged or not of one export.
 
     `options` are those of `from_pretrained`.
     """

@@ -94,7 +94,7 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
         inputs["timestamps"] = torch.full_like(input_ids, UNKNOWN_TIME)
     if model.config.num_events:
         inputs["event_ids"] = torch.zeros_like(input_ids)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns if torchvision, which is not used, is missing
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that the unused torchvision is missing
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 RUNTIME_VERSION = "1.30.0"  # of onnxruntime-web
 RUNTIME_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
-# The smallest set that runs a model on the CPU: JavaScript, and WebAssembly with SIMD.
+# The smallest set of files that runs a model on the CPU: JavaScript, and WebAssembly with SIMD.
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 REGISTRY = "https://registry.npmjs.org"
 TIMEOUT = 60.0  # seconds, to connect and between two parts of the answer

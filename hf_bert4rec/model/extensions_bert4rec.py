@@ -120,8 +120,8 @@ def _drop_times(
 class Bert4RecEventEmbeddings(nn.Module):
     """Embeddings (batch, seq, hidden) of the event types: of each position's own, and of the one before it.
 
-    A position's own type is known at a [MASK] as well, where it is the requested one. The type before is needed where
-    the input has the item before (`previous_item`, `causal`), and did not harm elsewhere.
+    At a [MASK], a position's own type is the requested one. The type before is needed where the input has the item
+    before (`previous_item`, `causal`), and does no harm elsewhere.
     """
 
     def __init__(self, config: Bert4RecConfig) -> None:
@@ -242,8 +242,8 @@ SMALLEST_SCORE = 1e-4  # `log_scores` is linear below this, as scores may be neg
 # After a history of one item, every third of the first ten is a neighbour: by score alone, a series that few people
 # like would be missing.
 LISTED, SIMILAR_RANKS = 10, 3
-# Averaged factors are short, so a history hardly raises a new item's score. With shares that are not raised, new movies
-# were recommended less often than in a random order. docs/usage.md has the trade-off.
+# Averaged factors are short, so a history hardly raises a new item's score. Without this factor, new movies are
+# recommended less often than at random. docs/usage.md has the trade-off.
 COLD_START_SHARE = 2.75
 
 

@@ -63,8 +63,9 @@ class MovieRecommendationPipeline(Pipeline):
         batch_size: histories scored at once; changes speed, never the answer.
         num_workers: ignored; part of the signature of transformers.
         top_k: movies to recommend; 10 by default, or all of a smaller catalogue.
-        goal: "next" for what such users watched next, or "taste" for what people who like these movies also like. By
-            default "taste" for a history without times and events if the model has `config.taste_size`, else "next".
+        goal: "next" for what users with this history watch next, or "taste" for what people who like its movies also
+            like. By default "taste" for a history without times and events if the model has `config.taste_size`, else
+            "next".
         exclude_seen: leave out the movies of the history with the requested event; by default as the config says.
         ratings: a number, True, False or None for each entry of the history. Entries rated below `min_rating`, 3 by
             default, are neither recommended nor part of the model's input.

@@ -112,8 +112,8 @@ def parse_request(
 ) -> Request:
     """Parse one history, a list or a dict `{"history": [...]}` with options of its own, which take precedence.
 
-    Entries that are not in the catalogue, and keys that are no options, are ignored and added to `unknown`, by the
-    message of their warning.
+    Entries that are not in the catalogue, and keys that are not options, are ignored and added to `unknown` under
+    the message of their warning.
 
     TypeError: a value of the wrong type. ValueError: a value out of range, or a key that resembles an option.
     """

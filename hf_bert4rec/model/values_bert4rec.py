@@ -32,7 +32,7 @@ def as_scalar(value: Any) -> Any:
 
 
 def integral_as_int(value: Any) -> Any:
-    """Return a scalar, 7.0 as 7: pandas turns integers with a missing value among them into floats."""
+    """Return a scalar, 7.0 as 7: pandas makes floats of an integer column with a missing value."""
     value = as_scalar(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

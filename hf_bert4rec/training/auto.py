@@ -1,9 +1,8 @@
 """Options chosen from the data: those that a recipe lists under `auto`.
 
 Every rule is a smooth function of one or two properties of the data, so that similar data get similar options. With
-`scale` = log10(training interactions / 100,000) the sizes and the schedule pass through those of the recipes for
-MovieLens 100K (scale 0) and 1M (scale 1), which were tuned. The other rules were chosen on the synthetic data of
-`benchmarks/quality/families.py`.
+`scale` = log10(training interactions / 100,000), sizes and schedule interpolate between the tuned recipes for MovieLens
+100K (scale 0) and 1M (scale 1). The other rules were chosen on the synthetic data of `benchmarks/quality/families.py`.
 """
 
 import math
@@ -95,7 +94,7 @@ def choose_training_options(data: PreparedData, parts: int = 1) -> list[Choice]:
 
 
 def _regularization(train: Rows, scale: float, distinct: bool) -> Choice:
-    """Dropout and weight decay. Recent items that come again are a pattern that a model of any size may learn."""
+    """Dropout and weight decay. Repeats of recent items are a pattern that any model may learn."""
     reason, repeated = "the fewer training interactions, the more regularization", 0.0
     if not distinct:
         rows = sum(len(repeated_rows(block.row_ids, block.values)) for block in train.blocks())

@@ -1,7 +1,7 @@
 """Exponential moving average of a model's weights during training.
 
 The average of the last steps generalises better than any of them (Polyak and Juditsky, SIAM 1992). The decay starts
-small, so that the random initial weights are soon forgotten.
+small, so that the random initial weights soon have no effect.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The weights of the transition memory and the model of taste, chosen on the validation part after training.
 
 The network encodes every validation history once; a weight then costs one comparison of the scores with the target's.
-Both know the training part only, as the network does, so that none of them has seen the targets.
+Memory, model of taste and network are all fitted on the training part only, so none of them has seen the targets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# From the network only to nearly the memory only: beyond 10 the network decides among items of about equal probability.
+# 0 is the network only. Beyond 10, the network decides only between items of about equal probability in the memory.
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 200.0, 1000.0)
 BACKWARD = (0.0, 0.1, 0.3, 0.6)  # what a transition in the opposite direction counts
 TASTE_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)

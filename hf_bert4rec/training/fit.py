@@ -118,7 +118,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
 
 
 def schedule_options(training: Bert4RecTrainingArguments) -> dict[str, Any]:
-    """What decides a run in addition to `run_options`: a resumed one would otherwise skip or repeat rows."""
+    """Options that a resumed run must keep in addition to `run_options`, or it would skip or repeat rows."""
     rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     options = {"per_device_train_batch_size * gradient_accumulation_steps * number of processes": rows}
     every = training.to_dict()
@@ -126,7 +126,7 @@ def schedule_options(training: Bert4RecTrainingArguments) -> dict[str, Any]:
 
 
 def data_fingerprint(data: PreparedData) -> dict[str, Any]:
-    """What differs if a resumed run reads another table, such as a later export of the same name."""
+    """Values that differ if a resumed run reads other data, such as a later export of the same name."""
     return {
         "training_interactions": int(data.train.lengths.sum()),
         "validation_targets_sha256": data.target_hash("validation"),

@@ -1,7 +1,7 @@
 """Linear layers on a CPU with AVX-512, computed as convolutions of one position.
 
-torch multiplies float32 matrices by MKL, which uses half of the vector width of an AMD CPU, and bfloat16 matrices by
-oneDNN, in a form that is slow for gradients. Convolutions are oneDNN's in both. On two cores of an AMD EPYC, forward
+torch multiplies float32 matrices with MKL, which uses half of an AMD CPU's vector width, and bfloat16 matrices with
+oneDNN in a form that is slow for gradients. Convolutions use oneDNN in both types. On two cores of an AMD EPYC, forward
 and backward of layers of widths 64 to 512 ran at 300 to 370 instead of 160 to 190 GFLOP/s in float32, and at 620 to 820
 instead of 490 to 710 in bfloat16.
 """

@@ -1,4 +1,4 @@
-"""`training.json`: the record of a finished run, for its card, its evaluation and its reader."""
+"""`training.json`: the record of a finished run, for its card and its evaluation."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -33,7 +33,7 @@ from .ema import WeightAverage
 from .hardware import VARIABLE_LENGTH_KERNELS, bf16_is_fast
 from .training_forward import TrainingCollator, supports_query_positions, training_forward_installed
 
-MAKE_ROOM = "Earlier checkpoints are complete: free some space, then resume from the last one"
+DISK_FULL_HINT = "Earlier checkpoints are complete: free some space, then resume from the last one"
 
 METRICS = tuple(metrics_per_user(np.array([1])))  # names of all metrics of an evaluation
 WEIGHT_METRIC = "ndcg@10"  # decides which of `memory_weights` is best
@@ -186,7 +186,7 @@ class Bert4RecTrainer(Trainer):
         return loader
 
     def _get_collator_with_removed_columns(self, data_collator: Any, description: str | None = None) -> Any:
-        # Trainer has one collator for all its loaders, and asks here for that of each; only training masks.
+        # Trainer calls this for the collator of each loader; only training masks.
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         if description == "Training":
             return TrainingCollator(data_collator, supports_query_positions(base), base.config.vocab_size)
@@ -247,7 +247,7 @@ class Bert4RecTrainer(Trainer):
         checkpoint = Path(folder) / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            with annotate_write_errors(checkpoint, MAKE_ROOM, RuntimeError):  # which torch raises on a full disk
+            with annotate_write_errors(checkpoint, DISK_FULL_HINT, RuntimeError):  # which torch raises on a full disk
                 if self.args.should_save:
                     (checkpoint / COMPLETE_FILE).unlink(missing_ok=True)  # before its files are overwritten
                 super()._save_checkpoint(model, trial)

@@ -1,4 +1,4 @@
-"""What the trainer installs in a model for the time of training: a forward that gives the loss only, and fast dropout.
+"""What the trainer installs in a model during training: a forward that returns the loss only, and fast dropout.
 
 The loss and its gradients are those of `Bert4RecForMaskedLM.forward`, from less work: the last layer and the logits are
 computed at the labelled positions only, and the logits of a large catalogue in chunks or for a sample of it.
@@ -84,7 +84,8 @@ def training_forward(
             the decoder.
         negatives_log_count: (n,) logarithm of how often each is expected among the n.
         label_weights: (batch, seq) factors of the losses at labelled positions; 1 by default.
-        targets: the labelled positions, which `TrainingCollator` adds; by default found here, and a GPU has to wait.
+        targets: the labelled positions, which `TrainingCollator` adds; by default found here, which makes the host wait
+            for a GPU.
         num_items_in_batch: divisor of the sum of losses; by default the number of labelled positions, or the sum of
             their weights.
         is_causal, inputs: those of `Bert4RecModel.forward`.
@@ -131,8 +132,8 @@ class LabelledTargets(NamedTuple):
 class TrainingCollator:
     """Adds the `targets` of the labels to batches of `masking`, and removes an `attention_mask` without padding.
 
-    Found by `training_forward` on a GPU, both would make the host wait. `sparse`: whether the model's last layer can be
-    limited to labelled positions; see `supports_query_positions`.
+    If `training_forward` computed either on a GPU, the host would wait for it. `sparse`: whether the model's last layer
+    can be limited to labelled positions; see `supports_query_positions`.
     """
 
     masking: DataCollatorForMaskedItems
@@ -189,6 +190,7 @@ def computes_all_logits(states: torch.Tensor, labels: torch.Tensor, vocab_size: 
 def supports_query_positions(model: Bert4RecForMaskedLM) -> bool:
     """Whether the last layer can be limited to labelled positions.
 
-    Not in a causal model, where each attends to others, nor by attention kernels that need as many queries as keys.
+    Not in a causal model, where each label attends to other positions, and not with attention kernels that need as many
+    queries as keys.
     """
     return not model.config.causal and model.config._attn_implementation in QUERY_ATTENTION

@@ -200,7 +200,7 @@ def _seconds(rows: DataFrame, column: str, source: str) -> Column:
 
 
 def _compact_dates(rows: DataFrame, column: str, source: str) -> Column | None:
-    """Numbers such as 20240501 as timestamps; None if the first ones are no dates. ValueError if only some are."""
+    """Numbers such as 20240501 as timestamps; None if the first ones are not dates. ValueError if only some are."""
     numbers = F.col("timestamp").try_cast("long")
     first_rows = rows.select(numbers.alias(column)).limit(10_000).toArrow()
     sample = pl.Series(column, first_rows[column]).drop_nulls()

@@ -10,7 +10,7 @@ from ..ragged import Array, IntArray
 class IdCodes:
     """Numbers the ids of a column in the order in which they are read.
 
-    Whether a column of text holds integers depends on all of it, so text is compared as it is until `sorted_ids`.
+    Whether a text column holds integers is known only after the last chunk, so `sorted_ids` converts them.
     """
 
     def __init__(self, column: str, source: str) -> None:

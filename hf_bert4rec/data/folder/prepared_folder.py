@@ -32,7 +32,7 @@ OPTIONS = (
     *("min_interactions", "min_rating", "repeats", "split", "targets", "quantile", "held_out_users"),
     *("event_column", "target_events", "weight_column"),
 )
-MAKE_ROOM = "What was there is unchanged: free some space, then prepare again"
+DISK_FULL_HINT = "What was there is unchanged: free some space, then prepare again"
 
 
 def is_prepared(folder: str | Path | None) -> bool:
@@ -72,7 +72,7 @@ def new_folder(folder: str | Path) -> Iterator[tuple[Path, Path]]:
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.preparing")
     earlier, new, work = (temporary / name for name in ("earlier", "new", "work"))
-    with annotate_write_errors(folder, MAKE_ROOM):
+    with annotate_write_errors(folder, DISK_FULL_HINT):
         temporary.mkdir(parents=True, exist_ok=True)
         lock = FileLock(temporary / "lock")
         try:
