@@ -77,12 +77,12 @@ def measure_size(arguments: Namespace, items: int) -> list[dict[str, float]]:
 
 
 def save_untrained(folder: Path, items: int) -> None:
-    tokenizer = Bert4RecTokenizer.from_movies(*made_up_movies(items))
+    tokenizer = Bert4RecTokenizer.from_movies(*synthetic_movies(items))
     model = untrained_model(items + FIRST_ITEM_ID, HIDDEN_SIZE, WINDOW, initializer_range=0.1).eval()
     MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK).save_pretrained(folder)
 
 
-def made_up_movies(items: int) -> tuple[dict[str, list[Any]], dict[int, int]]:
+def synthetic_movies(items: int) -> tuple[dict[str, list[Any]], dict[int, int]]:
     """A table of movies, and interactions per movie: some titles have articles, accents, other names or a namesake."""
     generator = np.random.default_rng(0)
     syllables = np.array(SYLLABLES)[generator.integers(0, len(SYLLABLES), (items, 9))]

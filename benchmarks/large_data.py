@@ -112,7 +112,7 @@ def _total(point: dict[str, Any]) -> list[float]:
 
 def write_table(rows: int, path: Path, part_rows: int = RATINGS) -> None:
     """Interactions in parts of this many rows, which share the catalogue, but neither users nor item pairs."""
-    log = made_up_log(min(rows, part_rows))
+    log = synthetic_log(min(rows, part_rows))
     writer = None
     for part, first in enumerate(range(0, rows, part_rows)):
         frame = log.head(rows - first).with_columns(
@@ -126,7 +126,7 @@ def write_table(rows: int, path: Path, part_rows: int = RATINGS) -> None:
     writer.close()
 
 
-def made_up_log(rows: int) -> pl.DataFrame:
+def synthetic_log(rows: int) -> pl.DataFrame:
     """Interactions in the order of time: few users make most of them, and item i has the weight 1 / (i + 10)."""
     generator = np.random.default_rng(0)
     users = max(10, rows * USERS // RATINGS)

@@ -29,7 +29,7 @@ import torch
 from datasets import Dataset
 from transformers import pipeline
 
-from examples.page import Step, bar_chart, scatter_plot, write_page
+from examples.tour_page import Step, bar_chart, scatter_plot, write_page
 from hf_bert4rec import MovieRecommendationPipeline
 from hf_bert4rec.cli.main import set_up_console
 from hf_bert4rec.cli.query import main as shell

@@ -1,4 +1,4 @@
-"""NDCG@10 of `fit` with the recipe `auto`, and of baselines, on synthetic families and MovieLens releases.
+"""NDCG@10 of `fit` with the recipe `auto`, and of baselines, on synthetic data sets and MovieLens releases.
 
     python -m benchmarks.quality.auto shop ml-latest-small
     python -m benchmarks.quality.auto shop --users 2500 --threads 1
@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.markdown import read_json_files, replace_between_marks
 from benchmarks.measure import ROOT, script_parser
-from benchmarks.quality.families import FAMILIES
+from benchmarks.quality.synthetic_data import SYNTHETIC_DATA
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model
@@ -36,8 +36,8 @@ RECORDED = ("num_users", "num_items", "num_interactions", "auto", "memory", "val
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("names", nargs="*", help=f"releases, or {', '.join(FAMILIES)}")
-    parser.add_argument("--users", type=int, help="size of the families, by default that of each family")
+    parser.add_argument("names", nargs="*", help=f"releases, or {', '.join(SYNTHETIC_DATA)}")
+    parser.add_argument("--users", type=int, help="users of a synthetic data set, by default its own number")
     parser.add_argument("--threads", type=int, help="threads of torch; all cores by default")
     parser.add_argument("--data_dir", help="folder of releases")
     arguments = parser.parse_args(argv)
@@ -52,8 +52,8 @@ def measure(name: str, users: int | None, data_dir: str | None) -> dict[str, Any
     """Train with the defaults of `fit`, and evaluate on the test part."""
     folder = OUTPUTS / name
     options: dict[str, Any] = {"data_dir": data_dir}
-    if name in FAMILIES:
-        frame = FAMILIES[name](**({"users": users} if users else {}))
+    if name in SYNTHETIC_DATA:
+        frame = SYNTHETIC_DATA[name](**({"users": users} if users else {}))
         path = OUTPUTS / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         frame.write_csv(path)
@@ -82,8 +82,8 @@ def measure(name: str, users: int | None, data_dir: str | None) -> dict[str, Any
 
 
 def table(folder: Path) -> str:
-    """One row per result, in the order of the families, then releases."""
-    order = {name: index for index, name in enumerate(FAMILIES)}
+    """One row per result, synthetic data sets first, then releases."""
+    order = {name: index for index, name in enumerate(SYNTHETIC_DATA)}
     results = sorted(read_json_files(folder), key=lambda result: order.get(result["name"], len(order)))
     header = ["data", "users", "items", "interactions", "this model", "Markov", "item-kNN", "popularity", "minutes"]
     rows: Rows = [header, *map(table_row, results)]

@@ -2,7 +2,8 @@
 
 Every rule is a smooth function of one or two properties of the data, so that similar data get similar options. With
 `scale` = log10(training interactions / 100,000), sizes and schedule interpolate between the tuned recipes for MovieLens
-100K (scale 0) and 1M (scale 1). The other rules were chosen on the synthetic data of `benchmarks/quality/families.py`.
+100K (scale 0) and 1M (scale 1). The other rules were chosen on the data of
+`benchmarks/quality/synthetic_data.py`.
 """
 
 import math

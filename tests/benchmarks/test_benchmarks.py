@@ -312,7 +312,7 @@ def test_the_growth_table_has_the_medians():
 
 
 def test_made_up_movies_have_titles_of_every_form():
-    movies, counts = catalogue_growth.made_up_movies(1000)
+    movies, counts = catalogue_growth.synthetic_movies(1000)
     assert len(movies["title"]) == len(counts) == 1000
     for part in (", The", "The ", "É", "(a.k.a. New "):
         assert any(part in title for title in movies["title"])

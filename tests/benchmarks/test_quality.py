@@ -68,7 +68,7 @@ def auto_result(name: str, mean: float, seconds: float) -> dict[str, Any]:
     }
 
 
-def test_rows_are_in_the_order_of_the_families(tmp_path: Path) -> None:
+def test_rows_are_in_the_order_of_the_data_sets(tmp_path: Path) -> None:
     for name, mean, seconds in (("ml-100k", 0.21, 200.0), ("shop", 0.3, 61.0)):
         (tmp_path / f"{name}.json").write_text(json.dumps(auto_result(name, mean, seconds)))
     header, _, shop, release, empty, *verdicts = auto_table(tmp_path).splitlines()

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.quality.families import FAMILIES
+from benchmarks.quality.synthetic_data import SYNTHETIC_DATA
 from hf_bert4rec import fit
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
@@ -94,7 +94,7 @@ def test_another_kind_of_event_is_no_repeat() -> None:
 
 
 def test_short_sessions_are_not_dropped() -> None:
-    assert choose(FAMILIES["sessions"](users=400))["min_interactions"] == 2
+    assert choose(SYNTHETIC_DATA["sessions"](users=400))["min_interactions"] == 2
 
 
 def test_the_window_holds_nearly_all_histories() -> None:
@@ -133,17 +133,17 @@ def test_choices_are_sentences() -> None:
     assert not hasattr(data, "hidden_size")
 
 
-def test_families_have_the_described_histories() -> None:
+def test_synthetic_data_have_the_described_histories() -> None:
     lengths = {
-        name: family(users=100).group_by("user").len()["len"].sort().to_list() for name, family in FAMILIES.items()
+        name: make(users=100).group_by("user").len()["len"].sort().to_list() for name, make in SYNTHETIC_DATA.items()
     }
-    assert {name: len(each) for name, each in lengths.items()} == dict.fromkeys(FAMILIES, 100)
+    assert {name: len(each) for name, each in lengths.items()} == dict.fromkeys(SYNTHETIC_DATA, 100)
     assert (lengths["sessions"][0], lengths["sessions"][-1]) == (2, 5)
     assert (lengths["sequential"][0] >= 10, lengths["sequential"][-1] <= 40) == (True, True)
     assert 7 < np.mean(lengths["shop"]) < 11
-    for name, family in FAMILIES.items():
-        table = family(users=100)
-        assert table.equals(family(users=100))
+    for name, make in SYNTHETIC_DATA.items():
+        table = make(users=100)
+        assert table.equals(make(users=100))
         repeated = 1 - table.select("user", "item").n_unique() / table.height
         assert (repeated > 0.4) if name == "repeating" else (repeated == 0)
         assert ("time" in table.columns) == (name != "shop")
@@ -151,7 +151,7 @@ def test_families_have_the_described_histories() -> None:
 
 @pytest.mark.slow
 def test_a_table_of_repeats_is_trained_by_default(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    table = FAMILIES["repeating"](users=60)
+    table = SYNTHETIC_DATA["repeating"](users=60)
     pipe = fit(table, output_dir=tmp_path / "listens", num_train_epochs=2, use_cpu=True, bf16=False)
     assert pipe.model.config.exclude_seen is False
     assert "options chosen from the data:\n- repeats all: " in caplog.text

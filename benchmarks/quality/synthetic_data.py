@@ -1,7 +1,7 @@
-"""Synthetic interactions of several kinds, on which the rules of `recipe="auto"` were chosen.
+"""Synthetic data sets, on which the rules of `recipe="auto"` were chosen.
 
-Each family is a function of the number of users and a seed, and returns a table with one row per interaction: `user`,
-`item` and, but for the shop, `time`. No family has what the model computes built in, such as its windows or weights.
+Each is a function of the number of users and a seed, and returns a table with one row per interaction: `user`,
+`item` and, but for the shop, `time`. None has what the model computes built in, such as its windows or weights.
 """
 
 from collections.abc import Callable
@@ -107,7 +107,7 @@ def shop(users: int = 22_000, seed: int = 0) -> pl.DataFrame:
 
 
 SHOP_FOLLOWS, SHOP_FAVOURITE = 0.17, 0.38
-FAMILIES: dict[str, Callable[..., pl.DataFrame]] = {
+SYNTHETIC_DATA: dict[str, Callable[..., pl.DataFrame]] = {
     "sequential": sequential,
     "popular": popular,
     "repeating": repeating,
