@@ -28,7 +28,7 @@ release lacks are left out, and histories without any other.
 The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to popular movies that
 people who like the history also like; after a single movie, every third answer is a similar one. The penalty brings
 back similar ones for every history (from "Before Sunrise" to "Three Colors"). For
-[new users](evaluation.md#new-users-and-more-like-this), taste without a penalty is best."""
+[new users](evaluation.md#new-users-and-related-items), taste without a penalty is best."""
 # Titles separated by ";", other names of the same movie by "|".
 HISTORIES = (
     "Star Wars|Star Wars: Episode IV - A New Hope; Return of the Jedi|Star Wars: Episode VI - Return of the Jedi",
