@@ -31,8 +31,7 @@ RatedHistories: TypeAlias = tuple[pa.Array, Rows, npt.NDArray[np.float32] | None
 class Users:
     """Users to recommend to, one row each, as input ids of items in the model's catalogue, oldest first.
 
-    `liked` is the model's input, with times if the model uses them. `seen`, which is not recommended, adds items rated
-    below `min_rating`.
+    `liked` is the model's input, with times if it uses them. `seen`, not recommended, adds items below `min_rating`.
     """
 
     user_ids: pa.Array

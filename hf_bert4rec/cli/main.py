@@ -99,8 +99,7 @@ def usage() -> str:
 def console(*command: str) -> None:
     """The installed program; the scripts in training/ name the command that they run.
 
-    Characters that the terminal cannot show are replaced. A reader that closes the pipe (`| head`) ends the program
-    without a traceback.
+    Characters that the terminal cannot show are replaced; a pipe closed by its reader (`| head`) gives no traceback.
     """
     if sys.stdout is None:  # closed by the caller, as by `>&-`
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (open until the process ends)

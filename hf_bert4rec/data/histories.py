@@ -59,7 +59,7 @@ def build_histories(
     if not len(columns["rows"]):
         pairs = to_frame(ratings, ["user_id", "movie_id"])
         counts = pairs.height, pairs["user_id"].n_unique(), pairs["movie_id"].n_unique()
-        raise ValueError(no_user_left_message(*counts, min_interactions, min_rating))
+        raise ValueError(no_user_message(*counts, min_interactions, min_rating))
     if not with_ratings:
         columns.pop("ratings", None)
     return _grouped(frame, columns, ratings.features)
@@ -99,9 +99,7 @@ def order_events(event_types: Collection[str], arguments: DataArguments) -> list
     return [*targets, *(name for name in others if name not in targets)]
 
 
-def no_user_left_message(
-    interactions: int, users: int, items: int, min_interactions: int, min_rating: float | None
-) -> str:
+def no_user_message(interactions: int, users: int, items: int, min_interactions: int, min_rating: float | None) -> str:
     """The error where the filters leave no user of a table with these counts."""
     threshold = "" if min_rating is None else f", counting ratings of {min_rating:g} or higher"
     return (

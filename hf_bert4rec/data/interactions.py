@@ -45,8 +45,7 @@ def read_interactions(
     data set on the Hub; or a DataFrame of pandas or Polars, an Arrow table, a Dataset or an iterable of dictionaries.
     docs/formats.md lists the forms of files; their content decides, not their name. The log says how they were read.
 
-    Ids become int64 or text (`as_ids`), times seconds since 1970 in UTC (`as_seconds`). Repeated (user, item) pairs
-    stay.
+    Ids become int64 or text (`as_ids`), times seconds since 1970 in UTC (`as_seconds`). Repeated pairs stay.
 
     Args:
         user_column, item_column, time_column: by default user_id, movie_id and timestamp, or the columns with another
@@ -56,8 +55,7 @@ def read_interactions(
         items: a table in one of these forms with the item column and, if known, title, year and genres (lists, JSON, or
             text with "|", ";" or "," between them). Without a year column the year is split off titles such as
             "Heat (1995)". An item without a row or a title has its id as title.
-        item_columns: columns of `items` by our names, such as {"movie_id": "sku", "title": "name"}; None for a
-            column that is not to be read.
+        item_columns: columns of `items` by our names, such as {"movie_id": "sku", "title": "name"}; None to read none.
         event_column: event types, such as "view" and "purchase", which become the column "event".
         weight_column: weights of the interactions in the loss, which become the column "weight".
         options: the fields of `TableOptions`; `columns` and those of data sets are not for `items`.

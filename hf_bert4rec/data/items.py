@@ -22,8 +22,7 @@ MAX_YEAR = 9999
 def read_items(frame: pl.DataFrame, mapping: Mapping[str, str | None], source: str) -> pl.DataFrame:
     """Return the item table as movie_id, title, year and genres; `mapping` has the frame's columns by these names.
 
-    None or "" is for a column that is not to be read. ValueError if a column is missing, an item is duplicate, or a
-    value cannot be read.
+    None or "" skips a column. ValueError if a column is missing, an item is duplicate, or a value cannot be read.
     """
     columns = _columns_of(frame, mapping, source)
     if frame.is_empty():

@@ -18,7 +18,6 @@ Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-Numbers = Array  # int64 or float64
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,7 @@ class Ragged:
 class LazyRows:
     """Rows of arrays that may be larger than memory; `transforms` are applied to those that are read.
 
-    Row i has the `lengths[i]` entries from position `starts[i]` on, counted over the values of all `parts`; it is
-    within one part.
+    Row i has the `lengths[i]` entries from position `starts[i]` on, counted over all `parts`; it is within one part.
     """
 
     parts: Sequence[Ragged]

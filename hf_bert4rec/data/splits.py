@@ -4,8 +4,7 @@ Every split is a `DatasetDict{train, validation, test}` with the columns user_id
 them, timestamps, events and weights. Validation and test rows also have `target`, `target_timestamp` and
 `target_event`, or the lists `targets`, `target_timestamps` and `target_events`. Rows keep the order of the histories.
 
-Where histories have event types, only those of `target_events` are held out, and a history is everything before
-its targets.
+With event types, only those of `target_events` are held out, and a history is everything before its targets.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import polars as pl
 
 from ..model.values_bert4rec import MAX_SECONDS, UNKNOWN_TIME, units_per_second
 from .columns import EXPORT_AGAIN, ROUNDED, WHITESPACE, as_int64, refuse_inexact, refuse_rows, with_floats
-from .ragged import Numbers
+from .ragged import Array
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class TimeReader:
     are_datetimes: bool | None = None
     are_integers: bool = True
 
-    def read(self, values: pl.Series, source: str) -> Numbers:
+    def read(self, values: pl.Series, source: str) -> Array:
         """The times of a chunk as numbers in their own unit, or as microseconds of datetimes."""
         numbers = _read_times(values, source)
         are_datetimes = isinstance(numbers.dtype, pl.Datetime)
@@ -73,7 +73,7 @@ class TimeReader:
         self.low, self.high = min(numbers.min(), self.low), max(numbers.max(), self.high)
         return numbers.to_numpy()
 
-    def conversion(self, chunks: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
+    def conversion(self, chunks: Callable[[], Iterable[Array]]) -> Callable[[Array], Array]:
         """The function that converts a chunk to seconds; `chunks` gives all of them, at every call."""
         if self.are_datetimes:
             return _division(MICROS, chunks)
@@ -94,7 +94,7 @@ class TimeReader:
         logger.info("%s: column %r is in %s; converted to seconds", self.source, self.column, UNIT_NAMES[units])
         return _division(units, chunks)
 
-    def _named(self, chunks: Callable[[], Iterable[Numbers]]) -> Iterator[tuple[pl.Series, str]]:
+    def _named(self, chunks: Callable[[], Iterable[Array]]) -> Iterator[tuple[pl.Series, str]]:
         """The chunks, each with its name in errors."""
         first = 0
         for numbers in chunks():
@@ -120,7 +120,7 @@ def compact_dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
     return None
 
 
-def _division(factor: int, chunks: Callable[[], Iterable[Numbers]]) -> Callable[[Numbers], Numbers]:
+def _division(factor: int, chunks: Callable[[], Iterable[Array]]) -> Callable[[Array], Array]:
     """The function that divides numbers: integers remain integers if all quotients are."""
     if all(numbers.dtype.kind == "i" and (numbers // factor * factor == numbers).all() for numbers in chunks()):
         return lambda numbers: numbers // factor

@@ -28,8 +28,7 @@ KNN_BLOCK, KNN_PAIRS = 1024, 1 << 26
 def fit_baselines(known: Rows, vocab_size: int, seed: int = 0, **knn_options: Any) -> dict[str, Scorer]:
     """Every baseline, fitted on `known`: all interactions that precede the targets (input ids, oldest first).
 
-    With leave-one-out these are the training and validation items for the test targets, as in published figures of
-    these baselines.
+    With leave-one-out these are the training and validation items for the test targets, as in published figures.
     """
     return {
         "random": RandomScorer(vocab_size, seed),

@@ -72,8 +72,7 @@ def evaluate_new_users(
 ) -> dict[str, Any]:
     """The section `new_users` of `evaluation.json`, with baselines that are fitted on the likes of the training users.
 
-    `model_scorers` are by goal. Differences are between the first scorer and every other one. Errors are
-    those of `draw_likes`.
+    `model_scorers` are by goal. Differences are between the first scorer and every other one. Errors: `draw_likes`.
     """
     likes, held_out = draw_likes(data, config.part, config.seed)
     k, users = config.headline_k, len(likes) // DRAWS

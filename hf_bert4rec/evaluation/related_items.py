@@ -141,8 +141,7 @@ def evaluate_related_items(
 def share_found(ranks: Ragged, sizes: Sequence[int], k: int) -> FloatArray:
     """The share of related movies among the first k, (groups,): of min(k, all), averaged over the movies of a group.
 
-    `ranks` has a row for every movie, group after group: the ranks of its related movies. `sizes` counts the
-    movies of each group.
+    `ranks` has a row for every movie, group after group: ranks of its related movies. `sizes` (groups,) are in movies.
     """
     found = np.bincount(ranks.row_ids, weights=ranks.values <= k) / np.minimum(ranks.lengths, k)
     return np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=found) / sizes

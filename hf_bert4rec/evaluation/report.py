@@ -134,8 +134,7 @@ def estimates(per_user: Mapping[str, FloatArray], seed: int) -> dict[str, dict[s
 def load_report(path: str | Path) -> dict[str, Any]:
     """Read `evaluation.json`, checked, in the current schema.
 
-    FileNotFoundError if there is none, ValueError if it has an unknown schema version or is not an evaluation; both
-    name the command to run.
+    FileNotFoundError without it, ValueError for an unknown schema or another content; both name the command to run.
     """
     path, again = Path(path), "run `hf-bert4rec evaluate` on the model again"
     if not path.is_file():

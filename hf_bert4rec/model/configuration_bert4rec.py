@@ -52,8 +52,7 @@ class Bert4RecConfig(PreTrainedConfig):
     max_position_embeddings (`int`): window, in positions; the [MASK] that predicts the next item takes one of them.
     sparse_prediction (`bool`): in training, compute logits at the labelled positions only.
     pre_layer_norm (`bool`): normalise before attention and feed-forward instead of after; trains faster.
-    rotary_positions (`bool`): rotate queries and keys by position (arXiv:2104.09864) instead of adding a learned
-        embedding.
+    rotary_positions (`bool`): rotate queries and keys by position (arXiv:2104.09864) instead of adding an embedding.
     causal (`bool`): each position gets the item before its own as input and attends to earlier positions only, so that
         every item of a history is predicted at once (`mlm_probability: 1.0`, `mask_replace_prob: 0.0`); the setup of
         SASRec (arXiv:1808.09781).

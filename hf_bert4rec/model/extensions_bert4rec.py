@@ -239,8 +239,7 @@ class Bert4RecTransitionMemory(nn.Module):
 
 
 SMALLEST_SCORE = 1e-4  # `log_scores` is linear below this, as scores may be negative
-# After a history of one item, every third of the first ten is a neighbour: by score alone, a series that few people
-# like would be missing.
+# After one item, every third of the first ten is a neighbour: by score only, a series that few like would be missing.
 LISTED, SIMILAR_RANKS = 10, 3
 # Averaged factors are short, so a history hardly raises a new item's score. Without this factor, new movies are
 # recommended less often than at random. docs/usage.md has the trade-off.
@@ -319,8 +318,7 @@ class Bert4RecTaste(nn.Module):
     def similarities(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Similarities (n, vocab) of items (n,) to all items.
 
-        Those of an item's neighbours are stored; those of other items are cosines of factors, scaled to at most the
-        smallest stored one.
+        Those of neighbours are stored; the others are cosines of factors, scaled to at most the smallest stored one.
         """
         vectors = nn.functional.normalize(self.factors.float(), dim=-1)
         input_ids = input_ids.to(vectors.device)

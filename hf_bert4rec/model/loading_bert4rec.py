@@ -54,8 +54,7 @@ class SafetensorsModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """`PreTrainedModel.from_pretrained` for folders that are not trusted.
 
-        ValueError: `use_safetensors=False`, an index that names other files, or corrupt JSON. OSError: no safetensors
-        file, or a corrupt one.
+        ValueError: `use_safetensors=False`, an index of other files, or corrupt JSON. OSError: no or bad safetensors.
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("use_safetensors=False: weights are read from safetensors files only, never pickled ones")
@@ -113,8 +112,7 @@ def read_object(path: str | Path, fix: str = FIX_HINT) -> dict[str, Any]:
 def read_tokens(path: str | Path) -> list[str]:
     """Return the tokens of a `tokenizer.json` in the order of their ids, or [] unless it has the usual form.
 
-    `id_to_token` takes three times as long. Without escapes, and with as many separators as tokens, no separator is
-    part of a token.
+    `id_to_token` takes three times as long. Without escapes, and with one separator per token, no token contains one.
     """
     vocab = Path(path).read_text(encoding="utf-8").partition('"vocab": {')[2].partition("}")[0]
     try:

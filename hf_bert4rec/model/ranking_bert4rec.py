@@ -1,7 +1,6 @@
 """From scores to recommendations: filters, popularity, diversity, similar items and explanations.
 
-Neither filters nor re-ranking change a movie's score. The logits of a large catalogue are computed in int8, and
-corrected where they decide.
+Filters and re-ranking do not change scores. Logits of a large catalogue are int8 products, corrected where they decide.
 """
 
 from __future__ import annotations

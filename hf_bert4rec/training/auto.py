@@ -2,8 +2,7 @@
 
 Every rule is a smooth function of one or two properties of the data, so that similar data get similar options. With
 `scale` = log10(training interactions / 100,000), sizes and schedule interpolate between the tuned recipes for MovieLens
-100K (scale 0) and 1M (scale 1). The other rules were chosen on the data of
-`benchmarks/quality/synthetic_data.py`.
+100K (scale 0) and 1M (scale 1). The others were chosen on `benchmarks/quality/synthetic_data.py`.
 """
 
 import math

@@ -36,11 +36,10 @@ MAX_SCORES = 1 << 27
 BATCH_SIZE = 128
 K = 10
 
-Batch = dict[str, torch.Tensor]
-EncodedBatch = tuple[torch.Tensor, Batch]  # see `validation_batches`
+EncodedBatches = list[tuple[torch.Tensor, dict[str, torch.Tensor]]]  # see `validation_batches`
 
 
-def choose_memory(model: Bert4RecForMaskedLM, data: PreparedData, batches: list[EncodedBatch]) -> dict[str, Any]:
+def choose_memory(model: Bert4RecForMaskedLM, data: PreparedData, batches: EncodedBatches) -> dict[str, Any]:
     """Set `config.memory_weight` and fill the memory so that NDCG@10 on the validation part is best, without taste.
 
     Returns `weight`, one of `WEIGHTS`; `backward`, one of `BACKWARD`; and the NDCG@10 of the `network` only, of this
@@ -62,9 +61,7 @@ def choose_memory(model: Bert4RecForMaskedLM, data: PreparedData, batches: list[
     return choice
 
 
-def choose_taste_weight(
-    model: Bert4RecForMaskedLM, data: PreparedData, batches: list[EncodedBatch]
-) -> dict[str, float]:
+def choose_taste_weight(model: Bert4RecForMaskedLM, data: PreparedData, batches: EncodedBatches) -> dict[str, float]:
     """Set `config.taste_weight`, with which NDCG@10 on the validation part is best; the first of equals.
 
     Returns `weight`, one of `TASTE_WEIGHTS`; and the NDCG@10 `without` the model of taste, and with it (`combined`).
@@ -81,7 +78,7 @@ def choose_taste_weight(
 
 
 @torch.no_grad()
-def validation_batches(model: Bert4RecForMaskedLM, data: PreparedData, seed: int = 0) -> list[EncodedBatch]:
+def validation_batches(model: Bert4RecForMaskedLM, data: PreparedData, seed: int = 0) -> EncodedBatches:
     """Batches of validation rows, each with the network's user embeddings (batch, hidden).
 
     Of many users a sample drawn with `seed` counts, the smaller the larger the catalogue is.
@@ -103,11 +100,7 @@ def validation_batches(model: Bert4RecForMaskedLM, data: PreparedData, seed: int
 
 @torch.no_grad()
 def _ndcg_by_weight(
-    model: Bert4RecForMaskedLM,
-    data: PreparedData,
-    batches: list[EncodedBatch],
-    weights: Sequence[float],
-    of_taste: bool,
+    model: Bert4RecForMaskedLM, data: PreparedData, batches: EncodedBatches, weights: Sequence[float], of_taste: bool
 ) -> list[float]:
     """NDCG@10 for each weight of the memory's scores, or of the model of taste's, and last for these scores only.
 

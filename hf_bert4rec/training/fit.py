@@ -63,8 +63,7 @@ def fit(
     Args:
         interactions: a table in any form that `read_interactions` takes, or the name of a MovieLens release.
         items: a table that describes the items, in one of these forms.
-        recipe: the name of an installed recipe, a YAML file, or a recipe's entries. "auto" chooses the options from the
-            data.
+        recipe: the name of an installed recipe, a YAML file, or a recipe's entries. "auto" chooses them from the data.
         output_dir: the exported folder, by default `outputs/` and the table's name. An earlier export is replaced.
         options: of `hf-bert4rec train --help`; they override the recipe.
 
@@ -103,8 +102,7 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
         logger.info("\n- ".join(["options chosen from the data:", *chosen]))
     disable_malloc_trim()
     trainer = build_trainer(data, model_arguments, masking, training)
-    options = run_options(arguments[:-1], training) | schedule_options(training) | data_fingerprint(data)
-    train_or_resume(trainer, options)
+    train_or_resume(trainer, run_options(arguments[:-1], training) | resume_conditions(training, data))
     model = trainer.gathered_model().float()
     if trainer.is_world_process_zero():
         figures = finish_model(model, data, arguments)
@@ -117,17 +115,13 @@ def train(arguments: Arguments, argv: Sequence[str] = (), interactions: Any = No
     return folder
 
 
-def schedule_options(training: Bert4RecTrainingArguments) -> dict[str, Any]:
-    """Options that a resumed run must keep in addition to `run_options`, or it would skip or repeat rows."""
+def resume_conditions(training: Bert4RecTrainingArguments, data: PreparedData) -> dict[str, Any]:
+    """What a resumed run must keep in addition to `run_options`: the order of rows, and the data behind a name."""
+    options = training.to_dict()
     rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-    options = {"per_device_train_batch_size * gradient_accumulation_steps * number of processes": rows}
-    every = training.to_dict()
-    return options | {name: every[name] for name in SCHEDULE_OPTIONS}
-
-
-def data_fingerprint(data: PreparedData) -> dict[str, Any]:
-    """Values that differ if a resumed run reads other data, such as a later export of the same name."""
     return {
+        "per_device_train_batch_size * gradient_accumulation_steps * number of processes": rows,
+        **{name: options[name] for name in SCHEDULE_OPTIONS},
         "training_interactions": int(data.train.lengths.sum()),
         "validation_targets_sha256": data.target_hash("validation"),
         "vocabulary_sha256": data.tokenizer.vocabulary_sha256,

@@ -84,8 +84,7 @@ def training_forward(
             the decoder.
         negatives_log_count: (n,) logarithm of how often each is expected among the n.
         label_weights: (batch, seq) factors of the losses at labelled positions; 1 by default.
-        targets: the labelled positions, which `TrainingCollator` adds; by default found here, which makes the host wait
-            for a GPU.
+        targets: the labelled positions from `TrainingCollator`; by default found here, where the host waits for a GPU.
         num_items_in_batch: divisor of the sum of losses; by default the number of labelled positions, or the sum of
             their weights.
         is_causal, inputs: those of `Bert4RecModel.forward`.

@@ -27,7 +27,7 @@ from hf_bert4rec.data.arguments import DataArguments, TableOptions
 from hf_bert4rec.data.columns import INTEGER, MISSING_WORDS, ROUNDED, WHITESPACE
 from hf_bert4rec.data.folder.prepare_folder import find_table_columns
 from hf_bert4rec.data.folder.prepared_folder import check_folders, finish_folder, new_folder
-from hf_bert4rec.data.histories import check_filters, no_user_left_message, order_events
+from hf_bert4rec.data.histories import check_filters, no_user_message, order_events
 from hf_bert4rec.data.interactions import read_item_table
 from hf_bert4rec.data.items import join_items
 from hf_bert4rec.data.ragged import offsets_of, run_lengths
@@ -80,7 +80,7 @@ def prepare_with_spark(spark: SparkSession, arguments: DataArguments, output_dir
     if histories.isEmpty():
         counts = rows.agg(F.count("*"), F.countDistinct("user_id"), F.countDistinct("movie_id")).first() or (0, 0, 0)
         raise ValueError(
-            no_user_left_message(counts[0], counts[1], counts[2], arguments.min_interactions, arguments.min_rating)
+            no_user_message(counts[0], counts[1], counts[2], arguments.min_interactions, arguments.min_rating)
         )
     catalogue = _catalogue(rows, histories, arguments, columns["movie_id"])
     with new_folder(output_dir) as (new, _):

@@ -17,7 +17,7 @@ import polars as pl
 
 from ..arguments import DataArguments
 from ..columns import as_events, as_ratings, as_weights_of_chunk
-from ..histories import CODES, NUMBERS, check_filters, no_user_left_message, order_events, sort_rows, warn_of_repeats
+from ..histories import CODES, NUMBERS, check_filters, no_user_message, order_events, sort_rows, warn_of_repeats
 from ..interactions import find_columns, read_item_table
 from ..items import join_items
 from ..ragged import Array, BoolArray, IntArray
@@ -113,7 +113,7 @@ def _write_histories(
     paths, item_counts = _sort(_partition(rows, numbers), user_ids, len(item_ids), arguments)
     users, items = k_core(Histories.open(paths), item_counts, arguments.min_interactions)
     if not users.any():
-        raise ValueError(no_user_left_message(*counts, arguments.min_interactions, arguments.min_rating))
+        raise ValueError(no_user_message(*counts, arguments.min_interactions, arguments.min_rating))
     catalogue, index = _catalogue(item_table, item_ids, items, rows.codes["items"].source)
     _write_shards(paths, users, items, index, new)
     return catalogue

@@ -166,6 +166,7 @@ def finish_folder(
         items.with_columns(count=pl.Series(split.label_counts(len(items)))).write_parquet(temporary)
     users = split.lengths.users("train")
     train = {"users": len(users), "interactions": int(split.lengths.train[users].sum())}
+    held_out = {part: split.targets(part, items["movie_id"]) for part in HELD_OUT}
     manifest = {
         "version": VERSION,
         "name": table_name(str(arguments.ratings)),
@@ -176,16 +177,14 @@ def finish_folder(
         "items": len(items),
         "interactions": int(histories.lengths.sum()),
         "columns": ["user_id", "items", *histories.parts[0].columns],
-        "splits": {"train": train, **{part: _part_record(split, part, items["movie_id"]) for part in HELD_OUT}},
+        "splits": {
+            "train": train,
+            **{part: {"users": len(rows), "targets_sha256": target_hash(rows)} for part, rows in held_out.items()},
+        },
         "files": {path.name: _file_record(path) for path in [folder / ITEMS, *paths]},
     }
     write_json(folder / MANIFEST, {**manifest, "sha256": _digest(manifest)})
     return manifest
-
-
-def _part_record(split: SplitHistories, part: str, item_ids: pl.Series) -> dict[str, Any]:
-    targets = split.targets(part, item_ids)
-    return {"users": len(targets), "targets_sha256": target_hash(targets)}
 
 
 def _file_record(path: Path) -> dict[str, Any]:
