@@ -225,7 +225,10 @@ def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
         (TABLES["events"].with_columns(weight=0.0), "'weight' is 0 in all rows, but some weight must be above 0"),
         (TABLES["events"].with_columns(weight=-pl.col("weight")), "a weight is a finite number of 0 or more"),
         (TABLES["events"].with_columns(kind=pl.lit(" ")), "an event type is needed"),
-        (TABLES["events"].with_columns(kind=pl.lit("rent")), r"target_events is \['cart', 'buy'\], but the kinds"),
+        (
+            TABLES["events"].with_columns(kind=pl.lit("rent")),
+            r"target_events is \['cart', 'buy'\], but the event types",
+        ),
         (TABLES["events"].drop("weight"), "has no column 'weight'"),
         (TABLES["events"].with_columns(user_id=pl.lit(None, pl.Int64)), "an id is needed"),
         (TABLES["events"].with_columns(timestamp=pl.lit("yesterday")), "a time is a number or an ISO date"),
