@@ -7,8 +7,7 @@ A row is `user_id`, `movie_id`, `rank` (from 1), `score` and `source` ("model", 
 movie that the model knows). Scores are the pipeline's with goal="next" and the times of the history. Seen movies are
 left out, unless the model recommends items again (--repeats all); a user who has seen every movie has no row. The
 k-core and the split of the training do not apply: every user gets movies, and those rated below --min_rating count as
-seen but are not read by the model. Data options default to those of the training. An interrupted run continues when it
-is started again.
+seen but are not read by the model. Data options default to the training's. An interrupted run can be continued.
 """
 
 import logging

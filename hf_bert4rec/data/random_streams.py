@@ -44,8 +44,7 @@ def hashed_uniform(*keys: int | IntArray) -> FloatArray:
 class NegativeSampler:
     """Draws `number` items with replacement, like the masks as a function of (seed, epoch, row) only.
 
-    `counts` (vocab_size,) are the training interactions of every input id; ids below `first_item_id` are special tokens
-    and never drawn.
+    `counts` (vocab_size,) are training interactions; ids below `first_item_id`, special tokens, are never drawn.
     """
 
     def __init__(self, counts: IntArray, number: int, first_item_id: int, seed: int = 42) -> None:

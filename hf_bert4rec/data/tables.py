@@ -65,8 +65,7 @@ class Table:
 def read_table(table: Any, what: str, options: TableOptions) -> Table:
     """Read a table in one of the forms that `read_interactions` names; `what` it holds is for errors.
 
-    Fields of text files stay text, so that an id "007" does not become 7; empty ones are null. A named index of a
-    pandas DataFrame becomes columns.
+    Fields of text files stay text ("007" is not 7), empty ones are null. A named index of pandas becomes columns.
 
     Raises:
         FileNotFoundError: no such file or data set. ValueError: the table cannot be read. TypeError: it is not a table.

@@ -171,8 +171,7 @@ class Bert4RecTransitionMemory(nn.Module):
     ) -> torch.Tensor:
         """Log-probability of each item to follow a row's last items, (batch, vocab).
 
-        The arguments are (batch, seq), and the last attended position is that of the query. `timestamps` are seconds,
-        `UNKNOWN_TIME` where unknown.
+        Arguments are (batch, seq); the last attended position is the query's. Unknown `timestamps` are `UNKNOWN_TIME`.
         """
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         last = (positions * attention_mask).argmax(-1, keepdim=True)  # (batch, 1)
@@ -257,8 +256,7 @@ class Bert4RecTaste(nn.Module):
         factors: (vocab, taste_size).
         precisions: (vocab,) inverse variances of the likes.
         shares: (vocab,) weighted shares of users who like each item.
-        neighbours: (vocab, taste_neighbours) input ids of the closest items, closest first, int32; 0 for none. None
-            without `taste_neighbours`.
+        neighbours: (vocab, taste_neighbours) input ids, closest first, int32; 0 for none. None if the size is 0.
         correlations: (vocab, taste_neighbours) similarities of an item and its neighbours, by likes and metadata.
         regression: (taste_size, taste_size) of the second regression: Σ_a precisions[a] · factors[a]' · regression ·
             factors[b]. None without `taste_weight`.

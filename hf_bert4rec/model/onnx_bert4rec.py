@@ -32,8 +32,7 @@ def find_onnx(folder: str, onnx_file: str, revision: str | None) -> str:
 class OnnxScorer:
     """Scores histories like `model.next_item_logits`, with a file that `hf-bert4rec export-onnx` wrote.
 
-    Copies and pickles hold the path, and open the file again. ImportError without onnxruntime; ValueError for a file of
-    another number of items.
+    Copies and pickles open the file again. ImportError without onnxruntime; ValueError for another number of items.
     """
 
     def __init__(self, path: str | Path, config: Any) -> None:

@@ -306,8 +306,7 @@ class MovieRecommendationPipeline(Pipeline):
         """Embeddings of histories, float32 on the CPU: (histories, hidden), or (hidden,) for a single history.
 
         For every movie, `embed_users(history) @ embed_items([movie])[0] + item_biases([movie])[0]` is the network's
-        logit, without the terms of the transition memory and of `taste_weight`. A history without known movies is
-        embedded as an empty one.
+        logit, without memory and `taste_weight`. A history without known movies is embedded as an empty one.
         """
         batch_size = parse_batch_size(self._batch_size if batch_size is None else batch_size)
         histories, is_single = read_histories(histories)

@@ -152,8 +152,7 @@ def _none_or(convert: Callable[[str], Any]) -> Callable[[str], Any]:
 def parse(argv: Sequence[str] | None = None, description: str | None = __doc__) -> Arguments:
     """Read `RECIPE [--key value ...]`. The command line overrides the recipe, the recipe the defaults.
 
-    FileNotFoundError lists the installed recipes; ValueError: an unknown key, with the nearest known one, a bad value,
-    or a recipe that would publish pickles.
+    FileNotFoundError lists the installed recipes. ValueError: an unknown key, a bad value, or `push_to_hub`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = OptionParser(CLASSES, "hf-bert4rec train", description)
