@@ -279,8 +279,7 @@ def _other_numerals(name: str) -> list[str]:
     index = next((index for index in reversed(range(len(words))) if words[index] in NUMERALS), None)
     if index is None:
         return []
-    parts = ("", *PART_NAMES) if index and words[index - 1] not in PART_NAMES else ("",)
-    spellings = [f"{part} {numeral}" for part in parts for numeral in NUMERALS[words[index]]]
+    spellings = [f"{part} {numeral}" for part in ("", *PART_NAMES) for numeral in NUMERALS[words[index]]]
     return [" ".join([*words[:index], spelling.strip(), *words[index + 1 :]]) for spelling in spellings]
 
 

@@ -353,7 +353,6 @@ class MovieRecommendationPipeline(Pipeline):
         tokenizer.add_items(movies)
         report = self.model.add_items(tokenizer, vectors)
         self.tokenizer = tokenizer
-        self._build_catalogue()
         return report
 
 
