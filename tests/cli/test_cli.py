@@ -59,7 +59,7 @@ def test_recommendations_are_printed_as_a_table(capsys, folder):
         (["--popularity-penalty", "1"], {"popularity_penalty": 1.0}),
         (["--include-seen"], {"exclude_seen": False}),
         (["--ratings", "5,1"], {"ratings": [5, 1]}),
-        (["--ratings=-,1", "--min-rating", "1"], {"ratings": [None, 1], "min_rating": 1}),
+        (["--ratings= -,1", "--min-rating", "1"], {"ratings": [None, 1], "min_rating": 1}),
         (["--candidate", "100", "--candidate", "amelie"], {"candidates": [100, 25], "top_k": 2}),
         (["--explain", "--top-k", "2"], {"explain": True, "top_k": 2}),
     ],
@@ -129,7 +129,7 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch, folder):
 
     monkeypatch.setattr("hf_bert4rec.cli.query.load_pipeline", fail)
     with pytest.raises(KeyError, match="a bug"):
-        main(["similar", folder, "10"])
+        main(["similar", "someone/model-1.0", "10"])
     monkeypatch.setattr("hf_bert4rec.cli.query.load_pipeline", lambda *arguments, **options: np.zeros(2) + np.zeros(3))
     with pytest.raises(ValueError, match="broadcast"):  # raised by code outside the package
         main(["similar", folder, "10"])

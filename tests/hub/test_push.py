@@ -354,8 +354,9 @@ def test_a_model_without_titles_is_described_as_such(model_folder, tmp_path):
     stage_model(folder, staged, NAME, include_titles=True)
     assert read(staged / "items.json") == {"count": items["count"]}
     assert "Titles and genres are not part of it." in (staged / "README.md").read_text(encoding="utf-8")
-    with pytest.raises(ValueError, match="has no titles"):
+    with pytest.raises(ValueError, match="staged has no titles, and the demo searches movies by title"):
         stage_space(staged, tmp_path / "space", NAME)
+    assert not (tmp_path / "space").exists()
 
 
 def test_the_card_of_a_model_that_has_grown_is_that_of_the_new_model(model_folder, tmp_path):

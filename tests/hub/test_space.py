@@ -275,14 +275,6 @@ def test_a_failure_is_explained_on_the_page(browser, space, script, message):
     browser.problems()
 
 
-def test_a_model_without_titles_is_refused(model, tmp_path):
-    folder = shutil.copytree(model, tmp_path / "model")
-    (folder / "items.json").write_text("{}")
-    with pytest.raises(ValueError, match="model has no titles, and the demo searches movies by title"):
-        stage_space(folder, tmp_path / "space", "someone/small")
-    assert not (tmp_path / "space").exists()
-
-
 def test_files_for_the_browser_are_made_if_they_are_missing(model, spaces, tmp_path):
     bare: Any = shutil.ignore_patterns("onnx")
     shutil.copytree(model, tmp_path / "model", ignore=bare)

@@ -136,6 +136,7 @@ def test_rotary_positions_need_pairs(folder):
         ("year", [10**400] * ITEMS, "year, row 0, is 1000"),
         ("genres", ["Drama"] * ITEMS, "genres, row 0, is 'Drama'; it must be a list of texts or null"),
         ("genres", [[1]] * ITEMS, r"genres, row 0, is \[1\]"),
+        ("genres", [[["Drama"]]] * ITEMS, r"genres, row 0, is \[\['Drama'\]\]"),
         ("count", [-1] * ITEMS, "count, row 0, is -1"),
         ("count", [float("nan")] * ITEMS, "count, row 0, is nan"),
         ("script", ["x"] * ITEMS, "'script' must be one of"),
@@ -172,6 +173,9 @@ def test_invalid_vocabulary_ids_are_refused(folder, vocabulary, message):
         ("pad_token", "100", r"pad_token is '100', not '\[PAD\]'"),
         ("unk_token", "nope", "unk_token is 'nope'"),
         ("item_id_type", "float", "item_id_type is 'float'"),
+        ("items", [], "it is a list, not an object of columns"),
+        ("event_names", ["a", "a"], r"event_names is \['a', 'a'\]; it is a list of different names"),
+        ("event_names", ["a"], "num_target_events is 0; it must be from 1 to 1"),
         ("extra_special_tokens", ["a"], "item 'a' is not an integer"),
         ("extra_special_tokens", ["100"], r"items \['100'\] are added tokens"),
         ("tokenizer_class", "PreTrainedTokenizerFast", "a TokenizersBackend recommends no movies"),
@@ -254,6 +258,8 @@ def shard(folder: Path, name: str) -> None:
 def test_weights_in_several_files_are_read(folder):
     shard(folder, "shard.safetensors")
     assert len(load_pipeline(folder, device="cpu")([100, 101])) == 10
+    (folder / INDEX_FILE).write_text("{}")
+    assert_refused(folder, ValueError, "index.json has no weight_map from weights to files: fetch or export the model")
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "../good/model.safetensors", "/etc/passwd", "a/shard.safetensors", 5])

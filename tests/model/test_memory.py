@@ -107,10 +107,10 @@ def test_a_new_item_follows_as_often_as_its_similar_items_on_average():
     memory = Bert4RecTransitionMemory(Bert4RecConfig(vocab_size=6, memory_size=2))
     memory.next_items[3:5] = torch.tensor([[4, 5], [5, 3]])
     memory.weights[3:5] = torch.tensor([[2.0, 1.0], [4.0, 3.0]])
-    memory.resize(7)
-    assert memory.add([(torch.tensor([4, 5]), torch.tensor([0.75, 0.25]))]) == 3
-    assert memory.next_items[3:].tolist() == [[4, 5, 6], [5, 3, 6], [0, 0, 0], [5, 3, 0]]
-    assert memory.weights[3:].tolist() == [[2, 1, -1.75], [4, 3, -1], [0, 0, 0], [4, 3, 0]]
+    memory.resize(8)  # the second new item has no similar ones
+    assert memory.add([(torch.tensor([4, 5]), torch.tensor([0.75, 0.25])), (torch.tensor([]), torch.tensor([]))]) == 3
+    assert memory.next_items[3:].tolist() == [[4, 5, 6], [5, 3, 6], [0, 0, 0], [5, 3, 0], [0, 0, 0]]
+    assert memory.weights[3:].tolist() == [[2, 1, -1.75], [4, 3, -1], [0, 0, 0], [4, 3, 0], [0, 0, 0]]
 
 
 def test_a_vocabulary_smaller_than_the_memory_keeps_the_strongest(config, tmp_path):

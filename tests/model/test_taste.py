@@ -92,6 +92,8 @@ def test_neighbours_of_a_single_item_are_every_third_of_ten() -> None:
     assert order[:13] == [3, 4, 5, 9, 6, 7, 14, 8, 10, 11, 12, 13, 15]
     assert taste([[3, 4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))
     assert taste([[4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))  # has none
+    taste.resize(13)  # nine others are all of them
+    assert taste([[3]])[0].argsort(descending=True, stable=True).tolist()[:10] == list(range(3, 13))
 
 
 def test_neighbours_are_the_most_similar() -> None:

@@ -77,6 +77,7 @@ SUBTITLED = {
     4993: "Lord of the Rings: The Fellowship of the Ring, The (2001)",
     924: "2001: A Space Odyssey (1968)",
     2628: "New Hope, A (2012)",
+    3328: "Ghost Dog - The Way of the Samurai (1999)",
     **{item: f"Part: {item}" for item in range(5000, 5012)},
 }
 
@@ -95,6 +96,7 @@ SUBTITLED = {
         ("A Space Odyssey", 924),
         ("A New Hope", 2628),
         ("A New Hope (1977)", 260),
+        ("ghost dog", 3328),
     ],
 )
 def test_titles_match_by_their_parts(typed, movie):
