@@ -20,8 +20,8 @@ from ..evaluation.plots import CURVE_FILE
 from ..files import data_folder, write_text
 from ..model.extensions_bert4rec import QUERY_TIME_DROPOUT, SEQUENCE_TIME_DROPOUT
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER
-from ..model.tokenization_bert4rec import Bert4RecTokenizer
-from .folder import CODE_FOLDER, REQUIREMENTS, code_files, has_own_titles
+from ..model.pipeline_bert4rec import MovieRecommendationPipeline
+from .folder import CODE_FOLDER, REQUIREMENTS, code_files, has_own_titles, load_pipeline
 from .records import read_evaluation, read_training, release_of
 
 TAGS = ("recommendation", "sequential-recommendation", "bert4rec", "endpoints-template")
@@ -145,10 +145,19 @@ def escape_markdown(text: object) -> str:
 
 def update_card(folder: Path) -> None:
     """Rewrite README.md of a local model folder from the records in it; errors are those of reading them."""
-    training, evaluation = read_training(folder), read_evaluation(folder)
+    pipe = load_pipeline(folder, device="cpu")
+    training, evaluation = with_current_model(read_training(folder), pipe), read_evaluation(folder)
     onnx = (folder / ONNX_FOLDER / ONNX_FILE).is_file()
-    titles = has_own_titles(Bert4RecTokenizer.from_pretrained(folder))
+    titles = has_own_titles(pipe.tokenizer)
     write_text(folder / REPOCARD_NAME, render_card(training, evaluation, titles=titles, onnx=onnx))
+
+
+def with_current_model(training: Mapping[str, Any], pipe: MovieRecommendationPipeline) -> dict[str, Any]:
+    """A training record with sizes and example of the model as it is now: `add_items` may have changed it."""
+    example = training["example"]
+    answer = pipe(example["history_ids"], top_k=len(example["answer"]))
+    sizes = {"catalogue": pipe.tokenizer.num_items, "parameters": pipe.model.num_parameters()}
+    return {**training, **sizes, "example": {**example, "answer": answer}}
 
 
 def _summary_line(name: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from ..evaluation.report import REPORT_FILE
 from ..files import TASTE_FILE, TRAINING_FILE, annotate_write_errors
 from ..model.loading_bert4rec import read_object
 from ..model.onnx_bert4rec import ONNX_FILE, ONNX_FOLDER, QUANTIZED_FILE
-from ..model.pipeline_bert4rec import MovieRecommendationPipeline
 from ..model.tokenization_bert4rec import ITEMS_FILE
-from .card import NOTEBOOK, PICTURES, render_card, render_notebook
+from .card import NOTEBOOK, PICTURES, render_card, render_notebook, with_current_model
 from .export import copy_code, write_files
 from .folder import JSON_FILES, has_own_titles, has_titles, load_pipeline
 from .records import read_evaluation, read_training, release_of, without_private_paths, without_titles
@@ -80,14 +79,6 @@ def stage_model(
         _copy_files(folder, target, patterns)
         copy_code(target)
         write_files(target, files)
-
-
-def with_current_model(training: Mapping[str, Any], pipe: MovieRecommendationPipeline) -> dict[str, Any]:
-    """A training record with sizes and example of the model as it is now: `add_items` may have changed it."""
-    example = training["example"]
-    answer = pipe(example["history_ids"], top_k=len(example["answer"]))
-    sizes = {"num_items": pipe.tokenizer.num_items, "parameters": pipe.model.num_parameters()}
-    return {**training, **sizes, "example": {**example, "answer": answer}}
 
 
 def _copy_files(folder: Path, target: Path, patterns: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.files import write_json
+from hf_bert4rec.hub.card import update_card
 from hf_bert4rec.hub.dataset_repository import dataset_card
 from hf_bert4rec.hub.folder import code_files, load_pipeline
 from hf_bert4rec.hub.space import RUNTIME_FILES, SPACE_FOLDER, stage_space
@@ -369,10 +370,14 @@ def test_the_card_of_a_model_that_has_grown_is_that_of_the_new_model(model_folde
     (folder / "evaluation.json").unlink()
     stage_model(folder, tmp_path / "staged", NAME, include_titles=True)
     training = read(tmp_path / "staged" / "training.json")
-    assert (training["num_items"], training["example"]["answer"][0]["movie_id"]) == (41, 7)
-    card = (tmp_path / "staged" / "README.md").read_text(encoding="utf-8")
-    assert "It has\n41 movies" in card
-    assert "[{'movie_id': 7, 'title': 'Heat 2', " in card
+    assert (training["num_items"], training["catalogue"], training["example"]["answer"][0]["movie_id"]) == (40, 41, 7)
+    update_card(folder)
+    for card in (tmp_path / "staged" / "README.md", folder / "README.md"):
+        text = card.read_text(encoding="utf-8")
+        assert "It has\n41 movies" in text
+        assert "60 users, 40 movies and" in text
+        assert "Only its 41 items" in text
+        assert "[{'movie_id': 7, 'title': 'Heat 2', " in text
 
 
 OLD_LAYOUT = (

@@ -90,7 +90,7 @@ def test_fit_is_the_command_on_a_table_in_memory(tmp_path: Path, caplog: pytest.
     assert pipe.model.config.memory_size == pipe.model.config.vocab_size == 15  # at most one entry per token
     card = (tmp_path / "memory" / "README.md").read_text()
     assert "Every item of a history is predicted from those before it" in card
-    assert "A transition memory stores, for each item, the 20 items that followed it most" in card
+    assert "A transition memory stores, for each item, up to 20 items that followed it most" in card
 
     (tmp_path / "shop.csv").write_text(TABLE.write_csv())
     recipe = tmp_path / "recipe.yaml"
