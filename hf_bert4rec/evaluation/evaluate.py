@@ -186,7 +186,8 @@ def _check_catalogues(tokenizer: Bert4RecTokenizer, data: PreparedData) -> None:
         raise ValueError(
             f"the model's catalogue and that of {data.name} differ: {len(missing):,} items of the data set are missing "
             f"from the model and {len(extra):,} of the model's are not in the data set ({examples}, …): evaluate on "
-            "the data set, and with the --min_interactions and --min_rating, that the model was trained with"
+            "the data set, and with the --min_interactions and --min_rating, that the model was trained with, or after "
+            "add_items on one that has the new items too"
         )
 
 

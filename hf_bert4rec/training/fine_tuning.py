@@ -119,7 +119,7 @@ def grow_catalogue(
 ) -> list[dict[str, Any]]:
     """Add movies of the histories that are in `movies` and not in the catalogue; returns `add_items`' report."""
     items = Ragged.from_column(histories, "item_ids").values
-    ids, columns = ([], {}) if movies is None else read_table(movies)
+    ids, columns = ([], {}) if movies is None else read_table(movies, tokenizer.item_id_name)
     described = set(map(item_token, ids))
     new = {item_token(item): item for item in np.unique(items).tolist() if item not in tokenizer}
     rows = [row for row, item in enumerate(ids) if item_token(item) in new]

@@ -147,6 +147,14 @@ def test_a_frame_with_float_ids_describes_new_movies(old):
     assert report["interactions"] == 24
 
 
+def test_new_movies_are_described_by_the_ids_column_of_the_data_set():
+    tokenizer = Bert4RecTokenizer.from_movies({"sku": ["a", "b"], "title": ["A", "B"]}, item_id_name="sku")
+    model = build(tiny_config(len(tokenizer)))
+    ratings = Dataset.from_dict({"user_id": [1, 1, 1], "movie_id": ["a", "b", "c"]})
+    tuned = fine_tune(model, tokenizer, ratings, movies={"sku": ["c"], "title": ["C"]}, epochs=1)
+    assert [(movie["sku"], movie["title"]) for movie in tuned.report["new_movies"]] == [("c", "C")]
+
+
 def test_a_table_whose_ids_are_text_is_refused(old):
     movies = {**MOVIES, "movie_id": list(map(str, MOVIES["movie_id"]))}
     with pytest.raises(ValueError, match="'12' is not int, the type of the catalogue's ids"):
