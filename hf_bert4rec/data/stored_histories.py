@@ -152,11 +152,13 @@ class SplitHistories:
         return split.expanded(users, len(self.histories.lengths))
 
     def label_counts(self, num_items: int) -> IntArray:
-        """Interactions of every item in the training histories, (items,), of target events only."""
+        """Interactions of every item in the training histories, (items,), that may be labels."""
         users, targets = self.lengths.users("train"), len(self.arguments.target_events or [])
-        train = self.histories.rows(users, self.lengths.train[users], ["events"])
+        train = self.histories.rows(users, self.lengths.train[users], ["events", "weights"])
         if self.histories.has("events"):
             train = train.map(lambda rows: rows.where(rows.columns["events"] < targets))
+        if self.histories.has("weights"):
+            train = train.map(lambda rows: rows.where(rows.columns["weights"] > 0))
         return item_counts(train, num_items)
 
     def target_positions(self, part: str) -> IntArray:

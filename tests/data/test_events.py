@@ -24,7 +24,7 @@ from hf_bert4rec.data.encoding import collator_row, encode_histories
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.ragged import concatenate, labels_of, seen_items
-from hf_bert4rec.data.transitions import damped_transitions
+from hf_bert4rec.data.transitions import damped_transitions, label_counts
 from hf_bert4rec.data.windows import TrainingWindows
 
 # User 1 views and buys; user 2 buys once, which is too little to hold out; user 3 has a view after the last purchase.
@@ -113,6 +113,13 @@ def test_prepared_data_know_which_events_are_labels(table: pl.DataFrame, tmp_pat
     assert seen_items(test.histories)[0].tolist() == data.tokenizer.encode_items([5, 6])
     assert labels_of(data.known_interactions("test"))[0].tolist() == data.tokenizer.encode_items([5, 6])
     assert data.train_liked.tolist() == [False, True, False, False, True, False, False]
+
+
+def test_interactions_of_weight_0_are_not_counted_as_popularity(table: pl.DataFrame, tmp_path: Path) -> None:
+    weight = (pl.int_range(pl.len()) != 1).cast(pl.Float64)  # 0 for user 1's purchase of 5
+    data = prepared(table.with_columns(weight=weight), tmp_path, weight_column="weight")
+    assert data.tokenizer.items["count"] == [1, 0, 0, 0]
+    assert label_counts(data.train, len(data.tokenizer))[data.tokenizer.first_item_id :].tolist() == [1, 0, 0, 0]
 
 
 def test_what_follows_in_transitions_is_a_label(histories: Dataset, tokenizer: Bert4RecTokenizer) -> None:
