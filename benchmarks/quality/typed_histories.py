@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, script_parser
+from hf_bert4rec import AmbiguousTitleError, UnknownTitleError
 from hf_bert4rec.hub.folder import load_pipeline
 
 PAGE = ROOT / "docs" / "typed_histories.md"
@@ -99,11 +100,11 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def find(tokenizer: Any, names: Sequence[str]) -> Any:
-    """The id of the first of these names that the catalogue has; None without any."""
+    """The id of the first of these names that one movie of the catalogue has; None without any."""
     for name in names:
         try:
             return tokenizer.find(name)
-        except LookupError:
+        except (UnknownTitleError, AmbiguousTitleError):
             continue
     return None
 

@@ -153,10 +153,13 @@ def make_pipeline() -> MovieRecommendationPipeline:
     return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
 
 
-def test_the_first_name_that_the_catalogue_has_is_meant() -> None:
+def test_the_first_name_that_one_movie_has_is_meant() -> None:
     tokenizer = make_pipeline().tokenizer
     assert find(tokenizer, ["The Thing", "babe"]) == 2
     assert find(tokenizer, ["The Thing"]) is None
+    series = ["Star Wars: Episode IV - A New Hope", "Star Wars: Episode V - The Empire Strikes Back"]
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [4, 5], "title": series})
+    assert find(tokenizer, ["Star Wars", series[0]]) == 4
 
 
 def test_histories_of_known_titles_are_answered() -> None:
