@@ -47,6 +47,7 @@ ALIASES = {
     "year": ("Year", "release_year", "movie_year"),
     "genres": ("genre", "Genres", "Genre"),
 }
+MAX_SUGGESTED = 3  # movies in the message of an `UnknownTitleError`
 MAX_LISTED = 10  # movies in the message of an `AmbiguousTitleError`
 TITLES_AT_ONCE = 2**16  # bounds the memory of `letter_sums`
 
@@ -376,10 +377,7 @@ class TitleIndex:
         """Position of the one movie meant by `query`; UnknownTitleError, which suggests similar titles, if none is."""
         position = self.find_or_none(query)
         if position is None:
-            name = normalise(split_year(query)[0])
-            matches = [other for other in self.names if name and f" {name} " in f" {other} "][:3]
-            matches = matches or difflib.get_close_matches(name, self.names, n=3)
-            titles = [self._full_title(self.names[match]) for match in matches]
+            titles = [self._full_title(similar) for similar in self._similar(query)]
             hint = f"; did you mean {' or '.join(map(repr, titles))}?" if titles else ""
             raise UnknownTitleError(f"no movie is called {short_repr(query)}{hint}")
         return position
@@ -398,11 +396,25 @@ class TitleIndex:
             )
         return positions[0] if positions else None
 
+    def _similar(self, query: str) -> list[int]:
+        """Positions of up to three movies whose names contain the query, with or without its number, or resemble it."""
+        name = normalise(split_year(query)[0])
+        for part in (name, name.rstrip("0123456789 ")):
+            if part and (matches := [other for other in self.names if f" {part} " in f" {other} "]):
+                break
+        else:
+            matches = difflib.get_close_matches(name, self.names, n=2 * MAX_SUGGESTED)
+        return list(dict.fromkeys(self.names[match] for match in matches))[:MAX_SUGGESTED]
+
     @cached_property
     def names(self) -> dict[str, int]:
-        """The first position of every name."""
-        names = {normalise(title): position for position, title in reversed([*enumerate(self.titles)])}
-        return {name: position for name, position in names.items() if name}
+        """The first position of every name, main titles first."""
+        names: dict[str, int] = {}
+        for index in (self.by_title, self.by_other_name):
+            for text, position in zip(index.texts, index.positions, strict=True):
+                names.setdefault(normalise(text), position)
+        names.pop("", None)  # of movies without a title
+        return names
 
     def _full_title(self, position: int) -> str:
         return full_title(self.titles[position], self.years[position])

@@ -1,5 +1,7 @@
 """Ids to input ids and back, approximate titles, and invalid files."""
 
+import re
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -178,6 +180,36 @@ def test_an_unknown_title_suggests_near_ones(tokenizer):
         tokenizer.find("Story")
     with pytest.raises(UnknownTitleError, match="1999"):
         tokenizer.find("Toy Story (1999)")
+
+
+@pytest.mark.parametrize(
+    ("typed", "suggested"),
+    [
+        ("spirited awy", ["Spirited Away (Sen to Chihiro no kamikakushi)", "Suspiria"]),
+        ("Bicycle Theif", ["Bicycle Thieves (a.k.a. The Bicycle Thief)"]),
+        ("empire strikes bak", ["Star Wars: Episode V - The Empire Strikes Back"]),
+        ("raiders", ["Raiders of the Lost Ark (Indiana Jones and the Raiders)"]),  # once, though two names match
+        ("wizard school", ["Wizard School and the Map", "Wizard School and the Key", "Wizard School and the Door"]),
+        ("wizard school 2", ["Wizard School and the Map", "Wizard School and the Key", "Wizard School and the Door"]),
+        ("2002", ["2002 Nights"]),
+        ("???", []),
+    ],
+)
+def test_suggestions_are_movies_by_any_of_their_names_in_the_order_of_the_catalogue(typed, suggested):
+    titles = [
+        None,
+        "Suspiria",
+        "Spirited Away (Sen to Chihiro no kamikakushi)",
+        "Bicycle Thieves (a.k.a. The Bicycle Thief)",
+        "Star Wars: Episode V - The Empire Strikes Back",
+        "Raiders of the Lost Ark (Indiana Jones and the Raiders)",
+        *(f"Wizard School and the {thing}" for thing in ("Map", "Key", "Door", "Owl")),
+        "2002 Nights",
+    ]
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(len(titles))), "title": titles})
+    with pytest.raises(UnknownTitleError) as error:
+        tokenizer.find(typed)
+    assert re.findall("'([^']+)'", str(error.value)) == [typed, *suggested]
 
 
 def test_nothing_is_lost_by_saving(tokenizer, tmp_path):
