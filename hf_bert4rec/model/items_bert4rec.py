@@ -257,12 +257,16 @@ def _fold(text: str) -> str:
     return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
+def _without_aliases(title: str) -> str:
+    """A title without parentheses and their content: "Hero" for "Hero (Ying xiong)"."""
+    return PARENTHESES.sub(" ", title).strip() if "(" in title else title
+
+
 def _other_names(title: str) -> list[str]:
     """A title without its parentheses and their content, if it has any, and consecutive parts of one with subtitles."""
     if not ("(" in title or ": " in title or " - " in title):  # most titles; the expressions below are slow
         return []
-    inner = PARENTHESES.findall(title)
-    text = PARENTHESES.sub(" ", title).strip() if inner else title
+    inner, text = PARENTHESES.findall(title), _without_aliases(title)
     names = [text, *(ALSO_KNOWN_AS.sub("", name.casefold().strip()) for name in inner)] if inner else []
     parts = SUBTITLE.split(text, maxsplit=MAX_SUBTITLES)
     if len(parts) > 1 and (moved := TRAILING_ARTICLE.match(parts[-1].casefold())):
@@ -346,7 +350,12 @@ class TitleIndex:
 
     def __init__(self, titles: Sequence[str], years: Sequence[int | None], ids: Sequence[int | str] = ()) -> None:
         self.titles, self.years, self.ids = titles, years, ids
-        self.by_title = NameIndex(titles, range(len(titles)))
+        aliased = {  # without a year, only its own name would tell "Hero" from "Hero (Ying xiong)"
+            position: name
+            for position, title in enumerate(titles)
+            if "(" in title and years[position] is not None and not (name := _without_aliases(title)).isdecimal()
+        }
+        self.by_title = NameIndex([*titles, *aliased.values()], [*range(len(titles)), *aliased])
 
     @cached_property
     def by_other_name(self) -> NameIndex:
@@ -387,13 +396,13 @@ class TitleIndex:
         positions = self.candidates(query)
         if len(positions) > 1:  # "Arrival" is rather "Arrival" than "The Arrival"
             words = _words(split_year(query)[0])
-            positions = [position for position in positions if _words(self.titles[position]) == words] or positions
+            exact = [position for position in positions if words == _words(_without_aliases(self.titles[position]))]
+            positions = exact or positions
         if len(positions) > 1:
             some = [f"{self._full_title(position)} (id {self.ids[position]})" for position in positions[:MAX_LISTED]]
             listed = "; ".join(some + ["…"] * (len(positions) > MAX_LISTED))
-            raise AmbiguousTitleError(
-                f"{short_repr(query)} may mean {len(positions)} movies: {listed}. Give the year or the id."
-            )
+            hint = "the year or the id" if len({self.years[position] for position in positions}) > 1 else "the id"
+            raise AmbiguousTitleError(f"{short_repr(query)} may mean {len(positions)} movies: {listed}. Give {hint}.")
         return positions[0] if positions else None
 
     def _similar(self, query: str) -> list[int]:

@@ -66,6 +66,24 @@ def test_a_shared_title_lists_its_movies(tokenizer):
         tokenizer.find("sabrina")
 
 
+def test_movies_that_differ_by_an_alias_share_a_title():
+    titles = ["Hero (1992)", "Hero (Ying xiong) (2002)", "The Hero (a.k.a. Nayak) (1966)", "1984 (Orwell) (1984)"]
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [1, 2, 3, 4], "title": titles})
+    with pytest.raises(AmbiguousTitleError, match=r"may mean 2 .*\(id 1\); .*\(id 2\)\. Give the year or the id\."):
+        tokenizer.find("hero")
+    assert [tokenizer.find(typed) for typed in ("hero 2002", "Ying Xiong", "hero (ying xiong)")] == [2, 2, 2]
+    assert tokenizer.find("The Hero") == 3
+    assert tokenizer.resolve("1984") is None  # more likely an id
+    without_years = Bert4RecTokenizer.from_movies({"movie_id": [1, 2], "title": ["Hero", "Hero (Ying xiong)"]})
+    assert without_years.find("Hero") == 1
+
+
+def test_a_title_and_year_shared_by_two_movies_asks_for_the_id():
+    movies = {"movie_id": [246, 268], "title": ["Chasing Amy (1997)"] * 2}
+    with pytest.raises(AmbiguousTitleError, match=r"\(id 268\)\. Give the id\."):
+        Bert4RecTokenizer.from_movies(movies).find("chasing amy")
+
+
 @pytest.mark.parametrize(("typed", "movie"), [("arrival", 1), ("Arrival", 1), ("The Arrival", 2), ("Arrival, The", 2)])
 def test_an_article_decides_between_titles(typed, movie):
     movies = {"movie_id": [1, 2, 3], "title": ["Arrival (2016)", "Arrival, The (1996)", "Big Arrival, The (2000)"]}
