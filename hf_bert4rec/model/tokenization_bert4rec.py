@@ -297,6 +297,8 @@ class Bert4RecTokenizer(TokenizersBackend):
         for name, token in SPECIAL_TOKENS.items():
             if str(getattr(self, name)) != token:
                 raise ValueError(f"tokenizer_config.json: {name} is {getattr(self, name)!r:.40}, not {token!r}")
+        if not isinstance(self._tokenizer.model, WordLevel):  # others split ids into parts
+            raise ValueError(f"tokenizer.json: its model is {self._tokenizer.model!r:.20}…, not a WordLevel one")
         items = tokens[len(specials) :]
         if self.item_id_type == "int" and (wrong := [token for token in items if not is_integer(token)]):
             raise ValueError(f"tokenizer.json: item {wrong[0]!r:.40} is not an integer, as item_id_type 'int' requires")

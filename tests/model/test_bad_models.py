@@ -167,6 +167,13 @@ def test_invalid_vocabulary_ids_are_refused(folder, vocabulary, message):
     assert_refused(folder, ValueError, message)
 
 
+def test_a_tokenizer_that_splits_ids_is_refused(folder):
+    written = json.loads((folder / "tokenizer.json").read_text())
+    written["model"] |= {"type": "BPE", "merges": []}
+    (folder / "tokenizer.json").write_text(json.dumps(written))
+    assert_refused(folder, ValueError, "its model is BPE.*, not a WordLevel one")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
