@@ -49,7 +49,7 @@ def check_token() -> None:
 
 def check_target(repo_id: str, repo_type: str = "model") -> None:
     """Raise FileExistsError unless the repository is absent, empty or made by this package; others as `push`."""
-    target = Target(repo_id, repo_type)
+    target = PushTarget(repo_id, repo_type)
     with explain_failures(target.name, target.state_after_failure):
         target.read_own_main()
 
@@ -70,7 +70,7 @@ def push(
     """
     check_repo_id(repo_id)
     check_token()
-    target = Target(repo_id, repo_type, revision)
+    target = PushTarget(repo_id, repo_type, revision)
     with explain_failures(target.name, target.state_after_failure):
         target.prepare_branch(private)
         target.commit(folder)
@@ -95,7 +95,7 @@ def push_collection(repo_id: str, repo_types: Iterable[Any], *, private: bool = 
     return collection.url
 
 
-class Target:
+class PushTarget:
     """A branch of a repository, and what a push has changed there so far; None is the main branch."""
 
     def __init__(self, repo_id: str, repo_type: str, revision: str | None = None) -> None:

@@ -66,7 +66,7 @@ def find_table_columns(arguments: DataArguments, available: Sequence[str], sourc
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _StoredRows:
     """The rows of a table on disk: codes of ids and events, raw times, ratings, weights, in the order of the table."""
 
     files: ColumnFiles
@@ -75,7 +75,7 @@ class _Rows:
     times: TimeReader | None
 
 
-def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
+def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _StoredRows:
     """Read the table once, and write its rows as numbers."""
     stored = {name: columns[role] for name, role in (CODES | NUMBERS).items() if role in columns}
     codes = {name: IdCodes(stored[name], batches.source) for name in CODES if name in stored}
@@ -96,11 +96,11 @@ def _store(batches: RowBatches, columns: dict[str, str], work: Path) -> _Rows:
         raise ValueError(
             f"{batches.source}: column {stored['weights']!r} is 0 in all rows, but some weight must be above 0"
         )
-    return _Rows(files, height, codes, times)
+    return _StoredRows(files, height, codes, times)
 
 
 def _write_histories(
-    rows: _Rows, event_names: Sequence[str], arguments: DataArguments, item_table: pl.DataFrame | None, new: Path
+    rows: _StoredRows, event_names: Sequence[str], arguments: DataArguments, item_table: pl.DataFrame | None, new: Path
 ) -> pl.DataFrame:
     """Write the files of histories to `new`, and return the catalogue; files in between are next to those of `rows`."""
     user_ids, user_numbers = rows.codes["users"].sorted_ids()
@@ -119,7 +119,7 @@ def _write_histories(
     return catalogue
 
 
-def _partition(rows: _Rows, numbers: Mapping[str, Array]) -> Partitions:
+def _partition(rows: _StoredRows, numbers: Mapping[str, Array]) -> Partitions:
     """The rows with times in seconds and `numbers` in place of codes, by ranges of users; `rows` are removed."""
     files = rows.files
     counts = np.zeros(int(numbers["users"].max()) + 1, dtype=np.int64)
