@@ -145,4 +145,6 @@ def table(answer: list[dict[str, Any]]) -> str:
             f"{'':14}{entry['contribution']:+.3f}  {entry['title'] or next(iter(entry.values()))}"
             for entry in movie.get("because", [])
         ]
+        if movie.get("because") == []:
+            lines.append(f"{'':14}no movie of the history raises its score")
     return "\n".join(lines)

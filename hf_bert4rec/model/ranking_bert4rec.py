@@ -85,15 +85,15 @@ class Catalogue:
         return mask
 
     def genre_mask(self, names: list[str]) -> torch.Tensor:
-        """Mask of the items with any of these genres, in any case; ValueError, with similar ones, if unknown."""
+        """Mask of the items with any of these genres, in any case; ValueError, with the known ones, if unknown."""
         if not self.genre_names:
             raise ValueError("no filter by genres: this catalogue has none; give them with pipeline(…, movies=…)")
         keys = {name.casefold(): name for name in names}
         for key, name in keys.items():
             if key not in self.genre_names:
-                near = difflib.get_close_matches(key, self.genre_names, n=3)
-                known = ", ".join(self.genre_names[match] for match in near or sorted(self.genre_names))
-                hint = f"did you mean {known}?" if near else f"there are {known}"
+                known = ", ".join(self.genre_names[other] for other in sorted(self.genre_names))
+                near = ", ".join(self.genre_names[other] for other in difflib.get_close_matches(key, self.genre_names))
+                hint = f"did you mean {near}, or one of {known}?" if near else f"there are {known}"
                 raise ValueError(f"no movie has the genre {name!r}; {hint}")
         lists, index = self.genre_lists
         return torch.tensor([any(name.casefold() in keys for name in listed) for listed in lists])[index]
