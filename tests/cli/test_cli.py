@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hf_bert4rec.cli.main import COMMANDS, console, main
+from hf_bert4rec.cli.query import make_parser, options_of, table
 from hf_bert4rec.hub.export import write_folder
 from tests.model.tiny import assert_same_answer, ids_of
 
@@ -60,7 +61,8 @@ def test_recommendations_are_printed_as_a_table(capsys, folder):
         (["--include-seen"], {"exclude_seen": False}),
         (["--ratings", "5,1"], {"ratings": [5, 1]}),
         (["--ratings= -,1", "--min-rating", "1"], {"ratings": [None, 1], "min_rating": 1}),
-        (["--candidate", "100", "--candidate", "amelie"], {"candidates": [100, 25], "top_k": 2}),
+        (["--candidate", "100", "--candidate", "amelie", "--candidate", "100"], {"candidates": [100, 25], "top_k": 2}),
+        (["--candidate", "100", "--candidate", "amelie", "--top-k", "1"], {"candidates": [100, 25], "top_k": 1}),
         (["--explain", "--top-k", "2"], {"explain": True, "top_k": 2}),
     ],
 )
@@ -116,6 +118,31 @@ def test_bad_input_is_one_line_on_stderr(capsys, folder, arguments, message):
     assert message in printed.err
     assert printed.err.startswith("hf-bert4rec: ")
     assert printed.err.count("\n") == 1
+
+
+def test_options_of_the_command_line_are_those_of_the_pipeline():
+    parser = make_parser("recommend")
+    assert options_of(parser.parse_args(["model", "10"]), 40) == {"explain": False}
+    assert options_of(parser.parse_args(["model", "10", "--no-include-seen"]), 40)["exclude_seen"] is True
+    assert options_of(parser.parse_args(["model", "10", "13", "--events", "buy, view"]), 40)["events"] == [
+        "buy",
+        "view",
+    ]
+
+
+def test_movies_without_titles_are_printed_by_their_ids():
+    movie = {"movie_id": 7, "title": None, "genres": [], "score": 0.5}
+    because = [{"movie_id": 8, "title": None, "contribution": 0.25}]
+    assert table([{**movie, "because": because}]) == "  1.  0.5000  7\n              +0.250  8"
+
+
+def test_a_missing_or_unknown_command_shows_the_usage(capsys):
+    assert main([]) == 2
+    assert capsys.readouterr().out.startswith("`hf-bert4rec`: train, evaluate and query recommenders")
+    assert main(["recomend"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("hf-bert4rec: unknown command 'recomend'\n\n")
+    assert all(f"\n  {command} " in error for command in COMMANDS)
 
 
 def test_an_empty_answer_says_why(capsys, folder):
@@ -181,9 +208,18 @@ def test_a_closed_pipe_ends_the_command_quietly(arguments, unbuffered):
 def test_a_closed_output_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "argv", ["hf-bert4rec", "--help"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match=r"^0$"):
         console()
-    assert ended.value.code == 0
+
+
+def test_an_interrupted_command_says_so(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_bert4rec.cli.main.main", interrupt)
+    with pytest.raises(SystemExit, match=r"^130$"):
+        console()
+    assert capsys.readouterr().err == "hf-bert4rec: interrupted\n"
 
 
 def test_the_command_is_installed_under_its_name():

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hf_bert4rec import Bert4RecTokenizer
+from hf_bert4rec.data.releases import RELEASES
 from hf_bert4rec.evaluation.plots import draw_curve
 from hf_bert4rec.files import write_json
 from hf_bert4rec.hub.card import escape_markdown, render_card, update_card
@@ -184,7 +185,8 @@ def test_a_model_that_was_not_evaluated_says_so(records):
 def test_a_custom_table_is_not_movielens(records):
     training = {**records[0], "dataset": "shop", "options": {**records[0]["options"], "ratings": "shop.csv"}}
     card = render_card(training, records[1], titles=False)
-    assert release_of(training) is None
+    assert release_of(training) is release_of({**training, "dataset": "ml-1m"}) is None
+    assert release_of({**records[0], "dataset": "ml-1m.txt"}) is RELEASES["ml-1m"]
     assert "movielens" not in card.lower()
     assert "license" not in card.split("---")[1]
     text = FENCED.sub("", card).split("## Files")[0].replace("movie_id", "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import DatasetCard
 
 from hf_bert4rec.cli import push as push_to_hub
 from hf_bert4rec.data.arguments import DataArguments
@@ -256,6 +257,7 @@ def test_the_card_of_a_data_set_has_its_counts(tables, options, words):
         assert f"| {part} | {len(data.split_tables[part]):,} |" in card
         assert target_hash(data.split_tables[part]) in card
     assert "May be redistributed" in card
+    assert [each["config_name"] for each in DatasetCard(card).data.configs if "default" in each] == ["train"]
     assert not card_problems(card, "dataset")
     assert "@article{harper2015movielens," in card
 

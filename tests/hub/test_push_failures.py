@@ -72,7 +72,6 @@ def refused(folder: Path, bad: Path) -> dict[str, tuple[dict, str, str]]:
         "another's token": ({**ask, "token": OUTSIDER}, "PermissionError", "was not changed"),
         "another's name": ({**fresh, "token": OUTSIDER}, "PermissionError", "no write access"),
         "no slash": ({**ask, "name": "small"}, "ValueError", "'user/name'"),
-        "blank": ({**ask, "name": "some one/small"}, "ValueError", "'user/name'"),
         "other model": ({**ask, "name": "someone/classifier"}, "FileExistsError", "holds something else"),
         "other model, checked": ({**ask, "name": "someone/classifier", "check": "model"}, "FileExistsError", "else"),
         "other data": (
@@ -237,5 +236,6 @@ def test_data_without_a_licence_to_publish_are_refused(tmp_path):
     namesake = replace(data, name="ml-latest-small")  # a custom table, ml-latest-small.csv
     with pytest.raises(PermissionError, match="Its licence is not known"):
         push_dataset(namesake, "someone/walks")
-    with pytest.raises(ValueError, match="not a repository name"):
-        push_dataset(closed, "walks", redistribute=True)
+    for name in ("walks", "a b/walks", "-a/walks", "a/b--c", "a/b..c", "a/b.git", "a/b.", "a/b-", f"a/{'b' * 97}"):
+        with pytest.raises(ValueError, match="not a repository name"):
+            push_dataset(closed, name, redistribute=True)

@@ -130,6 +130,7 @@ def test_rotary_positions_need_pairs(folder):
     ("name", "value", "message"),
     [
         ("title", [1] * ITEMS, "title, row 0, is 1; it must be a text or null"),
+        ("title", [["a"]] * ITEMS, r"title, row 0, is \['a'\]"),
         ("title", ["a"] * (ITEMS - 1), "with one value for each of 12 items"),
         ("title", "a" * ITEMS, "'title' must be a list"),
         ("year", ["1990"] * ITEMS, "year, row 0, is '1990'; it must be an integer or null"),
@@ -182,6 +183,7 @@ def test_a_tokenizer_that_splits_ids_is_refused(folder):
         ("item_id_type", "float", "item_id_type is 'float'"),
         ("items", [], "it is a list, not an object of columns"),
         ("event_names", ["a", "a"], r"event_names is \['a', 'a'\]; it is a list of different names"),
+        ("event_names", "ab", "event_names is 'ab'; it is a list"),
         ("event_names", ["a"], "num_target_events is 0; it must be from 1 to 1"),
         ("extra_special_tokens", ["a"], "item 'a' is not an integer"),
         ("extra_special_tokens", ["100"], r"items \['100'\] are added tokens"),

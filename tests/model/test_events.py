@@ -146,7 +146,9 @@ def test_only_items_of_the_requested_kind_count_as_seen(pipe: MovieRecommendatio
         assert unseen == {10, 13, 16} - seen
 
 
-def test_a_request_without_events_has_the_requested_kind(pipe: MovieRecommendationPipeline) -> None:
+def test_a_request_without_events_has_the_requested_kind(
+    pipe: MovieRecommendationPipeline, recwarn: pytest.WarningsRecorder
+) -> None:
     assert pipe([10, 13]) == pipe({"history": [10, 13], "events": ["buy", "buy"], "event": "buy"})
     rent = pipe({"history": [10, 13], "event": "rent"})
     assert rent == pipe({"history": [10, 13], "events": ["rent", "rent"], "event": "rent"}) != pipe([10, 13])
@@ -154,6 +156,7 @@ def test_a_request_without_events_has_the_requested_kind(pipe: MovieRecommendati
     assert pipe(frame_row) == pipe({"history": [10, 13], "events": ["buy", "view"]}, event="rent")
     liked = {"history": [10, 19, 13], "events": ["buy", "view", "view"], "ratings": [5, 1, 5], "exclude": [19]}
     assert pipe(liked) == pipe({"history": [10, 13], "events": ["buy", "view"], "exclude": [19]})
+    assert not recwarn
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoTokenizer, pipeline
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer, MovieRecommendationPipeline
@@ -40,8 +41,9 @@ def saved_and_loaded(tokenizer, tmp_path):
         pd.DataFrame(CATALOGUE),
         pl.DataFrame(CATALOGUE, strict=False),
         pl.DataFrame(CATALOGUE, strict=False).to_arrow(),
+        Dataset(pl.DataFrame(CATALOGUE, strict=False).to_arrow()).to_iterable_dataset(),
     ],
-    ids=["mapping", "pandas", "polars", "arrow"],
+    ids=["mapping", "pandas", "polars", "arrow", "stream"],
 )
 def test_a_pandas_catalogue_is_saved_and_loaded(table, tmp_path):
     again = saved_and_loaded(Bert4RecTokenizer.from_movies(table), tmp_path)
@@ -92,7 +94,8 @@ def test_genres_in_any_form_are_a_list(genres, expected):
 
 @pytest.mark.parametrize("year", [1995, 1995.0, "1995", "1995.0", " 1995 ", np.int32(1995), np.float64(1995)])
 def test_a_year_in_any_form_is_an_integer(year):
-    assert Bert4RecTokenizer.from_movies({"movie_id": [1], "year": [year]}).items["year"] == [1995]
+    tokenizer = Bert4RecTokenizer.from_movies({"movie_id": [1, 2, 3], "year": [year, " ", None]})
+    assert tokenizer.items["year"] == [1995, None, None]
 
 
 @pytest.mark.parametrize(

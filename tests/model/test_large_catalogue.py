@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
-from hf_bert4rec.model import ranking_bert4rec
+from hf_bert4rec.model import items_bert4rec, ranking_bert4rec
 from hf_bert4rec.model.items_bert4rec import TitleIndex, _other_names, letter_sums, normalise, split_year
 from hf_bert4rec.model.ranking_bert4rec import blockwise_topk
 from tests.model.tiny import assert_same_answer, build, ids_of, tiny_config
@@ -72,7 +72,9 @@ def test_titles_are_those_with_the_same_normalised_name():
     assert sum(map(bool, answers)) > 2000
 
 
-def test_letter_sums_do_not_depend_on_order_case_or_accents():
+@pytest.mark.parametrize("at_once", [4, 2**16])
+def test_letter_sums_do_not_depend_on_order_case_or_accents(monkeypatch, at_once):
+    monkeypatch.setattr(items_bert4rec, "TITLES_AT_ONCE", at_once)
     sums = letter_sums(["Toy Story", "story, TOY!", "Tóy Störy", "Toy Stories", "", "Тоу"])
     assert sums[0] == sums[1] == sums[2]
     assert len(set(sums.tolist())) == 4
@@ -131,6 +133,7 @@ REQUESTS = [
 def test_int8_scores_rank_as_exact_ones(pipe, monkeypatch):
     exact = pipe(REQUESTS)
     monkeypatch.setattr(ranking_bert4rec, "APPROXIMATE_FROM", 0)
+    monkeypatch.setattr(ranking_bert4rec, "ROWS_AT_ONCE", 1000)
     approximate = pipe(REQUESTS)
     assert pipe.item_embeddings.int8() is not None
     for expected, answer in zip(exact, approximate, strict=True):

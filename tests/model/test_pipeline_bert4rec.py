@@ -28,6 +28,8 @@ def test_the_answer_names_movies(pipe, tokenizer):
     assert [movie["score"] for movie in answer] == sorted((movie["score"] for movie in answer), reverse=True)
     assert {movie["source"] for movie in answer} == {"model"}
     assert_same_answer(pipe([10, 13, 16], top_k=4), answer)
+    answer[0]["genres"].append("the caller's own")
+    assert "the caller's own" not in pipe([10, 13, 16], top_k=1)[0]["genres"]
 
 
 def test_scores_are_the_softmax_over_all_items_before_filters(pipe, model, tokenizer):
@@ -51,7 +53,8 @@ def test_one_history_or_a_batch(pipe):
         first, second = batch
         assert_same_answer(first, first_answer)
         assert_same_answer(second, second_answer)
-    for single in (pipe({"history": [10, 13]}), pipe((10, 13)), pipe(np.array([10, 13]))):
+    for history in ({"history": [10, 13]}, (10, 13), np.array([10, 13]), [torch.tensor(10), np.array(13)]):
+        single = pipe(history)
         assert_same_answer(single, first_answer)
     assert len(pipe([{"history": [10, 13], "top_k": 2}, {"history": [10, 13]}])[0]) == 2
 
@@ -65,7 +68,7 @@ def test_an_empty_history_and_a_batch_of_one(pipe):
 
 
 def test_unknown_entries_are_named_in_one_warning(pipe):
-    with pytest.warns(UserWarning, match="'No Such Film', 999") as caught:
+    with pytest.warns(UserWarning, match="'No Such Film', 999$") as caught:
         answers = pipe([["No Such Film", 999], [10, 999]])
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -103,6 +106,7 @@ def test_only_the_most_recent_items_fit_the_window(pipe, config):
     [
         ("Toy Story", TypeError, "a history is a list"),
         (10, TypeError, "a history is a list"),
+        (np.array(10), TypeError, "a history is a list of ids and titles, not int: 10"),
         ([[10], 13], TypeError, "entry 1 is 13"),
         ([1.5], TypeError, "an id or a title, not float"),
         ([True], TypeError, "an id or a title, not bool"),
@@ -130,6 +134,7 @@ def test_half_precision_answers_in_float32(config, tokenizer):
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
     answer = pipe([10, 13], top_k=NUM_MOVIES, exclude_seen=False)
     assert sum(movie["score"] for movie in answer) == pytest.approx(1, abs=1e-5)
+    assert {each.dtype for each in (pipe.embed_users([10]), pipe.embed_items(), pipe.item_biases())} == {torch.float32}
 
 
 def test_options_of_a_request_override_those_of_the_call_and_the_pipeline(model, tokenizer):

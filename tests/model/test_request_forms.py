@@ -68,6 +68,9 @@ def test_an_iterator_is_read_lazily(pipe, wrap):
 
     next(pipe(wrap(histories()), batch_size=2))
     assert len(read) == 2
+    built = MovieRecommendationPipeline(model=pipe.model, tokenizer=pipe.tokenizer, task=TASK, batch_size=3)
+    next(built(wrap(histories())))
+    assert len(read) == 2 + 3
 
 
 EMPTY_ROWS = Dataset.from_dict({"history": []}, features=Features({"history": List(Value("int64"))}))
@@ -190,7 +193,7 @@ def test_boolean_ratings_are_likes_and_ambiguous_ones_are_refused(pipe):
     with pytest.raises(ValueError, match=r"ratings are \[-1, 1\], none above 1"):
         pipe([10, 13], ratings=[-1, 1])
     liked = ids_of(pipe([10, 13]))
-    for ratings, options in (([True, True], {}), ([1, 1], {"min_rating": 1}), (np.array([True, True]), {})):
+    for ratings, options in (([True, True], {}), ([-1, 1], {"min_rating": -1}), (np.array([True, True]), {})):
         assert ids_of(pipe([10, 13], ratings=ratings, **options)) == liked
     assert ids_of(pipe([10, 13], ratings=[True, False])) == ids_of(pipe([10], exclude=[13]))
     assert {movie["source"] for movie in pipe([10], ratings=[1], min_rating=3)} == {"popularity"}
@@ -240,6 +243,8 @@ def test_a_day_begins_at_midnight_utc(value):
 def test_a_history_has_one_time_unit():
     assert parse_timestamps([5_000, 1_704_103_200_000]) == [5, NEW_YEAR_2024]  # milliseconds, the first of 1970
     assert parse_timestamps([dt.date(1970, 1, 2), 1_704_103_200_000]) == [86_400, NEW_YEAR_2024]
+    before_1970 = [-1_704_103_200_500, -500, dt.datetime(1969, 12, 31, 23, 59, 59, 500_000)]
+    assert parse_timestamps(before_1970) == [-NEW_YEAR_2024 - 1, -1, -1]  # rounded down
     column = np.array(["2024-01-01T10:00:00", "NaT"], "datetime64[ns]").tolist()
     assert parse_timestamps(column) == [NEW_YEAR_2024, UNKNOWN_TIME]
 
@@ -247,6 +252,8 @@ def test_a_history_has_one_time_unit():
 @pytest.mark.parametrize("missing", [None, pd.NaT, float("nan"), np.datetime64("NaT"), pd.NA])
 def test_a_missing_time_is_unknown(missing):
     assert parse_timestamps([missing, 7]) == [UNKNOWN_TIME, 7]
+    with pytest.raises(ValueError, match="timestamps decrease at index 2, to 6"):
+        parse_timestamps([7, missing, 6])
 
 
 @pytest.mark.parametrize("value", ["31.01.2024", "01/02/2024", "1-2-2024 10:00"])

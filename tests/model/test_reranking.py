@@ -38,7 +38,8 @@ def test_genres_and_years(pipe, ranked):
     nineties = [movie for movie in ids_of(ranked) if 1990 <= years[movie] <= 1995]
     assert ids_of(pipe(HISTORY, top_k=len(nineties), years=(1990, 1995))) == nineties
     assert ids_of(pipe(HISTORY, top_k=1, years=(None, 1960))) == [16]
-    assert ids_of(pipe(HISTORY, top_k=1, years=(1990, None), genres=["Romance"])) == [19]
+    for since_1990 in ((1990, None), (1995, 1995)):
+        assert ids_of(pipe(HISTORY, top_k=1, years=since_1990, genres=["Romance"])) == [19]
 
 
 def test_reranking_does_not_change_scores(pipe, ranked):
@@ -76,6 +77,7 @@ def test_diversity_by_hand():
     assert rerank_mmr(utility, vectors, 0.0, 4).tolist() == [0, 1, 2, 3]
     assert rerank_mmr(utility, vectors, 0.45, 3).tolist() == [0, 2, 1]
     assert rerank_mmr(utility, vectors, 1.0, 3).tolist() == [0, 2, 3]
+    assert rerank_mmr(torch.zeros(4), vectors, 0.5, 3).tolist() == [0, 2, 3]
 
 
 def test_diversity_makes_lists_less_similar(pipe):
@@ -86,6 +88,20 @@ def test_diversity_makes_lists_less_similar(pipe):
     spread = [similarity(pipe(HISTORY, top_k=8, diversity=share)) for share in (0.0, 0.5, 1.0)]
     assert spread[0] > spread[1] > spread[2]
     assert ids_of(pipe(HISTORY, diversity=1.0))[0] == ids_of(pipe(HISTORY))[0]
+
+
+@pytest.mark.parametrize(("top_k", "pool"), [(2, 100), (30, 150)])
+def test_diversity_selects_from_a_pool_of_the_best(top_k, pool):
+    """Only the last movie of the pool and the one after it are unlike the others."""
+    kinds = torch.zeros(200, dtype=torch.long)
+    kinds[pool - 1], kinds[pool] = 1, 2
+    request, catalogue = (
+        Request([], [], top_k, diversity=1.0),
+        Catalogue(Bert4RecTokenizer.from_movies({"movie_id": [*range(200)]})),
+    )
+    chosen = select_movies(request, -torch.arange(200.0), catalogue, lambda positions: torch.eye(3)[kinds[positions]])
+    assert chosen[:2] == [0, pool - 1]
+    assert pool not in chosen
 
 
 def test_diversity_of_popularity_with_uncounted_movies():

@@ -266,12 +266,13 @@ def test_the_pipeline_scores_as_the_evaluation(recommender, timed_model, tokeniz
                 assert np.log(movie["score"] / left) == pytest.approx(reason["contribution"], abs=1e-3)
 
 
-def test_times_of_history_and_request_change_the_answer(recommender):
+def test_times_of_history_and_request_change_the_answer(recommender, recwarn):
     answer = recommender({"history": [10], "timestamps": [START], "now": START + 60})
     assert recommender({"history": [10], "timestamps": ["2001-09-09T01:46:40"], "now": START + 60}) == answer
     assert recommender({"history": [10], "timestamps": [None], "now": START + 60}) != answer
     assert recommender({"history": [10], "timestamps": [START], "now": START + 10**8}) != answer
     assert recommender({"history": [10], "timestamps": [START]}) != answer
+    assert not recwarn
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,8 @@ def test_an_unknown_title_suggests_near_ones(tokenizer):
         tokenizer.find("Story")
     with pytest.raises(UnknownTitleError, match="1999"):
         tokenizer.find("Toy Story (1999)")
+    with pytest.raises(UnknownTitleError, match=r"^no movie is called '\?!'$"):  # nor is a title that is missing
+        Bert4RecTokenizer.from_movies({"movie_id": [1], "title": [None]}).find("?!")
 
 
 @pytest.mark.parametrize(
