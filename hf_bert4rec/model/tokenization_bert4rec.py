@@ -251,17 +251,15 @@ class Bert4RecTokenizer(TokenizersBackend):
             input_id = None if position is None else FIRST_ITEM_ID + position
         return input_id
 
-    def _save_pretrained(
-        self, save_directory: Any, file_names: tuple[str, ...], filename_prefix: str | None = None, **kwargs: Any
-    ) -> tuple[str, ...]:
+    def _save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         try:
-            saved = super()._save_pretrained(save_directory, file_names, filename_prefix=filename_prefix, **kwargs)
+            saved = super()._save_pretrained(save_directory, *args, **kwargs)
         except Exception as error:
             if type(error) is not Exception:
                 raise
             # The tokenizers library raises a bare Exception, without the path, where the disk is full.
             raise OSError(f"tokenizer.json could not be written to {save_directory}: {error}") from error
-        items_file = Path(save_directory) / (f"{filename_prefix}-{ITEMS_FILE}" if filename_prefix else ITEMS_FILE)
+        items_file = Path(save_directory) / ITEMS_FILE
         items_file.write_text(json.dumps(self.items, ensure_ascii=False), encoding="utf-8")
         return (*saved, str(items_file))
 
