@@ -241,6 +241,13 @@ def test_versions_come_before_the_first_snippet(records):
     assert install[1] == f'pip install "torch>={torch}" "transformers>={transformers},<6"\n'
 
 
+def test_versions_and_dates_of_both_runs_are_listed(records):
+    text = sections(render_card(*records, titles=True))["Framework versions"]
+    runs = [record["environment"] for record in records]
+    assert f"| date | {' | '.join(run['date'][:10] for run in runs)} |" in text
+    assert f"| torch | {' | '.join(run['versions']['torch'] for run in runs)} |" in text
+
+
 def test_every_published_file_has_its_role_in_the_card(model_folder, tmp_path):
     staged = tmp_path / "staged"
     stage_model(model_folder, staged, "someone/small")
