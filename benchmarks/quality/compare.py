@@ -103,8 +103,8 @@ def model_metrics(folder: Path, options: DataArguments, part: str) -> dict[str, 
     refill_memory(model, folder, data, part)
     task = build_task(data, config, timed=model.config.time_aware)
     tasks = {HISTORY_INPUT: task}
-    if model.config.time_aware and WITH_TIMES in (ablations := time_ablations(task, data, config)):
-        tasks[QUERY_TIME_INPUT] = ablations[WITH_TIMES]
+    if model.config.time_aware:
+        tasks[QUERY_TIME_INPUT] = time_ablations(task, data, config)[WITH_TIMES]
     scorer = ModelScorer(model, data.tokenizer)
     return {
         model_input: evaluate_scorer(scorer, task, config, str(folder)).per_user for model_input, task in tasks.items()

@@ -105,7 +105,7 @@ class BatchRecommender:
         short = 0
         for seen in users.seen.blocks():
             pairs = np.unique(seen.row_ids * len(self.tokenizer) + seen.values)
-            unseen = self.tokenizer.num_items - np.bincount(pairs // len(self.tokenizer), minlength=len(seen))
+            unseen = self.tokenizer.num_items - np.bincount(pairs // len(self.tokenizer))
             short += int((unseen < self.config.top_k).sum())
         if short:
             logger.warning("%d users have fewer than %d unseen movies and get those", short, self.config.top_k)

@@ -31,8 +31,6 @@ def load(arguments: DataArguments, interactions: Any = None, items: Any = None) 
 
     `interactions` and `items` are tables in memory, instead of the files that `arguments` name.
     """
-    if interactions is None and is_prepared(arguments.ratings):
-        raise ValueError(f"{arguments.ratings} has prepared histories, and a table of interactions is needed here")
     if arguments.ratings is not None:
         interactions = arguments.ratings if interactions is None else interactions
         items = arguments.items if items is None else items

@@ -143,10 +143,8 @@ class PreparedData:
         known = self.split.lengths.known[part]
         return self._first_items(np.flatnonzero(known != ABSENT), known, timed)
 
-    def target_times(self, part: str) -> Array | None:
-        """The time of every row's first target, (rows,); None without times."""
-        if not self.timed:
-            return None
+    def target_times(self, part: str) -> Array:
+        """The time of every row's first target, (rows,), where there are times."""
         first = self.split.target_positions(part)[:, 0]
         return self.split.histories.entries(first, ["timestamps"]).columns["timestamps"]
 
@@ -170,7 +168,7 @@ class PreparedData:
                 item, user = self._item_ids.gather(items).min(), stored.user_ids[int(users[first])]
                 where = "the same user's training history"
                 raise leakage_error(int(leaked.sum()), leaked.size, f"{part} target", where, item, user, fix)
-            late = np.flatnonzero(train > np.maximum(lengths.known[part], 0))
+            late = np.flatnonzero(train > lengths.known[part])
             if cut is not None and len(late):
                 last = stored.entries(stored.starts[late] + train[late] - 1, ["timestamps"])
                 raise late_training_error(last.columns["timestamps"].max(), part, cut, fix)

@@ -32,8 +32,6 @@ def intervals(
     >>> intervals({"hit_rate@10": np.ones(50)})
     {'hit_rate@10': {'mean': 1.0, 'low': 1.0, 'high': 1.0}}
     """
-    if not values:
-        return {}
     table = np.stack(list(values.values()), axis=1)  # (users, metrics)
     defined = ~np.isnan(table)
     if len(undefined := np.flatnonzero(~defined.any(0))):

@@ -223,11 +223,11 @@ def sliced(
         `{"from", "to", "n", "metrics": {name: {"mean", "low", "high"}}}` for each slice, both bounds included.
         Slices have about the same number of rows; many equal sizes make fewer slices.
 
-    >>> [(part["from"], part["to"], part["n"]) for part in sliced(np.arange(10), {}, seed=0, parts=3)]
+    >>> [(part["from"], part["to"], part["n"]) for part in sliced(np.arange(10), {"x": np.ones(10)}, 0, parts=3)]
     [(0, 3, 4), (4, 6, 3), (7, 9, 3)]
     """
     cuts = np.quantile(sizes, np.arange(1, parts) / parts, method="inverted_cdf")
-    group = np.searchsorted(np.unique(cuts), sizes)
+    group = np.searchsorted(cuts, sizes)
     return [
         {
             "from": int(sizes[inside].min()),

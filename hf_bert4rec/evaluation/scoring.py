@@ -46,17 +46,9 @@ class ModelScorer:
 
     Args:
         model: has `next_item_logits(input_ids, attention_mask)`, (batch, vocab_size); put into evaluation mode.
-
-    Raises:
-        ValueError: model and tokenizer disagree in size.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        if len(tokenizer) != model.config.vocab_size:
-            raise ValueError(
-                f"the tokenizer has {len(tokenizer)} entries and the model {model.config.vocab_size}: "
-                "they do not belong together; load both from one folder"
-            )
         self.model = model.eval()
         self.collate = DataCollatorForNextItem(tokenizer, model.config.max_position_embeddings)
 

@@ -78,12 +78,11 @@ def build_task(data: PreparedData, config: EvaluationConfig, timed: bool = False
 
 
 def time_ablations(task: EvaluationTask, data: PreparedData, config: EvaluationConfig) -> dict[str, EvaluationTask]:
-    """A task with times, once with the time of each query added (where it is known) and once without any times."""
+    """A task with times, once with the time of each query added and once without any times."""
     require_times(task.histories.rows(0, 1))
-    tasks = {}
-    if (query_times := data.target_times(config.part)) is not None:
-        tasks[WITH_TIMES] = replace(task, histories=task.histories.with_queries(timestamps=query_times))
-    return {**tasks, WITHOUT_TIMES: replace(task, histories=task.histories.without("timestamps"))}
+    with_times = task.histories.with_queries(timestamps=data.target_times(config.part))
+    without_times = task.histories.without("timestamps")
+    return {WITH_TIMES: replace(task, histories=with_times), WITHOUT_TIMES: replace(task, histories=without_times)}
 
 
 def sampled_candidates(task: EvaluationTask, seed: int) -> dict[str, npt.NDArray[np.int32]]:
