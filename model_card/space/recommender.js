@@ -15,9 +15,13 @@ import { Taste } from "./taste.js";
 
 const FIRST_ITEM_ID = 3; // input id of the first item, after [PAD], [MASK] and [UNK]
 const UNKNOWN_TIME = -(2n ** 63n);
+const MAX_SECONDS = 1e11; // a larger number is one of milliseconds
 const EXPLAIN_BATCH_SIZE = 8; // histories scored at once, few enough to keep a page responsive
 const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "items.json"];
-const ROMAN = ["", "", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]; // from 2, as "i" is also a word
+const OPTIONS = ["topK", "goal", "excludeSeen", "genres", "years", "timestamps", "now"];
+const ROMAN = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii"];
+const WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+const NUMERALS = ROMAN.map((roman, index) => [String(index + 1), roman, WORDS[index]]); // each number's spellings
 const ARTICLE = /^([^(]+), (the|an?|l[aeo]s?|l'|el|il|die|das|der|det|den|une?)(?= \(|$)/i;
 
 /**
@@ -85,7 +89,7 @@ export class Recommender {
   }
 
   /**
-   * Movies for a history, best first. A history without movies is answered by popularity.
+   * Movies for a history, best first. A history without movies is answered by popularity. Null is an option not given.
    *
    * @param {(number | string)[]} history item ids, oldest first
    * @param {Object} [options]
@@ -98,9 +102,14 @@ export class Recommender {
    * @param {(?number)[]} [options.timestamps] seconds since 1970 of each movie, null where unknown
    * @param {number} [options.now] seconds since 1970 of the request
    * @returns {Promise<(Movie & { score: number, source: "model" | "popularity" })[]>}
+   * @throws {TypeError | RangeError} the message names the value
    */
   async recommend(history, options = {}) {
-    const { topK = 10, excludeSeen = this.#config.exclude_seen ?? true } = options;
+    const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
+    if (unknown) throw new TypeError(`unknown option ${unknown}; there are ${OPTIONS.join(", ")}`);
+    const topK = options.topK ?? 10;
+    if (!Number.isInteger(topK) || topK < 1) throw new RangeError(`topK is ${topK}; it must be an integer, 1 or more`);
+    const excludeSeen = options.excludeSeen ?? this.#config.exclude_seen ?? true;
     const seen = this.#parse(history);
     const source = seen.length ? "model" : "popularity";
     const input = this.#input(seen, options);
@@ -145,12 +154,15 @@ export class Recommender {
    * The movies most similar to one, best first, from `similar.json` of a Space.
    *
    * @param {number | string} movie
-   * @param {number} [topK]
+   * @param {number} [topK] at most 10, which the file has
    * @returns {Promise<(Movie & { score: number })[]>}
    */
   async similar(movie, topK = 10) {
     const [position] = this.#parse([movie]);
-    this.#similar ??= readJson(this.#read, "similar.json");
+    this.#similar ??= readJson(this.#read, "similar.json").catch((error) => {
+      this.#similar = undefined; // so that the next call tries again
+      throw error;
+    });
     const { positions, scores } = await this.#similar;
     return positions[position]
       .slice(0, topK)
@@ -159,8 +171,8 @@ export class Recommender {
 
   /**
    * Movies whose titles have words that start with those of the query, or start with it, wherever the blanks are, in any
-   * case and without accents. "Rocky 2" finds "Rocky II". Titles that start with the query come first, popular ones before
-   * others.
+   * case and without accents. "Rocky 2" finds "Rocky II", "and" finds "&". Titles that start with the query come first,
+   * with its last word complete ("Go" before "GoldenEye") before others, then popular ones before others.
    *
    * @param {string} query
    * @param {number} [limit]
@@ -175,8 +187,12 @@ export class Recommender {
     const matches = this.#words.filter(
       (entry) => words.every((word) => entry.text.includes(` ${word}`)) || entry.joined.startsWith(joined),
     );
-    const [first, rest] = [true, false].map((starts) => matches.filter((m) => m.text.startsWith(text) === starts));
-    return [...first, ...rest].slice(0, limit).map((match) => match.movie);
+    const [complete, first, rest] = [[], [], []];
+    for (const match of matches) {
+      const isComplete = [undefined, " "].includes(match.text[text.length]);
+      (!match.text.startsWith(text) ? rest : isComplete ? complete : first).push(match);
+    }
+    return [...complete, ...first, ...rest].slice(0, limit).map((match) => match.movie);
   }
 
   /** Catalogue positions of item ids. */
@@ -195,12 +211,13 @@ export class Recommender {
     if (timestamps && timestamps.length !== positions.length) {
       throw new RangeError(`${timestamps.length} timestamps for a history of ${positions.length}: give one each`);
     }
-    const { goal = this.#taste && !timestamps && now === null ? "taste" : "next" } = options;
+    const goal = options.goal ?? (this.#taste && !timestamps && now === null ? "taste" : "next");
     if (goal !== "next" && goal !== "taste") throw new RangeError(`goal is ${goal}; it is "next" or "taste"`);
     if (goal === "taste" && !this.#taste) throw new RangeError('goal is "taste", but the model has no taste factors');
     const start = goal === "taste" ? 0 : Math.max(0, positions.length - (this.#config.max_position_embeddings - 1));
-    const times = (timestamps ?? positions.map(() => null)).map(toTime);
-    return { goal, positions: positions.slice(start), times: times.slice(start), now: toTime(now) };
+    const times = [...(timestamps ?? positions.map(() => null)), now].map(toTime);
+    checkOrder(times);
+    return { goal, positions: positions.slice(start), times: times.slice(start, -1), now: times.at(-1) };
   }
 
   /** Logarithms of the softmax over all items, Float64Arrays, for inputs with one goal. */
@@ -250,9 +267,15 @@ export class Recommender {
 
 function fetchFrom(folder) {
   return async (name) => {
-    const response = await fetch(new URL(name, new URL(folder, globalThis.location?.href)));
-    if (!response.ok) throw new Error(`${name} cannot be loaded: the server answers ${response.status}`);
-    return new Uint8Array(await response.arrayBuffer());
+    let problem;
+    try {
+      const response = await fetch(new URL(name, new URL(folder, globalThis.location?.href)));
+      if (response.ok) return new Uint8Array(await response.arrayBuffer());
+      problem = `the server answers ${response.status}`;
+    } catch (error) {
+      problem = error.message;
+    }
+    throw new Error(`${name} cannot be loaded: ${problem}`);
   };
 }
 
@@ -291,29 +314,34 @@ function displayTitle(title) {
   return title.replace(ARTICLE, (_, name, article) => `${article}${article.endsWith("'") ? "" : " "}${name}`);
 }
 
-/** Lower-case words without accents, each after a blank: " amelie 2001". */
+/** Lower-case words without accents, each after a blank: " amelie 2001"; "&" is "and". */
 function normalize(text) {
-  const plain = text.toLowerCase().normalize("NFKD").replace(/[\p{M}'’]/gu, "");
+  const plain = text.toLowerCase().normalize("NFKD").replace(/[\p{M}'’]/gu, "").replaceAll("&", " and ");
   return (plain.match(/[\p{L}\p{N}_]+/gu) ?? []).map((word) => ` ${word}`).join("");
 }
 
-/** A movie with the words to search it by, Roman numerals also as digits, and with these words joined. */
+/** A movie with the words to search it by, numerals in all spellings, and with the words of its title joined. */
 function searchEntry(movie) {
   const words = normalize(`${movie.title ?? movie.id} ${movie.year ?? ""}`);
-  const numbers = words.split(" ").map((word) => word && ROMAN.indexOf(word)).filter((number) => number > 0);
-  return { movie, text: [words, ...numbers].join(" "), joined: words.replaceAll(" ", "") };
+  const numerals = words.split(" ").flatMap((word) => NUMERALS.find((spellings) => spellings.includes(word)) ?? []);
+  return { movie, text: [words, ...numerals].join(" "), joined: words.replaceAll(" ", "") };
 }
 
 /** Whether the movie at a position passes the filters by genres and years; movies without a year fail the latter. */
 function filter(movies, { genres = null, years = null }) {
-  const names = genres && new Set(genres.map((name) => name.toLowerCase()));
+  if (genres && !(Array.isArray(genres) && genres.length)) {
+    throw new TypeError(`genres is a list of at least one name, not ${JSON.stringify(genres)}`);
+  }
+  const isOfGenre = (movie, name) => movie.genres.some((own) => own.toLowerCase() === name.toLowerCase());
+  const unknown = genres?.find((name) => !movies.some((movie) => isOfGenre(movie, name)));
+  if (unknown !== undefined) throw new RangeError(`no movie has the genre ${unknown}`);
   const [first, last] = years ?? [];
   if (first != null && last != null && first > last) {
     throw new RangeError(`the first year, ${first}, comes after the last, ${last}: swap them`);
   }
   return (position) => {
-    const { genres: own, year } = movies[position];
-    if (names && !own.some((name) => names.has(name.toLowerCase()))) return false;
+    const { year } = movies[position];
+    if (genres && !genres.some((name) => isOfGenre(movies[position], name))) return false;
     return !years || (year !== null && year >= (first ?? -Infinity) && year <= (last ?? Infinity));
   };
 }
@@ -346,5 +374,18 @@ function logSoftmax(logits) {
 }
 
 function toTime(seconds) {
-  return seconds === null ? UNKNOWN_TIME : BigInt(Math.floor(seconds));
+  if (seconds === null) return UNKNOWN_TIME;
+  if (!(Math.abs(seconds) < MAX_SECONDS)) {
+    throw new RangeError(`a time is a number of seconds since 1970, not ${seconds}: divide milliseconds by 1000`);
+  }
+  return BigInt(Math.floor(seconds));
+}
+
+/** Throw RangeError unless the times of a history and its request ascend. */
+function checkOrder(times) {
+  const known = times.filter((time) => time !== UNKNOWN_TIME);
+  const index = known.findIndex((time, other) => other > 0 && time < known[other - 1]);
+  if (index > 0) {
+    throw new RangeError(`second ${known[index]} follows ${known[index - 1]}: give timestamps oldest first, then now`);
+  }
 }

@@ -74,10 +74,22 @@ def test_titles_are_found_with_other_numerals_and_blanks(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "model")
     items = json.loads((copy / "items.json").read_text(encoding="utf-8"))
     items["title"][:4] = ["Rocky II", "Spider-Man 2", "Godfather: Part II, The", "L.A. Confidential"]
+    items["title"][4:8] = ["Twelve Monkeys", "Toy Story 2", "Wallace & Gromit: A Close Shave", "M"]
     (copy / "items.json").write_text(json.dumps(items), encoding="utf-8")
-    queries = ["rocky 2", "spiderman 2", "godfather part 2", "la con", "rocky 3"]
-    found = [["Rocky II"], ["Spider-Man 2"], ["The Godfather: Part II"], ["L.A. Confidential"], []]
-    assert run(copy, queries=queries)["found"] == found
+    found = {
+        "rocky 2": "Rocky II",
+        "spiderman 2": "Spider-Man 2",
+        "godfather part 2": "The Godfather: Part II",
+        "la con": "L.A. Confidential",
+        "12 monkeys": "Twelve Monkeys",
+        "toy story ii": "Toy Story 2",
+        "wallace and gromit": "Wallace & Gromit: A Close Shave",
+        "wallace & gro": "Wallace & Gromit: A Close Shave",
+    }
+    *answers, none, letter = run(copy, queries=[*found, "rocky 3", "m"])["found"]
+    assert answers == [[title] for title in found.values()]
+    assert none == []
+    assert letter[0] == "M"  # of more than eight that start with it, and not the most popular
 
 
 def test_bad_requests_are_refused_by_name(folder):
@@ -87,6 +99,14 @@ def test_bad_requests_are_refused_by_name(folder):
         [[10], {"years": [2000, 1990]}],
         [[10], {"timestamps": [1, 2]}],
         [[10], {"goal": "fun"}],
+        [[10], {"topK": 0}],
+        [[10], {"topK": "3"}],
+        [[10], {"top_k": 3}],
+        [[10], {"genres": []}],
+        [[10], {"genres": ["drama", "Comdy"]}],
+        [[10, 13], {"timestamps": [9e8, 8e8]}],
+        [[10, 13], {"timestamps": [8e8, None], "now": 7e8}],
+        [[10], {"now": 1_764_336_571_000}],
     ]
     assert run(folder, invalid=invalid)["refused"] == [
         "RangeError: 999 is not in the catalogue",
@@ -94,7 +114,23 @@ def test_bad_requests_are_refused_by_name(folder):
         "RangeError: the first year, 2000, comes after the last, 1990: swap them",
         "RangeError: 2 timestamps for a history of 1: give one each",
         'RangeError: goal is fun; it is "next" or "taste"',
+        "RangeError: topK is 0; it must be an integer, 1 or more",
+        "RangeError: topK is 3; it must be an integer, 1 or more",
+        "TypeError: unknown option top_k; there are topK, goal, excludeSeen, genres, years, timestamps, now",
+        "TypeError: genres is a list of at least one name, not []",
+        "RangeError: no movie has the genre Comdy",
+        "RangeError: second 800000000 follows 900000000: give timestamps oldest first, then now",
+        "RangeError: second 700000000 follows 800000000: give timestamps oldest first, then now",
+        "RangeError: a time is a number of seconds since 1970, not 1764336571000: divide milliseconds by 1000",
     ]
+
+
+def test_null_is_an_option_that_is_not_given(folder):
+    names = ("topK", "goal", "excludeSeen", "genres", "years", "timestamps", "now")
+    plain = {"history": [10, 13, 16]}
+    expected, movies = run(folder, requests=[plain, plain | dict.fromkeys(names)])["recommended"]
+    assert movies == expected
+    assert len(movies) == 10
 
 
 def test_a_damaged_file_is_named(folder, tmp_path):
