@@ -38,7 +38,10 @@ async function load() {
 
 async function start() {
   const { textContent: name } = page.model;
-  if (name.includes("/")) page.model.replaceChildren(element("a", { href: `https://huggingface.co/${name}` }, name));
+  if (name.includes("/")) {
+    // In a new tab, as a Space is a frame of another page, and leaving the page would lose the history.
+    page.model.replaceChildren(element("a", { href: `https://huggingface.co/${name}`, target: "_blank" }, name));
+  }
   try {
     recommender = await load();
   } catch (error) {
@@ -116,7 +119,8 @@ async function update() {
   page.history.replaceChildren(
     ...history.map((movie, index) => historyRow(movie, index, history.length, ordered, rowActions)),
   );
-  page.clear.hidden = page.filters.hidden = !history.length;
+  page.clear.hidden = !history.length;
+  page.filters.hidden = !history.length || (page.genres.hidden && page.years.hidden);
   page.goals.hidden = !history.length || !recommender.hasTaste;
   const order = ordered ? "The order matters: the latest movie comes last." : "In any order.";
   page.order.textContent = history.length ? order : `Nothing yet. ${order}`;
@@ -131,6 +135,11 @@ async function update() {
   }
 }
 
+/** "No movies", "1 movie", "2 movies". */
+function counted({ length }, noun) {
+  return `${length || "No"} ${noun}${length === 1 ? "" : "s"}`;
+}
+
 function ids() {
   return history.map((movie) => movie.id);
 }
@@ -140,9 +149,9 @@ function showAnswer(movies, milliseconds) {
   show({
     heading: goal() === "next" ? "Watch next" : "You may like",
     timing: `answered in ${Math.max(1, Math.round(milliseconds))} ms`,
-    message: movies.length < TOP_K ? `${movies.length || "No"} movies left: widen the filters for more.` : "",
+    message: movies.length < TOP_K ? `${counted(movies, "movie")} left: widen the filters for more.` : "",
     movies,
-    announcement: `${movies.length} recommendations after ${history.length} movies.${first}`,
+    announcement: `${counted(movies, "recommendation")} after ${counted(history, "movie")}.${first}`,
   });
 }
 
@@ -150,11 +159,14 @@ function showAnswer(movies, milliseconds) {
 async function showExamples() {
   const popular = [...recommender.movies].sort((a, b) => b.count - a.count);
   const used = new Set();
-  const examples = genresByFrequency().slice(0, EXAMPLES).map((name) => {
-    const movies = popular.filter((movie) => movie.genres.includes(name) && !used.has(movie)).slice(0, 3);
-    movies.forEach((movie) => used.add(movie));
-    return [name, movies.reverse()];
-  });
+  const examples = genresByFrequency()
+    .slice(0, EXAMPLES)
+    .map((name) => {
+      const movies = popular.filter((movie) => movie.genres.includes(name) && !used.has(movie)).slice(0, 3);
+      movies.forEach((movie) => used.add(movie));
+      return [name, movies.reverse()];
+    })
+    .filter(([, movies]) => movies.length);
   if (!examples.length) examples.push(["Popular", popular.slice(0, 3)]);
   show({
     heading: "Start with an example",
@@ -185,7 +197,8 @@ async function showReasons(movie) {
 }
 
 async function showSimilar(movie) {
-  return similarMovies(await recommender.similar(movie.id, SIMILAR), add);
+  const others = (await recommender.similar(movie.id)).filter(({ id }) => !ids().includes(id));
+  return similarMovies(others.slice(0, SIMILAR), add);
 }
 
 function genresByFrequency() {

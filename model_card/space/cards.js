@@ -90,7 +90,9 @@ function bar() {
 /** A button that adds a movie to the history. */
 function adder(movie, add, ...content) {
   const label = `Add ${fullTitle(movie)} to your history`;
-  return element("button", { type: "button", "aria-label": label, click: () => add(movie) }, ...content);
+  // The second click of a double click would add the movie that replaced this one.
+  const click = (event) => event.detail < 2 && add(movie);
+  return element("button", { type: "button", "aria-label": label, click }, ...content);
 }
 
 /**
@@ -142,7 +144,10 @@ function opener(text, panel, load, movie) {
     }
     button.setAttribute("aria-expanded", String(opens));
     panel.hidden = !opens;
-    if (opens) panel.replaceChildren(await load().catch((error) => element("p", { class: "error" }, error.message)));
+    if (!opens) return;
+    panel.replaceChildren(); // another button may have filled it
+    const content = await load().catch((error) => element("p", { class: "error" }, error.message));
+    if (button.getAttribute("aria-expanded") === "true") panel.replaceChildren(content);
   });
   return button;
 }

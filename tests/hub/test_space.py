@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 
 from benchmarks.browser import Page, browse
 from benchmarks.demo_page import FIRST_ANSWER_SECONDS, NEXT_ANSWER_MILLISECONDS, first_answer, next_answers
@@ -23,6 +24,7 @@ from tests.hub.page import NEEDS_BROWSER, REQUIRED
 
 pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
 MARKUP = "<img src=x onerror=alert(1)>"
+LONG_WORD = "X" * 180
 PICKED = ["Toy Story 1995", "The Godfather 1972", "Movie 7 1967"]
 
 
@@ -42,18 +44,33 @@ def spaces(model, tmp_path_factory) -> Path:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("spaces")
     stage_space(model, folder / "good", "someone/small")
-    for name in ("markup", "untitled", "corrupt", "no-taste", "no-model", "no-runtime"):
+    for name in (
+        "titles",
+        "few-genres",
+        "plain",
+        "untitled",
+        "corrupt",
+        "no-taste",
+        "no-model",
+        "no-runtime",
+        "no-script",
+    ):
         shutil.copytree(folder / "good", folder / name)
     items = json.loads((folder / "good" / "items.json").read_text(encoding="utf-8"))
-    marked = {**items, "title": [MARKUP, *items["title"][1:]]}
-    (folder / "markup" / "items.json").write_text(json.dumps(marked), encoding="utf-8")
-    del items["title"]
-    (folder / "untitled" / "items.json").write_text(json.dumps(items), encoding="utf-8")
+    tables = {
+        "titles": {**items, "title": [MARKUP, LONG_WORD, *items["title"][2:]]},
+        "few-genres": {**items, "genres": [["Drama", "Comedy"]] * 3 + [[]] * (len(items["genres"]) - 3)},
+        "plain": {name: items[name] for name in ("title", "count")},
+        "untitled": {name: column for name, column in items.items() if name != "title"},
+    }
+    for name, table in tables.items():
+        (folder / name / "items.json").write_text(json.dumps(table), encoding="utf-8")
     damaged = folder / "corrupt" / "onnx" / "model_quantized.onnx"
     damaged.write_bytes(damaged.read_bytes()[:5000])
     (folder / "no-taste" / "onnx" / "taste.safetensors").write_bytes(b"not factors")
     (folder / "no-model" / "onnx" / "model_quantized.onnx").unlink()
     (folder / "no-runtime" / "ort" / "ort-wasm-simd-threaded.wasm").unlink()
+    (folder / "no-script" / "cards.js").unlink()
     return folder
 
 
@@ -87,6 +104,7 @@ def history(page: Page) -> list[str]:
 
 def test_three_movies_give_ten_and_filters_narrow_them(page, model):
     assert page.texts("#answer-heading") == ["Start with an example"]
+    assert page.texts("#model a[target=_blank]") == ["someone/small"]
     pick_three(page)
     assert history(page) == PICKED
     expected = load_pipeline(model, backend="onnx", onnx_file="model_quantized.onnx")([10, 13, 31])
@@ -134,12 +152,33 @@ def test_reasons_and_similar_movies_are_the_pipelines(page, model):
     assert page.texts(".reasons li > span:first-child") == because
     page.driver.execute_script("document.querySelectorAll('.card .actions button')[1].click()")
     page.wait(lambda: page.texts(".similar button"))
-    similar = [movie["title"] for movie in pipe.similar(best["movie_id"], top_k=6)]
-    assert page.texts(".similar button") == [titles.get(title, f"{title[:-7]} {title[-5:-1]}") for title in similar]
+    others = [movie["title"] for movie in pipe.similar(best["movie_id"]) if movie["title"] not in titles]
+    assert page.texts(".similar button") == [f"{title[:-7]} {title[-5:-1]}" for title in others[:6]]
     assert not page.texts(".reasons li")
     added = page.texts(".similar button")[0]
     page.click(".similar button", added)
     page.wait(lambda: history(page) == [*PICKED, added])
+
+
+def test_a_panel_shows_what_its_last_button_asks_for(page):
+    pick_three(page)
+    page.click("#goals .chip", "Comes next")
+    page.wait(lambda: page.texts("#answer-heading") == ["Watch next"])
+    buttons = "const buttons = document.querySelectorAll('.card .actions button');"
+    page.driver.execute_script(f"{buttons} buttons[0].click(); buttons[1].click(); buttons[3].click()")
+    page.wait(lambda: page.texts("#cards > li:nth-child(2) .reasons li"))  # answered after those of the first
+    assert page.texts("#cards > li:first-child .similar button")
+    assert not page.texts("#cards > li:first-child .reasons li")
+
+
+def test_a_double_click_adds_one_movie(page):
+    pick_three(page)
+    seen_it = page.driver.find_elements("css selector", ".card .actions button")[2]
+    ActionChains(page.driver).double_click(seen_it).perform()
+    page.wait(lambda: len(history(page)) == 4)
+    announced = "return document.getElementById('announcement').textContent"
+    page.wait(lambda: page.driver.execute_script(announced).startswith("10 recommendations after 4 movies."))
+    assert len(history(page)) == 4
 
 
 def test_it_is_used_by_keyboard_alone(page):
@@ -160,7 +199,7 @@ def test_it_is_used_by_keyboard_alone(page):
     page.press("\ue00c")  # Escape
     assert page.focused("aria-expanded") == "false"
     announced = "document.getElementById('announcement').textContent"
-    page.wait(lambda: "10 recommendations after 1 movies" in page.driver.execute_script(f"return {announced}"))
+    page.wait(lambda: "10 recommendations after 1 movie." in page.driver.execute_script(f"return {announced}"))
 
 
 def test_every_control_has_a_name(page):
@@ -205,6 +244,22 @@ def test_the_page_fits_a_phone(page):
     assert min(page.driver.execute_script(heights)) >= 40
 
 
+def test_a_download_that_failed_is_tried_again(browser):
+    browser.driver.execute_cdp_cmd("Network.enable", {})
+    browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/similar.json"]})
+    more = "document.querySelector('.card .actions button').click()"
+    try:
+        browser.open("good", 1280)
+        browser.wait(lambda: browser.texts("#cards li.card"))
+        browser.driver.execute_script(more)
+        browser.wait(lambda: browser.texts(".panel") == ["similar.json cannot be loaded: Failed to fetch"])
+    finally:
+        browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    browser.driver.execute_script(f"{more}; {more}")  # close and open
+    browser.wait(lambda: len(browser.texts(".similar button")) == 6)
+    browser.problems()
+
+
 def test_it_works_offline_once_loaded(page):
     loaded = "performance.getEntriesByType('resource').some(e => e.name.endsWith('similar.json') && e.responseEnd)"
     page.wait(lambda: page.driver.execute_script(f"return {loaded}"))
@@ -234,7 +289,7 @@ def test_the_first_answer_comes_in_seconds_and_the_next_at_once(page):
 
 
 def test_titles_are_never_markup(browser):
-    browser.open("markup", 1280)
+    browser.open("titles", 1280)
     browser.wait(lambda: browser.texts("#examples button"))
     browser.type("#search", "img")
     browser.wait(lambda: browser.texts("#matches li") == [f"{MARKUP} 1995"])
@@ -242,6 +297,27 @@ def test_titles_are_never_markup(browser):
     browser.wait(lambda: history(browser) == [f"{MARKUP} 1995"])
     assert browser.driver.execute_script("return document.images.length") == 0
     assert not browser.problems()
+
+
+def test_a_long_word_fits_a_phone(browser):
+    browser.open("titles", 390)
+    browser.wait(lambda: browser.texts("#examples button"))
+    browser.type("#search", "xxx")
+    browser.wait(lambda: len(browser.texts("#matches li")) == 1)
+    browser.click("#matches li", browser.texts("#matches li")[0])
+    browser.wait(lambda: len(browser.texts("#cards li.card")) == 10 and browser.texts("#timing"))
+    widths = "return [document.documentElement.scrollWidth, window.innerWidth]"
+    assert browser.driver.execute_script(widths) == [390, 390]
+
+
+def test_examples_have_movies_and_filters_something_to_filter(browser):
+    for space, examples, filters in (("few-genres", ["DRAMA"], ["Filters"]), ("plain", ["POPULAR"], [])):
+        browser.open(space, 390)
+        browser.wait(lambda: browser.texts("#examples button"))
+        assert browser.texts("#examples strong") == examples
+        browser.click("#examples button", browser.texts("#examples button")[0])
+        browser.wait(lambda: len(history(browser)) == 3 and browser.texts("#timing"))
+        assert browser.texts("#filters") == filters
 
 
 NO_SIMD = "WebAssembly.validate = () => false;"  # as a browser without vectors answers
@@ -272,6 +348,12 @@ def test_a_failure_is_explained_on_the_page(browser, space, script, message):
     assert browser.texts("#message")[0].startswith(message)
     assert browser.texts("#answer-heading") == ["The model cannot run"]
     assert not browser.driver.find_element("css selector", "#search").is_enabled()
+    browser.problems()
+
+
+def test_a_missing_script_is_said_on_the_page(browser):
+    browser.open("no-script", 1280)
+    browser.wait(lambda: "The page cannot be loaded: try it again" in browser.texts("#answer-heading"))
     browser.problems()
 
 
