@@ -3,7 +3,7 @@
     hf-bert4rec demo outputs/ml-100k
 
 Serves the page that `hf-bert4rec push --space` publishes, on this computer only. The model needs titles. The first call
-downloads onnxruntime-web. Needs `pip install 'hf-bert4rec[onnx]'`.
+downloads onnxruntime-web. Needs `pip install "hf-bert4rec[onnx]"`.
 """
 
 import argparse
@@ -24,6 +24,9 @@ HOST, PORT = "127.0.0.1", 7860
 
 class PageHandler(SimpleHTTPRequestHandler):
     """Serves a folder, without a log."""
+
+    # Windows takes types from its registry, where other programs register text/plain, which browsers do not run.
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | dict.fromkeys((".js", ".mjs"), "text/javascript")
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-cache")  # another model may be served at the same address later

@@ -3,7 +3,7 @@
     hf-bert4rec export-onnx outputs/ml-100k
 
 Writes `onnx/model.onnx` into the folder, which `pipeline(..., backend="onnx")` loads, and `onnx/model_quantized.onnx`,
-with int8 weights, which the demo and transformers.js load. Needs `pip install 'hf-bert4rec[onnx]'`.
+with int8 weights, which the demo and transformers.js load. Needs `pip install "hf-bert4rec[onnx]"`.
 """
 
 import argparse

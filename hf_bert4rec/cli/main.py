@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module, extra, _ = COMMANDS[words[0]]
     if missing := [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]:
         needs = f"hf-bert4rec {words[0]} needs {' and '.join(missing)}"
-        print(f"{needs}: pip install 'hf-bert4rec[{extra}]'", file=sys.stderr)
+        print(f'{needs}: pip install "hf-bert4rec[{extra}]"', file=sys.stderr)
         return BAD_INPUT
     command = importlib.import_module(f".{module}", __package__)
     if module != "query":  # which prints the answer only

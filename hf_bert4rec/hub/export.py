@@ -30,7 +30,10 @@ def export(model: Any, tokenizer: Any, folder: str | Path, card: str, files: dic
     folder = Path(folder)
     check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as directory:
+    # Windows does not remove weights that a loaded model still maps to memory, such as those of an earlier export.
+    with tempfile.TemporaryDirectory(
+        dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True
+    ) as directory:
         new = Path(directory) / folder.name
         with annotate_write_errors(folder, "An earlier export is unchanged: free some space, then export again"):
             pipe = write_folder(model, tokenizer, new, card, files)

@@ -70,7 +70,7 @@ def _write_onnx(model: Path, target: Path) -> None:
     try:
         from .onnx_export import export_onnx
     except ImportError as error:
-        raise ImportError(f"the demo needs {error.name}: pip install 'hf-bert4rec[onnx]'") from error
+        raise ImportError(f'the demo needs {error.name}: pip install "hf-bert4rec[onnx]"') from error
     export_onnx(model, target)
     (target / ONNX_FOLDER / ONNX_FILE).unlink()
 

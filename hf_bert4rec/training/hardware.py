@@ -1,6 +1,7 @@
 """Training options that depend on the hardware: precision, attention implementation, and memory allocator."""
 
 import ctypes
+import platform
 
 import torch
 from torch.nn.attention import SDPBackend
@@ -40,7 +41,7 @@ def disable_malloc_trim() -> bool:
     By default large buffers are returned to the system when freed, and mapped and zeroed page by page when allocated
     again, which took up to 40 % of a step on a CPU. Without glibc nothing changes.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.system() == "Linux" else None
     if mallopt is None:
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26))

@@ -167,7 +167,7 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch, folder):
 def test_a_command_without_its_extra_names_it(monkeypatch, capsys, folder):
     monkeypatch.setattr("hf_bert4rec.cli.main.find_spec", lambda name: None if name == "onnxscript" else name)
     assert main(["export-onnx", folder]) == 2
-    assert capsys.readouterr().err == "hf-bert4rec export-onnx needs onnxscript: pip install 'hf-bert4rec[onnx]'\n"
+    assert capsys.readouterr().err == 'hf-bert4rec export-onnx needs onnxscript: pip install "hf-bert4rec[onnx]"\n'
 
 
 def print_on_an_ascii_terminal(monkeypatch, *arguments: str) -> str:

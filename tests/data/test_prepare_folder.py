@@ -24,6 +24,7 @@ from hf_bert4rec.data.prepared import PreparedData
 from hf_bert4rec.data.windows import TrainingWindows
 
 ROWS = 600
+MAPS = Path("/proc/self/maps")
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +135,25 @@ def assert_same_rows(rows: Any, expected: Any) -> None:
         for name, value in expected[number].items():
             np.testing.assert_array_equal(rows[number][name], value)
             assert getattr(rows[number][name], "dtype", None) == getattr(value, "dtype", None)
+
+
+@pytest.mark.skipif(not MAPS.is_file(), reason="the list of mapped files is one of Linux")
+def test_a_mapped_file_is_neither_removed_nor_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses both."""
+
+    def checked(change: Callable[..., Any]) -> Callable[..., Any]:
+        def check(path: Path, *args: Any, **options: Any) -> Any:
+            if str(path) in MAPS.read_text():
+                raise PermissionError(f"[WinError 32] {path}")
+            return change(path, *args, **options)
+
+        return check
+
+    for name in ("unlink", "replace"):
+        monkeypatch.setattr(Path, name, checked(getattr(Path, name)))
+    both(tmp_path, TABLES["integers"])
+    both(tmp_path, TABLES["text"])  # replaces the first
+    assert {path.name for path in tmp_path.iterdir()} == {"prepared", "table.parquet"}
 
 
 def test_a_rating_threshold(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import mimetypes
 import tarfile
 import threading
 import urllib.request
@@ -62,7 +63,10 @@ def test_an_unreachable_registry_is_named(registry, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_page_is_served_on_loopback_with_the_types_that_browsers_need(tmp_path):
+def test_a_page_is_served_on_loopback_with_the_types_that_browsers_need(tmp_path, monkeypatch):
+    mimetypes.init()
+    for ending in (".js", ".mjs"):  # as the registry of Windows may have it
+        monkeypatch.setitem(mimetypes.types_map, ending, "text/plain")
     for name in ("index.html", "app.js", "ort.mjs", "ort.wasm"):
         (tmp_path / name).write_text("content")
     with serve(tmp_path, 0) as server:

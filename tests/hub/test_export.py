@@ -1,6 +1,7 @@
 """Exported folders load without this package installed, and are written completely or not at all."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def test_only_an_earlier_export_is_replaced(pipe, tmp_path):
     with pytest.raises(FileExistsError, match="thesis holds something that is not an exported recommender"):
         hub.export(pipe.model, pipe.tokenizer, other, "# A card")
     assert [path.name for path in other.iterdir()] == ["chapter.txt"]
+
+
+def test_an_export_whose_weights_are_mapped_is_replaced(pipe, tmp_path, monkeypatch):
+    """Windows renames its folder, but does not remove the weights."""
+    folder, unlink = tmp_path / "exported", os.unlink
+
+    def refuse(path, **options):
+        if os.fspath(path).endswith("model.safetensors"):
+            raise PermissionError(5, "Access is denied", path)
+        unlink(path, **options)
+
+    hub.write_folder(pipe.model, pipe.tokenizer, folder, "# First")
+    monkeypatch.setattr(hub, "check_folder", lambda *_: None)
+    monkeypatch.setattr(os, "unlink", refuse)
+    hub.export(pipe.model, pipe.tokenizer, folder, "# Second")
+    assert (folder / "README.md").read_text() == "# Second"
 
 
 def test_a_failed_export_leaves_the_earlier_one(pipe, tmp_path, monkeypatch):

@@ -1,12 +1,13 @@
 """Precision, attention, number of GPUs, and allocator."""
 
+import ctypes
 import platform
 
 import pytest
 import torch
 
 from hf_bert4rec.environment import describe_hardware
-from hf_bert4rec.training.hardware import bf16_is_fast, training_attention
+from hf_bert4rec.training.hardware import bf16_is_fast, disable_malloc_trim, training_attention
 from hf_bert4rec.training.trainer import Bert4RecTrainingArguments
 from tests.processes import run_python
 
@@ -33,6 +34,15 @@ print(by_default, page_faults())
 def test_freed_memory_is_reused():
     by_default, reused = map(int, run_python("-c", COUNT_PAGE_FAULTS).split())
     assert reused < by_default / 2  # not none: a machine short of memory may reclaim pages
+
+
+def test_windows_has_no_library_to_set(monkeypatch):
+    def refuse(name: None) -> None:
+        raise TypeError("argument of type 'NoneType' is not iterable")  # as ctypes does there
+
+    monkeypatch.setattr(platform, "system", lambda: "Windows")
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert not disable_malloc_trim()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the fused kernel is always taken")

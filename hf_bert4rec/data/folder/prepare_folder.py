@@ -7,6 +7,7 @@ is one entry for every user and every item. The result is that of `build_histori
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -182,4 +183,5 @@ def _write_shards(paths: Sequence[Path], users: BoolArray, items: BoolArray, ind
             write_shard(new / SHARD.format(number), ids, core.lengths[rows], columns)
             number += 1
         first += len(part)
-        path.unlink()
+        with suppress(PermissionError):  # Windows keeps a mapped file; the folder is removed at the end
+            path.unlink()
