@@ -84,13 +84,13 @@ def portable_command(words: Sequence[str]) -> str:
 
 
 def _portable(word: str) -> str:
-    """A word without folders of this machine, if it is an absolute path or that of an existing file.
+    """A word without folders of this machine, if it is an absolute path, a glob or that of an existing file.
 
     An installed recipe becomes its name, another path in the checkout relative to its root, any other path a file name.
     """
     option, equals, value = word.rpartition("=")
     path = Path(value)
-    if not path.name or not (path.is_absolute() or path.exists()):
+    if not path.name or not (path.is_absolute() or {"*", "?"} & {*value} or path.exists()):
         return word
     path = path.resolve()
     if path.parent == data_folder("recipes").resolve():

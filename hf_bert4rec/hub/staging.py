@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.constants import REPOCARD_NAME
+from huggingface_hub.constants import HF_HUB_CACHE, REPOCARD_NAME
 
 from ..evaluation.plots import CURVE_FILE, draw_curve
 from ..evaluation.report import REPORT_FILE
@@ -39,7 +39,7 @@ def stage_model(
     data set may be redistributed or `include_titles` is set. Without them the evaluation's examples, which quote both,
     are left out too. The card links to the data set `dataset_id` on the Hub, and loads the branch `revision`.
 
-    Errors are those of reading the records; OSError if the disk is full.
+    Errors are those of reading the records; ValueError for a link out of the folder; OSError if the disk is full.
     """
     pipe = load_pipeline(folder, device="cpu")
     training = with_current_model(without_private_paths(read_training(folder)), pipe)
@@ -82,7 +82,10 @@ def stage_model(
 
 
 def _copy_files(folder: Path, target: Path, patterns: Sequence[str]) -> None:
+    sources = folder.resolve(), Path(HF_HUB_CACHE).resolve()  # a downloaded model has links to the files of the cache
     for path in (path for pattern in patterns for path in folder.glob(pattern)):
+        if not any(path.resolve().is_relative_to(source) for source in sources):
+            raise ValueError(f"{path} is a link out of the folder: put the file there, if it is to be published")
         copy = target / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)

@@ -16,7 +16,9 @@ from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.releases import RELEASES
+from hf_bert4rec.evaluation.trained_model import weights_sha256
 from hf_bert4rec.files import write_json
+from hf_bert4rec.hub import staging
 from hf_bert4rec.hub.card import update_card
 from hf_bert4rec.hub.dataset_repository import dataset_card
 from hf_bert4rec.hub.folder import code_files, load_pipeline
@@ -315,6 +317,24 @@ def test_only_known_files_are_published(model_folder, tmp_path):
     assert "class Bert4RecForMaskedLM" in (tmp_path / "staged" / "modeling_bert4rec.py").read_text(encoding="utf-8")
     assert "`onnx/model.onnx`" in (tmp_path / "staged" / "README.md").read_text(encoding="utf-8")
     assert read(tmp_path / "staged" / "evaluation.json")["model"]["name"] == NAME
+
+
+@pytest.mark.parametrize("name", ["plots/metrics.png", "model-2.safetensors"])
+def test_a_link_out_of_the_folder_is_not_published(name, model_folder, tmp_path, monkeypatch):
+    """Its evaluation may be of any files, as it is a stranger's."""
+    folder = shutil.copytree(model_folder, tmp_path / "copy")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "id_rsa").write_text("a key")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "secrets" / "id_rsa")
+    report = read(folder / "evaluation.json")
+    report["model"]["weights_sha256"] = weights_sha256(folder)
+    write_json(folder / "evaluation.json", report)
+    with pytest.raises(ValueError, match=f"{re.escape(name)} is a link out of the folder: put the file there, if"):
+        stage_model(folder, tmp_path / "staged", NAME)
+    monkeypatch.setattr(staging, "HF_HUB_CACHE", str(tmp_path / "secrets"))  # where snapshots have links to
+    stage_model(folder, tmp_path / "staged", NAME)
+    assert (tmp_path / "staged" / name).read_text() == "a key"
 
 
 def test_plots_of_an_evaluation_that_was_removed_are_not_published(model_folder, tmp_path):

@@ -254,11 +254,13 @@ def test_the_command_can_be_set(tmp_path):
     assert portable_command(words) == ("ml-100k --ratings 'my shop.csv' --seed 1 '--items=my shop.csv'")
 
 
-def test_the_command_has_no_secrets_and_folders(tmp_path):
+def test_the_command_has_no_secrets_and_folders(tmp_path, monkeypatch):
     """Options may be written with hyphens, and a glob is not an existing path."""
+    monkeypatch.chdir(tmp_path)
     words = ["ml-1m", "--hub-token=hf_secret", "--hub_token", "hf_secret", "--output-dir", str(tmp_path / "out")]
-    words += ["--data-dir", str(tmp_path), "--resume-from-checkpoint=last", "--ratings", f"{tmp_path}/*.csv"]
-    assert portable_command([*words, "--separator=/"]) == "ml-1m --ratings '*.csv' --separator=/"
+    words += ["--data-dir", str(tmp_path), "--resume-from-checkpoint=last"]
+    for glob in (f"{tmp_path}/*.csv", "clients/acme/*.csv"):
+        assert portable_command([*words, "--ratings", glob, "--separator=/"]) == "ml-1m --ratings '*.csv' --separator=/"
 
 
 def test_the_example_is_the_answer_to_the_most_watched(tmp_path):
