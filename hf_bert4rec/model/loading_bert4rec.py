@@ -79,6 +79,13 @@ class SafetensorsModel(PreTrainedModel):
         model.missing_weights = tuple(sorted(loading_info["missing_keys"]))
         return (model, loading_info) if output_loading_info else model
 
+    def load_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: with peft installed, `from_pretrained` calls this if the folder has an adapter, pickled or not."""
+        raise ValueError(
+            "an adapter is not read with the model: load it by peft's PeftModel.from_pretrained(model, adapter), or "
+            "merge it and save the model"
+        )
+
 
 def make_importable(module_name: str) -> None:
     """Set a module as an attribute of its package, as transformers does not: dill pickles its classes by reference."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, modeling_utils, pipeline
 
 from hf_bert4rec import Bert4RecConfig, Bert4RecForMaskedLM, Bert4RecTokenizer
 from hf_bert4rec.cli import main as cli
@@ -281,6 +281,17 @@ def test_an_index_may_name_only_safetensors_of_the_same_folder(folder, tmp_path,
         with pytest.raises(ValueError, match=message):
             loader.from_pretrained(folder)
     assert_refused(folder, ValueError, message)
+    assert not mark.exists()
+
+
+@needs_transformers(5, 23, reason="older versions look for adapters elsewhere")
+def test_an_adapter_is_refused_unread(folder, tmp_path, monkeypatch):
+    """As `from_pretrained` finds it where peft is installed."""
+    mark = tmp_path / "created"
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / "adapter_model.bin").write_bytes(pickle.dumps(MaliciousPickle(mark)))
+    monkeypatch.setattr(modeling_utils, "maybe_load_adapters", lambda name, *_, **options: (name, name, options))
+    assert_refused(folder, ValueError, "an adapter is not read with the model: load it by peft's PeftModel")
     assert not mark.exists()
 
 
