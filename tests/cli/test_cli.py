@@ -194,15 +194,15 @@ def test_the_help_of_a_command_names_it(command, capsys):
     assert capsys.readouterr().out.startswith(f"usage: hf-bert4rec {command} [-h]")
 
 
-@pytest.mark.parametrize(("arguments", "unbuffered"), [(["--help"], "1"), (["train", "--help"], "")])
-def test_a_closed_pipe_ends_the_command_quietly(arguments, unbuffered):
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_a_closed_pipe_ends_the_command_quietly(unbuffered):
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-c", "from hf_bert4rec.cli.main import console; console()", *arguments]
+    command = [sys.executable, "-c", "from hf_bert4rec.cli.main import console; console()", "--help"]
     process = subprocess.Popen(command, env=environment, text=True, **pipes)
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait() in (0, 141)  # argparse ignores that it cannot print its help
+    assert process.wait() == 141
 
 
 def test_a_closed_output_is_no_error(monkeypatch):

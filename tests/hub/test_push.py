@@ -354,7 +354,7 @@ def test_a_published_record_holds_no_paths_and_no_tokens(model_folder, tmp_path)
     }
     record["command"] = (
         "python training/train.py /home/ann/shop.yaml --ratings=/home/ann/shop/ratings.csv "
-        "--items '/home/ann/items.csv' --hub_token hf_secret --seed 1 --push_to_hub_token=hf_secret"
+        "--items '/home/ann/items.csv' --hub_token hf_secret --push_to_hub_token=hf_secret --seed 1"
     )
     write_json(folder / "training.json", record)
     (folder / "evaluation.json").unlink()

@@ -60,8 +60,8 @@ def test_an_empty_answer_says_which_filter_emptied_it(pipe):
     assert message.endswith(
         "exclude_seen leaves 38, exclude leaves 37, genres=['Romance'] leaves 1, years=(1990, 2000) leaves none"
     )
-    with pytest.warns(UserWarning, match="candidates leaves none"):
-        assert pipe(HISTORY, candidates=[]) == []
+    with pytest.warns(UserWarning, match="none left: candidates leaves none"):
+        assert pipe([], candidates=[]) == []
 
 
 def test_popularity_penalty_orders_by_lift(pipe, ranked, tokenizer):

@@ -98,6 +98,7 @@ SUBTITLED = {
     924: "2001: A Space Odyssey (1968)",
     2628: "New Hope, A (2012)",
     3328: "Ghost Dog - The Way of the Samurai (1999)",
+    3329: "Conquest: Earth 3000 (1990)",
     **{item: f"Part: {item}" for item in range(5000, 5012)},
 }
 
@@ -117,6 +118,7 @@ SUBTITLED = {
         ("A New Hope", 2628),
         ("A New Hope (1977)", 260),
         ("ghost dog", 3328),
+        ("earth 3000", 3329),
     ],
 )
 def test_titles_match_by_their_parts(typed, movie):
