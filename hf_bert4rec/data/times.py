@@ -112,11 +112,9 @@ def compact_dates(numbers: pl.Series, source: str = "") -> pl.Series | None:
                 date = numbers.filter(dates.is_not_null())[0]
                 refuse_rows(numbers, dates.is_null(), source, f"other times of the column are dates such as {date}")
                 return dates
-    if low >= 1_01_1900 and high <= 31_12_2100:
-        parts = numbers // 1_000_000, numbers // 10_000 % 100, numbers % 10_000
-        bounds = (1, 31), (1, 31), (1900, 2100)
-        if all(part.is_between(*limits).all() for part, limits in zip(parts, bounds, strict=True)):
-            refuse_rows(numbers, parts[0] > 0, source, YEAR_FIRST)
+    fits = low >= 1_01_1900 and high <= 31_12_2100  # so the first one or two digits are from 1 to 31
+    if fits and (numbers // 10_000 % 100).is_between(1, 31).all() and (numbers % 10_000).is_between(1900, 2100).all():
+        refuse_rows(numbers, numbers > 0, source, YEAR_FIRST)
     return None
 
 
