@@ -25,6 +25,7 @@ from hf_bert4rec.data.transitions import fit_transition_memory
 from hf_bert4rec.data.windows import TrainingWindows
 from hf_bert4rec.evaluation.config import EvaluationConfig
 from hf_bert4rec.evaluation.evaluate import evaluate_model, refill_memory, taste_sections
+from hf_bert4rec.evaluation.examples import MAX_HISTORY
 from hf_bert4rec.evaluation.metrics import metrics_from_ranks
 from hf_bert4rec.evaluation.report import load_report
 from hf_bert4rec.evaluation.report_text import new_users_meaning
@@ -86,7 +87,10 @@ def test_report_and_plots_are_written_to_the_model_folder(evaluated, folder, dat
     assert len(list((folder / "plots").glob("*.png"))) == 4
     protocol = evaluated["protocol"]
     assert protocol["targets_sha256"] == target_hash(data.split_tables["test"])
+    interactions = len(Ragged.from_column(data.histories, "item_ids").values)
+    assert (protocol["users_in_all"], protocol["interactions_in_all"]) == (USERS, interactions)
     assert protocol["counts"]["users"] == USERS
+    assert protocol["counts"]["known_interactions"] == interactions - USERS  # all but the targets
     assert protocol["catalogue_size"] == MOVIES
     assert evaluated["model"]["window"] == 12
     assert set(evaluated["baselines"]) == {"random", "popularity", "markov", "item_knn"}
@@ -104,14 +108,15 @@ def test_the_card_shows_the_figures(evaluated, folder) -> None:
     assert "Not evaluated yet" not in card
 
 
-def test_examples_begin_with_the_fixed_history(evaluated) -> None:
+def test_examples_begin_with_the_fixed_history(evaluated, data) -> None:
     fixed, *others = evaluated["examples"]
     assert [movie["title"][:12] for movie in fixed["history"]] == ["Eternal Suns", "Lost in Tran"]
     assert fixed["held_out"] == []
     assert len(others) == 2
+    targets = {tuple(row["item_ids"][-MAX_HISTORY:]): row["target"] for row in data.split_tables["test"]}
     for example in others:
         assert len(example["recommended"]) == 10
-        assert len(example["held_out"]) == 1
+        assert ids_of(example["held_out"]) == [targets[tuple(ids_of(example["history"]))]]
         listed = {movie["movie_id"] for movie in example["recommended"]}
         assert not listed & {movie["movie_id"] for movie in example["history"]}
 
@@ -273,6 +278,10 @@ def test_bad_input_is_named(folder, options, tmp_path) -> None:
         main([str(folder), "--ks", "5", "31"])
     with pytest.raises(ValueError, match="list lengths must be 1 or more"):
         main([str(folder), "--ks", "0"])
+    with pytest.raises(ValueError, match="examples is -1 and batch_size 256; at least 0 and 1"):
+        main([str(folder), "--examples=-1"])
+    with pytest.raises(ValueError, match="part is 'train'; it must be one of validation, test"):
+        EvaluationConfig(part="train")
     with pytest.raises(FileNotFoundError, match="nowhere is neither a folder nor a model"):
         main([str(tmp_path / "nowhere")])
 

@@ -168,6 +168,9 @@ def test_every_visitor_gets_what_the_pipeline_answers(folder, visits, tmp_path, 
         assert not {row["movie_id"] for row in recommended[user]} & {item for item, _ in rows}
     by_popularity = {user for user, rows in recommended.items() if rows[0]["source"] == "popularity"}
     assert by_popularity == ({"v3"} if min_rating is None else {"v2", "v3"})
+    prepare_folder(DataArguments(ratings=str(table), min_interactions=1, repeats="all"), tmp_path / "prepared")
+    main([str(folder), "--ratings", str(tmp_path / "prepared"), "--output", str(output), "--top_k", "10", *threshold])
+    assert rows_by_user(output) == recommended
 
 
 def test_a_rating_threshold_without_ratings_is_reported(folder, ratings, unbroken, tmp_path, caplog):

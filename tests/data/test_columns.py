@@ -107,7 +107,8 @@ def test_dates_written_as_numbers_are_dates() -> None:
     assert seconds([202405010001]) == [MAY_2024 + 60]
     assert seconds([20240501000100]) == [MAY_2024 + 60]
     assert seconds([20241301]) == [20241301]  # there is no month 13: seconds
-    assert seconds([2_002_000, 2_002_001]) == [2_002_000, 2_002_001]  # nor a month 0
+    for number in (2_002_000, 52_020, 32_052_024, 5_322_024, 31_121_899, 31_052_101):  # nor a day or month 0
+        assert seconds([number]) == [number]
 
 
 def test_notations_of_dates() -> None:
@@ -156,6 +157,11 @@ def test_one_form_of_an_id() -> None:
     assert ids(["7.0", "8"]) == [7, 8]
     assert ids(["7.0", "x"]) == ["7.0", "x"]
     assert ids(["1\u0662", "3"]) == ["1\u0662", "3"]  # an Arabic digit
+    assert ids(["7", "-10"]) == [7, -10]
+    for text in ("007", "-0", "tt7", "1" * 25):
+        assert ids([text, "10"]) == [text, "10"]
+    assert ids(pl.Series(["a", "b"], dtype=pl.Categorical)) == ["a", "b"]
+    assert ids(pl.Series([7, 8], dtype=pl.UInt8)) == ids([7.0, 8.0]) == [7, 8]
     assert ids(pl.Series([Decimal(7)])) == [7]
     assert ids(pl.Series([Decimal("7.0")])) == [7]
     every_character = [f"{blank}10{blank}x{blank}" for blank in WHITESPACE if blank not in "\r\n"]

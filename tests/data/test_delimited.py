@@ -36,6 +36,7 @@ def test_backslash_escapes_are_refused_with_their_line_or_read_with_escape_char(
         ('a,b\nx,6" steel\ny,3" x\n', 2),
         ('a,b\nx,1\n"Crocodile" Dundee,2\n', 3),
         ('a,b\nx,1\n"y,2\nz,3\n', 3),
+        ('a,b\n"x",1\n"y,2\n', 3),
         ('a,b\nx, "1"\n', 2),
         ('a,b\n"x\ny"z,2\n', 3),
     ],

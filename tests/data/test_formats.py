@@ -114,11 +114,15 @@ def test_brackets_in_the_name_of_a_parquet_file_are_no_pattern(tmp_path: Path) -
     assert read_interactions(tmp_path / "orders[1].parquet")["ratings"]["user_id"][:] == [1]
 
 
-def test_rows_without_times_are_in_the_order_of_numbered_files(tmp_path: Path) -> None:
+def test_rows_without_times_are_in_the_order_of_numbered_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     for number in (10, 2, 1):
         (tmp_path / f"part-{number}.csv").write_text(f"user,item\n1,{number}\n")
     for table in (tmp_path, tmp_path / "*.csv"):
         assert read_interactions(table, time_column=None)["ratings"]["movie_id"][:] == [1, 2, 10]
+    assert caplog.messages[0].startswith(f"{tmp_path}: 3 files of text with ',' between fields, users in 'user'")
 
 
 def test_a_folder_names_no_column_that_the_file_has_itself(tmp_path: Path) -> None:

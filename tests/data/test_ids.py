@@ -48,8 +48,12 @@ def test_float_ids_are_integers_in_histories_and_targets(tokenizer):
     split = Dataset.from_dict({"item_ids": [[0.0, 7.0]], "target": ["-1"]})
     assert encode_histories(split, tokenizer)[0].tolist() == [3, 4]
     assert encode_targets(split, tokenizer)[0].tolist() == [5]
+    timed = encode_histories(split.add_column("timestamps", [[5.25, 6.75]]), tokenizer, timed=True)
+    np.testing.assert_array_equal(timed.columns["timestamps"], [5, 6], strict=True)
     with pytest.raises(KeyError, match="no column 'target' or 'targets'"):
         encode_targets(split.remove_columns("target"), tokenizer)
+    lists = Dataset.from_dict({"item_ids": [[7], [7]], "targets": [["-1", "9"], ["0"]]})
+    assert [row.tolist() for row in encode_targets(lists, tokenizer)] == [[5, tokenizer.unk_token_id], [3]]
 
 
 def test_blanks_make_no_second_item_of_a_history():

@@ -4,12 +4,14 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from hf_bert4rec.cli.main import main
 from hf_bert4rec.data import splits
@@ -21,6 +23,8 @@ from hf_bert4rec.data.folder.prepared_folder import MANIFEST, VERSION
 from hf_bert4rec.data.leakage import target_hash
 from hf_bert4rec.data.prepare import prepare
 from hf_bert4rec.data.prepared import PreparedData
+from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.stored_histories import Histories
 from hf_bert4rec.data.windows import TrainingWindows
 
 ROWS = 600
@@ -56,6 +60,9 @@ TABLES = {
     "a fraction of a second in one row": interactions(
         timestamp=pl.col("timestamp") + (pl.int_range(pl.len()) == ROWS - 1).cast(pl.Int64)
     ),
+    "seconds by user, one with a fraction": interactions()
+    .sort("user_id", maintain_order=True)
+    .with_columns(pl.col("timestamp") / 1000 + (pl.int_range(pl.len()) == ROWS - 1) / 4),
     "dates as numbers": interactions(timestamp=20_240_101 + pl.col("timestamp") // 1000 % 28),
     "without ratings": interactions().drop("rating"),
     "events": interactions(
@@ -64,6 +71,7 @@ TABLES = {
     ),
 }
 DATES_AFTER_ZEROS = pl.when(pl.int_range(pl.len()) >= 97).then(20_240_501).otherwise(0)  # the first chunk has none
+ISO_AFTER_NUMBERS = pl.when(pl.int_range(pl.len()) >= 97).then(pl.lit("2024-05-01")).otherwise(pl.lit("5"))
 EVENTS: dict[str, Any] = {"event_column": "kind", "target_events": ["cart", "buy"]}
 OPTIONS: dict[str, dict[str, Any]] = {
     "leave-one-out": {},
@@ -104,7 +112,9 @@ def table(dataset: Any) -> Any:
 @pytest.mark.parametrize(("kind", "options"), CASES)
 def test_a_folder_equals_the_table_in_memory(tmp_path: Path, kind: str, options: str) -> None:
     memory, folder, manifest = both(tmp_path, TABLES[kind], **OPTIONS[options])
-    assert len(list((tmp_path / "prepared").glob("histories-*.arrow"))) > 2
+    schemas = [pl.read_ipc_schema(path) for path in (tmp_path / "prepared").glob("histories-*.arrow")]
+    assert len(schemas) > 2
+    assert all(schema == schemas[0] for schema in schemas)
     assert folder.tokenizer.item_ids == memory.tokenizer.item_ids
     assert folder.tokenizer.items == memory.tokenizer.items  # titles and counts
     assert folder.tokenizer.event_names == memory.tokenizer.event_names
@@ -156,10 +166,23 @@ def test_a_mapped_file_is_neither_removed_nor_renamed(tmp_path: Path, monkeypatc
     assert {path.name for path in tmp_path.iterdir()} == {"prepared", "table.parquet"}
 
 
-def test_a_rating_threshold(tmp_path: Path) -> None:
+def test_the_k_core_is_iterated(tmp_path: Path) -> None:
+    """Item 6 falls first, users e and f with it, then item 5, and last user d."""
+    items = {"a": [1, 2, 3], "b": [1, 2, 3], "c": [1, 2, 3], "d": [1, 3, 5], "e": [1, 5, 6], "f": [2, 5, 6]}
+    rows = [(user, item, time) for user in items for time, item in enumerate(items[user])]
+    frame = pl.DataFrame(rows, schema=["user_id", "movie_id", "timestamp"], orient="row")
+    _, folder, _ = both(tmp_path, frame, min_interactions=3)
+    assert folder.histories["user_id"][:] == ["a", "b", "c"]
+
+
+def test_a_rating_threshold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     memory, folder, _ = both(tmp_path, TABLES["integers"], min_rating=3.0, min_interactions=3, repeats="last")
     assert table(folder.histories) == table(memory.histories)
     np.testing.assert_array_equal(folder.train_liked, memory.train_liked)
+    folder_warning, memory_warning = (text for text in caplog.messages if "repeat a user's later one" in text)
+    assert folder_warning == memory_warning
+    with pytest.raises(ValueError, match=r"min_rating is 3\.0, but .* has no ratings"):
+        both(tmp_path, TABLES["without ratings"], min_rating=3.0)
 
 
 def test_rows_in_order_and_a_table_of_items(tmp_path: Path) -> None:
@@ -181,11 +204,27 @@ def test_text_that_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(row_batches, "TEXT_BLOCK", 1000)
     item = pl.format("a {}\nb", "movie_id") if separator == "," else pl.format("a {}", "movie_id")
     frame = TABLES["text"].with_columns(
-        movie_id=item.str.replace("\n", "; "), note=pl.lit('"x", y' if separator == "," else "x")
+        movie_id=item.str.replace("\n", "; "), note=pl.lit('"x",\ny' if separator == "," else "x")
     )
     blank_lines = "\r\n\n" if separator == ";" else ""
     (tmp_path / "table.csv").write_text(blank_lines + frame.write_csv(separator=separator))
     arguments = DataArguments(ratings=str(tmp_path / "table.csv"), min_interactions=2)
+    assert len([*row_batches.open_batches(arguments.ratings, arguments).frames()]) > 10
+    prepare_folder(arguments, tmp_path / "prepared")
+    folder = prepare(DataArguments(ratings=str(tmp_path / "prepared"), min_interactions=2))
+    assert table(folder.histories) == table(prepare(arguments).histories)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_files_of_pairs_that_are_read_in_blocks_and_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setattr(row_batches, "TEXT_BLOCK", 1000)
+    (tmp_path / "table").mkdir()
+    lines = TABLES["integers"].select("user_id", "movie_id").write_csv(separator=" ", include_header=False).split("\n")
+    for name, text in {"1.txt": "\n".join(lines[:500]), "2.txt": "\n".join(lines[500:])}.items():  # 2,700 and 500 bytes
+        (tmp_path / "table" / name).write_text(text.rstrip("\n"), encoding=encoding)
+    arguments = DataArguments(ratings=str(tmp_path / "table"), min_interactions=2)
     prepare_folder(arguments, tmp_path / "prepared")
     folder = prepare(DataArguments(ratings=str(tmp_path / "prepared"), min_interactions=2))
     assert table(folder.histories) == table(prepare(arguments).histories)
@@ -253,13 +292,15 @@ def test_bad_tables_leave_an_earlier_folder_as_it_was(tmp_path: Path) -> None:
         (TABLES["events"].with_columns(user_id=pl.lit(None, pl.Int64)), "an id is needed"),
         (TABLES["events"].with_columns(timestamp=pl.lit("yesterday")), "a time is a number or an ISO date"),
         (TABLES["events"].with_columns(timestamp=DATES_AFTER_ZEROS), "only some chunks of them are dates"),
+        (TABLES["events"].with_columns(timestamp=ISO_AFTER_NUMBERS), "has dates, and earlier rows have numbers"),
         (TABLES["events"].head(4), "No user is left of 4 interactions of"),
         (TABLES["events"].head(0), "has no rows"),
         (TABLES["events"].drop("movie_id"), "has no column 'movie_id'"),
     ]:
         frame.write_parquet(tmp_path / "table.parquet")
-        with pytest.raises(ValueError, match=message):
-            prepare_folder(arguments, tmp_path / "prepared")
+        for name in ("prepared", "new"):
+            with pytest.raises(ValueError, match=message):
+                prepare_folder(arguments, tmp_path / name)
     assert {path.name: path.read_bytes() for path in (tmp_path / "prepared").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "table.parquet"]
 
@@ -290,6 +331,9 @@ def test_another_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis" / "chapter.txt").write_text("x")
     with pytest.raises(FileExistsError, match="something that is not a preparation"):
         prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet")), tmp_path / "thesis")
+    (tmp_path / ".new.preparing").mkdir()
+    with FileLock(tmp_path / ".new.preparing" / "lock"), pytest.raises(OSError, match="another process is writing to"):
+        prepare_folder(DataArguments(ratings=str(tmp_path / "table.parquet")), tmp_path / "new")
 
 
 def test_a_folder_is_neither_prepared_again_nor_written_among_tables(prepared: Path) -> None:
@@ -356,6 +400,26 @@ def test_a_damaged_folder_is_refused(
     damage(folder, prepared / "two")
     with pytest.raises(ValueError, match=message):
         prepare(DataArguments(ratings=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "times", "message"),
+    [
+        ([2, 3], [[0, 1], [1]], [5, 5, 1], ""),
+        ([2, 2], [[0, 1], [1]], [5, 5, 1], "not in ascending order, or a user is in two files"),
+        ([2, 3], [[0, 2], [1]], [5, 5, 1], "an item that is not in items.parquet"),
+        ([2, 3], [[0, -1], [1]], [5, 5, 1], "an item that is not in items.parquet"),
+        ([2, 3], [[0, 1], []], [5, 5], "a user without items"),
+        ([2, 3], [[0, 0], [1]], [5, 5, 1], "an item is twice in a history"),
+        ([2, 3], [[0, 1], [1]], [5, 4, 1], "a history is not in the order of its times"),
+    ],
+)
+def test_files_that_break_a_rule_of_the_layout_are_refused(
+    users: list[int], items: list[list[int]], times: list[int], message: str
+) -> None:
+    part = Ragged.from_lists(items).with_columns(timestamps=np.array(times))
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        Histories(pl.Series(users), [part]).check(num_items=2, repeats=False)
 
 
 GENERATOR = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """Splits by examples and by properties, every kind of leak, the bytes of the target hash, and held-out users."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from hf_bert4rec.data import LeakageError, check_leakage, global_temporal_split, last_n, leave_one_out, target_hash
 from hf_bert4rec.data.prepare import DataArguments, prepare
-from hf_bert4rec.data.user_split import held_out_users, user_hashes
+from hf_bert4rec.data.user_split import first_by_hash, held_out_users, user_hashes
 
 
 def histories(*rows: list[Any], times: list[list[Any]] | None = None) -> Dataset:
@@ -134,8 +135,6 @@ def test_temporal_split_never_trains_on_the_future(rows: list[list[int]], quanti
 
 
 def test_impossible_splits_are_refused() -> None:
-    with pytest.raises(ValueError, match="has the 3 interactions"):
-        leave_one_out(histories([1, 2], [3]))
     with pytest.raises(ValueError, match="n must be 1 or more"):
         last_n(histories([1, 2, 3]), 0)
     with pytest.raises(ValueError, match="needs timestamps"):
@@ -214,6 +213,13 @@ def test_parts_are_disjoint_and_depend_on_the_id_only() -> None:
     assert set(held_out_users(users, 0.3)["test"].tolist()) > parts[2]
 
 
+def test_of_too_many_users_those_with_the_smallest_hashes_count() -> None:
+    users = pl.Series([7, 3, 12, 5, 8])
+    smallest = sorted(users, key=lambda user: hashlib.sha256(str(user).encode()).digest())[:3]
+    assert users.gather(first_by_hash(users, 3)).to_list() == [user for user in users if user in smallest]
+    assert first_by_hash(users, 5).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_none_are_held_out_by_default() -> None:
     parts = held_out_users(pl.Series([1, 2]), 0.0)
     assert {name: rows.tolist() for name, rows in parts.items()} == {"training": [0, 1], "validation": [], "test": []}
@@ -224,6 +230,18 @@ def test_bad_shares_are_named() -> None:
         held_out_users(pl.Series([1, 2]), 0.6)
     with pytest.raises(ValueError, match=r"held_out_users 0.2 leaves no validation and no test user of 1:"):
         held_out_users(pl.Series([7]), 0.2)
+
+
+def test_training_after_the_cut_is_found_where_no_target_is_in_it() -> None:
+    """The cuts are at 4 and 100. Leave-one-out trains user 0 up to 4, before the validation target at 5."""
+    times = {0: [1, 2, 3, 4, 5, 100], 1: [1, 100, 100]}
+    rows = [{"user": user, "item": item, "time": time} for user in times for item, time in enumerate(times[user])]
+    arguments = DataArguments(ratings="orders", split="temporal", quantile=0.7, min_interactions=1)
+    data = prepare(arguments, rows)
+    data.check_training(arguments)
+    message = "interaction at 4, not before the validation cut at 4. The model was trained with --split leave-one-out"
+    with pytest.raises(LeakageError, match=message):
+        data.check_training(replace(arguments, split="leave-one-out"))
 
 
 def test_nothing_of_new_users_is_in_training(tmp_path) -> None:

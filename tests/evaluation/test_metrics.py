@@ -68,7 +68,7 @@ def test_bad_ranks_are_named() -> None:
     with pytest.raises(ValueError, match=r"1 users have no target .*row 1"):
         metrics.metrics_from_ranks(np.array([[1], [0]]))
     with pytest.raises(ValueError, match="a rank is -3"):
-        metrics.metrics_from_ranks(np.array([-3]))
+        metrics.metrics_from_ranks(np.array([2, -3]))
     with pytest.raises(ValueError, match=r"a rank is 2\.5; ranks are integers"):
         metrics.metrics_from_ranks(np.array([1.0, 2.5]))
     for k in (0, 1.5):

@@ -27,11 +27,11 @@ MOVIES = 20
 CONFIG = EvaluationConfig(ks=[10], seed=3)
 
 
-def prepared(users: list[int], rated: bool = True, **options: float) -> PreparedData:
-    """Every new user watched movies 0 to 11 and likes 0 to 7; without ratings, all twelve are likes."""
+def prepared(users: list[int], rated: bool = True, likes: int = 8, **options: float) -> PreparedData:
+    """Every new user watched movies 0 to 11 and likes the first ones; without ratings, all twelve are likes."""
     histories = Dataset.from_dict({"user_id": users, "item_ids": [list(range(12))] * len(users)})
     if rated:
-        histories = histories.add_column("ratings", [[5.0] * 8 + [2.0] * 4] * len(users))
+        histories = histories.add_column("ratings", [[5.0] * likes + [2.0] * (12 - likes)] * len(users))
     tokenizer = Bert4RecTokenizer.from_movies({"movie_id": list(range(MOVIES))})
     movies = Dataset.from_dict({"movie_id": list(range(MOVIES))})
     stored = Histories.from_dataset(histories, pa.array(range(MOVIES)), [])
@@ -119,5 +119,7 @@ def test_without_ratings_all_interactions_are_likes(caplog) -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"no users are held out: train with, for example, --held_out_users 0.2"):
         draw_likes(prepared([1], held_out_users=0.0), "test", 0)
-    with pytest.raises(ValueError, match=r"none of 1 held-out users has more than 5 movies rated 5.5 or more"):
-        draw_likes(prepared([1], liked_rating=5.5), "test", 0)
+    assert len(draw_likes(prepared([1], likes=6), "test", 0)[0]) == DRAWS
+    for few in ({"likes": 5}, {"liked_rating": 5.5}):
+        with pytest.raises(ValueError, match=r"none of 1 held-out users has more than 5 movies rated (4|5\.5) or"):
+            draw_likes(prepared([1], **few), "test", 0)

@@ -107,10 +107,6 @@ def test_the_history_is_what_was_seen_by_default() -> None:
     assert rank(torch.arange(8.0)[None], [[7, 6]], [[5]]).ranks.values.tolist() == [1]
 
 
-def test_equal_scores_rank_every_target_last() -> None:
-    assert rank(torch.zeros(1, 8), [[7]], [[3, 5]]).ranks.values.tolist() == [4, 4]
-
-
 @pytest.mark.parametrize(
     ("history", "targets", "options", "message"),
     [

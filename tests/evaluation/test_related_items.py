@@ -27,9 +27,9 @@ TITLES = [
     "Star Trek III: The Search for Spock",
     "Star Trek: The Wrath of Khan",
     "Heat",
-    "Rocky",
-    "Rocky V",
-    "Rocky",
+    "Jaws",
+    "Jaws V",
+    "Jaws",
     "Ivanhoe",
     "Saw II",
     "Saw",
@@ -40,7 +40,7 @@ TITLES = [
 
 
 def test_groups_of_titles() -> None:
-    """Curated first, then words before a colon, numeral or "Part". "Saw" is too short, the second "Rocky" a remake."""
+    """Curated first, then words before a colon, numeral or "Part". "Saw" is too short, the second "Jaws" a remake."""
     assert related_groups(TITLES) == ([[2, 3]], [[0, 1], [4, 5], [7, 8], [14, 15]])
     assert related_groups([]) == ([], [])
 

@@ -73,6 +73,11 @@ def build(task: EvaluationTask, model: EvaluationResult) -> dict:
     )
 
 
+def test_users_with_too_few_unseen_items_are_counted(task, caplog) -> None:
+    assert sampled_candidates(task, seed=0)["uniform_37"].shape == (USERS, 37)
+    assert "uniform_37: 30 users have fewer unseen items" in caplog.text
+
+
 def test_a_perfect_scorer_gets_one_everywhere(task) -> None:
     result = evaluate_scorer(knows(task), task, EvaluationConfig(ks=[1, 5, 10]))
     for values in (result.per_user, *result.sampled.values()):

@@ -35,6 +35,7 @@ def test_options_on_the_command_line_are_not_chosen_from_the_data(recipe):
         ("learning_rat: 1", r"recipe.yaml: unknown option --learning_rat; did you mean --learning_rate\?"),
         ("push_to_hub: true", "push_to_hub would publish training_args.bin"),
         ("split: temporl", r"recipe.yaml: argument --split: invalid choice: 'temporl'"),
+        ("split: last-n\ntargets: 0", "targets is 0; split=last-n holds out 1 or more items per user"),
         ("num_hidden_layers: 2.5", r"recipe.yaml: argument --num_hidden_layers.*invalid int value: '2.5'"),
         ("causal: maybe", r"recipe.yaml: .*'?maybe'?"),
         ("seed: [1", r"recipe.yaml is not a YAML file"),

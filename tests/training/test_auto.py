@@ -14,6 +14,7 @@ from hf_bert4rec import fit
 from hf_bert4rec.data.arguments import DataArguments
 from hf_bert4rec.data.folder.prepare_folder import prepare_folder
 from hf_bert4rec.data.prepare import load, prepare_tables
+from hf_bert4rec.training import auto
 from hf_bert4rec.training.arguments import AUTO_OPTIONS, CLASSES, parse, parse_options
 from hf_bert4rec.training.auto import (
     Choice,
@@ -46,7 +47,7 @@ def uniform(users: int, length: int, items: int = 50, seconds: int = 0) -> pl.Da
     return frame if seconds else frame.drop("time")
 
 
-def test_sizes_of_a_small_table() -> None:
+def test_sizes_of_a_small_table(monkeypatch: pytest.MonkeyPatch) -> None:
     # 100 users with 12 interactions, of which 10 train: 1,000 interactions, two orders of magnitude below ml-100k.
     chosen = choose(uniform(100, 12))
     assert chosen | {"num_train_epochs": 0} == {
@@ -56,6 +57,8 @@ def test_sizes_of_a_small_table() -> None:
         **{"num_train_epochs": 0, "time_aware": False, "memory_size": 200, "taste_size": 128},
     }
     assert chosen["num_train_epochs"] == 100  # of 7 steps each
+    monkeypatch.setattr(auto, "MAX_DENSE_ITEMS", 49)
+    assert choose(uniform(100, 12)) == {**chosen, "sampled_negatives": 8192}  # for 50 items
     data = DataArguments(ratings="table", time_column="")
     halves = choose_training_options(prepare_tables(load(data, uniform(100, 12)), data), parts=2)
     options = {name: value for choice in halves for name, value in choice.options.items()}

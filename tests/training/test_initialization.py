@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse.linalg import svds
 
-from hf_bert4rec.data.ragged import Ragged
+from hf_bert4rec.data.ragged import Ragged, sample_rows
 from hf_bert4rec.training import initialization as cooccurrence
 from hf_bert4rec.training.initialization import CONTEXT_POWER, cooccurrence_embeddings, positive_mutual_information
 
@@ -47,6 +47,15 @@ def test_singular_vectors_are_not_turned_by_the_solver(monkeypatch):
         return -left, values, -right
 
     monkeypatch.setattr(cooccurrence, "svds", turned)
+    assert torch.equal(cooccurrence_embeddings(walks, 60, 8, 0.02, seed=1), expected)
+
+
+def test_embeddings_from_a_part_of_the_users(monkeypatch):
+    walks = Ragged.from_lists([np.random.default_rng(user).permutation(np.arange(3, 60))[:9] for user in range(60)])
+    chosen = sample_rows(walks.lengths, 300, seed=1)
+    assert len(chosen) == 300 // 9
+    expected = cooccurrence_embeddings(walks.take(chosen), 60, 8, 0.02, seed=1)
+    monkeypatch.setattr(cooccurrence, "MAX_INTERACTIONS", 300)
     assert torch.equal(cooccurrence_embeddings(walks, 60, 8, 0.02, seed=1), expected)
 
 
