@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.measure import ROOT, script_parser
 from hf_bert4rec import AmbiguousTitleError, UnknownTitleError
 from hf_bert4rec.hub.folder import load_pipeline
 
 PAGE = ROOT / "docs" / "typed_histories.md"
-ANSWERS = 5
+ANSWERS, POPULAR = 5, 20
 REQUESTS: dict[str, dict[str, Any]] = {  # by heading
     'goal="next"': {"goal": "next"},
     'goal="taste"': {"goal": "taste"},
@@ -26,10 +28,11 @@ Thirty short histories and the first {ANSWERS} answers of the network, of taste,
 movies ([usage](usage.md#goals-taste-and-next)). Written by `benchmarks/quality/typed_histories.py`. Titles that a
 release lacks are left out, and histories without any other.
 
-The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to popular movies that
+The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to well-known movies that
 people who like the history also like; after a single movie, every third answer is a similar one. The penalty brings
 back similar ones for every history (from "Before Sunrise" to "Three Colors"). For
-[new users](evaluation.md#new-users-and-related-items), taste without a penalty is best."""
+[new users](evaluation.md#new-users-and-related-items), taste without a penalty is best. The last row of each table has
+the share of the {POPULAR} most popular movies."""
 # Titles separated by ";", other names of the same movie by "|".
 HISTORIES = (
     "Star Wars|Star Wars: Episode IV - A New Hope; Return of the Jedi|Star Wars: Episode VI - Return of the Jedi",
@@ -81,8 +84,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def answer_rows(pipe: Any) -> list[list[str]]:
-    """A row for every history of which the catalogue has a title; the first row is the header."""
+    """A row for every history with a title of the catalogue, between a header and the shares of popular answers."""
     rows = [["history", *REQUESTS]]
+    counts = np.array(pipe.tokenizer.items["count"])
+    popular = {pipe.tokenizer.item_ids[position] for position in np.argsort(-counts, kind="stable")[:POPULAR]}
+    listed = []  # for every history, how many of each request's answers are popular
     for text in HISTORIES:
         items = (find(pipe.tokenizer, names.strip().split("|")) for names in text.split(";"))
         history = [item for item in items if item is not None]
@@ -90,7 +96,9 @@ def answer_rows(pipe: Any) -> list[list[str]]:
             movies = [pipe.tokenizer.movie(item) for item in pipe.tokenizer.encode_items(history)]
             answers = [pipe(history, top_k=ANSWERS, **options) for options in REQUESTS.values()]
             rows.append([titles(each) for each in (movies, *answers)])
-    return rows
+            listed.append([sum(movie["movie_id"] in popular for movie in each) for each in answers])
+    shares = np.mean(listed, axis=0) / ANSWERS
+    return [*rows, [f"answers among the {POPULAR} most popular movies", *(f"{share:.0%}" for share in shares)]]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,14 @@ import torch
 
 from hf_bert4rec import Bert4RecTokenizer, MovieRecommendationPipeline
 from hf_bert4rec.model import items_bert4rec, ranking_bert4rec
-from hf_bert4rec.model.items_bert4rec import TitleIndex, _other_names, letter_sums, normalise, split_year
+from hf_bert4rec.model.items_bert4rec import (
+    TitleIndex,
+    _other_names,
+    _without_aliases,
+    letter_sums,
+    normalise,
+    split_year,
+)
 from hf_bert4rec.model.ranking_bert4rec import blockwise_topk
 from tests.model.tiny import assert_same_answer, build, ids_of, tiny_config
 
@@ -57,14 +64,18 @@ def test_titles_are_those_with_the_same_normalised_name():
     for position, title in enumerate(titles):
         for rank, name in enumerate(spellings(title)):
             (by_spelling if rank else by_title)[name].append(position)
+    for position, title in enumerate(titles):  # titles with a year also count without their parentheses
+        name = _without_aliases(title)
+        if name != title and normalise(name) and years[position] is not None and not name.isdecimal():
+            by_title[normalise(name)].append(position)
 
     def expected(query: str) -> list[int]:
         title, year = split_year(query)
         for names in (by_title, by_spelling):
-            positions = [row for row in names.get(normalise(title), []) if year in (None, years[row])]
+            positions = sorted(row for row in names.get(normalise(title), []) if year in (None, years[row]))
             if positions:
                 return positions
-        return by_title.get(normalise(query), [])
+        return sorted(by_title.get(normalise(query), []))
 
     queries = [*titles, *made_up_titles(500), *(f"{title} (1991)" for title in titles), "\ud800", "the", "nar"]
     answers = [expected(query) for query in queries]
