@@ -47,7 +47,7 @@ def take_picture(page: Page) -> bytes:
     page.wait(lambda: page.texts(".card .panel"))
     page.driver.execute_script("document.activeElement.blur()")
     if page.driver.execute_script("return innerWidth") < 600:  # one column: the answer comes below the history
-        page.driver.execute_script("scrollTo(0, document.querySelector('#answer-heading').getBoundingClientRect().top - 12)")
+        page.driver.execute_script("document.getElementById('answer-heading').scrollIntoView(); scrollBy(0, -12)")
     return base64.b64decode(page.driver.execute_cdp_cmd("Page.captureScreenshot", {})["data"])
 
 

@@ -131,7 +131,8 @@ def new_users(pipe: Any, context: Context) -> Any:
 def own_data(pipe: Any, context: Context) -> Any:
     """Read any table with one interaction per row; `hf-bert4rec train --ratings` trains on such a file."""
     shop = context.folder.parent / "shop.csv"
-    shop.write_text("customer,article,bought_at\nAda,Tee N° 7,2024-05-02\nAda,Käse,2024-05-01\nBo,Käse,2024-05-03\n")
+    rows = "customer,article,bought_at\nAda,Tee N° 7,2024-05-02\nAda,Käse,2024-05-01\nBo,Käse,2024-05-03\n"
+    shop.write_text(rows, encoding="utf-8")
     tables = read_interactions(shop, user_column="customer", item_column="article", time_column="bought_at")
     return "\n".join(map(str, build_histories(tables["ratings"], min_interactions=1)))
 

@@ -13,7 +13,8 @@ from transformers import pipeline
 class EndpointHandler:
     """Recommends movies for `{"inputs": ["Toy Story (1995)", 50], "parameters": {"top_k": 5}}`.
 
-    `inputs` is a history or a list of histories, `parameters` holds options, both as in a call of the pipeline.
+    `inputs` is a history or a list of histories, `parameters` holds options, both as in a call of the pipeline. Null
+    stands for an option that is not given.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -28,4 +29,5 @@ class EndpointHandler:
         parameters = data.get("parameters")
         if not isinstance(parameters, dict | None) or "inputs" in (parameters or {}):
             raise ValueError('"parameters" is an object of options, such as {"top_k": 5}')
-        return self.pipe(data["inputs"], **(parameters or {}))
+        options = {name: value for name, value in (parameters or {}).items() if value is not None}
+        return self.pipe(data["inputs"], **options)

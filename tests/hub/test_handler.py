@@ -72,7 +72,8 @@ def test_histories_are_answered_as_by_the_pipeline(address, model_folder):
     for inputs in (batch[0], [], batch):
         assert post(address, {"inputs": inputs}) == (200, pipe(inputs))
         assert post(address, {"inputs": inputs, "parameters": options}) == (200, pipe(inputs, **options))
-    assert post(address, {"inputs": [100], "parameters": None}) == (200, pipe([100]))
+    for nothing in (None, {"top_k": None, "exclude_seen": None}):
+        assert post(address, {"inputs": [100], "parameters": nothing}) == (200, pipe([100]))
 
 
 @pytest.mark.parametrize(("body", "message"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
