@@ -29,8 +29,7 @@ examples           [{history, history_length, held_out, recommended}, …], each
 environment        versions, date, hardware, seconds
 ```
 
-Keys may be added within a version; a changed meaning raises it. Version 1 is read, too: it called `aggregate`
-"together", named the entries of `times` otherwise and had no `unseen_targets`.
+Keys may be added within a version; a changed meaning raises it. Other versions are refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,14 +47,13 @@ from .bootstrap import LEVEL, RESAMPLES, intervals
 from .config import EvaluationConfig
 from .metrics import metrics_per_user
 from .scoring import EvaluationResult
-from .task import WITH_TIMES, WITHOUT_TIMES, EvaluationTask
+from .task import EvaluationTask
 
 SCHEMA_VERSION = 2
 REPORT_FILE = "evaluation.json"
 SECTIONS = ("model", "protocol", "metrics", "aggregate", "baselines", "slices", "popularity", "sampled")
 SLICES = 5  # with about the same number of users (or targets) each
 POPULARITY_TENTHS = 10
-TIMES_IN_VERSION_1 = {"told when it is asked": WITH_TIMES, "told no times": WITHOUT_TIMES}
 
 
 def build_report(
@@ -132,33 +130,20 @@ def estimates(per_user: Mapping[str, FloatArray], seed: int) -> dict[str, dict[s
 
 
 def load_report(path: str | Path) -> dict[str, Any]:
-    """Read `evaluation.json`, checked, in the current schema.
+    """Read `evaluation.json`, checked.
 
-    FileNotFoundError without it, ValueError for an unknown schema or another content; both name the command to run.
+    FileNotFoundError without it, ValueError for another schema or content; both name the command to run.
     """
     path, again = Path(path), "run `hf-bert4rec evaluate` on the model again"
     if not path.is_file():
         raise FileNotFoundError(f"no evaluation at {path}: run `hf-bert4rec evaluate` on the model first")
     report = read_object(path, again)
     version = report.get("schema_version")
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         fix = "update hf-bert4rec" if isinstance(version, int) and version > SCHEMA_VERSION else again
-        raise ValueError(f"{path} has schema version {version}, this package reads 1 to {SCHEMA_VERSION}: {fix}")
-    report = _from_version_1(report) if version == 1 else report
+        raise ValueError(f"{path} has schema version {version}, this package reads {SCHEMA_VERSION}: {fix}")
     if missing := [name for name in SECTIONS if name not in report]:
         raise ValueError(f"{path} lacks the sections {', '.join(missing)}: {again}")
-    return report
-
-
-def _from_version_1(report: Mapping[str, Any]) -> dict[str, Any]:
-    def renamed(section: Mapping[str, Any]) -> dict[str, Any]:
-        return {"aggregate" if key == "together" else key: value for key, value in section.items()}
-
-    report = {**renamed(report), "schema_version": SCHEMA_VERSION}
-    if "baselines" in report:
-        report["baselines"] = {name: renamed(baseline) for name, baseline in report["baselines"].items()}
-    if "times" in report:
-        report["times"] = {TIMES_IN_VERSION_1.get(name, name): value for name, value in report["times"].items()}
     return report
 
 

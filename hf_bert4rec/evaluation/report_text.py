@@ -197,10 +197,8 @@ def level(report: Mapping[str, Any]) -> str:
 def target_counts(report: Mapping[str, Any]) -> str:
     """Numbers of held-out items and of their users, and of items in no training history."""
     counts = report["protocol"]["counts"]
-    text = f"{counts['targets']:,} held-out items of {counts['users']:,} users"
-    if "unseen_targets" not in counts:  # version 1
-        return text
-    return f"{text}, {counts['unseen_targets']:,} of them not in the training data"
+    held_out = f"{counts['targets']:,} held-out items of {counts['users']:,} users"
+    return f"{held_out}, {counts['unseen_targets']:,} of them not in the training data"
 
 
 def metric_table(report: Mapping[str, Any], emphasis: str = "") -> Rows:

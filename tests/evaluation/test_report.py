@@ -185,7 +185,7 @@ def test_every_plot_is_drawn(task, tmp_path) -> None:
         ('{"schema_version": 0}', "schema version 0, .* run `hf-bert4rec evaluate`"),
         ('{"figures": {}}', "schema version None, .* run `hf-bert4rec evaluate`"),
         ('{"schema_version": 99}', "schema version 99, .* update hf-bert4rec"),
-        ('{"schema_version": 1, "metrics": {}}', "lacks the sections model, protocol"),
+        ('{"schema_version": 2, "metrics": {}}', "lacks the sections model, protocol"),
         ('{"schema_ver', "is not valid JSON"),
         ("[]", "holds a list, not an object: run `hf-bert4rec evaluate`"),
     ],
@@ -195,20 +195,6 @@ def test_an_evaluation_that_cannot_be_read_says_what_to_do(tmp_path, content: st
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
         reports.load_report(path)
-
-
-def test_version_1_is_read_as_version_2(task, tmp_path) -> None:
-    report = build(task, evaluate_scorer(knows(task), task, CONFIG))
-    report["times"] = {"with the time of the query": {"metrics": {}, "difference": {}}, "without any times": {}}
-    old = json.loads(
-        json.dumps(report)
-        .replace('"aggregate"', '"together"')
-        .replace("with the time of the query", "told when it is asked")
-        .replace("without any times", "told no times")
-    )
-    path = tmp_path / reports.REPORT_FILE
-    path.write_text(json.dumps({**old, "schema_version": 1}))
-    assert reports.load_report(path) == report
 
 
 def test_a_missing_evaluation_or_model_is_named(tmp_path) -> None:
