@@ -4,6 +4,7 @@ The order of rows and their masks are functions of the seed and the epoch, so an
 the same weights as an uninterrupted one.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from .checkpoints import COMPLETE_FILE, check_complete, mark_complete, remove_in
 from .ema import WeightAverage
 from .hardware import VARIABLE_LENGTH_KERNELS, bf16_is_fast
 from .training_forward import TrainingCollator, supports_query_positions, training_forward_installed
+
+logger = logging.getLogger(__name__)
 
 DISK_FULL_HINT = "Earlier checkpoints are complete: free some space, then resume from the last one"
 
@@ -106,8 +109,8 @@ class Bert4RecTrainer(Trainer):
 
     Checkpoints hold the weights of their step, from which a run resumes, and the average in `average.safetensors`.
 
-    TypeError: the data sets or the collator have another type. ValueError: `ema_decay` with FSDP, a `time_aware` model
-    and rows without times, or `label_smoothing_factor` with weights of labels or sampled negatives.
+    TypeError: the data sets or the collator have another type. ValueError: `ema_decay` with FSDP, or
+    `label_smoothing_factor` with weights of labels or sampled negatives.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -134,9 +137,9 @@ class Bert4RecTrainer(Trainer):
             raise TypeError(f"data_collator must be DataCollatorForMaskedItems(tokenizer, ...), not {given}")
         row = self.train_dataset[0]
         if self.model.config.time_aware and "timestamps" not in row:
-            raise ValueError(
-                "the model is time_aware, but the training histories have no timestamps: give them a time column, and "
-                "encode them with encode_histories(histories, tokenizer, timed=True)"
+            logger.warning(
+                "the model is time_aware, but the training histories have no timestamps, so it learns without times: "
+                "give them a time column, and encode them with encode_histories(histories, tokenizer, timed=True)"
             )
         weighted = "label_weights" in row
         if self.args.label_smoothing_factor and (weighted or self.data_collator.negatives is not None):
