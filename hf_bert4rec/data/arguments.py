@@ -85,7 +85,7 @@ class DataArguments(InteractionArguments):
             raise ValueError("repeats=all with split=last-n: a user's held-out items may repeat; use another split")
         if self.split == "last-n" and len(self.target_events or []) > 1:
             raise ValueError(
-                f"target_events is {self.target_events} with split=last-n: a query has one; use another split"
+                f"target_events is {self.target_events} with split=last-n, which needs a single type: use another split"
             )
 
     @property

@@ -235,7 +235,9 @@ def test_options_that_need_each_other() -> None:
         DataArguments(event_column="kind")
     with pytest.raises(ValueError, match="name the column of these by event_column"):
         DataArguments(target_events=["buy"])
-    with pytest.raises(ValueError, match=r"target_events is \['buy', 'view'\] with split=last-n: a query has one; use"):
+    with pytest.raises(
+        ValueError, match=r"target_events is \['buy', 'view'\] with split=last-n, which needs a single type"
+    ):
         DataArguments(ratings="x.csv", event_column="kind", target_events=["buy", "view"], split="last-n")
     assert DataArguments(ratings="x.csv", event_column="kind", target_events=["a", "b", "a"]).target_events == [
         "a",
