@@ -14,7 +14,7 @@ class EndpointHandler:
     """Recommends movies for `{"inputs": ["Toy Story (1995)", 50], "parameters": {"top_k": 5}}`.
 
     `inputs` is a history or a list of histories, `parameters` holds options, both as in a call of the pipeline. Null
-    stands for an option that is not given.
+    means that an option is not given.
     """
 
     def __init__(self, path: str = "") -> None:

@@ -58,7 +58,7 @@ class MovieRecommendationPipeline(Pipeline):
     Args of a call:
         inputs: a history (list of ids and titles, oldest first), a dict `{"history": [...]}` with options of its own,
             or a batch of those: a list, a `datasets.Dataset` or a column of one; or an iterator, a streamed or a torch
-            data set, which is answered lazily. In a dict, None and NaN stand for options that are not given. `[]` is
+            data set, which is answered lazily. In a dict, None and NaN mean that an option is not given. `[]` is
             one empty history, an empty column an empty batch.
         batch_size: histories scored at once; changes speed, never the answer.
         num_workers: ignored; part of the signature of transformers.
