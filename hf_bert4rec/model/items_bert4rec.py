@@ -303,7 +303,7 @@ class NameIndex:
         self.texts, self.positions = texts, positions
         sums = letter_sums(texts)
         order = sums.argsort(stable=True)
-        self.sums, self.order = array("q", sums[order].tolist()), array("q", order.tolist())  # sums are ascending
+        self.sums, self.order = (array("q", each.numpy().tobytes()) for each in (sums[order], order))  # sums ascend
 
     def find(self, name: str, match_spaces: bool = True) -> list[int]:
         """Ascending positions of the texts called `name`, which may lack their English article; none for "".
@@ -352,8 +352,8 @@ class TitleIndex:
         self.titles, self.years, self.ids = titles, years, ids
         aliased = {  # without a year, only its own name would tell "Hero" from "Hero (Ying xiong)"
             position: name
-            for position, title in enumerate(titles)
-            if "(" in title and years[position] is not None and not (name := _without_aliases(title)).isdecimal()
+            for position in [position for position, title in enumerate(titles) if "(" in title]
+            if years[position] is not None and not (name := _without_aliases(titles[position])).isdecimal()
         }
         self.by_title = NameIndex([*titles, *aliased.values()], [*range(len(titles)), *aliased])
 
