@@ -35,17 +35,17 @@ def check_complete(checkpoint: str | Path) -> None:
 
 def latest_complete(folder: str | Path) -> Path | None:
     """The complete checkpoint with the highest step in `folder`, or None."""
-    return next((checkpoint for checkpoint in reversed(_checkpoints(folder)) if not _problem(checkpoint)), None)
+    return next((checkpoint for checkpoint in reversed(list_checkpoints(folder)) if not _problem(checkpoint)), None)
 
 
 def remove_incomplete(folder: str | Path) -> None:
     """Remove incomplete checkpoints, which transformers would count when it decides which ones to keep."""
-    for checkpoint in _checkpoints(folder):
+    for checkpoint in list_checkpoints(folder):
         if _problem(checkpoint):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _checkpoints(folder: str | Path) -> list[Path]:
+def list_checkpoints(folder: str | Path) -> list[Path]:
     """Folders `checkpoint-STEP`, by ascending step."""
     steps = {path: path.name.removeprefix("checkpoint-") for path in Path(folder).glob("checkpoint-*")}
     return sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))

@@ -27,7 +27,7 @@ from ..model.ranking_bert4rec import Catalogue
 from .arguments import Arguments, parse_options
 from .auto import prepare_and_choose
 from .build import build_trainer
-from .checkpoints import latest_complete
+from .checkpoints import latest_complete, list_checkpoints
 from .extension_weights import choose_memory, choose_taste_weight, validation_batches
 from .hardware import disable_malloc_trim
 from .record import build_record, run_options
@@ -169,7 +169,7 @@ def train_or_resume(trainer: Bert4RecTrainer, options: Mapping[str, Any]) -> Non
     if resume is not None:
         check_same_options(Path(resume).parent / OPTIONS_FILE, options)
     elif trainer.is_world_process_zero():
-        for checkpoint in checkpoints.glob("checkpoint-*"):
+        for checkpoint in list_checkpoints(checkpoints):
             shutil.rmtree(checkpoint)
         write_json(checkpoints / OPTIONS_FILE, options)
     trainer.accelerator.wait_for_everyone()

@@ -213,8 +213,10 @@ def test_the_record_has_step_and_ndcg_of_the_exported_weights(tmp_path, options)
 
 def test_a_new_run_replaces_the_checkpoints_and_options_of_an_earlier_one(tmp_path):
     train_or_resume(tiny_trainer(tmp_path, epochs=2), OPTIONS)
+    (tmp_path / "checkpoint-8-best").mkdir()  # a user's own
     train_or_resume(tiny_trainer(tmp_path, epochs=1), {**OPTIONS, "seed": 1})
     assert not (tmp_path / "checkpoint-8").exists()
+    assert (tmp_path / "checkpoint-8-best").exists()
     assert json.loads((tmp_path / OPTIONS_FILE).read_text())["seed"] == 1
 
 
