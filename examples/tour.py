@@ -82,8 +82,8 @@ def diverse(pipe: Any, context: Context) -> Any:
 
 
 def less_popular(pipe: Any, context: Context) -> Any:
-    """`popularity_penalty=1` ranks by the score relative to the popularity of a movie."""
-    return pipe(context.history, top_k=5, popularity_penalty=1.0)
+    """`popularity_penalty` times the logarithm of a movie's popularity is subtracted from that of its score."""
+    return pipe(context.history, top_k=5, popularity_penalty=0.3)
 
 
 def rated(pipe: Any, context: Context) -> Any:

@@ -44,7 +44,7 @@ TIMED = {"pre_layer_norm": True, "rotary_positions": True, "memory_size": 4, "ti
 MODELS: dict[str, dict[str, Any]] = {
     "paper": {},
     "masked": {"previous_item": True, **TIMED},
-    "causal": {"causal": True, "taste_size": 4, "taste_neighbours": 2, **TIMED},
+    "causal": {"causal": True, "taste_size": 4, "taste_popularity_penalty": 0.4, "taste_neighbours": 2, **TIMED},
 }
 COLUMNS = ("transformers", "huggingface_hub", "tokenizers", "torch")
 MARKS = ("<!-- versions: written by tests/versions.py -->", "<!-- end of versions -->")
@@ -116,6 +116,7 @@ def fill_taste(model: Bert4RecForMaskedLM) -> None:
     taste.factors[first:].normal_()
     taste.precisions[first:].uniform_(1, 2)
     taste.shares[first:].uniform_(0.01, 0.02)
+    taste.log_popularity[first:].uniform_(-7, -3)
     taste.neighbours[first:].random_(first, model.config.vocab_size)
     taste.correlations[first:].uniform_(0.1, 0.9)
 

@@ -20,18 +20,18 @@ ANSWERS, POPULAR = 5, 20
 REQUESTS: dict[str, dict[str, Any]] = {  # by heading
     'goal="next"': {"goal": "next"},
     'goal="taste"': {"goal": "taste"},
-    'goal="taste", popularity_penalty=0.5': {"goal": "taste", "popularity_penalty": 0.5},
+    'goal="taste", popularity_penalty=0.2': {"goal": "taste", "popularity_penalty": 0.2},
 }
 INTRODUCTION = f"""# Typed histories
 
-Thirty short histories and the first {ANSWERS} answers of the network, of taste, and of taste with a penalty for popular
-movies ([usage](usage.md#goals-taste-and-next)). Written by `benchmarks/quality/typed_histories.py`. Titles that a
-release lacks are left out, and histories without any other.
+Thirty short histories and the first {ANSWERS} answers of the network, of taste, and of taste with a larger penalty for
+popular movies ([usage](usage.md#goals-taste-and-next)). Titles that a release lacks are left out, and histories without
+any other. Written by `benchmarks/quality/typed_histories.py`.
 
 The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to well-known movies that
-people who like the history also like; after a single movie, every third answer is a similar one. The penalty brings
-back similar ones for every history (from "Before Sunrise" to "Three Colors"). For
-[new users](evaluation.md#new-users-and-related-items), taste without a penalty is best. The last row of each table has
+people who like the history also like; after a single movie, every third answer is a similar one. The larger penalty
+brings forward similar ones for every history (from "Before Sunrise" to "Three Colors"). For
+[new users](evaluation.md#new-users-and-related-items), taste without it is best. The last row of each table has
 the share of the {POPULAR} most popular movies."""
 # Titles separated by ";", other names of the same movie by "|".
 HISTORIES = (

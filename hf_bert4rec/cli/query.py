@@ -82,7 +82,7 @@ def _add_reranking(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to-year", type=int)
     command.add_argument("--diversity", type=float, help="0 (rank by score) to 1 (movies unlike each other)")
     command.add_argument(
-        "--popularity-penalty", type=float, help="0 or more; 1 ranks by how much likelier than usual a movie is"
+        "--popularity-penalty", type=float, help="0 or more; times log popularity, subtracted from the log of the score"
     )
     command.add_argument(
         "--include-seen", action=argparse.BooleanOptionalAction, help="recommend movies of the history too"

@@ -77,9 +77,9 @@ class TasteScorer:
         self.taste = taste
 
     def __call__(self, histories: Ragged) -> torch.Tensor:
-        """Scores (batch, vocab_size), float32, on the device of the factors."""
+        """Logarithms of scores (batch, vocab_size), float32, on the device of the factors."""
         with torch.no_grad():
-            return self.taste([history.tolist() for history in histories])
+            return self.taste.log_scores([history.tolist() for history in histories])
 
 
 def compare_scorers(

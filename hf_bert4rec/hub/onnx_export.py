@@ -117,14 +117,17 @@ def _write(model: Bert4RecForMaskedLM, path: Path) -> None:
 def pack_taste(taste: Bert4RecTaste, first_item_id: int) -> dict[str, np.ndarray]:
     """Tables of the items: factors as int16 (items, taste_size) with scales, precisions and shares, float32 (items,).
 
-    Integers times scales differ from the factors by less than 1e-4 of an item's largest. Neighbours, if any, are
-    catalogue positions, int32 (items, taste_neighbours), negative for none.
+    Integers times scales differ from the factors by less than 1e-4 of an item's largest. Penalties, if any, are
+    subtracted from the logarithms of scores. Neighbours, if any, are catalogue positions, int32 (items,
+    taste_neighbours), negative for none.
     """
     factors, precisions, shares = (
         table[first_item_id:].float().numpy() for table in (taste.factors, taste.precisions, taste.shares)
     )
     integers, scales = round_to_int(factors, axis=1, dtype=np.int16)
     tables = {"factors": integers, "scales": scales[:, 0], "precisions": precisions, "shares": shares}
+    if taste.log_popularity is not None:
+        tables["penalties"] = (taste.popularity_penalty * taste.log_popularity[first_item_id:]).float().numpy()
     if taste.neighbours is not None:
         tables["neighbours"] = taste.neighbours[first_item_id:].numpy() - first_item_id
     return tables

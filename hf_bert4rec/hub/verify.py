@@ -80,8 +80,11 @@ def check_taste_file(path: Path, pipe: MovieRecommendationPipeline) -> None:
     if not path.is_file():
         return
     taste, first, tables = pipe.model.taste, pipe.tokenizer.first_item_id, load_file(path)
+    expected = {} if taste is None else {"precisions": taste.precisions, "shares": taste.shares}
+    if taste is not None and taste.log_popularity is not None:
+        expected["penalties"] = taste.popularity_penalty * taste.log_popularity
     if taste is None or not all(
-        torch.equal(tables[name], getattr(taste, name)[first:].float().cpu()) for name in ("precisions", "shares")
+        name in tables and torch.equal(tables[name], table[first:].float().cpu()) for name, table in expected.items()
     ):
         raise ValueError(f"{path} is of another model of taste: {EXPORT_HINT}")
 

@@ -39,6 +39,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "layer_norm_eps": (0, 10**6),
     "memory_weight": (0, 10**6),
     "taste_weight": (0, 10**6),
+    "taste_popularity_penalty": (0, 10**6),
 }
 MAX_PARAMETERS = 2**31
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -62,6 +63,8 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_weight (`float`): factor of the memory's log-probabilities, which are added to the logits.
     taste_size (`int`): factors per item of the linear model of taste (`Bert4RecTaste`); 0 for none.
     taste_weight (`float`): factor of the model of taste's scores, which are added to the logits; 0 for none.
+    taste_popularity_penalty (`float`): the model of taste ranks by the logarithm of a score less this times the
+        logarithm of the item's share of all interactions; 0 for none.
     taste_neighbours (`int`): closest items stored per item by the model of taste; 0 for none.
     time_aware (`bool`): use `timestamps`, in `Bert4RecTimeEmbeddings` and in the memory.
     num_events (`int`): event types, such as view and purchase, that `event_ids` has (`Bert4RecEventEmbeddings`).
@@ -103,6 +106,7 @@ class Bert4RecConfig(PreTrainedConfig):
     memory_weight: float | int = 0.6
     taste_size: int = 0
     taste_weight: float | int = 0.0
+    taste_popularity_penalty: float | int = 0.0
     taste_neighbours: int = 0
     time_aware: bool = False
     num_events: int = 0

@@ -242,7 +242,7 @@ SMALLEST_SCORE = 1e-4  # `log_scores` is linear below this, as scores may be neg
 LISTED, SIMILAR_RANKS = 10, 3
 # Averaged factors are short, so a history hardly raises a new item's score. Without this factor, new movies are
 # recommended less often than at random. docs/usage.md has the trade-off.
-COLD_START_SHARE = 2.75
+COLD_START_SHARE = 2.0
 
 
 class Bert4RecTaste(nn.Module):
@@ -256,6 +256,8 @@ class Bert4RecTaste(nn.Module):
         factors: (vocab, taste_size).
         precisions: (vocab,) inverse variances of the likes.
         shares: (vocab,) weighted shares of users who like each item.
+        log_popularity: (vocab,) logarithms of the items' shares of all interactions. None without
+            `taste_popularity_penalty`.
         neighbours: (vocab, taste_neighbours) input ids, closest first, int32; 0 for none. None if the size is 0.
         correlations: (vocab, taste_neighbours) similarities of an item and its neighbours, by likes and metadata.
         regression: (taste_size, taste_size) of the second regression: Σ_a precisions[a] · factors[a]' · regression ·
@@ -267,6 +269,7 @@ class Bert4RecTaste(nn.Module):
     factors: torch.Tensor
     precisions: torch.Tensor
     shares: torch.Tensor
+    log_popularity: torch.Tensor | None
     neighbours: torch.Tensor | None
     correlations: torch.Tensor
     regression: torch.Tensor | None
@@ -274,11 +277,13 @@ class Bert4RecTaste(nn.Module):
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__()
         items, factors, neighbours = config.vocab_size, config.taste_size, config.taste_neighbours
+        self.popularity_penalty = config.taste_popularity_penalty
         special_ids = config.pad_token_id, config.mask_token_id, config.unk_token_id
         self.special_ids = [index for index in special_ids if index is not None]
         self.register_buffer("factors", torch.zeros(items, factors))
         self.register_buffer("precisions", torch.zeros(items))
         self.register_buffer("shares", torch.zeros(items))
+        self.register_buffer("log_popularity", torch.zeros(items) if self.popularity_penalty else None)
         indices = torch.zeros(items, neighbours, dtype=torch.int32)
         self.register_buffer("neighbours", indices if neighbours else None)
         self.register_buffer("correlations", torch.zeros(items, neighbours) if neighbours else None)
@@ -289,17 +294,23 @@ class Bert4RecTaste(nn.Module):
         distinct = [list(dict.fromkeys(history)) for history in histories]
         indices = [torch.tensor(items, dtype=torch.long, device=self.factors.device) for items in distinct]
         users = torch.stack([self.precisions[index].float() @ self.factors[index].float() for index in indices])
-        scores = self.shares.float() + users @ self.factors.float().T  # (histories, vocab)
-        for row, items in enumerate(distinct):
-            if self.neighbours is not None and len(items) == 1:
-                self._raise_neighbours(scores[row], items[0], self.neighbours[items[0]].tolist())
-        return scores
+        return self.shares.float() + users @ self.factors.float().T  # (histories, vocab)
 
     def log_scores(self, histories: list[list[int]]) -> torch.Tensor:
-        """Logarithms of positive scores in the same order, (histories, vocab)."""
+        """Logarithms of scores, to rank by, (histories, vocab).
+
+        The penalty for popular items is subtracted, then neighbours of a single item are raised.
+        """
         scores = self(histories)
         line = scores / SMALLEST_SCORE - 1 + torch.tensor(SMALLEST_SCORE).log()
-        return torch.where(scores > SMALLEST_SCORE, scores.clamp(min=SMALLEST_SCORE).log(), line)
+        log_scores = torch.where(scores > SMALLEST_SCORE, scores.clamp(min=SMALLEST_SCORE).log(), line)
+        if self.log_popularity is not None:
+            log_scores -= self.popularity_penalty * self.log_popularity.float()
+        for row, items in enumerate(map(set, histories)):
+            if self.neighbours is not None and len(items) == 1:
+                item = items.pop()
+                self._raise_neighbours(log_scores[row], item, self.neighbours[item].tolist())
+        return log_scores
 
     def next_item_scores(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Scores (batch, vocab), float32, to add to the logits of histories (batch, seq), taken as complete.
@@ -345,8 +356,11 @@ class Bert4RecTaste(nn.Module):
         """
         known = self.shares.shape[0]
         self.resize(known + len(similar))
+        tables = [self.factors, self.precisions, self.shares]
+        if self.log_popularity is not None:
+            tables.append(self.log_popularity)
         for row, (items, weights) in enumerate(similar, start=known):
-            for table in (self.factors, self.precisions, self.shares):
+            for table in tables:
                 table[row] = weights.to(table) @ table[items.to(table.device)]
         self.shares[known:] *= COLD_START_SHARE
 

@@ -9,7 +9,7 @@ from transformers import EarlyStoppingCallback
 
 from ..data.collators import DataCollatorForMaskedItems
 from ..data.random_streams import NegativeSampler
-from ..data.taste import fit_taste, neighbours_for
+from ..data.taste import POPULARITY_PENALTY, fit_taste, neighbours_for
 from ..data.transitions import fit_transition_memory, item_counts
 from ..data.windows import TrainingWindows
 from ..model.configuration_bert4rec import Bert4RecConfig
@@ -84,6 +84,7 @@ def build_model(
         options["taste_weight"] = 0.0
     elif model_arguments.taste_weight is None:
         options["taste_weight"] = TRAINING_WEIGHT
+    options["taste_popularity_penalty"] = POPULARITY_PENALTY if options["taste_size"] else 0.0
     options["taste_neighbours"] = neighbours_for(vocab_size, model_arguments.taste_size)
     options["exclude_seen"] = data.exclude_seen
     options["num_events"] = len(data.tokenizer.event_names)

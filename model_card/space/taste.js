@@ -1,7 +1,7 @@
 /**
  * Scores for a few liked movies in any order, equal to those of `Bert4RecTaste` in Python:
- * shares[b] + Σ_a precisions[a] · factors[a]·factors[b]. After a single movie its neighbours are raised. A movie's
- * factors are 16-bit integers times its scale.
+ * logarithms of shares[b] + Σ_a precisions[a] · factors[a]·factors[b], less penalties for popular movies. After a single
+ * movie its neighbours are raised. A movie's factors are 16-bit integers times its scale.
  */
 
 const ARRAYS = { I16: Int16Array, I32: Int32Array, F32: Float32Array }; // by the names of safetensors
@@ -9,7 +9,7 @@ const SMALLEST_SCORE = 1e-4; // below it, a straight line replaces the logarithm
 const [LISTED, SIMILAR_RANKS] = [10, 3]; // after one movie, every third of ten is a neighbour, the others are by score
 
 export class Taste {
-  #tables; // factors (movies · size); precisions, scales and shares (movies); perhaps neighbours (movies · number)
+  #tables; // factors (movies · size); precisions, scales, shares, perhaps penalties (movies), neighbours (movies · number)
 
   /**
    * @param {Uint8Array} bytes of `taste.safetensors`
@@ -23,13 +23,13 @@ export class Taste {
   }
 
   /**
-   * Logarithms of positive scores in the order of the scores, for all movies.
+   * Scores to rank by, for all movies.
    *
    * @param {number[]} liked catalogue positions; repeated ones count once
    * @returns {Float64Array}
    */
   logScores(liked) {
-    const { factors, precisions, scales, shares } = this.#tables;
+    const { factors, precisions, scales, shares, penalties, neighbours } = this.#tables;
     const size = factors.length / shares.length;
     const user = new Float64Array(size);
     const distinct = [...new Set(liked)];
@@ -37,15 +37,13 @@ export class Taste {
       const weight = precisions[position] * scales[position];
       for (let k = 0; k < size; k++) user[k] += weight * factors[position * size + k];
     }
-    const scores = Float64Array.from(shares, (share, position) => {
+    const logScores = Float64Array.from(shares, (share, position) => {
       let product = 0;
       for (let k = 0; k < size; k++) product += user[k] * factors[position * size + k];
-      return share + scales[position] * product;
+      return logarithm(share + scales[position] * product) - (penalties?.[position] ?? 0);
     });
-    if (this.#tables.neighbours && distinct.length === 1) this.#raiseNeighbours(scores, distinct[0]);
-    return scores.map((score) =>
-      score > SMALLEST_SCORE ? Math.log(score) : score / SMALLEST_SCORE - 1 + Math.log(SMALLEST_SCORE),
-    );
+    if (neighbours && distinct.length === 1) this.#raiseNeighbours(logScores, distinct[0]);
+    return logScores;
   }
 
   /** Raise the scores of the closest neighbours to every third rank of the first `LISTED`. */
@@ -66,6 +64,11 @@ export class Taste {
       if (similar.includes(listed[index])) scores[listed[index]] = (values[index - 1] + values[index + 1]) / 2;
     }
   }
+}
+
+/** The logarithm of a positive score, continued by a straight line. */
+function logarithm(score) {
+  return score > SMALLEST_SCORE ? Math.log(score) : score / SMALLEST_SCORE - 1 + Math.log(SMALLEST_SCORE);
 }
 
 /** The tables of a safetensors file: the length of a JSON header, the header, and the values. */

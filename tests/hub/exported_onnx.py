@@ -24,7 +24,7 @@ def make_onnx_folder(folder: Path) -> Path:
     generator = torch.Generator().manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "initializer_range": 0.2}
     memory = {"causal": True, "time_aware": True, "memory_size": 20, "memory_weight": 0.5}
-    taste = {"taste_size": 8, "taste_weight": 0.5, "taste_neighbours": 5}
+    taste = {"taste_size": 8, "taste_weight": 0.5, "taste_popularity_penalty": 0.4, "taste_neighbours": 5}
     model = build(tiny_config(len(tokenizer), **sizes, **memory, **taste))
     memory, time_embeddings = model.memory, model.bert4rec.time_embeddings
     shape = memory.next_items.shape

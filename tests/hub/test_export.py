@@ -119,9 +119,11 @@ def test_an_onnx_file_of_earlier_weights_is_detected(pipe, tmp_path):
         demo.main([str(tmp_path / "later")])
 
 
-def test_a_taste_file_of_an_earlier_model_is_detected(config, tokenizer, tmp_path):
+@pytest.mark.parametrize("changed", ["shares", "log_popularity"])
+def test_a_taste_file_of_an_earlier_model_is_detected(config, tokenizer, changed, tmp_path):
     onnx_export = pytest.importorskip("hf_bert4rec.hub.onnx_export")
-    model = Bert4RecForMaskedLM(Bert4RecConfig(**{**config.to_dict(), "taste_size": 4})).eval()
+    options = {**config.to_dict(), "taste_size": 4, "taste_popularity_penalty": 0.4}
+    model = Bert4RecForMaskedLM(Bert4RecConfig(**options)).eval()
     for table in model.taste.buffers():
         table.uniform_()
     pipe = MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task=TASK)
@@ -132,6 +134,6 @@ def test_a_taste_file_of_an_earlier_model_is_detected(config, tokenizer, tmp_pat
     check_taste_file(path, pipe)
     products = tables["factors"] * tables["scales"][:, None]
     assert np.allclose(products, model.taste.factors[tokenizer.first_item_id :], atol=1e-4)
-    model.taste.shares[-1] += 0.1
+    model.taste.get_buffer(changed)[-1] += 0.1
     with pytest.raises(ValueError, match=r"taste\.safetensors is of another model of taste: export the model again"):
         check_taste_file(path, pipe)

@@ -13,7 +13,7 @@ from hf_bert4rec.data.taste import (
     INPUT_SHARE,
     PARTIAL_RIDGE,
     PARTIAL_WEIGHT,
-    POPULARITY,
+    POPULARITY_PENALTY,
     PRIOR_USERS,
     RIDGE,
     SERIES,
@@ -66,6 +66,24 @@ def test_logarithms_keep_the_order_of_negative_scores() -> None:
     assert taste.log_scores([[3, 4]])[0, 5].item() == pytest.approx(np.log(SMALLEST_SCORE), abs=1e-2)
 
 
+def test_the_penalty_is_subtracted_from_logarithms() -> None:
+    """An item that is e² times as popular as another one loses 2 · 0.5 to it; neighbours are raised after that."""
+    options = {"vocab_size": 16, "taste_size": 2, "taste_neighbours": 4}
+    penalised = Bert4RecTaste(Bert4RecConfig(**options, taste_popularity_penalty=0.5))
+    log_popularity = torch.linspace(-1.0, -9.0, 16)
+    penalised.load_state_dict(with_neighbours().state_dict() | {"log_popularity": log_popularity})
+    expected = with_neighbours().log_scores([[3, 4]]) - 0.5 * log_popularity
+    torch.testing.assert_close(penalised.log_scores([[3, 4]]), expected)
+    order = penalised.log_scores([[3]])[0, 3:].argsort(descending=True).add(3).tolist()
+    by_score = expected[0, 4:].argsort(descending=True).add(4).tolist()  # no factors: the same scores
+    similar = [5, 14, 15, 13]
+    for rank in (3, 6, 9):
+        raised = next(item for item in similar if item not in by_score[: rank - 1])
+        by_score.remove(raised)
+        by_score.insert(rank - 1, raised)
+    assert [item for item in order if item != 3][:10] == by_score[:10]
+
+
 def test_similarities_are_cosines() -> None:
     cosines = made_by_hand().similarities(torch.tensor([4]))[0]
     assert cosines[3:].tolist() == pytest.approx([0.5 / 1.25**0.5, 1.0, -1 / 1.25**0.5])
@@ -85,15 +103,16 @@ def test_neighbours_of_a_single_item_are_every_third_of_ten() -> None:
     """The best of item 3 are 4, 5 and so on; 5 is listed already, so 14, 15 and 13 are raised."""
     taste = with_neighbours()
     assert taste.neighbours is not None
-    order = taste([[3, 3]])[0].argsort(descending=True, stable=True).tolist()
+    order = taste.log_scores([[3, 3]])[0].argsort(descending=True, stable=True).tolist()
     assert order[:13] == [3, 4, 5, 14, 6, 7, 15, 8, 9, 13, 10, 11, 12]
     taste.neighbours[3] = torch.tensor([9, 14, 0, 0])
-    order = taste([[3]])[0].argsort(descending=True, stable=True).tolist()
+    order = taste.log_scores([[3]])[0].argsort(descending=True, stable=True).tolist()
     assert order[:13] == [3, 4, 5, 9, 6, 7, 14, 8, 10, 11, 12, 13, 15]
-    assert taste([[3, 4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))
-    assert taste([[4]])[0].argsort(descending=True, stable=True).tolist()[:13] == list(range(3, 16))  # has none
+    for others in ([3, 4], [4]):  # 4 has no neighbours
+        order = taste.log_scores([others])[0].argsort(descending=True, stable=True).tolist()
+        assert order[:13] == list(range(3, 16))
     taste.resize(13)  # nine others are all of them
-    assert taste([[3]])[0].argsort(descending=True, stable=True).tolist()[:10] == list(range(3, 13))
+    assert taste.log_scores([[3]])[0].argsort(descending=True, stable=True).tolist()[:10] == list(range(3, 13))
 
 
 def test_neighbours_are_the_most_similar() -> None:
@@ -129,6 +148,11 @@ def test_new_items_are_means_of_similar_ones() -> None:
     assert taste.shares[6:].tolist() == pytest.approx([0.125 * COLD_START_SHARE, 0.0])
     taste.resize(4)
     assert [tuple(table.shape) for table in taste.buffers()] == [(4, 2), (4,), (4,)]
+    taste = Bert4RecTaste(Bert4RecConfig(vocab_size=6, taste_size=2, taste_popularity_penalty=0.4))
+    assert taste.log_popularity is not None
+    taste.log_popularity[3:5] = torch.tensor([-2.0, -4.0])
+    taste.add([(torch.tensor([3, 4]), torch.tensor([0.75, 0.25]))])
+    assert taste.log_popularity[6] == -2.5
 
 
 @pytest.mark.parametrize("vocab", [14, 60])  # factorised completely, and iteratively
@@ -151,12 +175,22 @@ def test_full_rank_equals_the_closed_form(vocab: int) -> None:
     means = np.average(likes, axis=0, weights=weights)
     covariance = np.cov(likes.T, aweights=weights, bias=True)
     ridge = np.diag(np.diag(covariance) + RIDGE / rank)
-    expected = POPULARITY * means + np.linalg.solve(INPUT_SHARE * covariance + ridge, covariance)[[3, 7]].sum(0)
+    expected = means + np.linalg.solve(INPUT_SHARE * covariance + ridge, covariance)[[3, 7]].sum(0)
     np.testing.assert_allclose(taste([[3, 7]])[0].numpy(), expected, **CLOSE)
     expected = np.linalg.solve(covariance + ridge, covariance)[[3, 7]].sum(0)
     np.testing.assert_allclose(
         taste.next_item_scores(torch.tensor([[3, 7]]), torch.ones(1, 2))[0].numpy(), expected, **CLOSE
     )
+
+
+def test_popularity_counts_all_interactions() -> None:
+    options = {"vocab_size": 6, "taste_size": 2, "taste_popularity_penalty": POPULARITY_PENALTY}
+    taste = Bert4RecTaste(Bert4RecConfig(**options))
+    liked = np.array([True, False, True, True])
+    fit_taste(taste, Ragged.from_lists([[3, 4], [3, 5]]), liked, {})
+    assert taste.log_popularity is not None
+    counts = np.array([1, 1, 1, 3, 2, 2])  # one more than the users of each
+    assert taste.log_popularity.tolist() == pytest.approx(np.log(counts / counts.sum()))
 
 
 def test_neighbours_have_the_largest_correlations_and_similarities_of_genres() -> None:
@@ -213,7 +247,7 @@ def partial_correlations(rows: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def tasteful(tokenizer, histories) -> MovieRecommendationPipeline:
-    model = build(tiny_config(taste_size=8, taste_neighbours=3, memory_size=5))
+    model = build(tiny_config(taste_size=8, taste_popularity_penalty=0.4, taste_neighbours=3, memory_size=5))
     assert model.taste is not None
     fit_taste(model.taste, histories, np.ones(len(histories.values), dtype=bool), {})
     return MovieRecommendationPipeline(model=model, tokenizer=tokenizer, task="movie-recommendation")
