@@ -27,6 +27,7 @@ from .ranking_bert4rec import Catalogue, Corrections, ItemEmbeddings, contributi
 from .requests_bert4rec import (
     DEFAULT_TOP_K,
     Request,
+    Unknown,
     check_option_names,
     encode,
     parse_batch_size,
@@ -195,7 +196,7 @@ class MovieRecommendationPipeline(Pipeline):
         return {"requests": requests, **encode(scored, self.tokenizer, self.model.config)}
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
-        unknown: defaultdict[str, list[str]] = defaultdict(list)
+        unknown: defaultdict[str, Unknown] = defaultdict(dict)
         config = self.model.config
         requests = [parse_request(history, options, self.tokenizer, config, unknown) for history in histories]
         warn_unknown(unknown)

@@ -36,6 +36,9 @@ DEFAULT_BATCH_SIZE = 64
 DEFAULT_MIN_RATING = 3.0
 MAX_ID_BITS = 300  # Python refuses to print integers of thousands of digits
 MAX_NAMED_ENTRIES = 20  # unknown entries that a warning lists
+# Unknown titles of a batch for which a warning suggests another, in catalogues up to this size: it takes 0.1 s each.
+MAX_SUGGESTIONS, MAX_SEARCHED_ITEMS = 3, 10_000
+Unknown = dict[str, str]  # the text of a warning for every entry that is not known
 SILENT_KEYS = ("user_id",)  # of a request, which are ignored without a warning
 
 
@@ -80,10 +83,10 @@ class Request:
         )
 
 
-def warn_unknown(unknown: Mapping[str, list[str]]) -> None:
+def warn_unknown(unknown: Mapping[str, Unknown]) -> None:
     """Give one warning for every message, with its distinct entries, up to `MAX_NAMED_ENTRIES` of them."""
     for message, entries in unknown.items():
-        names = list(dict.fromkeys(entries))
+        names = list(entries.values())
         more = f" and {len(names) - MAX_NAMED_ENTRIES} more" if len(names) > MAX_NAMED_ENTRIES else ""
         if names:
             warn_caller(f"{message}: {', '.join(names[:MAX_NAMED_ENTRIES])}{more}")
@@ -108,7 +111,7 @@ def check_option_names(options: Iterable[Any]) -> None:
 
 
 def parse_request(
-    history: Any, options: Mapping[str, Any], tokenizer: Any, config: Any, unknown: defaultdict[str, list[str]]
+    history: Any, options: Mapping[str, Any], tokenizer: Any, config: Any, unknown: defaultdict[str, Unknown]
 ) -> Request:
     """Parse one history, a list or a dict `{"history": [...]}` with options of its own, which take precedence.
 
@@ -159,7 +162,7 @@ def parse_request(
     )
 
 
-def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, list[str]]) -> tuple[Any, dict[str, Any]]:
+def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, Unknown]) -> tuple[Any, dict[str, Any]]:
     """Return the history and the options of a request's dict, without missing ones, as a table has in some rows."""
     if "history" not in row:
         raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
@@ -168,7 +171,8 @@ def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, list[str]]) -> 
     other_keys = [name for name in row if name != "history" and name not in OPTIONS]
     misspelt = [name for name in other_keys if not isinstance(name, str) or difflib.get_close_matches(name, OPTIONS)]
     check_option_names(misspelt)
-    unknown["not options of a request, ignored"] += [short_repr(name) for name in other_keys if name not in SILENT_KEYS]
+    ignored = [short_repr(name) for name in other_keys if name not in SILENT_KEYS]
+    unknown["not options of a request, ignored"].update(zip(ignored, ignored, strict=True))
     return row["history"], options
 
 
@@ -192,7 +196,7 @@ def parse_movies(entries: Iterable[Any], tokenizer: Any, option: str) -> list[in
     """Return the input ids of movies by id or title; LookupError, with similar titles, or AmbiguousTitleError."""
     items = []
     for entry in entries:
-        item = _resolve(entry, tokenizer, [])
+        item = _resolve(entry, tokenizer)
         if item is None:
             if isinstance(entry, str):
                 tokenizer.find(entry)  # raises, and suggests titles
@@ -251,7 +255,7 @@ def _is_batch(inputs: Any) -> bool:
     return bool(nested) and nested[0]
 
 
-def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
+def _resolve(entry: Any, tokenizer: Any, unknown: Unknown | None = None) -> int | None:
     if type(entry) not in (int, str):  # the usual types skip these slower checks
         entry = integral_as_int(entry)
         if isinstance(entry, bool) or not isinstance(entry, (str, int)):
@@ -260,9 +264,17 @@ def _resolve(entry: Any, tokenizer: Any, unknown: list[str]) -> int | None:
     if isinstance(entry, int) and entry.bit_length() > MAX_ID_BITS:
         raise ValueError(f"an id has at most {MAX_ID_BITS} bits, not {entry.bit_length()}: give a movie's id")
     item = tokenizer.resolve(entry)
-    if item is None:
-        unknown.append(short_repr(entry))
+    if item is None and unknown is not None and (name := short_repr(entry)) not in unknown:
+        unknown[name] = name + _suggestion(entry, tokenizer, len(unknown))
     return item
+
+
+def _suggestion(entry: int | str, tokenizer: Any, earlier: int) -> str:
+    """ " (did you mean 'Star Wars (1977)'?)" for a title, after `earlier` unknown entries; else an empty text."""
+    is_title = isinstance(entry, str) and any(map(str.isalpha, entry))
+    if not is_title or earlier >= MAX_SUGGESTIONS or tokenizer.num_items > MAX_SEARCHED_ITEMS:
+        return ""
+    return next((f" (did you mean {title!r}?)" for title in tokenizer.suggest(entry)), "")
 
 
 def _check_list(name: str, value: Any, expected: str) -> list[Any]:

@@ -243,6 +243,10 @@ class Bert4RecTokenizer(TokenizersBackend):
         """Id of the movie with this title, loosely typed; UnknownTitleError, or AmbiguousTitleError for several."""
         return self._typed(self.item_tokens[self._title_index.find(title)])
 
+    def suggest(self, title: str) -> list[str]:
+        """Up to three titles of the catalogue that resemble a title which no movie has, the best first."""
+        return self._title_index.suggest(title)
+
     def resolve(self, entry: int | str) -> int | None:
         """Return the `input_id` of an item id, or else a title; None for neither, AmbiguousTitleError for several."""
         input_id = self._input_id(entry)

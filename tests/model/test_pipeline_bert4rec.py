@@ -1,5 +1,6 @@
 """The pipeline's answers: their form and source, that they depend on the history only, and on the model as it is."""
 
+import re
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from hf_bert4rec import (
     Bert4RecTokenizer,
     MovieRecommendationPipeline,
 )
+from hf_bert4rec.model import requests_bert4rec
 from hf_bert4rec.model.pipeline_bert4rec import TASK
 from tests.conftest import MOVIES, NUM_MOVIES
 from tests.model.tiny import assert_same_answer, ids_of
@@ -74,6 +76,18 @@ def test_unknown_entries_are_named_in_one_warning(pipe):
     assert caught[0].filename == __file__
     assert answers[0] == pipe([])
     assert_same_answer(answers[1], pipe([10]))
+
+
+def test_the_warning_suggests_titles(pipe, monkeypatch):
+    """For the first three entries, once each; not for ids, which no title resembles."""
+    batch = [["Toy Stroy", "Godfahter", 999], ["Toy Stroy", "Sabrnia", "Amelei"]]
+    suggested = "'Toy Stroy' (did you mean 'Toy Story (1995)'?), 'Godfahter' (did you mean 'Godfather, The (1972)'?)"
+    with pytest.warns(UserWarning, match=re.escape(f": {suggested}, 999, 'Sabrnia', 'Amelei'") + "$"):
+        pipe(batch)
+    monkeypatch.setattr(requests_bert4rec, "MAX_SEARCHED_ITEMS", pipe.tokenizer.num_items - 1)  # a large catalogue
+    with pytest.warns(UserWarning, match=": 'Toy Stroy'$"):
+        pipe(["Toy Stroy"])
+    assert pipe.tokenizer.suggest("Sabrnia") == ["Sabrina (1954)"]
 
 
 def test_fewer_movies_than_top_k(pipe):
