@@ -29,8 +29,8 @@ popular movies ([usage](usage.md#goals-taste-and-next)). Titles that a release l
 any other. Written by `benchmarks/quality/typed_histories.py`.
 
 The network stays with genre and time of the history (Disney, Star Trek, horror). Taste leads to well-known movies that
-people who like the history also like; after a single movie, every third answer is a similar one. The larger penalty
-brings forward similar ones for every history (from "Before Sunrise" to "Three Colors"). For
+people who like the history also like; after a single movie, the third and fifth answer are similar ones. The larger
+penalty brings forward similar ones for every history (from "Before Sunrise" to "Three Colors"). For
 [new users](evaluation.md#new-users-and-related-items), taste without it is best. The last row of each table has
 the share of the {POPULAR} most popular movies."""
 # Titles separated by ";", other names of the same movie by "|".

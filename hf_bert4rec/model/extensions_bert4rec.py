@@ -238,8 +238,8 @@ class Bert4RecTransitionMemory(nn.Module):
 
 
 SMALLEST_SCORE = 1e-4  # `log_scores` is linear below this, as scores may be negative
-# After one item, every third of the first ten is a neighbour: by score only, a series that few like would be missing.
-LISTED, SIMILAR_RANKS = 10, 3
+# Ranks of neighbours among the first ten after one item: by score only, a series that few like would be missing.
+LISTED, SIMILAR_RANKS = 10, (3, 5, 7)
 # Averaged factors are short, so a history hardly raises a new item's score. Without this factor, new movies are
 # recommended less often than at random. docs/usage.md has the trade-off.
 COLD_START_SHARE = 2.0
@@ -365,7 +365,7 @@ class Bert4RecTaste(nn.Module):
         self.shares[known:] *= COLD_START_SHARE
 
     def _raise_neighbours(self, scores: torch.Tensor, item: int, neighbours: list[int]) -> None:
-        """Raise the scores (vocab,) of the closest neighbours to every third rank of the first `LISTED`."""
+        """Raise the scores (vocab,) of the closest neighbours to `SIMILAR_RANKS` of the first `LISTED`."""
         candidates = scores.clone()
         candidates[[item, *self.special_ids]] = -torch.inf
         best = candidates.topk(min(LISTED, len(candidates)))
@@ -373,8 +373,8 @@ class Bert4RecTaste(nn.Module):
             return  # a list of all items
         by_score, listed = best.indices.tolist(), [0]  # 0 fills up the neighbours
         for rank in range(1, LISTED + 1):
-            preferred = neighbours if rank % SIMILAR_RANKS == 0 else []
+            preferred = neighbours if rank in SIMILAR_RANKS else []
             listed.append(next(each for each in (*preferred, *by_score) if each not in listed))
-        for rank in range(SIMILAR_RANKS, LISTED, SIMILAR_RANKS):
+        for rank in SIMILAR_RANKS:
             if listed[rank] in neighbours:
                 scores[listed[rank]] = candidates[[listed[rank - 1], listed[rank + 1]]].mean()

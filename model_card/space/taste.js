@@ -6,7 +6,7 @@
 
 const ARRAYS = { I16: Int16Array, I32: Int32Array, F32: Float32Array }; // by the names of safetensors
 const SMALLEST_SCORE = 1e-4; // below it, a straight line replaces the logarithm, as scores may be negative
-const [LISTED, SIMILAR_RANKS] = [10, 3]; // after one movie, every third of ten is a neighbour, the others are by score
+const [LISTED, SIMILAR_RANKS] = [10, [3, 5, 7]]; // after one movie, these of ten are neighbours, the others by score
 
 export class Taste {
   #tables; // factors (movies · size); precisions, scales, shares, perhaps penalties (movies), neighbours (movies · number)
@@ -46,7 +46,7 @@ export class Taste {
     return logScores;
   }
 
-  /** Raise the scores of the closest neighbours to every third rank of the first `LISTED`. */
+  /** Raise the scores of the closest neighbours to `SIMILAR_RANKS` of the first `LISTED`. */
   #raiseNeighbours(scores, movie) {
     const { neighbours, shares } = this.#tables;
     const number = neighbours.length / shares.length;
@@ -56,12 +56,12 @@ export class Taste {
     if (best.length < LISTED) return; // a list of all movies
     const listed = [];
     for (let rank = 1; rank <= LISTED; rank++) {
-      const preferred = rank % SIMILAR_RANKS ? [] : similar;
+      const preferred = SIMILAR_RANKS.includes(rank) ? similar : [];
       listed.push([...preferred, ...best].find((position) => !listed.includes(position)));
     }
     const values = listed.map((position) => scores[position]);
-    for (let index = SIMILAR_RANKS - 1; index + 1 < LISTED; index += SIMILAR_RANKS) {
-      if (similar.includes(listed[index])) scores[listed[index]] = (values[index - 1] + values[index + 1]) / 2;
+    for (const rank of SIMILAR_RANKS) {
+      if (similar.includes(listed[rank - 1])) scores[listed[rank - 1]] = (values[rank - 2] + values[rank]) / 2;
     }
   }
 }
