@@ -305,7 +305,7 @@ class Bert4RecTaste(nn.Module):
         line = scores / SMALLEST_SCORE - 1 + torch.tensor(SMALLEST_SCORE).log()
         log_scores = torch.where(scores > SMALLEST_SCORE, scores.clamp(min=SMALLEST_SCORE).log(), line)
         if self.log_popularity is not None:
-            log_scores -= self.popularity_penalty * self.log_popularity.float()
+            log_scores.sub_(self.log_popularity.float(), alpha=self.popularity_penalty)
         for row, items in enumerate(map(set, histories)):
             if self.neighbours is not None and len(items) == 1:
                 item = items.pop()
