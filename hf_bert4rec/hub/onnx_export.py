@@ -127,7 +127,8 @@ def pack_taste(taste: Bert4RecTaste, first_item_id: int) -> dict[str, np.ndarray
     integers, scales = round_to_int(factors, axis=1, dtype=np.int16)
     tables = {"factors": integers, "scales": scales[:, 0], "precisions": precisions, "shares": shares}
     if taste.log_popularity is not None:
-        tables["penalties"] = (taste.popularity_penalty * taste.log_popularity[first_item_id:]).float().numpy()
+        penalties = taste.config.taste_popularity_penalty * taste.log_popularity[first_item_id:]
+        tables["penalties"] = penalties.float().numpy()
     if taste.neighbours is not None:
         tables["neighbours"] = taste.neighbours[first_item_id:].numpy() - first_item_id
     return tables

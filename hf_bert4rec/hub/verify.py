@@ -82,7 +82,7 @@ def check_taste_file(path: Path, pipe: MovieRecommendationPipeline) -> None:
     taste, first, tables = pipe.model.taste, pipe.tokenizer.first_item_id, load_file(path)
     expected = {} if taste is None else {"precisions": taste.precisions, "shares": taste.shares}
     if taste is not None and taste.log_popularity is not None:
-        expected["penalties"] = taste.popularity_penalty * taste.log_popularity
+        expected["penalties"] = taste.config.taste_popularity_penalty * taste.log_popularity
     if taste is None or not all(
         name in tables and torch.equal(tables[name], table[first:].float().cpu()) for name, table in expected.items()
     ):

@@ -277,13 +277,13 @@ class Bert4RecTaste(nn.Module):
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__()
         items, factors, neighbours = config.vocab_size, config.taste_size, config.taste_neighbours
-        self.popularity_penalty = config.taste_popularity_penalty
+        self.config = config  # its penalty may be changed later
         special_ids = config.pad_token_id, config.mask_token_id, config.unk_token_id
         self.special_ids = [index for index in special_ids if index is not None]
         self.register_buffer("factors", torch.zeros(items, factors))
         self.register_buffer("precisions", torch.zeros(items))
         self.register_buffer("shares", torch.zeros(items))
-        self.register_buffer("log_popularity", torch.zeros(items) if self.popularity_penalty else None)
+        self.register_buffer("log_popularity", torch.zeros(items) if config.taste_popularity_penalty else None)
         indices = torch.zeros(items, neighbours, dtype=torch.int32)
         self.register_buffer("neighbours", indices if neighbours else None)
         self.register_buffer("correlations", torch.zeros(items, neighbours) if neighbours else None)
@@ -300,12 +300,19 @@ class Bert4RecTaste(nn.Module):
         """Logarithms of scores, to rank by, (histories, vocab).
 
         The penalty for popular items is subtracted, then neighbours of a single item are raised.
+
+        ValueError: the configuration has a penalty, but the model was made without one.
         """
         scores = self(histories)
         line = scores / SMALLEST_SCORE - 1 + torch.tensor(SMALLEST_SCORE).log()
         log_scores = torch.where(scores > SMALLEST_SCORE, scores.clamp(min=SMALLEST_SCORE).log(), line)
-        if self.log_popularity is not None:
-            log_scores.sub_(self.log_popularity.float(), alpha=self.popularity_penalty)
+        if penalty := self.config.taste_popularity_penalty:
+            if self.log_popularity is None:
+                raise ValueError(
+                    "taste_popularity_penalty needs a model that was trained with one: set "
+                    "config.taste_popularity_penalty to 0"
+                )
+            log_scores.sub_(self.log_popularity.float(), alpha=penalty)
         for row, items in enumerate(map(set, histories)):
             if self.neighbours is not None and len(items) == 1:
                 item = items.pop()

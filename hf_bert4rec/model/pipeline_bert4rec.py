@@ -27,7 +27,7 @@ from .ranking_bert4rec import Catalogue, Corrections, ItemEmbeddings, contributi
 from .requests_bert4rec import (
     DEFAULT_TOP_K,
     Request,
-    Unknown,
+    UnknownEntries,
     check_option_names,
     encode,
     parse_batch_size,
@@ -196,7 +196,7 @@ class MovieRecommendationPipeline(Pipeline):
         return {"requests": requests, **encode(scored, self.tokenizer, self.model.config)}
 
     def _parse(self, histories: Iterable[Any], options: Mapping[str, Any]) -> list[Request]:
-        unknown: defaultdict[str, Unknown] = defaultdict(dict)
+        unknown: defaultdict[str, UnknownEntries] = defaultdict(dict)
         config = self.model.config
         requests = [parse_request(history, options, self.tokenizer, config, unknown) for history in histories]
         warn_unknown(unknown)

@@ -38,7 +38,7 @@ MAX_ID_BITS = 300  # Python refuses to print integers of thousands of digits
 MAX_NAMED_ENTRIES = 20  # unknown entries that a warning lists
 # Unknown titles of a batch for which a warning suggests another, in catalogues up to this size: it takes 0.1 s each.
 MAX_SUGGESTIONS, MAX_SEARCHED_ITEMS = 3, 10_000
-Unknown = dict[str, str]  # the text of a warning for every entry that is not known
+UnknownEntries = dict[str, str]  # the text of a warning for every entry that is not known
 SILENT_KEYS = ("user_id",)  # of a request, which are ignored without a warning
 
 
@@ -83,7 +83,7 @@ class Request:
         )
 
 
-def warn_unknown(unknown: Mapping[str, Unknown]) -> None:
+def warn_unknown(unknown: Mapping[str, UnknownEntries]) -> None:
     """Give one warning for every message, with its distinct entries, up to `MAX_NAMED_ENTRIES` of them."""
     for message, entries in unknown.items():
         names = list(entries.values())
@@ -111,7 +111,7 @@ def check_option_names(options: Iterable[Any]) -> None:
 
 
 def parse_request(
-    history: Any, options: Mapping[str, Any], tokenizer: Any, config: Any, unknown: defaultdict[str, Unknown]
+    history: Any, options: Mapping[str, Any], tokenizer: Any, config: Any, unknown: defaultdict[str, UnknownEntries]
 ) -> Request:
     """Parse one history, a list or a dict `{"history": [...]}` with options of its own, which take precedence.
 
@@ -162,7 +162,7 @@ def parse_request(
     )
 
 
-def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, Unknown]) -> tuple[Any, dict[str, Any]]:
+def _split_row(row: Mapping[Any, Any], unknown: defaultdict[str, UnknownEntries]) -> tuple[Any, dict[str, Any]]:
     """Return the history and the options of a request's dict, without missing ones, as a table has in some rows."""
     if "history" not in row:
         raise ValueError(f"a request needs the key 'history'; this one has {short_repr(list(row))}")
@@ -255,7 +255,7 @@ def _is_batch(inputs: Any) -> bool:
     return bool(nested) and nested[0]
 
 
-def _resolve(entry: Any, tokenizer: Any, unknown: Unknown | None = None) -> int | None:
+def _resolve(entry: Any, tokenizer: Any, unknown: UnknownEntries | None = None) -> int | None:
     if type(entry) not in (int, str):  # the usual types skip these slower checks
         entry = integral_as_int(entry)
         if isinstance(entry, bool) or not isinstance(entry, (str, int)):

@@ -139,6 +139,19 @@ def test_a_model_of_fewer_items_than_neighbours_loads(tmp_path) -> None:
     assert taste.neighbours.shape == taste.correlations.shape == (8, 8)
 
 
+def test_the_penalty_may_be_changed(tasteful, tmp_path) -> None:
+    config = tasteful.model.config
+    penalised = order(tasteful, HISTORY)
+    config.taste_popularity_penalty = 2.0
+    tasteful.save_pretrained(tmp_path)
+    assert order(tasteful, HISTORY) == order(load_pipeline(tmp_path), HISTORY) != penalised
+    config.taste_popularity_penalty = 0.0
+    assert order(tasteful, HISTORY) != penalised
+    tasteful.model.taste.log_popularity, config.taste_popularity_penalty = None, 0.4
+    with pytest.raises(ValueError, match=r"trained with one: set config\.taste_popularity_penalty to 0"):
+        tasteful(HISTORY)
+
+
 def test_new_items_are_means_of_similar_ones() -> None:
     taste = made_by_hand()
     taste.add(
